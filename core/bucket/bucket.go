@@ -1,0 +1,126 @@
+// Package bucket is the object space under a store: flat keys, whole objects,
+// conditional writes, resumable uploads, and an explicit barrier. It knows nothing
+// of registries. dir/ keeps it on a local disk; an S3 bucket can keep the same
+// promises with conditional requests, so nothing above relies on a path.
+//
+// Visible and durable are two things here. A write is visible to every reader when
+// the call returns. It survives a power cut when a Sync that names its key has
+// returned without error, and not before; what was never synced may be gone after
+// a power cut, but it is never there in part: an object is absent, old, or whole.
+// A killed process loses nothing that was visible.
+package bucket
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+)
+
+// Bucket is an ordered object space. Keys are slash-separated components of
+// [A-Za-z0-9._:+=@-], each 1 to 255 bytes, none "." or ".."; keys that differ only
+// in case are different objects. No key is a directory-like prefix of another
+// ("a" and "a/b" are not both objects): its users' layouts see to that.
+//
+// All methods are safe for concurrent use.
+type Bucket interface {
+	// Get reads a small object (a record, a manifest) whole.
+	// Errors: ErrNotExist.
+	Get(ctx context.Context, key string) ([]byte, Info, error)
+	// Stat describes an object. Errors: ErrNotExist.
+	Stat(ctx context.Context, key string) (Info, error)
+	// Open reads an object of any size. It stays readable if it is deleted while
+	// open. The caller closes it. Errors: ErrNotExist.
+	Open(ctx context.Context, key string) (Object, error)
+	// Put writes a small object whole, atomically. The data must not be changed
+	// until it returns. Errors: ErrExist and ErrChanged by condition, ErrNoSpace.
+	Put(ctx context.Context, key string, data []byte, cond Condition) (Info, error)
+	// Delete removes an object. Errors: ErrNotExist, ErrChanged.
+	Delete(ctx context.Context, key string, cond Condition) error
+	// List yields the objects whose keys begin with prefix and are greater than
+	// after, in byte order of the whole key. An object written or deleted
+	// meanwhile may or may not be seen.
+	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
+	// Sync is the barrier: it returns when the present state of every key (its
+	// content, or its absence) is durable. Concurrent calls share their work.
+	// If it fails for an object written since the bucket was opened, that object
+	// is removed and is gone for everybody: the write must be made again. A
+	// failed sync is never tried again on the same file, because the kernel
+	// reports success the second time.
+	// Errors: ErrSync, with the key.
+	Sync(ctx context.Context, keys ...string) error
+	// NewUpload begins an object of unknown size. Errors: ErrNoSpace.
+	NewUpload(ctx context.Context) (Upload, error)
+	// Upload finds an upload again, also after a restart. While an Upload of
+	// that ID is open in this process, the same one is returned.
+	// Errors: ErrNotExist.
+	Upload(ctx context.Context, id string) (Upload, error)
+	// Uploads yields every unfinished upload with the time of its last append.
+	Uploads(ctx context.Context) iter.Seq2[UploadInfo, error]
+	// Close makes everything durable and releases the bucket.
+	Close() error
+}
+
+// Info describes an object.
+type Info struct {
+	Key  string
+	Size int64 // bytes
+	// Time is when the object was last written; of a precision that the disk has.
+	Time time.Time
+	// Version changes with every write of the key. It is opaque, for IfMatch.
+	Version string
+}
+
+// Condition makes a write conditional. The zero value is unconditional.
+type Condition struct {
+	// IfAbsent: only when there is no such object, decided atomically.
+	IfAbsent bool
+	// IfMatch: only when the object's Version is this.
+	IfMatch string
+}
+
+// Object is an open object.
+type Object interface {
+	io.ReadSeekCloser
+	io.ReaderAt
+	Info() Info
+}
+
+// Upload is an object on its way in. One goroutine at a time appends; the caller
+// arranges that. Close keeps the bytes; Commit and Abort end the upload.
+type Upload interface {
+	ID() string
+	// Offset is the number of bytes held.
+	Offset() int64
+	// Append writes r to the end and returns how much of it was kept, also when
+	// there is an error. Errors: ErrNoSpace, and r's own.
+	Append(ctx context.Context, r io.Reader) (int64, error)
+	// Read returns the bytes held so far, from the first one: for the digest
+	// after a restart. The caller closes it.
+	Read(ctx context.Context) (io.ReadCloser, error)
+	// Commit turns the upload into the object key, visible at once, and begins
+	// to make it durable; Sync(key) waits for that. An object that is there
+	// already stays as it is, and the upload's bytes are dropped.
+	Commit(ctx context.Context, key string) (Info, error)
+	// Abort drops the bytes.
+	Abort(ctx context.Context) error
+	Close() error
+}
+
+// UploadInfo describes an unfinished upload.
+type UploadInfo struct {
+	ID   string
+	Size int64 // bytes held
+	Time time.Time
+}
+
+// The conditions that a Bucket reports, wrapped with the key.
+var (
+	ErrNotExist   = errors.New("object does not exist")
+	ErrExist      = errors.New("object exists")
+	ErrChanged    = errors.New("object was changed by another writer")
+	ErrNoSpace    = errors.New("no space left")
+	ErrSync       = errors.New("sync failed, the object was dropped")
+	ErrKeyInvalid = errors.New("invalid key")
+)

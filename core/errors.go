@@ -1,0 +1,60 @@
+package core
+
+import "errors"
+
+// Error is one of the field's error conditions: the code of the distribution spec
+// ("Error Codes") and a sentence. Compare with errors.Is against the values below;
+// wire's table gives each its HTTP status.
+type Error struct {
+	Code    string
+	Message string
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// The conditions a Registry reports. Wrap them with %w and the noun acted on.
+var (
+	ErrNameInvalid         = &Error{"NAME_INVALID", "invalid repository name"}
+	ErrNameUnknown         = &Error{"NAME_UNKNOWN", "repository not known to registry"}
+	ErrTagInvalid          = &Error{"TAG_INVALID", "invalid tag"}
+	ErrDigestInvalid       = &Error{"DIGEST_INVALID", "digest is malformed, unsupported, or does not match the content"}
+	ErrSizeInvalid         = &Error{"SIZE_INVALID", "content is not as long as was announced"}
+	ErrManifestUnknown     = &Error{"MANIFEST_UNKNOWN", "manifest unknown to registry"}
+	ErrManifestInvalid     = &Error{"MANIFEST_INVALID", "manifest invalid"}
+	ErrManifestTooLarge    = &Error{"SIZE_INVALID", "manifest larger than 4 MiB"}
+	ErrManifestBlobUnknown = &Error{"MANIFEST_BLOB_UNKNOWN", "manifest names content that the repository does not hold"}
+	ErrBlobUnknown         = &Error{"BLOB_UNKNOWN", "blob unknown to registry"}
+	ErrBlobInUse           = &Error{"UNSUPPORTED", "blob is named by manifests of the repository; delete those first"}
+	ErrBlobUploadUnknown   = &Error{"BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry"}
+	ErrBlobUploadInvalid   = &Error{"BLOB_UPLOAD_INVALID", "blob upload invalid"}
+	ErrRangeInvalid        = &Error{"BLOB_UPLOAD_INVALID", "chunk does not begin where the upload ends"}
+	ErrUnauthorized        = &Error{"UNAUTHORIZED", "authentication required"}
+	ErrDenied              = &Error{"DENIED", "requested access to the resource is denied"}
+	ErrTagExists           = &Error{"DENIED", "tag exists and may not be overwritten"}
+	ErrTooManyRequests     = &Error{"TOOMANYREQUESTS", "too many requests"}
+	ErrUnsupported         = &Error{"UNSUPPORTED", "operation is not supported"}
+	ErrNoSpace             = &Error{"UNAVAILABLE", "no space left on the registry's disk"}
+	ErrUnavailable         = &Error{"UNAVAILABLE", "registry cannot serve this now"}
+)
+
+// WithDetail attaches a value for the `detail` member of the OCI error JSON. It
+// must marshal to JSON and must not hold a secret.
+func WithDetail(err error, detail any) error {
+	return &detailed{err, detail}
+}
+
+// Detail returns the outermost detail that WithDetail attached, or nil.
+func Detail(err error) any {
+	var d *detailed
+	if errors.As(err, &d) {
+		return d.detail
+	}
+	return nil
+}
+
+type detailed struct {
+	error
+	detail any
+}
+
+func (d *detailed) Unwrap() error { return d.error }
