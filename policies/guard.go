@@ -1,0 +1,51 @@
+package policies
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// Guard returns a Registry that can do what policy allows who to do with registry,
+// and no more. It is made for one request: making it costs one allocation.
+//
+// Methods report what registry reports, and before asking it the refusals listed
+// in the package comment.
+func Guard(registry core.Registry, policy Policy, who Identity) core.Registry {
+	return &guard{registry: registry, policy: policy, who: who}
+}
+
+// guard forwards by hand. The registry is deliberately not embedded: a method that
+// core.Registry gains later comes from Unimplemented, and is refused.
+type guard struct {
+	core.Unimplemented
+	registry core.Registry
+	policy   Policy
+	who      Identity
+}
+
+var _ core.Registry = (*guard)(nil)
+
+// admit decides about one action in one repository. The context that it returns
+// carries what deeper layers may do for this caller.
+func (g *guard) admit(ctx context.Context, action Action, repo string) (context.Context, error) {
+	if !g.policy.Allows(g.who, action, repo) {
+		return ctx, g.refuse(action, repo)
+	}
+	return core.WithAccess(ctx, core.Access{
+		Fetch: g.policy.Allows(g.who, Fetch, repo),
+	}), nil
+}
+
+// refuse words a refusal so that it gives away nothing that the caller may not see.
+func (g *guard) refuse(action Action, repo string) error {
+	switch {
+	case g.who.Anonymous():
+		return fmt.Errorf("%w to %s in %s", core.ErrUnauthorized, action, repo)
+	case !g.policy.Allows(g.who, Read, repo):
+		return fmt.Errorf("%w: %s", core.ErrNameUnknown, repo)
+	default:
+		return fmt.Errorf("%w: %s may not %s in %s", core.ErrDenied, g.who, action, repo)
+	}
+}

@@ -1,0 +1,83 @@
+package policies
+
+import (
+	"context"
+	"iter"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+func (g *guard) Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error) {
+	ctx, err := g.admit(ctx, Read, repo)
+	if err != nil {
+		return core.Descriptor{}, err
+	}
+	return g.registry.Resolve(ctx, repo, ref)
+}
+
+func (g *guard) Manifest(ctx context.Context, repo string, ref core.Reference) (core.Manifest, error) {
+	ctx, err := g.admit(ctx, Read, repo)
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	return g.registry.Manifest(ctx, repo, ref)
+}
+
+func (g *guard) Stat(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
+	ctx, err := g.admit(ctx, Read, repo)
+	if err != nil {
+		return core.Descriptor{}, err
+	}
+	return g.registry.Stat(ctx, repo, d)
+}
+
+func (g *guard) Blob(ctx context.Context, repo string, d digest.Digest) (core.Blob, error) {
+	ctx, err := g.admit(ctx, Read, repo)
+	if err != nil {
+		return nil, err
+	}
+	return g.registry.Blob(ctx, repo, d)
+}
+
+// Repositories leaves out, inside the iteration, what the caller may not read: a
+// page is as long as was asked for, and its gaps tell nothing.
+func (g *guard) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
+	return g.readable(g.registry.Repositories(ctx, after))
+}
+
+func (g *guard) Tags(ctx context.Context, repo, after string) iter.Seq2[string, error] {
+	ctx, err := g.admit(ctx, Read, repo)
+	if err != nil {
+		return core.Fail[string](err)
+	}
+	return g.registry.Tags(ctx, repo, after)
+}
+
+func (g *guard) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[core.Descriptor, error] {
+	ctx, err := g.admit(ctx, Read, repo)
+	if err != nil {
+		return core.Fail[core.Descriptor](err)
+	}
+	return g.registry.Referrers(ctx, repo, subject, artifactType, after)
+}
+
+// Holders leaves out what the caller may not read.
+func (g *guard) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error] {
+	return g.readable(g.registry.Holders(ctx, d))
+}
+
+// readable passes the names on that the caller may read, and errors.
+func (g *guard) readable(names iter.Seq2[string, error]) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for name, err := range names {
+			if err == nil && !g.policy.Allows(g.who, Read, name) {
+				continue
+			}
+			if !yield(name, err) {
+				return
+			}
+		}
+	}
+}
