@@ -1,0 +1,112 @@
+package index
+
+import (
+	"bytes"
+	"iter"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
+)
+
+// Tag is a tag and what it names.
+type Tag struct {
+	Name   string
+	Digest digest.Digest
+}
+
+// chunk bounds how many rows one read transaction copies. Rows are yielded outside
+// of it: a reader that is slow to take them must not hold back bbolt's writer.
+const chunk = 200
+
+// Repositories yields the repositories that hold a manifest, behind after.
+func (x *Index) Repositories(after string) iter.Seq2[string, error] {
+	return pages(x, after, func(c *bbolt.Cursor, after string, add func(string) bool) {
+		// The digests of one repository are stepped over by one seek: 1 is the
+		// byte after the separator.
+		next := func(repo string) []byte { return append([]byte(repo), 1) }
+		seek := []byte(after)
+		if after != "" {
+			seek = next(after)
+		}
+		for k, _ := c.Seek(seek); k != nil; {
+			repo, _, _ := bytes.Cut(k, []byte{0})
+			name := string(repo)
+			if !add(name) {
+				return
+			}
+			k, _ = c.Seek(next(name))
+		}
+	}, manifestsBucket, func(s string) string { return s })
+}
+
+// Tags yields the tags of repo behind after.
+func (x *Index) Tags(repo, after string) iter.Seq2[Tag, error] {
+	return pages(x, after, func(c *bbolt.Cursor, after string, add func(Tag) bool) {
+		within(c, repo, after, func(tag string, value []byte) bool {
+			return add(Tag{tag, digest.Digest(value)})
+		})
+	}, tagsBucket, func(t Tag) string { return t.Name })
+}
+
+// Manifests yields the digests of the manifests that repo holds.
+func (x *Index) Manifests(repo string) iter.Seq2[digest.Digest, error] {
+	return pages(x, "", func(c *bbolt.Cursor, after string, add func(digest.Digest) bool) {
+		within(c, repo, after, func(d string, _ []byte) bool { return add(digest.Digest(d)) })
+	}, manifestsBucket, func(d digest.Digest) string { return string(d) })
+}
+
+// HasRepository tells whether repo holds a manifest.
+func (x *Index) HasRepository(repo string) bool {
+	found := false
+	// A View fails only when the database is closed: then nothing is known.
+	_ = x.db.View(func(tx *bbolt.Tx) error {
+		k, _ := tx.Bucket(manifestsBucket).Cursor().Seek(key(repo, ""))
+		found = bytes.HasPrefix(k, key(repo, ""))
+		return nil
+	})
+	return found
+}
+
+// within calls each for the rows of repo behind after.
+func within(c *bbolt.Cursor, repo, after string, each func(rest string, value []byte) bool) {
+	prefix := key(repo, "")
+	for k, v := c.Seek(key(repo, after)); bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		rest := string(k[len(prefix):])
+		if rest == after {
+			continue
+		}
+		if !each(rest, v) {
+			return
+		}
+	}
+}
+
+// pages turns a walk over a cursor into a sequence, a chunk at a time.
+func pages[T any](x *Index, after string, walk func(*bbolt.Cursor, string, func(T) bool), bucket []byte, cursor func(T) string) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for {
+			var page []T
+			err := x.db.View(func(tx *bbolt.Tx) error {
+				walk(tx.Bucket(bucket).Cursor(), after, func(row T) bool {
+					page = append(page, row)
+					return len(page) < chunk
+				})
+				return nil
+			})
+			if err != nil {
+				var zero T
+				yield(zero, err)
+				return
+			}
+			for _, row := range page {
+				if !yield(row, nil) {
+					return
+				}
+			}
+			if len(page) < chunk {
+				return
+			}
+			after = cursor(page[len(page)-1])
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// CollectOptions say how to collect.
+type CollectOptions struct {
+	// DryRun counts and removes nothing.
+	DryRun bool
+	// Idle says that no client has been served from this storage within the
+	// grace, so that the times on disk tell all (a command on a stopped registry).
+	Idle bool
+}
+
+// Collected counts what a collection removed, or would remove.
+type Collected struct {
+	Manifests int   `json:"manifests"` // untagged, from their repositories
+	Links     int   `json:"links"`     // blobs no longer readable in a repository
+	Blobs     int   `json:"blobs"`     // content, of blobs and of manifests
+	Bytes     int64 `json:"bytes"`     // of that content
+	Uploads   int   `json:"uploads"`   // abandoned
+}
+
+// collection is one run of the collector.
+type collection struct {
+	*Store
+	CollectOptions
+	options Options
+	now     time.Time
+	done    Collected
+	gone    map[string]struct{} // of a dry run: keys of links that would be removed
+}
+
+// Collect removes what nothing needs: untagged manifests if the options say so,
+// links to blobs that no manifest of the repository names, content that no
+// repository holds, and abandoned uploads; each only when its grace is over. It
+// runs beside pushes and pulls. In memory it needs some hundred bytes for each
+// link of the store.
+//
+// It trusts the bucket alone, not the index. Errors are the bucket's; what was
+// removed before one is counted.
+func (s *Store) Collect(ctx context.Context, how CollectOptions) (Collected, error) {
+	s.collecting.Lock()
+	defer s.collecting.Unlock()
+	c := &collection{Store: s, CollectOptions: how, options: s.settings(), now: s.now(), gone: map[string]struct{}{}}
+	err := c.run(ctx)
+	s.grace.prune(c.now.Add(-c.options.Grace))
+	if !s.index.Ready() && ctx.Err() == nil {
+		s.rebuild(ctx)
+	}
+	return c.done, err
+}
+
+func (c *collection) run(ctx context.Context) error {
+	if err := c.collectUploads(ctx); err != nil {
+		return fmt.Errorf("collect uploads: %w", err)
+	}
+	// Links before manifests: a manifest that comes after the look at the links
+	// names only links that it touched, or that are young.
+	links, err := c.group(ctx, linksPrefix)
+	if err != nil {
+		return fmt.Errorf("collect: %w", err)
+	}
+	manifests, err := c.group(ctx, manifestsPrefix)
+	if err != nil {
+		return fmt.Errorf("collect: %w", err)
+	}
+	for repo := range manifests {
+		if _, ok := links[repo]; !ok {
+			links[repo] = nil
+		}
+	}
+	var failed []error // one damaged repository does not keep the others from being collected
+	for repo, held := range links {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := c.collectRepository(ctx, repo, manifests[repo], held); err != nil {
+			failed = append(failed, fmt.Errorf("collect %s: %w", repo, err))
+		}
+	}
+	if err := c.collectContent(ctx); err != nil {
+		failed = append(failed, fmt.Errorf("collect content: %w", err))
+	}
+	return errors.Join(failed...)
+}
+
+// group is a scan of digest-major keys in the order of repositories.
+func (c *collection) group(ctx context.Context, prefix string) (map[string][]digest.Digest, error) {
+	held := map[string][]digest.Digest{}
+	for entry, err := range c.scanLinks(ctx, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		held[entry.Repo] = append(held[entry.Repo], entry.Digest)
+	}
+	return held, nil
+}
+
+// young tells whether an object's grace still runs, by its time on disk, by what
+// clients were told, and, after a start, for everything: what clients were told
+// before is not known any more.
+func (c *collection) young(info bucket.Info, repo string, d digest.Digest) bool {
+	since := c.now.Add(-c.options.Grace)
+	return info.Time.After(since) || c.grace.young(since, repo, d) || (!c.Idle && c.started.After(since))
+}
+
+// collectRepository removes untagged manifests and unneeded links of one
+// repository. The manifests are read before its lock is taken: they do not change.
+func (c *collection) collectRepository(ctx context.Context, repo string, manifests, links []digest.Digest) error {
+	g, err := c.graph(ctx, repo, manifests)
+	if err != nil {
+		return err
+	}
+	defer c.repos.lock(repo)()
+	if err := c.collectUntagged(ctx, repo, g); err != nil {
+		return err
+	}
+	needed := g.blobs()
+	var gone []string
+	for _, d := range links {
+		if _, ok := needed[d]; ok {
+			continue
+		}
+		key := linkKey(d, repo)
+		info, err := c.bucket.Stat(ctx, key)
+		if errors.Is(err, bucket.ErrNotExist) || err == nil && c.young(info, repo, d) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		c.done.Links++
+		if c.DryRun {
+			c.gone[key] = struct{}{}
+			continue
+		}
+		if err := c.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+			return err
+		}
+		gone = append(gone, key)
+	}
+	return c.sync(ctx, gone...)
+}
+
+// collectUntagged removes the manifests of g that nothing reaches, if so configured,
+// and takes them out of g.
+func (c *collection) collectUntagged(ctx context.Context, repo string, g graph) error {
+	if c.options.Untagged < 0 {
+		return nil
+	}
+	for row, err := range c.scanTags(ctx, repo) {
+		if err != nil {
+			return err
+		}
+		g.keep(row.Digest)
+	}
+	var gone []string
+	for d, node := range g {
+		if node.kept {
+			continue
+		}
+		info, err := c.bucket.Stat(ctx, manifestKey(d, repo))
+		if errors.Is(err, bucket.ErrNotExist) {
+			delete(g, d)
+			continue
+		} else if err != nil {
+			return err
+		}
+		if c.young(info, repo, d) || info.Time.After(c.now.Add(-c.options.Untagged)) {
+			g.keep(d) // and what it needs
+		}
+	}
+	for d, node := range g {
+		if node.kept {
+			continue
+		}
+		c.done.Manifests++
+		delete(g, d)
+		if c.DryRun {
+			c.gone[manifestKey(d, repo)] = struct{}{}
+			continue
+		}
+		keys, err := c.dropManifest(ctx, repo, node.manifest)
+		if err != nil {
+			return err
+		}
+		gone = append(gone, keys...)
+	}
+	// Before any link goes: after a power cut a manifest that is still there has
+	// its blobs.
+	return c.sync(ctx, gone...)
+}
+
+// collectContent removes content that no repository holds.
+func (c *collection) collectContent(ctx context.Context) error {
+	for info, err := range c.bucket.List(ctx, blobsPrefix, "") {
+		if err != nil {
+			return err
+		}
+		d, _, ok := splitContent(info.Key, blobsPrefix)
+		if !ok || info.Time.After(c.now.Add(-c.options.Grace)) {
+			continue
+		}
+		if err := c.dropContent(ctx, d, info); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropContent removes the content d unless a link to it stays. Who is linking it now
+// either holds the stripe, or will find it gone.
+func (c *collection) dropContent(ctx context.Context, d digest.Digest, info bucket.Info) error {
+	lock := c.digests.of(string(d))
+	lock.Lock()
+	defer lock.Unlock()
+	for _, prefix := range []string{linkPrefix(d), manifestPrefix(d)} {
+		for link, err := range c.bucket.List(ctx, prefix, "") {
+			if _, gone := c.gone[link.Key]; err != nil || !gone {
+				return err // one that stays is enough
+			}
+		}
+	}
+	c.done.Blobs++
+	c.done.Bytes += info.Size
+	if c.DryRun {
+		return nil
+	}
+	err := c.bucket.Delete(ctx, info.Key, bucket.Condition{})
+	if errors.Is(err, bucket.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// collectUploads drops uploads that nobody has added to for long.
+func (c *collection) collectUploads(ctx context.Context) error {
+	for info, err := range c.bucket.Uploads(ctx) {
+		if err != nil {
+			return err
+		}
+		if info.Time.After(c.now.Add(-c.options.UploadAge)) {
+			continue
+		}
+		c.done.Uploads++
+		if c.DryRun {
+			continue
+		}
+		if err := c.dropUpload(ctx, info.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *collection) dropUpload(ctx context.Context, id string) error {
+	held, err := c.bucket.Upload(ctx, id)
+	if errors.Is(err, bucket.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer held.Close()
+	c.uploads.forgetBucket(id)
+	return held.Abort(ctx)
+}

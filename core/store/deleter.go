@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// DeleteTag implements core.Deleter.
+func (s *Store) DeleteTag(ctx context.Context, repo, tag string) error {
+	ctx = context.WithoutCancel(ctx) // as in PutManifest
+	defer s.repos.lock(repo)()
+	err := s.dropTags(ctx, repo, tag)
+	if errors.Is(err, bucket.ErrNotExist) {
+		return s.unknown(repo, err, core.ErrManifestUnknown, "tag "+tag)
+	}
+	return err
+}
+
+// dropTags removes tags behind one barrier. The caller holds the repository's lock.
+func (s *Store) dropTags(ctx context.Context, repo string, tags ...string) error {
+	defer s.cache.beginTags(repo, tags...)()
+	keys := make([]string, len(tags))
+	for i, tag := range tags {
+		keys[i] = tagKey(repo, tag)
+		if err := s.bucket.Delete(ctx, keys[i], bucket.Condition{}); err != nil {
+			return err
+		}
+		s.project(s.index.DeleteTag(repo, tag))
+	}
+	return s.sync(ctx, keys...)
+}
+
+// DeleteManifest implements core.Deleter.
+func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest) error {
+	ctx = context.WithoutCancel(ctx)
+	defer s.repos.lock(repo)()
+	m, err := s.manifest(ctx, repo, d)
+	if err != nil {
+		return err
+	}
+	// Tags first, behind their own barrier: after a power cut a tag may name
+	// nothing that was deleted.
+	var tags []string
+	for tag, err := range s.tagRows(ctx, repo) {
+		if err != nil {
+			return err
+		}
+		if tag.Digest == d {
+			tags = append(tags, tag.Name)
+		}
+	}
+	if len(tags) > 0 {
+		if err := s.dropTags(ctx, repo, tags...); err != nil {
+			return err
+		}
+	}
+	keys, err := s.dropManifest(ctx, repo, m)
+	if err != nil {
+		return err
+	}
+	return s.sync(ctx, keys...)
+}
+
+// dropManifest removes a manifest's link and referrer entry, and returns the keys
+// whose absence is to be made durable. The caller holds the repository's lock.
+func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) ([]string, error) {
+	d := m.Descriptor.Digest
+	defer s.cache.beginManifest(repo, d)()
+	keys := []string{manifestKey(d, repo)}
+	links, err := core.ParseManifest(m.Descriptor.MediaType, m.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("delete manifest %s: %w", d, err)
+	}
+	if subject := links.SubjectDigest(); subject != "" {
+		keys = append(keys, referrerKey(repo, subject, d))
+	}
+	for _, key := range keys {
+		if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+			return nil, s.failed("delete manifest "+string(d), err)
+		}
+	}
+	s.project(s.index.DeleteManifest(repo, d))
+	return keys, nil
+}
+
+// DeleteBlob implements core.Deleter. The content goes with the collector.
+func (s *Store) DeleteBlob(ctx context.Context, repo string, d digest.Digest) error {
+	ctx = context.WithoutCancel(ctx)
+	defer s.repos.lock(repo)()
+	if _, err := s.statBlob(ctx, repo, d); err != nil {
+		return s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
+	}
+	users, err := s.users(ctx, repo, d)
+	if err != nil {
+		return err
+	}
+	if len(users) > 0 {
+		return core.WithDetail(fmt.Errorf("%w: %s is named by %v", core.ErrBlobInUse, d, users), map[string]any{"manifests": users})
+	}
+	key := linkKey(d, repo)
+	if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil {
+		return s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
+	}
+	return s.sync(ctx, key)
+}
+
+// maxUsers bounds how many manifests an answer names.
+const maxUsers = 20
+
+// users returns manifests of repo that name the blob d, at most maxUsers.
+func (s *Store) users(ctx context.Context, repo string, d digest.Digest) ([]digest.Digest, error) {
+	var users []digest.Digest
+	for held, err := range s.held(ctx, repo) {
+		if err != nil {
+			return nil, err
+		}
+		m, err := s.manifest(ctx, repo, held)
+		if errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrNameUnknown) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		links, err := core.ParseManifest(m.Descriptor.MediaType, m.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("manifest %s: %w", held, err)
+		}
+		for _, desc := range links.Blobs {
+			if desc.Digest == d {
+				users = append(users, held)
+				break
+			}
+		}
+		if len(users) == maxUsers {
+			break
+		}
+	}
+	return users, nil
+}

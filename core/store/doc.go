@@ -1,0 +1,30 @@
+// Package store is a durable core.Registry over a bucket.Bucket.
+//
+// Content is addressed by digest and kept once, whoever pushed it. What makes it
+// readable in a repository is a link, an object of its own, so that knowing a
+// digest is never enough to read. The keys, all of them truth:
+//
+//	blobs/sha256/ab/<hex>                  content of blobs and of manifests
+//	links/sha256/ab/<hex>/<repo>           repo holds this blob (empty object)
+//	manifests/sha256/ab/<hex>/<repo>       repo holds this manifest (record)
+//	repos/<repo>/_tags/<tag>               what the tag names (record)
+//	repos/<repo>/_referrers/<subject>/<digest>   descriptor of a referrer
+//
+// In the digest-major keys the slashes of <repo> are written as +, so "who needs
+// this content" is one List. core/index projects them for what must be fast in the
+// order of repositories; it is rebuilt from them.
+//
+// Order of writes. A push is acknowledged by its manifest: first the blobs, their
+// links and the manifest's content behind one barrier (Bucket.Sync), then the
+// manifest's link and referrer entry behind a second, then the tags behind a third.
+// A crash between any two leaves objects that nothing names, for the collector.
+// Deletes go the other way.
+//
+// Locks. One RWMutex a repository: shared by PutManifest and by whatever tells a
+// client "you have it", exclusive for deletes and the collector's step in that
+// repository; held for metadata, never while a blob streams. A stripe per digest is
+// shared while a link to content is made, and exclusive while unlinked content is
+// dropped. Who reads a manifest, a blob or a list takes no lock.
+//
+// The store does not decide who may do what, and knows no HTTP.
+package store

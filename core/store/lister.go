@@ -1,0 +1,172 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/index"
+)
+
+// Repositories implements core.Lister.
+func (s *Store) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
+	if s.index.Ready() {
+		return s.index.Repositories(after)
+	}
+	return func(yield func(string, error) bool) {
+		names := map[string]struct{}{}
+		for entry, err := range s.scanManifests(ctx) {
+			if err != nil {
+				yield("", err)
+				return
+			}
+			names[entry.Repo] = struct{}{}
+		}
+		sorted := make([]string, 0, len(names))
+		for name := range names {
+			if name > after {
+				sorted = append(sorted, name)
+			}
+		}
+		slices.Sort(sorted)
+		for _, name := range sorted {
+			if !yield(name, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Tags implements core.Lister.
+func (s *Store) Tags(ctx context.Context, repo, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		some := false
+		for tag, err := range s.tagNames(ctx, repo, after) {
+			some = true
+			if !yield(tag, err) {
+				return
+			}
+		}
+		if some || s.exists(ctx, repo) {
+			return
+		}
+		yield("", s.unknown(repo, bucket.ErrNotExist, core.ErrNameUnknown, "tags"))
+	}
+}
+
+// exists tells whether repo holds a manifest.
+func (s *Store) exists(ctx context.Context, repo string) bool {
+	if s.index.Ready() {
+		return s.index.HasRepository(repo)
+	}
+	for range s.held(ctx, repo) {
+		return true
+	}
+	return false
+}
+
+func (s *Store) tagNames(ctx context.Context, repo, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if s.index.Ready() {
+			for tag, err := range s.index.Tags(repo, after) {
+				if !yield(tag.Name, err) {
+					return
+				}
+			}
+			return
+		}
+		prefix := tagPrefix(repo)
+		for info, err := range s.bucket.List(ctx, prefix, prefix+after) {
+			if !yield(strings.TrimPrefix(info.Key, prefix), err) {
+				return
+			}
+		}
+	}
+}
+
+// tagRows yields the tags of repo with their digests.
+func (s *Store) tagRows(ctx context.Context, repo string) iter.Seq2[index.Tag, error] {
+	if s.index.Ready() {
+		return s.index.Tags(repo, "")
+	}
+	return s.scanTags(ctx, repo)
+}
+
+// held yields the digests of the manifests of repo.
+func (s *Store) held(ctx context.Context, repo string) iter.Seq2[digest.Digest, error] {
+	if s.index.Ready() {
+		return s.index.Manifests(repo)
+	}
+	return func(yield func(digest.Digest, error) bool) {
+		for entry, err := range s.scanManifests(ctx) {
+			if (err != nil || entry.Repo == repo) && !yield(entry.Digest, err) {
+				return
+			}
+		}
+	}
+}
+
+// Referrers implements core.Lister.
+func (s *Store) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[core.Descriptor, error] {
+	return func(yield func(core.Descriptor, error) bool) {
+		start := ""
+		if after != "" {
+			start = referrerKey(repo, subject, after)
+		}
+		for info, err := range s.bucket.List(ctx, referrerPrefix(repo, subject), start) {
+			var desc core.Descriptor
+			if err == nil {
+				desc, err = s.referrer(ctx, repo, info.Key)
+			}
+			switch {
+			case errors.Is(err, bucket.ErrNotExist):
+				continue // deleted meanwhile, or its push was cut off by a crash
+			case err != nil:
+				yield(core.Descriptor{}, err)
+				return
+			case artifactType != "" && desc.ArtifactType != artifactType:
+				continue
+			}
+			if !yield(desc, nil) {
+				return
+			}
+		}
+	}
+}
+
+// referrer reads an entry, and that the manifest it describes is here.
+func (s *Store) referrer(ctx context.Context, repo, key string) (core.Descriptor, error) {
+	data, _, err := s.bucket.Get(ctx, key)
+	if err != nil {
+		return core.Descriptor{}, err
+	}
+	desc, err := decode[core.Descriptor](key, data)
+	if err != nil {
+		return core.Descriptor{}, err
+	}
+	_, err = s.bucket.Stat(ctx, manifestKey(desc.Digest, repo))
+	return desc, err
+}
+
+// Holders implements core.Lister.
+func (s *Store) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		prefix := linkPrefix(d)
+		for info, err := range s.bucket.List(ctx, prefix, "") {
+			if err == nil {
+				if _, err = s.bucket.Stat(ctx, blobKey(d)); errors.Is(err, bucket.ErrNotExist) {
+					return
+				}
+			}
+			if !yield(unflat(strings.TrimPrefix(info.Key, prefix)), err) || err != nil {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package store
+
+import (
+	"hash/maphash"
+	"sync"
+)
+
+// repositories has one lock per repository in use.
+type repositories struct {
+	mu    sync.Mutex // guards inUse, for the time of a map look-up
+	inUse map[string]*repository
+}
+
+type repository struct {
+	sync.RWMutex
+	users int // guarded by repositories.mu
+}
+
+// lock takes the lock of repo exclusively and returns how to release it.
+func (r *repositories) lock(repo string) (unlock func()) {
+	l := r.enter(repo)
+	l.Lock()
+	return func() { l.Unlock(); r.leave(repo, l) }
+}
+
+// share takes the lock of repo shared.
+func (r *repositories) share(repo string) (unlock func()) {
+	l := r.enter(repo)
+	l.RLock()
+	return func() { l.RUnlock(); r.leave(repo, l) }
+}
+
+func (r *repositories) enter(repo string) *repository {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.inUse[repo]
+	if l == nil {
+		if r.inUse == nil {
+			r.inUse = map[string]*repository{}
+		}
+		l = &repository{}
+		r.inUse[repo] = l
+	}
+	l.users++
+	return l
+}
+
+func (r *repositories) leave(repo string, l *repository) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l.users--; l.users == 0 {
+		delete(r.inUse, repo)
+	}
+}
+
+// stripes are locks for things too many to have one each. Two things that share a
+// stripe wait for each other without need, for microseconds.
+type stripes [256]sync.RWMutex
+
+var seed = maphash.MakeSeed()
+
+func hashed(key string) uint64 { return maphash.String(seed, key) }
+
+func (s *stripes) of(key string) *sync.RWMutex {
+	return &s[hashed(key)%uint64(len(s))]
+}

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// linkManifest is the second barrier: it makes the manifest readable in repo, with
+// its referrer entry.
+func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, links core.Links, put core.ManifestPut) error {
+	defer s.cache.beginManifest(repo, d)()
+	s.grace.touch(s.now(), repo, d)
+	keys := []string{manifestKey(d, repo)}
+	if err := s.putRecord(ctx, repo, d, put); err != nil {
+		return err
+	}
+	if subject := links.SubjectDigest(); subject != "" {
+		key := referrerKey(repo, subject, d)
+		entry := encode(core.Descriptor{
+			MediaType: put.MediaType, Digest: d, Size: int64(len(put.Bytes)),
+			ArtifactType: links.ArtifactType, Annotations: links.Annotations,
+		})
+		if _, err := s.bucket.Put(ctx, key, entry, bucket.Condition{}); err != nil {
+			return s.failed("referrer "+string(d), err)
+		}
+		keys = append(keys, key)
+	}
+	if err := s.barrier(ctx, keys...); err != nil {
+		return err
+	}
+	s.project(s.index.PutManifest(repo, d))
+	return nil
+}
+
+// putRecord writes the manifest's link, unless it is there: a push of what is here
+// already changes nothing, except that another media type is believed.
+func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, put core.ManifestPut) error {
+	key := manifestKey(d, repo)
+	record := manifestRecord{MediaType: put.MediaType, Size: int64(len(put.Bytes)), Time: s.now()}
+	_, err := s.bucket.Put(ctx, key, encode(record), bucket.Condition{IfAbsent: true})
+	if errors.Is(err, bucket.ErrExist) {
+		data, _, getErr := s.bucket.Get(ctx, key)
+		if held, decodeErr := decode[manifestRecord](key, data); getErr == nil && decodeErr == nil && held.MediaType == put.MediaType {
+			return nil
+		}
+		_, err = s.bucket.Put(ctx, key, encode(record), bucket.Condition{})
+	}
+	if err != nil {
+		return s.failed("manifest "+string(d), err)
+	}
+	return nil
+}
+
+// putTags is the third barrier: one for all the tags of a push.
+func (s *Store) putTags(ctx context.Context, repo string, d digest.Digest, tags []string, createOnly bool) (set []string, refused []error, err error) {
+	if len(tags) == 0 {
+		return nil, nil, nil
+	}
+	end := s.cache.beginTags(repo, tags...)
+	defer end()
+	var keys []string
+	for _, tag := range tags {
+		switch err := s.putTag(ctx, repo, tag, d, createOnly); {
+		case errors.Is(err, core.ErrTagExists):
+			refused = append(refused, err)
+		case err != nil:
+			return nil, nil, err
+		default:
+			set = append(set, tag)
+			keys = append(keys, tagKey(repo, tag))
+		}
+	}
+	if err := s.barrier(ctx, keys...); err != nil {
+		for _, tag := range set {
+			s.reindexTag(ctx, repo, tag)
+		}
+		return nil, nil, err
+	}
+	return set, refused, nil
+}
+
+// putTag makes tag name d. With createOnly one atomic put decides, not the look
+// that follows when it was refused (DESIGN, "Create is not update").
+func (s *Store) putTag(ctx context.Context, repo, tag string, d digest.Digest, createOnly bool) error {
+	key := tagKey(repo, tag)
+	lock := s.tags.of(key)
+	lock.Lock()
+	defer lock.Unlock()
+	record := encode(tagRecord{Digest: d, Time: s.now()})
+	_, err := s.bucket.Put(ctx, key, record, bucket.Condition{IfAbsent: true})
+	if errors.Is(err, bucket.ErrExist) {
+		held, getErr := s.tagRecord(ctx, repo, tag)
+		switch {
+		case getErr == nil && held.Digest == d:
+			s.project(s.index.PutTag(repo, tag, d))
+			return nil // a CI retry is not an overwrite
+		case createOnly && getErr == nil:
+			return core.WithDetail(
+				fmt.Errorf("%w: %s:%s names %s since %s", core.ErrTagExists, repo, tag, held.Digest, held.Time.UTC().Format("2006-01-02 15:04:05 MST")),
+				map[string]any{"tag": tag, "digest": held.Digest, "since": held.Time.UTC()})
+		case createOnly:
+			return fmt.Errorf("%w: %s:%s: %w", core.ErrTagExists, repo, tag, getErr)
+		}
+		_, err = s.bucket.Put(ctx, key, record, bucket.Condition{})
+	}
+	if err != nil {
+		return s.failed("tag "+tag, err)
+	}
+	s.project(s.index.PutTag(repo, tag, d))
+	return nil
+}
+
+// reindexTag makes the index agree with the bucket after a write that failed.
+func (s *Store) reindexTag(ctx context.Context, repo, tag string) {
+	lock := s.tags.of(tagKey(repo, tag))
+	lock.Lock()
+	defer lock.Unlock()
+	record, err := s.tagRecord(ctx, repo, tag)
+	switch {
+	case err == nil:
+		err = s.index.PutTag(repo, tag, record.Digest)
+	case errors.Is(err, bucket.ErrNotExist):
+		err = s.index.DeleteTag(repo, tag)
+	}
+	s.project(err)
+}
+
+// barrier returns when the objects are durable. Whether they are there is looked
+// at afterwards: an object whose sync failed for somebody else was dropped, and its
+// absence is durable too.
+func (s *Store) barrier(ctx context.Context, keys ...string) error {
+	if err := s.sync(ctx, keys...); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if _, err := s.bucket.Stat(ctx, key); err != nil {
+			return s.failed("sync", err)
+		}
+	}
+	return nil
+}
+
+// sync returns when the present state of the keys is durable.
+func (s *Store) sync(ctx context.Context, keys ...string) error {
+	if err := s.bucket.Sync(ctx, keys...); err != nil {
+		return s.failed("sync", err)
+	}
+	return nil
+}
+
+// failed wraps an error of the bucket: a full disk and a failing one are told apart
+// for the client, who may try again later or at once.
+func (s *Store) failed(noun string, err error) error {
+	switch {
+	case errors.Is(err, bucket.ErrNoSpace):
+		return fmt.Errorf("%w: %s: %w", core.ErrNoSpace, noun, err)
+	case errors.Is(err, bucket.ErrSync), errors.Is(err, bucket.ErrNotExist):
+		return fmt.Errorf("%w: %s: %w", core.ErrUnavailable, noun, err)
+	}
+	return fmt.Errorf("%s: %w", noun, err)
+}

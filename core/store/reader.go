@@ -1,0 +1,168 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// Resolve implements core.Reader. By digest it is the question of a client that is
+// about to push an index, so the answer restarts the manifest's grace, as in Stat.
+func (s *Store) Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error) {
+	if ref.Digest != "" {
+		defer s.repos.share(repo)()
+		s.grace.touch(s.now(), repo, ref.Digest)
+	}
+	m, err := s.Manifest(ctx, repo, ref)
+	return m.Descriptor, err
+}
+
+// Manifest implements core.Reader.
+func (s *Store) Manifest(ctx context.Context, repo string, ref core.Reference) (core.Manifest, error) {
+	d := ref.Digest
+	if d == "" {
+		var err error
+		if d, err = s.tagged(ctx, repo, ref.Tag); err != nil {
+			return core.Manifest{}, err
+		}
+	}
+	return s.manifest(ctx, repo, d)
+}
+
+// tagged returns the digest that a tag names.
+func (s *Store) tagged(ctx context.Context, repo, tag string) (digest.Digest, error) {
+	id := tagID{repo, tag}
+	if d, ok := s.cache.tags.GetIfPresent(id); ok {
+		return d, nil
+	}
+	put := s.cache.look(repo)
+	record, err := s.tagRecord(ctx, repo, tag)
+	if err != nil {
+		return "", s.unknown(repo, err, core.ErrManifestUnknown, "tag "+tag)
+	}
+	put(func() { s.cache.tags.Set(id, record.Digest) })
+	return record.Digest, nil
+}
+
+func (s *Store) tagRecord(ctx context.Context, repo, tag string) (tagRecord, error) {
+	key := tagKey(repo, tag)
+	data, _, err := s.bucket.Get(ctx, key)
+	if err != nil {
+		return tagRecord{}, err
+	}
+	return decode[tagRecord](key, data)
+}
+
+// manifest returns the manifest d if repo holds it.
+func (s *Store) manifest(ctx context.Context, repo string, d digest.Digest) (core.Manifest, error) {
+	id := manifestID{repo, d}
+	if m, ok := s.cache.manifests.GetIfPresent(id); ok {
+		return m, nil
+	}
+	put := s.cache.look(repo)
+	m, err := s.readManifest(ctx, repo, d)
+	if err != nil {
+		return core.Manifest{}, s.unknown(repo, err, core.ErrManifestUnknown, "manifest "+string(d))
+	}
+	put(func() { s.cache.manifests.Set(id, m) })
+	return m, nil
+}
+
+func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) (core.Manifest, error) {
+	key := manifestKey(d, repo)
+	data, _, err := s.bucket.Get(ctx, key)
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	record, err := decode[manifestRecord](key, data)
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	bytes, _, err := s.bucket.Get(ctx, blobKey(d))
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	if d.Algorithm().FromBytes(bytes) != d {
+		return core.Manifest{}, fmt.Errorf("content of %s is damaged on disk", d)
+	}
+	return core.Manifest{
+		Descriptor: core.Descriptor{MediaType: record.MediaType, Digest: d, Size: int64(len(bytes))},
+		Bytes:      bytes,
+	}, nil
+}
+
+// Stat implements core.Reader. The repository's lock keeps the collector, which
+// has looked at the grace and not removed the link yet, from making it a lie.
+func (s *Store) Stat(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
+	defer s.repos.share(repo)()
+	s.grace.touch(s.now(), repo, d)
+	info, err := s.statBlob(ctx, repo, d)
+	if err != nil {
+		return core.Descriptor{}, s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
+	}
+	return blobDescriptor(d, info.Size), nil
+}
+
+// statBlob looks at the link first: content without a link is nobody's.
+func (s *Store) statBlob(ctx context.Context, repo string, d digest.Digest) (bucket.Info, error) {
+	if _, err := s.bucket.Stat(ctx, linkKey(d, repo)); err != nil {
+		return bucket.Info{}, err
+	}
+	return s.bucket.Stat(ctx, blobKey(d))
+}
+
+func blobDescriptor(d digest.Digest, size int64) core.Descriptor {
+	return core.Descriptor{MediaType: "application/octet-stream", Digest: d, Size: size}
+}
+
+// Blob implements core.Reader.
+func (s *Store) Blob(ctx context.Context, repo string, d digest.Digest) (core.Blob, error) {
+	_, err := s.bucket.Stat(ctx, linkKey(d, repo))
+	if err != nil {
+		return nil, s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
+	}
+	object, err := s.bucket.Open(ctx, blobKey(d))
+	if err != nil {
+		return nil, s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
+	}
+	b := &blob{Object: object, descriptor: blobDescriptor(d, object.Info().Size)}
+	if f, ok := object.(interface{ File() *os.File }); ok {
+		return &fileBlob{blob: b, file: f}, nil
+	}
+	return b, nil
+}
+
+// blob is an object of the bucket as a core.Blob, seekable.
+type blob struct {
+	bucket.Object
+	descriptor core.Descriptor
+}
+
+func (b *blob) Descriptor() core.Descriptor { return b.descriptor }
+
+type fileBlob struct {
+	*blob
+	file interface{ File() *os.File }
+}
+
+var _ core.FileBlob = (*fileBlob)(nil)
+
+func (b *fileBlob) File() *os.File { return b.file.File() }
+
+// unknown turns the bucket's "does not exist" into what the protocol calls it:
+// ErrNameUnknown if the repository holds nothing, else missing. Other errors pass.
+func (s *Store) unknown(repo string, err error, missing error, noun string) error {
+	switch {
+	case !errors.Is(err, bucket.ErrNotExist):
+		return fmt.Errorf("%s of %s: %w", noun, repo, err)
+	case s.index.Ready() && !s.index.HasRepository(repo):
+		return fmt.Errorf("%w: %s", core.ErrNameUnknown, repo)
+	}
+	return fmt.Errorf("%w: %s of %s", missing, noun, repo)
+}

@@ -1,0 +1,83 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"strings"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/index"
+)
+
+// scan walks over everything that the index projects.
+func (s *Store) scan(ctx context.Context) iter.Seq2[index.Entry, error] {
+	return func(yield func(index.Entry, error) bool) {
+		for entry, err := range s.scanManifests(ctx) {
+			if !yield(entry, err) || err != nil {
+				return
+			}
+		}
+		for info, err := range s.bucket.List(ctx, reposPrefix, "") {
+			if err != nil {
+				yield(index.Entry{}, err)
+				return
+			}
+			repo, tag, ok := splitTag(info.Key)
+			if !ok {
+				continue // a referrer entry
+			}
+			record, err := s.tagRecord(ctx, repo, tag)
+			if errors.Is(err, bucket.ErrNotExist) {
+				continue
+			}
+			if !yield(index.Entry{Repo: repo, Tag: tag, Digest: record.Digest}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// scanManifests walks over the manifests of all repositories.
+func (s *Store) scanManifests(ctx context.Context) iter.Seq2[index.Entry, error] {
+	return s.scanLinks(ctx, manifestsPrefix)
+}
+
+// scanLinks walks over the digest-major keys of a kind.
+func (s *Store) scanLinks(ctx context.Context, prefix string) iter.Seq2[index.Entry, error] {
+	return func(yield func(index.Entry, error) bool) {
+		for info, err := range s.bucket.List(ctx, prefix, "") {
+			if err != nil {
+				yield(index.Entry{}, err)
+				return
+			}
+			d, component, ok := splitContent(info.Key, prefix)
+			if !ok || component == "" {
+				continue
+			}
+			if !yield(index.Entry{Repo: unflat(component), Digest: d}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// scanTags walks over the tags of one repository.
+func (s *Store) scanTags(ctx context.Context, repo string) iter.Seq2[index.Tag, error] {
+	return func(yield func(index.Tag, error) bool) {
+		prefix := tagPrefix(repo)
+		for info, err := range s.bucket.List(ctx, prefix, "") {
+			var record tagRecord
+			tag := strings.TrimPrefix(info.Key, prefix)
+			if err == nil {
+				record, err = s.tagRecord(ctx, repo, tag)
+			}
+			if errors.Is(err, bucket.ErrNotExist) {
+				continue // deleted meanwhile
+			}
+			if !yield(index.Tag{Name: tag, Digest: record.Digest}, err) || err != nil {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/index"
+)
+
+// Store is a Registry over a Bucket. Open makes one; it is safe for concurrent use.
+type Store struct {
+	bucket  bucket.Bucket
+	index   *index.Index
+	log     *slog.Logger
+	now     func() time.Time
+	started time.Time
+
+	repos   repositories
+	digests stripes // shared while a link to content is made, exclusive while content is dropped
+	tags    stripes // one tag's record and its row in the index change together
+	cache   *cache
+	uploads uploads
+	grace   grace
+
+	optionsMu sync.RWMutex
+	options   Options // guarded by optionsMu
+
+	rebuilding sync.Mutex // held by a rebuild of the index
+	collecting sync.Mutex // held by a collection
+	stop       context.CancelFunc
+	background sync.WaitGroup
+}
+
+var _ core.Registry = (*Store)(nil)
+
+// Defaults of Options, and the least that they may be.
+const (
+	DefaultGrace     = time.Hour
+	DefaultUploadAge = 24 * time.Hour
+	DefaultCacheSize = 64 << 20
+	// KeepUntagged is the Untagged that keeps untagged manifests for ever.
+	KeepUntagged = time.Duration(-1)
+)
+
+// Options are the settings of a Store. Zero values mean the defaults.
+type Options struct {
+	// IndexPath is the file of the index; empty keeps it in a temporary file.
+	// It cannot be changed while the store is open.
+	IndexPath string
+	// Log receives what an operator should know. Default: discard.
+	Log *slog.Logger
+	// Grace is how long content stays that no manifest needs, counted from its
+	// upload or from the last time a client was told that it is here. Default 1h.
+	Grace time.Duration
+	// Untagged is the age at which a manifest may go that no tag, no kept index
+	// and no kept subject reaches. Negative keeps them. Default (zero): keep.
+	Untagged time.Duration
+	// UploadAge is how long an upload is kept since its last byte. Default 24h.
+	UploadAge time.Duration
+	// CacheSize bounds the manifests in memory, in bytes. Default 64 MiB. It
+	// cannot be changed while the store is open.
+	CacheSize int64
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Grace <= 0 {
+		o.Grace = DefaultGrace
+	}
+	if o.Untagged == 0 {
+		o.Untagged = KeepUntagged
+	}
+	if o.UploadAge <= 0 {
+		o.UploadAge = DefaultUploadAge
+	}
+	if o.CacheSize <= 0 {
+		o.CacheSize = DefaultCacheSize
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Open opens the store that b holds. If its index is missing or was not closed
+// cleanly, it is built again in the background, and lists scan the bucket until
+// then. ctx bounds the opening only. Close ends the store; b stays the caller's.
+func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error) {
+	options = options.withDefaults()
+	x, err := index.Open(options.IndexPath)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	c, err := newCache(options.CacheSize)
+	if err != nil {
+		x.Close()
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Store{
+		bucket: b, index: x, log: options.Log, now: options.Now, started: options.Now(),
+		cache: c, options: options, stop: stop,
+	}
+	if !x.Ready() {
+		s.background.Go(func() { s.rebuild(life) })
+	}
+	return s, nil
+}
+
+// SetOptions changes the settings that may change while the store is open: Grace,
+// Untagged and UploadAge.
+func (s *Store) SetOptions(options Options) {
+	options = options.withDefaults()
+	s.optionsMu.Lock()
+	defer s.optionsMu.Unlock()
+	s.options.Grace, s.options.Untagged, s.options.UploadAge = options.Grace, options.Untagged, options.UploadAge
+}
+
+func (s *Store) settings() Options {
+	s.optionsMu.RLock()
+	defer s.optionsMu.RUnlock()
+	return s.options
+}
+
+// Close waits for what runs in the background and closes the index. No other
+// method may be called after it.
+func (s *Store) Close() error {
+	s.stop()
+	s.uploads.close()
+	s.background.Wait()
+	s.cache.close()
+	return s.index.Close()
+}
+
+// rebuild fills the index from the bucket. Only one runs at a time.
+func (s *Store) rebuild(ctx context.Context) {
+	if !s.rebuilding.TryLock() {
+		return
+	}
+	defer s.rebuilding.Unlock()
+	begun := s.now()
+	if err := s.index.Rebuild(ctx, s.scan(ctx)); err != nil {
+		if ctx.Err() == nil {
+			s.log.Error("index was not rebuilt; lists scan the storage until the next collection or start", "error", err)
+		}
+		return
+	}
+	s.log.Info("index rebuilt", "took", s.now().Sub(begun))
+}
+
+// project takes the outcome of a write to the index. The index is no truth, so a
+// write that failed (the disk is full, say) fails no push: the index is not used
+// any more until the next collection has built it again.
+func (s *Store) project(err error) {
+	if err == nil {
+		return
+	}
+	s.log.Error("index could not be written; lists scan the storage until it is rebuilt", "error", err)
+	s.index.Distrust()
+}

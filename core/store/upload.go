@@ -1,0 +1,267 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// uploads holds what this process knows of unfinished uploads beside their bytes:
+// the digest so far, which a restart loses and Commit then computes again.
+type uploads struct {
+	mu   sync.Mutex
+	open map[string]*progress // by upload ID; guarded by mu
+}
+
+// progress is one unfinished upload.
+type progress struct {
+	mu        sync.Mutex // held by the one writer
+	algorithm digest.Algorithm
+	hash      hash.Hash // of the first hashed bytes; nil: not known
+	hashed    int64
+	ended     bool
+}
+
+func (u *uploads) get(id string) *progress {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.open == nil {
+		u.open = map[string]*progress{}
+	}
+	p := u.open[id]
+	if p == nil {
+		p = &progress{}
+		u.open[id] = p
+	}
+	return p
+}
+
+func (u *uploads) forget(id string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.open, id)
+}
+
+// forgetBucket forgets the uploads of a bucket's upload ID.
+func (u *uploads) forgetBucket(bucketID string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for id := range u.open {
+		if strings.HasPrefix(id, bucketID+"-") {
+			delete(u.open, id)
+		}
+	}
+}
+
+func (u *uploads) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.open = nil
+}
+
+// uploadID ties a bucket's upload to a repository, so that it is not found in
+// another by mistake. The unguessable part is the bucket's.
+func uploadID(bucketID, repo string) string {
+	sum := sha256.Sum256([]byte(repo))
+	return bucketID + "-" + hex.EncodeToString(sum[:4])
+}
+
+// NewUpload implements core.Writer.
+func (s *Store) NewUpload(ctx context.Context, repo string, algorithm digest.Algorithm) (core.Upload, error) {
+	if !core.Supported(algorithm) {
+		return nil, fmt.Errorf("%w: digest-algorithm %q is neither sha256 nor sha512", core.ErrDigestInvalid, algorithm)
+	}
+	held, err := s.bucket.NewUpload(ctx)
+	if err != nil {
+		return nil, s.failed("upload", err)
+	}
+	id := uploadID(held.ID(), repo)
+	p := s.uploads.get(id)
+	p.mu.Lock()
+	p.algorithm, p.hash = algorithm, algorithm.Hash()
+	p.mu.Unlock()
+	return &upload{store: s, repo: repo, id: id, bucket: held, progress: p}, nil
+}
+
+// Upload implements core.Writer.
+func (s *Store) Upload(ctx context.Context, repo, id string) (core.Upload, error) {
+	cut := strings.LastIndexByte(id, '-')
+	if cut < 0 || uploadID(id[:cut], repo) != id {
+		return nil, fmt.Errorf("%w: %s of %s", core.ErrBlobUploadUnknown, id, repo)
+	}
+	held, err := s.bucket.Upload(ctx, id[:cut])
+	if errors.Is(err, bucket.ErrNotExist) || errors.Is(err, bucket.ErrKeyInvalid) {
+		return nil, fmt.Errorf("%w: %s of %s", core.ErrBlobUploadUnknown, id, repo)
+	} else if err != nil {
+		return nil, s.failed("upload "+id, err)
+	}
+	return &upload{store: s, repo: repo, id: id, bucket: held, progress: s.uploads.get(id)}, nil
+}
+
+// upload is one request's hold on an unfinished upload.
+type upload struct {
+	store    *Store
+	repo     string
+	id       string
+	bucket   bucket.Upload
+	progress *progress
+}
+
+var _ core.Upload = (*upload)(nil)
+
+func (u *upload) ID() string    { return u.id }
+func (u *upload) Offset() int64 { return u.bucket.Offset() }
+func (u *upload) Close() error  { return u.bucket.Close() }
+
+// hold makes the caller the one writer. Errors: ErrRangeInvalid while another
+// appends, ErrBlobUploadUnknown when the upload has ended meanwhile.
+func (u *upload) hold() (release func(), err error) {
+	if !u.progress.mu.TryLock() {
+		return nil, fmt.Errorf("%w: another request is writing to upload %s", core.ErrRangeInvalid, u.id)
+	}
+	if u.progress.ended {
+		u.progress.mu.Unlock()
+		return nil, fmt.Errorf("%w: %s has ended", core.ErrBlobUploadUnknown, u.id)
+	}
+	return u.progress.mu.Unlock, nil
+}
+
+// Append implements core.Upload.
+func (u *upload) Append(ctx context.Context, at int64, r io.Reader) (int64, error) {
+	release, err := u.hold()
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	offset := u.bucket.Offset()
+	if at >= 0 && at != offset {
+		return 0, fmt.Errorf("%w: it begins at %d, the upload has %d bytes", core.ErrRangeInvalid, at, offset)
+	}
+	p := u.progress
+	if p.hash != nil && p.hashed == offset {
+		r = io.TeeReader(r, p.hash)
+	} else {
+		p.hash = nil // it was begun before a restart
+	}
+	n, err := u.bucket.Append(ctx, r)
+	p.hashed += n
+	if err != nil {
+		p.hash = nil // it may have seen bytes that were not kept
+		if errors.Is(err, bucket.ErrNoSpace) {
+			err = u.store.failed("upload "+u.id, err)
+		}
+	}
+	return n, err
+}
+
+// Commit implements core.Upload.
+func (u *upload) Commit(ctx context.Context, d digest.Digest) (core.Descriptor, error) {
+	release, err := u.hold()
+	if err != nil {
+		return core.Descriptor{}, err
+	}
+	defer release()
+	got, err := u.digest(ctx, d.Algorithm())
+	if err != nil {
+		return core.Descriptor{}, fmt.Errorf("upload %s: %w", u.id, err)
+	}
+	if got != d {
+		u.end()
+		return core.Descriptor{}, errors.Join(
+			fmt.Errorf("%w: the %d bytes sent have digest %s, not %s", core.ErrDigestInvalid, u.bucket.Offset(), got, d),
+			u.bucket.Abort(ctx))
+	}
+	info, err := u.store.keep(ctx, u.repo, d, func() (bucket.Info, error) { return u.bucket.Commit(ctx, blobKey(d)) })
+	if err != nil {
+		return core.Descriptor{}, err
+	}
+	u.end()
+	return blobDescriptor(d, info.Size), nil
+}
+
+// digest is the digest of the bytes held, by the hash that went along if it did.
+func (u *upload) digest(ctx context.Context, algorithm digest.Algorithm) (digest.Digest, error) {
+	p := u.progress
+	if p.hash != nil && p.algorithm == algorithm && p.hashed == u.bucket.Offset() {
+		return digest.NewDigest(algorithm, p.hash), nil
+	}
+	r, err := u.bucket.Read(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	return algorithm.FromReader(r)
+}
+
+// Cancel implements core.Upload.
+func (u *upload) Cancel(ctx context.Context) error {
+	release, err := u.hold()
+	if err != nil {
+		return err
+	}
+	defer release()
+	u.end()
+	return u.bucket.Abort(ctx)
+}
+
+func (u *upload) end() {
+	u.progress.ended = true
+	u.store.uploads.forget(u.id)
+}
+
+// keep makes content readable in repo: put brings it into the bucket (or says that
+// it is there), then the link is made. The collector, which drops content that has
+// no link, cannot come between, nor the one that removes old links. Neither is durable when keep returns: the bucket
+// has begun to sync content, and the first manifest that names the blob waits.
+func (s *Store) keep(ctx context.Context, repo string, d digest.Digest, put func() (bucket.Info, error)) (bucket.Info, error) {
+	defer s.repos.share(repo)()
+	lock := s.digests.of(string(d))
+	lock.RLock()
+	defer lock.RUnlock()
+	s.grace.touch(s.now(), repo, d)
+	info, err := put()
+	if err != nil {
+		return info, s.failed("blob "+string(d), err)
+	}
+	_, err = s.bucket.Put(ctx, linkKey(d, repo), nil, bucket.Condition{IfAbsent: true})
+	if err != nil && !errors.Is(err, bucket.ErrExist) {
+		return info, s.failed("blob "+string(d), err)
+	}
+	return info, nil
+}
+
+// Mount implements core.Writer.
+func (s *Store) Mount(ctx context.Context, repo, from string, d digest.Digest) (core.Descriptor, error) {
+	if from == "" {
+		for holder, err := range s.Holders(ctx, d) {
+			if err != nil {
+				return core.Descriptor{}, err
+			}
+			from = holder
+			break
+		}
+	}
+	info, err := s.keep(ctx, repo, d, func() (bucket.Info, error) {
+		if from == "" {
+			return bucket.Info{}, bucket.ErrNotExist
+		}
+		return s.statBlob(ctx, from, d)
+	})
+	if errors.Is(err, bucket.ErrNotExist) {
+		return core.Descriptor{}, fmt.Errorf("%w: %s of %s", core.ErrBlobUnknown, d, from)
+	} else if err != nil {
+		return core.Descriptor{}, err
+	}
+	return blobDescriptor(d, info.Size), nil
+}

@@ -1,0 +1,112 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// PutManifest implements core.Writer. See the package comment for the order of its
+// writes and the locks.
+func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
+	// What is half done when a client leaves is finished: a tag that is visible
+	// must not wait for its barrier because nobody listens any more.
+	ctx = context.WithoutCancel(ctx)
+	d, links, err := check(put)
+	if err != nil {
+		return core.ManifestResult{}, err
+	}
+	defer s.repos.share(repo)()
+	// The collector drops content that has no link: not between putContent and
+	// linkManifest.
+	lock := s.digests.of(string(d))
+	lock.RLock()
+	defer lock.RUnlock()
+	if err := s.putContent(ctx, repo, d, links, put.Bytes); err != nil {
+		return core.ManifestResult{}, err
+	}
+	if err := s.linkManifest(ctx, repo, d, links, put); err != nil {
+		return core.ManifestResult{}, err
+	}
+	result := core.ManifestResult{
+		Descriptor: core.Descriptor{MediaType: put.MediaType, Digest: d, Size: int64(len(put.Bytes))},
+		Subject:    links.SubjectDigest(),
+	}
+	result.Tags, result.Refused, err = s.putTags(ctx, repo, d, put.Tags, put.CreateOnly)
+	if err == nil && len(put.Tags) > 0 && len(result.Tags) == 0 {
+		err = result.Refused[0]
+	}
+	return result, err
+}
+
+// check validates a put without I/O.
+func check(put core.ManifestPut) (digest.Digest, core.Links, error) {
+	if len(put.Bytes) > core.MaxManifestSize {
+		return "", core.Links{}, core.ErrManifestTooLarge
+	}
+	algorithm := digest.SHA256
+	if put.Digest != "" {
+		algorithm = put.Digest.Algorithm()
+	}
+	d := algorithm.FromBytes(put.Bytes)
+	if put.Digest != "" && put.Digest != d {
+		return "", core.Links{}, fmt.Errorf("%w: the manifest's digest is %s, not %s", core.ErrDigestInvalid, d, put.Digest)
+	}
+	links, err := core.ParseManifest(put.MediaType, put.Bytes)
+	return d, links, err
+}
+
+// putContent is the first barrier: when it returns, everything that the manifest
+// names and its own bytes are durable. Nothing names the bytes yet.
+func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, links core.Links, data []byte) error {
+	keys, err := s.named(ctx, repo, links)
+	if err != nil {
+		return err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.barrier(gctx, keys...) })
+	group.Go(func() error {
+		_, err := s.bucket.Put(gctx, blobKey(d), data, bucket.Condition{IfAbsent: true})
+		if err != nil && !errors.Is(err, bucket.ErrExist) {
+			return s.failed("manifest "+string(d), err)
+		}
+		return s.barrier(gctx, blobKey(d))
+	})
+	return group.Wait()
+}
+
+// named checks that repo holds the blobs of a manifest and returns the keys that
+// must be durable before the manifest is. It restarts the grace of what is named
+// before it looks, so that the collector cannot come between.
+func (s *Store) named(ctx context.Context, repo string, links core.Links) ([]string, error) {
+	now := s.now()
+	for _, child := range links.Manifests {
+		s.grace.touch(now, repo, child.Digest)
+	}
+	var keys []string
+	var missing []digest.Digest
+	for _, desc := range links.Blobs {
+		s.grace.touch(now, repo, desc.Digest)
+		info, err := s.statBlob(ctx, repo, desc.Digest)
+		switch {
+		case errors.Is(err, bucket.ErrNotExist):
+			missing = append(missing, desc.Digest)
+		case err != nil:
+			return nil, fmt.Errorf("blob %s of %s: %w", desc.Digest, repo, err)
+		case info.Size != desc.Size:
+			return nil, fmt.Errorf("%w: %s is %d bytes, not %d", core.ErrManifestInvalid, desc.Digest, info.Size, desc.Size)
+		}
+		keys = append(keys, blobKey(desc.Digest), linkKey(desc.Digest, repo))
+	}
+	if missing != nil {
+		return nil, core.WithDetail(fmt.Errorf("%w: push %v to %s first", core.ErrManifestBlobUnknown, missing, repo),
+			map[string]any{"missing": missing})
+	}
+	return keys, nil
+}
