@@ -1,0 +1,385 @@
+package policies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// recorder is a Registry that succeeds at everything and writes down what reached it.
+type recorder struct {
+	calls   []string
+	put     core.ManifestPut
+	access  core.Access
+	repos   []string
+	holders []string
+	// mountErr answers a mount from that repository.
+	mountErr map[string]error
+}
+
+func (r *recorder) record(ctx context.Context, call ...any) {
+	r.calls = append(r.calls, strings.TrimSpace(fmt.Sprintln(call...)))
+	r.access = core.AccessFrom(ctx)
+}
+
+func (r *recorder) Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error) {
+	r.record(ctx, "Resolve", repo, ref)
+	return core.Descriptor{}, nil
+}
+
+func (r *recorder) Manifest(ctx context.Context, repo string, ref core.Reference) (core.Manifest, error) {
+	r.record(ctx, "Manifest", repo, ref)
+	return core.Manifest{}, nil
+}
+
+func (r *recorder) Stat(ctx context.Context, repo string, _ digest.Digest) (core.Descriptor, error) {
+	r.record(ctx, "Stat", repo)
+	return core.Descriptor{}, nil
+}
+
+func (r *recorder) Blob(ctx context.Context, repo string, _ digest.Digest) (core.Blob, error) {
+	r.record(ctx, "Blob", repo)
+	return nil, nil
+}
+
+func (r *recorder) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
+	r.record(ctx, "PutManifest", repo)
+	r.put = put
+	return core.ManifestResult{}, nil
+}
+
+func (r *recorder) Mount(ctx context.Context, repo, from string, _ digest.Digest) (core.Descriptor, error) {
+	r.record(ctx, "Mount", repo, "from", from)
+	return core.Descriptor{}, r.mountErr[from]
+}
+
+func (r *recorder) NewUpload(ctx context.Context, repo string, _ digest.Algorithm) (core.Upload, error) {
+	r.record(ctx, "NewUpload", repo)
+	return nil, nil
+}
+
+func (r *recorder) Upload(ctx context.Context, repo, _ string) (core.Upload, error) {
+	r.record(ctx, "Upload", repo)
+	return nil, nil
+}
+
+func (r *recorder) DeleteTag(ctx context.Context, repo, _ string) error {
+	r.record(ctx, "DeleteTag", repo)
+	return nil
+}
+
+func (r *recorder) DeleteManifest(ctx context.Context, repo string, _ digest.Digest) error {
+	r.record(ctx, "DeleteManifest", repo)
+	return nil
+}
+
+func (r *recorder) DeleteBlob(ctx context.Context, repo string, _ digest.Digest) error {
+	r.record(ctx, "DeleteBlob", repo)
+	return nil
+}
+
+func (r *recorder) Repositories(context.Context, string) iter.Seq2[string, error] {
+	return sequence(r.repos)
+}
+
+func (r *recorder) Tags(ctx context.Context, repo, _ string) iter.Seq2[string, error] {
+	r.record(ctx, "Tags", repo)
+	return sequence([]string{"v1"})
+}
+
+func (r *recorder) Referrers(ctx context.Context, repo string, _ digest.Digest, _ string, _ digest.Digest) iter.Seq2[core.Descriptor, error] {
+	r.record(ctx, "Referrers", repo)
+	return sequence([]core.Descriptor{{}})
+}
+
+func (r *recorder) Holders(context.Context, digest.Digest) iter.Seq2[string, error] {
+	return sequence(r.holders)
+}
+
+func sequence[T any](values []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, v := range values {
+			if !yield(v, nil) {
+				return
+			}
+		}
+	}
+}
+
+// grants is a policy of the lines "<action> <repo>", for everybody.
+type grants []string
+
+func (g grants) Allows(_ Identity, action Action, repo string) bool {
+	return slices.Contains(g, action.String()+" "+repo)
+}
+
+var (
+	anonymous = Identity{}
+	ci        = Identity{User: "ci"}
+	content   = digest.FromString("content")
+)
+
+// calls reach a guard by every method that acts in one repository, "here".
+var calls = []struct {
+	method string
+	needs  Action
+	call   func(core.Registry) error
+}{
+	{"Resolve", Read, func(r core.Registry) error {
+		_, err := r.Resolve(context.Background(), "here", core.Reference{Tag: "v1"})
+		return err
+	}},
+	{"Manifest", Read, func(r core.Registry) error {
+		_, err := r.Manifest(context.Background(), "here", core.Reference{Tag: "v1"})
+		return err
+	}},
+	{"Stat", Read, func(r core.Registry) error {
+		_, err := r.Stat(context.Background(), "here", content)
+		return err
+	}},
+	{"Blob", Read, func(r core.Registry) error {
+		_, err := r.Blob(context.Background(), "here", content)
+		return err
+	}},
+	{"Tags", Read, func(r core.Registry) error {
+		_, err := collect(r.Tags(context.Background(), "here", ""))
+		return err
+	}},
+	{"Referrers", Read, func(r core.Registry) error {
+		_, err := collect(r.Referrers(context.Background(), "here", content, "", ""))
+		return err
+	}},
+	{"PutManifest", Create, func(r core.Registry) error {
+		_, err := r.PutManifest(context.Background(), "here", core.ManifestPut{Tags: []string{"v1"}})
+		return err
+	}},
+	{"Mount", Create, func(r core.Registry) error {
+		_, err := r.Mount(context.Background(), "here", "here", content)
+		return err
+	}},
+	{"NewUpload", Create, func(r core.Registry) error {
+		_, err := r.NewUpload(context.Background(), "here", digest.SHA256)
+		return err
+	}},
+	{"Upload", Create, func(r core.Registry) error {
+		_, err := r.Upload(context.Background(), "here", "id")
+		return err
+	}},
+	{"DeleteTag", Delete, func(r core.Registry) error {
+		return r.DeleteTag(context.Background(), "here", "v1")
+	}},
+	{"DeleteManifest", Delete, func(r core.Registry) error {
+		return r.DeleteManifest(context.Background(), "here", content)
+	}},
+	{"DeleteBlob", Delete, func(r core.Registry) error {
+		return r.DeleteBlob(context.Background(), "here", content)
+	}},
+}
+
+func collect[T any](seq iter.Seq2[T, error]) (values []T, err error) {
+	for v, err := range seq {
+		if err != nil {
+			return values, err
+		}
+		values = append(values, v)
+	}
+	return values, nil
+}
+
+func TestGuardDecidesBeforeAsking(t *testing.T) {
+	for _, c := range calls {
+		everything := Everybody(Actions...)
+		needed := grants{"read here", c.needs.String() + " here"}
+		elsewhere := grants{"read there", c.needs.String() + " there"}
+		// Everything except the action that is needed.
+		var others []Action
+		for _, a := range Actions {
+			if a != c.needs {
+				others = append(others, a)
+			}
+		}
+		withheld := core.ErrDenied
+		if c.needs == Read {
+			withheld = core.ErrNameUnknown
+		}
+		for _, row := range []struct {
+			name   string
+			who    Identity
+			policy Policy
+			want   *core.Error
+		}{
+			{"anonymous with every right", anonymous, everything, nil},
+			{"anonymous with the right needed", anonymous, needed, nil},
+			{"anonymous without the right needed", anonymous, Everybody(others...), core.ErrUnauthorized},
+			{"anonymous without any right", anonymous, Everybody(), core.ErrUnauthorized},
+			{"known with the right needed", ci, needed, nil},
+			{"known without the right needed", ci, Everybody(others...), withheld},
+			// Nobody learns that a repository exists which they may not read.
+			{"known without any right", ci, Everybody(), core.ErrNameUnknown},
+			{"known with rights elsewhere", ci, elsewhere, core.ErrNameUnknown},
+		} {
+			t.Run(c.method+" by "+row.name, func(t *testing.T) {
+				inner := &recorder{}
+				err := c.call(Guard(inner, row.policy, row.who))
+				if row.want == nil {
+					if err != nil || len(inner.calls) != 1 || !strings.HasPrefix(inner.calls[0], c.method+" here") {
+						t.Errorf("got error %v and calls %q, want the call passed on", err, inner.calls)
+					}
+					return
+				}
+				if !errors.Is(err, row.want) {
+					t.Errorf("got error %v, want %v", err, row.want)
+				}
+				if len(inner.calls) != 0 {
+					t.Errorf("refused, but %q reached the registry", inner.calls)
+				}
+			})
+		}
+	}
+}
+
+// A method that core.Registry gains must be refused until somebody decides about
+// it: by being in the table above and in guard's files, or filtered in readable.
+func TestGuardRefusesWhatNobodyDecided(t *testing.T) {
+	decided := map[string]bool{"Repositories": true, "Holders": true}
+	for _, c := range calls {
+		decided[c.method] = true
+	}
+	registry := reflect.TypeFor[core.Registry]()
+	for method := range registry.Methods() {
+		if !decided[method.Name] {
+			t.Errorf("core.Registry has a method %s that no row decides about", method.Name)
+		}
+	}
+	wrapper := reflect.TypeFor[guard]()
+	for field := range wrapper.Fields() {
+		if field.Anonymous && field.Type != reflect.TypeFor[core.Unimplemented]() {
+			t.Errorf("guard embeds %s, whose methods pass unseen", field.Type)
+		}
+	}
+	if !wrapper.Field(0).Anonymous {
+		t.Error("guard does not embed core.Unimplemented")
+	}
+	if err := (core.Unimplemented{}).DeleteTag(context.Background(), "here", "v1"); !errors.Is(err, core.ErrUnsupported) {
+		t.Errorf("core.Unimplemented answers %v, want a refusal", err)
+	}
+}
+
+func TestGuardNamesWhoMayNotDoWhat(t *testing.T) {
+	guarded := Guard(&recorder{}, grants{"read here"}, ci)
+	err := guarded.DeleteTag(context.Background(), "here", "v1")
+	for _, want := range []string{"ci", "delete", "here"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want it to name %q", err, want)
+		}
+	}
+}
+
+func TestGuardCreatesWithoutOverwriting(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		policy Policy
+		asked  bool
+		want   bool
+	}{
+		{"create alone never overwrites", Everybody(Read, Create), false, true},
+		{"create and update may overwrite", Everybody(Read, Create, Update), false, false},
+		{"a caller may ask for less", Everybody(Read, Create, Update), true, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inner := &recorder{}
+			_, err := Guard(inner, row.policy, ci).PutManifest(context.Background(), "here", core.ManifestPut{CreateOnly: row.asked})
+			if err != nil || inner.put.CreateOnly != row.want {
+				t.Errorf("got CreateOnly %v, error %v; want CreateOnly %v", inner.put.CreateOnly, err, row.want)
+			}
+		})
+	}
+}
+
+func TestGuardPassesAccessDown(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		policy Policy
+		want   core.Access
+	}{
+		{"read alone fetches nothing", Everybody(Read), core.Access{}},
+		{"fetch lets a mirror download", Everybody(Read, Fetch), core.Access{Fetch: true}},
+		{"fetch elsewhere is not fetch here", grants{"read here", "fetch there"}, core.Access{}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inner := &recorder{}
+			if _, err := Guard(inner, row.policy, anonymous).Stat(context.Background(), "here", content); err != nil {
+				t.Fatal(err)
+			}
+			if inner.access != row.want {
+				t.Errorf("got %+v, want %+v", inner.access, row.want)
+			}
+		})
+	}
+}
+
+func TestGuardMountsWhatTheCallerMayRead(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		policy  Policy
+		from    string
+		holders []string
+		gone    []string // holders that no longer hold it when they are asked
+		want    error
+		calls   []string
+	}{
+		{"from a repository that may be read", grants{"create here", "read there"}, "there", nil, nil, nil, []string{"Mount here from there"}},
+		{"from a repository that may not be read", grants{"create here"}, "there", nil, nil, core.ErrBlobUnknown, nil},
+		{"without create here", grants{"read here", "read there"}, "there", nil, nil, core.ErrDenied, nil},
+
+		// Without from, the holders that may not be read are not even asked.
+		{"from any holder", grants{"create here", "read c"}, "", []string{"a", "b", "c", "d"}, nil, nil, []string{"Mount here from c"}},
+		{"from any holder, none readable", grants{"create here"}, "", []string{"a"}, nil, core.ErrBlobUnknown, nil},
+		{"from any holder, none at all", grants{"create here"}, "", nil, nil, core.ErrBlobUnknown, nil},
+		{"from a holder that has just dropped it", grants{"create here", "read a", "read b"}, "", []string{"a", "b"}, []string{"a"}, nil, []string{"Mount here from a", "Mount here from b"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inner := &recorder{holders: row.holders, mountErr: map[string]error{}}
+			for _, repo := range row.gone {
+				inner.mountErr[repo] = core.ErrBlobUnknown
+			}
+			_, err := Guard(inner, row.policy, ci).Mount(context.Background(), "here", row.from, content)
+			if !errors.Is(err, row.want) {
+				t.Errorf("got error %v, want %v", err, row.want)
+			}
+			if !slices.Equal(inner.calls, row.calls) {
+				t.Errorf("got calls %q, want %q", inner.calls, row.calls)
+			}
+		})
+	}
+}
+
+func TestGuardFiltersNames(t *testing.T) {
+	inner := &recorder{repos: []string{"a", "b", "c"}, holders: []string{"b", "c"}}
+	guarded := Guard(inner, grants{"read a", "read c"}, anonymous)
+	if got, err := collect(guarded.Repositories(context.Background(), "")); err != nil || !slices.Equal(got, []string{"a", "c"}) {
+		t.Errorf("catalog: got %q, %v", got, err)
+	}
+	if got, err := collect(guarded.Holders(context.Background(), content)); err != nil || !slices.Equal(got, []string{"c"}) {
+		t.Errorf("holders: got %q, %v", got, err)
+	}
+	for name := range guarded.Repositories(context.Background(), "") {
+		if name != "a" {
+			t.Errorf("went on to %q after the caller stopped", name)
+		}
+		break
+	}
+	broken := Guard(core.Unimplemented{}, Everybody(), anonymous)
+	if _, err := collect(broken.Repositories(context.Background(), "")); !errors.Is(err, core.ErrUnsupported) {
+		t.Errorf("an error in the list became %v", err)
+	}
+}
