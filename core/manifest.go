@@ -98,7 +98,8 @@ func (l *Links) check() error {
 	}
 	for _, desc := range named {
 		if _, err := ParseDigest(string(desc.Digest)); err != nil {
-			return fmt.Errorf("%w: %w", ErrManifestInvalid, err)
+			// Not %w: the condition is the manifest's, and there is one.
+			return fmt.Errorf("%w: %v", ErrManifestInvalid, err)
 		}
 		if desc.Size < 0 {
 			return fmt.Errorf("%w: %s has a negative size", ErrManifestInvalid, desc.Digest)
