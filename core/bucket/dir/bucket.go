@@ -1,0 +1,193 @@
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// The directories of a bucket.
+const (
+	objectsDir = "objects"
+	pendingDir = "pending"
+	uploadsDir = "uploads"
+	tmpDir     = "tmp"
+)
+
+// stripes is the number of locks that writers of all keys share. Two keys on one
+// lock wait for each other for a few system calls, never for a sync.
+const stripes = 256
+
+// errNotDirectory is what the kernel says when a component of a path is a file.
+const errNotDirectory = syscall.ENOTDIR
+
+// Bucket is a bucket.Bucket in a directory.
+type Bucket struct {
+	storage *Storage
+	root    *os.Root
+	tmp     *os.Root // tmp/, so that a path of one component is one system call
+	ledger  *ledger
+	overlay overlay
+	uploads openUploads
+	locks   [stripes]sync.Mutex
+	seed    maphash.Seed
+	names   atomic.Uint64 // numbers the files in tmp/
+
+	work     sync.WaitGroup // background syncs
+	stop     context.CancelFunc
+	flushing atomic.Bool
+	foreign  sync.Once // a foreign file was reported
+	closing  sync.Once
+	closed   error
+}
+
+var _ bucket.Bucket = (*Bucket)(nil)
+
+func openBucket(s *Storage, name string) (*Bucket, error) {
+	if path, err := encodeKey(name); err != nil || path != name || strings.Contains(name, "/") {
+		return nil, fmt.Errorf("%w: a bucket's name is one component without capitals", bucket.ErrKeyInvalid)
+	}
+	for _, dir := range []string{name, name + "/" + objectsDir, name + "/" + pendingDir, name + "/" + uploadsDir, name + "/" + tmpDir} {
+		if err := s.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, noSpace(err)
+		}
+	}
+	for _, dir := range []string{name, "."} {
+		if err := s.syncDir(s.root, dir); err != nil {
+			return nil, err
+		}
+	}
+	root, err := s.root.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	tmp, err := root.OpenRoot(tmpDir)
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	b := &Bucket{
+		storage: s, root: root, tmp: tmp, stop: stop,
+		ledger: newLedger(!s.clean), seed: maphash.MakeSeed(),
+	}
+	b.overlay.init()
+	b.uploads.open = make(map[string]*upload)
+	if err := b.recover(); err != nil {
+		stop()
+		b.work.Wait()
+		root.Close()
+		tmp.Close()
+		return nil, err
+	}
+	if !s.clean {
+		b.work.Add(1)
+		go b.sweep(ctx)
+	}
+	return b, nil
+}
+
+// Close implements bucket.Bucket. Uploads stay, for the next process.
+func (b *Bucket) Close() error {
+	b.closing.Do(func() {
+		b.stop()
+		b.overlay.wait()
+		err := b.syncAll()
+		b.work.Wait()
+		b.uploads.closeAll()
+		b.closed = errors.Join(err, b.tmp.Close(), b.root.Close())
+	})
+	return b.closed
+}
+
+// recover brings the tree of an earlier process in order.
+func (b *Bucket) recover() error {
+	left, err := b.readDir(tmpDir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range left {
+		if err := b.tmp.RemoveAll(entry.Name()); err != nil {
+			return err
+		}
+	}
+	return b.recoverPending()
+}
+
+// settled tells whether everything in the bucket is known to be durable, also what
+// an earlier process wrote.
+func (b *Bucket) settled() bool {
+	b.ledger.mu.Lock()
+	defer b.ledger.mu.Unlock()
+	return !b.ledger.doubt
+}
+
+// sweep syncs every directory once after an unclean stop, one at a time. Until it
+// is through, Sync does so for the directories that it meets, and a good stop is
+// not marked as one.
+func (b *Bucket) sweep(ctx context.Context) {
+	defer b.work.Done()
+	pending := []string{pendingDir, objectsDir}
+	for len(pending) > 0 {
+		dir := pending[len(pending)-1]
+		pending = pending[:len(pending)-1]
+		if ctx.Err() != nil {
+			return
+		}
+		entries, err := b.readDir(dir)
+		if absent(err) {
+			continue
+		}
+		if err == nil {
+			err = b.storage.syncDir(b.root, dir)
+		}
+		if err != nil && !absent(err) {
+			b.storage.opts.Log.Error("sync after an unclean stop", "directory", dir, "error", err)
+			return
+		}
+		for _, entry := range entries {
+			if entry.IsDir() {
+				pending = append(pending, dir+"/"+entry.Name())
+			}
+		}
+	}
+	b.ledger.mu.Lock()
+	b.ledger.doubt, b.ledger.settled = false, nil
+	b.ledger.mu.Unlock()
+	b.storage.opts.Log.Info("every directory has been synced after the unclean stop", "bucket", b.root.Name())
+}
+
+// objectPath is where an object is, below the bucket's root. Errors: ErrKeyInvalid.
+func objectPath(key string) (string, error) {
+	path, err := encodeKey(key)
+	if err != nil {
+		return "", err
+	}
+	return objectsDir + "/" + path, nil
+}
+
+// lockPath excludes other writers of one object and returns the unlock.
+func (b *Bucket) lockPath(path string) func() {
+	mu := &b.locks[maphash.String(b.seed, path)%stripes]
+	mu.Lock()
+	return mu.Unlock
+}
+
+// readDir lists a directory, unordered.
+func (b *Bucket) readDir(dir string) ([]fs.DirEntry, error) {
+	f, err := b.root.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.ReadDir(-1)
+}

@@ -1,0 +1,118 @@
+package dir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+const (
+	lockFile   = "lock"
+	layoutFile = "layout.json"
+	cleanFile  = "clean"
+	// layoutVersion is what this program reads and writes. It rises when an older
+	// program would misread the directory.
+	layoutVersion = 1
+)
+
+type layout struct {
+	Version int `json:"version"`
+}
+
+// checkLayout reads the version, and writes it into a new directory. fresh tells a
+// directory that had none.
+func (s *Storage) checkLayout() (fresh bool, err error) {
+	data, err := s.root.ReadFile(layoutFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		data, err := json.Marshal(layout{layoutVersion})
+		if err != nil {
+			return false, fmt.Errorf("write %s: %w", layoutFile, err)
+		}
+		return true, s.writeDurably(layoutFile, append(data, '\n'))
+	}
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", layoutFile, err)
+	}
+	var l layout
+	if err := json.Unmarshal(data, &l); err != nil || l.Version < 1 {
+		return false, fmt.Errorf("storage %s: %s does not say a version: this is not a registry's storage, or it is damaged", s.root.Name(), layoutFile)
+	}
+	if l.Version > layoutVersion {
+		return false, fmt.Errorf("storage %s has layout version %d and this program knows up to %d: run the newer program that wrote it", s.root.Name(), l.Version, layoutVersion)
+	}
+	return false, nil
+}
+
+// takeCleanMark tells whether the storage was stopped in good order, and removes
+// the mark durably, so that from now on every stop but a good one is seen.
+func (s *Storage) takeCleanMark() (bool, error) {
+	err := s.root.Remove(cleanFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("remove mark %s: %w", cleanFile, err)
+	}
+	return true, s.syncDir(s.root, ".")
+}
+
+// writeDurably replaces a file in the storage's own directory.
+func (s *Storage) writeDurably(name string, data []byte) error {
+	tmp := name + ".new"
+	f, err := s.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = s.syncData(f)
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = s.root.Rename(tmp, name)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return s.syncDir(s.root, ".")
+}
+
+// probe tries what durability rests on, once, because a file system that lacks it
+// does not fail later: it loses data.
+func (s *Storage) probe() error {
+	const name, second = "probe", "probe.link"
+	refuse := func(what string, err error) error {
+		return fmt.Errorf("storage %s cannot be kept on this file system: %s (%w); choose a directory on a local disk", s.root.Name(), what, err)
+	}
+	s.root.Remove(name) // both may be left over from a killed process
+	s.root.Remove(second)
+	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return noSpace(fmt.Errorf("write to storage %s: %w", s.root.Name(), err))
+	}
+	defer s.root.Remove(name)
+	f.Close()
+	if err := s.root.Link(name, second); err != nil {
+		return refuse("it has no hard links", err)
+	}
+	defer s.root.Remove(second)
+	if err := s.root.Link(name, second); !errors.Is(err, fs.ErrExist) {
+		return refuse("a hard link replaced a file", fmt.Errorf("got %v, want %v", err, fs.ErrExist))
+	}
+	when := time.Unix(1_700_000_000, 123_457_000)
+	if err := s.root.Chtimes(name, when, when); err != nil {
+		return refuse("it does not set file times", err)
+	}
+	if fi, err := s.root.Lstat(second); err != nil || !fi.ModTime().Equal(when) {
+		return refuse("it does not keep file times to the microsecond", err)
+	}
+	if err := s.syncDir(s.root, "."); err != nil {
+		return refuse("it does not sync directories", err)
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package dir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// takeLock locks the storage for this process until the file is closed; the kernel
+// releases it too when the process is killed. The file says who holds it, for the
+// sentence that refuses the next one.
+func takeLock(root *os.Root) (*os.File, error) {
+	f, err := root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		defer f.Close()
+		return nil, fmt.Errorf("storage %s is in use by %s; stop it, or choose another directory", root.Name(), holder(f))
+	case err != nil:
+		f.Close()
+		return nil, fmt.Errorf("lock storage %s: %w (a file system without locks cannot hold a storage)", root.Name(), err)
+	}
+	if err := sign(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write lock: %w", err)
+	}
+	return f, nil
+}
+
+// sign writes who we are into the lock.
+func sign(f *os.File) error {
+	name := "unknown"
+	if exe, err := os.Executable(); err == nil {
+		name = filepath.Base(exe)
+	}
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(f, "process %d (%s), started %s\n", os.Getpid(), name, time.Now().UTC().Format(time.RFC3339))
+	return err
+}
+
+// holder reads who holds the lock.
+func holder(f *os.File) string {
+	// The text is ours and short; the bound is for a file that is not.
+	text, err := io.ReadAll(io.LimitReader(f, 512))
+	who := strings.TrimSpace(string(text))
+	if err != nil || who == "" {
+		return "another process"
+	}
+	return who
+}

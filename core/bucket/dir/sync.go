@@ -1,0 +1,232 @@
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+const (
+	// maxDirty bounds the ledger: beyond it everything is synced in the
+	// background, so that writes which nobody syncs do not fill the memory.
+	maxDirty = 8192
+	// maxRounds bounds how often Sync follows directories that others remove
+	// and make again under it. Two rounds are usual, more need a conspiracy.
+	maxRounds = 16
+)
+
+// Sync implements bucket.Bucket. It first waits for the bytes of committed uploads,
+// whose syncs have been running since their Commit, and then for all directories
+// at once: on a journaling file system that is one commit for all of them.
+func (b *Bucket) Sync(ctx context.Context, keys ...string) error {
+	paths := make([]string, len(keys))
+	for i, key := range keys {
+		path, err := objectPath(key)
+		if err != nil {
+			return err
+		}
+		paths[i] = path
+	}
+	for _, key := range keys {
+		if p := b.overlay.get(key); p != nil {
+			select {
+			case <-p.done:
+			case <-ctx.Done():
+				return fmt.Errorf("sync %s: %w", key, ctx.Err())
+			}
+		}
+	}
+	err := b.syncEntries(ctx, func() (waits []wait, err error) {
+		for _, path := range paths {
+			waits = b.ledger.need(waits, path)
+			if waits, err = b.needPending(waits, path); err != nil {
+				return nil, err
+			}
+		}
+		return waits, nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, path := range paths {
+		if cause := b.ledger.lostBy(path); cause != nil {
+			return syncError(keys[i], cause)
+		}
+	}
+	return nil
+}
+
+// needPending adds the entry in pending/ of an object that is absent: it would come
+// back from there after a power cut. A present object does not care.
+func (b *Bucket) needPending(waits []wait, path string) ([]wait, error) {
+	name, ok := pendingName(strings.TrimPrefix(path, objectsDir+"/"))
+	if !ok {
+		return waits, nil
+	}
+	if _, changed := b.ledger.changed(pendingDir + "/" + name); !changed {
+		return waits, nil
+	}
+	if kind, _ := b.ledger.changed(path); kind == created || kind == replaced {
+		return waits, nil
+	}
+	if _, err := b.root.Lstat(path); err == nil {
+		return waits, nil
+	} else if !absent(err) {
+		return nil, fmt.Errorf("sync %s: %w", path, err)
+	}
+	return b.ledger.need(waits, pendingDir+"/"+name), nil
+}
+
+// syncEntries syncs the directories that need names, all at once, and again when
+// one of them was removed meanwhile: then the entry above it is what counts.
+func (b *Bucket) syncEntries(ctx context.Context, need func() ([]wait, error)) error {
+	for range maxRounds {
+		waits, err := need()
+		if err != nil {
+			return err
+		}
+		runs := make([]*dirRun, len(waits))
+		for i, w := range waits {
+			runs[i] = b.startDir(w)
+		}
+		gone := false
+		for i, run := range runs {
+			if run == nil {
+				continue
+			}
+			select {
+			case <-run.done:
+			case <-ctx.Done():
+				return fmt.Errorf("sync %s: %w", waits[i].path, ctx.Err())
+			}
+			if run.err != nil && err == nil {
+				err = syncError(waits[i].path, run.err)
+			}
+			gone = gone || run.gone
+		}
+		if err != nil || !gone {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: a directory was removed and made again %d times", bucket.ErrSync, maxRounds)
+}
+
+// startDir makes sure that a run covers w, and returns it, or nil if w is durable.
+func (b *Bucket) startDir(w wait) *dirRun {
+	run, start := b.ledger.join(w.dir, w.seq)
+	if start {
+		b.work.Add(1)
+		go b.syncLoop(w.dir)
+	}
+	return run
+}
+
+// syncLoop syncs one directory until nobody waits for it. It outlives the call that
+// started it: others may have joined. Close waits for it.
+func (b *Bucket) syncLoop(dir string) {
+	defer b.work.Done()
+	for {
+		// The run takes in every change until it has its slot.
+		b.storage.syncs <- struct{}{}
+		run := b.ledger.next(dir)
+		if run == nil {
+			<-b.storage.syncs
+			return
+		}
+		err := b.storage.syncDirNow(b.root, dir)
+		<-b.storage.syncs
+		if absent(err) {
+			run.gone, err = true, nil
+		}
+		if run.err = err; err == nil {
+			b.ledger.succeed(dir, run)
+		} else {
+			b.storage.opts.Log.Error("directory sync failed; what was created in it since the last one is dropped", "directory", dir, "error", err)
+			b.dropCreated(dir, run)
+		}
+		close(run.done)
+	}
+}
+
+// dropCreated removes what a failed run leaves in doubt.
+func (b *Bucket) dropCreated(dir string, run *dirRun) {
+	files, dirs := b.ledger.fail(dir, run)
+	for _, path := range files {
+		b.drop(path, run.err)
+	}
+	for _, path := range dirs {
+		// Nothing below a directory that never became durable was ever promised.
+		b.dropTree(path, run.err)
+	}
+}
+
+// dropTree removes the objects below a directory, and the directory if nothing is
+// written into it meanwhile. Then its entry stays in the ledger, to be synced by
+// whoever wrote there.
+func (b *Bucket) dropTree(dir string, cause error) {
+	entries, err := b.readDir(dir)
+	if err != nil && !absent(err) {
+		b.storage.opts.Log.Error("drop what a failed sync left in doubt", "directory", dir, "error", err)
+		return
+	}
+	for _, entry := range entries {
+		path := dir + "/" + entry.Name()
+		if entry.IsDir() {
+			b.dropTree(path, cause)
+			continue
+		}
+		b.ledger.lose(path, cause)
+		b.drop(path, cause)
+	}
+	b.removeDir(dir)
+}
+
+// drop removes an object that was lost, unless it was written again meanwhile.
+func (b *Bucket) drop(path string, cause error) {
+	defer b.lockPath(path)()
+	if b.ledger.lostBy(path) == nil {
+		return
+	}
+	if err := b.remove(path); err != nil && !absent(err) {
+		b.storage.opts.Log.Error("drop what a failed sync left in doubt", "object", path, "error", err)
+	}
+	b.ledger.lose(path, cause) // the removal is a change of its own, and forgot it
+}
+
+// flush syncs all that is dirty, in the background, when the ledger is large.
+func (b *Bucket) flush() {
+	if b.ledger.size() < maxDirty || !b.flushing.CompareAndSwap(false, true) {
+		return
+	}
+	b.work.Add(1)
+	go func() {
+		defer b.work.Done()
+		defer b.flushing.Store(false)
+		if err := b.syncAll(); err != nil {
+			b.storage.opts.Log.Error("background sync", "error", err)
+		}
+	}()
+}
+
+// syncAll makes everything durable that is visible now.
+func (b *Bucket) syncAll() error {
+	waits := b.ledger.dirty()
+	return b.syncEntries(context.Background(), func() ([]wait, error) {
+		now := waits
+		waits = nil
+		return now, nil
+	})
+}
+
+func syncError(what string, cause error) error {
+	return fmt.Errorf("sync %s: %w: %w", what, bucket.ErrSync, noSpace(cause))
+}
+
+// absent tells the errors of a path that does not lead to a file.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotDirectory)
+}

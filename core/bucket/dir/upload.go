@@ -1,0 +1,342 @@
+package dir
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+const (
+	// maxUploadID is what bucket users may expect of an ID, in bytes.
+	maxUploadID = 64
+	// copyBuffer is how much is read and written at once: few system calls, and
+	// little memory for many uploads.
+	copyBuffer = 256 << 10
+)
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}
+
+// openUploads has the uploads that somebody holds, so that all share one.
+type openUploads struct {
+	mu   sync.Mutex // guards open and every upload's holders
+	open map[string]*upload
+}
+
+func (u *openUploads) closeAll() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for id, up := range u.open {
+		up.f.Close()
+		delete(u.open, id)
+	}
+}
+
+// upload is a file in uploads/. Nothing of it is synced before it is committed.
+type upload struct {
+	b       *Bucket
+	id      string
+	holders int
+
+	mu    sync.Mutex // guards the rest
+	f     *os.File
+	size  int64
+	ended bool
+}
+
+var _ bucket.Upload = (*handle)(nil)
+
+// handle is one holder's view: closing it twice counts once.
+type handle struct {
+	*upload
+	once sync.Once
+}
+
+// NewUpload implements bucket.Bucket.
+func (b *Bucket) NewUpload(ctx context.Context) (bucket.Upload, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	id := strings.ToLower(rand.Text())
+	f, err := b.root.OpenFile(uploadsDir+"/"+id, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, writeError("begin upload", id, err)
+	}
+	u := &upload{b: b, id: id, f: f, holders: 1}
+	b.uploads.mu.Lock()
+	defer b.uploads.mu.Unlock()
+	b.uploads.open[id] = u
+	return &handle{upload: u}, nil
+}
+
+// Upload implements bucket.Bucket.
+func (b *Bucket) Upload(ctx context.Context, id string) (bucket.Upload, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !validID(id) {
+		return nil, fmt.Errorf("upload: %w", bucket.ErrNotExist)
+	}
+	b.uploads.mu.Lock()
+	defer b.uploads.mu.Unlock()
+	if u := b.uploads.open[id]; u != nil {
+		u.holders++
+		return &handle{upload: u}, nil
+	}
+	f, err := b.root.OpenFile(uploadsDir+"/"+id, os.O_RDWR, 0)
+	if err != nil {
+		return nil, readError("upload", id, err)
+	}
+	fi, err := f.Stat()
+	if err != nil || !fi.Mode().IsRegular() {
+		f.Close()
+		return nil, readError("upload", id, err)
+	}
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 {
+		// A power cut kept this name although the file became an object:
+		// whoever appended to it would change the object.
+		f.Close()
+		b.root.Remove(uploadsDir + "/" + id)
+		return nil, fmt.Errorf("upload %s: %w", id, bucket.ErrNotExist)
+	}
+	u := &upload{b: b, id: id, f: f, size: fi.Size(), holders: 1}
+	b.uploads.open[id] = u
+	return &handle{upload: u}, nil
+}
+
+// Uploads implements bucket.Bucket.
+func (b *Bucket) Uploads(ctx context.Context) iter.Seq2[bucket.UploadInfo, error] {
+	return func(yield func(bucket.UploadInfo, error) bool) {
+		entries, err := b.readDir(uploadsDir)
+		if err != nil {
+			yield(bucket.UploadInfo{}, fmt.Errorf("list uploads: %w", err))
+			return
+		}
+		for _, entry := range entries {
+			if err := ctx.Err(); err != nil {
+				yield(bucket.UploadInfo{}, err)
+				return
+			}
+			fi, err := entry.Info()
+			if absent(err) || !validID(entry.Name()) {
+				continue
+			}
+			if err != nil {
+				yield(bucket.UploadInfo{}, fmt.Errorf("list uploads: %w", err))
+				return
+			}
+			if !yield(bucket.UploadInfo{ID: entry.Name(), Size: fi.Size(), Time: fi.ModTime()}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (u *upload) ID() string { return u.id }
+
+func (u *upload) Offset() int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.size
+}
+
+// Append implements bucket.Upload.
+func (u *upload) Append(ctx context.Context, r io.Reader) (int64, error) {
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	var kept int64
+	for {
+		if err := ctx.Err(); err != nil {
+			return kept, err
+		}
+		n, readErr := r.Read(*buf)
+		if n > 0 {
+			written, err := u.write((*buf)[:n])
+			kept += int64(written)
+			if err != nil {
+				return kept, err
+			}
+		}
+		if readErr == io.EOF {
+			return kept, nil
+		}
+		if readErr != nil {
+			return kept, readErr
+		}
+	}
+}
+
+// write adds bytes at the end. The lock is not held while a client is slow.
+func (u *upload) write(p []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended {
+		return 0, u.missing()
+	}
+	n, err := u.f.WriteAt(p, u.size)
+	u.size += int64(n)
+	if err != nil {
+		return n, writeError("append to upload", u.id, err)
+	}
+	return n, nil
+}
+
+// Read implements bucket.Upload.
+func (u *upload) Read(ctx context.Context) (io.ReadCloser, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended {
+		return nil, u.missing()
+	}
+	f, err := u.b.root.Open(uploadsDir + "/" + u.id)
+	if err != nil {
+		return nil, readError("read upload", u.id, err)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(f, u.size), f}, nil
+}
+
+// Commit implements bucket.Upload. Its bytes are durable after Sync(key); without
+// Options.Verify, or for a key too long for a name in pending/, they are when it
+// returns.
+func (u *upload) Commit(ctx context.Context, key string) (bucket.Info, error) {
+	path, err := objectPath(key)
+	if err != nil {
+		return bucket.Info{}, err
+	}
+	b := u.b
+	b.flush()
+	select {
+	case b.overlay.slots <- struct{}{}:
+	case <-ctx.Done():
+		return bucket.Info{}, ctx.Err()
+	}
+	handed := false
+	defer func() {
+		if !handed {
+			<-b.overlay.slots
+		}
+	}()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended {
+		return bucket.Info{}, u.missing()
+	}
+	file, lazy := pendingName(strings.TrimPrefix(path, objectsDir+"/"))
+	lazy = lazy && b.storage.opts.Verify != nil
+	when := b.storage.stamp()
+	if err := b.root.Chtimes(uploadsDir+"/"+u.id, when, when); err != nil {
+		return bucket.Info{}, readError("commit upload", u.id, err)
+	}
+	fi, err := u.f.Stat()
+	if err != nil {
+		return bucket.Info{}, readError("commit upload", u.id, err)
+	}
+	if !lazy {
+		if err := b.storage.syncData(u.f); err != nil {
+			u.end(true)
+			return bucket.Info{}, syncError(key, err)
+		}
+	}
+	defer b.lockPath(path)()
+	if info, err := b.stat(key, path); err == nil {
+		u.end(true)
+		return info, nil
+	} else if !errors.Is(err, bucket.ErrNotExist) {
+		return bucket.Info{}, err
+	}
+	info := describe(key, fi)
+	from := uploadsDir + "/" + u.id
+	if !lazy {
+		if err := b.change(path, created, func() error { return b.root.Link(from, path) }); err != nil {
+			return bucket.Info{}, writeError("commit", key, err)
+		}
+		u.end(true)
+		return info, nil
+	}
+	file = pendingDir + "/" + file
+	if err := b.root.Rename(from, file); err != nil {
+		return bucket.Info{}, writeError("commit", key, err)
+	}
+	handed = true
+	b.ledger.forgive(path)
+	b.show(&pendingObject{key: key, path: path, file: file, info: info, f: u.f})
+	u.end(false)
+	return info, nil
+}
+
+// Abort implements bucket.Upload.
+func (u *upload) Abort(context.Context) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended {
+		return u.missing()
+	}
+	return u.end(true)
+}
+
+// end takes the upload away; with drop its file too. u.mu is held.
+func (u *upload) end(drop bool) error {
+	u.ended = true
+	u.b.uploads.mu.Lock()
+	delete(u.b.uploads.open, u.id)
+	u.b.uploads.mu.Unlock()
+	if !drop {
+		return nil
+	}
+	u.f.Close()
+	if err := u.b.root.Remove(uploadsDir + "/" + u.id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("drop upload %s: %w", u.id, err)
+	}
+	return nil
+}
+
+// Close implements bucket.Upload.
+func (h *handle) Close() error {
+	var err error
+	h.once.Do(func() { err = h.release() })
+	return err
+}
+
+// release closes the file with its last holder.
+func (u *upload) release() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.b.uploads.mu.Lock()
+	defer u.b.uploads.mu.Unlock()
+	u.holders--
+	if u.holders > 0 || u.ended || u.b.uploads.open[u.id] != u {
+		return nil
+	}
+	u.ended = true
+	delete(u.b.uploads.open, u.id)
+	return u.f.Close()
+}
+
+func (u *upload) missing() error {
+	return fmt.Errorf("upload %s: %w", u.id, bucket.ErrNotExist)
+}
+
+// validID tells what NewUpload can have made; anything else is no file of ours.
+func validID(id string) bool {
+	if id == "" || len(id) > maxUploadID {
+		return false
+	}
+	for _, c := range []byte(id) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,249 @@
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// maxTries bounds how often a writer makes a directory again that a delete removed
+// because it was empty.
+const maxTries = 64
+
+// Put implements bucket.Bucket. It returns after one sync, that of the bytes: only
+// then the object gets its name. Errors also: ErrSync when that sync failed.
+func (b *Bucket) Put(ctx context.Context, key string, data []byte, cond bucket.Condition) (bucket.Info, error) {
+	path, err := objectPath(key)
+	if err != nil {
+		return bucket.Info{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return bucket.Info{}, err
+	}
+	b.flush()
+	// Asked again under the lock; here it spares the sync of a write in vain.
+	if err := b.check(key, path, cond); err != nil {
+		return bucket.Info{}, err
+	}
+	if len(data) == 0 && cond.IfAbsent {
+		return b.putEmpty(key, path)
+	}
+	tmp := strconv.FormatUint(b.names.Add(1), 36)
+	info, err := b.writeTmp(tmp, key, data)
+	if err != nil {
+		b.tmp.Remove(tmp)
+		return bucket.Info{}, err
+	}
+	defer b.lockPath(path)()
+	if err := b.check(key, path, cond); err != nil {
+		b.tmp.Remove(tmp)
+		return bucket.Info{}, err
+	}
+	if cond.IfAbsent {
+		err = b.change(path, created, func() error { return b.root.Link(tmpDir+"/"+tmp, path) })
+		b.tmp.Remove(tmp)
+	} else {
+		b.supersede(key)
+		kind := created
+		if _, err := b.root.Lstat(path); err == nil {
+			kind = replaced
+		}
+		if err = b.change(path, kind, func() error { return b.root.Rename(tmpDir+"/"+tmp, path) }); err != nil {
+			b.tmp.Remove(tmp)
+		}
+	}
+	if err != nil {
+		return bucket.Info{}, writeError("put", key, err)
+	}
+	return info, nil
+}
+
+// putEmpty creates an object without bytes in place: there is nothing to sync
+// before it may be seen.
+func (b *Bucket) putEmpty(key, path string) (bucket.Info, error) {
+	defer b.lockPath(path)()
+	if p := b.overlay.get(key); p != nil {
+		return bucket.Info{}, writeError("put", key, fs.ErrExist)
+	}
+	err := b.change(path, created, func() error {
+		f, err := b.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	})
+	if err != nil {
+		return bucket.Info{}, writeError("put", key, err)
+	}
+	when := b.storage.stamp()
+	if err := b.root.Chtimes(path, when, when); err != nil {
+		return bucket.Info{}, writeError("put", key, err)
+	}
+	return b.stat(key, path)
+}
+
+// writeTmp writes and syncs a file in tmp/.
+func (b *Bucket) writeTmp(tmp, key string, data []byte) (bucket.Info, error) {
+	f, err := b.tmp.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return bucket.Info{}, writeError("put", key, err)
+	}
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return bucket.Info{}, writeError("put", key, err)
+	}
+	when := b.storage.stamp()
+	if err := b.tmp.Chtimes(tmp, when, when); err != nil {
+		return bucket.Info{}, writeError("put", key, err)
+	}
+	if len(data) > 0 {
+		if err := b.storage.syncData(f); err != nil {
+			return bucket.Info{}, syncError(key, err)
+		}
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return bucket.Info{}, writeError("put", key, err)
+	}
+	return describe(key, fi), nil
+}
+
+// Delete implements bucket.Bucket.
+func (b *Bucket) Delete(ctx context.Context, key string, cond bucket.Condition) error {
+	path, err := objectPath(key)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if cond.IfAbsent {
+		return fmt.Errorf("delete %s: %w", key, errors.ErrUnsupported)
+	}
+	b.flush()
+	defer b.lockPath(path)()
+	if cond.IfMatch != "" {
+		if err := b.check(key, path, cond); err != nil {
+			return err
+		}
+	}
+	pending := b.supersede(key)
+	if pending && !b.exists(path) {
+		return nil
+	}
+	if !pending && !b.exists(path) {
+		return fmt.Errorf("delete %s: %w", key, bucket.ErrNotExist)
+	}
+	if err := b.remove(path); err != nil {
+		return readError("delete", key, err)
+	}
+	b.removeEmpty(path)
+	return nil
+}
+
+// check decides a condition. It is final only under the object's lock.
+func (b *Bucket) check(key, path string, cond bucket.Condition) error {
+	if cond == (bucket.Condition{}) {
+		return nil
+	}
+	info, err := b.stat(key, path)
+	switch {
+	case err != nil && !errors.Is(err, bucket.ErrNotExist):
+		return err
+	case cond.IfAbsent && err == nil:
+		return writeError("put", key, fs.ErrExist)
+	case cond.IfMatch != "" && (err != nil || info.Version != cond.IfMatch):
+		return fmt.Errorf("match %s: %w", key, bucket.ErrChanged)
+	}
+	return nil
+}
+
+// change does something to the entry at path, with the ledger's knowledge, and
+// makes the directories that it needs.
+func (b *Bucket) change(path string, kind changeKind, do func() error) error {
+	b.ledger.begin(path)
+	err := do()
+	for range maxTries {
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err = b.makeDir(parent(path)); err == nil {
+			err = do()
+		}
+	}
+	if err != nil {
+		kind = unchanged
+	}
+	b.ledger.end(path, kind)
+	return err
+}
+
+// makeDir makes a directory and those above it.
+func (b *Bucket) makeDir(dir string) error {
+	b.ledger.begin(dir)
+	err := b.root.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = b.makeDir(parent(dir)); err == nil {
+			err = b.root.Mkdir(dir, 0o700)
+		}
+	}
+	if err != nil {
+		b.ledger.end(dir, unchanged)
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	b.ledger.end(dir, madeDir)
+	return nil
+}
+
+// remove unlinks the file at path.
+func (b *Bucket) remove(path string) error {
+	b.ledger.begin(path)
+	if err := b.root.Remove(path); err != nil {
+		b.ledger.end(path, unchanged)
+		return err
+	}
+	b.ledger.end(path, removed)
+	return nil
+}
+
+// removeEmpty removes the directories above path that are empty now, so that
+// listings stay short. A writer that comes between makes them again.
+func (b *Bucket) removeEmpty(path string) {
+	for dir := parent(path); dir != objectsDir; dir = parent(dir) {
+		if !b.removeDir(dir) {
+			return
+		}
+	}
+}
+
+// removeDir removes a directory if it is empty, and tells whether it was.
+func (b *Bucket) removeDir(dir string) bool {
+	return b.remove(dir) == nil
+}
+
+// exists tells whether there is a file at path.
+func (b *Bucket) exists(path string) bool {
+	fi, err := b.root.Lstat(path)
+	return err == nil && fi.Mode().IsRegular()
+}
+
+func parent(path string) string {
+	dir, _ := split(path)
+	return dir
+}
+
+// writeError names the key and turns the kernel's words into the bucket's.
+func writeError(verb, key string, err error) error {
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s %s: %w", verb, key, bucket.ErrExist)
+	}
+	return fmt.Errorf("%s %s: %w", verb, key, noSpace(err))
+}
