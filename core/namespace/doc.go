@@ -1,0 +1,14 @@
+// Package namespace says which Registry a repository name belongs to.
+//
+// Clients ask for one repository in several ways: by path, with `ns` beside it, on a
+// site that stands for something. Resolve turns each into the canonical name, and
+// refuses a name that nobody claims; policy, logs, caches and the catalog know
+// canonical names only, so that no rule is passed by asking in another form. New
+// joins the registries behind the names into one:
+//
+//	request, err = namespace.Resolve(request, site)
+//	registry := namespace.New(namespace.Route{Claims: site.Private.Match, Registry: store})
+//
+// Names are resolved in this order: ourselves, then the private globs. Whether a
+// repository exists is never asked here, and nothing is read or dialled.
+package namespace

@@ -1,0 +1,38 @@
+package namespace
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+// Globs are patterns for repository names: * is one component or a part of it, **
+// any number of components. "team/**" is also "team" itself.
+type Globs []string
+
+// errGlob is a pattern that cannot be read.
+var errGlob = errors.New("is not a pattern for repository names")
+
+// ParseGlobs checks the patterns. Its errors are sentences for an operator.
+func ParseGlobs(patterns ...string) (Globs, error) {
+	for _, p := range patterns {
+		if p == "" || strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") || !doublestar.ValidatePattern(p) {
+			return nil, fmt.Errorf("%q %w: write it like team/app, team/* or team/**", p, errGlob)
+		}
+	}
+	return Globs(patterns), nil
+}
+
+// Match tells whether one of the patterns matches the name.
+func (g Globs) Match(name string) bool {
+	for _, p := range g {
+		if p == "**" || doublestar.MatchUnvalidated(p, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (g Globs) String() string { return strings.Join(g, ", ") }

@@ -1,0 +1,96 @@
+package namespace
+
+import (
+	"context"
+	"iter"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+func (u *union) Tags(ctx context.Context, repo, after string) iter.Seq2[string, error] {
+	r, err := u.registry(repo)
+	if err != nil {
+		return core.Fail[string](err)
+	}
+	return r.Tags(ctx, repo, after)
+}
+
+// Referrers of a repository that nobody claims are none, as of one that is empty.
+func (u *union) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[core.Descriptor, error] {
+	r, err := u.registry(repo)
+	if err != nil {
+		return func(func(core.Descriptor, error) bool) {}
+	}
+	return r.Referrers(ctx, repo, subject, artifactType, after)
+}
+
+func (u *union) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
+	return u.merge(func(r core.Registry) iter.Seq2[string, error] { return r.Repositories(ctx, after) })
+}
+
+func (u *union) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error] {
+	return u.merge(func(r core.Registry) iter.Seq2[string, error] { return r.Holders(ctx, d) })
+}
+
+// merge yields the names of every registry in byte order, each only from the
+// registry that it belongs to, and ends at the first error.
+func (u *union) merge(list func(core.Registry) iter.Seq2[string, error]) iter.Seq2[string, error] {
+	lists := make([]iter.Seq2[string, error], len(u.routes))
+	for i := range u.routes {
+		lists[i] = u.owned(i, list(u.routes[i].Registry))
+	}
+	if len(lists) == 1 {
+		return lists[0]
+	}
+	return func(yield func(string, error) bool) {
+		// The next name of each list that has one.
+		type head struct {
+			name string
+			err  error
+			next func() (string, error, bool)
+		}
+		var heads []head
+		for _, l := range lists {
+			next, stop := iter.Pull2(l)
+			defer stop()
+			if name, err, ok := next(); ok {
+				heads = append(heads, head{name, err, next})
+			}
+		}
+		for len(heads) > 0 {
+			first := 0
+			for i := range heads {
+				if heads[i].err != nil || heads[i].name < heads[first].name {
+					first = i
+				}
+				if heads[i].err != nil {
+					break
+				}
+			}
+			h := &heads[first]
+			if !yield(h.name, h.err) || h.err != nil {
+				return
+			}
+			var ok bool
+			if h.name, h.err, ok = h.next(); !ok {
+				heads = append(heads[:first], heads[first+1:]...)
+			}
+		}
+	}
+}
+
+// owned leaves out the names that do not belong to route i.
+func (u *union) owned(i int, names iter.Seq2[string, error]) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for name, err := range names {
+			if err == nil && u.route(name) != i {
+				continue
+			}
+			if !yield(name, err) {
+				return
+			}
+		}
+	}
+}

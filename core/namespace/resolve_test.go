@@ -1,0 +1,126 @@
+package namespace
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/wire"
+)
+
+func TestResolve(t *testing.T) {
+	open := Site{Host: "localhost:5050", Hosts: []string{"registry.example.com"}}
+	team := Site{Host: "localhost:5050", Private: Globs{"team/**"}}
+	for _, row := range []struct {
+		name    string
+		site    Site
+		request wire.Request
+		want    *core.Error
+	}{
+		// Without private globs every name is ours.
+		{"any name", open, wire.Request{Kind: wire.Manifest, Name: "library/nginx"}, nil},
+		{"a push to any name", open, wire.Request{Kind: wire.PutManifest, Name: "library/nginx"}, nil},
+
+		// Clients that were told of a mirror name the registry that they mean. Naming
+		// us is right for reads and for writes, however they write the host.
+		{"ns of the host called", open, wire.Request{Kind: wire.Manifest, Name: "a", NS: "localhost:5050"}, nil},
+		{"ns in another case", open, wire.Request{Kind: wire.Manifest, Name: "a", NS: "Registry.Example.COM"}, nil},
+		{"ns with the implied port", open, wire.Request{Kind: wire.Manifest, Name: "a", NS: "registry.example.com:443"}, nil},
+		{"ns with a final dot", open, wire.Request{Kind: wire.Manifest, Name: "a", NS: "registry.example.com."}, nil},
+		{"ns of ourselves on a push", open, wire.Request{Kind: wire.StartUpload, Name: "a", NS: "registry.example.com"}, nil},
+		{"ns of ourselves on the catalog", open, wire.Request{Kind: wire.Catalog, NS: "registry.example.com"}, nil},
+		{"ns with another port", open, wire.Request{Kind: wire.Manifest, Name: "a", NS: "registry.example.com:5050"}, core.ErrNameUnknown},
+		{"ns of somebody else", open, wire.Request{Kind: wire.Manifest, Name: "a", NS: "docker.io"}, core.ErrNameUnknown},
+		{"ns of somebody else on a push", open, wire.Request{Kind: wire.PutManifest, Name: "a", NS: "docker.io"}, core.ErrNameUnknown},
+		{"ns of somebody else on a ping", open, wire.Request{Kind: wire.Ping, NS: "docker.io"}, core.ErrNameUnknown},
+
+		// With globs, the rest belongs to nobody.
+		{"a private name", team, wire.Request{Kind: wire.Manifest, Name: "team/app"}, nil},
+		{"the root of the globs", team, wire.Request{Kind: wire.Manifest, Name: "team"}, nil},
+		{"a read of nobody's name", team, wire.Request{Kind: wire.Manifest, Name: "teammate/app"}, core.ErrNameUnknown},
+		{"a list of nobody's tags", team, wire.Request{Kind: wire.ListTags, Name: "other"}, core.ErrNameUnknown},
+		{"a push to nobody's name", team, wire.Request{Kind: wire.PutManifest, Name: "other/app"}, core.ErrDenied},
+		{"an upload to nobody's name", team, wire.Request{Kind: wire.StartUpload, Name: "other/app"}, core.ErrDenied},
+		{"a delete of nobody's name", team, wire.Request{Kind: wire.DeleteManifest, Name: "other/app"}, core.ErrDenied},
+		{"the catalog", team, wire.Request{Kind: wire.Catalog}, nil},
+		{"a ping", team, wire.Request{Kind: wire.Ping}, nil},
+		{"a mount from nobody's name", team, wire.Request{Kind: wire.StartUpload, Name: "team/app", From: "other"}, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			row.request.Repo = row.request.Name // as Parse leaves it
+			got, err := Resolve(row.request, row.site)
+			if row.want == nil && err != nil || row.want != nil && !errors.Is(err, row.want) {
+				t.Fatalf("got error %v, want %v", err, row.want)
+			}
+			if got.Repo != row.request.Name {
+				t.Errorf("got canonical name %q, want %q", got.Repo, row.request.Name)
+			}
+		})
+	}
+}
+
+func TestResolveTellsWhereToPush(t *testing.T) {
+	site := Site{Private: Globs{"team/**", "tools/*"}}
+	_, err := Resolve(wire.Request{Kind: wire.PutManifest, Name: "other"}, site)
+	for _, want := range []string{"other", "team/**", "tools/*"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want it to name %s", err, want)
+		}
+	}
+	_, err = Resolve(wire.Request{Kind: wire.Manifest, Name: "a", NS: strings.Repeat("x", 1000)}, site)
+	if err == nil || len(err.Error()) > 250 {
+		t.Errorf("a long ns came back whole: %v", err)
+	}
+}
+
+func TestParseGlobs(t *testing.T) {
+	for _, good := range []string{"team/app", "team/*", "team/**", "**", "a/**/b", "team-[ab]/*", "{a,b}/**"} {
+		if _, err := ParseGlobs("first", good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "/team", "team/", "team/[a", "{a"} {
+		if _, err := ParseGlobs("first", bad); !errors.Is(err, errGlob) {
+			t.Errorf("%q: got error %v, want it refused", bad, err)
+		}
+	}
+}
+
+func TestGlobsMatch(t *testing.T) {
+	for _, row := range []struct {
+		glob, name string
+		want       bool
+	}{
+		{"team/*", "team/app", true},
+		{"team/*", "team/app/cache", false},
+		{"team/**", "team/app/cache", true},
+		{"team/**", "team", true},
+		{"team/**", "teams", false},
+		{"**", "anything/at/all", true},
+		{"team/app", "team/app2", false},
+	} {
+		if got := (Globs{row.glob}).Match(row.name); got != row.want {
+			t.Errorf("%s matches %s: got %v, want %v", row.glob, row.name, got, row.want)
+		}
+	}
+}
+
+func TestCanonicalHost(t *testing.T) {
+	for host, want := range map[string]string{
+		"Example.COM":         "example.com",
+		"example.com:443":     "example.com",
+		"example.com:80":      "example.com",
+		"example.com:5050":    "example.com:5050",
+		"127.0.0.1:5050":      "127.0.0.1:5050",
+		"[::1]:443":           "[::1]",
+		"[::1]":               "[::1]",
+		"[::1]:5050":          "[::1]:5050",
+		"example.com.":        "example.com",
+		"not a host:at:all:1": "not a host:at:all:1",
+	} {
+		if got := CanonicalHost(host); got != want {
+			t.Errorf("%s: got %s, want %s", host, got, want)
+		}
+	}
+}

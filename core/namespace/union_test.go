@@ -1,0 +1,189 @@
+package namespace
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// names is a Registry that lists these repositories, mounts anything, and answers
+// reads with the name that it was asked for.
+type names struct {
+	core.Unimplemented
+	list []string
+	fail error // ends the list
+}
+
+func (n *names) Repositories(_ context.Context, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, name := range n.list {
+			if name > after && !yield(name, nil) {
+				return
+			}
+		}
+		if n.fail != nil {
+			yield("", n.fail)
+		}
+	}
+}
+
+func (n *names) Holders(ctx context.Context, _ digest.Digest) iter.Seq2[string, error] {
+	return n.Repositories(ctx, "")
+}
+
+func (n *names) Mount(_ context.Context, _, _ string, d digest.Digest) (core.Descriptor, error) {
+	return core.Descriptor{Digest: d}, nil
+}
+
+func (n *names) Resolve(_ context.Context, repo string, _ core.Reference) (core.Descriptor, error) {
+	return core.Descriptor{ArtifactType: repo}, nil
+}
+
+func prefix(p string) func(string) bool {
+	return func(name string) bool { return strings.HasPrefix(name, p) }
+}
+
+var (
+	left    = &names{list: []string{"a/1", "a/3", "b/7", "z/1"}}
+	right   = &names{list: []string{"a/2", "b/1", "b/2"}}
+	content = digest.FromString("content")
+)
+
+func both() core.Registry { return New(Route{prefix("a/"), left}, Route{prefix("b/"), right}) }
+
+func TestUnionListsEachNameOnceInOrder(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		registry core.Registry
+		after    string
+		want     []string
+	}{
+		// b/7 is in the left registry but belongs to the right one, z/1 to none.
+		{"two registries", both(), "", []string{"a/1", "a/3", "b/1", "b/2"}},
+		{"two registries from the middle", both(), "a/3", []string{"b/1", "b/2"}},
+		{"two registries from the end", both(), "b/2", nil},
+		{"interleaved", New(Route{func(n string) bool { return n != "a/2" }, left}, Route{prefix("a/2"), right}), "", []string{"a/1", "a/2", "a/3", "b/7", "z/1"}},
+		{"one registry", New(Route{prefix("a/"), left}), "", []string{"a/1", "a/3"}},
+		{"no registry", New(), "", nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var got []string
+			for name, err := range row.registry.Repositories(context.Background(), row.after) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, name)
+			}
+			if !slices.Equal(got, row.want) {
+				t.Errorf("got %q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
+func TestUnionListEndsAtAnError(t *testing.T) {
+	broken := &names{list: []string{"b/1"}, fail: core.ErrUnavailable}
+	registry := New(Route{prefix("a/"), left}, Route{prefix("b/"), broken})
+	var failed, names int
+	for _, err := range registry.Holders(context.Background(), content) {
+		if err != nil {
+			failed++
+		} else {
+			names++
+		}
+	}
+	if failed != 1 || names != 3 {
+		t.Errorf("got %d names and %d errors, want 3 names and then one error", names, failed)
+	}
+}
+
+func TestUnionListStopsWhenTheCallerDoes(t *testing.T) {
+	seen := 0
+	for range both().Repositories(context.Background(), "") {
+		if seen++; seen == 2 {
+			break
+		}
+	}
+	if seen != 2 {
+		t.Errorf("saw %d names", seen)
+	}
+}
+
+func TestUnionMounts(t *testing.T) {
+	for _, row := range []struct {
+		name, repo, from string
+		want             error
+	}{
+		{"within a registry", "a/1", "a/3", nil},
+		{"without from", "a/1", "", nil},
+		// Knowing a digest must not be enough to read another registry's content.
+		{"across registries", "a/1", "b/1", core.ErrBlobUnknown},
+		{"from a name that nobody claims", "a/1", "z/1", core.ErrBlobUnknown},
+		{"into a name that nobody claims", "z/1", "a/1", core.ErrNameUnknown},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if _, err := both().Mount(context.Background(), row.repo, row.from, content); !errors.Is(err, row.want) {
+				t.Errorf("got error %v, want %v", err, row.want)
+			}
+		})
+	}
+}
+
+// Every method that acts in one repository reaches the registry of that name, and
+// none at all for a name that nobody claims.
+func TestUnionRoutesEveryMethod(t *testing.T) {
+	across := map[string]bool{"Repositories": true, "Holders": true}
+	registry := reflect.TypeFor[core.Registry]()
+	for method := range registry.Methods() {
+		if across[method.Name] {
+			continue
+		}
+		t.Run(method.Name, func(t *testing.T) {
+			// The registries behind refuse with ErrUnsupported: seeing that is being routed.
+			registry := New(Route{prefix("a/"), core.Unimplemented{}})
+			err := call(registry, method.Name, "a/1")
+			if !errors.Is(err, core.ErrUnsupported) {
+				t.Errorf("a claimed name: got error %v, want the registry's own", err)
+			}
+			want := core.ErrNameUnknown
+			if method.Name == "Referrers" {
+				want = nil // spec.md, end-12: an unknown subject has no referrers
+			}
+			if err := call(registry, method.Name, "z/1"); want == nil && err != nil || want != nil && !errors.Is(err, want) {
+				t.Errorf("a name that nobody claims: got error %v, want %v", err, want)
+			}
+		})
+	}
+}
+
+// call calls a method for repo with zero values for the rest, and returns its error.
+func call(registry core.Registry, method, repo string) error {
+	fn := reflect.ValueOf(registry).MethodByName(method)
+	args := []reflect.Value{reflect.ValueOf(context.Background()), reflect.ValueOf(repo)}
+	for i := len(args); i < fn.Type().NumIn(); i++ {
+		args = append(args, reflect.Zero(fn.Type().In(i)))
+	}
+	results := fn.Call(args)
+	last := results[len(results)-1]
+	switch seq := last.Interface().(type) {
+	case iter.Seq2[string, error]:
+		for _, err := range seq {
+			return err
+		}
+	case iter.Seq2[core.Descriptor, error]:
+		for _, err := range seq {
+			return err
+		}
+	case error:
+		return seq
+	}
+	return nil
+}

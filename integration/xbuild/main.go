@@ -1,0 +1,85 @@
+// Command xbuild builds the product as its users do: by xcaddy, from the document
+// xcaddy.json at the root of the checkout. It is run in the integration directory:
+//
+//	go run ./xbuild [-o FILE] [-os GOOS] [-arch GOARCH]
+//
+// It exists because xcaddy's own command reads no document, and its library leaves
+// a relative replacement relative to a temporary directory.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/caddyserver/xcaddy"
+	"golang.org/x/mod/modfile"
+)
+
+func main() {
+	root := flag.String("root", "..", "the checkout, with xcaddy.json")
+	output := flag.String("o", "../bin/caddy-registry", "the binary to write")
+	// Flags and not the environment: GOOS would also apply to `go run` itself.
+	goos := flag.String("os", "", "target operating system (default: this one)")
+	arch := flag.String("arch", "", "target architecture (default: this one)")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := build(ctx, *root, *output, *goos, *arch); err != nil {
+		fmt.Fprintln(os.Stderr, "xbuild:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// build writes the binary that root's xcaddy.json describes.
+func build(ctx context.Context, root, output, goos, arch string) error {
+	builder, err := load(root)
+	if err != nil {
+		return err
+	}
+	if goos != "" {
+		builder.OS = goos
+	}
+	if arch != "" {
+		builder.Arch = arch
+	}
+	if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
+		return err
+	}
+	return builder.Build(ctx, output)
+}
+
+// load reads the document and makes its replacements by directories absolute.
+func load(root string) (*xcaddy.Builder, error) {
+	document := filepath.Join(root, "xcaddy.json")
+	data, err := os.ReadFile(document)
+	if err != nil {
+		return nil, err
+	}
+	builder := new(xcaddy.Builder)
+	if err := json.Unmarshal(data, builder); err != nil {
+		return nil, fmt.Errorf("read %s: %w", document, err)
+	}
+	for i, r := range builder.Replacements {
+		// The go command's own rule tells a directory from a module.
+		if !modfile.IsDirectoryPath(string(r.New)) {
+			continue
+		}
+		path := filepath.FromSlash(string(r.New))
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(root, path)
+		}
+		absolute, err := filepath.Abs(path)
+		if err != nil {
+			return nil, err
+		}
+		builder.Replacements[i].New = xcaddy.ReplacementPath(absolute)
+	}
+	return builder, nil
+}
