@@ -1,0 +1,193 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/store"
+)
+
+// The barriers of a push are what it costs: they are counted, so that one more is a
+// decision and not an accident.
+func TestAPushNeedsSoManySyncs(t *testing.T) {
+	r := open(t, t.TempDir(), store.Options{})
+	r.image(t, "team/app", []string{"v1"}, "", "one", "two", "three") // makes the directories that every push shares
+	before := r.storage.Stats()
+	r.image(t, "team/app", []string{"v2"}, "", "four", "five", "six")
+	after := r.storage.Stats()
+	// Data: three layers, the manifest, its record, the tag (the config is known).
+	if got := after.DataSyncs - before.DataSyncs; got != 6 {
+		t.Errorf("%d syncs of data, want 6", got)
+	}
+	// Directories: for each of three layers and the manifest its place and the
+	// place of its link, some of them new in their parents; the tags.
+	if got := after.DirSyncs - before.DirSyncs; got < 9 || got > 30 {
+		t.Errorf("%d syncs of directories, want 9 to 30", got)
+	}
+	before = after
+	r.image(t, "team/app", []string{"v2"}, "", "four", "five", "six")
+	after = r.storage.Stats()
+	if after.DataSyncs-before.DataSyncs > 2 || after.DirSyncs-before.DirSyncs > 2 {
+		t.Errorf("pushing the same again took %d syncs of data and %d of directories, want at most the attempts to create the record and the tag",
+			after.DataSyncs-before.DataSyncs, after.DirSyncs-before.DirSyncs)
+	}
+}
+
+func TestListsAreTheSameWhileTheIndexIsRebuilt(t *testing.T) {
+	path := t.TempDir()
+	r := open(t, path, store.Options{IndexPath: filepath.Join(path, "index", "private.db")})
+	first := r.image(t, "b", []string{"v2", "V1", "v10"}, "", "layer")
+	r.image(t, "a/b", []string{"v1"}, first, "other")
+	r.image(t, "a-b", nil, "", "third")
+	r.image(t, "b", []string{"w"}, "", "stays")
+	type lists struct{ repos, tags, none []string }
+	list := func() (l lists) {
+		for name, err := range r.Repositories(context.Background(), "") {
+			must(t, err)
+			l.repos = append(l.repos, name)
+		}
+		for name, err := range r.Tags(context.Background(), "b", "V1") {
+			must(t, err)
+			l.tags = append(l.tags, name)
+		}
+		for _, err := range r.Tags(context.Background(), "absent", "") {
+			if !errors.Is(err, core.ErrNameUnknown) {
+				t.Errorf("tags of an absent repository: %v", err)
+			}
+			l.none = append(l.none, "error")
+		}
+		return l
+	}
+	want := list()
+	store.Distrust(r.Store)
+	got := list()
+	for _, c := range [][2][]string{{got.repos, want.repos}, {got.tags, want.tags}} {
+		if strings.Join(c[0], " ") != strings.Join(c[1], " ") {
+			t.Errorf("scanned %q, want %q", c[0], c[1])
+		}
+	}
+	// A blob in use is found by scanning too, and a delete finds its tags.
+	if err := r.DeleteBlob(context.Background(), "b", digest.FromString("layer")); !errors.Is(err, core.ErrBlobInUse) {
+		t.Errorf("deleting a used blob: %v", err)
+	}
+	must(t, r.DeleteManifest(context.Background(), "b", first))
+	if _, err := r.Resolve(context.Background(), "b", core.Reference{Tag: "v10"}); err == nil {
+		t.Error("a tag outlived its manifest")
+	}
+	collect(t, r, store.CollectOptions{})
+	if got := list(); strings.Join(got.repos, " ") != "a-b a/b b" || strings.Join(got.tags, " ") != "w" {
+		t.Errorf("after the rebuild: repositories %q, tags %q, want a-b a/b b and w", got.repos, got.tags)
+	}
+}
+
+func TestDamageOnDiskIsNotServed(t *testing.T) {
+	path := t.TempDir()
+	r := open(t, path, store.Options{})
+	d := r.image(t, "a", []string{"v1"}, "", "layer")
+	r.close(t)
+	file := filepath.Join(path, "private", "objects", "blobs", "sha256", d.Encoded()[:2], d.Encoded())
+	data, err := os.ReadFile(file)
+	must(t, err, os.Chmod(file, 0o600), os.WriteFile(file, append([]byte(" "), data[1:]...), 0o600))
+	r = open(t, path, store.Options{})
+	_, err = r.Manifest(context.Background(), "a", core.Reference{Tag: "v1"})
+	if err == nil || errors.Is(err, core.ErrManifestUnknown) {
+		t.Errorf("a damaged manifest was answered with %v, want an error of the server's own", err)
+	}
+}
+
+func TestAnUploadGoesOnAfterARestart(t *testing.T) {
+	path := t.TempDir()
+	ctx := context.Background()
+	r := open(t, path, store.Options{})
+	u, err := r.NewUpload(ctx, "a", digest.SHA512)
+	must(t, err)
+	_, err = u.Append(ctx, -1, strings.NewReader("first half, "))
+	must(t, err, u.Close())
+	r.close(t)
+
+	r = open(t, path, store.Options{})
+	u, err = r.Upload(ctx, "a", u.ID())
+	must(t, err)
+	defer u.Close()
+	if u.Offset() != int64(len("first half, ")) {
+		t.Fatalf("offset %d after the restart", u.Offset())
+	}
+	_, err = u.Append(ctx, u.Offset(), strings.NewReader("second half"))
+	must(t, err)
+	d := digest.SHA512.FromString("first half, second half")
+	_, err = u.Commit(ctx, d)
+	must(t, err)
+	if _, err := r.Stat(ctx, "a", d); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Upload(ctx, "b", u.ID()); !errors.Is(err, core.ErrBlobUploadUnknown) {
+		t.Errorf("an upload was found in another repository: %v", err)
+	}
+}
+
+// brokenReader fails after some bytes, as a client's connection does.
+type brokenReader struct{ io int }
+
+func (b *brokenReader) Read(p []byte) (int, error) {
+	if b.io++; b.io > 1 {
+		return 0, errors.New("connection reset")
+	}
+	return copy(p, "half"), nil
+}
+
+func TestAnUploadThatBrokeCanBeFinished(t *testing.T) {
+	r := open(t, t.TempDir(), store.Options{})
+	ctx := context.Background()
+	u, err := r.NewUpload(ctx, "a", digest.SHA256)
+	must(t, err)
+	defer u.Close()
+	if n, err := u.Append(ctx, 0, &brokenReader{}); n != 4 || err == nil {
+		t.Fatalf("kept %d bytes and said %v, want 4 and an error", n, err)
+	}
+	_, err = u.Append(ctx, 4, strings.NewReader(" done"))
+	must(t, err)
+	_, err = u.Commit(ctx, digest.FromString("half done"))
+	must(t, err)
+}
+
+func BenchmarkPushOfAnImage(b *testing.B) {
+	r := open(b, b.TempDir(), store.Options{})
+	ctx := context.Background()
+	n := 0
+	for b.Loop() {
+		n++
+		var layers []core.Descriptor
+		for i := range 4 {
+			content := bytes.Repeat([]byte{byte(i), byte(n), byte(n >> 8), byte(n >> 16)}, 1024)
+			u, err := r.NewUpload(ctx, "bench/app", digest.SHA256)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err = u.Append(ctx, 0, bytes.NewReader(content)); err != nil {
+				b.Fatal(err)
+			}
+			desc, err := u.Commit(ctx, digest.FromBytes(content))
+			if err != nil {
+				b.Fatal(err)
+			}
+			u.Close()
+			layers = append(layers, desc)
+		}
+		m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: layers[0], Layers: layers[1:]}
+		m.SchemaVersion = 2
+		if _, err := r.PutManifest(ctx, "bench/app", core.ManifestPut{MediaType: m.MediaType, Bytes: marshal(b, m), Tags: []string{time.Duration(n).String()}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "images/s")
+}
