@@ -1,0 +1,192 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// What only HTTP can get wrong. The spec has no codes of their own for them.
+var (
+	errRoute       = &core.Error{Code: "UNSUPPORTED", Message: "no such endpoint"}
+	errQuery       = &core.Error{Code: "UNSUPPORTED", Message: "malformed query"}
+	errTags        = &core.Error{Code: "UNSUPPORTED", Message: "too many tags"}
+	errBlobRange   = &core.Error{Code: "SIZE_INVALID", Message: "range is not within the blob"}
+	errBodyInvalid = &core.Error{Code: "SIZE_INVALID", Message: "request body is not as long as was announced"}
+	// errBodyTooLarge is a limit of the server in front (Caddy's request_body).
+	errBodyTooLarge = &core.Error{Code: "SIZE_INVALID", Message: "request body is larger than the server allows"}
+)
+
+// statuses is the one table from an error to its HTTP status. What is not in it is
+// the server's own fault: 500.
+var statuses = map[*core.Error]int{
+	errRoute:                    http.StatusNotFound,
+	errQuery:                    http.StatusBadRequest,
+	errTags:                     http.StatusRequestURITooLong, // spec.md, end-7b
+	errBlobRange:                http.StatusRequestedRangeNotSatisfiable,
+	errBodyInvalid:              http.StatusBadRequest,
+	errBodyTooLarge:             http.StatusRequestEntityTooLarge,
+	core.ErrNameInvalid:         http.StatusBadRequest,
+	core.ErrNameUnknown:         http.StatusNotFound,
+	core.ErrTagInvalid:          http.StatusBadRequest,
+	core.ErrDigestInvalid:       http.StatusBadRequest,
+	core.ErrSizeInvalid:         http.StatusBadRequest,
+	core.ErrManifestUnknown:     http.StatusNotFound,
+	core.ErrManifestInvalid:     http.StatusBadRequest,
+	core.ErrManifestTooLarge:    http.StatusRequestEntityTooLarge,
+	core.ErrManifestBlobUnknown: http.StatusBadRequest,
+	core.ErrBlobUnknown:         http.StatusNotFound,
+	core.ErrBlobInUse:           http.StatusMethodNotAllowed,
+	core.ErrBlobUploadUnknown:   http.StatusNotFound,
+	core.ErrBlobUploadInvalid:   http.StatusBadRequest,
+	core.ErrRangeInvalid:        http.StatusRequestedRangeNotSatisfiable,
+	core.ErrUnauthorized:        http.StatusUnauthorized,
+	core.ErrDenied:              http.StatusForbidden,
+	core.ErrTagExists:           http.StatusForbidden,
+	core.ErrTooManyRequests:     http.StatusTooManyRequests,
+	core.ErrUnsupported:         http.StatusMethodNotAllowed,
+	core.ErrNoSpace:             http.StatusInsufficientStorage,
+	core.ErrUnavailable:         http.StatusServiceUnavailable,
+}
+
+const (
+	// statusGone is nginx's number for a client that left before its answer. It is
+	// for the log: nobody receives it.
+	statusGone = 499
+	// retryAfter, in seconds, is what a client is asked to wait when the registry
+	// cannot serve it now.
+	retryAfter = 5
+	// maxMessage bounds, in bytes, what of an error's sentence is sent: some quote
+	// what the client sent.
+	maxMessage = 1 << 10
+)
+
+// errInternal is all that a client learns about a fault of ours.
+var errInternal = &core.Error{Code: "UNKNOWN", Message: "the registry made a mistake; its log says which"}
+
+// classify finds what err means to a client, and with which status.
+func classify(r *http.Request, err error) (*core.Error, int) {
+	var known *core.Error
+	if errors.As(err, &known) {
+		if status, ok := statuses[known]; ok {
+			return known, status
+		}
+	}
+	switch {
+	case r.Context().Err() != nil:
+		return core.ErrUnavailable, statusGone
+	case errors.Is(err, context.DeadlineExceeded):
+		return core.ErrUnavailable, http.StatusServiceUnavailable
+	}
+	return errInternal, http.StatusInternalServerError
+}
+
+// Fail answers a request with an error, as OCI JSON, and logs it: what the client did
+// wrong as info, what we did as error, and what is an ordinary part of the protocol
+// (not found, not logged in) as debug. The status is the one that Observe is told.
+//
+// It is for errors from before Serve: those of Parse and namespace.Resolve, and of
+// whoever decides who asks. The header may hold more fields already.
+func Fail(w http.ResponseWriter, r *http.Request, req Request, err error, opts Options) {
+	e := &exchange{w: w, r: r, req: &req, opts: &opts}
+	defer e.done()
+	e.fail(err)
+}
+
+func (e *exchange) fail(err error) {
+	known, status := classify(e.r, err)
+	e.err = err
+	e.log(status, err)
+	if status == statusGone {
+		e.writeHeader(status)
+		return
+	}
+	h := e.begin()
+	h.set("Content-Type", "application/json")
+	h.set("Cache-Control", "no-store")
+	switch status {
+	case http.StatusUnauthorized:
+		if e.opts.Challenge != nil {
+			h.set("Www-Authenticate", e.opts.Challenge())
+		}
+	case http.StatusMethodNotAllowed:
+		h.set("Allow", allowed(err))
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		if e.w.Header().Get("Retry-After") == "" {
+			h.set("Retry-After", strconv.Itoa(retryAfter))
+		}
+	}
+	body := errorBody(known, status, err)
+	h.set("Content-Length", strconv.Itoa(len(body)))
+	e.writeHeader(status)
+	if e.r.Method != http.MethodHead {
+		e.write(body)
+	}
+}
+
+// allowed is the Allow field that a 405 must have (RFC 9110, 15.5.6). What refuses
+// the method may be the repository, not the endpoint: it can be read still.
+func allowed(err error) string {
+	var method *methodError
+	if errors.As(err, &method) {
+		return method.allow
+	}
+	return http.MethodGet + ", " + http.MethodHead
+}
+
+// errorBody is the JSON of spec.md ("Error Codes"). The sentence of a fault of ours
+// may name files and hosts, which are not the client's business.
+func errorBody(known *core.Error, status int, err error) []byte {
+	type entry struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+		Detail  any    `json:"detail,omitempty"`
+	}
+	one := entry{known.Code, known.Message, nil}
+	if status < http.StatusInternalServerError {
+		one.Message = err.Error()
+		if len(one.Message) > maxMessage {
+			one.Message = one.Message[:maxMessage]
+		}
+		one.Detail = core.Detail(err)
+	}
+	body, marshalErr := marshal(map[string][]entry{"errors": {one}})
+	if marshalErr != nil {
+		one.Detail = nil // the answer matters more than its detail
+		body, _ = marshal(map[string][]entry{"errors": {one}})
+	}
+	return body
+}
+
+// marshal is json.Marshal without escapes for HTML, which nobody sees here.
+func marshal(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return buf.Bytes(), err
+}
+
+func (e *exchange) log(status int, err error) {
+	if e.opts.Log == nil {
+		return
+	}
+	level := slog.LevelInfo
+	switch {
+	case status >= http.StatusInternalServerError:
+		level = slog.LevelError
+	case status == http.StatusNotFound, status == http.StatusUnauthorized, status == statusGone:
+		level = slog.LevelDebug
+	}
+	e.opts.Log.LogAttrs(e.r.Context(), level, "request refused",
+		slog.String("operation", e.req.Kind.String()),
+		slog.String("repository", e.req.Repo),
+		slog.Int("status", status),
+		slog.Any("error", err))
+}

@@ -1,0 +1,85 @@
+package wire
+
+import (
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// maxEntries is the longest list in one answer. Probes and old clients ask without `n`
+// and read no Link, so it is more than nearly every repository has tags, and still
+// about a megabyte at most.
+const maxEntries = 10_000
+
+// listTags answers end-8a and end-8b.
+func (e *exchange) listTags() error {
+	tags, more, err := e.page(e.reg.Tags(e.r.Context(), e.req.Repo, e.req.Last))
+	if err != nil {
+		return fmt.Errorf("list tags of %s: %w", e.req.Name, err)
+	}
+	return e.list("tags/list", tags, more, struct {
+		Name string   `json:"name"`
+		Tags []string `json:"tags"`
+	}{e.req.Name, tags})
+}
+
+// catalog answers /v2/_catalog.
+func (e *exchange) catalog() error {
+	repos, more, err := e.page(e.reg.Repositories(e.r.Context(), e.req.Last))
+	if err != nil {
+		return fmt.Errorf("list repositories: %w", err)
+	}
+	return e.list("_catalog", repos, more, struct {
+		Repositories []string `json:"repositories"`
+	}{repos})
+}
+
+// page takes as many entries as were asked for. It looks one further to know whether
+// there is more, and so finds out with n=0 whether there is a repository at all.
+// entries is never nil: clients expect [], not null.
+func (e *exchange) page(seq iter.Seq2[string, error]) (entries []string, more bool, err error) {
+	limit := e.limit()
+	entries = make([]string, 0, min(limit, 128))
+	for entry, err := range seq {
+		if err != nil {
+			return nil, false, err
+		}
+		if len(entries) == limit {
+			return entries, true, nil
+		}
+		entries = append(entries, entry)
+	}
+	return entries, false, nil
+}
+
+// limit is how many entries the answer may have.
+func (e *exchange) limit() int {
+	if e.req.N < 0 {
+		return maxEntries
+	}
+	return min(e.req.N, maxEntries)
+}
+
+// list writes a list, with a Link to its next page if there is more. None with n=0:
+// its next page would be the same again.
+func (e *exchange) list(path string, entries []string, more bool, document any) error {
+	body, err := marshal(document)
+	if err != nil {
+		return fmt.Errorf("encode list: %w", err)
+	}
+	h := e.begin()
+	h.set("Cache-Control", e.cacheControl(false))
+	if more && len(entries) > 0 {
+		h.set("Link", e.next(path, entries[len(entries)-1], url.Values{"n": {strconv.Itoa(e.limit())}}))
+	}
+	e.send(h, http.StatusOK, "application/json", body)
+	return nil
+}
+
+// next is the Link field for the page behind last (RFC 8288).
+func (e *exchange) next(path, last string, query url.Values) string {
+	query.Set("last", last)
+	return "<" + e.location(path, query) + `>; rel="next"`
+}

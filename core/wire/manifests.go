@@ -1,0 +1,133 @@
+package wire
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// manifest answers end-3. A client that has it already gets its headers only.
+func (e *exchange) manifest() error {
+	var m core.Manifest
+	var err error
+	if e.r.Method == http.MethodHead {
+		m.Descriptor, err = e.reg.Resolve(e.r.Context(), e.req.Repo, e.req.Ref)
+	} else {
+		m, err = e.reg.Manifest(e.r.Context(), e.req.Repo, e.req.Ref)
+	}
+	if err != nil {
+		return err
+	}
+	h := e.begin()
+	tag := etag(m.Descriptor.Digest)
+	h.set("Etag", tag)
+	h.set("Docker-Content-Digest", tag[1:len(tag)-1])
+	h.set("Cache-Control", e.cacheControl(e.req.Ref.Digest != ""))
+	if match := e.r.Header.Get("If-None-Match"); match != "" && matches(match, tag) {
+		e.writeHeader(http.StatusNotModified)
+		return nil
+	}
+	h.set("Content-Type", m.Descriptor.MediaType)
+	if e.r.Method == http.MethodHead {
+		h.set("Content-Length", strconv.FormatInt(m.Descriptor.Size, 10))
+		e.writeHeader(http.StatusOK)
+		return nil
+	}
+	h.set("Content-Length", strconv.Itoa(len(m.Bytes)))
+	e.writeHeader(http.StatusOK)
+	e.write(m.Bytes)
+	return nil
+}
+
+// putManifest answers end-7a and end-7b.
+func (e *exchange) putManifest() error {
+	mediaType, err := core.ParseMediaType(e.r.Header.Get("Content-Type"))
+	if err != nil {
+		return err
+	}
+	data, err := e.readManifest()
+	if err != nil {
+		return err
+	}
+	put := core.ManifestPut{
+		MediaType: mediaType,
+		Bytes:     data,
+		Digest:    e.req.Ref.Digest,
+		Tags:      e.req.Tags,
+	}
+	if tag := e.req.Ref.Tag; tag != "" {
+		put.Tags = append([]string{tag}, withoutTag(put.Tags, tag)...)
+	}
+	result, err := e.reg.PutManifest(e.r.Context(), e.req.Repo, put)
+	if err != nil {
+		return err
+	}
+	for _, refused := range result.Refused {
+		_, status := classify(e.r, refused)
+		e.log(status, refused)
+	}
+	h := e.begin()
+	h.set("Location", e.location("manifests/"+string(result.Descriptor.Digest), nil))
+	h.set("Docker-Content-Digest", string(result.Descriptor.Digest))
+	if result.Subject != "" {
+		h.set("Oci-Subject", string(result.Subject))
+	}
+	if len(e.req.Tags) > 0 && len(result.Tags) > 0 {
+		h.set("Oci-Tag", strings.Join(result.Tags, ", "))
+	}
+	e.writeHeader(http.StatusCreated)
+	return nil
+}
+
+// readManifest reads the body, all of it or none. Memory is taken as bytes arrive
+// where the client did not say how many there are.
+func (e *exchange) readManifest() ([]byte, error) {
+	length := e.r.ContentLength
+	if length > core.MaxManifestSize {
+		return nil, core.ErrManifestTooLarge
+	}
+	if length < 0 {
+		data, err := io.ReadAll(io.LimitReader(e.r.Body, core.MaxManifestSize+1))
+		if err != nil {
+			return nil, bodyError(err)
+		}
+		if len(data) > core.MaxManifestSize {
+			return nil, core.ErrManifestTooLarge
+		}
+		return data, nil
+	}
+	data := make([]byte, length)
+	if _, err := io.ReadFull(e.r.Body, data); err != nil {
+		return nil, bodyError(err)
+	}
+	return data, nil
+}
+
+func withoutTag(tags []string, tag string) []string {
+	kept := make([]string, 0, len(tags))
+	for _, t := range tags {
+		if t != tag {
+			kept = append(kept, t)
+		}
+	}
+	return kept
+}
+
+// deleteManifest answers end-9: a tag alone, or a manifest with all its tags.
+func (e *exchange) deleteManifest() error {
+	var err error
+	if e.req.Ref.Tag != "" {
+		err = e.reg.DeleteTag(e.r.Context(), e.req.Repo, e.req.Ref.Tag)
+	} else {
+		err = e.reg.DeleteManifest(e.r.Context(), e.req.Repo, e.req.Ref.Digest)
+	}
+	if err != nil {
+		return err
+	}
+	e.begin()
+	e.writeHeader(http.StatusAccepted)
+	return nil
+}

@@ -1,0 +1,67 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// maxReferrersPage bounds the descriptors of one page in bytes, so that the page is a
+// manifest that every client accepts. Half of what a manifest may have: clients that
+// keep to 4 MB, not MiB, and one last large descriptor fit.
+const maxReferrersPage = core.MaxManifestSize / 2
+
+// listReferrers answers end-12a and end-12b.
+func (e *exchange) listReferrers() error {
+	seq := e.reg.Referrers(e.r.Context(), e.req.Repo, e.req.Digest, e.req.ArtifactType, digest.Digest(e.req.Last))
+	limit := e.limit()
+	manifests := []json.RawMessage{}
+	var last digest.Digest
+	var size int
+	var more bool
+	for desc, err := range seq {
+		if err != nil {
+			return fmt.Errorf("list referrers of %s: %w", e.req.Digest, err)
+		}
+		one, err := json.Marshal(desc)
+		if err != nil {
+			return fmt.Errorf("encode referrer %s: %w", desc.Digest, err)
+		}
+		// The first goes in however large it is: a page must get the client further.
+		size += len(one)
+		if more = len(manifests) == limit || len(manifests) > 0 && size > maxReferrersPage; more {
+			break
+		}
+		manifests, last = append(manifests, one), desc.Digest
+	}
+	body, err := json.Marshal(struct {
+		SchemaVersion int               `json:"schemaVersion"`
+		MediaType     string            `json:"mediaType"`
+		Manifests     []json.RawMessage `json:"manifests"`
+	}{2, ocispec.MediaTypeImageIndex, manifests})
+	if err != nil {
+		return fmt.Errorf("encode referrers of %s: %w", e.req.Digest, err)
+	}
+	h := e.begin()
+	h.set("Cache-Control", e.cacheControl(false))
+	query := url.Values{}
+	if e.req.ArtifactType != "" {
+		h.set("Oci-Filters-Applied", "artifactType")
+		query.Set("artifactType", e.req.ArtifactType)
+	}
+	if more && len(manifests) > 0 {
+		if e.req.N >= 0 {
+			query.Set("n", strconv.Itoa(limit))
+		}
+		h.set("Link", e.next("referrers/"+string(e.req.Digest), string(last), query))
+	}
+	e.send(h, http.StatusOK, ocispec.MediaTypeImageIndex, body)
+	return nil
+}

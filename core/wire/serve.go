@@ -1,0 +1,183 @@
+package wire
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// apiVersion is in the field Docker-Distribution-API-Version of every answer: Docker's
+// older clients take a server without it for something else than a registry.
+const apiVersion = "registry/2.0"
+
+// Options is what the connection knows about one request, and wire does not.
+type Options struct {
+	// Public says that everybody may read this repository: shared caches on the
+	// way may keep what it answers. Default: only the client's own.
+	Public bool
+	// Challenge makes the WWW-Authenticate field of a 401. It is called at most
+	// once. Default: a 401 has none, and clients give up.
+	Challenge func() string
+	// Log takes refused requests and broken bodies. Default: nothing is logged.
+	Log *slog.Logger
+	// Observe is called once at the end, also when the body broke and Serve
+	// panics. Default: nobody is told.
+	Observe func(Outcome)
+}
+
+// Outcome is how a request ended, for metrics and logs.
+type Outcome struct {
+	Kind Kind
+	// Status is what was sent; 499 if the client had left before.
+	Status int
+	// Sent is the number of body bytes that were written.
+	Sent int64
+	// Err is what was answered with an error status, or what broke the body after
+	// a good status. Nil if all went well.
+	Err error
+}
+
+// Serve carries out a request that Parse made, against reg, and writes the answer.
+// An error of reg becomes a status by one table (errors.go).
+//
+// When a body breaks after its header was sent, Serve panics with
+// http.ErrAbortHandler, which makes net/http cut the connection: a client must not
+// take a part for the whole.
+//
+// A request with a body may be answered before the body was read. net/http then reads
+// up to 256 KiB of the rest, and closes the connection if there is more, so no client
+// is left writing to nobody.
+func Serve(w http.ResponseWriter, r *http.Request, req Request, reg core.Registry, opts Options) {
+	e := &exchange{w: w, r: r, req: &req, reg: reg, opts: &opts}
+	defer e.done()
+	var handle func(*exchange) error
+	if req.Kind > 0 && int(req.Kind) < len(handlers) {
+		handle = handlers[req.Kind]
+	}
+	if handle == nil {
+		e.fail(errRoute)
+		return
+	}
+	if err := handle(e); err != nil {
+		e.fail(err)
+	}
+}
+
+// handlers has one for each Kind. A handler that returns an error has written nothing.
+var handlers = [...]func(*exchange) error{
+	Ping:           (*exchange).ping,
+	Blob:           (*exchange).blob,
+	Manifest:       (*exchange).manifest,
+	StartUpload:    (*exchange).startUpload,
+	PatchUpload:    (*exchange).patchUpload,
+	PutUpload:      (*exchange).putUpload,
+	PutManifest:    (*exchange).putManifest,
+	ListTags:       (*exchange).listTags,
+	DeleteManifest: (*exchange).deleteManifest,
+	DeleteBlob:     (*exchange).deleteBlob,
+	ListReferrers:  (*exchange).listReferrers,
+	UploadStatus:   (*exchange).uploadStatus,
+	CancelUpload:   (*exchange).cancelUpload,
+	Catalog:        (*exchange).catalog,
+}
+
+// exchange is one request with its answer.
+type exchange struct {
+	w    http.ResponseWriter
+	r    *http.Request
+	req  *Request
+	reg  core.Registry
+	opts *Options
+
+	status int
+	sent   int64
+	err    error
+}
+
+func (e *exchange) done() {
+	if e.opts.Observe != nil {
+		e.opts.Observe(Outcome{Kind: e.req.Kind, Status: e.status, Sent: e.sent, Err: e.err})
+	}
+}
+
+func (e *exchange) writeHeader(status int) {
+	e.status = status
+	e.w.WriteHeader(status)
+}
+
+// write sends a short body. Its error is the client's absence, which net/http notices.
+func (e *exchange) write(body []byte) {
+	n, err := e.w.Write(body)
+	e.sent += int64(n)
+	if err != nil && e.err == nil {
+		e.err = err
+	}
+}
+
+// begin sets what every answer has.
+func (e *exchange) begin() fields {
+	h := newFields(e.w.Header())
+	h.set("Docker-Distribution-Api-Version", apiVersion)
+	if e.req.NS != "" {
+		h.set("Oci-Namespace", e.req.NS)
+	}
+	return h
+}
+
+// send ends a good answer that has all of its body.
+func (e *exchange) send(h fields, status int, contentType string, body []byte) {
+	h.set("Content-Type", contentType)
+	h.set("Content-Length", strconv.Itoa(len(body)))
+	e.writeHeader(status)
+	if e.r.Method != http.MethodHead {
+		e.write(body)
+	}
+}
+
+func (e *exchange) ping() error {
+	h := e.begin()
+	h.set("Cache-Control", "no-store") // the answer depends on who asks
+	e.send(h, http.StatusOK, "application/json", []byte("{}"))
+	return nil
+}
+
+// location is a URL of this repository, relative to the host, for Location and Link.
+// It keeps `ns`, without which the next request would go to another repository.
+func (e *exchange) location(path string, query url.Values) string {
+	s := "/v2/"
+	if e.req.Name != "" {
+		s += e.req.Name + "/"
+	}
+	s += path
+	if e.req.NS != "" {
+		if query == nil {
+			query = url.Values{}
+		}
+		query.Set("ns", e.req.NS)
+	}
+	if len(query) > 0 {
+		s += "?" + query.Encode()
+	}
+	return s
+}
+
+// fields sets a header's fields out of one allocation, because on a manifest they are
+// most of the cost. Keys are in their canonical form. The values are never shared
+// between requests: the server in front may edit them in place.
+type fields struct {
+	header http.Header
+	values []string
+}
+
+func newFields(header http.Header) fields {
+	return fields{header, make([]string, 0, 10)}
+}
+
+func (f *fields) set(key, value string) {
+	f.values = append(f.values, value)
+	n := len(f.values)
+	f.header[key] = f.values[n-1 : n : n]
+}

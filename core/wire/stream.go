@@ -1,0 +1,133 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// stream sends a part of a blob that stands at the part's start; a length of -1 means
+// all there is. It returns when everything was written, and panics otherwise (see
+// Serve).
+func (e *exchange) stream(blob core.Blob, part span, size int64) {
+	n, fault, err := e.copyBlob(blob, part, size)
+	e.sent += n
+	if err == nil && part.length >= 0 && n != part.length {
+		fault = fmt.Errorf("%d bytes of %d: %w", n, part.length, io.ErrUnexpectedEOF)
+		err = fault
+	}
+	if err == nil {
+		return
+	}
+	e.err = fmt.Errorf("send %s: %w", e.req.Digest, err)
+	e.logBroken(fault != nil || !connectionError(err))
+	panic(http.ErrAbortHandler)
+}
+
+// copyBlob does the copying in the cheapest way there is. fault is an error that the
+// blob itself gave.
+//
+// Caddy's writers bound the time without progress by reading at most so many bytes at
+// a time, through a LimitedReader of their own, and the sendfile of package net looks
+// through one LimitedReader and not through two. So a part that ends where the file
+// does is passed as the bare file. A part that ends before is bounded by ours: the
+// kernel sends it when Caddy is not in between, and it is copied when Caddy is.
+func (e *exchange) copyBlob(blob core.Blob, part span, size int64) (n int64, fault, err error) {
+	to, canReadFrom := e.w.(io.ReaderFrom)
+	if file := fileOf(blob); file != nil && canReadFrom {
+		if part.start+part.length == size && fileSize(file) == size {
+			n, err = to.ReadFrom(file)
+		} else {
+			n, err = to.ReadFrom(&io.LimitedReader{R: file, N: part.length})
+		}
+		return n, nil, err
+	}
+	from := &source{Reader: blob}
+	var reader io.Reader = from
+	if part.length >= 0 {
+		reader = io.LimitReader(from, part.length)
+	}
+	n, err = io.Copy(&flusher{e.w, http.NewResponseController(e.w)}, reader)
+	return n, from.err, err
+}
+
+// logBroken says whose fault a broken body is. A client that leaves, or reads nothing
+// for as long as the server in front allows, is nobody's.
+func (e *exchange) logBroken(ours bool) {
+	if e.opts.Log == nil {
+		return
+	}
+	level := slog.LevelDebug
+	if ours && e.r.Context().Err() == nil {
+		level = slog.LevelError
+	}
+	e.opts.Log.LogAttrs(e.r.Context(), level, "body broke",
+		slog.String("operation", e.req.Kind.String()),
+		slog.String("repository", e.req.Repo),
+		slog.Int64("sent", e.sent),
+		slog.Any("error", e.err))
+}
+
+// connectionError tells the errors of writing to a client that left or stalled.
+func connectionError(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed)
+}
+
+// fileOf gives the file that a blob is, if it is one of known size.
+func fileOf(blob core.Blob) *os.File {
+	fb, ok := blob.(core.FileBlob)
+	if !ok || blob.Descriptor().Size < 0 {
+		return nil
+	}
+	return fb.File()
+}
+
+// fileSize is -1 if it is not known. A bare file is bounded by nothing but its own
+// end, which has to be where the header says.
+func fileSize(file *os.File) int64 {
+	info, err := file.Stat()
+	if err != nil {
+		return -1
+	}
+	return info.Size()
+}
+
+// flusher sends bytes on as they come: what is not a file may be a download in
+// progress, whose first byte the client gets when we do.
+type flusher struct {
+	io.Writer
+	control *http.ResponseController
+}
+
+func (f *flusher) Write(p []byte) (int, error) {
+	n, err := f.Writer.Write(p)
+	if err != nil {
+		return n, err
+	}
+	if err := f.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return n, err
+	}
+	return n, nil
+}
+
+// source remembers the error of the blob, to tell it from one of the connection.
+type source struct {
+	io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
