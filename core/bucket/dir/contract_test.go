@@ -1,0 +1,55 @@
+package dir_test
+
+import (
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
+)
+
+func TestContract(t *testing.T) {
+	verify := func(string, io.Reader) error { return nil }
+	for name, opts := range map[string]dir.Options{
+		"commits that are made durable behind":     {Verify: verify},
+		"commits that wait, as nothing can verify": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			coretest.Bucket(t, func(t *testing.T) bucket.Bucket {
+				path := filepath.Join(base, strings.ReplaceAll(t.Name(), "/", "-"))
+				storage, err := dir.Open(path, opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := storage.Bucket("private")
+				if err != nil {
+					t.Fatal(err)
+				}
+				whole := &wholeStorage{Bucket: b, storage: storage}
+				t.Cleanup(func() { whole.Close() })
+				return whole
+			})
+		})
+	}
+}
+
+// wholeStorage is a bucket that closes its storage too, so that it can be opened
+// again.
+type wholeStorage struct {
+	*dir.Bucket
+	storage *dir.Storage
+	closed  bool
+}
+
+func (w *wholeStorage) Close() error {
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	return errors.Join(w.Bucket.Close(), w.storage.Close())
+}
