@@ -19,26 +19,24 @@ func (e *exchange) blob() error {
 	if err != nil {
 		return err
 	}
-	h := e.blobFields(tag)
+	e.beginBlob(tag)
 	if known {
 		e.writeHeader(http.StatusNotModified)
 		return nil
 	}
-	h.set("Content-Type", "application/octet-stream")
+	e.set("Content-Type", "application/octet-stream")
 	if desc.Size >= 0 {
-		h.set("Accept-Ranges", "bytes")
-		h.set("Content-Length", strconv.FormatInt(desc.Size, 10))
+		e.set("Accept-Ranges", "bytes")
+		e.set("Content-Length", strconv.FormatInt(desc.Size, 10))
 	}
 	e.writeHeader(http.StatusOK)
 	return nil
 }
 
-func (e *exchange) blobFields(tag string) fields {
-	h := e.begin()
-	h.set("Etag", tag)
-	h.set("Docker-Content-Digest", tag[1:len(tag)-1])
-	h.set("Cache-Control", e.cacheControl(true))
-	return h
+func (e *exchange) beginBlob(tag string) {
+	e.set("Etag", tag)
+	e.set("Docker-Content-Digest", tag[1:len(tag)-1])
+	e.set("Cache-Control", e.cacheControl(true))
 }
 
 func (e *exchange) getBlob(tag string) error {
@@ -54,7 +52,7 @@ func (e *exchange) getBlob(tag string) error {
 	if field := e.r.Header.Get("Range"); field != "" && seekable && e.rangeApplies(tag) {
 		var partial bool
 		if part, partial, err = parseRange(field, size); err != nil {
-			e.w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
+			e.set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
 			return err
 		}
 		if partial {
@@ -66,16 +64,16 @@ func (e *exchange) getBlob(tag string) error {
 			return fmt.Errorf("seek in %s: %w", e.req.Digest, err)
 		}
 	}
-	h := e.blobFields(tag)
-	h.set("Content-Type", "application/octet-stream")
+	e.beginBlob(tag)
+	e.set("Content-Type", "application/octet-stream")
 	if seekable {
-		h.set("Accept-Ranges", "bytes")
+		e.set("Accept-Ranges", "bytes")
 	}
 	if status == http.StatusPartialContent {
-		h.set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.start, part.start+part.length-1, size))
+		e.set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.start, part.start+part.length-1, size))
 	}
 	if size >= 0 {
-		h.set("Content-Length", strconv.FormatInt(part.length, 10))
+		e.set("Content-Length", strconv.FormatInt(part.length, 10))
 	}
 	e.writeHeader(status)
 	e.stream(blob, part, size)
@@ -94,7 +92,6 @@ func (e *exchange) deleteBlob() error {
 	if err := e.reg.DeleteBlob(e.r.Context(), e.req.Repo, e.req.Digest); err != nil {
 		return err
 	}
-	e.begin()
 	e.writeHeader(http.StatusAccepted)
 	return nil
 }

@@ -94,7 +94,7 @@ func classify(r *http.Request, err error) (*core.Error, int) {
 // It is for errors from before Serve: those of Parse and namespace.Resolve, and of
 // whoever decides who asks. The header may hold more fields already.
 func Fail(w http.ResponseWriter, r *http.Request, req Request, err error, opts Options) {
-	e := &exchange{w: w, r: r, req: &req, opts: &opts}
+	e := begin(w, r, req, opts)
 	defer e.done()
 	e.fail(err)
 }
@@ -107,23 +107,22 @@ func (e *exchange) fail(err error) {
 		e.writeHeader(status)
 		return
 	}
-	h := e.begin()
-	h.set("Content-Type", "application/json")
-	h.set("Cache-Control", "no-store")
+	e.set("Content-Type", "application/json")
+	e.set("Cache-Control", "no-store")
 	switch status {
 	case http.StatusUnauthorized:
 		if e.opts.Challenge != nil {
-			h.set("Www-Authenticate", e.opts.Challenge())
+			e.set("Www-Authenticate", e.opts.Challenge())
 		}
 	case http.StatusMethodNotAllowed:
-		h.set("Allow", allowed(err))
+		e.set("Allow", allowed(err))
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		if e.w.Header().Get("Retry-After") == "" {
-			h.set("Retry-After", strconv.Itoa(retryAfter))
+		if e.header.Get("Retry-After") == "" {
+			e.set("Retry-After", strconv.Itoa(retryAfter))
 		}
 	}
 	body := errorBody(known, status, err)
-	h.set("Content-Length", strconv.Itoa(len(body)))
+	e.set("Content-Length", strconv.Itoa(len(body)))
 	e.writeHeader(status)
 	if e.r.Method != http.MethodHead {
 		e.write(body)

@@ -69,12 +69,11 @@ func (e *exchange) list(path string, entries []string, more bool, document any) 
 	if err != nil {
 		return fmt.Errorf("encode list: %w", err)
 	}
-	h := e.begin()
-	h.set("Cache-Control", e.cacheControl(false))
+	e.set("Cache-Control", e.cacheControl(false))
 	if more && len(entries) > 0 {
-		h.set("Link", e.next(path, entries[len(entries)-1], url.Values{"n": {strconv.Itoa(e.limit())}}))
+		e.set("Link", e.next(path, entries[len(entries)-1], url.Values{"n": {strconv.Itoa(e.limit())}}))
 	}
-	e.send(h, http.StatusOK, "application/json", body)
+	e.send(http.StatusOK, "application/json", body)
 	return nil
 }
 

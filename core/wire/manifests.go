@@ -21,22 +21,21 @@ func (e *exchange) manifest() error {
 	if err != nil {
 		return err
 	}
-	h := e.begin()
 	tag := etag(m.Descriptor.Digest)
-	h.set("Etag", tag)
-	h.set("Docker-Content-Digest", tag[1:len(tag)-1])
-	h.set("Cache-Control", e.cacheControl(e.req.Ref.Digest != ""))
+	e.set("Etag", tag)
+	e.set("Docker-Content-Digest", tag[1:len(tag)-1])
+	e.set("Cache-Control", e.cacheControl(e.req.Ref.Digest != ""))
 	if match := e.r.Header.Get("If-None-Match"); match != "" && matches(match, tag) {
 		e.writeHeader(http.StatusNotModified)
 		return nil
 	}
-	h.set("Content-Type", m.Descriptor.MediaType)
+	e.set("Content-Type", m.Descriptor.MediaType)
 	if e.r.Method == http.MethodHead {
-		h.set("Content-Length", strconv.FormatInt(m.Descriptor.Size, 10))
+		e.set("Content-Length", strconv.FormatInt(m.Descriptor.Size, 10))
 		e.writeHeader(http.StatusOK)
 		return nil
 	}
-	h.set("Content-Length", strconv.Itoa(len(m.Bytes)))
+	e.set("Content-Length", strconv.Itoa(len(m.Bytes)))
 	e.writeHeader(http.StatusOK)
 	e.write(m.Bytes)
 	return nil
@@ -69,14 +68,13 @@ func (e *exchange) putManifest() error {
 		_, status := classify(e.r, refused)
 		e.log(status, refused)
 	}
-	h := e.begin()
-	h.set("Location", e.location("manifests/"+string(result.Descriptor.Digest), nil))
-	h.set("Docker-Content-Digest", string(result.Descriptor.Digest))
+	e.set("Location", e.location("manifests/"+string(result.Descriptor.Digest), nil))
+	e.set("Docker-Content-Digest", string(result.Descriptor.Digest))
 	if result.Subject != "" {
-		h.set("Oci-Subject", string(result.Subject))
+		e.set("Oci-Subject", string(result.Subject))
 	}
 	if len(e.req.Tags) > 0 && len(result.Tags) > 0 {
-		h.set("Oci-Tag", strings.Join(result.Tags, ", "))
+		e.set("Oci-Tag", strings.Join(result.Tags, ", "))
 	}
 	e.writeHeader(http.StatusCreated)
 	return nil
@@ -127,7 +125,6 @@ func (e *exchange) deleteManifest() error {
 	if err != nil {
 		return err
 	}
-	e.begin()
 	e.writeHeader(http.StatusAccepted)
 	return nil
 }

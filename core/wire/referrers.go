@@ -49,19 +49,18 @@ func (e *exchange) listReferrers() error {
 	if err != nil {
 		return fmt.Errorf("encode referrers of %s: %w", e.req.Digest, err)
 	}
-	h := e.begin()
-	h.set("Cache-Control", e.cacheControl(false))
+	e.set("Cache-Control", e.cacheControl(false))
 	query := url.Values{}
 	if e.req.ArtifactType != "" {
-		h.set("Oci-Filters-Applied", "artifactType")
+		e.set("Oci-Filters-Applied", "artifactType")
 		query.Set("artifactType", e.req.ArtifactType)
 	}
 	if more && len(manifests) > 0 {
 		if e.req.N >= 0 {
 			query.Set("n", strconv.Itoa(limit))
 		}
-		h.set("Link", e.next("referrers/"+string(e.req.Digest), string(last), query))
+		e.set("Link", e.next("referrers/"+string(e.req.Digest), string(last), query))
 	}
-	e.send(h, http.StatusOK, ocispec.MediaTypeImageIndex, body)
+	e.send(http.StatusOK, ocispec.MediaTypeImageIndex, body)
 	return nil
 }

@@ -51,7 +51,8 @@ type Outcome struct {
 // up to 256 KiB of the rest, and closes the connection if there is more, so no client
 // is left writing to nobody.
 func Serve(w http.ResponseWriter, r *http.Request, req Request, reg core.Registry, opts Options) {
-	e := &exchange{w: w, r: r, req: &req, reg: reg, opts: &opts}
+	e := begin(w, r, req, opts)
+	e.reg = reg
 	defer e.done()
 	var handle func(*exchange) error
 	if req.Kind > 0 && int(req.Kind) < len(handlers) {
@@ -88,9 +89,13 @@ var handlers = [...]func(*exchange) error{
 type exchange struct {
 	w    http.ResponseWriter
 	r    *http.Request
-	req  *Request
+	req  Request
 	reg  core.Registry
-	opts *Options
+	opts Options
+
+	header http.Header // of w
+	values [10]string  // of header's fields: see set
+	used   int         // of values
 
 	status int
 	sent   int64
@@ -117,20 +122,33 @@ func (e *exchange) write(body []byte) {
 	}
 }
 
-// begin sets what every answer has.
-func (e *exchange) begin() fields {
-	h := newFields(e.w.Header())
-	h.set("Docker-Distribution-Api-Version", apiVersion)
+// begin makes the exchange, with the fields that every answer has.
+func begin(w http.ResponseWriter, r *http.Request, req Request, opts Options) *exchange {
+	e := &exchange{w: w, r: r, req: req, opts: opts, header: w.Header()}
+	e.set("Docker-Distribution-Api-Version", apiVersion)
 	if e.req.NS != "" {
-		h.set("Oci-Namespace", e.req.NS)
+		e.set("Oci-Namespace", e.req.NS)
 	}
-	return h
+	return e
+}
+
+// set sets a field of the header, whose key is in its canonical form. It takes no
+// memory but the exchange's own, because on a manifest the header is most of the cost.
+// A value is never shared between requests: the server in front may edit it in place.
+func (e *exchange) set(key, value string) {
+	if e.used == len(e.values) {
+		e.header[key] = []string{value}
+		return
+	}
+	e.values[e.used] = value
+	e.used++
+	e.header[key] = e.values[e.used-1 : e.used : e.used]
 }
 
 // send ends a good answer that has all of its body.
-func (e *exchange) send(h fields, status int, contentType string, body []byte) {
-	h.set("Content-Type", contentType)
-	h.set("Content-Length", strconv.Itoa(len(body)))
+func (e *exchange) send(status int, contentType string, body []byte) {
+	e.set("Content-Type", contentType)
+	e.set("Content-Length", strconv.Itoa(len(body)))
 	e.writeHeader(status)
 	if e.r.Method != http.MethodHead {
 		e.write(body)
@@ -138,9 +156,8 @@ func (e *exchange) send(h fields, status int, contentType string, body []byte) {
 }
 
 func (e *exchange) ping() error {
-	h := e.begin()
-	h.set("Cache-Control", "no-store") // the answer depends on who asks
-	e.send(h, http.StatusOK, "application/json", []byte("{}"))
+	e.set("Cache-Control", "no-store") // the answer depends on who asks
+	e.send(http.StatusOK, "application/json", []byte("{}"))
 	return nil
 }
 
@@ -162,22 +179,4 @@ func (e *exchange) location(path string, query url.Values) string {
 		s += "?" + query.Encode()
 	}
 	return s
-}
-
-// fields sets a header's fields out of one allocation, because on a manifest they are
-// most of the cost. Keys are in their canonical form. The values are never shared
-// between requests: the server in front may edit them in place.
-type fields struct {
-	header http.Header
-	values []string
-}
-
-func newFields(header http.Header) fields {
-	return fields{header, make([]string, 0, 10)}
-}
-
-func (f *fields) set(key, value string) {
-	f.values = append(f.values, value)
-	n := len(f.values)
-	f.header[key] = f.values[n-1 : n : n]
 }

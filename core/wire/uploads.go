@@ -128,16 +128,14 @@ func (e *exchange) cancelUpload() error {
 	if err := upload.Cancel(e.r.Context()); err != nil {
 		return err
 	}
-	e.begin()
 	e.writeHeader(http.StatusNoContent)
 	return nil
 }
 
 // uploadAnswer says where an upload goes on, and how much of it is held.
 func (e *exchange) uploadAnswer(status int, upload core.Upload) {
-	h := e.begin()
-	e.setUpload(h, upload)
-	h.set("Cache-Control", "no-store")
+	e.setUpload(upload)
+	e.set("Cache-Control", "no-store")
 	e.writeHeader(status)
 }
 
@@ -145,7 +143,7 @@ func (e *exchange) uploadAnswer(status int, upload core.Upload) {
 // where the upload stands, so that it may resume without asking.
 func (e *exchange) uploadError(upload core.Upload, err error) error {
 	if errors.Is(err, core.ErrRangeInvalid) {
-		e.setUpload(newFields(e.w.Header()), upload)
+		e.setUpload(upload)
 	}
 	return err
 }
@@ -153,17 +151,16 @@ func (e *exchange) uploadError(upload core.Upload, err error) error {
 // setUpload sets the fields of an upload. Range names the last byte, so it cannot say
 // that there is none: an empty upload has the same `0-0` as in Docker's registry, which
 // its clients know.
-func (e *exchange) setUpload(h fields, upload core.Upload) {
+func (e *exchange) setUpload(upload core.Upload) {
 	id := upload.ID()
-	h.set("Location", e.location("blobs/uploads/"+id, nil))
-	h.set("Range", "0-"+strconv.FormatInt(max(upload.Offset()-1, 0), 10))
-	h.set("Docker-Upload-Uuid", id)
+	e.set("Location", e.location("blobs/uploads/"+id, nil))
+	e.set("Range", "0-"+strconv.FormatInt(max(upload.Offset()-1, 0), 10))
+	e.set("Docker-Upload-Uuid", id)
 }
 
 // blobCreated ends a push of a blob.
 func (e *exchange) blobCreated(d digest.Digest) {
-	h := e.begin()
-	h.set("Location", e.location("blobs/"+string(d), nil))
-	h.set("Docker-Content-Digest", string(d))
+	e.set("Location", e.location("blobs/"+string(d), nil))
+	e.set("Docker-Content-Digest", string(d))
 	e.writeHeader(http.StatusCreated)
 }

@@ -1,0 +1,270 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// fileBlob is a file, as the store's blobs are.
+type fileBlob struct {
+	file *os.File
+	desc core.Descriptor
+}
+
+func (b *fileBlob) Read(p []byte) (int, error)                { return b.file.Read(p) }
+func (b *fileBlob) Seek(off int64, whence int) (int64, error) { return b.file.Seek(off, whence) }
+func (b *fileBlob) Close() error                              { return b.file.Close() }
+func (b *fileBlob) Descriptor() core.Descriptor               { return b.desc }
+func (b *fileBlob) File() *os.File                            { return b.file }
+
+var _ core.FileBlob = (*fileBlob)(nil)
+
+// fromFiles makes the registry give its blobs as files of the given content.
+func fromFiles(t *testing.T, m *memory, content []byte) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "blob")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.open = func(desc core.Descriptor, _ []byte) core.Blob {
+		file, err := os.Open(path)
+		if err != nil {
+			t.Error(err)
+		}
+		return &fileBlob{file, desc}
+	}
+}
+
+// pacedWriter is like Caddy's idle timeouts: it takes a bounded piece at a time, each
+// through a LimitedReader of its own.
+type pacedWriter struct {
+	http.ResponseWriter
+	kernel bool // every piece could be sent by the kernel
+}
+
+func (w *pacedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *pacedWriter) ReadFrom(r io.Reader) (total int64, err error) {
+	const piece = 1000
+	_, w.kernel = r.(syscall.Conn)
+	for {
+		n, err := w.ResponseWriter.(io.ReaderFrom).ReadFrom(io.LimitReader(r, piece))
+		total += n
+		if err != nil || n < piece {
+			return total, err
+		}
+	}
+}
+
+func TestFiles(t *testing.T) {
+	for _, tt := range []struct {
+		name, field string
+		want        []byte
+		kernel      bool
+	}{
+		{"whole", "", content, true},
+		{"to the end", "bytes=500-", content[500:], true},
+		{"the end", "bytes=-500", content[3596:], true},
+		{"in the middle", "bytes=500-1499", content[500:1500], false},
+		{"several, which is the whole", "bytes=0-1,3-4", content, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := filled(t)
+			fromFiles(t, m, content)
+			for _, paced := range []bool{false, true} {
+				var writer *pacedWriter
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if paced {
+						writer = &pacedWriter{ResponseWriter: w}
+						w = writer
+					}
+					handler(m, Options{}).ServeHTTP(w, r)
+				}))
+				req, _ := http.NewRequest("GET", server.URL+"/v2/a/b/blobs/"+string(contentDigest), nil)
+				if tt.field != "" {
+					req.Header.Set("Range", tt.field)
+				}
+				resp, err := http.DefaultClient.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				server.Close()
+				if err != nil || !bytes.Equal(got, tt.want) || resp.ContentLength != int64(len(tt.want)) {
+					t.Errorf("paced %t: got %d bytes of %d, %v", paced, len(got), resp.ContentLength, err)
+				}
+				if paced && writer.kernel != tt.kernel {
+					t.Errorf("for the kernel: got %t, want %t", writer.kernel, tt.kernel)
+				}
+			}
+		})
+	}
+}
+
+// A body that cannot be whole cuts the connection: the client must not take a part for
+// all of it. What the log says depends on whose fault it was.
+func TestBrokenBodies(t *testing.T) {
+	breaking := func(err error) func(*testing.T, *memory) {
+		return func(_ *testing.T, m *memory) {
+			m.open = func(desc core.Descriptor, data []byte) core.Blob {
+				return &streamBlob{io.MultiReader(bytes.NewReader(data[:100]), failing{err}), desc}
+			}
+		}
+	}
+	for _, tt := range []struct {
+		name    string
+		prepare func(*testing.T, *memory)
+	}{
+		{"a read error", breaking(errDisk)},
+		{"a blob that ends early", breaking(io.EOF)},
+		{"an upstream's reset, which is not the client's", breaking(syscall.ECONNRESET)},
+		{"a file that is too short", func(t *testing.T, m *memory) { fromFiles(t, m, content[:100]) }},
+		{"unknown size, and a read error", func(_ *testing.T, m *memory) {
+			m.open = func(desc core.Descriptor, data []byte) core.Blob {
+				desc.Size = -1
+				return &streamBlob{io.MultiReader(bytes.NewReader(data), failing{errDisk}), desc}
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := filled(t)
+			tt.prepare(t, m)
+			var log bytes.Buffer
+			ended := make(chan Outcome, 1)
+			server := httptest.NewServer(handler(m, Options{
+				Log:     slog.New(slog.NewTextHandler(&log, nil)),
+				Observe: func(o Outcome) { ended <- o },
+			}))
+			defer server.Close()
+			resp, err := http.Get(server.URL + "/v2/a/b/blobs/" + string(contentDigest))
+			if err == nil {
+				_, err = io.ReadAll(resp.Body)
+				resp.Body.Close()
+			}
+			if err == nil {
+				t.Error("the client sees a good end")
+			}
+			if o := <-ended; o.Err == nil || o.Status != 200 {
+				t.Errorf("observed %+v, want status 200 and an error", o)
+			}
+			if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), string(contentDigest)) {
+				t.Errorf("logged %q", &log)
+			}
+		})
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// A file that grew is not sent beyond the length that the header announced.
+func TestFileLongerThanItsBlob(t *testing.T) {
+	m := filled(t)
+	fromFiles(t, m, append(bytes.Clone(content), "more"...))
+	server := httptest.NewServer(handler(m, Options{}))
+	defer server.Close()
+	resp, err := http.Get(server.URL + "/v2/a/b/blobs/" + string(contentDigest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("got %d bytes, %v, want %d", len(got), err, len(content))
+	}
+}
+
+// The first byte of what is not a file goes out when it comes, not when a buffer is full.
+func TestFirstByteIsNotHeldBack(t *testing.T) {
+	for _, size := range []int64{-1, 4096} {
+		m := filled(t)
+		from, to := io.Pipe()
+		m.open = func(desc core.Descriptor, _ []byte) core.Blob {
+			desc.Size = size
+			return &streamBlob{from, desc}
+		}
+		server := httptest.NewServer(handler(m, Options{}))
+		go to.Write(content[:1])
+		resp, err := http.Get(server.URL + "/v2/a/b/blobs/" + string(contentDigest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The rest is written only after the first byte has arrived.
+		var one [1]byte
+		if _, err := io.ReadFull(resp.Body, one[:]); err != nil || one[0] != content[0] {
+			t.Errorf("size %d: got %q, %v", size, one, err)
+		}
+		go func() {
+			to.Write(content[1:])
+			to.Close()
+		}()
+		if rest, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(rest, content[1:]) {
+			t.Errorf("size %d: got %d bytes more, %v", size, len(rest), err)
+		}
+		resp.Body.Close()
+		server.Close()
+	}
+}
+
+func TestClientThatLeft(t *testing.T) {
+	t.Run("before the answer", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		m := filled(t)
+		m.fail["Manifest"] = context.Canceled
+		cancel()
+		var log bytes.Buffer
+		var got Outcome
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", "/v2/a/b/manifests/v1", nil).WithContext(ctx)
+		handler(m, Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Observe: func(o Outcome) { got = o }}).ServeHTTP(w, r)
+		if got.Status != 499 || w.Body.Len() != 0 || log.Len() != 0 {
+			t.Errorf("got %+v, logged %q", got, &log)
+		}
+	})
+	t.Run("during the body", func(t *testing.T) {
+		for _, err := range []error{syscall.EPIPE, syscall.ECONNRESET, os.ErrDeadlineExceeded, net.ErrClosed} {
+			var log bytes.Buffer
+			aborted := abort(func() {
+				w := &leavingWriter{httptest.NewRecorder(), err}
+				r := httptest.NewRequest("GET", "/v2/a/b/blobs/"+string(contentDigest), nil)
+				handler(filled(t), Options{Log: slog.New(slog.NewTextHandler(&log, nil))}).ServeHTTP(w, r)
+			})
+			if !aborted || log.Len() != 0 {
+				t.Errorf("%v: aborted %t, logged %q", err, aborted, &log)
+			}
+		}
+	})
+}
+
+// leavingWriter is a connection that breaks with err.
+type leavingWriter struct {
+	*httptest.ResponseRecorder
+	err error
+}
+
+func (w *leavingWriter) Write([]byte) (int, error) { return 0, w.err }
+
+func abort(f func()) (aborted bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			err, ok := v.(error)
+			aborted = ok && errors.Is(err, http.ErrAbortHandler)
+		}
+	}()
+	f()
+	return false
+}
