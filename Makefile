@@ -1,0 +1,20 @@
+# Every target is a Go program or a Go test under integration/; see there.
+.PHONY: build run check test test-all conformance
+
+build: # bin/caddy-registry, by xcaddy, from xcaddy.json
+	cd integration && go run ./xbuild
+
+run: build # serve with ./Caddyfile
+	bin/caddy-registry run --config Caddyfile
+
+check: # what needs no server: formatting, vet, staticcheck, the second platform
+	cd integration && go run ./stages check
+
+test: # everything, on a fresh machine too: installs the clients that it drives
+	cd integration && go run ./stages test
+
+test-all: # also what is slow to build or to run
+	cd integration && go run ./stages test-all
+
+conformance: build # the OCI suite alone, in both versions, over HTTP and HTTPS
+	cd integration && go run ./tools && go test -v -count=1 ./conformance

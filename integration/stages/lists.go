@@ -1,0 +1,63 @@
+package main
+
+// The two modules, seen from the integration directory.
+const (
+	product     = ".."
+	integration = "."
+)
+
+// lists has the stages of each target.
+var lists = map[string]func() []stage{
+	"check":    check,
+	"test":     func() []stage { return append(check(), proof("")...) },
+	"test-all": func() []stage { return append(check(), proof("1")...) },
+}
+
+// check needs no other program than Go's and takes a minute or two.
+func check() []stage {
+	return []stage{
+		{"gofmt", []command{{dir: product, args: []string{"gofmt", "-l", "."}, silent: true}}},
+		{"vet", both("go", "vet", "./...")},
+		{"staticcheck", []command{
+			{dir: integration, args: []string{"go", "run", "./tools", "-only", "staticcheck"}},
+			{dir: product, args: []string{"bin/tools/staticcheck", "./..."}},
+			{dir: integration, args: []string{"../bin/tools/staticcheck", "./..."}},
+		}},
+		{"darwin/arm64", []command{
+			darwin("go", "vet", "./..."),
+			darwin("go", "build", "./..."),
+			{dir: integration, args: []string{"go", "run", "./xbuild", "-os", "darwin", "-arch", "arm64", "-o", "../bin/caddy-registry-darwin-arm64"}},
+		}},
+	}
+}
+
+// proof runs every test; slow is the value of REGISTRY_SLOW, which turns on those
+// that a fresh machine could not finish in the time that CI has.
+func proof(slow string) []stage {
+	tools := []string{"go", "run", "./tools"}
+	if slow != "" {
+		tools = append(tools, "-slow")
+	}
+	return []stage{
+		{"unit and contract", []command{{dir: product, args: []string{"go", "test", "-race", "-timeout=15m", "./..."}}}},
+		{"tools", []command{{dir: integration, args: tools}}},
+		{"build", []command{{dir: integration, args: []string{"go", "run", "./xbuild"}}}},
+		{"integration", []command{{
+			dir: integration,
+			env: []string{"REGISTRY_SLOW=" + slow},
+			// One package at a time: each measures or overloads a server of its own,
+			// and there are two cores.
+			args: []string{"go", "test", "-race", "-p=1", "-timeout=30m", "./..."},
+		}}},
+	}
+}
+
+// both is a command run in both modules.
+func both(args ...string) []command {
+	return []command{{dir: product, args: args}, {dir: integration, args: args}}
+}
+
+// darwin is a command of the product's module, run for the second platform.
+func darwin(args ...string) command {
+	return command{dir: product, env: []string{"GOOS=darwin", "GOARCH=arm64", "CGO_ENABLED=0"}, args: args}
+}

@@ -1,0 +1,90 @@
+// Command stages runs a list of checks one after the other, prints how long each
+// took, and fails if any failed. It is what `make test` and `make test-all` call,
+// in the integration directory:
+//
+//	go run ./stages test | test-all | check
+//
+// A stage that fails does not stop the others: one run tells everything.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"time"
+)
+
+// stage is one line of the summary. The commands run until the first that fails.
+type stage struct {
+	name     string
+	commands []command
+}
+
+// command is a process to run: in dir (relative to integration), with env added.
+type command struct {
+	dir  string
+	env  []string
+	args []string
+	// silent means that output is itself a failure (gofmt -l).
+	silent bool
+}
+
+func main() {
+	if len(os.Args) != 2 || lists[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: stages test | test-all | check")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	failed := run(ctx, lists[os.Args[1]]())
+	stop()
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// run runs the stages and prints the summary. It reports whether any failed.
+func run(ctx context.Context, stages []stage) (failed bool) {
+	var summary strings.Builder
+	begin := time.Now()
+	for _, s := range stages {
+		fmt.Printf("\n=== %s\n", s.name)
+		started := time.Now()
+		verdict := "ok"
+		for _, c := range s.commands {
+			if err := c.run(ctx); err != nil {
+				fmt.Printf("%s: %v\n", s.name, err)
+				verdict, failed = "FAILED", true
+				break
+			}
+		}
+		took := time.Since(started).Round(time.Second)
+		fmt.Printf("=== %s: %s in %s\n", s.name, verdict, took)
+		fmt.Fprintf(&summary, "%-28s %-7s %8s\n", s.name, verdict, took)
+	}
+	fmt.Printf("\n%s%-28s %-7s %8s\n", summary.String(), "in all", "", time.Since(begin).Round(time.Second))
+	return failed
+}
+
+func (c command) run(ctx context.Context) error {
+	fmt.Println("$", strings.Join(slices.Concat(c.env, c.args), " "))
+	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
+	cmd.Dir = c.dir
+	cmd.Env = append(os.Environ(), c.env...)
+	cmd.Stderr = os.Stderr
+	if !c.silent {
+		cmd.Stdout = os.Stdout
+		return cmd.Run()
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		return err
+	}
+	if len(out) > 0 {
+		return fmt.Errorf("%s named:\n%s", strings.Join(c.args, " "), out)
+	}
+	return nil
+}
