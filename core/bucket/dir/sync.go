@@ -131,14 +131,14 @@ func (b *Bucket) syncLoop(dir string) {
 	defer b.work.Done()
 	for {
 		// The run takes in every change until it has its slot.
-		b.storage.syncs <- struct{}{}
+		b.storage.dirSlots <- struct{}{}
 		run := b.ledger.next(dir)
 		if run == nil {
-			<-b.storage.syncs
+			<-b.storage.dirSlots
 			return
 		}
 		err := b.storage.syncDirNow(b.root, dir)
-		<-b.storage.syncs
+		<-b.storage.dirSlots
 		if absent(err) {
 			run.gone, err = true, nil
 		}
