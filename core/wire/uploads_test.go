@@ -124,6 +124,7 @@ func TestStreamedChunk(t *testing.T) {
 		{"as long as its range", "0-4095", bytes.NewReader(content), 202, 4096},
 		{"shorter than its range", "0-4096", bytes.NewReader(content), 400, 4096},
 		{"longer than its range", "0-99", bytes.NewReader(content), 400, 100},
+		{"larger than the server allows", "", http.MaxBytesReader(nil, io.NopCloser(bytes.NewReader(content)), 50), 413, 50},
 		{"that breaks off", "", io.MultiReader(bytes.NewReader(content[:10]), broken{}), 400, 10},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
