@@ -7,7 +7,7 @@
 // joins the registries behind the names into one:
 //
 //	request, err = namespace.Resolve(request, site)
-//	registry := namespace.New(namespace.Route{Claims: site.Private.Match, Registry: store})
+//	registry := namespace.New(namespace.Route{Claims: site.Claims, Registry: store})
 //
 // Names are resolved in this order: ourselves, then the private globs. Whether a
 // repository exists is never asked here, and nothing is read or dialled.

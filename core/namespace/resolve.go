@@ -19,7 +19,7 @@ func Resolve(request wire.Request, site Site) (wire.Request, error) {
 	if request.NS != "" && !site.ourselves(request.NS) {
 		return request, fmt.Errorf("%w: this registry does not serve ns=%s; ask that registry itself", core.ErrNameUnknown, clip(request.NS))
 	}
-	if request.Name == "" || site.claimed(request.Name) {
+	if request.Name == "" || site.Claims(request.Name) {
 		return request, nil
 	}
 	if request.Kind.Writes() {

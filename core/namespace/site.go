@@ -38,7 +38,7 @@ func (s *Site) ourselves(host string) bool {
 	return host == CanonicalHost(s.Host) || slices.Contains(s.Hosts, host)
 }
 
-// claimed tells whether this registry keeps the name itself.
-func (s *Site) claimed(name string) bool {
+// Claims tells whether this registry keeps the name itself.
+func (s *Site) Claims(name string) bool {
 	return len(s.Private) == 0 || s.Private.Match(name)
 }

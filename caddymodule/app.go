@@ -1,0 +1,175 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/url"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/policies"
+)
+
+func init() {
+	caddy.RegisterModule(App{})
+}
+
+// App is the registry: what it keeps, where, and who may do what. The directive
+// `oci_registry` serves it on any number of sites.
+type App struct {
+	// URL is the address under which people know this registry. Clients that name
+	// it in `ns` mean this registry. Default: none; the host that a client called
+	// always counts.
+	URL string `json:"url,omitempty"`
+
+	// Hostnames are further names of this registry, each a host, or a host and a
+	// port. Default: none.
+	Hostnames []string `json:"hostnames,omitempty"`
+
+	// StorageRaw is where content is kept. Default: the directory ./data.
+	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=oci.storage inline_key=module"`
+
+	// GC is what is collected, and when. Default: see GC.
+	GC *GC `json:"gc,omitempty"`
+
+	// Private are patterns for the names that this registry keeps itself, such as
+	// team/**. A push to any other name is refused. Default: every name.
+	Private []string `json:"private,omitempty"`
+
+	// Policy is who may do what. Default: everybody may read and fetch, and nobody
+	// may write.
+	Policy *Policy `json:"policy,omitempty"`
+
+	log        *slog.Logger
+	key        string // of the storage in the pool
+	shared     *shared
+	site       namespace.Site
+	policy     policies.Policy
+	collection collection
+	life       caddy.Context
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "oci",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision reads the configuration. It opens and creates nothing.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.life = ctx
+	a.log = ctx.Slogger()
+	if err := a.provisionSite(); err != nil {
+		return err
+	}
+	var err error
+	if a.policy, err = a.Policy.policy(); err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	if a.collection, err = a.GC.collection(); err != nil {
+		return fmt.Errorf("gc: %w", err)
+	}
+	if err := a.provisionStorage(ctx); err != nil {
+		return fmt.Errorf("storage: %w", err)
+	}
+	if err := register(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	return nil
+}
+
+// provisionSite gathers what names mean.
+func (a *App) provisionSite() error {
+	var hosts []string
+	if a.URL != "" {
+		u, err := url.Parse(a.URL)
+		if err != nil {
+			return fmt.Errorf("url: %w", err)
+		}
+		if u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil ||
+			u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("url: %q is not like https://registry.example.com", a.URL)
+		}
+		hosts = append(hosts, namespace.CanonicalHost(u.Host))
+	}
+	for _, h := range a.Hostnames {
+		if u, err := url.Parse("//" + h); err != nil || h == "" || u.Host != h {
+			return fmt.Errorf("hostnames: %q is not a host, or a host and a port", h)
+		}
+		hosts = append(hosts, namespace.CanonicalHost(h))
+	}
+	private, err := namespace.ParseGlobs(a.Private...)
+	if err != nil {
+		return fmt.Errorf("private: %w", err)
+	}
+	a.site = namespace.Site{Hosts: hosts, Private: private}
+	return nil
+}
+
+// provisionStorage finds the storage that the process has already, or a place for it.
+func (a *App) provisionStorage(ctx caddy.Context) error {
+	storage, err := a.loadStorage(ctx)
+	if err != nil {
+		return err
+	}
+	value, _, err := pool.LoadOrNew(storage.Key(), func() (caddy.Destructor, error) {
+		return newShared(storage, a.log), nil
+	})
+	if err != nil {
+		return err
+	}
+	a.key, a.shared = storage.Key(), value.(*shared)
+	return nil
+}
+
+// loadStorage makes the guest module that the configuration asks for.
+func (a *App) loadStorage(ctx caddy.Context) (Storage, error) {
+	if a.StorageRaw == nil {
+		storage := new(FileStorage)
+		return storage, storage.Provision(ctx)
+	}
+	module, err := ctx.LoadModule(a, "StorageRaw")
+	if err != nil {
+		return nil, err
+	}
+	storage, ok := module.(Storage)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a storage", module)
+	}
+	return storage, nil
+}
+
+// Start opens the storage, unless a request did so before, and begins to collect.
+// The settings of the last Start hold for all that share the storage.
+func (a *App) Start() error {
+	a.shared.configure(a.collection.options())
+	if _, err := a.shared.acquire(a.life); err != nil {
+		return err
+	}
+	a.shared.release()
+	go a.collect(a.life)
+	return nil
+}
+
+// Stop does nothing: requests that this configuration took are still served. The
+// storage closes in Cleanup, and the collector ends with the configuration's context.
+func (*App) Stop() error { return nil }
+
+// Cleanup gives the storage back. It is called also when Provision did not succeed.
+func (a *App) Cleanup() error {
+	if a.shared == nil {
+		return nil
+	}
+	_, err := pool.Delete(a.key)
+	return err
+}
+
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

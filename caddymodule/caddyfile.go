@@ -1,0 +1,154 @@
+package caddymodule
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("oci", parseApp)
+}
+
+// parseApp reads the global option. See UnmarshalCaddyfile for the syntax.
+func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("option oci is here twice")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "oci", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile reads the global option. Syntax:
+//
+//	oci {
+//	    url       <url>
+//	    hostnames <host[:port]...>
+//	    storage   <module> ...
+//	    gc {
+//	        interval <duration>
+//	        grace    <duration>
+//	        untagged keep|<age>
+//	        uploads  <duration>
+//	    }
+//	    private <globs...>
+//	    policy {
+//	        allow anonymous *
+//	    }
+//	}
+//
+// hostnames and private may be repeated. An option that is unknown, or here twice,
+// is refused with its line.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume option name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := map[string]bool{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if seen[option] && option != "hostnames" && option != "private" {
+			return d.Errf("option %s is here twice", option)
+		}
+		seen[option] = true
+		if err := a.unmarshalOption(d, option); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) unmarshalOption(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "url":
+		if !d.AllArgs(&a.URL) {
+			return d.ArgErr()
+		}
+	case "hostnames":
+		return someArgs(d, &a.Hostnames)
+	case "private":
+		return someArgs(d, &a.Private)
+	case "storage":
+		if !d.NextArg() {
+			return d.ArgErr()
+		}
+		name := d.Val()
+		module, err := caddyfile.UnmarshalModule(d, "oci.storage."+name)
+		if err != nil {
+			return err
+		}
+		storage, ok := module.(Storage)
+		if !ok {
+			return d.Errf("module oci.storage.%s is not a storage", name)
+		}
+		a.StorageRaw = caddyconfig.JSONModuleObject(storage, "module", name, nil)
+	case "gc":
+		a.GC = new(GC)
+		return a.GC.UnmarshalCaddyfile(d)
+	case "policy":
+		a.Policy = new(Policy)
+		return a.Policy.UnmarshalCaddyfile(d)
+	default:
+		return d.Errf("unknown option %q of oci", option)
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile reads the block gc. Syntax:
+//
+//	gc {
+//	    interval <duration>
+//	    grace    <duration>
+//	    untagged keep|<age>
+//	    uploads  <duration>
+//	}
+func (g *GC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	options := map[string]*caddy.Duration{
+		"interval": &g.Interval, "grace": &g.Grace, "untagged": &g.Untagged, "uploads": &g.Uploads,
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		to, ok := options[option]
+		if !ok {
+			return d.Errf("unknown option %q of gc", option)
+		}
+		var value string
+		if !d.AllArgs(&value) {
+			return d.ArgErr()
+		}
+		if option == "untagged" && value == "keep" {
+			continue
+		}
+		duration, err := caddy.ParseDuration(value)
+		if err != nil {
+			return d.Errf("%s: %v", option, err)
+		}
+		if duration <= 0 {
+			return d.Errf("%s must be more than nothing", option)
+		}
+		*to = caddy.Duration(duration)
+	}
+	return nil
+}
+
+// someArgs appends the rest of the line, which must not be empty.
+func someArgs(d *caddyfile.Dispenser, to *[]string) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	*to = append(*to, args...)
+	return nil
+}
+
+var (
+	_ caddyfile.Unmarshaler = (*App)(nil)
+	_ caddyfile.Unmarshaler = (*GC)(nil)
+)

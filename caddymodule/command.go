@@ -1,0 +1,65 @@
+package caddymodule
+
+import (
+	"fmt"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "registry",
+		Usage: "gc [--dry-run] [--config <path>] [--adapter <name>] [--storage <dir>] [--json]",
+		Short: "Takes care of the container registry",
+		Long: `
+Takes care of the container registry that the configuration describes.
+
+If the registry runs, the command is carried out by the running process, which it
+reaches through control.sock in the storage directory; else it opens the storage
+itself. Either way it must run as the user that the registry runs as.
+
+The exit status is 0 when it is done, 1 when it was refused or went wrong, and 2
+when the command line is not understood.`,
+		CobraFunc: registryCommand,
+	})
+}
+
+// registryCommand completes the command, which does nothing without a subcommand.
+func registryCommand(cmd *cobra.Command) {
+	where := new(location)
+	flags := cmd.PersistentFlags()
+	flags.StringVarP(&where.config, "config", "c", "", "the configuration (default ./Caddyfile)")
+	flags.StringVarP(&where.adapter, "adapter", "a", "", "its format, if its name does not tell")
+	flags.StringVar(&where.storage, "storage", "", "the storage directory, instead of a configuration")
+	cmd.SetFlagErrorFunc(misused)
+	cmd.Args = cobra.ArbitraryArgs // or cobra refuses them itself, with status 1
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return misused(cmd, fmt.Errorf("which command? see %s --help", cmd.CommandPath()))
+		}
+		return misused(cmd, fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.CommandPath()))
+	}
+	cmd.AddCommand(gcCommand(where))
+}
+
+// The exit status of a command.
+const (
+	statusDone   = 0
+	statusFailed = 1
+	statusMisuse = 2
+)
+
+// misused ends a command whose line was not understood.
+func misused(cmd *cobra.Command, err error) error {
+	return finish(cmd, statusMisuse, err)
+}
+
+// finish ends a command. Caddy keeps the error that carries a status to itself, and
+// gives it out only by this way.
+func finish(cmd *cobra.Command, status int, err error) error {
+	cmd.SilenceUsage = true
+	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
+		return status, err
+	})(cmd, nil)
+}

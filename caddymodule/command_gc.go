@@ -1,0 +1,146 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"syscall"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/eblume/caddy-registry/core/store"
+)
+
+// gcReport is what `registry gc --json` prints, and what the control socket answers.
+type gcReport struct {
+	store.Collected
+	DryRun bool `json:"dry_run"`
+}
+
+func gcCommand(where *location) *cobra.Command {
+	var dryRun, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "gc [--dry-run] [--config <path>] [--adapter <name>] [--storage <dir>] [--json]",
+		Short: "Removes what no manifest needs",
+		Long: `
+Removes content that no manifest needs, abandoned uploads, and, if the
+configuration says so, untagged manifests. The registry serves meanwhile.
+
+What a running registry was given, or told a client that it has, less than its
+grace ago stays; after a start that is everything.`,
+		Args: cobra.ArbitraryArgs,
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed, and remove nothing")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return misused(cmd, fmt.Errorf("gc takes no argument, but there is %q", args[0]))
+		}
+		if err := where.check(); err != nil {
+			return misused(cmd, err)
+		}
+		report, err := where.collect(cmd.Context(), dryRun)
+		if err != nil {
+			return finish(cmd, statusFailed, err)
+		}
+		if asJSON {
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+		}
+		report.print(cmd.OutOrStdout())
+		return nil
+	}
+	return cmd
+}
+
+// print says it to a person.
+func (r gcReport) print(w io.Writer) {
+	verb := "removed"
+	if r.DryRun {
+		verb = "would remove"
+	}
+	fmt.Fprintf(w, "%s %s of content: %d blobs, %d links to blobs, %d untagged manifests, %d abandoned uploads\n",
+		verb, humanize.IBytes(uint64(r.Bytes)), r.Blobs, r.Links, r.Manifests, r.Uploads)
+}
+
+// collect runs the collector in the process that has the storage open, or here.
+func (l *location) collect(ctx context.Context, dryRun bool) (gcReport, error) {
+	if ctx == nil { // cobra has none unless it was given one
+		ctx = context.Background()
+	}
+	registry, err := l.find()
+	if err != nil {
+		return gcReport{}, err
+	}
+	report, err := registry.askToCollect(ctx, dryRun)
+	if errors.Is(err, errNobodyListens) {
+		return registry.collect(ctx, dryRun)
+	}
+	return report, err
+}
+
+// errNobodyListens is the answer of a socket that no process serves.
+var errNobodyListens = errors.New("no process serves this storage")
+
+// askToCollect has the running process collect.
+func (r *registry) askToCollect(ctx context.Context, dryRun bool) (report gcReport, err error) {
+	dialer := new(net.Dialer)
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+			err = withShortPath(filepath.Join(r.local, controlName), func(short string) error {
+				conn, err = dialer.DialContext(ctx, "unix", short)
+				return err
+			})
+			return conn, err
+		},
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://control/gc?dry_run=%t", dryRun), nil)
+	if err != nil {
+		return report, err
+	}
+	response, err := client.Do(request)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return report, errNobodyListens
+	}
+	if err != nil {
+		return report, fmt.Errorf("ask the running registry: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		var refusal controlError
+		if err := json.NewDecoder(response.Body).Decode(&refusal); err != nil {
+			return report, fmt.Errorf("the running registry answered %s", response.Status)
+		}
+		return report, errors.New(refusal.Error)
+	}
+	if err := json.NewDecoder(response.Body).Decode(&report); err != nil {
+		return report, fmt.Errorf("read the running registry's answer: %w", err)
+	}
+	return report, nil
+}
+
+// collect opens the storage and collects. A client that the registry told shortly
+// before it stopped that a blob is here may find it gone, and pushes it again.
+func (r *registry) collect(ctx context.Context, dryRun bool) (report gcReport, err error) {
+	log := slog.New(slog.DiscardHandler)
+	opened, err := r.storage.Open(ctx, log)
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	private, err := openStore(ctx, opened, r.options, log)
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, private.Close()) }()
+	collected, err := private.Collect(ctx, store.CollectOptions{DryRun: dryRun, Idle: true})
+	return gcReport{collected, dryRun}, err
+}

@@ -1,0 +1,22 @@
+// Package caddymodule connects the registry to Caddy: it turns configuration into the
+// parts of core and policies, and a request into one call of core/wire.
+//
+//	app.go         the app `oci`: configuration, and what happens on load
+//	caddyfile.go   its global option
+//	handler.go     the directive `oci_registry`: the path of a request
+//	storage.go     where content is kept: guest modules, oci.storage.*
+//	shared.go      an open storage, shared by all configurations of the process
+//	gc.go          the collector's schedule
+//	metrics.go     what is counted
+//	control.go     the socket on which commands reach the running process
+//	command.go     `caddy-registry registry …`
+//
+// Two rules of Caddy shape it. Provision runs under `caddy validate` and while the
+// old configuration still serves: it opens nothing and creates nothing. And apps
+// start and stop in no order: the storage opens on Start or on the first request,
+// whichever comes first, and closes when the last configuration that names it is
+// cleaned up, so that a reload drops neither a push nor a pull.
+//
+// It decides nothing itself: who may do what is in policies, which name belongs to
+// whom in core/namespace, what a request means in core/wire.
+package caddymodule

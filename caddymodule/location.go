@@ -1,0 +1,95 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/eblume/caddy-registry/core/store"
+)
+
+// location is how the user of a command names the registry.
+type location struct {
+	config, adapter, storage string
+}
+
+// errBothNamed is a command line that names two registries.
+var errBothNamed = errors.New("--storage stands instead of --config and --adapter; use one of them")
+
+// check refuses a location that means two things.
+func (l *location) check() error {
+	if l.storage != "" && (l.config != "" || l.adapter != "") {
+		return errBothNamed
+	}
+	return nil
+}
+
+// registry is a registry as its configuration describes it. Nothing of it is open.
+type registry struct {
+	storage Storage
+	// local is the directory with the control socket.
+	local   string
+	options store.Options
+}
+
+// find reads the configuration, as far as it is about the storage: secrets in other
+// parts are not resolved.
+func (l *location) find() (*registry, error) {
+	app, err := l.app()
+	if err != nil {
+		return nil, err
+	}
+	collection, err := app.GC.collection()
+	if err != nil {
+		return nil, fmt.Errorf("gc: %w", err)
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+	storage, err := app.loadStorage(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	reachable, ok := storage.(interface{ Local() string })
+	if !ok {
+		return nil, fmt.Errorf("storage %s cannot be reached by commands", storage.Key())
+	}
+	// Opening would create it, and then report that it is clean.
+	if _, err := os.Stat(reachable.Local()); err != nil {
+		return nil, fmt.Errorf("there is no storage: %w", err)
+	}
+	return &registry{storage, reachable.Local(), collection.options()}, nil
+}
+
+// app is the configuration of the app `oci`, not provisioned.
+func (l *location) app() (*App, error) {
+	app := new(App)
+	if l.storage != "" {
+		app.StorageRaw = caddyconfig.JSONModuleObject(FileStorage{Path: l.storage}, "module", "file", nil)
+		return app, nil
+	}
+	document, name, _, err := caddycmd.LoadConfig(l.config, l.adapter)
+	if err != nil {
+		return nil, err
+	}
+	if len(document) == 0 {
+		return nil, errors.New("there is no ./Caddyfile; name the configuration with --config, or the storage with --storage")
+	}
+	var config struct {
+		Apps struct {
+			OCI *App `json:"oci"`
+		} `json:"apps"`
+	}
+	if err := json.Unmarshal(document, &config); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if config.Apps.OCI != nil {
+		app = config.Apps.OCI
+	}
+	return app, nil
+}

@@ -1,0 +1,135 @@
+package caddymodule
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/eblume/caddy-registry/core/store"
+	"github.com/eblume/caddy-registry/core/wire"
+)
+
+// What is counted, in the registry of Caddy's own metrics. Labels are bounded: they
+// never hold a repository, a tag or a user.
+//
+//	registry_requests_total{action,result}   requests by endpoint and outcome
+//	registry_pulled_bytes_total              bytes sent in answers
+//	registry_pushed_bytes_total              bytes received in uploads and manifests
+//	registry_storage_syncs_total{kind}       barriers of the open storages: file, directory
+//	registry_gc_runs_total{result}           collections: ok, error
+//	registry_gc_removed_total{kind}          manifest, link, blob, upload
+//	registry_gc_removed_bytes_total          content removed
+//
+// The counters belong to the process: Caddy makes a new registry with each load, and
+// they are registered there again.
+var (
+	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "registry_requests_total",
+		Help: "Requests by endpoint and outcome.",
+	}, []string{"action", "result"})
+	pulledBytes = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "registry_pulled_bytes_total",
+		Help: "Bytes sent in answers.",
+	})
+	pushedBytes = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "registry_pushed_bytes_total",
+		Help: "Bytes received in uploads and manifests.",
+	})
+	gcRuns = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "registry_gc_runs_total",
+		Help: "Collections by outcome.",
+	}, []string{"result"})
+	gcRemoved = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "registry_gc_removed_total",
+		Help: "What collections removed.",
+	}, []string{"kind"})
+	gcRemovedBytes = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "registry_gc_removed_bytes_total",
+		Help: "Bytes of content that collections removed.",
+	})
+)
+
+// register puts the counters into the registry of one load.
+func register(registry *prometheus.Registry) error {
+	for _, c := range []prometheus.Collector{
+		requestsTotal, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes, syncsCollector{},
+	} {
+		if err := registry.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncsCollector reads the barriers of the storages that are open now: a counter
+// that begins again when a storage is opened again.
+type syncsCollector struct{}
+
+var syncsDesc = prometheus.NewDesc("registry_storage_syncs_total",
+	"Barriers of the open storages.", []string{"kind"}, nil)
+
+func (syncsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- syncsDesc }
+
+func (syncsCollector) Collect(ch chan<- prometheus.Metric) {
+	var files, directories uint64
+	pool.Range(func(_, value any) bool {
+		f, d := value.(*shared).syncs()
+		files, directories = files+f, directories+d
+		return true
+	})
+	ch <- prometheus.MustNewConstMetric(syncsDesc, prometheus.CounterValue, float64(files), "file")
+	ch <- prometheus.MustNewConstMetric(syncsDesc, prometheus.CounterValue, float64(directories), "directory")
+}
+
+// countRequest counts how a request ended.
+func countRequest(o wire.Outcome) {
+	requestsTotal.WithLabelValues(o.Kind.String(), result(o)).Inc()
+	pulledBytes.Add(float64(o.Sent))
+}
+
+// result is the outcome as a label.
+func result(o wire.Outcome) string {
+	switch {
+	case o.Status < http.StatusBadRequest && o.Err != nil:
+		return "broken" // after a good status
+	case o.Status < http.StatusBadRequest:
+		return "ok"
+	case o.Status == http.StatusUnauthorized, o.Status == http.StatusForbidden:
+		return "denied"
+	case o.Status == http.StatusNotFound:
+		return "not_found"
+	case o.Status == statusClientGone:
+		return "gone"
+	case o.Status < http.StatusInternalServerError:
+		return "invalid"
+	default:
+		return "error"
+	}
+}
+
+// statusClientGone is what wire reports for a client that left before its answer.
+const statusClientGone = 499
+
+// countCollection counts a run of the collector.
+func countCollection(c store.Collected, err error) {
+	result := "ok"
+	if err != nil {
+		result = "error"
+	}
+	gcRuns.WithLabelValues(result).Inc()
+	gcRemoved.WithLabelValues("manifest").Add(float64(c.Manifests))
+	gcRemoved.WithLabelValues("link").Add(float64(c.Links))
+	gcRemoved.WithLabelValues("blob").Add(float64(c.Blobs))
+	gcRemoved.WithLabelValues("upload").Add(float64(c.Uploads))
+	gcRemovedBytes.Add(float64(c.Bytes))
+}
+
+// countedBody counts what a client pushes, as it arrives.
+type countedBody struct{ io.ReadCloser }
+
+func (b countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	pushedBytes.Add(float64(n))
+	return n, err
+}

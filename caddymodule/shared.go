@@ -1,0 +1,170 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/store"
+)
+
+// pool has a *shared for each storage that a configuration of this process names.
+var pool = caddy.NewUsagePool()
+
+// The tree of private images within a storage, and its index.
+const (
+	privateTree  = "private"
+	privateIndex = "index/private.db"
+)
+
+// retryOpen is how long a storage that could not be opened is left alone: requests
+// that arrive meanwhile are refused at once, and do not queue behind a slow disk.
+const retryOpen = time.Second
+
+// shared is a storage as all configurations of the process use it. It is opened by
+// whoever needs it first, and closed when no configuration names it and no request
+// uses it any more: a long pull may outlive the configuration that took it.
+type shared struct {
+	storage Storage
+	log     *slog.Logger
+
+	mu       sync.Mutex // guards what follows, and is held while opening
+	store    *store.Store
+	open     OpenStorage
+	control  *control
+	settings store.Options
+	failure  error     // of the last try to open
+	failedAt time.Time // of failure
+	users    int       // requests and commands that run
+	released bool      // no configuration names it
+	schedule schedule
+}
+
+func newShared(storage Storage, log *slog.Logger) *shared {
+	return &shared{storage: storage, log: log}
+}
+
+// configure sets what may change while the storage is open.
+func (s *shared) configure(options store.Options) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settings = options
+	if s.store != nil {
+		s.store.SetOptions(options)
+	}
+}
+
+// acquire returns the store, opened if it was not, and keeps it open until release
+// is called: once for every acquire that succeeded. ctx bounds nothing but the
+// opening. Errors: core.ErrUnavailable, with what kept the storage from opening.
+func (s *shared) acquire(ctx context.Context) (*store.Store, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.store == nil {
+		if err := s.openLocked(ctx); err != nil {
+			return nil, fmt.Errorf("%w: %w", core.ErrUnavailable, err)
+		}
+	}
+	s.users++
+	return s.store, nil
+}
+
+// release ends a use that acquire began.
+func (s *shared) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users--
+	if s.released && s.users == 0 {
+		if err := s.closeLocked(); err != nil {
+			s.log.Error("storage was not closed in good order", "error", err)
+		}
+	}
+}
+
+// Destruct closes the storage, or leaves that to the last request that uses it.
+func (s *shared) Destruct() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.released = true
+	if s.users > 0 {
+		return nil
+	}
+	return s.closeLocked()
+}
+
+// errReleased is what a request meets that comes after the last configuration.
+var errReleased = errors.New("the registry is stopping")
+
+func (s *shared) openLocked(ctx context.Context) error {
+	if s.released {
+		return errReleased
+	}
+	if s.failure != nil && time.Since(s.failedAt) < retryOpen {
+		return s.failure
+	}
+	// The storage outlives the request that happened to open it.
+	if err := s.openNow(context.WithoutCancel(ctx)); err != nil {
+		s.failure, s.failedAt = err, time.Now()
+		return err
+	}
+	s.failure = nil
+	s.schedule.opened = time.Now()
+	return nil
+}
+
+func (s *shared) openNow(ctx context.Context) error {
+	opened, err := s.storage.Open(ctx, s.log)
+	if err != nil {
+		return err
+	}
+	private, err := openStore(ctx, opened, s.settings, s.log)
+	if err != nil {
+		return errors.Join(err, opened.Close())
+	}
+	s.open, s.store = opened, private
+	// A file system without sockets can keep a registry nevertheless.
+	if s.control, err = listenControl(opened.Local(), s); err != nil {
+		s.log.Warn("commands cannot reach this process", "error", err)
+	}
+	return nil
+}
+
+// openStore opens the store of private images in a storage. Its caller closes the
+// store before the storage.
+func openStore(ctx context.Context, opened OpenStorage, options store.Options, log *slog.Logger) (*store.Store, error) {
+	bucket, err := opened.Bucket(privateTree)
+	if err != nil {
+		return nil, err
+	}
+	options.IndexPath = filepath.Join(opened.Local(), filepath.FromSlash(privateIndex))
+	options.Log = log
+	return store.Open(ctx, bucket, options)
+}
+
+func (s *shared) closeLocked() error {
+	if s.store == nil {
+		return nil
+	}
+	err := errors.Join(s.control.close(), s.store.Close(), s.open.Close())
+	s.control, s.store, s.open = nil, nil, nil
+	return err
+}
+
+// syncs counts the barriers of the open storage.
+func (s *shared) syncs() (files, directories uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		return 0, 0
+	}
+	return s.open.Syncs()
+}
+
+var _ caddy.Destructor = (*shared)(nil)
