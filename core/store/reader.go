@@ -25,14 +25,24 @@ func (s *Store) Resolve(ctx context.Context, repo string, ref core.Reference) (c
 
 // Manifest implements core.Reader.
 func (s *Store) Manifest(ctx context.Context, repo string, ref core.Reference) (core.Manifest, error) {
-	d := ref.Digest
-	if d == "" {
-		var err error
-		if d, err = s.tagged(ctx, repo, ref.Tag); err != nil {
+	if ref.Digest != "" {
+		return s.manifest(ctx, repo, ref.Digest)
+	}
+	var missed digest.Digest
+	for {
+		d, err := s.tagged(ctx, repo, ref.Tag)
+		if err != nil {
 			return core.Manifest{}, err
 		}
+		m, err := s.manifest(ctx, repo, d)
+		gone := errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrNameUnknown)
+		if !gone || d == missed {
+			return m, err
+		}
+		// Between the two looks the tag may have moved and its old manifest gone. A
+		// tag that was never without a manifest must not be answered as unknown.
+		missed = d
 	}
-	return s.manifest(ctx, repo, d)
 }
 
 // tagged returns the digest that a tag names.
