@@ -42,7 +42,7 @@ func (g *guard) admit(ctx context.Context, action Action, repo string) (context.
 func (g *guard) refuse(action Action, repo string) error {
 	switch {
 	case g.who.Anonymous():
-		return fmt.Errorf("%w to %s in %s", core.ErrUnauthorized, action, repo)
+		return fmt.Errorf("%w: anonymous callers may not %s in %s", core.ErrUnauthorized, action, repo)
 	case !g.policy.Allows(g.who, Read, repo):
 		return fmt.Errorf("%w: %s", core.ErrNameUnknown, repo)
 	default:

@@ -101,6 +101,11 @@ func Fail(w http.ResponseWriter, r *http.Request, req Request, err error, opts O
 
 func (e *exchange) fail(err error) {
 	known, status := classify(e.r, err)
+	if status == http.StatusUnauthorized && e.opts.Challenge == nil {
+		// A 401 must say how to log in (RFC 9110, 15.5.2). Where nobody can, who
+		// is anonymous is refused for good.
+		known, status = core.ErrDenied, http.StatusForbidden
+	}
 	e.err = err
 	e.log(status, err)
 	if status == statusGone {
@@ -111,9 +116,7 @@ func (e *exchange) fail(err error) {
 	e.set("Cache-Control", "no-store")
 	switch status {
 	case http.StatusUnauthorized:
-		if e.opts.Challenge != nil {
-			e.set("Www-Authenticate", e.opts.Challenge())
-		}
+		e.set("Www-Authenticate", e.opts.Challenge())
 	case http.StatusMethodNotAllowed:
 		e.set("Allow", allowed(err))
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:

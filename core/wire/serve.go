@@ -19,7 +19,7 @@ type Options struct {
 	// way may keep what it answers. Default: only the client's own.
 	Public bool
 	// Challenge makes the WWW-Authenticate field of a 401. It is called at most
-	// once. Default: a 401 has none, and clients give up.
+	// once. Default: nobody can log in, and 403 is answered instead.
 	Challenge func() string
 	// Log takes refused requests and broken bodies. Default: nothing is logged.
 	Log *slog.Logger

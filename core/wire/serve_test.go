@@ -281,7 +281,7 @@ func TestErrors(t *testing.T) {
 		{name: "a bad digest", method: "HEAD", url: "/v2/a/blobs/sha256:", status: 400, code: "DIGEST_INVALID"},
 		{name: "too many tags", method: "PUT", url: "/v2/a/manifests/" + emptyDigest + "?" + strings.Repeat("tag=a&", 101), status: 414, code: "UNSUPPORTED"},
 		{name: "a method that the registry does not have", method: "GET", url: "/v2/a/b/manifests/v1", prepare: refuse(core.ErrUnsupported), status: 405, code: "UNSUPPORTED", want: map[string]string{"Allow": "GET, HEAD"}},
-		{name: "nobody asked to log in", method: "GET", url: "/v2/a/b/manifests/v1", prepare: refuse(core.ErrUnauthorized), status: 401, code: "UNAUTHORIZED", want: map[string]string{"Www-Authenticate": ""}},
+		{name: "nobody can log in", method: "GET", url: "/v2/a/b/manifests/v1", prepare: refuse(core.ErrUnauthorized), status: 403, code: "DENIED", want: map[string]string{"Www-Authenticate": ""}},
 		get("not logged in", core.ErrUnauthorized, 401, "UNAUTHORIZED", map[string]string{"Www-Authenticate": challenge()}),
 		get("denied", core.ErrDenied, 403, "DENIED", map[string]string{"Www-Authenticate": ""}),
 		get("too many requests", core.ErrTooManyRequests, 429, "TOOMANYREQUESTS", map[string]string{"Retry-After": "5"}),

@@ -45,7 +45,7 @@ func TestStartUpload(t *testing.T) {
 		{name: "of a mount that failed for our own reason", method: "POST", url: mount + "&from=a/b", prepare: failing("Mount", errDisk), status: 500, code: "UNKNOWN"},
 		{name: "of a mount, denied here too", method: "POST", url: mount, prepare: func(m *memory) {
 			m.fail["Mount"], m.fail["NewUpload"] = core.ErrUnauthorized, core.ErrUnauthorized
-		}, status: 401, code: "UNAUTHORIZED"},
+		}, status: 403, code: "DENIED"},
 	})
 }
 
