@@ -23,9 +23,9 @@ func (f *FS) Cut(rng *rand.Rand) *FS {
 	kept := func() bool { return odds == 1 || odds == 2 && rng.IntN(2) == 0 }
 	c.entries = func(n *inode) map[string]entry {
 		entries := maps.Clone(n.kept)
-		for _, change := range n.pending {
+		for _, set := range n.pending {
 			if kept() {
-				merge(entries, change.set)
+				merge(entries, set)
 			}
 		}
 		return entries
@@ -129,8 +129,8 @@ func (c *copier) node(n, parent *inode, name string) *inode {
 	m.kept = maps.Clone(m.entries)
 	if c.running {
 		m.kept = c.copied(n.kept, m)
-		for _, p := range n.pending {
-			m.pending = append(m.pending, change{set: c.copied(p.set, m), failed: p.failed})
+		for _, set := range n.pending {
+			m.pending = append(m.pending, c.copied(set, m))
 		}
 	}
 	return m

@@ -70,8 +70,9 @@ const (
 	Durable Outcome = iota
 	// Lie reports success and persists nothing.
 	Lie
-	// Fail reports EIO. What was to be persisted never will be: like a kernel
-	// that marked the pages clean, later syncs of it report success in vain.
+	// Fail reports EIO. A file's bytes will never be persisted: like a kernel that
+	// marked the pages clean, later syncs of it report success in vain. The
+	// entries of a directory are kept for the next sync, as a journal does.
 	Fail
 )
 

@@ -30,24 +30,18 @@ type inode struct {
 	// failed: a sync failed, so later ones persist nothing.
 	failed bool
 
-	// A directory: the entries seen, those of the last sync, and the changes
-	// between the two, by folded name.
+	// A directory: the entries seen, those of the last sync, and the operations
+	// between the two, each as the entries that it set. All by folded name. An
+	// operation persists whole or not at all, so a rename within a directory is
+	// atomic.
 	entries, kept map[string]entry
-	pending       []change
+	pending       []map[string]entry
 }
 
 // entry is a name in a directory. A nil node stands for no such entry.
 type entry struct {
 	name string
 	node *inode
-}
-
-// change is what one operation did to one directory: it persists whole or not at
-// all, which makes a rename within a directory atomic.
-type change struct {
-	set map[string]entry
-	// failed: the directory's sync failed, so later ones do not persist it.
-	failed bool
 }
 
 func (n *inode) isDir() bool { return n.mode&syscall.S_IFMT == syscall.S_IFDIR }
@@ -62,7 +56,7 @@ func (n *inode) path() string {
 
 // apply changes what is seen of a directory, and remembers it as unsynced.
 func (n *inode) apply(set map[string]entry) {
-	n.pending = append(n.pending, change{set: set})
+	n.pending = append(n.pending, set)
 	merge(n.entries, set)
 	n.mtime = time.Now()
 }
@@ -80,39 +74,19 @@ func merge(entries, set map[string]entry) {
 // sync does to n what a sync with this outcome does.
 func (n *inode) sync(o Outcome) {
 	switch {
-	case o == Lie:
-	case n.isDir() && o == Fail:
-		for i := range n.pending {
-			n.pending[i].failed = true
-		}
-	case n.isDir():
-		n.syncEntries()
-	case o == Fail:
+	case o == Fail && !n.isDir():
 		n.failed = true
-	case !n.failed && n.dirty:
+	case o != Durable || n.failed:
+	case n.isDir():
+		for _, set := range n.pending {
+			merge(n.kept, set)
+		}
+		n.pending = nil
+	case n.dirty:
 		n.durable = slices.Clone(n.data)
 		n.dirty = false
 		n.low = len(n.data)
 	}
-}
-
-// syncEntries persists the pending changes. Those of a failed sync stay in doubt,
-// until a later change of the same name that did persist settles it.
-func (n *inode) syncEntries() {
-	var doubtful []change
-	for _, c := range n.pending {
-		if c.failed {
-			doubtful = append(doubtful, c)
-			continue
-		}
-		merge(n.kept, c.set)
-		for _, d := range doubtful {
-			for key := range c.set {
-				delete(d.set, key)
-			}
-		}
-	}
-	n.pending = doubtful
 }
 
 // write puts p at off; a gap reads as zeros. The caller has made sure of room.

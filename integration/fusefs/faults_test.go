@@ -1,0 +1,197 @@
+package fusefs_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/store"
+	"github.com/eblume/caddy-registry/integration/fusefs"
+)
+
+// A sync that fails is an error for the client and costs nothing that was
+// acknowledged. The same push works when the disk does.
+func TestFailedSync(t *testing.T) {
+	tests := []struct {
+		name string
+		hit  func(path string) bool
+	}{
+		{"of anything", func(string) bool { return true }},
+		{"of uploaded bytes", under("private/uploads", "private/pending")},
+		{"of small objects", under("private/tmp")},
+		{"of directories of content", under("private/objects/blobs")},
+		{"of directories of links", under("private/objects/links", "private/objects/manifests")},
+		{"of directories of tags and referrers", under("private/objects/repos")},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			end := time.Now().Add(budget(t, 3*time.Second))
+			var failures int64
+			for seed := uint64(0); time.Now().Before(end); seed++ {
+				failures += failingRound(t, seed, tt.hit)
+				if t.Failed() {
+					t.Fatalf("seed %d", seed)
+				}
+			}
+			if failures == 0 {
+				t.Error("no sync failed: the row tests nothing")
+			}
+		})
+	}
+}
+
+func under(prefixes ...string) func(string) bool {
+	return func(path string) bool {
+		for _, prefix := range prefixes {
+			if strings.HasPrefix(path, prefix) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// failingRound lets clients work while one sync in four fails of those that hit
+// names, and returns how many did.
+func failingRound(t *testing.T, seed uint64, hit func(string) bool) int64 {
+	disk := fusefs.New(fusefs.Options{})
+	m, err := boot(t, disk, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failures atomic.Int64
+	rng := rand.New(rand.NewPCG(seed, 2)) // used under the disk's lock
+	disk.OnSync(func(path string) fusefs.Outcome {
+		if hit(path) && rng.IntN(4) == 0 {
+			failures.Add(1)
+			return fusefs.Fail
+		}
+		return fusefs.Durable
+	})
+	var cs []*client
+	for id := range clients {
+		cs = append(cs, newClient(id, seed))
+	}
+	if err := run(m, cs, 10, core.ErrUnavailable); err != nil {
+		t.Errorf("while syncs fail: %v", err)
+	}
+	for _, c := range cs {
+		for _, loss := range c.ledger.losses(m.Store) {
+			t.Errorf("while syncs fail: %s", loss)
+		}
+	}
+	disk.OnSync(nil)
+	if err := run(m, cs, 10); err != nil {
+		t.Errorf("when the disk works again: %v", err)
+	}
+	after, err := boot(t, disk.Cut(rand.New(rand.NewPCG(seed, 3))), nil)
+	m.stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer after.stop()
+	for _, c := range cs {
+		// A delete that failed may be undone by the cut, and what the image
+		// named is gone by then: nobody was told anything about that one.
+		maps.DeleteFunc(c.ledger, func(_ name, allowed []digest.Digest) bool { return len(allowed) > 1 })
+		for _, loss := range c.ledger.losses(after.Store) {
+			t.Errorf("after the cut: %s", loss)
+		}
+	}
+	return failures.Load()
+}
+
+// A full disk refuses pushes with ErrNoSpace, keeps what it has, and takes pushes
+// again when there is room.
+func TestFullDiskRefusesAndRecovers(t *testing.T) {
+	end := time.Now().Add(budget(t, 4*time.Second))
+	for seed := uint64(0); time.Now().Before(end) && !t.Failed(); seed++ {
+		disk := fusefs.New(fusefs.Options{})
+		m, err := boot(t, disk, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cs []*client
+		for id := range clients {
+			cs = append(cs, newClient(id, seed))
+		}
+		rng := rand.New(rand.NewPCG(seed, 4))
+		disk.SetLimit(disk.Used() + 4000 + rng.Int64N(40000))
+		if err := run(m, cs, 30, core.ErrNoSpace); err != nil {
+			t.Errorf("seed %d: on a full disk: %v", seed, err)
+		}
+		disk.SetLimit(0)
+		if err := run(m, cs, 5); err != nil {
+			t.Errorf("seed %d: when there is room again: %v", seed, err)
+		}
+		after, err := boot(t, disk.Cut(rng), nil)
+		m.stop()
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		for _, c := range cs {
+			for _, loss := range c.ledger.losses(after.Store) {
+				t.Errorf("seed %d: after the cut: %s", seed, loss)
+			}
+		}
+		after.stop()
+	}
+}
+
+func TestFullDiskKeepsNothingHalfWritten(t *testing.T) {
+	const repo = "team/app"
+	ctx := context.Background()
+	disk := fusefs.New(fusefs.Options{})
+	m, err := boot(t, disk, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.stop()
+	c := newClient(0, 0)
+	c.reg = m.Store
+	first := c.newImage()
+	if err := c.push(ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	before := disk.Used()
+	const room = 32 << 10
+	disk.SetLimit(before + room)
+
+	large := bytes.Repeat([]byte("x"), 1<<20)
+	up, err := m.NewUpload(ctx, repo, digest.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := up.Append(ctx, -1, bytes.NewReader(large))
+	if !errors.Is(err, core.ErrNoSpace) || n != up.Offset() {
+		t.Errorf("1 MiB into 32 KiB: got %v with %d bytes kept of an upload at %d, want ErrNoSpace", err, n, up.Offset())
+	}
+	if err := c.push(ctx, c.newImage()); !errors.Is(err, core.ErrNoSpace) {
+		t.Errorf("a push beside it: got %v, want ErrNoSpace", err)
+	}
+	if err := whole(m.Store, first.repo, core.Reference{Digest: first.digest()}, true); err != nil {
+		t.Errorf("an image on a full disk: %v", err)
+	}
+	if err := errors.Join(up.Cancel(ctx), up.Close()); err != nil {
+		t.Errorf("cancel on a full disk: %v", err)
+	}
+	// What may stay is directories and uploads without bytes, for the collector.
+	if left := disk.Used() - before; left > room/4 {
+		t.Errorf("%d bytes stay of what was refused", left)
+	}
+	if err := c.push(ctx, c.newImage()); err != nil {
+		t.Errorf("a push after the cancel made room: %v", err)
+	}
+	if _, err := m.Collect(ctx, store.CollectOptions{}); err != nil {
+		t.Errorf("collect: %v", err)
+	}
+}

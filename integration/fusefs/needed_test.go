@@ -1,0 +1,139 @@
+package fusefs_test
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// unneeded are the syncs that a power cut cannot show to be needed, and why they
+// are made.
+var unneeded = map[string]string{
+	"(*Storage).probe of .":                 "asks whether directories can be synced at all",
+	"(*Storage).takeCleanMark of .":         "what is seen after a cut is durable, so a mark that came back says the truth",
+	"(*Storage).writeDurably of .":          "openBucket syncs the directory too, and a lost clean mark costs a sweep",
+	"(*Storage).writeDurably of clean.new":  "the mark has no bytes",
+	"(*Bucket).syncLoop of private/pending": "content that comes back has no link and goes with the collector",
+}
+
+// TestEverySyncIsNeeded shows that TestNothingAcknowledgedIsLost would notice if
+// any one call to fsync were taken out: it skips each in turn, told apart by the
+// function that calls and by what is synced, and looks for a seed with a loss.
+func TestEverySyncIsNeeded(t *testing.T) {
+	honest := &saboteur{}
+	for seed := range uint64(6) {
+		if losses, err := (round{t: t, seed: seed, end: ending(seed % 3), sync: honest.sync}).play(); err != nil || len(losses) > 0 {
+			t.Fatalf("seed %d: %v %v", seed, losses, err)
+		}
+	}
+	for _, site := range slices.Sorted(maps.Keys(honest.calls)) {
+		s := &saboteur{skip: site}
+		reason, excused := unneeded[site]
+		short := 15 * time.Second
+		if excused {
+			short = time.Second
+		}
+		seed, loss := s.search(t, budget(t, short))
+		switch {
+		case loss != "" && excused:
+			t.Errorf("%-70s is needed: seed %d: %s", site, seed, loss)
+		case excused:
+			t.Logf("%-70s %5d calls  not needed: %s", site, honest.calls[site], reason)
+		case loss == "":
+			t.Errorf("%-70s %5d calls  skipped without a loss", site, honest.calls[site])
+		default:
+			t.Logf("%-70s %5d calls  seed %d: %s", site, honest.calls[site], seed, loss)
+		}
+	}
+}
+
+// saboteur syncs for a storage, except at one call site.
+type saboteur struct {
+	skip string
+
+	mu    sync.Mutex
+	calls map[string]int // by call site; guarded by mu
+}
+
+func (s *saboteur) sync(f *os.File) error {
+	site := callSite(f)
+	s.mu.Lock()
+	if s.calls == nil {
+		s.calls = make(map[string]int)
+	}
+	s.calls[site]++
+	s.mu.Unlock()
+	if site == s.skip {
+		return nil
+	}
+	return f.Sync()
+}
+
+// search plays rounds until one has a loss, and returns the first.
+func (s *saboteur) search(t *testing.T, patience time.Duration) (seed uint64, loss string) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); seed++ {
+		r := round{t: t, seed: seed, end: ending(seed % 3), sync: s.sync}
+		if strings.Contains(s.skip, "sweep") {
+			// What a killed process left seen but not durable is what it is for.
+			r.end, r.early = killed, true
+		}
+		losses, err := r.play()
+		losses = append(losses, errorText(err)...)
+		if len(losses) > 0 {
+			return seed, losses[0]
+		}
+	}
+	return seed, ""
+}
+
+func errorText(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return []string{err.Error()}
+}
+
+// Names that differ from run to run, and what stands for them in a call site.
+var (
+	mountPart  = regexp.MustCompile(`^.*/fusefs-[0-9]+/?`)
+	hexPart    = regexp.MustCompile(`[0-9a-f]{64}`)
+	prefixPart = regexp.MustCompile(`/[0-9a-f]{2}(/|$)`)
+	repoPart   = regexp.MustCompile(`(objects/repos)/[a-z][^_]*?(/_|$)`)
+	lastPart   = regexp.MustCompile(`(tmp|uploads|pending)/.+$`)
+)
+
+// callSite says who syncs what: the innermost function of the storage that is not
+// a mere helper, and the kind of file or directory. A loop that syncs whatever
+// others changed counts once for each kind.
+func callSite(f *os.File) string {
+	path := mountPart.ReplaceAllString(f.Name(), "")
+	path = hexPart.ReplaceAllString(path, "<digest>")
+	path = prefixPart.ReplaceAllString(path, "/<ab>$1")
+	path = repoPart.ReplaceAllString(path, "$1/<repo>$2")
+	path = lastPart.ReplaceAllString(path, "$1/<file>")
+
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		frame, more := frames.Next()
+		_, function, ok := strings.Cut(frame.Function, "core/bucket/dir.")
+		if ok && strings.HasSuffix(function, ").sweep") {
+			return function + " of every directory" // one call does them all
+		}
+		if ok && !strings.Contains(function, ").syncData") && !strings.Contains(function, ").syncDir") {
+			return fmt.Sprintf("%s of %s", function, cmp.Or(path, "."))
+		}
+		if !more {
+			return "of " + cmp.Or(path, ".")
+		}
+	}
+}
