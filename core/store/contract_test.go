@@ -48,4 +48,7 @@ func TestStoreIsARegistry(t *testing.T) {
 			return openStore(t, newMemory(time.Now), store.Options{IndexPath: filepath.Join(t.TempDir(), "private.db")})
 		})
 	})
+	t.Run("on disk", func(t *testing.T) {
+		coretest.Registry(t, func(t *testing.T) core.Registry { return openStore(t, openDir(t), store.Options{}) })
+	})
 }
