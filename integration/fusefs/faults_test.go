@@ -52,7 +52,7 @@ func TestFailedSync(t *testing.T) {
 func under(prefixes ...string) func(string) bool {
 	return func(path string) bool {
 		for _, prefix := range prefixes {
-			if strings.HasPrefix(path, prefix) {
+			if strings.HasPrefix(path, "data/"+prefix) {
 				return true
 			}
 		}

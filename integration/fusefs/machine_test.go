@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func boot(t testing.TB, disk *fusefs.FS, sync func(*os.File) error) (*machine, e
 }
 
 func (m *machine) open(path string, sync func(*os.File) error) error {
-	storage, err := dir.Open(path, dir.Options{Verify: store.Verify, Sync: sync, Log: slog.New(m.swept)})
+	storage, err := dir.Open(filepath.Join(path, "data"), dir.Options{Verify: store.Verify, Sync: sync, Log: slog.New(m.swept)})
 	if err != nil {
 		return err
 	}

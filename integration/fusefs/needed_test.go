@@ -21,7 +21,7 @@ var unneeded = map[string]string{
 	"(*Storage).takeCleanMark of .":         "what is seen after a cut is durable, so a mark that came back says the truth",
 	"(*Storage).writeDurably of .":          "openBucket syncs the directory too, and a lost clean mark costs a sweep",
 	"(*Storage).writeDurably of clean.new":  "the mark has no bytes",
-	"(*Bucket).syncLoop of private/pending": "content that comes back has no link and goes with the collector",
+	"(*Bucket).syncLoop of private/pending": "the store's links decide; see TestDeletedUploadStaysDeleted",
 }
 
 // TestEverySyncIsNeeded shows that TestNothingAcknowledgedIsLost would notice if
@@ -104,7 +104,7 @@ func errorText(err error) []string {
 
 // Names that differ from run to run, and what stands for them in a call site.
 var (
-	mountPart  = regexp.MustCompile(`^.*/fusefs-[0-9]+/?`)
+	mountPart  = regexp.MustCompile(`^.*/fusefs-[0-9]+(/data)?/?`)
 	hexPart    = regexp.MustCompile(`[0-9a-f]{64}`)
 	prefixPart = regexp.MustCompile(`/[0-9a-f]{2}(/|$)`)
 	repoPart   = regexp.MustCompile(`(objects/repos)/[a-z][^_]*?(/_|$)`)
