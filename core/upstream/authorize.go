@@ -1,0 +1,58 @@
+package upstream
+
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+)
+
+// learn keeps how the upstream wants to be asked, so that the next repository's
+// token is there before the request. It tells whether that was new.
+func (ep *endpoint) learn(m method) (news bool) {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	news = !ep.learned || ep.method != m
+	ep.learned, ep.method = true, m
+	return news
+}
+
+func (ep *endpoint) known() (method, bool) {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	return ep.method, ep.learned
+}
+
+// authorization is the Authorization header for a request to ep's own host, or
+// empty while no challenge was seen. fresh: the token was made for this request.
+// Errors: errRefused, and those of exchange.
+func (c *Client) authorization(t *trip, ep *endpoint, repo string, anonymous bool) (header string, fresh bool, err error) {
+	m, ok := ep.known()
+	switch {
+	case !ok, m.realm == "" && anonymous:
+		return "", false, nil
+	case m.realm == "":
+		if c.login.Password == "" {
+			return "", false, errRefused // an identity token is no password
+		}
+		pair := c.login.Username + ":" + c.login.Password
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair)), true, nil
+	}
+	value, fresh, err := ep.tokens.get(t.ctx, tokenKey(m, repo, anonymous), c.config.StallTimeout, func(ctx context.Context) (token, error) {
+		return c.exchange(ctx, ep, m, repo, anonymous, t.op)
+	})
+	if err != nil && t.ctx.Err() != nil {
+		err = failure(t.caller, t.ctx, t.op, err)
+	}
+	return "Bearer " + value, fresh, err
+}
+
+// tokenKey holds everything that a token depends on besides the credentials.
+func tokenKey(m method, repo string, anonymous bool) string {
+	who := "login"
+	if anonymous {
+		who = "anonymous"
+	}
+	return strings.Join([]string{who, repo, m.realm, m.service, m.scope}, "\x00")
+}
+
+func cutBearer(header string) (string, bool) { return strings.CutPrefix(header, "Bearer ") }

@@ -1,0 +1,167 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Blob opens a blob at offset, in bytes, and says its whole size, or -1. The body
+// fails with an error of this package when the upstream breaks off or stalls; the
+// caller asks again from where it stopped, and closes it in any case. ctx bounds
+// the reading too.
+//
+// The digest is the caller's to check, who alone has the bytes before offset. An
+// offset that is the blob's whole size gives an empty body.
+// Errors: those of the package; ErrCorrupt when another range is sent.
+func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset int64) (body io.ReadCloser, size int64, err error) {
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, 0, context.Cause(ctx)
+	}
+	free := sync.OnceFunc(func() { <-c.slots })
+	defer func() {
+		if err != nil {
+			free()
+		}
+	}()
+	q := question{method: http.MethodGet, repo: repo, path: "blobs/" + string(d)}
+	if offset > 0 {
+		q.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-", offset)}}
+	}
+	r, err := c.ask(ctx, q)
+	if err != nil {
+		var e *Error
+		if errors.As(err, &e) && e.Status == http.StatusRequestedRangeNotSatisfiable && e.complete == offset && offset > 0 {
+			free()
+			return io.NopCloser(strings.NewReader("")), offset, nil
+		}
+		return nil, 0, err
+	}
+	b := &blobBody{reply: r, free: free}
+	if b.size, b.skip, err = r.extent(offset); err != nil {
+		b.Close()
+		return nil, 0, err
+	}
+	return b, b.size, nil
+}
+
+// extent says a blob's whole size, and how many bytes come before offset.
+func (r *reply) extent(offset int64) (size, skip int64, err error) {
+	if r.StatusCode != http.StatusPartialContent {
+		return r.ContentLength, offset, nil // all of it, as a 200 to a Range is
+	}
+	first, size, ok := parseContentRange(r.Header.Get("Content-Range"))
+	if !ok || first != offset {
+		return 0, 0, r.fail(ErrCorrupt, "another range than was asked for")
+	}
+	if size >= 0 && r.ContentLength >= 0 && first+r.ContentLength != size {
+		return 0, 0, r.fail(ErrCorrupt, "the range ends before the blob does")
+	}
+	return size, 0, nil
+}
+
+// parseContentRange reads "bytes 5-9/10", or "bytes 5-9/*" with size -1.
+func parseContentRange(s string) (first, size int64, ok bool) {
+	s, ok = strings.CutPrefix(s, "bytes ")
+	span, total, cut := strings.Cut(s, "/")
+	from, to, dash := strings.Cut(span, "-")
+	if !ok || !cut || !dash {
+		return 0, 0, false
+	}
+	first, err := strconv.ParseInt(from, 10, 64)
+	last, err2 := strconv.ParseInt(to, 10, 64)
+	if err != nil || err2 != nil || first < 0 || last < first {
+		return 0, 0, false
+	}
+	if total == "*" {
+		return first, -1, true
+	}
+	size, err = strconv.ParseInt(total, 10, 64)
+	return first, size, err == nil && last < size
+}
+
+// completeLength reads what a 416 says: "bytes */10". -1: it does not.
+func completeLength(s string) int64 {
+	total, ok := strings.CutPrefix(s, "bytes */")
+	n, err := strconv.ParseInt(total, 10, 64)
+	if !ok || err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+// blobBody is the rest of a blob. Close frees its place among the transfers.
+type blobBody struct {
+	*reply
+	size, skip int64
+	free       func()
+}
+
+// Read skips what a 200 sent before the offset.
+func (b *blobBody) Read(p []byte) (int, error) {
+	if b.skip > 0 {
+		n, err := io.CopyN(io.Discard, b.reply, b.skip)
+		b.skip -= n
+		if errors.Is(err, io.EOF) {
+			return 0, b.fail(ErrCorrupt, "the blob ends before the offset")
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return b.reply.Read(p)
+}
+
+// Close abandons what was not read.
+func (b *blobBody) Close() error {
+	err := b.Body.Close()
+	b.trip.end()
+	b.free()
+	return err
+}
+
+// Attest tells whether repo has the blob: nil when it has, with its size or -1. It
+// is a HEAD after redirects or, as signed URLs are often for GET only, a Range of
+// one byte. It is bounded by Config.HeadTimeout, each of the two.
+// Errors: those of the package; ErrNotFound when it has not.
+func (c *Client) Attest(ctx context.Context, repo string, d digest.Digest) (size int64, err error) {
+	path := "blobs/" + string(d)
+	_, err = c.ask(ctx, question{
+		method: http.MethodHead, repo: repo, path: path, within: c.config.HeadTimeout,
+		read: func(r *reply) error {
+			size = r.ContentLength
+			return nil
+		},
+	})
+	var e *Error
+	if err == nil || !errors.As(err, &e) || e.Status == 0 || e.Condition != ErrDenied && !(e.elsewhere && e.Condition == ErrNotFound) {
+		return size, err
+	}
+	if !e.elsewhere && e.Status != http.StatusMethodNotAllowed && e.Status != http.StatusBadRequest {
+		return 0, err
+	}
+	_, err = c.ask(ctx, question{
+		method: http.MethodGet, repo: repo, path: path, within: c.config.HeadTimeout,
+		header: http.Header{"Range": {"bytes=0-0"}},
+		read: func(r *reply) error {
+			size = r.ContentLength
+			if r.StatusCode == http.StatusPartialContent {
+				var ok bool
+				if _, size, ok = parseContentRange(r.Header.Get("Content-Range")); !ok {
+					return r.fail(ErrCorrupt, "a range that cannot be read")
+				}
+			}
+			return nil
+		},
+	})
+	return size, err
+}

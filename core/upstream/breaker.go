@@ -1,0 +1,129 @@
+package upstream
+
+import (
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// maxGates bounds what a breaker remembers: repositories come from clients.
+const maxGates = 1024
+
+// breaker leaves an upstream alone that failed a moment ago, so that the second
+// caller does not wait for what failed for the first. It is a set of gates, each
+// over as much as the failure tells about: the whole upstream, one repository of
+// it, one credential, or one credential's manifest GETs.
+type breaker struct {
+	wait time.Duration
+
+	mu    sync.Mutex // guards gates
+	gates map[string]*gate
+}
+
+type gate struct {
+	until   time.Time
+	failure Error
+	// probing: the time is over and one request is finding out; the others are
+	// still refused.
+	probing bool
+}
+
+// pass is a request's way through the gates.
+type pass struct {
+	upstream, repo, rate, pull string
+	probed                     []string
+}
+
+// newPass names the gates of a request. pull: it counts as a pull.
+func newPass(repo string, anonymous, pull bool) *pass {
+	who := "login"
+	if anonymous {
+		who = "anonymous"
+	}
+	p := &pass{upstream: "upstream", repo: "repo " + repo, rate: "rate " + who}
+	if pull {
+		p.pull = "pull " + who
+	}
+	return p
+}
+
+func (p *pass) keys() []string { return []string{p.upstream, p.repo, p.rate, p.pull} }
+
+// enter returns the failure for which the request is not made, or nil. After nil,
+// leave must be called.
+func (b *breaker) enter(p *pass) *Error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	for _, key := range p.keys() {
+		if g := b.gates[key]; g != nil && (g.probing || now.Before(g.until)) {
+			err := g.failure
+			err.Skipped, err.Until = true, g.until
+			return &err
+		}
+	}
+	for _, key := range p.keys() {
+		if g := b.gates[key]; g != nil {
+			g.probing = true
+			p.probed = append(p.probed, key)
+		}
+	}
+	return nil
+}
+
+// leave reports how the request ended. gone: the caller gave up, so nothing was
+// learned about the upstream.
+func (b *breaker) leave(p *pass, err error, gone bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var failed *Error
+	failing := !gone && errors.As(err, &failed) && trouble(failed) && !failed.elsewhere
+	for _, key := range p.probed {
+		if g := b.gates[key]; g != nil && (gone || failing) {
+			g.probing = false
+		} else {
+			delete(b.gates, key)
+		}
+	}
+	if !failing {
+		return
+	}
+	now := time.Now()
+	g := &gate{until: now.Add(b.wait), failure: *failed}
+	if failed.Until.After(now) {
+		g.until = failed.Until
+	}
+	b.set(p.gateOf(failed), g)
+}
+
+// gateOf says how much a failure tells about.
+func (p *pass) gateOf(e *Error) string {
+	switch {
+	case errors.Is(e, ErrRateLimited) && e.PullLimit && p.pull != "":
+		return p.pull
+	case errors.Is(e, ErrRateLimited):
+		return p.rate
+	// These come from a proxy in front of what is down; any other 5xx may be this
+	// repository's alone, and must not close the upstream for everybody else.
+	case e.Status == 0, e.Status == http.StatusBadGateway, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusGatewayTimeout:
+		return p.upstream
+	}
+	return p.repo
+}
+
+func (b *breaker) set(key string, g *gate) {
+	if b.gates == nil {
+		b.gates = make(map[string]*gate)
+	}
+	if len(b.gates) >= maxGates && b.gates[key] == nil {
+		// Forgetting one costs a request, so any that nobody probes will do.
+		for k, old := range b.gates {
+			if !old.probing && k != "upstream" {
+				delete(b.gates, k)
+				break
+			}
+		}
+	}
+	b.gates[key] = g
+}

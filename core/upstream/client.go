@@ -1,0 +1,263 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+)
+
+// userAgent lets an upstream's operator see who asks.
+const userAgent = "caddy-registry"
+
+// shortRequests are connections to a host beyond those that blobs may take, so that
+// a HEAD does not wait for 32 downloads.
+const shortRequests = 8
+
+// Client asks one upstream. It is safe for concurrent use; one should be shared by
+// all that ask the same upstream with the same credentials, for its tokens, rate
+// limits and breaker.
+type Client struct {
+	*shared
+	anonymous bool
+}
+
+type shared struct {
+	name      string
+	config    Config
+	log       *slog.Logger
+	login     *authn.AuthConfig // nil: none
+	endpoints []*endpoint
+	guard     *guard
+	own, any  *http.Transport // own has the client certificate
+	slots     chan struct{}   // one for each blob in transfer
+	refusal   sync.Once       // the log line about refused credentials
+	distrust  sync.Once       // the log line about a realm that may not see them
+}
+
+// endpoint is one of Config.URLs.
+type endpoint struct {
+	base    *url.URL
+	breaker breaker
+	limits  limits
+	tokens  tokens
+
+	mu      sync.Mutex // guards the two
+	learned bool
+	method  method
+}
+
+// New checks c and reads its credentials file. It does not use the network.
+func New(c Config) (*Client, error) {
+	c = c.withDefaults()
+	s := &shared{name: c.Name, config: c, log: c.Log, slots: make(chan struct{}, c.MaxConnections)}
+	var bases []*url.URL
+	for _, u := range c.URLs {
+		base, err := parseBase(u)
+		if err != nil {
+			return nil, err
+		}
+		bases = append(bases, base)
+		s.endpoints = append(s.endpoints, &endpoint{base: base, breaker: breaker{wait: c.Breaker}})
+	}
+	if len(bases) == 0 {
+		return nil, fmt.Errorf("upstream of %s: there is no url", c.Name)
+	}
+	var err error
+	if s.login, err = login(c); err != nil {
+		return nil, err
+	}
+	if s.guard, err = newGuard(bases, c.AllowPrivate, c.Dial, c.ConnectTimeout); err != nil {
+		return nil, err
+	}
+	s.own, s.any = s.newTransport(c.Certificate), s.newTransport(nil)
+	return &Client{shared: s, anonymous: s.login == nil}, nil
+}
+
+func (s *shared) newTransport(certificate *tls.Certificate) *http.Transport {
+	config := &tls.Config{RootCAs: s.config.CA, MinVersion: tls.VersionTLS12}
+	if certificate != nil {
+		config.Certificates = []tls.Certificate{*certificate}
+	}
+	// No proxy from the environment: it would resolve names behind the guard's
+	// back. HTTP/1.1 only: on one HTTP/2 connection all downloads share the speed
+	// of one TCP stream, and hang together when it does.
+	return &http.Transport{
+		DialContext:            s.guard.dialContext,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    s.config.ConnectTimeout,
+		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
+		MaxConnsPerHost:        s.config.MaxConnections + shortRequests,
+		MaxIdleConnsPerHost:    s.config.MaxConnections,
+		MaxResponseHeaderBytes: 64 << 10,
+		IdleConnTimeout:        90 * time.Second,
+		DisableCompression:     true, // digests are of the bytes as they are kept
+	}
+}
+
+// transport is the one for a URL's host.
+func (s *shared) transport(u *url.URL) *http.Transport {
+	if slices.Contains(s.guard.own, hostPort(u)) {
+		return s.own
+	}
+	return s.any
+}
+
+// Anonymous returns a client of the same upstream that never shows credentials. It
+// answers the question what the upstream shows to everybody.
+func (c *Client) Anonymous() *Client {
+	return &Client{shared: c.shared, anonymous: true}
+}
+
+// Credentialed tells whether c has credentials to show.
+func (c *Client) Credentialed() bool { return !c.anonymous }
+
+// Limit is what the upstream last said about the pull limit of c's way to ask. Of
+// several URLs it is the one with the least left.
+func (c *Client) Limit() Limit {
+	var least Limit
+	for _, ep := range c.endpoints {
+		if l := ep.limits.get(c.anonymous); !l.At.IsZero() && (least.At.IsZero() || l.Remaining < least.Remaining) {
+			least = l
+		}
+	}
+	return least
+}
+
+// Close drops idle connections. Bodies that are open stay readable.
+func (c *Client) Close() error {
+	c.own.CloseIdleConnections()
+	c.any.CloseIdleConnections()
+	return nil
+}
+
+// question is one request, to whichever URL answers.
+type question struct {
+	method string
+	repo   string
+	path   string // below /v2/<repo>/, with its query
+	header http.Header
+	pull   bool // a manifest GET, which counts against the pull limit
+	// within bounds the whole; 0: only stalls are bounded.
+	within time.Duration
+	// read takes a bounded answer while the request's timeouts still run. nil: the
+	// reply is returned open.
+	read func(*reply) error
+}
+
+// ask tries the URLs in order until one gives an answer, good or bad: what is not
+// trouble is final.
+func (c *Client) ask(ctx context.Context, q question) (*reply, error) {
+	var last error
+	for i, ep := range c.endpoints {
+		op := fmt.Sprintf("%s %s/%s at %s", q.method, q.repo, printable(q.path), ep.base.Host)
+		way := newPass(q.repo, c.anonymous, q.pull)
+		if refused := ep.breaker.enter(way); refused != nil {
+			refused.Op = op
+			if last == nil {
+				last = refused
+			}
+			continue
+		}
+		share := q
+		// The last URL may use what the others left, and each its part.
+		share.within /= time.Duration(len(c.endpoints) - i)
+		began := time.Now()
+		r, err := c.attempt(ctx, ep, share, op)
+		ep.breaker.leave(way, err, ctx.Err() != nil)
+		if err == nil || ctx.Err() != nil || !trouble(err) {
+			return r, err
+		}
+		last = err
+		if q.within > 0 {
+			q.within = max(q.within-time.Since(began), time.Millisecond)
+		}
+	}
+	return nil, last
+}
+
+func (c *Client) attempt(ctx context.Context, ep *endpoint, q question, op string) (*reply, error) {
+	t := newTrip(ctx, op, q.within, c.config.StallTimeout)
+	r, err := c.authorized(t, ep, q)
+	if err == nil {
+		err = r.check(c.config.Breaker)
+	}
+	if err == nil && q.read != nil {
+		err = q.read(r)
+	}
+	if err != nil || q.read != nil {
+		if r != nil {
+			r.Close()
+		}
+		t.end()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// authorized asks with the credentials and, when they are refused, without: stale
+// ones must not break what everybody may have.
+func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
+	r, err := c.as(t, ep, q, c.anonymous)
+	switch {
+	case c.anonymous && errors.Is(err, errRefused):
+		return nil, &Error{Condition: ErrNotFound, Op: t.op, cause: err}
+	case c.anonymous, err != nil && !errors.Is(err, errRefused), err == nil && !r.refusal():
+		return r, err
+	}
+	if r != nil {
+		r.Close()
+	}
+	r, err = c.as(t, ep, q, true)
+	if errors.Is(err, errRefused) {
+		return nil, &Error{Condition: ErrNotFound, Op: t.op, cause: err}
+	}
+	if err == nil && r.StatusCode < 400 {
+		c.refusal.Do(func() {
+			c.log.Warn("the upstream refuses the stored credentials for something that it shows to everybody; they may have expired",
+				"mirror", c.name, "upstream", ep.base.Host, "repository", q.repo)
+		})
+	}
+	return r, err
+}
+
+// as asks once, and once more when the upstream's challenge tells something new.
+func (c *Client) as(t *trip, ep *endpoint, q question, anonymous bool) (*reply, error) {
+	auth, fresh, err := c.authorization(t, ep, q.repo, anonymous)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.send(t, ep, q, auth, anonymous)
+	if err != nil || r.StatusCode != http.StatusUnauthorized || r.elsewhere {
+		return r, err
+	}
+	m, ok := choose(parseChallenges(r.Header.Values("WWW-Authenticate")))
+	if !ok {
+		return r, nil
+	}
+	if news := ep.learn(m); !news && fresh {
+		return r, nil // it refuses what it gave
+	}
+	if token, ok := cutBearer(auth); ok {
+		ep.tokens.drop(tokenKey(m, q.repo, anonymous), token)
+	}
+	again, _, err := c.authorization(t, ep, q.repo, anonymous)
+	if err == nil && again == auth {
+		return r, nil
+	}
+	r.Close()
+	if err != nil {
+		return nil, err
+	}
+	return c.send(t, ep, q, again, anonymous)
+}

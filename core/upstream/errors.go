@@ -1,0 +1,118 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// What an upstream's failure means to a mirror. Compare with errors.Is; an *Error
+// has the details. A context that the caller ended is its own error, not one of
+// these, and never counts against the upstream.
+var (
+	// ErrNotFound: the upstream answered 404, or its token endpoint refused even an
+	// anonymous caller, which is how GHCR answers for what is private or missing.
+	ErrNotFound = errors.New("not found upstream")
+	// ErrDenied: 401, 403 or another 4xx, also after the anonymous try.
+	ErrDenied = errors.New("denied by upstream")
+	// ErrRateLimited: 429. Error.Until says when to ask again.
+	ErrRateLimited = errors.New("rate limited by upstream")
+	// ErrUnavailable: 5xx, refused, no DNS, TLS, cut off, or left alone because it
+	// failed a moment ago.
+	ErrUnavailable = errors.New("upstream unavailable")
+	// ErrTimeout: a timeout of Config passed.
+	ErrTimeout = errors.New("upstream timed out")
+	// ErrTooLarge: the answer is larger than its kind may be.
+	ErrTooLarge = errors.New("upstream's answer is too large")
+	// ErrNoDigest: HEAD is not allowed, or its 200 names no digest. Only a GET tells.
+	ErrNoDigest = errors.New("upstream did not say the digest")
+	// ErrCorrupt: the bytes are not what was asked for.
+	ErrCorrupt = errors.New("upstream sent something else")
+	// ErrInvalid: what was sent is not a manifest, or is one that is not supported
+	// (Docker schema 1).
+	ErrInvalid = errors.New("upstream sent no usable manifest")
+)
+
+// Error is a failure with what is known about it.
+type Error struct {
+	// Condition is one of the values above.
+	Condition error
+	// Op says what was asked of whom: "HEAD library/nginx:latest at registry-1.docker.io".
+	Op string
+	// Status is the HTTP status, or 0 if there was no answer.
+	Status int
+	// Until is when it makes sense to ask again: what Retry-After said, at most six
+	// hours, or the end of Config.Breaker. Zero: not known.
+	Until time.Time
+	// PullLimit tells the limit on manifest GETs, under which HEAD and blobs still
+	// work, from the limit on requests as such. Docker Hub has both.
+	PullLimit bool
+	// Skipped: no request was made, because of an earlier failure.
+	Skipped bool
+
+	cause error
+	// elsewhere: another host failed, to which the upstream redirected.
+	elsewhere bool
+	// complete is the whole size that a 416 names.
+	complete int64
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s", e.Op, e.Condition)
+	if e.Status != 0 {
+		fmt.Fprintf(&b, " (status %d)", e.Status)
+	}
+	if e.Skipped {
+		b.WriteString(" (not asked again yet)")
+	}
+	if e.cause != nil {
+		fmt.Fprintf(&b, ": %s", e.cause)
+	}
+	return b.String()
+}
+
+// Unwrap gives the condition alone: the cause may be a deadline of ours, which
+// nobody shall take for the caller's.
+func (e *Error) Unwrap() error { return e.Condition }
+
+// trouble tells the failures after which the next URL is worth a try.
+func trouble(err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrTimeout) || errors.Is(err, ErrRateLimited)
+}
+
+// Causes of a context that this package ended.
+var (
+	errStalled  = errors.New("no byte within the stall timeout")
+	errHeadTime = errors.New("no answer within the head timeout")
+)
+
+// failure makes an Error of what the network reported. When the caller's own
+// context has ended, that is the error.
+func failure(caller, attempt context.Context, op string, err error) error {
+	if caller.Err() != nil {
+		return context.Cause(caller)
+	}
+	condition := ErrUnavailable
+	cause := context.Cause(attempt)
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.Is(cause, errStalled), errors.Is(cause, errHeadTime):
+		condition, err = ErrTimeout, cause
+	case errors.As(err, &timeout) && timeout.Timeout():
+		condition = ErrTimeout
+	}
+	return &Error{Condition: condition, Op: op, cause: bare(err)}
+}
+
+// bare drops the URL that net/http puts around errors: a signed one is a secret.
+func bare(err error) error {
+	var u *url.Error
+	for errors.As(err, &u) {
+		err = u.Err
+	}
+	return err
+}

@@ -1,0 +1,121 @@
+package upstream
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxRetryAfter bounds how long an upstream can send us away: Docker Hub counts in
+// windows of six hours.
+const maxRetryAfter = 6 * time.Hour
+
+// Limit is what an upstream said about its pull limit (Docker Hub's headers).
+type Limit struct {
+	// Limit and Remaining are in pulls per Window.
+	Limit, Remaining int
+	Window           time.Duration
+	// Source is whose limit it is: an address or an account.
+	Source string
+	// At is when it was said; zero: it never was.
+	At time.Time
+}
+
+// limits remembers the last Limit for each of the two ways to ask.
+type limits struct {
+	mu               sync.Mutex // guards the two
+	login, anonymous Limit
+}
+
+func (l *limits) of(anonymous bool) *Limit {
+	if anonymous {
+		return &l.anonymous
+	}
+	return &l.login
+}
+
+func (l *limits) get(anonymous bool) Limit {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return *l.of(anonymous)
+}
+
+// note keeps what an answer says, if it says anything.
+func (l *limits) note(anonymous bool, h http.Header) {
+	remaining, window, ok := parseLimit(h.Get("RateLimit-Remaining"))
+	if !ok {
+		return
+	}
+	most, w, ok := parseLimit(h.Get("RateLimit-Limit"))
+	if ok {
+		window = w
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	*l.of(anonymous) = Limit{Limit: most, Remaining: remaining, Window: window, Source: printable(h.Get("Docker-RateLimit-Source")), At: time.Now()}
+}
+
+// parseLimit reads "100;w=21600": a count and the window in seconds.
+func parseLimit(s string) (count int, window time.Duration, ok bool) {
+	s, _, _ = strings.Cut(s, ",") // of several policies the first
+	first, params, _ := strings.Cut(s, ";")
+	count, err := strconv.Atoi(strings.TrimSpace(first))
+	if err != nil || count < 0 {
+		return 0, 0, false
+	}
+	for param := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
+		seconds, err := strconv.ParseInt(value, 10, 32)
+		if name == "w" && err == nil && seconds > 0 {
+			window = time.Duration(seconds) * time.Second
+		}
+	}
+	return count, window, true
+}
+
+// retryAfter reads a Retry-After header: seconds, a date, or, as Docker Hub's
+// abuse limit sends it, seconds since 1970. Without a usable one it is wait from now.
+func retryAfter(s string, now time.Time, wait time.Duration) time.Time {
+	const unix = 1_000_000_000
+	var until time.Time
+	if n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64); err == nil {
+		switch {
+		case n < 0:
+			until = now.Add(wait)
+		case n >= unix:
+			until = time.Unix(min(n, now.Unix()+int64(maxRetryAfter/time.Second)), 0)
+		default:
+			until = now.Add(time.Duration(min(n, int64(maxRetryAfter/time.Second))) * time.Second)
+		}
+	} else if until, err = http.ParseTime(s); err != nil {
+		until = now.Add(wait)
+	}
+	if most := now.Add(maxRetryAfter); until.After(most) {
+		return most
+	}
+	if least := now.Add(time.Second); until.Before(least) {
+		return least
+	}
+	return until
+}
+
+// pullLimit tells Docker Hub's pull limit from its bare "Too Many Requests".
+func pullLimit(h http.Header, body []byte) bool {
+	remaining, _, ok := parseLimit(h.Get("RateLimit-Remaining"))
+	return ok && remaining == 0 || bytes.Contains(bytes.ToLower(body), []byte("pull rate limit"))
+}
+
+// printable bounds and cleans what an upstream wrote before a log shows it.
+func printable(s string) string {
+	const most = 120
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, s)
+	return s[:min(len(s), most)]
+}

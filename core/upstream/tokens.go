@@ -1,0 +1,215 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// maxTokens bounds the cache: repositories come from clients.
+	maxTokens = 1024
+	// defaultTokenLife is the spec's for an answer that does not say.
+	defaultTokenLife = time.Minute
+	maxTokenLife     = time.Hour
+	// maxAhead is the most by which a token is renewed before it expires.
+	maxAhead = 30 * time.Second
+	// refusedFor is how long credentials that were refused for a repository are
+	// not tried for it again: each try costs a request.
+	refusedFor = 5 * time.Minute
+)
+
+// errRefused: the token endpoint answered 401 or 403.
+var errRefused = errors.New("the token endpoint refused")
+
+// tokens are the bearer tokens of one upstream, by scope and credential. One
+// request renews a token for all who wait.
+type tokens struct {
+	flights singleflight.Group
+
+	mu    sync.Mutex // guards cache
+	cache map[string]token
+}
+
+type token struct {
+	value string
+	until time.Time
+	// refused remembers that there is none.
+	refused bool
+}
+
+// get returns a token from the cache or from fetch. fetch runs once for all
+// callers and does not end with any of them. fresh: it is as new as can be.
+func (t *tokens) get(ctx context.Context, key string, timeout time.Duration, fetch func(context.Context) (token, error)) (value string, fresh bool, err error) {
+	if tok, ok := t.cached(key); ok {
+		return tok.result(false)
+	}
+	flight := t.flights.DoChan(key, func() (any, error) {
+		if tok, ok := t.cached(key); ok { // the flight before this one
+			return tok, nil
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+		defer cancel()
+		tok, err := fetch(ctx)
+		if errors.Is(err, errRefused) {
+			tok, err = token{refused: true, until: time.Now().Add(refusedFor)}, nil
+		}
+		if err == nil {
+			t.keep(key, tok)
+		}
+		return tok, err
+	})
+	select {
+	case r := <-flight:
+		if r.Err != nil {
+			return "", false, r.Err
+		}
+		return r.Val.(token).result(true)
+	case <-ctx.Done():
+		return "", false, context.Cause(ctx)
+	}
+}
+
+func (t token) result(fresh bool) (string, bool, error) {
+	if t.refused {
+		return "", fresh, errRefused
+	}
+	return t.value, fresh, nil
+}
+
+func (t *tokens) cached(key string) (token, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tok, ok := t.cache[key]
+	return tok, ok && time.Now().Before(tok.until)
+}
+
+func (t *tokens) keep(key string, tok token) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cache == nil {
+		t.cache = make(map[string]token)
+	}
+	if len(t.cache) >= maxTokens {
+		// Whichever comes first: what is lost is one request.
+		for k := range t.cache {
+			delete(t.cache, k)
+			break
+		}
+	}
+	t.cache[key] = tok
+}
+
+// drop forgets a token that the upstream did not accept, unless another caller
+// replaced it already.
+func (t *tokens) drop(key, value string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cache[key].value == value {
+		delete(t.cache, key)
+	}
+}
+
+// exchange asks the realm for a token to pull repo. It returns errRefused, or an
+// error of this package for op.
+func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo string, anonymous bool, op string) (token, error) {
+	realm, err := url.Parse(m.realm)
+	if err == nil {
+		err = c.guard.step(ep.base, realm)
+	}
+	if err != nil {
+		return token{}, &Error{Condition: ErrUnavailable, Op: op, cause: fmt.Errorf("token realm: %w", bare(err))}
+	}
+	auth := authn.Anonymous
+	if !anonymous {
+		if !c.guard.trusts(ep.base, realm) {
+			c.distrust.Do(func() {
+				c.log.Warn("credentials are not sent to a token endpoint of another domain; allow_private with its host:port would allow it",
+					"mirror", c.name, "realm", printable(realm.Host))
+			})
+			return token{}, errRefused
+		}
+		auth = authn.FromConfig(*c.login)
+	}
+	// The library refuses private realms of other hosts by their spelling. The
+	// guard has decided that by address, so to the library the realm is the registry.
+	registry, err := name.NewRegistry(realm.Host, name.WeakValidation)
+	if err != nil {
+		return token{}, &Error{Condition: ErrUnavailable, Op: op, cause: errors.New("token realm: not a host")}
+	}
+	scopes := []string{"repository:" + repo + ":pull"}
+	if m.scope != "" {
+		scopes = append(scopes, m.scope)
+	}
+	asked := time.Now()
+	trip := &realmTrip{client: c, realm: realm}
+	got, err := transport.Exchange(ctx, registry, auth, trip, scopes, &transport.Challenge{
+		Scheme:     "bearer",
+		Parameters: map[string]string{"realm": m.realm, "service": m.service},
+		Insecure:   realm.Scheme == "http",
+	})
+	if err != nil {
+		return token{}, trip.failure(ctx, op, err)
+	}
+	value := got.Token
+	if value == "" {
+		value = got.AccessToken
+	}
+	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return token{}, &Error{Condition: ErrUnavailable, Op: op, cause: errors.New("token endpoint: the token is not one")}
+	}
+	life := time.Duration(min(max(got.ExpiresIn, 0), int(maxTokenLife/time.Second))) * time.Second
+	if life == 0 {
+		life = defaultTokenLife
+	}
+	return token{value: value, until: asked.Add(life - min(life/10, maxAhead))}, nil
+}
+
+// realmTrip carries one token exchange and keeps what the endpoint answered.
+type realmTrip struct {
+	client *Client
+	realm  *url.URL
+	answer *http.Response
+}
+
+// RoundTrip refuses redirects to another host: the request carries the credentials,
+// an identity token even in its body.
+func (t *realmTrip) RoundTrip(r *http.Request) (*http.Response, error) {
+	if hostPort(r.URL) != hostPort(t.realm) || r.URL.Scheme != t.realm.Scheme {
+		return nil, errors.New("the token endpoint redirects to another host")
+	}
+	r.Header.Set("User-Agent", userAgent)
+	resp, err := t.client.transport(r.URL).RoundTrip(r)
+	t.answer = resp
+	return resp, err
+}
+
+// failure reads an exchange's error from the endpoint's status. The library's own
+// error is not shown: it may repeat the answer, and that a token.
+func (t *realmTrip) failure(ctx context.Context, op string, err error) error {
+	if t.answer == nil {
+		return failure(context.Background(), ctx, op+": token endpoint", err)
+	}
+	e := &Error{Op: op + ": token endpoint", Status: t.answer.StatusCode, Condition: ErrDenied}
+	switch status := t.answer.StatusCode; {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return errRefused
+	case status == http.StatusTooManyRequests:
+		e.Condition = ErrRateLimited
+		e.Until = retryAfter(t.answer.Header.Get("Retry-After"), time.Now(), t.client.config.Breaker)
+	case status < 400 || status >= 500:
+		e.Condition = ErrUnavailable
+		e.cause = errors.New("there is no token in the answer")
+	}
+	return e
+}

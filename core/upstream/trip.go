@@ -1,0 +1,183 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// maxRedirects is enough for a registry that sends to a storage that sends to
+	// its region.
+	maxRedirects = 5
+	// maxErrorBody bounds what is read of an error's explanation.
+	maxErrorBody = 16 << 10
+)
+
+// trip is one request with its retries and redirects. Its context ends when the
+// upstream brings nothing for too long.
+type trip struct {
+	caller context.Context
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	op     string
+	within context.CancelFunc // nil without a bound
+	stall  time.Duration
+	timer  *time.Timer
+}
+
+func newTrip(caller context.Context, op string, within, stall time.Duration) *trip {
+	t := &trip{caller: caller, op: op, stall: stall}
+	ctx := caller
+	if within > 0 {
+		ctx, t.within = context.WithTimeoutCause(ctx, within, errHeadTime)
+	}
+	t.ctx, t.cancel = context.WithCancelCause(ctx)
+	t.timer = time.AfterFunc(stall, func() { t.cancel(errStalled) })
+	return t
+}
+
+// arm starts the stall timer, disarm stops it: only the time that the upstream
+// takes counts, never the time of a slow reader.
+func (t *trip) arm()    { t.timer.Reset(t.stall) }
+func (t *trip) disarm() { t.timer.Stop() }
+
+func (t *trip) end() {
+	t.timer.Stop()
+	t.cancel(nil)
+	if t.within != nil {
+		t.within()
+	}
+}
+
+// send makes the request and follows its redirects.
+func (c *Client) send(t *trip, ep *endpoint, q question, auth string, anonymous bool) (*reply, error) {
+	target, err := ep.base.Parse("/v2/" + q.repo + "/" + q.path)
+	if err != nil {
+		return nil, &Error{Condition: ErrUnavailable, Op: t.op, cause: bare(err)}
+	}
+	for range maxRedirects + 1 {
+		elsewhere := hostPort(target) != hostPort(ep.base)
+		req := (&http.Request{Method: q.method, URL: target, Host: target.Host, Header: q.header.Clone()}).WithContext(t.ctx)
+		if req.Header == nil {
+			req.Header = http.Header{}
+		}
+		req.Header.Set("User-Agent", userAgent)
+		if auth != "" && !elsewhere && target.Scheme == ep.base.Scheme {
+			req.Header.Set("Authorization", auth)
+		}
+		t.arm()
+		resp, err := c.transport(target).RoundTrip(req)
+		t.disarm()
+		if err != nil {
+			err = failure(t.caller, t.ctx, t.op, err)
+			var e *Error
+			if elsewhere && errors.As(err, &e) {
+				e.elsewhere = true
+			}
+			return nil, err
+		}
+		if !elsewhere {
+			ep.limits.note(anonymous, resp.Header)
+		}
+		r := &reply{Response: resp, trip: t, base: ep.base, elsewhere: elsewhere, anonymous: anonymous}
+		if !redirects(resp) {
+			return r, nil
+		}
+		r.Close()
+		next, err := target.Parse(resp.Header.Get("Location"))
+		if err == nil {
+			err = c.guard.step(target, next)
+		}
+		if err != nil {
+			return nil, &Error{Condition: ErrUnavailable, Op: t.op, Status: resp.StatusCode, cause: bare(err), elsewhere: elsewhere}
+		}
+		target = next
+	}
+	return nil, &Error{Condition: ErrUnavailable, Op: t.op, cause: errors.New("too many redirects"), elsewhere: true}
+}
+
+func redirects(r *http.Response) bool {
+	switch r.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return r.Header.Get("Location") != ""
+	}
+	return false
+}
+
+// reply is an answer whose body is read under the trip's stall timeout.
+type reply struct {
+	*http.Response
+	trip *trip
+	base *url.URL
+	// elsewhere: a host answered to which the upstream redirected.
+	elsewhere bool
+	anonymous bool
+}
+
+// Read reads the body. A body that ends early is an error, never a clean end.
+func (r *reply) Read(p []byte) (int, error) {
+	r.trip.arm()
+	n, err := r.Body.Read(p)
+	r.trip.disarm()
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	err = failure(r.trip.caller, r.trip.ctx, r.trip.op, err)
+	var e *Error
+	if errors.As(err, &e) {
+		e.elsewhere = r.elsewhere
+	}
+	return n, err
+}
+
+// Close ends the answer, but not the trip, which may ask again.
+func (r *reply) Close() error {
+	if r.StatusCode >= 300 && r.Request.Method != http.MethodHead {
+		// What little an error or a redirect says is read, to keep the connection.
+		_, _ = io.CopyN(io.Discard, r, maxErrorBody)
+	}
+	return r.Body.Close()
+}
+
+// refusal tells whether the upstream itself refused the caller.
+func (r *reply) refusal() bool {
+	return !r.elsewhere && (r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden)
+}
+
+func (r *reply) fail(condition error, cause string) error {
+	return &Error{Condition: condition, Op: r.trip.op, Status: r.StatusCode, cause: errors.New(cause), elsewhere: r.elsewhere}
+}
+
+// check makes an error of a status that is not an answer. wait is what a 429 means
+// that does not say how long.
+func (r *reply) check(wait time.Duration) error {
+	if r.StatusCode >= 200 && r.StatusCode < 300 {
+		return nil
+	}
+	e := &Error{Op: r.trip.op, Status: r.StatusCode, elsewhere: r.elsewhere}
+	switch {
+	case r.StatusCode == http.StatusNotFound, r.StatusCode == http.StatusGone:
+		e.Condition = ErrNotFound
+	case r.StatusCode == http.StatusTooManyRequests:
+		e.Condition = ErrRateLimited
+		e.Until = retryAfter(r.Header.Get("Retry-After"), time.Now(), wait)
+		var body bytes.Buffer
+		_, _ = io.CopyN(&body, r, maxErrorBody) // an explanation cut short explains less
+		e.PullLimit = pullLimit(r.Header, body.Bytes())
+		e.cause = errors.New(printable(strings.TrimSpace(body.String())))
+	case r.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		e.Condition = ErrCorrupt
+		e.complete = completeLength(r.Header.Get("Content-Range"))
+	case r.StatusCode >= 400 && r.StatusCode < 500:
+		e.Condition = ErrDenied
+	default:
+		e.Condition = ErrUnavailable
+	}
+	return e
+}
