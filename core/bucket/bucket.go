@@ -19,8 +19,8 @@ import (
 )
 
 // Bucket is an ordered object space. Keys are slash-separated components of
-// [A-Za-z0-9._:+=@-], each 1 to 255 bytes, none "." or ".."; keys that differ only
-// in case are different objects. No key is a directory-like prefix of another
+// [A-Za-z0-9._:+=@-], each 1 to 255 bytes (203 if it has capitals), none "." or
+// ".."; keys that differ only in case are different objects. No key is a directory-like prefix of another
 // ("a" and "a/b" are not both objects): its users' layouts see to that.
 //
 // All methods are safe for concurrent use.
@@ -40,12 +40,15 @@ type Bucket interface {
 	Delete(ctx context.Context, key string, cond Condition) error
 	// List yields the objects whose keys begin with prefix and are greater than
 	// after, in byte order of the whole key. An object written or deleted
-	// meanwhile may or may not be seen.
+	// meanwhile may or may not be seen. Errors: ErrKeyInvalid for a prefix that
+	// begins no key.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
 	// Sync is the barrier: it returns when the present state of every key (its
 	// content, or its absence) is durable. Concurrent calls share their work.
-	// If it fails for an object written since the bucket was opened, that object
-	// is removed and is gone for everybody: the write must be made again. A
+	// If it fails for an object created since the bucket was opened, that object
+	// is removed and is gone for everybody, and every Sync of it fails until the
+	// write is made again. An object that replaced another is kept instead: what
+	// was acknowledged before must not go, so either of the two may be found. A
 	// failed sync is never tried again on the same file, because the kernel
 	// reports success the second time.
 	// Errors: ErrSync, with the key.

@@ -136,7 +136,7 @@ func (b *Bucket) settled() bool {
 // not marked as one.
 func (b *Bucket) sweep(ctx context.Context) {
 	defer b.work.Done()
-	pending := []string{pendingDir, objectsDir}
+	pending := []string{objectsDir, pendingDir}
 	for len(pending) > 0 {
 		dir := pending[len(pending)-1]
 		pending = pending[:len(pending)-1]

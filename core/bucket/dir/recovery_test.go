@@ -1,0 +1,234 @@
+package dir_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir"
+)
+
+// killed returns a storage as a process that was killed now would leave it: a copy
+// of all that the kernel has. Hard links become files of their own.
+func killed(t *testing.T, s *dir.Storage) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "killed")
+	if err := os.CopyFS(path, os.DirFS(s.Path())); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func reopen(t *testing.T, path string, opts dir.Options) (*dir.Storage, *dir.Bucket) {
+	t.Helper()
+	storage, err := dir.Open(path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { storage.Close() })
+	b, err := storage.Bucket("private")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return storage, b
+}
+
+// whole is a Verify: content that begins with its key is whole.
+func whole(key string, r io.Reader) error {
+	data, err := io.ReadAll(r)
+	if err == nil && !bytes.HasPrefix(data, []byte(key)) {
+		err = errors.New("torn")
+	}
+	return err
+}
+
+func TestWhatAKilledProcessCommittedIsThere(t *testing.T) {
+	d := &disk{}
+	storage, b := open(t, dir.Options{Sync: d.sync})
+	release := make(chan struct{})
+	d.set(func(path string) error {
+		if strings.HasPrefix(path, "uploads/") {
+			<-release
+		}
+		return nil
+	})
+	put(t, b, "a/put", "put")
+	commit(t, b, "a/Whole", "a/Whole and more")
+	commit(t, b, "a/torn", "something else")
+	commit(t, b, "a/deleted", "a/deleted")
+	if err := b.Delete(t.Context(), "a/deleted", bucket.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	path := killed(t, storage)
+	close(release)
+	// What a crash between two of its steps leaves.
+	pending := filepath.Join(path, "private/pending")
+	for name, data := range map[string]string{"a,put": "a/put again", "not ours": "x", "X": "y"} {
+		if err := os.WriteFile(filepath.Join(pending, name), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(path, "private/tmp/7"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	after, b := reopen(t, path, dir.Options{Verify: whole})
+	for key, want := range map[string]string{
+		"a/put": "put", "a/Whole": "a/Whole and more", "a/torn": "-", "a/deleted": "-",
+	} {
+		wantObject(t, b, key, want)
+	}
+	if err := b.Sync(t.Context(), "a/put", "a/Whole", "a/torn"); err != nil {
+		t.Error(err)
+	}
+	for _, dir := range []string{"tmp", "pending"} {
+		left, err := os.ReadDir(filepath.Join(after.Path(), "private", dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range left {
+			if dir == "tmp" || strings.HasPrefix(e.Name(), "a,") {
+				t.Errorf("%s/%s is left over", dir, e.Name())
+			}
+		}
+	}
+}
+
+// After an unclean stop nobody knows which entries are durable, so each directory
+// is synced once; after a good stop all are.
+func TestAnUncleanStopIsSyncedOnce(t *testing.T) {
+	storage, b := open(t, dir.Options{})
+	put(t, b, "a/b/c", "x")
+	path := killed(t, storage)
+
+	d := &disk{}
+	hold := make(chan struct{})
+	d.set(func(path string) error {
+		if path == "pending" { // where the sweep begins: it is not to be first
+			<-hold
+		}
+		return nil
+	})
+	storage, b = reopen(t, path, dir.Options{Sync: d.sync, Verify: whole})
+	if err := b.Sync(t.Context(), "a/b/c"); err != nil {
+		t.Fatal(err)
+	}
+	d.mu.Lock()
+	for _, dir := range []string{"objects", "objects/a", "objects/a/b"} {
+		if d.synced[dir] == 0 {
+			t.Errorf("%s was not synced after the unclean stop", dir)
+		}
+	}
+	d.mu.Unlock()
+	close(hold)
+	waitUntil(t, "the sweep is through", func() bool {
+		before := storage.Stats()
+		if err := b.Sync(t.Context(), "a/b/c", "q/r"); err != nil {
+			t.Fatal(err)
+		}
+		return storage.Stats() == before
+	})
+	if err := storage.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	storage, b = reopen(t, path, dir.Options{Verify: whole})
+	before := storage.Stats()
+	if err := b.Sync(t.Context(), "a/b/c", "x/y/z"); err != nil {
+		t.Fatal(err)
+	}
+	if after := storage.Stats(); after != before {
+		t.Errorf("after a good stop a sync cost %+v, was %+v", after, before)
+	}
+}
+
+// A bucket that nobody opened since the unclean stop is as it was left.
+func TestABucketThatWasNotOpenedStaysInDoubt(t *testing.T) {
+	storage, b := open(t, dir.Options{})
+	put(t, b, "a/b", "x")
+	path := killed(t, storage)
+	between, err := dir.Open(path, dir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := between.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(path, "clean")); err == nil {
+		t.Error("the storage is marked as stopped in good order")
+	}
+}
+
+// A power cut may keep the name of an upload that became an object: whoever went on
+// with it would write into the object.
+func TestAnUploadThatBecameAnObjectIsNotFound(t *testing.T) {
+	storage, b := open(t, dir.Options{})
+	put(t, b, "k", "data")
+	tree := filepath.Join(storage.Path(), "private")
+	if err := os.Link(filepath.Join(tree, "objects/k"), filepath.Join(tree, "uploads/abc")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Upload(t.Context(), "abc"); !errors.Is(err, bucket.ErrNotExist) {
+		t.Errorf("got %v, want ErrNotExist", err)
+	}
+	wantObject(t, b, "k", "data")
+}
+
+func TestForeignFilesAreSkippedWithOneLine(t *testing.T) {
+	var log bytes.Buffer
+	storage, b := open(t, dir.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	put(t, b, "a/b", "x")
+	for _, name := range []string{".DS_Store", "b^f", "two words"} {
+		if err := os.WriteFile(filepath.Join(storage.Path(), "private/objects/a", name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		for info, err := range b.List(t.Context(), "", "") {
+			if err != nil || info.Key != "a/b" {
+				t.Errorf("listed %q, %v", info.Key, err)
+			}
+		}
+	}
+	if lines := strings.Count(log.String(), "not ours"); lines != 1 {
+		t.Errorf("got %d lines in the log, want 1:\n%s", lines, log.String())
+	}
+}
+
+func TestEmptyDirectoriesGo(t *testing.T) {
+	storage, b := open(t, dir.Options{})
+	put(t, b, "a/b/c/d", "x")
+	put(t, b, "a/e", "x")
+	if err := b.Delete(t.Context(), "a/b/c/d", bucket.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Sync(t.Context(), "a/b/c/d"); err != nil {
+		t.Error(err)
+	}
+	objects := filepath.Join(storage.Path(), "private/objects")
+	if _, err := os.Stat(filepath.Join(objects, "a/b")); err == nil {
+		t.Error("an empty directory stays")
+	}
+	wantObject(t, b, "a/e", "x")
+}
+
+// waitUntil asks again and again, for at most some seconds.
+func waitUntil(t *testing.T, what string, true func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 20_000 {
+		if true() {
+			return
+		}
+		<-tick.C
+	}
+	t.Fatalf("in vain: %s", what)
+}
