@@ -14,7 +14,7 @@ import (
 
 // What only HTTP can get wrong. The spec has no codes of their own for them.
 var (
-	errRoute       = &core.Error{Code: "UNSUPPORTED", Message: "no such endpoint"}
+	errRoute       = &core.Error{Code: "UNSUPPORTED", Message: "no such endpoint: below /v2/ there are _catalog and, for each <name>, manifests/<tag or digest>, blobs/<digest>, blobs/uploads/, tags/list and referrers/<digest>"}
 	errQuery       = &core.Error{Code: "UNSUPPORTED", Message: "malformed query"}
 	errTags        = &core.Error{Code: "UNSUPPORTED", Message: "too many tags"}
 	errBlobRange   = &core.Error{Code: "SIZE_INVALID", Message: "range is not within the blob"}
