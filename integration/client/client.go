@@ -26,6 +26,7 @@ import (
 // Client is one registry, seen by a client. It is safe for concurrent use.
 type Client struct {
 	base string
+	host string
 	http *http.Client
 }
 
@@ -33,6 +34,13 @@ type Client struct {
 // no other limit than their context.
 func New(base string) *Client {
 	return &Client{base: base, http: server.Client(0)}
+}
+
+// As makes the client call the registry by another name than the base's, as the
+// Host of its requests, and returns it. It must be called before the first request.
+func (c *Client) As(host string) *Client {
+	c.host = host
+	return c
 }
 
 // Close drops the idle connections.
@@ -60,6 +68,7 @@ func (c *Client) Request(ctx context.Context, method, target string, header http
 	if err != nil {
 		return nil, err
 	}
+	request.Host = c.host
 	for name, values := range header {
 		request.Header[name] = values
 	}
@@ -157,7 +166,7 @@ func (c *Client) PushBlob(ctx context.Context, repo string, content []byte) (dig
 	return d, c.FinishUpload(ctx, location, d, bytes.NewReader(content))
 }
 
-// resolve makes the Location of an answer absolute.
+// resolve makes the Location of an answer absolute. It may be a path only.
 func (c *Client) resolve(header http.Header) (string, error) {
 	base, err := url.Parse(c.base)
 	if err != nil {
