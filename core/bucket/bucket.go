@@ -20,8 +20,9 @@ import (
 
 // Bucket is an ordered object space. Keys are slash-separated components of
 // [A-Za-z0-9._:+=@-], each 1 to 255 bytes (203 if it has capitals), none "." or
-// ".."; keys that differ only in case are different objects. No key is a directory-like prefix of another
-// ("a" and "a/b" are not both objects): its users' layouts see to that.
+// ".."; keys that differ only in case are different objects. No key is a
+// directory-like prefix of another ("a" and "a/b" are not both objects): its users'
+// layouts see to that.
 //
 // All methods are safe for concurrent use.
 type Bucket interface {

@@ -56,11 +56,12 @@ func (d *disk) set(hook func(path string) error) {
 	d.hook = hook
 }
 
-// failOnce is a hook that fails the first sync of a path with prefix.
-func failOnce(prefix string, err error) func(string) error {
+// failOnce is a hook that fails the first sync of a path, or of one in it if it ends
+// in a slash.
+func failOnce(failing string, err error) func(string) error {
 	var once sync.Once
 	return func(path string) (result error) {
-		if strings.HasPrefix(path, prefix) {
+		if path == failing || strings.HasSuffix(failing, "/") && strings.HasPrefix(path, failing) {
 			once.Do(func() { result = err })
 		}
 		return result
