@@ -270,4 +270,3 @@ func TestNewRefuses(t *testing.T) {
 		})
 	}
 }
-
