@@ -215,7 +215,8 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 	case c.anonymous, err != nil && !errors.Is(err, errRefused), err == nil && !r.refusal():
 		return r, err
 	}
-	if r != nil {
+	noToken := r == nil
+	if !noToken {
 		r.Close()
 	}
 	r, err = c.as(t, ep, q, true)
@@ -223,6 +224,9 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 		return nil, &Error{Condition: ErrNotFound, Op: t.op, cause: err}
 	}
 	if err == nil && r.StatusCode < 400 {
+		if m, ok := ep.known(); ok && noToken {
+			ep.tokens.refuse(tokenKey(m, q.repo, false))
+		}
 		c.refusal.Do(func() {
 			c.log.Warn("the upstream refuses the stored credentials for something that it shows to everybody; they may have expired",
 				"mirror", c.name, "upstream", ep.base.Host, "repository", q.repo)

@@ -107,6 +107,7 @@ func TestHeadAsksOnlyWhatItMust(t *testing.T) {
 		err       error
 	}{
 		{"of an open registry", upstreamtest.Open, "", "", false, []string{headTag}, true, nil},
+		{"of an open registry, with credentials", upstreamtest.Open, "user", "secret", false, []string{headTag}, true, nil},
 		{"of a registry with Basic", upstreamtest.Basic, "user", "secret", false, []string{headTag, headTag + " basic"}, false, nil},
 		{"of a registry with Basic and no credentials", upstreamtest.Basic, "", "", false, []string{headTag}, true, upstream.ErrDenied},
 		{"of Docker Hub, anonymously", upstreamtest.Hub, "", "", false,

@@ -303,3 +303,54 @@ func TestTokenOutlivesTheCallerWhoAskedFirst(t *testing.T) {
 		both.Wait()
 	})
 }
+
+func TestURLsShareTheHeadTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := upstreamtest.NewNetwork()
+		second := upstreamtest.New(t, upstreamtest.Options{Network: network, Name: "second.test"})
+		second.Manifest(repo, index, document, tag.Tag)
+		f := start(t, upstreamtest.Options{Network: network}, func(c *upstream.Config) { c.URLs = append(c.URLs, second.URL) })
+		f.Fault(upstreamtest.Fault{Hang: true})
+		began := time.Now()
+		_, err := f.client.Head(t.Context(), repo, tag)
+		if got, want := time.Since(began), upstream.DefaultHeadTimeout/2; err != nil || got != want {
+			t.Errorf("got %v after %s, want an answer after %s", err, got, want)
+		}
+		began = time.Now()
+		if _, err := f.client.Head(t.Context(), repo, tag); err != nil || time.Since(began) != 0 {
+			t.Errorf("got %v after %s from the second URL, want an answer at once", err, time.Since(began))
+		}
+	})
+}
+
+func TestUnavailableForAsLongAsItSays(t *testing.T) {
+	bubble(t, upstreamtest.Open, nil, func(t *testing.T, f *fixture, _ *upstreamtest.Network) {
+		f.Fault(upstreamtest.Fault{Times: 1, Status: 503, Header: header("Retry-After", "300")})
+		for _, after := range []time.Duration{0, 299 * time.Second} {
+			time.Sleep(after)
+			if _, err := f.client.Head(t.Context(), repo, tag); !errors.Is(err, upstream.ErrUnavailable) {
+				t.Errorf("got %v, want %v", err, upstream.ErrUnavailable)
+			}
+		}
+		f.saw(t, headTag)
+		time.Sleep(time.Second)
+		if _, err := f.client.Head(t.Context(), repo, tag); err != nil {
+			t.Errorf("got %v when it is over, want none", err)
+		}
+	})
+}
+
+// GHCR refuses a token for what does not exist; that must not be remembered longer
+// than the mirror wants to.
+func TestRefusedTokenIsNotRemembered(t *testing.T) {
+	bubble(t, upstreamtest.GHCR, with("user", "secret"), func(t *testing.T, f *fixture, _ *upstreamtest.Network) {
+		if _, err := f.client.Head(t.Context(), "team/new", tag); !errors.Is(err, upstream.ErrNotFound) {
+			t.Fatalf("got %v, want %v", err, upstream.ErrNotFound)
+		}
+		f.Manifest("team/new", index, document, tag.Tag)
+		f.Private("team/new")
+		if _, err := f.client.Head(t.Context(), "team/new", tag); err != nil {
+			t.Errorf("got %v for what is there now, want none", err)
+		}
+	})
+}

@@ -24,8 +24,8 @@ const (
 	maxTokenLife     = time.Hour
 	// maxAhead is the most by which a token is renewed before it expires.
 	maxAhead = 30 * time.Second
-	// refusedFor is how long credentials that were refused for a repository are
-	// not tried for it again: each try costs a request.
+	// refusedFor is how long credentials are not tried again for a repository that
+	// refused them and then showed itself to everybody: each try costs a request.
 	refusedFor = 5 * time.Minute
 )
 
@@ -61,9 +61,6 @@ func (t *tokens) get(ctx context.Context, key string, timeout time.Duration, fet
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 		defer cancel()
 		tok, err := fetch(ctx)
-		if errors.Is(err, errRefused) {
-			tok, err = token{refused: true, until: time.Now().Add(refusedFor)}, nil
-		}
 		if err == nil {
 			t.keep(key, tok)
 		}
@@ -78,6 +75,11 @@ func (t *tokens) get(ctx context.Context, key string, timeout time.Duration, fet
 	case <-ctx.Done():
 		return "", false, context.Cause(ctx)
 	}
+}
+
+// refuse remembers that credentials are of no use for key.
+func (t *tokens) refuse(key string) {
+	t.keep(key, token{refused: true, until: time.Now().Add(refusedFor)})
 }
 
 func (t token) result(fresh bool) (string, bool, error) {

@@ -85,7 +85,7 @@ func (c *Client) send(t *trip, ep *endpoint, q question, auth string, anonymous 
 		if !elsewhere {
 			ep.limits.note(anonymous, resp.Header)
 		}
-		r := &reply{Response: resp, trip: t, base: ep.base, elsewhere: elsewhere, anonymous: anonymous}
+		r := &reply{Response: resp, trip: t, base: ep.base, elsewhere: elsewhere, anonymous: anonymous || auth == ""}
 		if !redirects(resp) {
 			return r, nil
 		}
@@ -178,6 +178,9 @@ func (r *reply) check(wait time.Duration) error {
 		e.Condition = ErrDenied
 	default:
 		e.Condition = ErrUnavailable
+		if after := r.Header.Get("Retry-After"); after != "" {
+			e.Until = retryAfter(after, time.Now(), wait)
+		}
 	}
 	return e
 }
