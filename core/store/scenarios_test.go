@@ -95,6 +95,18 @@ var scenarios = []scenario{
 				return err
 			}, err
 	}},
+	{"a put of a manifest whose bytes nobody holds and a collection", func(ctx context.Context, w *world) ([]actor, func(core.Registry) error, error) {
+		// Another image keeps the blobs, so only the manifest's bytes are at stake.
+		err := errors.Join(
+			w.push(ctx, repo, "layer", "config", "other"), w.push(ctx, repo, "config", "layer"),
+			w.DeleteManifest(ctx, repo, digest.FromBytes(imageOf("config", "layer"))))
+		w.age()
+		var put, collected error
+		return []actor{
+			{"put", func(ctx context.Context) { put = w.put(ctx, repo, imageOf("config", "layer"), false, "v1") }},
+			{"collect", func(ctx context.Context) { collected = w.collect(ctx) }},
+		}, func(s core.Registry) error { return errors.Join(collected, acknowledged(ctx, s, put, "v1")) }, err
+	}},
 	{"a new tag on an untagged manifest and a collection", func(ctx context.Context, w *world) ([]actor, func(core.Registry) error, error) {
 		err := w.push(ctx, repo, "config", "layer")
 		w.age()
