@@ -79,7 +79,7 @@ func (f *FS) truncate(n *inode, size int64) fuse.Status {
 	return fuse.OK
 }
 
-func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
+func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n, status := f.file(in.NodeId)
@@ -91,8 +91,14 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.Stat
 			return status
 		}
 	}
-	n.opens++
+	n.open(out)
 	return fuse.OK
+}
+
+// open counts an open file. There is nothing to flush at its close.
+func (n *inode) open(out *fuse.OpenOut) {
+	n.opens++
+	out.OpenFlags = fuse.FOPEN_NOFLUSH
 }
 
 func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {

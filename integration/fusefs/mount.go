@@ -33,7 +33,10 @@ func Mount(t testing.TB, f *FS) string {
 // seconds, whatever is still open, and removes the directory; further calls do
 // nothing.
 func (f *FS) Mount(parent string) (dir string, unmount func(), err error) {
-	dir, err = os.MkdirTemp(parent, "fusefs-")
+	if err := watch(); err != nil {
+		return "", nil, err
+	}
+	dir, err = os.MkdirTemp(parent, mountPrefix)
 	if err != nil {
 		return "", nil, err
 	}

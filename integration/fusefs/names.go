@@ -129,7 +129,7 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 	if !status.Ok() {
 		return status
 	}
-	n.opens++
+	n.open(&out.OpenOut)
 	f.found(n, &out.EntryOut)
 	return fuse.OK
 }

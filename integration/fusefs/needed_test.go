@@ -107,7 +107,7 @@ func errorText(err error) []string {
 
 // Names that differ from run to run, and what stands for them in a call site.
 var (
-	mountPart  = regexp.MustCompile(`^.*/fusefs-[0-9]+(/data)?/?`)
+	mountPart  = regexp.MustCompile(`^.*/fusefs-[0-9]+-[0-9]+(/data)?/?`)
 	hexPart    = regexp.MustCompile(`[0-9a-f]{64}`)
 	prefixPart = regexp.MustCompile(`/[0-9a-f]{2}(/|$)`)
 	repoPart   = regexp.MustCompile(`(objects/repos)/[a-z][^_]*?(/_|$)`)

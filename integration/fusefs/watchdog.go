@@ -1,0 +1,32 @@
+package fusefs
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+)
+
+// A process that is killed while it waits for its own file system never ends: the
+// kernel waits for an answer, and for the descriptor on which it would come to be
+// closed, and both are with threads that have gone. Somebody else must abort the
+// connection. That is this script: it gets our process and the beginning of our
+// mount points, and ends with us.
+const watchdogScript = `
+while read -r _ _ state _ < "/proc/$1/stat" && [ "$state" != Z ]; do sleep 1; done 2>/dev/null
+while read -r _ dir _; do
+	case $dir in *"$2"*) umount -f "$dir"; umount -l "$dir" ;; esac
+done < /proc/mounts 2>/dev/null
+`
+
+// mountPrefix begins the name of every mount point of this process.
+var mountPrefix = fmt.Sprintf("fusefs-%d-", os.Getpid())
+
+// watch starts the watchdog, once in a process.
+var watch = sync.OnceValue(func() error {
+	if err := exec.Command("sh", "-c", watchdogScript, "sh", strconv.Itoa(os.Getpid()), "/"+mountPrefix).Start(); err != nil {
+		return fmt.Errorf("start watchdog: %w", err)
+	}
+	return nil
+})
