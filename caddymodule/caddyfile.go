@@ -14,6 +14,7 @@ func init() {
 // parseApp reads the global option. See UnmarshalCaddyfile for the syntax.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next() // onto the option's name, whose line the error tells
 		return nil, d.Err("option oci is here twice")
 	}
 	app := new(App)

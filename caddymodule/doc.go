@@ -6,10 +6,12 @@
 //	handler.go     the directive `oci_registry`: the path of a request
 //	storage.go     where content is kept: guest modules, oci.storage.*
 //	shared.go      an open storage, shared by all configurations of the process
-//	gc.go          the collector's schedule
+//	policy.go      who may do what
+//	gc.go          the collector's settings and schedule
 //	metrics.go     what is counted
+//	location.go    how the user of a command names the registry
 //	control.go     the socket on which commands reach the running process
-//	command.go     `caddy-registry registry …`
+//	command.go     `caddy-registry registry …`, one file for each subcommand
 //
 // Two rules of Caddy shape it. Provision runs under `caddy validate` and while the
 // old configuration still serves: it opens nothing and creates nothing. And apps

@@ -45,7 +45,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.app, h.log = app.(*App), ctx.Slogger()
+	h.app, h.log = app.(*App), withoutContext(ctx.Slogger())
 	return nil
 }
 

@@ -1,0 +1,169 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+func TestCaddyfileMeans(t *testing.T) {
+	day := caddy.Duration(24 * time.Hour)
+	for _, row := range []struct {
+		name, options string
+		want          App
+	}{
+		{"nothing", "", App{}},
+		{"a url", "url https://registry.example.com", App{URL: "https://registry.example.com"}},
+		{"hostnames on several lines", "hostnames a b:5050\nhostnames c", App{Hostnames: []string{"a", "b:5050", "c"}}},
+		{"private globs", "private team/** tools/*", App{Private: []string{"team/**", "tools/*"}}},
+		{"a storage", "storage file /srv/data", App{StorageRaw: json.RawMessage(`{"module":"file","path":"/srv/data"}`)}},
+		{"a storage with its default path", "storage file", App{StorageRaw: json.RawMessage(`{"module":"file"}`)}},
+		{"a collector", "gc {\ninterval 12h\ngrace 30m\nuntagged 1d\nuploads 2d\n}", App{GC: &GC{
+			Interval: day / 2, Grace: caddy.Duration(30 * time.Minute), Untagged: day, Uploads: 2 * day,
+		}}},
+		{"untagged manifests kept", "gc {\nuntagged keep\n}", App{GC: &GC{}}},
+		{"a policy", "policy {\nallow anonymous *\n}", App{Policy: &Policy{Allow: []Rule{{"anonymous", []string{"*"}}}}}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			config := adapt(t, "{\noci {\n"+row.options+"\n}\n}")
+			var got struct{ Apps struct{ OCI App } }
+			if err := json.Unmarshal(config, &got); err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got.Apps.OCI, row.want) {
+				t.Errorf("got %+v, want %+v", got.Apps.OCI, row.want)
+			}
+		})
+	}
+}
+
+// Whoever mistypes an option, or writes one that another version has, is told so with
+// its line: an option that is ignored is worse than none.
+func TestCaddyfileRefuses(t *testing.T) {
+	for _, row := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"an unknown option", "{\noci {\nurl https://a\nmirror docker.io\n}\n}", []string{"Caddyfile:4", "mirror"}},
+		{"an unknown option of gc", "{\noci {\ngc {\ninterval 1h\nsometimes 1h\n}\n}\n}", []string{"Caddyfile:5", "sometimes"}},
+		{"an unknown storage", "{\noci {\nstorage tape /dev/st0\n}\n}", []string{"Caddyfile:3", "oci.storage.tape"}},
+		{"an unknown option of a storage", "{\noci {\nstorage file /srv {\nmirrors /cache\n}\n}\n}", []string{"Caddyfile:4", "mirrors"}},
+		{"an unknown option of the site", "http://:5050 {\noci_registry {\nread_only\n}\n}", []string{"Caddyfile:3", "read_only"}},
+		{"an argument of the site", "http://:5050 {\noci_registry a b\n}", []string{"Caddyfile:2"}},
+		{"an argument of the block", "{\noci x {\n}\n}", []string{"Caddyfile:2"}},
+		{"a block that is here twice", "{\noci {\n}\noci {\n}\n}", []string{"Caddyfile:4", "twice"}},
+		{"an option that is here twice", "{\noci {\nurl https://a\nurl https://b\n}\n}", []string{"Caddyfile:4", "url", "twice"}},
+		{"a url without a value", "{\noci {\nurl\n}\n}", []string{"Caddyfile:3"}},
+		{"private without a glob", "{\noci {\nprivate\n}\n}", []string{"Caddyfile:3"}},
+		{"an age that is none", "{\noci {\ngc {\ngrace soon\n}\n}\n}", []string{"Caddyfile:4", "grace", "soon"}},
+		{"a grace of nothing", "{\noci {\ngc {\ngrace 0s\n}\n}\n}", []string{"Caddyfile:4", "grace"}},
+		{"a negative interval", "{\noci {\ngc {\ninterval -1h\n}\n}\n}", []string{"Caddyfile:4", "interval"}},
+
+		// Rules for identities come later. Until then they must not look accepted.
+		{"a rule for a group", "{\noci {\npolicy {\nallow group admins *\n}\n}\n}", []string{"Caddyfile:4", "group", "allow anonymous *"}},
+		{"a rule with fewer actions", "{\noci {\npolicy {\nallow anonymous read\n}\n}\n}", []string{"Caddyfile:4", "read", "allow anonymous *"}},
+		{"a rule for some names", "{\noci {\npolicy {\nallow anonymous * on team/**\n}\n}\n}", []string{"Caddyfile:4", "allow anonymous *"}},
+		{"a rule without actions", "{\noci {\npolicy {\nallow anonymous\n}\n}\n}", []string{"Caddyfile:4"}},
+		{"a deny rule", "{\noci {\npolicy {\ndeny anonymous *\n}\n}\n}", []string{"Caddyfile:4", "deny"}},
+		{"a policy without rules", "{\noci {\npolicy {\n}\n}\n}", []string{"allow anonymous *"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(row.text), map[string]any{"filename": "Caddyfile"})
+			if err == nil {
+				t.Fatal("got no error")
+			}
+			for _, want := range row.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %q, want it to name %s", err, want)
+				}
+			}
+		})
+	}
+}
+
+// What only makes sense together is refused by `caddy validate`.
+func TestValidateRefuses(t *testing.T) {
+	for _, row := range []struct {
+		name, oci, want string
+	}{
+		{"a url without a scheme", `{"url": "registry.example.com"}`, "url"},
+		{"a url with a path", `{"url": "https://example.com/registry"}`, "url"},
+		{"a hostname with a path", `{"hostnames": ["example.com/x"]}`, "hostnames"},
+		{"a glob that is none", `{"private": ["team/["]}`, "private"},
+		{"a policy without rules", `{"policy": {}}`, "policy"},
+		{"a rule for somebody", `{"policy": {"allow": [{"who": "group admins", "actions": ["*"]}]}}`, "group admins"},
+		{"a negative grace", `{"gc": {"grace": -1}}`, "grace"},
+		{"an unknown field", `{"mirrors": {}}`, "mirrors"},
+		{"an unknown storage", `{"storage": {"module": "tape"}}`, "tape"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			err := validate(t, `{"apps": {"oci": `+row.oci+`}}`)
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("got error %v, want it to name %s", err, row.want)
+			}
+		})
+	}
+}
+
+func validate(t *testing.T, config string) error {
+	t.Helper()
+	var parsed caddy.Config
+	if err := json.Unmarshal([]byte(config), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	return caddy.Validate(&parsed)
+}
+
+func TestValidateCreatesNothing(t *testing.T) {
+	storage := filepath.Join(t.TempDir(), "not", "there")
+	if err := validate(t, string(adapt(t, site(freePort(t), storage, allowAll, "")))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Dir(storage)); !os.IsNotExist(err) {
+		t.Errorf("%s: got %v, want it not to exist", filepath.Dir(storage), err)
+	}
+	if n := openStorages(); n != 0 {
+		t.Errorf("%d storages are in use after a validation", n)
+	}
+}
+
+// openStorages counts what configurations of this process use.
+func openStorages() (n int) {
+	pool.Range(func(_, _ any) bool { n++; return true })
+	return n
+}
+
+func TestRelativeStorageNeedsAWorkingDirectory(t *testing.T) {
+	t.Chdir("/")
+	err := validate(t, `{"apps": {"oci": {}}}`)
+	if err == nil || !strings.Contains(err.Error(), "working directory is /") {
+		t.Errorf("got error %v, want a sentence about the working directory", err)
+	}
+}
+
+func TestStorageKeyIsTheDirectoryItself(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(root, filepath.Join(root, "link")); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(root)
+	for _, path := range []string{"data", "./data", filepath.Join(root, "data"), filepath.Join(root, "link", "data"), "link/link/../data"} {
+		s := &FileStorage{Path: path}
+		if err := s.Provision(caddy.Context{}); err != nil {
+			t.Fatal(err)
+		}
+		if want := "file:" + filepath.Join(root, "data"); s.Key() != want {
+			t.Errorf("%s: got key %s, want %s", path, s.Key(), want)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// garbage pushes a blob that no manifest will name, and an image, once the collection
+// that follows a start is over.
+func garbage(r *registryAt, runs float64) {
+	r.eventually("the first collection is over", func() bool {
+		return r.metric(`registry_gc_runs_total{result="ok"}`) > runs
+	})
+	r.pushBlob("team/app", randomBytes(10_000))
+	r.pushImage("team/app", "v1", randomBytes(100))
+}
+
+// collections counts those of this process.
+func collections(t *testing.T) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := gcRuns.WithLabelValues("ok").Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue()
+}
+
+func TestCollectThroughTheRunningProcess(t *testing.T) {
+	// The second directory's socket has a path that no address can hold.
+	long := filepath.Join(t.TempDir(), strings.Repeat("long", 20), strings.Repeat("path", 20))
+	for _, storage := range []string{t.TempDir(), long} {
+		port := freePort(t)
+		runs := collections(t)
+		load(t, site(port, storage, allowAll+"\ngc {\ngrace 1ms\n}", ""))
+		r := at(t, port)
+		garbage(r, runs)
+		socket, err := os.Stat(filepath.Join(storage, controlName))
+		if err != nil || socket.Mode() != os.ModeSocket|0o600 {
+			t.Fatalf("got a socket of mode %v, %v; want it open to its owner alone", socket.Mode(), err)
+		}
+		where := &location{storage: storage}
+		dry, err := where.collect(t.Context(), true)
+		if err != nil || dry.Blobs != 1 || !dry.DryRun {
+			t.Errorf("dry run: got %+v, %v; want 1 blob", dry, err)
+		}
+		wet, err := where.collect(t.Context(), false)
+		if err != nil || wet.Collected != dry.Collected || wet.DryRun {
+			t.Errorf("got %+v, %v; want what the dry run said, %+v", wet, err, dry)
+		}
+		if again, err := where.collect(t.Context(), false); err != nil || again.Blobs != 0 {
+			t.Errorf("again: got %+v, %v; want nothing left", again, err)
+		}
+		r.want(200, "GET", "/v2/team/app/manifests/v1", nil)
+		if err := caddy.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Lstat(filepath.Join(storage, controlName)); !os.IsNotExist(err) {
+			t.Errorf("the socket outlived the process: %v", err)
+		}
+	}
+}
+
+func TestCollectWithoutAProcess(t *testing.T) {
+	storage, port := t.TempDir(), freePort(t)
+	text := site(port, storage, allowAll+"\ngc {\ngrace 1ms\n}", "")
+	runs := collections(t)
+	load(t, text)
+	garbage(at(t, port), runs)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := commandOutput(t, "registry", "gc", "--json", "--config", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report gcReport
+	if err := json.Unmarshal(out, &report); err != nil || report.Blobs != 1 {
+		t.Errorf("got %s, %v; want a report of 1 blob", out, err)
+	}
+	out, err = commandOutput(t, "registry", "gc", "--dry-run", "--storage", storage)
+	if err != nil || !strings.HasPrefix(string(out), "would remove 0 B of content: 0 blobs") {
+		t.Errorf("got %q, %v; want a line for people", out, err)
+	}
+}
+
+// commandOutput runs a command and returns what it printed on its standard output.
+func commandOutput(t *testing.T, args ...string) ([]byte, error) {
+	t.Helper()
+	return command(t.Context(), t, args...).Output()
+}
+
+func TestCommandExits(t *testing.T) {
+	empty := t.TempDir()
+	for _, row := range []struct {
+		name   string
+		args   string
+		status int
+	}{
+		{"without a command", "", statusMisuse},
+		{"with an unknown command", "sweep", statusMisuse},
+		{"with an unknown flag", "gc --wet-run", statusMisuse},
+		{"with an argument too many", "gc now", statusMisuse},
+		{"with two locations", "gc --storage " + empty + " --config Caddyfile", statusMisuse},
+		{"on a directory that is not there", "gc --storage " + filepath.Join(empty, "no"), statusFailed},
+		{"with a configuration that is not there", "gc --config " + filepath.Join(empty, "Caddyfile"), statusFailed},
+		{"asked for help", "gc --help", statusDone},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := commandOutput(t, append([]string{"registry"}, strings.Fields(row.args)...)...)
+			status := 0
+			if failed := new(exec.ExitError); errors.As(err, &failed) {
+				status = failed.ExitCode()
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if status != row.status {
+				t.Errorf("got status %d, want %d", status, row.status)
+			}
+		})
+	}
+}
+
+func TestScheduleOutlivesConfigurations(t *testing.T) {
+	opened := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for _, row := range []struct {
+		name            string
+		interval, grace time.Duration
+		last            time.Time
+		want            time.Duration // since opened
+	}{
+		{"first when the grace of a start is over", 24 * time.Hour, time.Hour, time.Time{}, time.Hour},
+		{"first after a short interval", time.Minute, time.Hour, time.Time{}, time.Minute},
+		{"then by the interval", 24 * time.Hour, time.Hour, opened.Add(time.Hour), 25 * time.Hour},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := schedule{opened: opened, last: row.last}
+			if got := s.next(collection{interval: row.interval, grace: row.grace}).Sub(opened); got != row.want {
+				t.Errorf("got %v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+func TestTheCollectorRunsByItself(t *testing.T) {
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), allowAll+"\ngc {\ninterval 5ms\ngrace 1ms\n}", ""))
+	r := at(t, port)
+	before := r.metric(`registry_gc_removed_total{kind="blob"}`)
+	r.pushBlob("team/app", randomBytes(1000))
+	r.eventually("the blob is collected", func() bool {
+		return r.metric(`registry_gc_removed_total{kind="blob"}`) > before
+	})
+}

@@ -1,0 +1,171 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/libdns/libdns"
+)
+
+func init() {
+	caddy.RegisterModule(gandi{})
+}
+
+// gandi stands for the DNS module of the example, which is not built in. It must
+// never be asked: the test uses local certificates.
+type gandi struct {
+	Token string `json:"token,omitempty"`
+}
+
+func (gandi) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "dns.providers.gandi", New: func() caddy.Module { return new(gandi) }}
+}
+
+func (g *gandi) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.AllArgs(&g.Token) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func (gandi) AppendRecords(context.Context, string, []libdns.Record) ([]libdns.Record, error) {
+	panic("the DNS provider was asked")
+}
+
+func (gandi) DeleteRecords(context.Context, string, []libdns.Record) ([]libdns.Record, error) {
+	panic("the DNS provider was asked")
+}
+
+// replaced fails the test if a file no longer says what is replaced in it.
+func replaced(t *testing.T, text string, pairs ...string) string {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(text, pairs[i]) {
+			t.Fatalf("the example has no %q any more", pairs[i])
+		}
+		text = strings.ReplaceAll(text, pairs[i], pairs[i+1])
+	}
+	return text
+}
+
+// The example is served as it stands, but for what a test machine cannot have: its
+// ports, its directory, and certificates from an authority on the internet.
+func TestTheExampleServes(t *testing.T) {
+	plain, secure, insecure := freePort(t), freePort(t), freePort(t)
+	dir := t.TempDir()
+	text := replaced(t, readFile(t, "../examples/registry.ops.eblu.me/Caddyfile"),
+		"admin off", fmt.Sprintf("admin off\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n\thttp_port %d\n\thttps_port %d\n\tskip_install_trust\n\tstorage file_system %s", insecure, secure, filepath.Join(dir, "caddy")),
+		"storage file /var/lib/registry", "storage file "+filepath.Join(dir, "registry"),
+		"grace_period 10s", "grace_period 1s",
+		"http://:5050", fmt.Sprintf("http://:%d", plain))
+	config := localCertificates(t, adapt(t, text))
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { caddy.Stop() })
+
+	r := at(t, plain)
+	d := r.pushImage("blumeops/app", "v1", randomBytes(1000))
+	r.want(http.StatusOK, "GET", "/v2/blumeops/app/manifests/v1?ns=registry.ops.eblu.me", nil)
+	r.want(http.StatusForbidden, "POST", "/v2/library/nginx/blobs/uploads/", nil)
+
+	roots := x509.NewCertPool()
+	var client *http.Client
+	r.eventually("there is a certificate", func() bool {
+		pem, err := os.ReadFile(filepath.Join(dir, "caddy/pki/authorities/local/root.crt"))
+		if err != nil || !roots.AppendCertsFromPEM(pem) {
+			return false
+		}
+		client = &http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true,
+			TLSClientConfig:   &tls.Config{RootCAs: roots},
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", secure))
+			},
+		}}
+		response, err := client.Get("https://registry.ops.eblu.me/v2/")
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	for url, status := range map[string]int{
+		"https://registry.ops.eblu.me/v2/blumeops/app/manifests/" + d.String(): http.StatusOK,
+		"https://registry.ops.eblu.me/metrics":                                 http.StatusOK,
+		"https://forge.ops.eblu.me/v2/":                                        http.StatusBadGateway, // the other service, which does not run
+		"https://another.ops.eblu.me/v2/":                                      http.StatusNotFound,
+	} {
+		response, err := client.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != status {
+			t.Errorf("%s: got status %d, want %d", url, response.StatusCode, status)
+		}
+	}
+}
+
+// localCertificates has every certificate issued by Caddy's own authority. The global
+// option local_certs yields to the site's `tls`, which asks for a DNS challenge.
+func localCertificates(t *testing.T, config []byte) []byte {
+	t.Helper()
+	if !strings.Contains(string(config), `"provider":{"name":"gandi","token":"{env.GANDI_TOKEN}"}`) {
+		t.Fatalf("the example asks for no DNS challenge: %s", config)
+	}
+	var parsed map[string]any
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	apps := parsed["apps"].(map[string]any)
+	automation := apps["tls"].(map[string]any)["automation"].(map[string]any)
+	for _, policy := range automation["policies"].([]any) {
+		policy.(map[string]any)["issuers"] = []any{map[string]any{"module": "internal"}}
+	}
+	config, err := json.Marshal(parsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// The repository's own Caddyfile, as `make run` serves it, with its three variables.
+func TestTheDefaultCaddyfileServes(t *testing.T) {
+	port := freePort(t)
+	t.Setenv("REGISTRY_PORT", fmt.Sprint(port))
+	t.Setenv("REGISTRY_DATA", t.TempDir())
+	t.Setenv("REGISTRY_ADMIN", "off")
+	load(t, readFile(t, "../Caddyfile"))
+	r := at(t, port)
+	r.pushImage("team/app", "v1", randomBytes(1000))
+	r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil, "Host", "made.up.example")
+	r.want(http.StatusOK, "GET", "/metrics", nil)
+}
+
+// Without variables it listens on loopback alone, because whoever reaches it may write.
+func TestTheDefaultCaddyfileStaysOnLoopback(t *testing.T) {
+	for _, name := range []string{"REGISTRY_PORT", "REGISTRY_DATA", "REGISTRY_ADMIN", "REGISTRY_BIND"} {
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := string(adapt(t, readFile(t, "../Caddyfile")))
+	for _, want := range []string{`"listen":["127.0.0.1:5050"]`, `"path":"./data"`, `"grace_period":10000000000`} {
+		if !strings.Contains(config, want) {
+			t.Errorf("got %s, want it to have %s", config, want)
+		}
+	}
+}

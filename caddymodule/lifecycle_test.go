@@ -1,0 +1,271 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core/bucket/dir"
+)
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// inFlight is a push and a pull, each half done.
+type inFlight struct {
+	*registryAt
+	content  []byte
+	digest   digest.Digest
+	location string           // of the upload
+	body     *io.PipeWriter   // the rest of the push goes here
+	pushed   chan pushOutcome // how the chunk was answered
+	pull     *http.Response
+	pulled   []byte
+}
+
+type pushOutcome struct {
+	response *http.Response
+	err      error
+}
+
+// A blob that no socket's buffers can hold, so that half of it is half of it.
+const bigBlob = 32 << 20
+
+// begin starts a push and a pull of a large blob, and brings both to half.
+func begin(r *registryAt) *inFlight {
+	f := &inFlight{registryAt: r, content: randomBytes(bigBlob), pushed: make(chan pushOutcome, 1)}
+	f.digest = digest.FromBytes(f.content)
+	other := randomBytes(bigBlob)
+	path := "/v2/team/pull/blobs/" + r.pushBlob("team/pull", other).String()
+
+	response, err := http.Get(r.base + path)
+	if err != nil {
+		r.Fatal(err)
+	}
+	f.pull, f.pulled = response, other
+	if got := slowly(r.T, response.Body, bigBlob/2); !bytes.Equal(got, other[:bigBlob/2]) {
+		r.Fatal("the first half of the pull is wrong")
+	}
+
+	response, _ = r.want(http.StatusAccepted, "POST", "/v2/team/push/blobs/uploads/", nil)
+	f.location = response.Header.Get("Location")
+	before := r.metric("registry_pushed_bytes_total")
+	reader, writer := io.Pipe()
+	f.body = writer
+	request, err := http.NewRequest("PATCH", r.base+f.location, reader)
+	if err != nil {
+		r.Fatal(err)
+	}
+	go func() {
+		response, err := http.DefaultTransport.RoundTrip(request)
+		f.pushed <- pushOutcome{response, err}
+	}()
+	if _, err := writer.Write(f.content[:bigBlob/2]); err != nil {
+		r.Fatal(err)
+	}
+	r.eventually("half of the push has arrived", func() bool {
+		return r.metric("registry_pushed_bytes_total")-before >= bigBlob/2
+	})
+	return f
+}
+
+func TestAReloadBreaksNeitherPushNorPull(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		// elsewhere reloads with another storage: the old one must stay open until
+		// nobody uses it.
+		elsewhere bool
+	}{
+		{"with the same storage", false},
+		{"with another storage", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			storage, port := t.TempDir(), freePort(t)
+			load(t, site(port, storage, allowAll, ""))
+			r := at(t, port)
+			f := begin(r)
+
+			next := storage
+			if row.elsewhere {
+				next = t.TempDir()
+			}
+			load(t, site(port, next, allowAll+"\ngc {\ngrace 2h\n}", "header X-New yes"))
+			// Caddy's old server may take a connection yet, and close it.
+			r.eventually("the new configuration serves", func() bool {
+				response, err := http.Get(r.base + "/v2/")
+				if err != nil {
+					return false
+				}
+				response.Body.Close()
+				return response.Header.Get("X-New") != ""
+			})
+
+			rest, err := io.ReadAll(f.pull.Body)
+			f.pull.Body.Close()
+			if err != nil || !bytes.Equal(rest, f.pulled[bigBlob/2:]) {
+				t.Errorf("the pull broke: %v", err)
+			}
+			if _, err := f.body.Write(f.content[bigBlob/2:]); err != nil {
+				t.Errorf("the push broke: %v", err)
+			}
+			f.body.Close()
+			outcome := <-f.pushed
+			if outcome.err != nil {
+				t.Fatalf("the push broke: %v", outcome.err)
+			}
+			outcome.response.Body.Close()
+			if outcome.response.StatusCode != http.StatusAccepted {
+				t.Fatalf("the push was answered %d", outcome.response.StatusCode)
+			}
+			if row.elsewhere {
+				load(t, site(port, storage, allowAll, ""))
+			}
+			r.want(http.StatusCreated, "PUT", f.location+"?digest="+f.digest.String(), nil)
+			_, got := r.want(http.StatusOK, "GET", "/v2/team/push/blobs/"+f.digest.String(), nil)
+			if !bytes.Equal(got, f.content) {
+				t.Error("the blob is not what was pushed")
+			}
+		})
+	}
+}
+
+// Signals need a process of their own.
+func TestTerminatedWithinTheGracePeriodAndResumed(t *testing.T) {
+	storage, port := t.TempDir(), freePort(t)
+	text := site(port, storage, allowAll, "")
+	server := serve(t, text)
+	r := at(t, port)
+	f := begin(r)
+	defer f.pull.Body.Close()
+
+	begun := time.Now()
+	if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	err := server.Wait()
+	// The grace period is 2 s. The rest is for a machine that is busy.
+	if took := time.Since(begun); err != nil || took > 10*time.Second {
+		t.Fatalf("got %v after %v, want a good end within the grace period", err, took)
+	}
+	f.body.Close()
+	<-f.pushed
+
+	serve(t, text)
+	response, _ := r.want(http.StatusNoContent, "GET", f.location, nil)
+	_, last, _ := strings.Cut(response.Header.Get("Range"), "-")
+	held, err := strconv.Atoi(last)
+	if err != nil || held+1 != bigBlob/2 {
+		t.Fatalf("got range %q, want all that had arrived", response.Header.Get("Range"))
+	}
+	r.want(http.StatusCreated, "PUT", f.location+"?digest="+f.digest.String(), bytes.NewReader(f.content[held+1:]))
+	_, got := r.want(http.StatusOK, "GET", "/v2/team/push/blobs/"+f.digest.String(), nil)
+	if !bytes.Equal(got, f.content) {
+		t.Error("the blob is not what was pushed")
+	}
+}
+
+func TestASecondServerIsRefused(t *testing.T) {
+	storage := t.TempDir()
+	first := serve(t, site(freePort(t), storage, "", ""))
+	out, err := run(t, site(freePort(t), storage, "", ""), "run", "--adapter", "caddyfile", "--config", "-")
+	if err == nil {
+		t.Fatal("a second server runs on the same storage")
+	}
+	for _, want := range []string{storage, strconv.Itoa(first.Process.Pid)} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the refusal does not name %s:\n%s", want, out)
+		}
+	}
+}
+
+// run runs a command to its end and returns what it printed.
+func run(t *testing.T, stdin string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := command(ctx, t, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// Apps start in no order: a request may come before the storage can be opened. It is
+// answered, and the next one finds the storage.
+func TestRequestsBeforeTheStorageOpens(t *testing.T) {
+	storage, port := t.TempDir(), freePort(t)
+	load(t, site(port, storage, allowAll, ""))
+	r := at(t, port)
+	value, _, err := pool.LoadOrNew("file:"+mustCanonical(t, storage), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := value.(*shared)
+	defer pool.Delete("file:" + mustCanonical(t, storage))
+
+	s.mu.Lock()
+	err = s.closeLocked() // as before Start
+	s.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := dir.Open(storage, dir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, body := r.want(http.StatusServiceUnavailable, "GET", "/v2/_catalog", nil)
+	if !bytes.Contains(body, []byte("UNAVAILABLE")) || response.Header.Get("Retry-After") == "" {
+		t.Errorf("got %s and Retry-After %q, want OCI JSON and a time", body, response.Header.Get("Retry-After"))
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the storage is found", func() bool {
+		response, _ := r.do("GET", "/v2/_catalog", nil)
+		return response.StatusCode == http.StatusOK
+	})
+}
+
+func mustCanonical(t *testing.T, path string) string {
+	t.Helper()
+	path, err := canonicalPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestTheStorageClosesWithItsLastConfiguration(t *testing.T) {
+	storage, port := filepath.Join(t.TempDir(), "data"), freePort(t)
+	load(t, site(port, storage, allowAll, ""))
+	load(t, site(port, storage, allowAll, "header X-New yes"))
+	if n := openStorages(); n != 1 {
+		t.Errorf("%d storages are in use, want 1", n)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := dir.Open(storage, dir.Options{})
+	if err != nil {
+		t.Fatalf("the storage is still locked: %v", err)
+	}
+	if err := opened.Close(); err != nil {
+		t.Error(err)
+	}
+}

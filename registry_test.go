@@ -1,0 +1,102 @@
+package registry
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/eblume/caddy-registry"
+
+// golang runs the go command.
+func golang(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go %s: %v", strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// core serves, policies decides, caddymodule connects. What is below knows nothing of
+// what is above it, and neither Caddy nor its logger nor the OIDC client.
+func TestDirection(t *testing.T) {
+	foreign := []string{"github.com/caddyserver/", "go.uber.org/zap", "github.com/coreos/go-oidc"}
+	for _, row := range []struct {
+		below string
+		above []string
+	}{
+		{"./core/...", []string{module + "/policies", module + "/caddymodule"}},
+		{"./policies/...", []string{module + "/core/", module + "/caddymodule"}},
+		{"./core", []string{module + "/"}},
+	} {
+		t.Run(row.below, func(t *testing.T) {
+			for dependency := range strings.Lines(golang(t, "list", "-deps", row.below)) {
+				dependency = strings.TrimSpace(dependency)
+				for _, forbidden := range append(foreign, row.above...) {
+					if strings.HasPrefix(dependency, forbidden) && dependency != module+strings.TrimPrefix(row.below, ".") {
+						t.Errorf("%s depends on %s", row.below, dependency)
+					}
+				}
+			}
+		})
+	}
+}
+
+// versions reads which module versions a go.mod requires.
+func versions(t *testing.T, file string) map[string]string {
+	t.Helper()
+	var parsed struct {
+		Require []struct{ Path, Version string }
+	}
+	if err := json.Unmarshal([]byte(golang(t, "mod", "edit", "-json", file)), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, r := range parsed.Require {
+		found[r.Path] = r.Version
+	}
+	return found
+}
+
+const caddy = "github.com/caddyserver/caddy/v2"
+
+func TestTheBuildUsesTheCaddyThatIsTested(t *testing.T) {
+	data, err := os.ReadFile("xcaddy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document struct {
+		CaddyVersion string `json:"caddy_version"`
+	}
+	if err := json.Unmarshal(data, &document); err != nil {
+		t.Fatal(err)
+	}
+	if want := versions(t, "go.mod")[caddy]; document.CaddyVersion != want {
+		t.Errorf("xcaddy.json says %s, go.mod %s", document.CaddyVersion, want)
+	}
+}
+
+// Who adds the registry to a Caddy must get that Caddy, with the libraries that it
+// was released with.
+func TestNoVersionOfCaddysIsRaised(t *testing.T) {
+	theirs := versions(t, filepath.Join(golang(t, "list", "-m", "-f", "{{.Dir}}", caddy), "go.mod"))
+	ours := versions(t, "go.mod")
+	shared := 0
+	for path, version := range ours {
+		if want, ok := theirs[path]; ok {
+			shared++
+			if version != want {
+				t.Errorf("%s: Caddy has %s, go.mod %s", path, want, version)
+			}
+		}
+	}
+	if shared == 0 {
+		t.Error("go.mod shares no module with Caddy's: this test looks at the wrong file")
+	}
+}
