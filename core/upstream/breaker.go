@@ -72,13 +72,13 @@ func (b *breaker) enter(p *pass) *Error {
 	return nil
 }
 
-// leave reports how the request ended. gone: the caller gave up, so nothing was
-// learned about the upstream.
+// leave reports how the request ended. gone: the caller gave up; unless the
+// upstream had failed by then, nothing was learned about it.
 func (b *breaker) leave(p *pass, err error, gone bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var failed *Error
-	failing := !gone && errors.As(err, &failed) && trouble(failed) && !failed.elsewhere
+	failing := errors.As(err, &failed) && trouble(failed) && !failed.elsewhere
 	for _, key := range p.probed {
 		if g := b.gates[key]; g != nil && (gone || failing) {
 			g.probing = false

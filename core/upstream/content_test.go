@@ -138,6 +138,7 @@ func TestBlobFromAnOffset(t *testing.T) {
 		{"beyond the end", whole + 1, upstreamtest.Fault{}, 0, upstream.ErrCorrupt},
 		{"beyond the end where Range is ignored", whole + 1, upstreamtest.Fault{NoRange: true}, 0, upstream.ErrCorrupt},
 		{"answered from another offset", 5000, upstreamtest.Fault{Header: header("Content-Range", "bytes 0-8191/8192")}, 0, upstream.ErrCorrupt},
+		{"answered from a byte before", 5000, upstreamtest.Fault{Header: header("Content-Range", "bytes 4999-8190/8191")}, 0, upstream.ErrCorrupt},
 		{"answered with a part of the rest", 5000, upstreamtest.Fault{Header: header("Content-Range", "bytes 5000-8191/9999")}, 0, upstream.ErrCorrupt},
 		{"answered without a Content-Range", 5000, upstreamtest.Fault{Header: header("Content-Range", "")}, 0, upstream.ErrCorrupt},
 		{"cut off", 0, upstreamtest.Fault{CutOff: true, After: 100}, 0, upstream.ErrUnavailable},

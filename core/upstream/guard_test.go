@@ -11,6 +11,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -135,6 +137,25 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An identity token travels in the body, which a client resends after a 307.
+func TestIdentityTokenStaysWithItsHost(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(file, []byte(`{"auths":{"fake":{"identitytoken":"hunter2"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	configure := func(c *upstream.Config) { c.CredentialsFile = file }
+	bubble(t, upstreamtest.GHCR, configure, func(t *testing.T, f *fixture, n *upstreamtest.Network) {
+		other := upstreamtest.New(t, upstreamtest.Options{Network: n, Name: "other.test"})
+		f.Fault(upstreamtest.Fault{Host: "token", Method: "POST", Status: 307, Header: header("Location", other.URL+"/token")})
+		if _, err := f.client.Head(t.Context(), repo, tag); !errors.Is(err, upstream.ErrUnavailable) {
+			t.Errorf("got %v, want %v", err, upstream.ErrUnavailable)
+		}
+		if got := other.Requests(); len(got) > 0 {
+			t.Errorf("the other host saw %q", got)
+		}
+	})
 }
 
 func TestHTTPSIsNeverLeft(t *testing.T) {

@@ -90,3 +90,17 @@ func TestRemovedTagIsNotFound(t *testing.T) {
 		t.Errorf("got %v, want %v", err, upstream.ErrNotFound)
 	}
 }
+
+func TestChallengeThatChanges(t *testing.T) {
+	f := start(t, upstreamtest.Options{Kind: upstreamtest.Hub}, nil)
+	f.Manifest("other", index, document, tag.Tag)
+	if _, err := f.client.Head(t.Context(), repo, tag); err != nil {
+		t.Fatal(err)
+	}
+	// A token that was made a moment ago, for what is no longer asked.
+	f.Fault(upstreamtest.Fault{Host: "registry", Times: 1, Status: 401,
+		Header: header("Www-Authenticate", `Bearer realm="http://`+f.Token+`/token",service="moved"`)})
+	if _, err := f.client.Head(t.Context(), "other", tag); err != nil {
+		t.Errorf("got %v, want none", err)
+	}
+}
