@@ -1,5 +1,5 @@
 # Every target is a Go program or a Go test under integration/; see there.
-.PHONY: build run check test test-all conformance
+.PHONY: build run check test test-all conformance bench
 
 build: # bin/caddy-registry, by xcaddy, from xcaddy.json
 	cd integration && go run ./xbuild
@@ -18,3 +18,6 @@ test-all: # also what is slow to build or to run
 
 conformance: build # the OCI suite alone, in both versions, over HTTP and HTTPS
 	cd integration && go run ./tools && go test -v -count=1 ./conformance
+
+bench: build # side by side with distribution, stock Caddy and nginx; takes some 20 minutes
+	cd integration && go run ./tools && go run ./tools -slow -only registry && go run ./bench

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strconv"
+)
+
+// connections is how many clients ask for small answers at a time.
+const connections = 16
+
+var (
+	wrkRequests = regexp.MustCompile(`(?m)^\s*(\d+) requests in `)
+	wrkFailures = regexp.MustCompile(`(?m)^.*(?:Non-2xx or 3xx responses|Socket errors).*$`)
+)
+
+// asked is a contender that answers one GET, as often as wrk can ask in a turn. It
+// asks once before, and fails if the answer is not want.
+func (b *bench) asked(name string, s *server, path, accept string, want []byte) (contender, error) {
+	if err := s.process.answers(b.ctx, s.url()+path); err != nil {
+		return contender{}, err
+	}
+	if _, err := get(s.url()+path, accept, want); err != nil {
+		return contender{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return contender{name, func() (sample, error) {
+		return timed(s.process, func() (float64, error) {
+			cmd := exec.CommandContext(b.ctx, b.wrk, "-t1", "-c", strconv.Itoa(connections),
+				"-d", strconv.Itoa(b.size.seconds)+"s", "-H", "Accept: "+accept, s.url()+path)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				return 0, fmt.Errorf("wrk: %w: %s", err, out)
+			}
+			if failed := wrkFailures.Find(out); failed != nil {
+				return 0, fmt.Errorf("wrk: %s", failed)
+			}
+			count := wrkRequests.FindSubmatch(out)
+			if count == nil {
+				return 0, fmt.Errorf("wrk said no number of requests: %s", out)
+			}
+			return strconv.ParseFloat(string(count[1]), 64)
+		})
+	}}, nil
+}
+
+// get asks once and returns the answer's header. Errors: unless status 200 with the
+// body want; a want of nil is not compared.
+func get(url, accept string, want []byte) (http.Header, error) {
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", accept)
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK || want != nil && !bytes.Equal(body, want) {
+		return nil, fmt.Errorf("GET %s: %s, %d bytes that are not the %d expected: %.200s", url, response.Status, len(body), len(want), body)
+	}
+	return response.Header, nil
+}
