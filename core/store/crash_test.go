@@ -71,12 +71,12 @@ func TestWhatIsAcknowledgedSurvivesACrashAnywhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		var count atomic.Int64
-		w.memory.before = func(context.Context, string) error {
+		w.memory.intercept(func(context.Context, string) error {
 			if count.Add(1) > k {
 				return errCrash
 			}
 			return nil
-		}
+		})
 		want, uncertain, crashed := playSteps(t.Context(), w)
 		if err := w.Close(); err != nil {
 			t.Fatal(err)

@@ -184,7 +184,7 @@ func (sc scenario) once(ctx context.Context, choose func([]*step) int) (trace []
 		return nil, fmt.Errorf("prepare: %w", err)
 	}
 	s := &schedule{choose: choose}
-	w.memory.before = s.before
+	w.memory.intercept(s.before)
 	if trace, err = s.run(ctx, actors); err != nil {
 		return trace, err
 	}

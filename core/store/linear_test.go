@@ -65,7 +65,7 @@ func TestTagsAreLinearizable(t *testing.T) {
 	t.Run("in memory", func(t *testing.T) {
 		for seed := range uint64(30) {
 			m := newMemory(time.Now)
-			m.before = func(context.Context, string) error { runtime.Gosched(); return nil }
+			m.intercept(func(context.Context, string) error { runtime.Gosched(); return nil })
 			linearizable(t, m, seed)
 		}
 	})

@@ -10,17 +10,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
 // memory is a Bucket that remembers two states: what everybody sees, and what a
-// Sync has made durable. before is asked ahead of every operation, so a test can
+// Sync has made durable. A hook is asked ahead of every operation, so a test can
 // stop there, choose who goes next, or let everything fail from there on.
 type memory struct {
-	before func(ctx context.Context, op string) error
-	now    func() time.Time
+	hook atomic.Pointer[func(ctx context.Context, op string) error] // set by intercept
+	now  func() time.Time
 
 	mu      sync.Mutex // guards what follows
 	visible map[string]*object
@@ -44,9 +45,19 @@ var _ bucket.Bucket = (*memory)(nil)
 
 func newMemory(now func() time.Time) *memory {
 	return &memory{
-		before: func(context.Context, string) error { return nil }, now: now,
-		visible: map[string]*object{}, durable: map[string]*object{}, uploads: map[string]*pending{},
+		now: now, visible: map[string]*object{}, durable: map[string]*object{}, uploads: map[string]*pending{},
 	}
+}
+
+// intercept has f asked ahead of every operation from now on; f's error is the
+// operation's. A store may be running meanwhile.
+func (m *memory) intercept(f func(ctx context.Context, op string) error) { m.hook.Store(&f) }
+
+func (m *memory) before(ctx context.Context, op string) error {
+	if f := m.hook.Load(); f != nil {
+		return (*f)(ctx, op)
+	}
+	return nil
 }
 
 // killed is the bucket as the next process finds it when this one was killed:
@@ -300,14 +311,27 @@ func (u *memoryUpload) Append(ctx context.Context, r io.Reader) (int64, error) {
 	return int64(len(data)), err
 }
 
-func (u *memoryUpload) Read(ctx context.Context) (io.ReadCloser, error) {
+func (u *memoryUpload) Reader(ctx context.Context) (bucket.UploadReader, error) {
 	if err := u.memory.before(ctx, "read "+u.id); err != nil {
 		return nil, err
 	}
-	var data []byte
-	err := u.with(func(up *pending) error { data = bytes.Clone(up.data); return nil })
-	return io.NopCloser(bytes.NewReader(data)), err
+	r := &memoryReader{memory: u.memory}
+	return r, u.with(func(up *pending) error { r.up = up; return nil })
 }
+
+// memoryReader keeps the bytes of an upload, whatever becomes of it.
+type memoryReader struct {
+	memory *memory
+	up     *pending
+}
+
+func (r *memoryReader) ReadAt(p []byte, off int64) (int, error) {
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	return bytes.NewReader(r.up.data).ReadAt(p, off)
+}
+
+func (r *memoryReader) Close() error { return nil }
 
 func (u *memoryUpload) Commit(ctx context.Context, key string) (info bucket.Info, err error) {
 	if err := u.memory.before(ctx, "commit "+key); err != nil {
