@@ -142,7 +142,7 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 			c.gone[key] = struct{}{}
 			continue
 		}
-		if err := c.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		if err := c.remove(ctx, key); err != nil {
 			return err
 		}
 		gone = append(gone, key)
@@ -234,11 +234,7 @@ func (c *collection) dropContent(ctx context.Context, d digest.Digest, info buck
 	if c.DryRun {
 		return nil
 	}
-	err := c.bucket.Delete(ctx, info.Key, bucket.Condition{})
-	if errors.Is(err, bucket.ErrNotExist) {
-		return nil
-	}
-	return err
+	return c.remove(ctx, info.Key)
 }
 
 // collectUploads drops uploads that nobody has added to for long.

@@ -72,21 +72,33 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) ([]string, error) {
 	d := m.Descriptor.Digest
 	defer s.cache.beginManifest(repo, d)()
-	keys := []string{manifestKey(d, repo)}
 	links, err := core.ParseManifest(m.Descriptor.MediaType, m.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("delete manifest %s: %w", d, err)
 	}
-	if subject := links.SubjectDigest(); subject != "" {
-		keys = append(keys, referrerKey(repo, subject, d))
-	}
-	for _, key := range keys {
-		if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
-			return nil, s.failed("delete manifest "+string(d), err)
-		}
+	key := manifestKey(d, repo)
+	if err := s.remove(ctx, key); err != nil {
+		return nil, err
 	}
 	s.project(s.index.DeleteManifest(repo, d))
-	return keys, nil
+	subject := links.SubjectDigest()
+	if subject == "" {
+		return []string{key}, nil
+	}
+	// The entry goes when the manifest has gone for good, as linkManifest says.
+	if err := s.sync(ctx, key); err != nil {
+		return nil, err
+	}
+	key = referrerKey(repo, subject, d)
+	return []string{key}, s.remove(ctx, key)
+}
+
+// remove deletes an object that may be gone already.
+func (s *Store) remove(ctx context.Context, key string) error {
+	if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		return s.failed("delete "+key, err)
+	}
+	return nil
 }
 
 // DeleteBlob implements core.Deleter. The content goes with the collector.

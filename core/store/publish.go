@@ -11,15 +11,12 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// linkManifest is the second barrier: it makes the manifest readable in repo, with
-// its referrer entry.
+// linkManifest is the second barrier: it makes the manifest readable in repo. The
+// referrer entry has one of its own before that: a client that sees the manifest
+// after a power cut does not push it again, so the entry must be there by then.
 func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, links core.Links, put core.ManifestPut) error {
 	defer s.cache.beginManifest(repo, d)()
 	s.grace.touch(s.now(), repo, d)
-	keys := []string{manifestKey(d, repo)}
-	if err := s.putRecord(ctx, repo, d, put); err != nil {
-		return err
-	}
 	if subject := links.SubjectDigest(); subject != "" {
 		key := referrerKey(repo, subject, d)
 		entry := encode(core.Descriptor{
@@ -29,13 +26,27 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 		if _, err := s.bucket.Put(ctx, key, entry, bucket.Condition{}); err != nil {
 			return s.failed("referrer "+string(d), err)
 		}
-		keys = append(keys, key)
+		if err := s.barrier(ctx, key); err != nil {
+			return err
+		}
 	}
-	if err := s.barrier(ctx, keys...); err != nil {
+	if err := s.putRecord(ctx, repo, d, put); err != nil {
 		return err
 	}
+	// The index follows what can be seen, before the barrier: DeleteBlob asks it.
 	s.project(s.index.PutManifest(repo, d))
-	return nil
+	err := s.barrier(ctx, manifestKey(d, repo))
+	if err != nil {
+		s.reindexManifest(ctx, repo, d)
+	}
+	return err
+}
+
+// reindexManifest makes the index agree with the bucket after a barrier that failed.
+func (s *Store) reindexManifest(ctx context.Context, repo string, d digest.Digest) {
+	if _, err := s.bucket.Stat(ctx, manifestKey(d, repo)); errors.Is(err, bucket.ErrNotExist) {
+		s.project(s.index.DeleteManifest(repo, d))
+	}
 }
 
 // putRecord writes the manifest's link, unless it is there: a push of what is here

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket"
 )
@@ -17,6 +18,9 @@ const (
 	// maxRounds bounds how often Sync follows directories that others remove
 	// and make again under it. Two rounds are usual, more need a conspiracy.
 	maxRounds = 16
+	// gonePause is added before each further round: a tenth of a second in all,
+	// for what takes the other side some microseconds.
+	gonePause = time.Millisecond
 )
 
 // Sync implements bucket.Bucket. It first waits for the bytes of committed uploads,
@@ -84,7 +88,11 @@ func (b *Bucket) needPending(waits []wait, path string) ([]wait, error) {
 // syncEntries syncs the directories that need names, all at once, and again when
 // one of them was removed meanwhile: then the entry above it is what counts.
 func (b *Bucket) syncEntries(ctx context.Context, need func() ([]wait, error)) error {
-	for range maxRounds {
+	for round := range maxRounds {
+		// A directory that is announced and not there yet is about to be made.
+		if err := pause(ctx, time.Duration(round)*gonePause); err != nil {
+			return err
+		}
 		waits, err := need()
 		if err != nil {
 			return err
@@ -113,6 +121,21 @@ func (b *Bucket) syncEntries(ctx context.Context, need func() ([]wait, error)) e
 		}
 	}
 	return fmt.Errorf("%w: a directory was removed and made again %d times", bucket.ErrSync, maxRounds)
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("sync: %w", ctx.Err())
+	}
 }
 
 // startDir makes sure that a run covers w, and returns it, or nil if w is durable.

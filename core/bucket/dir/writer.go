@@ -133,11 +133,13 @@ func (b *Bucket) Delete(ctx context.Context, key string, cond bucket.Condition) 
 		}
 	}
 	pending := b.supersede(key)
-	if pending && !b.exists(path) {
+	if fi, err := b.root.Lstat(path); absent(err) && pending {
 		return nil
-	}
-	if !pending && !b.exists(path) {
-		return fmt.Errorf("delete %s: %w", key, bucket.ErrNotExist)
+	} else if err != nil || !fi.Mode().IsRegular() {
+		if absent(err) {
+			b.ledger.forgive(path)
+		}
+		return readError("delete", key, err)
 	}
 	if err := b.remove(path); err != nil {
 		return readError("delete", key, err)
