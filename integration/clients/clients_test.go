@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/eblume/caddy-registry/integration/client"
 	"github.com/eblume/caddy-registry/integration/server"
@@ -100,6 +101,9 @@ func (r registry) verify(ctx context.Context, repo, ref string) (digest.Digest, 
 	return digest.FromBytes(content), nil
 }
 
+// removeLimit bounds the wait for what a client left running.
+const removeLimit = 10 * time.Second
+
 // home is where one client keeps everything.
 type home struct {
 	dir string
@@ -108,7 +112,16 @@ type home struct {
 
 func newHome(t *testing.T) home {
 	t.Helper()
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "home")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// Podman leaves a process that cleans up, and writes here, for a moment.
+		if err := server.Eventually(removeLimit, func() (bool, error) { return os.RemoveAll(dir) == nil, nil }); err != nil {
+			t.Errorf("remove %s: %v", dir, err)
+		}
+	})
 	auth := filepath.Join(dir, "auth.json")
 	// podman and skopeo fail on a variable that names a file which is not there.
 	if err := os.WriteFile(auth, []byte("{}"), 0o600); err != nil {

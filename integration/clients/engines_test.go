@@ -1,0 +1,218 @@
+package clients
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/eblume/caddy-registry/integration/server"
+	"github.com/opencontainers/go-digest"
+)
+
+// daemonLimit bounds the start and the end of containerd and dockerd.
+const daemonLimit = 60 * time.Second
+
+// Engines unpack what they pull and pack anew what they push, so the digest is the
+// engine's own affair; what must hold is that the registry has whole what was
+// pushed, and that the program runs after the round trip.
+
+func TestPodman(t *testing.T) {
+	r, h := start(t), newHome(t)
+	ref := r.ref("team/podman:v1")
+	podman := func(args ...string) string {
+		return h.run(t, "podman", append([]string{
+			"--storage-driver", "vfs", "--root", h.path("root"), "--runroot", h.path("run"), "--tmpdir", h.path("tmp"),
+			"--cgroup-manager", "cgroupfs", "--runtime", server.Tool(t, "runc"),
+		}, args...)...)
+	}
+	podman("load", "--input", archive(t, h, ref))
+	podman("push", "--tls-verify=false", "--digestfile", h.path("digest"), ref)
+	r.holds(t, "team/podman", "v1", digestIn(t, h.path("digest")))
+	podman("rmi", "--all", "--force")
+	podman("pull", "--tls-verify=false", ref)
+	// Podman asks for more open files than a container that CI runs in may have.
+	run := []string{"run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", ref}
+	if got := podman(run...); got != "hello\n" {
+		t.Errorf("container said %q, want hello", got)
+	}
+}
+
+func TestBuildah(t *testing.T) {
+	r, h := start(t), newHome(t)
+	ref := r.ref("team/buildah:v1")
+	buildah := func(args ...string) string {
+		return strings.TrimSpace(h.run(t, "buildah", append([]string{
+			"--storage-driver", "vfs", "--root", h.path("root"), "--runroot", h.path("run"),
+		}, args...)...))
+	}
+	built := buildah("from", "scratch")
+	buildah("copy", built, server.Tool(t, "busybox"), "/bin/busybox")
+	buildah("config", "--entrypoint", `["/bin/busybox","echo","hello"]`, built)
+	for _, format := range []string{"oci", "docker"} {
+		buildah("commit", "--format", format, built, ref)
+		buildah("push", "--tls-verify=false", "--digestfile", h.path("digest"), ref)
+		r.holds(t, "team/buildah", "v1", digestIn(t, h.path("digest")))
+	}
+	buildah("rmi", "--all", "--force")
+	again := buildah("from", "--tls-verify=false", ref)
+	if root := buildah("mount", again); root == "" {
+		t.Error("pulled image has no root")
+	} else if want, got := fileDigest(t, server.Tool(t, "busybox")), fileDigest(t, root+"/bin/busybox"); got != want {
+		t.Errorf("program pulled is %s, want %s", got, want)
+	}
+}
+
+func TestContainerd(t *testing.T) {
+	r, h := start(t), newHome(t)
+	ref := r.ref("team/containerd:v1")
+	address := h.path("containerd.sock")
+	config := "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
+	if err := os.WriteFile(h.path("config.toml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctr := func(args ...string) (string, error) {
+		return h.try(t, "ctr", append([]string{"--address", address, "--namespace", "test"}, args...)...)
+	}
+	must := func(args ...string) string {
+		t.Helper()
+		out, err := ctr(args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	daemon(t, h, func() error { _, err := ctr("version"); return err },
+		"containerd", "--config", h.path("config.toml"), "--address", address, "--root", h.path("root"), "--state", h.path("state"))
+
+	must("images", "import", "--snapshotter", "native", archive(t, h, ref))
+	must("images", "push", "--plain-http", ref)
+	want := digest.Digest(strings.Fields(must("images", "list", "name=="+ref))[8])
+	r.holds(t, "team/containerd", "v1", want)
+	must("images", "remove", "--sync", ref)
+	must("images", "pull", "--plain-http", "--snapshotter", "native", ref)
+	if got := must("run", "--rm", "--snapshotter", "native", ref, "hello"); got != "hello\n" {
+		t.Errorf("container said %q, want hello", got)
+	}
+}
+
+func TestDocker(t *testing.T) {
+	r, h := start(t), newHome(t)
+	ref := r.ref("team/docker:v1")
+	host := "unix://" + h.path("docker.sock")
+	docker := func(args ...string) (string, error) {
+		return h.try(t, "docker", append([]string{"--host", host}, args...)...)
+	}
+	must := func(args ...string) string {
+		t.Helper()
+		out, err := docker(args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	daemon(t, h, func() error { _, err := docker("info"); return err },
+		"dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs",
+		"--data-root", h.path("root"), "--exec-root", h.path("exec"), "--pidfile", h.path("docker.pid"), "--host", host)
+
+	must("load", "--input", archive(t, h, ref))
+	pushed := must("push", ref)
+	_, after, found := strings.Cut(pushed, "digest: ")
+	if !found {
+		t.Fatalf("docker push names no digest:\n%s", pushed)
+	}
+	want := digest.Digest(strings.Fields(after)[0])
+	r.holds(t, "team/docker", "v1", want)
+	must("image", "rm", "--force", ref)
+	// By digest: what was pushed, and nothing that happens to have its name.
+	must("pull", r.ref("team/docker@"+want.String()))
+	if got := must("run", "--rm", "--network", "none", r.ref("team/docker@"+want.String())); got != "hello\n" {
+		t.Errorf("container said %q, want hello", got)
+	}
+}
+
+// archive is busybox's image as `docker save` writes it, under the name ref.
+func archive(t *testing.T, h home, ref string) string {
+	t.Helper()
+	tag, err := name.NewTag(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := h.path("image.tar")
+	if err := tarball.WriteToFile(path, tag, busybox(t)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// daemon runs a daemon until the test ends, and returns when it is ready.
+func daemon(t *testing.T, h home, ready func() error, tool string, args ...string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skipf("%s wants root", tool)
+	}
+	log, err := os.Create(h.path(tool + ".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(server.Tool(t, tool), args...)
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = h.env, h.dir, log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-exited:
+		case <-time.After(daemonLimit):
+			cmd.Process.Kill()
+			<-exited
+		}
+		if t.Failed() {
+			said, _ := os.ReadFile(h.path(tool + ".log"))
+			t.Logf("%s:\n%s", tool, said[max(0, len(said)-4<<10):])
+		}
+	})
+	var last error
+	err = server.Eventually(daemonLimit, func() (bool, error) {
+		select {
+		case err := <-exited:
+			exited <- err
+			return false, err
+		default:
+		}
+		last = ready()
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("%s is not ready: %v: %v", tool, err, last)
+	}
+}
+
+// digestIn is the digest that a client wrote to a file.
+func digestIn(t *testing.T, path string) digest.Digest {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest.Digest(strings.TrimSpace(string(text)))
+}
+
+// fileDigest is the digest of a file's content.
+func fileDigest(t *testing.T, path string) digest.Digest {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest.FromBytes(content)
+}
