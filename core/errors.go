@@ -1,6 +1,9 @@
 package core
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Error is one of the field's error conditions: the code of the distribution spec
 // ("Error Codes") and a sentence. Compare with errors.Is against the values below;
@@ -35,6 +38,9 @@ var (
 	ErrUnsupported         = &Error{"UNSUPPORTED", "operation is not supported"}
 	ErrNoSpace             = &Error{"UNAVAILABLE", "no space left on the registry's disk"}
 	ErrUnavailable         = &Error{"UNAVAILABLE", "registry cannot serve this now"}
+	// Nothing is held of what was asked for, and the upstream could not be asked.
+	ErrUpstream        = &Error{"UNAVAILABLE", "the upstream registry is broken or unreachable"}
+	ErrUpstreamTimeout = &Error{"UNAVAILABLE", "the upstream registry does not answer in time"}
 )
 
 // WithDetail attaches a value for the `detail` member of the OCI error JSON. It
@@ -58,3 +64,27 @@ type detailed struct {
 }
 
 func (d *detailed) Unwrap() error { return d.error }
+
+// WithRetry says when it makes sense to ask again. A zero time says nothing.
+func WithRetry(err error, at time.Time) error {
+	if at.IsZero() {
+		return err
+	}
+	return &retry{err, at}
+}
+
+// Retry returns the outermost time that WithRetry attached, or the zero time.
+func Retry(err error) time.Time {
+	var r *retry
+	if errors.As(err, &r) {
+		return r.at
+	}
+	return time.Time{}
+}
+
+type retry struct {
+	error
+	at time.Time
+}
+
+func (r *retry) Unwrap() error { return r.error }

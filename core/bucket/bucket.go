@@ -100,9 +100,11 @@ type Upload interface {
 	// Append writes r to the end and returns how much of it was kept, also when
 	// there is an error. Errors: ErrNoSpace, and r's own.
 	Append(ctx context.Context, r io.Reader) (int64, error)
-	// Read returns the bytes held so far, from the first one: for the digest
-	// after a restart. The caller closes it.
-	Read(ctx context.Context) (io.ReadCloser, error)
+	// Reader reads the bytes held, also those that are appended later: for the
+	// digest after a restart, and for who follows a download. It may be used by
+	// many at once and stays readable after Commit and Abort; behind the last
+	// byte held it says io.EOF. The caller closes it. Errors: ErrNotExist.
+	Reader(ctx context.Context) (UploadReader, error)
 	// Commit turns the upload into the object key, visible at once, and begins
 	// to make it durable; Sync(key) waits for that. An object that is there
 	// already stays as it is, and the upload's bytes are dropped.
@@ -110,6 +112,12 @@ type Upload interface {
 	// Abort drops the bytes.
 	Abort(ctx context.Context) error
 	Close() error
+}
+
+// UploadReader reads an upload while it grows.
+type UploadReader interface {
+	io.ReaderAt
+	io.Closer
 }
 
 // UploadInfo describes an unfinished upload.

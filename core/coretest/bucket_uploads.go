@@ -113,14 +113,12 @@ var uploadClauses = []bucketClause{
 		if err != nil {
 			f.Fatal(err)
 		}
-		r, err := again.Read(f.ctx)
+		r, err := again.Reader(f.ctx)
 		if err != nil {
 			f.Fatal(err)
 		}
 		defer r.Close()
-		if got, err := io.ReadAll(r); err != nil || string(got) != "one " {
-			f.Errorf("read: got %q, %v, want what was appended", got, err)
-		}
+		f.reads(r, "one ")
 		f.append(again, "two")
 		f.commit(again, "k")
 		f.has("k", "one two")
@@ -143,6 +141,32 @@ var uploadClauses = []bucketClause{
 		f.commit(u, "k")
 		f.has("k", "part rest")
 	}},
+	{"a reader follows an upload to its end and beyond", func(f *bucketFixture) {
+		for _, end := range []struct {
+			name string
+			how  func(bucket.Upload) error
+		}{
+			{"commit", func(u bucket.Upload) error { _, err := u.Commit(f.ctx, "k"); return err }},
+			{"abort", func(u bucket.Upload) error { return u.Abort(f.ctx) }},
+		} {
+			u := f.upload("one")
+			r, err := u.Reader(f.ctx)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.reads(r, "one")
+			f.append(u, " two")
+			f.reads(r, "one two")
+			if err := end.how(u); err != nil {
+				f.Errorf("%s: %v", end.name, err)
+			}
+			f.reads(r, "one two")
+			if err := r.Close(); err != nil {
+				f.Errorf("close after %s: %v", end.name, err)
+			}
+		}
+		f.has("k", "one two")
+	}},
 	{"an aborted upload is gone", func(f *bucketFixture) {
 		u := f.upload("x")
 		if err := u.Abort(f.ctx); err != nil {
@@ -153,8 +177,8 @@ var uploadClauses = []bucketClause{
 		f.want("append", err, bucket.ErrNotExist)
 		_, err = u.Commit(f.ctx, "k")
 		f.want("commit", err, bucket.ErrNotExist)
-		_, err = u.Read(f.ctx)
-		f.want("read", err, bucket.ErrNotExist)
+		_, err = u.Reader(f.ctx)
+		f.want("reader", err, bucket.ErrNotExist)
 		if err := u.Close(); err != nil {
 			f.Errorf("close: %v", err)
 		}
@@ -170,6 +194,15 @@ var uploadClauses = []bucketClause{
 			f.want("upload "+id, err, bucket.ErrNotExist)
 		}
 	}},
+}
+
+// reads checks what an upload's reader has, from the first byte to the last.
+func (f *bucketFixture) reads(r bucket.UploadReader, want string) {
+	f.Helper()
+	got, err := io.ReadAll(io.NewSectionReader(r, 0, int64(len(want))+1))
+	if err != nil || string(got) != want {
+		f.Errorf("reader: got %q, %v, want %q", got, err, want)
+	}
 }
 
 // uploads checks which uploads are listed, in any order.

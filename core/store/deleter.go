@@ -40,6 +40,7 @@ func (s *Store) dropTags(ctx context.Context, repo string, tags ...string) error
 func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest) error {
 	ctx = context.WithoutCancel(ctx)
 	defer s.repos.lock(repo)()
+	defer s.keepContent(d)()
 	m, err := s.manifest(ctx, repo, d)
 	if err != nil {
 		return err
@@ -105,6 +106,7 @@ func (s *Store) remove(ctx context.Context, key string) error {
 func (s *Store) DeleteBlob(ctx context.Context, repo string, d digest.Digest) error {
 	ctx = context.WithoutCancel(ctx)
 	defer s.repos.lock(repo)()
+	defer s.keepContent(d)()
 	if _, err := s.statBlob(ctx, repo, d); err != nil {
 		return s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
 	}

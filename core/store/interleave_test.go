@@ -165,7 +165,7 @@ const repo = "team/app"
 func TestInterleavings(t *testing.T) {
 	for _, sc := range scenarios {
 		t.Run(sc.name, func(t *testing.T) {
-			explore(t, 2, 60, func(choose func([]*step) int) ([]*step, error) {
+			explore(t, 2, 20, func(choose func([]*step) int) ([]*step, error) {
 				return sc.once(t.Context(), choose)
 			})
 		})

@@ -3,6 +3,8 @@ package store
 import (
 	"hash/maphash"
 	"sync"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // repositories has one lock per repository in use.
@@ -63,4 +65,13 @@ func hashed(key string) uint64 { return maphash.String(seed, key) }
 
 func (s *stripes) of(key string) *sync.RWMutex {
 	return &s[hashed(key)%uint64(len(s))]
+}
+
+// keepContent keeps the collector from dropping content of d while a link to it is
+// made, or while it is not durable yet that one has gone: after a power cut a link
+// that came back must find its content.
+func (s *Store) keepContent(d digest.Digest) (release func()) {
+	lock := s.digests.of(string(d))
+	lock.RLock()
+	return lock.RUnlock
 }

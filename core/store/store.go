@@ -21,7 +21,7 @@ type Store struct {
 	started time.Time
 
 	repos   repositories
-	digests stripes // shared while a link to content is made, exclusive while content is dropped
+	digests stripes // shared by keepContent, exclusive while content is dropped
 	tags    stripes // one tag's record and its row in the index change together
 	cache   *cache
 	uploads uploads
@@ -62,6 +62,10 @@ type Options struct {
 	Untagged time.Duration
 	// UploadAge is how long an upload is kept since its last byte. Default 24h.
 	UploadAge time.Duration
+	// Sparse takes manifests whose blobs are not here, or are not what the manifest
+	// says: a mirror holds what was asked for, and others vouch for the rest. It
+	// cannot be changed while the store is open.
+	Sparse bool
 	// CacheSize bounds the manifests in memory, in bytes. Default 64 MiB. It
 	// cannot be changed while the store is open.
 	CacheSize int64

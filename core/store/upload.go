@@ -196,12 +196,25 @@ func (u *upload) digest(ctx context.Context, algorithm digest.Algorithm) (digest
 	if p.hash != nil && p.algorithm == algorithm && p.hashed == u.bucket.Offset() {
 		return digest.NewDigest(algorithm, p.hash), nil
 	}
-	r, err := u.bucket.Read(ctx)
+	r, err := u.bucket.Reader(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer r.Close()
-	return algorithm.FromReader(r)
+	return algorithm.FromReader(io.NewSectionReader(r, 0, u.bucket.Offset()))
+}
+
+// Reader reads the bytes held while more are appended: what a mirror shares with
+// everybody who waits for its download. See bucket.Upload.
+// Errors: core.ErrBlobUploadUnknown when the upload has ended.
+func (u *upload) Reader(ctx context.Context) (bucket.UploadReader, error) {
+	r, err := u.bucket.Reader(ctx)
+	if errors.Is(err, bucket.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s has ended", core.ErrBlobUploadUnknown, u.id)
+	} else if err != nil {
+		return nil, u.store.failed("upload "+u.id, err)
+	}
+	return r, nil
 }
 
 // Cancel implements core.Upload.
@@ -221,14 +234,13 @@ func (u *upload) end() {
 }
 
 // keep makes content readable in repo: put brings it into the bucket (or says that
-// it is there), then the link is made. The collector, which drops content that has
-// no link, cannot come between, nor the one that removes old links. Neither is durable when keep returns: the bucket
-// has begun to sync content, and the first manifest that names the blob waits.
+// it is there), then the link is made. The collector, which drops content without
+// links and removes old links, cannot come between. Neither content nor link is
+// durable when keep returns: the bucket has begun to sync the content, and the first
+// manifest that names the blob waits for both.
 func (s *Store) keep(ctx context.Context, repo string, d digest.Digest, put func() (bucket.Info, error)) (bucket.Info, error) {
 	defer s.repos.share(repo)()
-	lock := s.digests.of(string(d))
-	lock.RLock()
-	defer lock.RUnlock()
+	defer s.keepContent(d)()
 	s.grace.touch(s.now(), repo, d)
 	info, err := put()
 	if err != nil {

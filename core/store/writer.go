@@ -23,14 +23,17 @@ func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestP
 		return core.ManifestResult{}, err
 	}
 	defer s.repos.share(repo)()
-	// The collector drops content that has no link: not between putContent and
-	// linkManifest.
-	lock := s.digests.of(string(d))
-	lock.RLock()
-	defer lock.RUnlock()
+	defer s.keepContent(d)()
 	if err := s.putContent(ctx, repo, d, links, put.Bytes); err != nil {
 		return core.ManifestResult{}, err
 	}
+	// Again at the end: a collector that listed the manifests before this one was
+	// among them must find its links young, however long the barriers took.
+	defer func() {
+		for _, desc := range links.Blobs {
+			s.grace.touch(s.now(), repo, desc.Digest)
+		}
+	}()
 	if err := s.linkManifest(ctx, repo, d, links, put); err != nil {
 		return core.ManifestResult{}, err
 	}
@@ -83,7 +86,8 @@ func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, li
 
 // named checks that repo holds the blobs of a manifest and returns the keys that
 // must be durable before the manifest is. It restarts the grace of what is named
-// before it looks, so that the collector cannot come between.
+// before it looks, so that the collector cannot come between. In a sparse store what
+// is missing has no key.
 func (s *Store) named(ctx context.Context, repo string, links core.Links) ([]string, error) {
 	now := s.now()
 	for _, child := range links.Manifests {
@@ -94,12 +98,15 @@ func (s *Store) named(ctx context.Context, repo string, links core.Links) ([]str
 	for _, desc := range links.Blobs {
 		s.grace.touch(now, repo, desc.Digest)
 		info, err := s.statBlob(ctx, repo, desc.Digest)
+		sparse := s.options.Sparse // never changes
 		switch {
+		case errors.Is(err, bucket.ErrNotExist) && sparse:
+			continue
 		case errors.Is(err, bucket.ErrNotExist):
 			missing = append(missing, desc.Digest)
 		case err != nil:
 			return nil, fmt.Errorf("blob %s of %s: %w", desc.Digest, repo, err)
-		case info.Size != desc.Size:
+		case info.Size != desc.Size && !sparse:
 			return nil, fmt.Errorf("%w: %s is %d bytes, not %d", core.ErrManifestInvalid, desc.Digest, info.Size, desc.Size)
 		}
 		keys = append(keys, blobKey(desc.Digest), linkKey(desc.Digest, repo))

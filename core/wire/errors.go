@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/eblume/caddy-registry/core"
 )
@@ -53,6 +55,8 @@ var statuses = map[*core.Error]int{
 	core.ErrUnsupported:         http.StatusMethodNotAllowed,
 	core.ErrNoSpace:             http.StatusInsufficientStorage,
 	core.ErrUnavailable:         http.StatusServiceUnavailable,
+	core.ErrUpstream:            http.StatusBadGateway,
+	core.ErrUpstreamTimeout:     http.StatusGatewayTimeout,
 }
 
 const (
@@ -123,6 +127,10 @@ func (e *exchange) fail(err error) {
 		if e.header.Get("Retry-After") == "" {
 			e.set("Retry-After", strconv.Itoa(retryAfter))
 		}
+	}
+	if at := core.Retry(err); !at.IsZero() {
+		wait := int(math.Ceil(time.Until(at).Seconds()))
+		e.set("Retry-After", strconv.Itoa(max(wait, 1)))
 	}
 	body := errorBody(known, status, err)
 	e.set("Content-Length", strconv.Itoa(len(body)))

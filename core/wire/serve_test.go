@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -286,6 +287,10 @@ func TestErrors(t *testing.T) {
 		get("denied", core.ErrDenied, 403, "DENIED", map[string]string{"Www-Authenticate": ""}),
 		get("too many requests", core.ErrTooManyRequests, 429, "TOOMANYREQUESTS", map[string]string{"Retry-After": "5"}),
 		get("not now", core.ErrUnavailable, 503, "UNAVAILABLE", map[string]string{"Retry-After": "5"}),
+		get("the upstream is broken", core.ErrUpstream, 502, "UNAVAILABLE", map[string]string{"Retry-After": ""}),
+		get("the upstream is silent", core.ErrUpstreamTimeout, 504, "UNAVAILABLE", map[string]string{"Retry-After": ""}),
+		get("an upstream that says when", core.WithRetry(core.ErrUpstream, time.Now().Add(time.Hour-time.Millisecond)), 502, "UNAVAILABLE", map[string]string{"Retry-After": "3600"}),
+		get("an upstream that said when, and it is over", core.WithRetry(core.ErrTooManyRequests, time.Unix(1, 0)), 429, "TOOMANYREQUESTS", map[string]string{"Retry-After": "1"}),
 		get("a full disk", core.ErrNoSpace, 507, "UNAVAILABLE", nil),
 		get("an error of ours", errDisk, 500, "UNKNOWN", nil),
 	}
@@ -302,7 +307,7 @@ func TestEveryConditionHasAStatus(t *testing.T) {
 		core.ErrManifestUnknown, core.ErrManifestInvalid, core.ErrManifestTooLarge, core.ErrManifestBlobUnknown,
 		core.ErrBlobUnknown, core.ErrBlobInUse, core.ErrBlobUploadUnknown, core.ErrBlobUploadInvalid,
 		core.ErrRangeInvalid, core.ErrUnauthorized, core.ErrDenied, core.ErrTagExists, core.ErrTooManyRequests,
-		core.ErrUnsupported, core.ErrNoSpace, core.ErrUnavailable,
+		core.ErrUnsupported, core.ErrNoSpace, core.ErrUnavailable, core.ErrUpstream, core.ErrUpstreamTimeout,
 	} {
 		if status := statuses[err]; status < 400 || status > 599 || status == 500 {
 			t.Errorf("%v has status %d", err, status)

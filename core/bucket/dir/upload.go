@@ -190,8 +190,12 @@ func (u *upload) write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Read implements bucket.Upload.
-func (u *upload) Read(ctx context.Context) (io.ReadCloser, error) {
+// Reader implements bucket.Upload. It is a descriptor of its own, because the
+// upload's is closed by Abort, and goes to whoever syncs the object after Commit.
+func (u *upload) Reader(ctx context.Context) (bucket.UploadReader, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.ended {
@@ -201,10 +205,7 @@ func (u *upload) Read(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, readError("read upload", u.id, err)
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(f, u.size), f}, nil
+	return f, nil
 }
 
 // Commit implements bucket.Upload. Its bytes are durable after Sync(key); without

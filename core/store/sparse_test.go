@@ -1,0 +1,49 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/store"
+)
+
+// What a mirror holds of an image is what somebody asked for.
+func TestSparseStoreTakesManifestsWithoutTheirBlobs(t *testing.T) {
+	const repo = "docker.io/library/nginx"
+	image := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Layers: []core.Descriptor{
+		{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromString("held"), Size: int64(len("held"))},
+		{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromString("absent"), Size: 6},
+	}}
+	image.SchemaVersion = 2
+	image.Config = core.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromString("{}"), Size: 2}
+
+	dense := open(t, t.TempDir(), store.Options{})
+	_, err := dense.PutManifest(context.Background(), repo, core.ManifestPut{MediaType: image.MediaType, Bytes: marshal(t, image)})
+	if !errors.Is(err, core.ErrManifestBlobUnknown) {
+		t.Errorf("in a store that is not sparse: got %v, want %v", err, core.ErrManifestBlobUnknown)
+	}
+
+	sparse := open(t, t.TempDir(), store.Options{Sparse: true})
+	sparse.blob(t, repo, "held")
+	sparse.blob(t, repo, "named by nothing")
+	d := sparse.put(t, repo, image.MediaType, image, "latest")
+	if !sparse.has(t, repo, d) {
+		t.Error("the manifest is not readable")
+	}
+	// The collector does not take the missing blobs for damage.
+	sparse.wait(3 * time.Hour)
+	got, err := sparse.Collect(context.Background(), store.CollectOptions{})
+	must(t, err)
+	if got.Links != 1 || got.Manifests != 0 {
+		t.Errorf("collected %+v, want the one link that no manifest needs", got)
+	}
+	if !sparse.reads(t, repo, "held") || sparse.reads(t, repo, "named by nothing") {
+		t.Error("the collector took the wrong blob")
+	}
+}
