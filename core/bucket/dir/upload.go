@@ -22,6 +22,10 @@ const (
 	// copyBuffer is how much is read and written at once: few system calls, and
 	// little memory for many uploads.
 	copyBuffer = 256 << 10
+	// writebackStep is how many bytes are taken before the kernel is asked to write
+	// them to the disk: the sync that follows a large upload then finds little left.
+	// Smaller ones are over before that would help.
+	writebackStep = 8 << 20
 )
 
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}
@@ -47,10 +51,11 @@ type upload struct {
 	id      string
 	holders int
 
-	mu    sync.Mutex // guards the rest
-	f     *os.File
-	size  int64
-	ended bool
+	mu      sync.Mutex // guards the rest
+	f       *os.File
+	size    int64
+	written int64 // writeback was begun up to here
+	ended   bool
 }
 
 var _ bucket.Upload = (*handle)(nil)
@@ -186,6 +191,10 @@ func (u *upload) write(p []byte) (int, error) {
 	u.size += int64(n)
 	if err != nil {
 		return n, writeError("append to upload", u.id, err)
+	}
+	if fresh := u.size - u.written; fresh >= writebackStep {
+		startWriteback(u.f, u.written, fresh)
+		u.written = u.size
 	}
 	return n, nil
 }
