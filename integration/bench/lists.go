@@ -53,7 +53,7 @@ func (b *bench) tagPages() error {
 			return err
 		}
 		path := fmt.Sprintf("/v2/%s/tags/list?n=%d&last=%s", repo(size), pageSize, tags[size/2])
-		c, err := b.asked(fmt.Sprintf("of %d", size), s, path, "application/json", append(want, '\n'))
+		c, err := b.asked(fmt.Sprintf("%d tags", size), s, path, "application/json", append(want, '\n'))
 		if err != nil {
 			return err
 		}
