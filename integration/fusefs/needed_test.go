@@ -111,7 +111,8 @@ var (
 	hexPart    = regexp.MustCompile(`[0-9a-f]{64}`)
 	prefixPart = regexp.MustCompile(`/[0-9a-f]{2}(/|$)`)
 	repoPart   = regexp.MustCompile(`(objects/repos)/[a-z][^_]*?(/_|$)`)
-	lastPart   = regexp.MustCompile(`(tmp|uploads|pending)/.+$`)
+	tmpPart    = regexp.MustCompile(`tmp/.+$`)
+	uploadPart = regexp.MustCompile(`(uploads|pending)/.+$`) // one call: a recovered upload is published as any other
 )
 
 // callSite says who syncs what: the innermost function of the storage that is not
@@ -122,7 +123,8 @@ func callSite(f *os.File) string {
 	path = hexPart.ReplaceAllString(path, "<digest>")
 	path = prefixPart.ReplaceAllString(path, "/<ab>$1")
 	path = repoPart.ReplaceAllString(path, "$1/<repo>$2")
-	path = lastPart.ReplaceAllString(path, "$1/<file>")
+	path = tmpPart.ReplaceAllString(path, "tmp/<file>")
+	path = uploadPart.ReplaceAllString(path, "uploads|pending/<file>")
 
 	pcs := make([]uintptr, 32)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
