@@ -1,0 +1,23 @@
+// Package mirror is pull-through: a core.Registry that answers from a sparse store,
+// else asks one upstream, and keeps what it was given.
+//
+// Names are canonical and begin with the mirror's own: docker.io/library/nginx is
+// asked upstream as library/nginx. Pushes are refused; deleting, by one who may,
+// forgets what is held, so that the next read asks the upstream.
+//
+// A tag is trusted for a while, then checked with one HEAD for all who wait, and
+// served stale while the upstream cannot be asked. A manifest by digest is fetched
+// once. A blob is downloaded once whoever asks: the download belongs to the mirror,
+// readers follow the growing upload, and no reader gets the last byte, or a clean
+// end, before the digest of the whole is right.
+//
+// It does not decide who may do what: core.AccessFrom(ctx) says whether the caller
+// may let it ask the upstream. Without that right a caller is answered from what is
+// held, and the upstream is not asked on his behalf.
+//
+//	hub, err := mirror.New(mirror.Config{
+//		Name: "docker.io", Local: store, State: bucket, Upstream: client,
+//	})
+//	defer hub.Close()
+//	m, err := hub.Manifest(ctx, "docker.io/library/nginx", core.Reference{Tag: "latest"})
+package mirror

@@ -1,0 +1,282 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/upstream"
+)
+
+// chunk is how much is read at once, in bytes. What the upstream has sent is passed
+// on when it is here, however little.
+const chunk = 64 << 10
+
+// download brings one blob into the store. It belongs to the mirror: readers come
+// and go.
+type download struct {
+	mirror *Mirror
+	repo   string // who asked first; the upstream is asked in its name
+	digest digest.Digest
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	// Guarded by mirror.downloads.mu:
+	repos   []string // that the blob is linked to in the end
+	readers int
+	left    uint64 // when the last reader left, by downloads.left
+
+	mu      sync.Mutex // guards what follows
+	changed *sync.Cond
+	state   state
+	size    int64 // -1: not known
+	held    int64 // bytes in file
+	file    bucket.UploadReader
+	users   int   // of file: the readers, and run
+	err     error // why it is broken
+}
+
+// state is how far a download is.
+type state int
+
+const (
+	asking state = iota // the upstream has not answered
+	growing
+	whole  // committed: the digest is right
+	unkept // the disk takes no more: each reader goes on alone
+	broken
+)
+
+func newDownload(m *Mirror, repo string, d digest.Digest) *download {
+	dl := &download{mirror: m, repo: repo, digest: d, repos: []string{repo}, size: -1, users: 1}
+	dl.changed = sync.NewCond(&dl.mu)
+	dl.ctx, dl.cancel = context.WithCancelCause(m.life)
+	return dl
+}
+
+// run downloads. It ends with the blob in the store, or with an error for whoever
+// reads.
+func (d *download) run() {
+	defer d.release()
+	defer d.cancel(nil)
+	// The download before this one may have ended between the look of who began this
+	// one and its place in the table; it had committed by then.
+	if _, err := d.mirror.local.Stat(d.ctx, d.repo, d.digest); err == nil {
+		d.end(broken, -1, errHeld)
+		return
+	}
+	up := d.unfinished()
+	defer func() {
+		if up != nil {
+			_ = up.Close() // its bytes are kept, or gone already
+		}
+	}()
+	body := newStream(d.mirror, d.repo, d.digest)
+	defer body.Close()
+	if up != nil {
+		body.offset = up.Offset()
+	}
+	if err := body.open(d.ctx); err != nil {
+		if up != nil && errors.Is(err, upstream.ErrCorrupt) {
+			d.discard(up) // it has more bytes than the blob
+		}
+		d.fail(err)
+		return
+	}
+	var err error
+	if up == nil {
+		up, err = d.newUpload()
+	}
+	if err == nil {
+		err = d.begin(up, body.size)
+	}
+	if err == nil {
+		err = d.copy(up, body)
+	}
+	if err == nil {
+		err = d.commit(up)
+	}
+	var disk *diskError
+	switch {
+	case err == nil:
+	case errors.As(err, &disk) && d.ctx.Err() == nil:
+		// What is held goes at once: somebody else may need the space more. Who
+		// reads it now still can.
+		if up != nil {
+			d.discard(up)
+		}
+		d.mirror.log.Warn("blob cannot be kept; each reader is served from the upstream", "repository", d.repo, "digest", d.digest, "error", err)
+		d.end(unkept, body.size, nil)
+	default:
+		d.fail(err)
+	}
+}
+
+// diskError is a failure of the store, not of the upstream.
+type diskError struct{ error }
+
+func (e *diskError) Unwrap() error { return e.error }
+
+// unfinished finds what an earlier download of the blob has left, or nil.
+func (d *download) unfinished() core.Upload {
+	record, ok := recall[unfinished](d.ctx, d.mirror, d.mirror.downloadKey(d.digest))
+	if !ok {
+		return nil
+	}
+	up, err := d.mirror.local.Upload(d.ctx, record.Repo, record.Upload)
+	if err != nil {
+		return nil // the collector was here
+	}
+	d.linkAlso(record.Repo)
+	return up
+}
+
+// linkAlso: the upload is of the repository whose download was interrupted, which
+// the upstream has shown the blob to.
+func (d *download) linkAlso(repo string) {
+	ds := &d.mirror.downloads
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	if repo != d.repo {
+		d.repos = append(d.repos, repo)
+	}
+}
+
+func (d *download) newUpload() (core.Upload, error) {
+	up, err := d.mirror.local.NewUpload(d.ctx, d.repo, d.digest.Algorithm())
+	if err != nil {
+		return nil, &diskError{err}
+	}
+	d.mirror.remember(d.ctx, d.mirror.downloadKey(d.digest), unfinished{Repo: d.repo, Upload: up.ID()})
+	return up, nil
+}
+
+// discard drops an upload that nobody shall find again.
+func (d *download) discard(up core.Upload) {
+	ctx := context.WithoutCancel(d.ctx)
+	if err := up.Cancel(ctx); err != nil && !errors.Is(err, core.ErrBlobUploadUnknown) {
+		d.mirror.log.Warn("unfinished download cannot be dropped; the collector will", "digest", d.digest, "error", err)
+	}
+	d.mirror.forget(ctx, d.mirror.downloadKey(d.digest))
+}
+
+// begin lets the readers in.
+func (d *download) begin(up core.Upload, size int64) error {
+	readable, ok := up.(interface {
+		Reader(ctx context.Context) (bucket.UploadReader, error)
+	})
+	if !ok {
+		return &diskError{errors.New("the store's uploads cannot be read while they grow")}
+	}
+	file, err := readable.Reader(d.ctx)
+	if err != nil {
+		return &diskError{err}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.file, d.size, d.held, d.state = file, size, up.Offset(), growing
+	d.changed.Broadcast()
+	return nil
+}
+
+// copy appends what comes, piece by piece, and wakes who waits for it.
+func (d *download) copy(up core.Upload, body *stream) error {
+	buf := make([]byte, chunk)
+	held := up.Offset()
+	for {
+		n, err := body.Read(d.ctx, buf)
+		if n > 0 {
+			kept, appendErr := up.Append(d.ctx, held, bytes.NewReader(buf[:n]))
+			held += kept
+			d.grow(held)
+			if appendErr != nil {
+				return &diskError{appendErr}
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func (d *download) grow(held int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held = held
+	d.changed.Broadcast()
+}
+
+// commit makes the bytes the blob, if they are, and links it to all who joined. It
+// is not cut off by a stop: the bytes are here.
+func (d *download) commit(up core.Upload) error {
+	ctx := context.WithoutCancel(d.ctx)
+	desc, err := up.Commit(ctx, d.digest)
+	if errors.Is(err, core.ErrDigestInvalid) {
+		d.mirror.forget(ctx, d.mirror.downloadKey(d.digest))
+		return fmt.Errorf("%w: %w", upstream.ErrCorrupt, errors.New(err.Error())) // the condition is not the client's
+	}
+	if err != nil {
+		return &diskError{err}
+	}
+	d.mirror.forget(ctx, d.mirror.downloadKey(d.digest))
+	// The upload's repository has its link; who cannot be linked asks again later.
+	ds, linked := &d.mirror.downloads, []string{}
+	for {
+		more := ds.unlinked(d, linked)
+		if more == nil {
+			break
+		}
+		for _, repo := range more {
+			linked = append(linked, repo)
+			if _, err := d.mirror.local.Mount(ctx, repo, "", d.digest); err != nil {
+				d.mirror.log.Warn("blob cannot be linked", "repository", repo, "digest", d.digest, "error", err)
+			}
+		}
+	}
+	d.end(whole, desc.Size, nil)
+	return nil
+}
+
+// fail ends the download for everybody. What it has is kept for the next one.
+func (d *download) fail(err error) {
+	switch {
+	case context.Cause(d.ctx) == errUnread:
+		err = errUnread
+	case d.ctx.Err() != nil:
+		err = fmt.Errorf("%w: the mirror of %s was stopped", core.ErrUnavailable, d.mirror.name)
+	default:
+		err = d.mirror.noteAbsent(d.repo+"@"+string(d.digest), err, core.ErrBlobUnknown)
+	}
+	d.end(broken, -1, err)
+}
+
+// end takes the download out, so that whoever comes now begins another, and then
+// tells the readers.
+func (d *download) end(s state, size int64, err error) {
+	d.mirror.downloads.over(d)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.state, d.size, d.err = s, size, err
+	d.changed.Broadcast()
+}
+
+// release gives up the file, which is closed with its last user.
+func (d *download) release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.users--
+	if d.users == 0 && d.file != nil {
+		_ = d.file.Close() // it was only read
+		d.file = nil
+	}
+}

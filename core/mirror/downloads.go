@@ -1,0 +1,111 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// maxUnread bounds the downloads that nobody reads any more. They go on, because the
+// next client wants the blob too; beyond this many, the one that was left first is
+// stopped, and what it has is found again by the next that asks.
+const maxUnread = 8
+
+// errUnread ends a download that nobody reads. Who came in that moment looks again.
+var errUnread = errors.New("download was stopped because nobody read it")
+
+// errHeld ends a download of what is held already. Who waits looks again.
+var errHeld = errors.New("blob is held already")
+
+// downloads are those in flight, one for each digest.
+type downloads struct {
+	mu      sync.Mutex // guards running, left, and the fields of a download that say so
+	running map[digest.Digest]*download
+	left    uint64 // counts the times that a download was left by its last reader
+}
+
+// join follows a download that is in flight, or returns nil. Of a repository that
+// the upstream has not attested the blob for, attested is false.
+func (ds *downloads) join(ctx context.Context, repo string, d digest.Digest, attested bool) *follower {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	dl := ds.running[d]
+	if dl == nil || !attested && !slices.Contains(dl.repos, repo) {
+		return nil
+	}
+	if !slices.Contains(dl.repos, repo) {
+		dl.repos = append(dl.repos, repo)
+	}
+	return dl.follow(ctx, repo)
+}
+
+// start begins a download and follows it, or the one that there is meanwhile. It
+// returns nil if that is another repository's.
+func (ds *downloads) start(ctx context.Context, m *Mirror, repo string, d digest.Digest) *follower {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	if dl := ds.running[d]; dl != nil {
+		if slices.Contains(dl.repos, repo) {
+			return dl.follow(ctx, repo)
+		}
+		return nil
+	}
+	dl := newDownload(m, repo, d)
+	if ds.running == nil {
+		ds.running = make(map[digest.Digest]*download)
+	}
+	ds.running[d] = dl
+	m.background.Go(dl.run)
+	return dl.follow(ctx, repo)
+}
+
+// leave counts a reader out, and stops a download if too many are unread.
+func (ds *downloads) leave(dl *download) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	dl.readers--
+	if dl.readers > 0 {
+		return
+	}
+	ds.left++
+	dl.left = ds.left
+	unread, first := 0, dl
+	for _, other := range ds.running {
+		if other.readers == 0 {
+			unread++
+			if other.left < first.left {
+				first = other
+			}
+		}
+	}
+	if unread > maxUnread {
+		first.cancel(errUnread)
+	}
+}
+
+// unlinked returns the repositories that have joined the download and are not in
+// linked. If there are none the download is over: nobody joins it from now on.
+func (ds *downloads) unlinked(dl *download, linked []string) []string {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	var more []string
+	for _, repo := range dl.repos {
+		if !slices.Contains(linked, repo) {
+			more = append(more, repo)
+		}
+	}
+	if more == nil {
+		delete(ds.running, dl.digest)
+	}
+	return more
+}
+
+// over takes a download out that has failed.
+func (ds *downloads) over(dl *download) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	delete(ds.running, dl.digest)
+}

@@ -1,0 +1,199 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// follower is one reader of a download. It reads the growing file up to what is
+// held, without the last byte until the whole is verified, and at its own speed.
+type follower struct {
+	ctx    context.Context
+	repo   string
+	d      *download
+	offset int64
+	leave  func() // once
+
+	alone *verified // after the disk took no more
+}
+
+// follow adds a reader. downloads.mu is held.
+func (d *download) follow(ctx context.Context, repo string) *follower {
+	d.readers++
+	d.mu.Lock()
+	d.users++
+	d.mu.Unlock()
+	return &follower{ctx: ctx, repo: repo, d: d, leave: sync.OnceFunc(func() {
+		d.release()
+		d.mirror.downloads.leave(d)
+	})}
+}
+
+// open waits for the upstream's answer, and is the blob then.
+func (f *follower) open() (core.Blob, error) {
+	d := f.d
+	s, _, err := d.await(f.ctx, func() bool { return d.state != asking })
+	if err == nil && s == unkept {
+		if err = f.goAlone(); err == nil {
+			err = f.alone.body.open(f.ctx)
+		}
+		if err != nil {
+			err = failed(err, core.ErrBlobUnknown)
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	if f.Descriptor().Size < 0 {
+		return f, nil
+	}
+	return &seeker{f}, nil
+}
+
+// await returns when ready says so, with the download's state and how far it may be
+// read. Errors: why it is broken, or the cause of ctx.
+func (d *download) await(ctx context.Context, ready func() bool) (state, int64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !ready() {
+		defer context.AfterFunc(ctx, func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.changed.Broadcast()
+		})()
+	}
+	for !ready() {
+		if ctx.Err() != nil {
+			return d.state, 0, context.Cause(ctx)
+		}
+		d.changed.Wait()
+	}
+	return d.state, d.readable(), d.err
+}
+
+// readable is the end of what may be read: never the blob's last byte before the
+// digest is right, so that what is wrong cannot end cleanly. d.mu is held.
+func (d *download) readable() int64 {
+	switch {
+	case d.state == whole:
+		return d.size
+	case d.size >= 0:
+		return max(0, min(d.held, d.size-1))
+	}
+	return max(0, d.held-1)
+}
+
+// Descriptor implements core.Blob.
+func (f *follower) Descriptor() core.Descriptor {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	size := f.d.size
+	if f.alone != nil {
+		size = f.alone.body.size
+	}
+	return descriptor(f.d.digest, size)
+}
+
+// Read implements core.Blob. It returns as soon as there is a byte.
+func (f *follower) Read(p []byte) (int, error) {
+	if f.alone != nil {
+		n, err := f.alone.Read(p)
+		f.offset += int64(n)
+		return n, err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	d := f.d
+	s, end, err := d.await(f.ctx, func() bool { return d.state > growing || d.readable() > f.offset })
+	switch {
+	case err != nil:
+		return 0, err
+	case f.ctx.Err() != nil:
+		return 0, context.Cause(f.ctx)
+	case s == unkept:
+		if err := f.goAlone(); err != nil {
+			return 0, err
+		}
+		return f.Read(p)
+	case f.offset >= end:
+		return 0, io.EOF
+	}
+	n, err := d.file.ReadAt(p[:min(int64(len(p)), end-f.offset)], f.offset)
+	f.offset += int64(n)
+	if n > 0 {
+		return n, nil
+	}
+	return 0, fmt.Errorf("read %s: %w", d.digest, errors.Join(err, io.ErrUnexpectedEOF))
+}
+
+// goAlone leaves the download, which can grow no more, and reads on from the
+// upstream, from its own offset. What was read before is hashed once more, for the
+// digest of the whole.
+func (f *follower) goAlone() error {
+	v := newVerified(f.ctx, newStream(f.d.mirror, f.repo, f.d.digest))
+	f.d.mu.Lock()
+	file, held, size := f.d.file, f.d.held, f.d.size
+	f.d.mu.Unlock()
+	if size >= 0 {
+		v.body.size = size
+	}
+	from := min(f.offset, held)
+	if file == nil {
+		from = 0
+	}
+	if err := v.skip(file, from); err != nil {
+		return fmt.Errorf("read %s: %w", f.d.digest, err)
+	}
+	f.leave()
+	f.alone = v
+	if _, err := io.CopyN(io.Discard, v, f.offset-from); err != nil {
+		return failed(err, core.ErrBlobUnknown)
+	}
+	return nil
+}
+
+// Close implements core.Blob. The download goes on.
+func (f *follower) Close() error {
+	f.leave()
+	if f.alone != nil {
+		return f.alone.Close()
+	}
+	return nil
+}
+
+// seeker is a follower whose size is known.
+type seeker struct{ *follower }
+
+var _ io.Seeker = (*seeker)(nil)
+
+// Seek implements io.Seeker. Behind what is held, the next Read waits.
+func (s *seeker) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += s.offset
+	case io.SeekEnd:
+		offset += s.Descriptor().Size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the first byte")
+	}
+	if s.alone != nil && offset != s.offset {
+		// The file may be gone, and the digest needs every byte from the first.
+		size := s.Descriptor().Size
+		s.alone.Close()
+		s.alone = newVerified(s.ctx, newStream(s.d.mirror, s.repo, s.d.digest))
+		s.alone.body.size = size
+		if _, err := io.CopyN(io.Discard, s.alone, min(offset, size)); err != nil {
+			return 0, failed(err, core.ErrBlobUnknown)
+		}
+	}
+	s.offset = offset
+	return offset, nil
+}

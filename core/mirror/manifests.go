@@ -1,0 +1,149 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/upstream"
+)
+
+// Resolve implements core.Reader. A HEAD for what is not held fetches the manifest:
+// the client's next question is for it.
+func (m *Mirror) Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error) {
+	found, err := m.Manifest(ctx, repo, ref)
+	return found.Descriptor, err
+}
+
+// Manifest implements core.Reader. Beside the errors of core.Reader there are, with
+// nothing held: ErrDenied when the caller may not fetch, or the upstream refuses;
+// ErrTooManyRequests, ErrUpstream, ErrUpstreamTimeout when it cannot be asked, with
+// core.Retry; ErrManifestInvalid for what no current client can use.
+func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) (core.Manifest, error) {
+	if _, err := m.remote(repo); err != nil {
+		return core.Manifest{}, err
+	}
+	var found core.Manifest
+	var err error
+	if ref.Digest != "" {
+		found, err = m.byDigest(ctx, repo, ref.Digest)
+	} else {
+		found, err = m.byTag(ctx, repo, ref.Tag)
+	}
+	if err == nil {
+		m.noteSizes(repo, found)
+	}
+	return found, err
+}
+
+// byDigest returns a manifest that never changes: what is held needs no question.
+func (m *Mirror) byDigest(ctx context.Context, repo string, d digest.Digest) (core.Manifest, error) {
+	held, err := m.local.Manifest(ctx, repo, core.Reference{Digest: d})
+	if err == nil || !unheld(err) {
+		return held, err
+	}
+	noun := repo + "@" + string(d)
+	if err := m.knownAbsent(noun, core.ErrManifestUnknown); err != nil {
+		return core.Manifest{}, err
+	}
+	if err := mayFetch(ctx, noun); err != nil {
+		return core.Manifest{}, err
+	}
+	return together(ctx, m, noun, func(ctx context.Context) (core.Manifest, error) {
+		// Another may have fetched it between the look and now.
+		if held, err := m.local.Manifest(ctx, repo, core.Reference{Digest: d}); err == nil {
+			return held, nil
+		}
+		return m.fetch(ctx, repo, core.Reference{Digest: d}, "")
+	})
+}
+
+// fetch gets a manifest from the upstream and keeps it, with tag naming it unless
+// that is empty. A manifest that cannot be kept is served all the same.
+func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag string) (core.Manifest, error) {
+	remote, err := m.remote(repo)
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	answer, err := m.upstream.Manifest(ctx, remote, ref)
+	if err != nil {
+		return core.Manifest{}, m.noteAbsent(nounOf(repo, ref), err, core.ErrManifestUnknown)
+	}
+	found := core.Manifest{Descriptor: answer.Descriptor, Bytes: answer.Bytes}
+	m.keep(ctx, repo, found, tag)
+	return found, nil
+}
+
+// keep puts a manifest into the store, and tells when its tag was checked.
+func (m *Mirror) keep(ctx context.Context, repo string, found core.Manifest, tag string) {
+	put := core.ManifestPut{
+		MediaType: found.Descriptor.MediaType, Bytes: found.Bytes, Digest: found.Descriptor.Digest,
+	}
+	if tag != "" {
+		put.Tags = []string{tag}
+	}
+	if _, err := m.local.PutManifest(ctx, repo, put); err != nil {
+		m.log.Warn("manifest cannot be kept; it is served, and asked for again", "repository", repo, "digest", put.Digest, "error", err)
+		return
+	}
+	if tag != "" {
+		m.checked(ctx, repo, tag, put.Digest)
+	}
+}
+
+func nounOf(repo string, ref core.Reference) string {
+	if ref.Digest != "" {
+		return repo + "@" + string(ref.Digest)
+	}
+	return repo + ":" + ref.Tag
+}
+
+// knownAbsent is missing if the upstream said so a moment ago.
+func (m *Mirror) knownAbsent(noun string, missing *core.Error) error {
+	until, ok := m.absent.get(noun)
+	if !ok {
+		return nil
+	}
+	if !time.Now().Before(until) {
+		m.absent.drop(noun)
+		return nil
+	}
+	return fmt.Errorf("%w: %s: %w a moment ago", missing, noun, upstream.ErrNotFound)
+}
+
+// noteAbsent remembers that something is not there, and makes a client's error of
+// the upstream's.
+func (m *Mirror) noteAbsent(noun string, err error, missing *core.Error) error {
+	err = failed(err, missing)
+	if errors.Is(err, missing) {
+		m.absent.set(noun, time.Now().Add(m.settings.Load().NotFoundTTL))
+	}
+	return fmt.Errorf("%s: %w", noun, err)
+}
+
+// blobID is a blob, or a manifest, of a repository.
+type blobID struct {
+	repo   string
+	digest digest.Digest
+}
+
+// noteSizes remembers the sizes of the blobs that a manifest lists. Once is enough:
+// the manifest of a digest never changes.
+func (m *Mirror) noteSizes(repo string, found core.Manifest) {
+	id := blobID{repo, found.Descriptor.Digest}
+	if _, ok := m.listed.get(id); ok {
+		return
+	}
+	links, err := core.ParseManifest(found.Descriptor.MediaType, found.Bytes)
+	if err != nil {
+		return // the upstream's, and the store's, is checked already
+	}
+	for _, desc := range links.Blobs {
+		m.sizes.set(blobID{repo, desc.Digest}, desc.Size)
+	}
+	m.listed.set(id, struct{}{})
+}

@@ -1,0 +1,181 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/upstream"
+)
+
+// Upstream is what a mirror asks, as *upstream.Client answers it: with the errors of
+// that package.
+type Upstream interface {
+	Manifests
+	Blobs
+	Lists
+}
+
+// Manifests are asked one by one. See upstream.Client.
+type Manifests interface {
+	Head(ctx context.Context, repo string, ref core.Reference) (upstream.Answer, error)
+	Manifest(ctx context.Context, repo string, ref core.Reference) (upstream.Answer, error)
+}
+
+// Blobs are asked from an offset. See upstream.Client.
+type Blobs interface {
+	Blob(ctx context.Context, repo string, d digest.Digest, offset int64) (body io.ReadCloser, size int64, err error)
+	Attest(ctx context.Context, repo string, d digest.Digest) (size int64, err error)
+}
+
+// Lists are asked whole. See upstream.Client.
+type Lists interface {
+	Tags(ctx context.Context, repo string) ([]string, error)
+	Referrers(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error)
+}
+
+// Defaults of Settings.
+const (
+	DefaultTTL         = 5 * time.Minute
+	DefaultMaxStale    = 30 * 24 * time.Hour
+	DefaultNotFoundTTL = 10 * time.Second
+)
+
+// Settings may change while the mirror serves. Zero values mean the defaults.
+type Settings struct {
+	// TTL is how long a tag or a list is trusted without asking. Default 5m.
+	TTL time.Duration
+	// MaxStale is how long after its last check a tag or a list may be served while
+	// the upstream cannot be asked. Default 30 days.
+	MaxStale time.Duration
+	// NotFoundTTL is how long "not found" is remembered, in memory. Default 10s.
+	NotFoundTTL time.Duration
+	// PushTo says in a refused push where to push instead, as "blumeops/**".
+	// Default: "a name outside the mirrors".
+	PushTo string
+}
+
+func (s Settings) withDefaults() Settings {
+	if s.TTL <= 0 {
+		s.TTL = DefaultTTL
+	}
+	if s.MaxStale <= 0 {
+		s.MaxStale = DefaultMaxStale
+	}
+	if s.NotFoundTTL <= 0 {
+		s.NotFoundTTL = DefaultNotFoundTTL
+	}
+	if s.PushTo == "" {
+		s.PushTo = "a name outside the mirrors"
+	}
+	return s
+}
+
+// Config is what a Mirror is made of.
+type Config struct {
+	// Name is the first component of the mirror's repositories, as docker.io.
+	Name string
+	// Local keeps what is fetched: a store opened with store.Options.Sparse. Several
+	// mirrors may share it. It stays the caller's and is closed after the mirror.
+	Local core.Registry
+	// State keeps when things were checked and which downloads are unfinished, under
+	// the key prefix "mirror/": usually the bucket below Local.
+	State bucket.Bucket
+	// Upstream is asked for what is not held.
+	Upstream Upstream
+	Settings Settings
+	// Log receives what an operator should know. Default: discard.
+	Log *slog.Logger
+}
+
+// Mirror is one upstream's content as a Registry. It is safe for concurrent use.
+type Mirror struct {
+	core.Unimplemented
+	name     string
+	local    core.Registry
+	state    bucket.Bucket
+	upstream Upstream
+	log      *slog.Logger
+	settings atomic.Pointer[Settings]
+
+	flights   singleflight.Group
+	checks    *memo[string, check]     // by check key: what State has
+	absent    *memo[string, time.Time] // by repository and reference: not found until
+	sizes     *memo[blobID, int64]     // of blobs, from the manifests that list them
+	listed    *memo[blobID, struct{}]  // manifests whose sizes are in sizes
+	downloads downloads
+
+	life       context.Context // ends with Close
+	stop       context.CancelFunc
+	background sync.WaitGroup // downloads, and questions that outlive who asked
+}
+
+var _ core.Registry = (*Mirror)(nil)
+
+// Bounds of what is remembered in memory, in entries of some hundred bytes. What
+// falls out costs a look at the disk, or one question more to the upstream.
+const (
+	maxChecks = 1 << 16
+	maxAbsent = 1 << 14 // clients choose these names
+	maxSizes  = 1 << 16
+	maxListed = 1 << 13
+)
+
+// New makes a mirror. It asks nobody: a mirror starts without its upstream. Close
+// ends it.
+func New(c Config) (*Mirror, error) {
+	if name, err := core.ParseName(c.Name); err != nil || strings.Contains(name, "/") {
+		return nil, fmt.Errorf("mirror %q: the name of a mirror is one component of a repository name", c.Name)
+	}
+	if c.Local == nil || c.State == nil || c.Upstream == nil {
+		return nil, errors.New("mirror " + c.Name + ": it needs a store, a bucket and an upstream")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	m := &Mirror{
+		name: c.Name, local: c.Local, state: c.State, upstream: c.Upstream,
+		log:    c.Log.With("mirror", c.Name),
+		checks: newMemo[string, check](maxChecks),
+		absent: newMemo[string, time.Time](maxAbsent),
+		sizes:  newMemo[blobID, int64](maxSizes),
+		listed: newMemo[blobID, struct{}](maxListed),
+	}
+	m.life, m.stop = context.WithCancel(context.Background())
+	m.SetSettings(c.Settings)
+	return m, nil
+}
+
+// SetSettings changes the settings of a mirror that serves.
+func (m *Mirror) SetSettings(s Settings) {
+	s = s.withDefaults()
+	m.settings.Store(&s)
+}
+
+// Close stops what runs in the background and waits for it. Readers that follow a
+// download get an error; what it has so far is found again by the next mirror.
+func (m *Mirror) Close() error {
+	m.stop()
+	m.background.Wait()
+	return nil
+}
+
+// remote is the upstream's name of a repository. Errors: core.ErrNameUnknown.
+func (m *Mirror) remote(repo string) (string, error) {
+	remote, ok := strings.CutPrefix(repo, m.name+"/")
+	if !ok || remote == "" {
+		return "", fmt.Errorf("%w: %s is not of the mirror %s", core.ErrNameUnknown, repo, m.name)
+	}
+	return remote, nil
+}

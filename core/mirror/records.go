@@ -1,0 +1,96 @@
+package mirror
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// The keys of State. Components that begin with _ are in no repository name.
+const (
+	checksPrefix    = "mirror/checks/"
+	listsPrefix     = "mirror/lists/"
+	downloadsPrefix = "mirror/downloads/"
+)
+
+// check is when the upstream last said what a tag names.
+type check struct {
+	Digest digest.Digest `json:"digest"`
+	Time   time.Time     `json:"time"`
+}
+
+// tagsList and referrersList are lists as the upstream gave them.
+type tagsList struct {
+	Time time.Time `json:"time"`
+	Tags []string  `json:"tags"`
+}
+
+type referrersList struct {
+	Time      time.Time         `json:"time"`
+	Referrers []core.Descriptor `json:"referrers"`
+}
+
+// unfinished is where the bytes of a download are that a restart, or a broken
+// upstream, has interrupted.
+type unfinished struct {
+	Repo   string `json:"repo"`
+	Upload string `json:"upload"`
+}
+
+func checkKey(repo, tag string) string { return checksPrefix + repo + "/_tags/" + tag }
+
+func tagsKey(repo string) string { return listsPrefix + repo + "/_tags" }
+
+func referrersKey(repo string, subject digest.Digest) string {
+	return listsPrefix + repo + "/_referrers/" + string(subject)
+}
+
+// downloadKey has the mirror's name: two mirrors of one store that download the same
+// blob must not write to one upload.
+func (m *Mirror) downloadKey(d digest.Digest) string {
+	hex := d.Encoded()
+	return downloadsPrefix + m.name + "/" + d.Algorithm().String() + "/" + hex[:2] + "/" + hex
+}
+
+// recall reads a record. A missing or damaged one is no record: all of them can be
+// learned again.
+func recall[T any](ctx context.Context, m *Mirror, key string) (record T, ok bool) {
+	data, _, err := m.state.Get(ctx, key)
+	if err != nil {
+		if !errors.Is(err, bucket.ErrNotExist) && ctx.Err() == nil {
+			m.log.Warn("record of the mirror cannot be read", "key", key, "error", err)
+		}
+		return record, false
+	}
+	if err := json.Unmarshal(data, &record); err != nil {
+		m.log.Warn("record of the mirror is damaged", "key", key, "error", err)
+		var none T
+		return none, false
+	}
+	return record, true
+}
+
+// remember writes a record, which survives a killed process at once and a power cut
+// after a while. One that cannot be written costs a question to the upstream later,
+// and no answer now.
+func (m *Mirror) remember(ctx context.Context, key string, record any) {
+	data, err := json.Marshal(record)
+	if err == nil {
+		_, err = m.state.Put(ctx, key, data, bucket.Condition{})
+	}
+	if err != nil {
+		m.log.Warn("record of the mirror cannot be written", "key", key, "error", err)
+	}
+}
+
+func (m *Mirror) forget(ctx context.Context, key string) {
+	if err := m.state.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		m.log.Warn("record of the mirror cannot be removed", "key", key, "error", err)
+	}
+}

@@ -1,0 +1,149 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/upstream"
+)
+
+// heldTag is what the store has of a tag: the manifest, and when the upstream last
+// said that the tag names it.
+type heldTag struct {
+	manifest core.Manifest
+	ok       bool
+	checked  time.Time // zero: not known, or the upstream has denied the tag since
+}
+
+func (t heldTag) within(age time.Duration) bool {
+	return t.ok && time.Since(t.checked) < age
+}
+
+// byTag returns what a tag names: what is held while it is fresh, else what the
+// upstream says, else, when that cannot be asked, what is held and not too old.
+func (m *Mirror) byTag(ctx context.Context, repo, tag string) (core.Manifest, error) {
+	held, err := m.heldTag(ctx, repo, tag)
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	settings := m.settings.Load()
+	if held.within(settings.TTL) {
+		return held.manifest, nil
+	}
+	noun := repo + ":" + tag
+	if err := m.knownAbsent(noun, core.ErrManifestUnknown); err != nil {
+		return core.Manifest{}, err
+	}
+	if !core.AccessFrom(ctx).Fetch && held.within(settings.MaxStale) {
+		return held.manifest, nil
+	}
+	if err := mayFetch(ctx, noun); err != nil {
+		return core.Manifest{}, err
+	}
+	return together(ctx, m, noun, func(ctx context.Context) (core.Manifest, error) {
+		return m.refresh(ctx, repo, tag)
+	})
+}
+
+// heldTag looks into the store.
+func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error) {
+	found, err := m.local.Manifest(ctx, repo, core.Reference{Tag: tag})
+	if err != nil {
+		if unheld(err) {
+			err = nil
+		}
+		return heldTag{}, err
+	}
+	key := checkKey(repo, tag)
+	last, ok := m.checks.get(key)
+	if !ok {
+		if last, ok = recall[check](ctx, m, key); ok {
+			m.checks.set(key, last)
+		}
+	}
+	held := heldTag{manifest: found, ok: true}
+	// The tag is the truth. A check of another digest was cut off from it by a crash.
+	if last.Digest == found.Descriptor.Digest {
+		held.checked = last.Time
+	}
+	return held, nil
+}
+
+// checked records that the upstream said now what tag names.
+func (m *Mirror) checked(ctx context.Context, repo, tag string, d digest.Digest) {
+	key := checkKey(repo, tag)
+	now := check{Digest: d, Time: time.Now().UTC()}
+	m.checks.set(key, now)
+	m.absent.drop(repo + ":" + tag)
+	m.remember(ctx, key, now)
+}
+
+// unchecked forgets when a tag was checked: it is not served without asking.
+func (m *Mirror) unchecked(ctx context.Context, repo, tag string) {
+	key := checkKey(repo, tag)
+	m.checks.drop(key)
+	m.forget(ctx, key)
+}
+
+// refresh asks the upstream what a tag names. It runs once for all who wait.
+func (m *Mirror) refresh(ctx context.Context, repo, tag string) (core.Manifest, error) {
+	held, err := m.heldTag(ctx, repo, tag)
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	settings := m.settings.Load()
+	if held.within(settings.TTL) {
+		return held.manifest, nil // another flight ended between the look and now
+	}
+	found, err := m.ask(ctx, repo, tag, held)
+	switch {
+	case err == nil:
+		return found, nil
+	case refused(err):
+		// Also later, when the upstream is down, nobody may see what it denied.
+		if held.ok {
+			m.unchecked(ctx, repo, tag)
+		}
+	case held.within(settings.MaxStale):
+		m.log.Info("stale tag served, the upstream cannot be asked",
+			"repository", repo, "tag", tag, "digest", held.manifest.Descriptor.Digest,
+			"checked", held.checked, "error", err)
+		return held.manifest, nil
+	}
+	return core.Manifest{}, err
+}
+
+// ask is one HEAD when something is held, and one GET when that is not enough. What
+// was not answered is never asked again as a GET, which may count as a pull.
+func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (core.Manifest, error) {
+	remote, err := m.remote(repo)
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	ref := core.Reference{Tag: tag}
+	if !held.ok {
+		return m.fetch(ctx, repo, ref, tag)
+	}
+	answer, err := m.upstream.Head(ctx, remote, ref)
+	if errors.Is(err, upstream.ErrNoDigest) {
+		return m.fetch(ctx, repo, ref, tag)
+	} else if err != nil {
+		return core.Manifest{}, m.noteAbsent(repo+":"+tag, err, core.ErrManifestUnknown)
+	}
+	d := answer.Descriptor.Digest
+	if d == held.manifest.Descriptor.Digest {
+		m.checked(ctx, repo, tag, d)
+		return held.manifest, nil
+	}
+	known, err := m.local.Manifest(ctx, repo, core.Reference{Digest: d})
+	if err == nil {
+		m.keep(ctx, repo, known, tag) // the tag went back, or another tag had it
+		return known, nil
+	}
+	// By digest: what the HEAD said and what the GET brings are the same then.
+	return m.fetch(ctx, repo, core.Reference{Digest: d}, tag)
+}

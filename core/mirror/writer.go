@@ -1,0 +1,78 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// readOnly is the answer to every push.
+func (m *Mirror) readOnly(repo string) error {
+	return fmt.Errorf("%w: %s belongs to the mirror of %s, which takes no pushes, because it would no longer say what the upstream says; push to %s",
+		core.ErrDenied, repo, m.name, m.settings.Load().PushTo)
+}
+
+// PutManifest implements core.Writer by refusing. Errors: ErrDenied.
+func (m *Mirror) PutManifest(_ context.Context, repo string, _ core.ManifestPut) (core.ManifestResult, error) {
+	return core.ManifestResult{}, m.readOnly(repo)
+}
+
+// Mount implements core.Writer by refusing. Errors: ErrDenied.
+func (m *Mirror) Mount(_ context.Context, repo, _ string, _ digest.Digest) (core.Descriptor, error) {
+	return core.Descriptor{}, m.readOnly(repo)
+}
+
+// NewUpload implements core.Writer by refusing. Errors: ErrDenied.
+func (m *Mirror) NewUpload(_ context.Context, repo string, _ digest.Algorithm) (core.Upload, error) {
+	return nil, m.readOnly(repo)
+}
+
+// Upload implements core.Writer by refusing, so that nobody reaches the upload that
+// a download writes to. Errors: ErrDenied.
+func (m *Mirror) Upload(_ context.Context, repo, _ string) (core.Upload, error) {
+	return nil, m.readOnly(repo)
+}
+
+// DeleteTag implements core.Deleter: it forgets what is held of a tag, and that it
+// was not found. The next read asks the upstream. Errors: as core.Deleter.
+func (m *Mirror) DeleteTag(ctx context.Context, repo, tag string) error {
+	if _, err := m.remote(repo); err != nil {
+		return err
+	}
+	noun := repo + ":" + tag
+	m.flights.Forget(noun) // who asks from now on does not join a question asked before
+	m.absent.drop(noun)
+	m.unchecked(ctx, repo, tag)
+	m.forget(ctx, tagsKey(repo))
+	return m.local.DeleteTag(ctx, repo, tag)
+}
+
+// DeleteManifest implements core.Deleter: it forgets a manifest and the tags that
+// name it. Their blobs go with the collector. Errors: as core.Deleter.
+func (m *Mirror) DeleteManifest(ctx context.Context, repo string, d digest.Digest) error {
+	if _, err := m.remote(repo); err != nil {
+		return err
+	}
+	noun := repo + "@" + string(d)
+	m.flights.Forget(noun)
+	m.absent.drop(noun)
+	m.forget(ctx, referrersKey(repo, d))
+	return m.local.DeleteManifest(ctx, repo, d)
+}
+
+// DeleteBlob implements core.Deleter. Errors: as core.Deleter.
+func (m *Mirror) DeleteBlob(ctx context.Context, repo string, d digest.Digest) error {
+	if _, err := m.remote(repo); err != nil {
+		return err
+	}
+	m.absent.drop(repo + "@" + string(d))
+	err := m.local.DeleteBlob(ctx, repo, d)
+	if errors.Is(err, core.ErrNameUnknown) {
+		return fmt.Errorf("%w: %s of %s", core.ErrBlobUnknown, d, repo) // it may hold blobs and no manifest yet
+	}
+	return err
+}
