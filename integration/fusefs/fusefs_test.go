@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/eblume/caddy-registry/integration/fusefs"
 )
@@ -321,9 +322,23 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	w.must(open.Close())
+	shrinks(t, disk, 16<<10)
 	w.must(os.WriteFile(w.path("fits"), make([]byte, 32<<10), 0o644))
 	disk.SetLimit(0)
 	w.must(os.WriteFile(w.path("fits too"), make([]byte, 1<<20), 0o644))
+}
+
+// shrinks waits until a disk holds at most so many bytes: the kernel tells of a
+// closed file after close has returned.
+func shrinks(t *testing.T, disk *fusefs.FS, most int64) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); disk.Used() > most; {
+		if time.Now().After(end) {
+			t.Errorf("%d bytes stay used, want at most %d", disk.Used(), most)
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func TestFoldCase(t *testing.T) {
