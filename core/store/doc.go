@@ -15,16 +15,16 @@
 // order of repositories; it is rebuilt from them.
 //
 // Order of writes. A push is acknowledged by its manifest: first the blobs, their
-// links and the manifest's content behind one barrier (Bucket.Sync), then the
-// manifest's link and referrer entry behind a second, then the tags behind a third.
-// A crash between any two leaves objects that nothing names, for the collector.
-// Deletes go the other way.
+// links and the manifest's content behind one barrier (Bucket.Sync), then the referrer
+// entry, if it has a subject, then the manifest's link, then the tags, each behind one
+// of its own. A crash between any two leaves objects that nothing names, for the
+// collector. Deletes go the other way.
 //
 // Locks. One RWMutex a repository: shared by PutManifest and by whatever tells a
 // client "you have it", exclusive for deletes and the collector's step in that
 // repository; held for metadata, never while a blob streams. A stripe per digest is
-// shared while a link to content is made, and exclusive while unlinked content is
-// dropped. Who reads a manifest, a blob or a list takes no lock.
+// shared while a link to content is made or its removal is not durable yet, and
+// exclusive while unlinked content is dropped. Who reads a manifest, a blob or a list takes no lock.
 //
 // The store does not decide who may do what, and knows no HTTP.
 package store
