@@ -5,6 +5,12 @@ package policies
 type Identity struct {
 	// User is the verified name; empty for the anonymous caller.
 	User string
+	// Groups are those that the user is in now, as whoever vouches for the user
+	// says. They are nobody's to change.
+	Groups []string
+	// Credential says by what the caller is known, for logs and audit: its kind and
+	// id, as "key 3f9c2a" or "session". It is never a secret. Empty: anonymous.
+	Credential string
 }
 
 // Anonymous tells whether nothing is known about the caller.
