@@ -1,0 +1,21 @@
+// Package identity finds out who is asking, and keeps what that needs: API keys and
+// what is known about users.
+//
+//	records.go   a kind of record: durable in a bucket, all of it in memory
+//	store.go     the records of one storage, open
+//	secret.go    how an API key looks
+//	verify.go    who presents a key
+//	keys.go      API keys: made, verified, revoked
+//	users.go     people: their groups, and whether they are disabled
+//
+// A record is durable before its change is acknowledged, and acts from then on: a
+// key that was revoked is refused on the very next request. Nothing on the path of a
+// request touches the disk.
+//
+// What it knows is policies.Identity: who, in which groups, by which credential.
+// What they may do is none of its business.
+//
+//	store, err := identity.Open(ctx, bucket, identity.Options{Log: log})
+//	secret, key, err := store.Keys().Create(ctx, identity.NewKey{User: "zot-ci", Service: true, Groups: []string{"artifact-workloads"}})
+//	who, err := store.KeyIdentity(secret)
+package identity

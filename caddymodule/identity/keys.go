@@ -1,0 +1,326 @@
+package identity
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+const (
+	// DefaultLifetime is the longest, and the ordinary, life of a key.
+	DefaultLifetime = 90 * 24 * time.Hour
+	// Announced is how long before its end a key is announced.
+	Announced = 14 * 24 * time.Hour
+	// maxLabel bounds a key's name, in bytes.
+	maxLabel = 100
+	// maxListed bounds a key's groups, actions and globs: a record is read whole.
+	maxListed = 100
+)
+
+// Key is an API key as it is kept: everything but the secret.
+type Key struct {
+	// ID names the key in logs, lists and commands. It is not a secret.
+	ID string `json:"id"`
+	// User is whose key it is.
+	User string `json:"user"`
+	// Name is the label that whoever made it gave it.
+	Name string `json:"name"`
+	// Service keys are a service account's: Groups are their own. The groups of a
+	// person's key are those of the user's record, on each request.
+	Service bool     `json:"service,omitempty"`
+	Groups  []string `json:"groups,omitempty"`
+	// Actions and Globs narrow what the key may do. Empty: all that the user may.
+	Actions []string `json:"actions,omitempty"`
+	Globs   []string `json:"globs,omitempty"`
+	// By is who made it: a user, or "command".
+	By      string    `json:"by"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+	// Revoked is when it was revoked; zero: it was not.
+	Revoked time.Time `json:"revoked,omitzero"`
+	// Used is when it was used last, or the zero time. It is written behind.
+	Used time.Time `json:"used,omitzero"`
+}
+
+// Active tells whether the key works at a time, as far as the key is concerned.
+func (k Key) Active(at time.Time) bool { return k.Revoked.IsZero() && at.Before(k.Expires) }
+
+// Expiring tells whether the key works, and its end is near enough to be announced.
+func (k Key) Expiring(at time.Time) bool {
+	return k.Active(at) && k.Expires.Sub(at) <= Announced
+}
+
+// NewKey is what a key shall be.
+type NewKey struct {
+	User    string
+	Name    string // default: "key" and the day
+	Service bool
+	Groups  []string // of a service account only
+	Actions []string
+	Globs   []string
+	// Lifetime is how long it lasts. Default, and maximum: see SetMaxLifetime.
+	Lifetime time.Duration
+	By       string
+}
+
+// ErrKeyInvalid is a NewKey that cannot be.
+var ErrKeyInvalid = errors.New("this key cannot be made")
+
+// ErrKeyUnknown is an ID that no key has.
+var ErrKeyUnknown = errors.New("no such key")
+
+// Keys are the API keys of one storage.
+type Keys struct {
+	records *records[keyRecord]
+	bucket  bucket.Bucket
+	now     func() time.Time
+	max     atomic.Int64 // nanoseconds
+
+	mu     sync.RWMutex // guards what follows, not what they point to
+	byHash map[[sha256.Size]byte]*heldKey
+	byID   map[string]*heldKey
+}
+
+// keyRecord is a key on the disk.
+type keyRecord struct {
+	Key
+	Hash []byte `json:"hash"`
+}
+
+// heldKey is a key in memory. Its Key is replaced and never changed.
+type heldKey struct {
+	key     atomic.Pointer[Key]
+	used    atomic.Int64 // UnixNano of the last use; 0: never
+	written int64        // the used that is on the disk; writeUses has it to itself
+}
+
+func openKeys(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Keys, error) {
+	records, err := loadRecords[keyRecord](ctx, b, "keys")
+	if err != nil {
+		return nil, err
+	}
+	uses, err := loadRecords[time.Time](ctx, b, "uses")
+	if err != nil {
+		return nil, err
+	}
+	k := &Keys{
+		records: records, bucket: b, now: now,
+		byHash: map[[sha256.Size]byte]*heldKey{}, byID: map[string]*heldKey{},
+	}
+	k.max.Store(int64(DefaultLifetime))
+	names, values := records.all()
+	for _, name := range names {
+		record := values[name]
+		if len(record.Hash) != sha256.Size {
+			return nil, fmt.Errorf("read %s: its hash is not one", name)
+		}
+		held := k.hold(record)
+		if used, ok := uses.get(name); ok {
+			held.written = used.UnixNano()
+			held.used.Store(held.written)
+		}
+	}
+	return k, nil
+}
+
+// hold takes a key into memory.
+func (k *Keys) hold(record keyRecord) *heldKey {
+	held := new(heldKey)
+	held.key.Store(&record.Key)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.byHash[[sha256.Size]byte(record.Hash)] = held
+	k.byID[record.ID] = held
+	return held
+}
+
+// SetMaxLifetime sets how long keys last that are made from now on, at most and by
+// default. Default: 90 days.
+func (k *Keys) SetMaxLifetime(d time.Duration) { k.max.Store(int64(d)) }
+
+// MaxLifetime is how long a new key lasts at most.
+func (k *Keys) MaxLifetime() time.Duration { return time.Duration(k.max.Load()) }
+
+// Create makes a key, and returns when it is durable. The secret is what the user
+// gets to see, once: it is not kept. Errors: ErrKeyInvalid, ErrUserInvalid.
+func (k *Keys) Create(ctx context.Context, want NewKey) (secret string, key Key, err error) {
+	if err := k.check(&want); err != nil {
+		return "", Key{}, err
+	}
+	now := k.now().UTC().Truncate(time.Second)
+	var id [6]byte
+	rand.Read(id[:])
+	key = Key{
+		ID: hex.EncodeToString(id[:]), User: want.User, Name: want.Name,
+		Service: want.Service, Groups: slices.Clone(want.Groups),
+		Actions: slices.Clone(want.Actions), Globs: slices.Clone(want.Globs),
+		By: want.By, Created: now, Expires: now.Add(want.Lifetime),
+	}
+	if key.Name == "" {
+		key.Name = "key of " + now.Format(time.DateOnly)
+	}
+	secret = newSecret()
+	hash := hashed(secret)
+	record, err := k.records.update(ctx, key.ID, func(_ keyRecord, exists bool) (keyRecord, error) {
+		if exists {
+			return keyRecord{}, errors.New("two keys have one ID") // 48 random bits
+		}
+		return keyRecord{key, hash[:]}, nil
+	})
+	if err != nil {
+		return "", Key{}, fmt.Errorf("make key: %w", err)
+	}
+	k.hold(record)
+	return secret, key, nil
+}
+
+// check refuses what cannot be a key, and fills in what was left out.
+func (k *Keys) check(want *NewKey) error {
+	if err := CheckUserName(want.User); err != nil {
+		return err
+	}
+	limit := k.MaxLifetime()
+	if want.Lifetime == 0 {
+		want.Lifetime = limit
+	}
+	switch {
+	case want.Lifetime < 0 || want.Lifetime > limit:
+		return fmt.Errorf("%w: a key lasts at most %s", ErrKeyInvalid, days(limit))
+	case len(want.Name) > maxLabel:
+		return fmt.Errorf("%w: its name has at most %d bytes", ErrKeyInvalid, maxLabel)
+	case len(want.Groups) > maxListed || len(want.Actions) > maxListed || len(want.Globs) > maxListed:
+		return fmt.Errorf("%w: it has more than %d groups, actions or globs", ErrKeyInvalid, maxListed)
+	case !want.Service && len(want.Groups) > 0:
+		return fmt.Errorf("%w: the groups of a person are the provider's to say", ErrKeyInvalid)
+	}
+	if strings.ContainsFunc(want.Name, unicode.IsControl) {
+		return fmt.Errorf("%w: its name has a control character", ErrKeyInvalid)
+	}
+	for _, group := range want.Groups {
+		if strings.TrimSpace(group) == "" || strings.ContainsFunc(group, unicode.IsControl) {
+			return fmt.Errorf("%w: %q is no group", ErrKeyInvalid, group)
+		}
+	}
+	if err := checkNarrowing(want.Actions, want.Globs); err != nil {
+		return fmt.Errorf("%w: %w", ErrKeyInvalid, err)
+	}
+	return nil
+}
+
+// days is a duration as people say it.
+func days(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d%day == 0 {
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return d.String()
+}
+
+// Revoke ends a key: it is refused from the next request on, and Revoke returns when
+// that is durable. A key that is revoked already stays as it is.
+// Errors: ErrKeyUnknown.
+func (k *Keys) Revoke(ctx context.Context, id string) (Key, error) {
+	k.mu.RLock()
+	held := k.byID[id]
+	k.mu.RUnlock()
+	if held == nil {
+		return Key{}, fmt.Errorf("key %s: %w", id, ErrKeyUnknown)
+	}
+	record, err := k.records.update(ctx, id, func(old keyRecord, _ bool) (keyRecord, error) {
+		if old.Revoked.IsZero() {
+			old.Revoked = k.now().UTC().Truncate(time.Second)
+		}
+		// It is refused at once, also when the disk does not take it.
+		held.key.Store(&old.Key)
+		return old, nil
+	})
+	if err != nil {
+		return Key{}, fmt.Errorf("revoke key %s: %w", id, err)
+	}
+	return record.Key, nil
+}
+
+// Get returns a key by its ID.
+func (k *Keys) Get(id string) (Key, bool) {
+	k.mu.RLock()
+	held := k.byID[id]
+	k.mu.RUnlock()
+	if held == nil {
+		return Key{}, false
+	}
+	return held.copy(), true
+}
+
+// List returns the keys of a user, newest first; of everybody, if user is empty.
+func (k *Keys) List(user string) []Key {
+	k.mu.RLock()
+	all := slices.Collect(maps.Values(k.byID))
+	k.mu.RUnlock()
+	var keys []Key
+	for _, held := range all {
+		if key := held.copy(); user == "" || key.User == user {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, func(a, b Key) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
+	})
+	return keys
+}
+
+// copy is the key as of now, with its last use.
+func (h *heldKey) copy() Key {
+	key := *h.key.Load()
+	if used := h.used.Load(); used != 0 {
+		key.Used = time.Unix(0, used).UTC()
+	}
+	return key
+}
+
+// find returns the key of a secret, or nil.
+func (k *Keys) find(secret string) *heldKey {
+	if !wellFormed(secret) {
+		return nil
+	}
+	hash := hashed(secret)
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.byHash[hash]
+}
+
+// writeUses writes the last uses that are not on the disk yet. It is called by one
+// goroutine at a time.
+func (k *Keys) writeUses(ctx context.Context) error {
+	k.mu.RLock()
+	all := maps.Clone(k.byID)
+	k.mu.RUnlock()
+	for id, held := range all {
+		used := held.used.Load()
+		if used == held.written {
+			continue
+		}
+		data, err := json.Marshal(time.Unix(0, used).UTC())
+		if err != nil {
+			return err
+		}
+		if _, err := k.bucket.Put(ctx, "uses/"+id, data, bucket.Condition{}); err != nil {
+			return err
+		}
+		held.written = used
+	}
+	return nil
+}

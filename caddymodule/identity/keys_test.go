@@ -1,0 +1,312 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir"
+)
+
+// clock is a time that only the test moves.
+type clock struct{ time.Time }
+
+func (c *clock) now() time.Time          { return c.Time }
+func (c *clock) advance(d time.Duration) { c.Time = c.Add(d) }
+
+// machine is a storage that can be stopped and started again.
+type machine struct {
+	*testing.T
+	path   string
+	clock  *clock
+	bucket bucket.Bucket
+	*Store
+	stop func()
+}
+
+func start(t *testing.T) *machine {
+	m := &machine{T: t, path: t.TempDir(), clock: &clock{time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)}}
+	m.run()
+	t.Cleanup(func() { m.stop() })
+	return m
+}
+
+func (m *machine) run() {
+	m.Helper()
+	storage, err := dir.Open(m.path, dir.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		m.Fatal(err)
+	}
+	if m.bucket, err = storage.Bucket("identity"); err != nil {
+		m.Fatal(err)
+	}
+	if m.Store, err = Open(context.Background(), m.bucket, Options{Now: m.clock.now}); err != nil {
+		m.Fatal(err)
+	}
+	m.stop = func() {
+		if err := errors.Join(m.Store.Close(), storage.Close()); err != nil {
+			m.Error(err)
+		}
+	}
+}
+
+func (m *machine) restart() {
+	m.Helper()
+	m.stop()
+	m.run()
+}
+
+func (m *machine) makeKey(want NewKey) (string, Key) {
+	m.Helper()
+	secret, key, err := m.Keys().Create(context.Background(), want)
+	if err != nil {
+		m.Fatal(err)
+	}
+	return secret, key
+}
+
+var robot = NewKey{User: "zot-ci", Name: "ci", Service: true, Groups: []string{"artifact-workloads"}, By: "command"}
+
+func TestAKeyIsRecognisedByScanners(t *testing.T) {
+	pattern := regexp.MustCompile(`^cregk_[0-9A-Za-z]{49}$`)
+	seen := map[string]bool{}
+	for range 100 {
+		secret := newSecret()
+		if !pattern.MatchString(secret) || !wellFormed(secret) || seen[secret] {
+			t.Fatalf("got %s", secret)
+		}
+		seen[secret] = true
+		for i := len(Prefix); i < len(secret); i++ {
+			other := byte('a')
+			if secret[i] == other {
+				other = 'b'
+			}
+			if wellFormed(secret[:i] + string(other) + secret[i+1:]) {
+				t.Errorf("%s with another character at %d is still well formed", secret, i)
+			}
+		}
+	}
+}
+
+func TestAKeyIsItsUsersUntilItsEnd(t *testing.T) {
+	m := start(t)
+	secret, key := m.makeKey(robot)
+	who, err := m.KeyIdentity(secret)
+	if err != nil || who.User != "zot-ci" || len(who.Groups) != 1 || who.Groups[0] != "artifact-workloads" || who.Credential != "key "+key.ID {
+		t.Errorf("got %+v, %v", who, err)
+	}
+	if key.Expires.Sub(key.Created) != DefaultLifetime {
+		t.Errorf("it lasts %s, want 90 days", key.Expires.Sub(key.Created))
+	}
+	m.restart()
+	if _, err := m.KeyIdentity(secret); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+	if got, _ := m.Keys().Get(key.ID); !got.Used.Equal(m.clock.Time) {
+		t.Errorf("last used %s, want %s", got.Used, m.clock)
+	}
+
+	m.clock.advance(DefaultLifetime - Announced - time.Second)
+	if key.Expiring(m.clock.Time) {
+		t.Error("it is announced more than 14 days before its end")
+	}
+	m.clock.advance(time.Second)
+	if !key.Expiring(m.clock.Time) {
+		t.Error("it is not announced 14 days before its end")
+	}
+	m.clock.advance(Announced)
+	_, err = m.KeyIdentity(secret)
+	if !errors.Is(err, ErrCredential) || !strings.Contains(err.Error(), `"ci" expired on 2027-02-23`) {
+		t.Errorf("at its end: %v", err)
+	}
+}
+
+func TestARevokedKeyIsRefusedAtOnceAndForGood(t *testing.T) {
+	m := start(t)
+	secret, key := m.makeKey(robot)
+	if _, err := m.Keys().Revoke(context.Background(), key.ID); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, err := m.KeyIdentity(secret)
+		if !errors.Is(err, ErrCredential) || !strings.Contains(err.Error(), `"ci" was revoked on 2026-11-25`) {
+			t.Errorf("got %v", err)
+		}
+		if _, err := m.KeyIDIdentity(key.ID); !errors.Is(err, ErrCredential) {
+			t.Errorf("by its ID: got %v", err)
+		}
+		m.restart()
+	}
+	m.clock.advance(time.Hour)
+	again, err := m.Keys().Revoke(context.Background(), key.ID)
+	if err != nil || again.Revoked.Equal(m.clock.Time) {
+		t.Errorf("revoked twice: %v, %v; want the first time to stay", again.Revoked, err)
+	}
+	if _, err := m.Keys().Revoke(context.Background(), "nothing"); !errors.Is(err, ErrKeyUnknown) {
+		t.Errorf("revoke of nothing: %v", err)
+	}
+}
+
+func TestAPersonsKeyHasThePersonsGroupsOfNow(t *testing.T) {
+	m := start(t)
+	ctx := context.Background()
+	erich := User{Name: "erich", Issuer: "https://idp", Subject: "1", Groups: []string{"admins"}}
+	secret, _ := m.makeKey(NewKey{User: "erich", By: "erich"})
+	if _, err := m.KeyIdentity(secret); !errors.Is(err, ErrCredential) {
+		t.Errorf("before anybody has signed in as erich: %v", err)
+	}
+	if _, err := m.Users().SignedIn(ctx, erich); err != nil {
+		t.Fatal(err)
+	}
+	groups := func(want string) {
+		t.Helper()
+		who, err := m.KeyIdentity(secret)
+		if got := strings.Join(who.Groups, " "); err != nil || got != want {
+			t.Errorf("got groups %q, %v; want %q", got, err, want)
+		}
+	}
+	groups("admins")
+	erich.Groups = []string{"readers"}
+	if _, err := m.Users().SignedIn(ctx, erich); err != nil {
+		t.Fatal(err)
+	}
+	groups("readers")
+	if _, err := m.Users().Update(ctx, "erich", func(u *User) error { u.Groups = nil; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	groups("")
+}
+
+func TestADisabledUserIsRefusedWithEveryKey(t *testing.T) {
+	m := start(t)
+	ctx := context.Background()
+	secret, _ := m.makeKey(robot)
+	if _, err := m.Users().SetDisabled(ctx, "zot-ci", true); err != nil {
+		t.Fatal(err)
+	}
+	m.restart()
+	if _, err := m.KeyIdentity(secret); !errors.Is(err, ErrCredential) || !strings.Contains(err.Error(), "disabled") {
+		t.Errorf("disabled: got %v", err)
+	}
+	// Signing in again does not enable.
+	user, err := m.Users().SignedIn(ctx, User{Name: "zot-ci", Issuer: "i", Subject: "s"})
+	if err != nil || !user.Disabled {
+		t.Errorf("signed in: got %+v, %v", user, err)
+	}
+	if _, err := m.Users().SetDisabled(ctx, "zot-ci", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.KeyIdentity(secret); err != nil {
+		t.Errorf("enabled again: got %v", err)
+	}
+}
+
+func TestANameBelongsToWhoHadItFirst(t *testing.T) {
+	m := start(t)
+	ctx := context.Background()
+	if _, err := m.Users().SignedIn(ctx, User{Name: "erich", Issuer: "https://idp", Subject: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []User{
+		{Name: "erich", Issuer: "https://idp", Subject: "2"},
+		{Name: "erich", Issuer: "https://other", Subject: "1"},
+	} {
+		if _, err := m.Users().SignedIn(ctx, other); !errors.Is(err, ErrNameTaken) {
+			t.Errorf("%+v: got %v", other, err)
+		}
+	}
+}
+
+func TestWhatCannotBeAKeyIsRefused(t *testing.T) {
+	m := start(t)
+	for _, row := range []struct {
+		name string
+		want NewKey
+	}{
+		{"without a user", NewKey{}},
+		{"of a user with a colon", NewKey{User: "a:b"}},
+		{"of a user with a line break", NewKey{User: "a\nb"}},
+		{"that lasts too long", NewKey{User: "a", Lifetime: DefaultLifetime + 1}},
+		{"that has ended", NewKey{User: "a", Lifetime: -1}},
+		{"of a person, with groups", NewKey{User: "a", Groups: []string{"admins"}}},
+		{"with an empty group", NewKey{User: "a", Service: true, Groups: []string{""}}},
+		{"with a long name", NewKey{User: "a", Name: strings.Repeat("x", 101)}},
+		{"with a name that is no text", NewKey{User: "a", Name: "a\x1b[2J"}},
+		{"narrowed to an action that there is not", NewKey{User: "a", Actions: []string{"push"}}},
+		{"narrowed to what is no pattern", NewKey{User: "a", Globs: []string{"[a"}}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if _, _, err := m.Keys().Create(context.Background(), row.want); !errors.Is(err, ErrKeyInvalid) && !errors.Is(err, ErrUserInvalid) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	if keys := m.Keys().List(""); len(keys) != 0 {
+		t.Errorf("there are keys: %v", keys)
+	}
+}
+
+func TestNoSecretLiesOnTheDisk(t *testing.T) {
+	m := start(t)
+	secret, _ := m.makeKey(robot)
+	err := filepath.WalkDir(m.path, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if strings.Contains(string(data), secret[len(Prefix):]) {
+			t.Errorf("%s has the secret", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A record that cannot be read might be a revocation.
+func TestADamagedRecordKeepsTheStoreFromOpening(t *testing.T) {
+	for _, record := range []string{"{", `{"id":"x","hash":"AAAA"}`} {
+		m := start(t)
+		if _, err := m.bucket.Put(context.Background(), "keys/x", []byte(record), bucket.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(context.Background(), m.bucket, Options{}); err == nil {
+			t.Errorf("%s: it opens", record)
+		}
+	}
+}
+
+func BenchmarkKeyIdentity(b *testing.B) {
+	storage, err := dir.Open(b.TempDir(), dir.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer storage.Close()
+	tree, err := storage.Bucket("identity")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := Open(context.Background(), tree, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	secret, _, err := s.Keys().Create(context.Background(), robot)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.KeyIdentity(secret); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package identity
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"sync"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// records keeps one kind of record: a JSON object each, below a prefix of the bucket,
+// and all of them in memory. The bucket belongs to this process, so memory is never
+// behind it.
+type records[T any] struct {
+	bucket bucket.Bucket
+	prefix string // without a slash
+
+	writing sync.Mutex // held from before the disk is written until memory has changed
+
+	mu     sync.RWMutex // guards values
+	values map[string]T
+}
+
+// loadRecords reads what the bucket has. A record that cannot be read is an error: a
+// key that somebody revoked must not work again because its record is damaged.
+func loadRecords[T any](ctx context.Context, b bucket.Bucket, prefix string) (*records[T], error) {
+	r := &records[T]{bucket: b, prefix: prefix, values: map[string]T{}}
+	for info, err := range b.List(ctx, prefix+"/", "") {
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", prefix, err)
+		}
+		data, _, err := b.Get(ctx, info.Key)
+		if err != nil {
+			return nil, err
+		}
+		var value T
+		if err := json.Unmarshal(data, &value); err != nil {
+			return nil, fmt.Errorf("read %s: %w", info.Key, err)
+		}
+		r.values[path.Base(info.Key)] = value
+	}
+	return r, nil
+}
+
+func (r *records[T]) get(name string) (T, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	value, ok := r.values[name]
+	return value, ok
+}
+
+// all returns the names in order, and what they stand for.
+func (r *records[T]) all() (names []string, values map[string]T) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Sorted(maps.Keys(r.values)), maps.Clone(r.values)
+}
+
+// update changes a record, or makes it, and returns when that is durable. change gets
+// the present record and whether there is one, and must not keep or alter what it
+// refers to; its error changes nothing.
+func (r *records[T]) update(ctx context.Context, name string, change func(value T, exists bool) (T, error)) (T, error) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	old, exists := r.get(name)
+	value, err := change(old, exists)
+	if err != nil {
+		return old, err
+	}
+	data, err := json.Marshal(value)
+	if err != nil {
+		return old, err
+	}
+	key := r.prefix + "/" + name
+	// A caller that leaves must not leave a change that is on the disk and not here.
+	ctx = context.WithoutCancel(ctx)
+	if _, err := r.bucket.Put(ctx, key, data, bucket.Condition{}); err != nil {
+		return old, err
+	}
+	if err := r.bucket.Sync(ctx, key); err != nil {
+		return old, err
+	}
+	r.mu.Lock()
+	r.values[name] = value
+	r.mu.Unlock()
+	return value, nil
+}
+
+// remove deletes a record, and returns when that is durable. One that is not there
+// is no error.
+func (r *records[T]) remove(ctx context.Context, name string) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	if _, ok := r.get(name); !ok {
+		return nil
+	}
+	// What is about to go must not be believed, whatever becomes of the disk.
+	r.mu.Lock()
+	delete(r.values, name)
+	r.mu.Unlock()
+	ctx = context.WithoutCancel(ctx)
+	key := r.prefix + "/" + name
+	if err := r.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		return err
+	}
+	return r.bucket.Sync(ctx, key)
+}

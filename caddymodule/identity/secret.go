@@ -1,0 +1,66 @@
+package identity
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"hash/crc32"
+	"math/big"
+	"strings"
+)
+
+// An API key is Prefix, 43 characters that stand for 256 random bits, and 6 that are
+// the CRC-32 of what stands before them, all but the prefix in base 62. Prefix and
+// checksum are for secret scanners, which find one in a text and know, without asking
+// anybody, that it is one:
+//
+//	cregk_[0-9A-Za-z]{49}
+const (
+	// Prefix begins every API key, and nothing else that is a credential here.
+	Prefix = "cregk_"
+
+	secretDigits   = 43
+	checksumDigits = 6
+	secretLength   = len(Prefix) + secretDigits + checksumDigits
+)
+
+const digits62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// newSecret makes an API key.
+func newSecret() string {
+	var bits [32]byte
+	rand.Read(bits[:]) // never fails
+	body := Prefix + base62(new(big.Int).SetBytes(bits[:]), secretDigits)
+	return body + checksum(body)
+}
+
+// checksum is what stands at the end of a key that begins with body.
+func checksum(body string) string {
+	return base62(new(big.Int).SetUint64(uint64(crc32.ChecksumIEEE([]byte(body)))), checksumDigits)
+}
+
+// IsKey tells whether a credential is meant as an API key of this registry. That it
+// is well formed, or known, is another question.
+func IsKey(credential string) bool { return strings.HasPrefix(credential, Prefix) }
+
+// wellFormed tells whether a credential can be a key at all.
+func wellFormed(credential string) bool {
+	if len(credential) != secretLength || !IsKey(credential) {
+		return false
+	}
+	return credential[secretLength-checksumDigits:] == checksum(credential[:secretLength-checksumDigits])
+}
+
+// hashed is how a key is kept, and found. The key has 256 random bits, so that a slow
+// hash would protect nothing, and cost every request.
+func hashed(credential string) [sha256.Size]byte { return sha256.Sum256([]byte(credential)) }
+
+// base62 writes n with at least width digits.
+func base62(n *big.Int, width int) string {
+	out := make([]byte, width)
+	base, digit := big.NewInt(int64(len(digits62))), new(big.Int)
+	for i := width - 1; i >= 0; i-- {
+		n.DivMod(n, base, digit)
+		out[i] = digits62[digit.Int64()]
+	}
+	return string(out)
+}

@@ -1,0 +1,137 @@
+package identity
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// User is what is known about one person, or about the name of a service account that
+// an admin has disabled.
+type User struct {
+	// Name is what policies, logs and pages call the user.
+	Name string `json:"name"`
+	// Issuer and Subject are who vouches for the user, and as whom. The name belongs
+	// to the first of them that took it. Empty: nobody has signed in by this name.
+	Issuer  string `json:"issuer,omitempty"`
+	Subject string `json:"subject,omitempty"`
+	// Groups are those that Issuer named last.
+	Groups []string `json:"groups,omitempty"`
+	// Verified is when Issuer named them.
+	Verified time.Time `json:"verified,omitzero"`
+	// Disabled users are refused, with all their credentials.
+	Disabled bool `json:"disabled,omitempty"`
+	// Refresh is the provider's refresh token, sealed by whoever wrote it. With one
+	// the groups follow the provider. It is never shown.
+	Refresh []byte `json:"refresh,omitempty"`
+}
+
+// Users are the people of one storage, by name.
+type Users struct {
+	records *records[User]
+	now     func() time.Time
+}
+
+// maxUserName bounds a name, in bytes: its hexadecimal form is a key of the bucket.
+const maxUserName = 120
+
+// The conditions that Users and Keys report.
+var (
+	// ErrNameTaken: another subject of a provider has this name.
+	ErrNameTaken = errors.New("the name belongs to another account")
+	// ErrUserUnknown: nobody of that name has signed in.
+	ErrUserUnknown = errors.New("no such user")
+	// ErrUserInvalid: a name that cannot be one.
+	ErrUserInvalid = errors.New("invalid user name")
+)
+
+func openUsers(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Users, error) {
+	records, err := loadRecords[User](ctx, b, "users")
+	if err != nil {
+		return nil, err
+	}
+	return &Users{records, now}, nil
+}
+
+// CheckUserName refuses what cannot be the name of a user: what is empty or longer
+// than 120 bytes, and what a log, a header or the user part of Basic cannot carry.
+// Errors: ErrUserInvalid.
+func CheckUserName(name string) error {
+	switch {
+	case name == "" || len(name) > maxUserName:
+		return fmt.Errorf("%w: it has 1 to %d bytes", ErrUserInvalid, maxUserName)
+	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == ':' || r == unicode.ReplacementChar }):
+		return fmt.Errorf("%w: %q has a colon or a control character", ErrUserInvalid, name)
+	case strings.TrimSpace(name) != name:
+		return fmt.Errorf("%w: %q begins or ends with a space", ErrUserInvalid, name)
+	}
+	return nil
+}
+
+func recordName(user string) string { return hex.EncodeToString([]byte(user)) }
+
+// Get returns what is known about a user.
+func (u *Users) Get(name string) (User, bool) { return u.records.get(recordName(name)) }
+
+// List returns all of them in order of their names.
+func (u *Users) List() []User {
+	names, values := u.records.all()
+	users := make([]User, 0, len(names))
+	for _, name := range names {
+		users = append(users, values[name])
+	}
+	return users
+}
+
+// SignedIn keeps what a provider has just said about a user: Issuer, Subject, Groups
+// and Refresh; Verified is now. It returns when that is durable. That the user is
+// disabled stays, and is for the caller to look at in the result.
+// Errors: ErrNameTaken when another issuer or subject has the name, ErrUserInvalid.
+func (u *Users) SignedIn(ctx context.Context, who User) (User, error) {
+	if err := CheckUserName(who.Name); err != nil {
+		return User{}, err
+	}
+	return u.records.update(ctx, recordName(who.Name), func(old User, _ bool) (User, error) {
+		if old.Subject != "" && (old.Issuer != who.Issuer || old.Subject != who.Subject) {
+			return User{}, fmt.Errorf("user %s: %w", who.Name, ErrNameTaken)
+		}
+		who.Disabled = old.Disabled
+		who.Verified = u.now()
+		return who, nil
+	})
+}
+
+// Update changes what is known about a user, and returns when that is durable: the
+// groups that a refresh brought, a refresh token that is no longer good. change must
+// not alter the name, nor what the slices hold. Errors: ErrUserUnknown, and change's.
+func (u *Users) Update(ctx context.Context, name string, change func(*User) error) (User, error) {
+	return u.records.update(ctx, recordName(name), func(old User, exists bool) (User, error) {
+		if !exists {
+			return User{}, fmt.Errorf("user %s: %w", name, ErrUserUnknown)
+		}
+		if err := change(&old); err != nil {
+			return User{}, err
+		}
+		old.Name = name
+		return old, nil
+	})
+}
+
+// SetDisabled disables a user, or enables one again. It acts on the next request,
+// returns when it is durable, and works for names that never signed in: service
+// accounts too. Errors: ErrUserInvalid.
+func (u *Users) SetDisabled(ctx context.Context, name string, disabled bool) (User, error) {
+	if err := CheckUserName(name); err != nil {
+		return User{}, err
+	}
+	return u.records.update(ctx, recordName(name), func(old User, _ bool) (User, error) {
+		old.Name, old.Disabled = name, disabled
+		return old, nil
+	})
+}
