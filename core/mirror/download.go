@@ -83,6 +83,10 @@ func (d *download) run() {
 	if up != nil {
 		body.offset = up.Offset()
 	}
+	if !d.room(body) {
+		d.giveUp(up, body.size, errNoRoom)
+		return
+	}
 	if err := body.open(d.ctx); err != nil {
 		if up != nil && errors.Is(err, upstream.ErrCorrupt) {
 			d.discard(up) // it has more bytes than the blob
@@ -91,7 +95,10 @@ func (d *download) run() {
 		return
 	}
 	var err error
-	if up == nil {
+	if !d.room(body) { // now that the size is known
+		err = errNoRoom
+	}
+	if err == nil && up == nil {
 		up, err = d.newUpload()
 	}
 	if err == nil {
@@ -107,16 +114,29 @@ func (d *download) run() {
 	switch {
 	case err == nil:
 	case errors.As(err, &disk) && d.ctx.Err() == nil:
-		// What is held goes at once: somebody else may need the space more. Who
-		// reads it now still can.
-		if up != nil {
-			d.discard(up)
-		}
-		d.mirror.log.Warn("blob cannot be kept; each reader is served from the upstream", "repository", d.repo, "digest", d.digest, "error", err)
-		d.end(unkept, body.size, nil)
+		d.giveUp(up, body.size, err)
 	default:
 		d.fail(err)
 	}
+}
+
+// room tells whether what is missing of the blob may be kept.
+func (d *download) room(body *stream) bool {
+	missing := int64(-1)
+	if body.size >= 0 {
+		missing = body.size - body.offset
+	}
+	return d.mirror.keeper.Room(missing)
+}
+
+// giveUp has each reader go on alone. What is held goes at once: somebody else may
+// need the space more. Who reads it now still can.
+func (d *download) giveUp(up core.Upload, size int64, err error) {
+	if up != nil {
+		d.discard(up)
+	}
+	d.mirror.log.Warn("blob cannot be kept; each reader is served from the upstream", "repository", d.repo, "digest", d.digest, "error", err)
+	d.end(unkept, size, nil)
 }
 
 // diskError is a failure of the store, not of the upstream.
@@ -190,7 +210,14 @@ func (d *download) begin(up core.Upload, size int64) error {
 func (d *download) copy(up core.Upload, body *stream) error {
 	buf := make([]byte, chunk)
 	held := up.Offset()
+	looked := held
 	for {
+		if held-looked >= roomEvery {
+			looked = held
+			if !d.mirror.keeper.Room(-1) {
+				return errNoRoom
+			}
+		}
 		n, err := body.Read(d.ctx, buf)
 		if n > 0 {
 			kept, appendErr := up.Append(d.ctx, held, bytes.NewReader(buf[:n]))
@@ -243,6 +270,7 @@ func (d *download) commit(up core.Upload) error {
 			}
 		}
 	}
+	d.mirror.keeper.Kept(d.repo, desc.Size)
 	d.end(whole, desc.Size, nil)
 	return nil
 }

@@ -36,6 +36,7 @@ func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) 
 	}
 	if err == nil {
 		m.noteSizes(repo, found)
+		m.keeper.Pulled(repo, found.Descriptor.Digest)
 	}
 	return found, err
 }

@@ -94,6 +94,8 @@ type Config struct {
 	State bucket.Bucket
 	// Upstream is asked for what is not held.
 	Upstream Upstream
+	// Keeper decides what is kept, and is told of pulls. Default: all is kept.
+	Keeper   Keeper
 	Settings Settings
 	// Log receives what an operator should know. Default: discard.
 	Log *slog.Logger
@@ -106,6 +108,7 @@ type Mirror struct {
 	local    core.Registry
 	state    bucket.Bucket
 	upstream Upstream
+	keeper   Keeper
 	log      *slog.Logger
 	settings atomic.Pointer[Settings]
 
@@ -144,8 +147,11 @@ func New(c Config) (*Mirror, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Keeper == nil {
+		c.Keeper = everything{}
+	}
 	m := &Mirror{
-		name: c.Name, local: c.Local, state: c.State, upstream: c.Upstream,
+		name: c.Name, local: c.Local, state: c.State, upstream: c.Upstream, keeper: c.Keeper,
 		log:    c.Log.With("mirror", c.Name),
 		checks: newMemo[string, check](maxChecks),
 		absent: newMemo[string, time.Time](maxAbsent),

@@ -2,6 +2,7 @@ package store
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -74,4 +75,21 @@ func (s *Store) keepContent(d digest.Digest) (release func()) {
 	lock := s.digests.of(string(d))
 	lock.RLock()
 	return lock.RUnlock
+}
+
+// keepContents is keepContent for many. No stripe is taken twice: whoever waits for it
+// alone would keep the second from being had.
+func (s *Store) keepContents(ds []digest.Digest) (release func()) {
+	var held []*sync.RWMutex
+	for _, d := range ds {
+		if lock := s.digests.of(string(d)); !slices.Contains(held, lock) {
+			lock.RLock()
+			held = append(held, lock)
+		}
+	}
+	return func() {
+		for _, lock := range held {
+			lock.RUnlock()
+		}
+	}
 }

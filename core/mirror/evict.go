@@ -1,0 +1,347 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/pulls"
+	"github.com/eblume/caddy-registry/core/store"
+)
+
+const (
+	// evictInterval is between two looks at what is held, if nothing asks for one.
+	evictInterval = 10 * time.Minute
+	// keepInterval is between two looks for what was not pulled for long, which reads
+	// every manifest.
+	keepInterval = time.Hour
+	// evictPause is the least time between two passes, and evictShare how many times
+	// its own length a pass is followed by rest: a large tree does not keep the disk
+	// busy with being measured.
+	evictPause = 2 * time.Second
+	evictShare = 10
+)
+
+// DefaultKeep is how long after its last pull a manifest is kept. Pinning what must
+// never go is not built; when it is, pinned manifests are left out in order.
+const DefaultKeep = 90 * 24 * time.Hour
+
+// Limits bound what one mirror holds.
+type Limits struct {
+	// Keep is how long after its last pull a manifest is kept. Default 90 days.
+	Keep time.Duration
+	// MaxSize bounds the content held, in bytes, each blob counted once. What was
+	// pulled within the grace may exceed it. Zero: only the disk bounds it.
+	MaxSize int64
+}
+
+// EvictorSettings may change while the evictor runs.
+type EvictorSettings struct {
+	// Mirrors are by name. What is held of another one has the default limits.
+	Mirrors map[string]Limits
+	// MinFree is left free on the disk.
+	MinFree MinFree
+	// Grace is how long after its pull a manifest goes for MinFree only: its blobs are
+	// on their way. Default: the store's, an hour.
+	Grace time.Duration
+}
+
+func (s EvictorSettings) limits(mirror string) Limits {
+	limits := s.Mirrors[mirror]
+	if limits.Keep <= 0 {
+		limits.Keep = DefaultKeep
+	}
+	return limits
+}
+
+// Evictable is the sparse store of mirrors. See store.Store.
+type Evictable interface {
+	Repositories(ctx context.Context, after string) iter.Seq2[string, error]
+	Manifests(ctx context.Context, repo string) iter.Seq2[store.Held, error]
+	Contents(ctx context.Context) iter.Seq2[store.Content, error]
+	Evict(ctx context.Context, repo string, ds ...digest.Digest) (store.Evicted, error)
+}
+
+// EvictorConfig is what an Evictor is made of. All that it names stays the caller's and
+// is closed after it.
+type EvictorConfig struct {
+	Local    Evictable
+	State    bucket.Bucket // as Config.State
+	Pulls    *pulls.Times
+	Disk     Disk
+	Settings EvictorSettings
+	// Evicted is told of every eviction. Default: nobody is.
+	Evicted func(store.Evicted)
+	// Log receives what an operator should know. Default: discard.
+	Log *slog.Logger
+}
+
+// Evictor bounds what the mirrors of one store hold: by the time since a manifest was
+// pulled, by the size of each mirror, and by what is free on the disk. What was pulled
+// longest ago goes first. It is the Keeper of these mirrors.
+type Evictor struct {
+	EvictorConfig
+
+	mu       sync.Mutex // guards what follows
+	settings EvictorSettings
+	held     map[string]int64 // by mirror; nil: not measured yet
+	full     bool             // eviction could not free what the disk lacks
+	kept     time.Time        // last look for what was not pulled for long
+
+	passing    sync.Mutex // held by a pass
+	wake       chan struct{}
+	stop       context.CancelFunc
+	background sync.WaitGroup
+}
+
+// NewEvictor begins to evict in the background. Close ends it.
+func NewEvictor(c EvictorConfig) *Evictor {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	e := &Evictor{EvictorConfig: c, wake: make(chan struct{}, 1)}
+	e.SetSettings(c.Settings)
+	ctx, stop := context.WithCancel(context.Background())
+	e.stop = stop
+	e.background.Go(func() { e.run(ctx) })
+	return e
+}
+
+// SetSettings changes the settings, and has them looked at.
+func (e *Evictor) SetSettings(s EvictorSettings) {
+	if s.Grace <= 0 {
+		s.Grace = store.DefaultGrace
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.settings, e.kept = s, time.Time{}
+	e.poke()
+}
+
+// Close stops the evictor and waits for it.
+func (e *Evictor) Close() error {
+	e.stop()
+	e.background.Wait()
+	return nil
+}
+
+// Held returns how many bytes each mirror holds, as of the last pass and of what was
+// kept since. It is nil before the first pass.
+func (e *Evictor) Held() map[string]int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.held)
+}
+
+func (e *Evictor) run(ctx context.Context) {
+	for {
+		select {
+		case <-e.wake: // what was asked for until now
+		default:
+		}
+		begun := time.Now()
+		if err := e.Pass(ctx); err != nil && ctx.Err() == nil {
+			e.Log.Error("eviction ended early", "error", err)
+		}
+		rest := max(evictPause, evictShare*time.Since(begun))
+		if !sleep(ctx, rest, nil) || !sleep(ctx, max(0, evictInterval-rest), e.wake) {
+			return
+		}
+	}
+}
+
+// sleep returns early when it is woken, and is false when ctx has ended.
+func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// poke has a pass run soon.
+func (e *Evictor) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default: // it will
+	}
+}
+
+// Pass looks once at what is held and evicts what goes beyond the limits. One
+// repository that cannot be read does not keep the others from being looked at.
+func (e *Evictor) Pass(ctx context.Context) error {
+	e.passing.Lock()
+	defer e.passing.Unlock()
+	e.mu.Lock()
+	settings, kept := e.settings, e.kept
+	e.mu.Unlock()
+	held, err := e.measure(ctx)
+	if err != nil {
+		return err
+	}
+	p := &pass{Evictor: e, settings: settings, now: time.Now(), held: held, lacking: e.lacking(settings)}
+	var failed []error
+	due := p.now.Sub(kept) >= keepInterval
+	if due || p.beyond() {
+		failed = p.run(ctx)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.held, e.full = held, p.lacking > 0
+	if due {
+		e.kept = p.now
+	}
+	return errors.Join(failed...)
+}
+
+// measure sums up what each mirror holds.
+func (e *Evictor) measure(ctx context.Context) (map[string]int64, error) {
+	held := map[string]int64{}
+	for c, err := range e.Local.Contents(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("measure what mirrors hold: %w", err)
+		}
+		last := ""
+		for _, repo := range c.Repos { // in order, so a mirror's are together
+			if name := mirrorOf(repo); name != last {
+				held[name] += c.Size
+				last = name
+			}
+		}
+	}
+	return held, nil
+}
+
+// mirrorOf is the mirror that a repository belongs to.
+func mirrorOf(repo string) string {
+	name, _, _ := strings.Cut(repo, "/")
+	return name
+}
+
+// lacking is how many bytes must go for the disk to have free what it should, and a
+// tenth more, so that what comes next finds room too.
+func (e *Evictor) lacking(settings EvictorSettings) int64 {
+	free, total, err := e.Disk.Space()
+	if err != nil {
+		return 0 // not known; a full disk is seen by who writes
+	}
+	least := settings.MinFree.of(total)
+	if free >= least {
+		return 0
+	}
+	return least + least/10 - free
+}
+
+// pass is one run over all that is held.
+type pass struct {
+	*Evictor
+	settings EvictorSettings
+	now      time.Time
+	held     map[string]int64
+	lacking  int64
+}
+
+// beyond tells whether space must be made.
+func (p *pass) beyond() bool {
+	for name := range p.held {
+		if p.oversize(name) {
+			return true
+		}
+	}
+	return p.lacking > 0
+}
+
+func (p *pass) oversize(mirror string) bool {
+	most := p.settings.limits(mirror).MaxSize
+	return most > 0 && p.held[mirror] > most
+}
+
+// run evicts in the order of pulls as long as there is a reason.
+func (p *pass) run(ctx context.Context) (failed []error) {
+	groups, failed := p.order(ctx)
+	for _, g := range groups {
+		if ctx.Err() != nil {
+			return append(failed, context.Cause(ctx))
+		}
+		age := p.now.Sub(g.pulled)
+		name := mirrorOf(g.repo)
+		expired := age > p.settings.limits(name).Keep
+		pressed := p.lacking > 0
+		if !expired && !pressed && !(p.oversize(name) && age > p.settings.Grace) {
+			continue
+		}
+		if err := p.evict(ctx, g, pressed); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return failed
+}
+
+// evict removes a group, unless it was pulled since the look at it: what is pulled now
+// goes only when the disk is pressed.
+func (p *pass) evict(ctx context.Context, g group, pressed bool) error {
+	if !pressed {
+		times, err := p.Pulls.Of(ctx, g.repo)
+		if err != nil {
+			return err
+		}
+		for _, d := range g.manifests {
+			if times[d].After(p.now) {
+				return nil
+			}
+		}
+	}
+	gone, err := p.Local.Evict(ctx, g.repo, g.manifests...)
+	p.lacking -= gone.Bytes
+	name := mirrorOf(g.repo)
+	for _, c := range gone.Unlinked {
+		if !holds(name, c.Repos) {
+			p.held[name] -= c.Size
+		}
+	}
+	p.tidy(ctx, g.repo, gone)
+	p.Log.Info("evicted", "repository", g.repo, "tags", gone.Tags, "manifests", len(gone.Manifests),
+		"bytes", gone.Bytes, "last_pull", g.pulled)
+	if p.Evicted != nil {
+		p.Evicted(gone)
+	}
+	return err
+}
+
+func holds(mirror string, repos []string) bool {
+	for _, repo := range repos {
+		if mirrorOf(repo) == mirror {
+			return true
+		}
+	}
+	return false
+}
+
+// tidy removes what is kept beside manifests and tags. What stays of it after a crash
+// is overwritten when the manifest comes again.
+func (p *pass) tidy(ctx context.Context, repo string, gone store.Evicted) {
+	keys := make([]string, 0, len(gone.Tags)+len(gone.Manifests))
+	for _, tag := range gone.Tags {
+		keys = append(keys, checkKey(repo, tag))
+	}
+	for _, d := range gone.Manifests {
+		keys = append(keys, referrersKey(repo, d))
+	}
+	for _, key := range keys {
+		if err := p.State.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+			p.Log.Warn("record of the mirror cannot be removed", "key", key, "error", err)
+		}
+	}
+}

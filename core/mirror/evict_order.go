@@ -1,0 +1,147 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core/store"
+)
+
+// group is what goes together: an index with those of its platforms that are held, or
+// one image, and what refers to them.
+type group struct {
+	repo      string
+	manifests []digest.Digest
+	pulled    time.Time
+}
+
+// order returns all that is held, what was pulled longest ago first. It drops the times
+// of what is not held any more.
+func (p *pass) order(ctx context.Context) (groups []group, failed []error) {
+	some := map[string]bool{}
+	for repo, err := range p.Local.Repositories(ctx, "") {
+		if err != nil {
+			return groups, append(failed, fmt.Errorf("list what mirrors hold: %w", err))
+		}
+		some[repo] = true
+		of, err := p.groups(ctx, repo)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		groups = append(groups, of...)
+	}
+	for repo, err := range p.Pulls.Repositories(ctx) {
+		if err == nil && !some[repo] {
+			err = p.Pulls.Retain(ctx, repo, func(digest.Digest) bool { return false })
+		}
+		if err != nil {
+			failed = append(failed, err)
+			break
+		}
+	}
+	slices.SortStableFunc(groups, func(a, b group) int { return a.pulled.Compare(b.pulled) })
+	return groups, failed
+}
+
+// groups are those of one repository.
+func (p *pass) groups(ctx context.Context, repo string) ([]group, error) {
+	times, err := p.Pulls.Of(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	nodes := nodes{}
+	for held, err := range p.Local.Manifests(ctx, repo) {
+		if err != nil {
+			return nil, err
+		}
+		nodes.add(held, times[held.Digest])
+	}
+	err = p.Pulls.Retain(ctx, repo, func(d digest.Digest) bool { return nodes[d] != nil })
+	return nodes.groups(repo), err
+}
+
+// nodes are the manifests of a repository as far as the order needs them.
+type nodes map[digest.Digest]*node
+
+type node struct {
+	pulled    time.Time
+	children  []digest.Digest // of an index
+	referrers []digest.Digest
+	subject   digest.Digest
+	height    int // above the images; 0: not known yet
+	grouped   bool
+}
+
+// add takes a manifest in. What was never seen to be pulled counts from its arrival.
+func (ns nodes) add(held store.Held, pulled time.Time) {
+	n := &node{pulled: pulled, subject: held.Links.SubjectDigest()}
+	if held.Time.After(pulled) {
+		n.pulled = held.Time
+	}
+	for _, child := range held.Links.Manifests {
+		n.children = append(n.children, child.Digest)
+	}
+	ns[held.Digest] = n
+}
+
+// groups puts every manifest into one group. An index was pulled when one of its
+// platforms was, whoever asked for that by digest; and it keeps all that is held of
+// them, as a subject keeps its referrers. So the manifests are taken in the order of
+// pulls, the newest first, and each takes along what it needs and nobody has yet.
+func (ns nodes) groups(repo string) []group {
+	sorted := make([]digest.Digest, 0, len(ns))
+	for d, n := range ns {
+		ns.raise(n)
+		if subject := ns[n.subject]; subject != nil {
+			subject.referrers = append(subject.referrers, d)
+		}
+		sorted = append(sorted, d)
+	}
+	slices.SortFunc(sorted, func(a, b digest.Digest) int {
+		return cmp.Or(ns[b].pulled.Compare(ns[a].pulled), cmp.Compare(ns[b].height, ns[a].height), cmp.Compare(a, b))
+	})
+	var groups []group
+	for _, d := range sorted {
+		if ns[d].grouped {
+			continue
+		}
+		g := group{repo: repo, pulled: ns[d].pulled}
+		pending := []digest.Digest{d}
+		for len(pending) > 0 {
+			d := pending[0]
+			pending = pending[1:]
+			n := ns[d]
+			if n == nil || n.grouped {
+				continue
+			}
+			n.grouped = true
+			g.manifests = append(g.manifests, d)
+			pending = append(append(pending, n.children...), n.referrers...)
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+// raise brings the last pull of its platforms up to an index. Digests make no circles.
+func (ns nodes) raise(n *node) {
+	if n.height > 0 {
+		return
+	}
+	n.height = 1
+	for _, d := range n.children {
+		if child := ns[d]; child != nil {
+			ns.raise(child)
+			n.height = max(n.height, child.height+1)
+			if child.pulled.After(n.pulled) {
+				n.pulled = child.pulled
+			}
+		}
+	}
+}
