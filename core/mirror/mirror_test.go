@@ -52,6 +52,8 @@ type fixture struct {
 	blob  digest.Digest
 	image digest.Digest
 	stop  func()
+	// keeper is the mirror's from the next open on.
+	keeper mirror.Keeper
 }
 
 func start(t *testing.T, settings mirror.Settings) *fixture {
@@ -82,7 +84,7 @@ func (f *fixture) open(t *testing.T, settings mirror.Settings) {
 		// A breaker that closes again at once: each row is about one failure.
 		HeadTimeout: 2 * time.Second, StallTimeout: 2 * time.Second, Breaker: time.Nanosecond})
 	must(err)
-	f.Mirror, err = mirror.New(mirror.Config{Name: "docker.io", Local: s, State: b, Upstream: client, Settings: settings})
+	f.Mirror, err = mirror.New(mirror.Config{Name: "docker.io", Local: s, State: b, Upstream: client, Settings: settings, Keeper: f.keeper})
 	must(err)
 	f.stop = sync.OnceFunc(func() {
 		_ = f.Mirror.Close()
