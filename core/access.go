@@ -1,14 +1,37 @@
 package core
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Access is what the guard decided that only a deeper layer can apply. It travels
-// in the context; absent means neither.
+// in the context; absent means none of it, and an anonymous caller.
 type Access struct {
 	// Fetch lets a mirror download what it does not hold.
 	Fetch bool
 	// Private shows what a mirror's upstream hides from anonymous callers.
 	Private bool
+	// Known is a caller with an identity: who may not, need not be told to log in.
+	Known bool
+}
+
+// Hidden is the answer to a caller without Private for what the upstream hides: that
+// for a repository that may not be read. Errors: ErrUnauthorized, ErrNameUnknown.
+func (a Access) Hidden(repo string) error {
+	if !a.Known {
+		return fmt.Errorf("%w: anonymous callers may not read in %s", ErrUnauthorized, repo)
+	}
+	return fmt.Errorf("%w: %s", ErrNameUnknown, repo)
+}
+
+// Unfetched is the answer to a caller without Fetch for what the mirror does not
+// hold. Errors: ErrUnauthorized, ErrDenied.
+func (a Access) Unfetched(noun string) error {
+	if !a.Known {
+		return fmt.Errorf("%w: %s is not held here, and anonymous callers may not let the mirror fetch it", ErrUnauthorized, noun)
+	}
+	return fmt.Errorf("%w: %s is not held here, and you may not let the mirror fetch it", ErrDenied, noun)
 }
 
 type accessKey struct{}

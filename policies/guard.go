@@ -34,7 +34,9 @@ func (g *guard) admit(ctx context.Context, action Action, repo string) (context.
 		return ctx, g.refuse(action, repo)
 	}
 	return core.WithAccess(ctx, core.Access{
-		Fetch: g.policy.Allows(g.who, Fetch, repo),
+		Fetch:   g.policy.Allows(g.who, Fetch, repo),
+		Private: g.policy.Allows(g.who, Reveal, repo),
+		Known:   !g.who.Anonymous(),
 	}), nil
 }
 

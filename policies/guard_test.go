@@ -327,6 +327,66 @@ func TestGuardPassesAccessDown(t *testing.T) {
 	}
 }
 
+// What only a mirror can apply reaches it, also who asks: a stranger is told to log in.
+func TestGuardPassesDownWhatAMirrorHides(t *testing.T) {
+	policy := grants{"read here", "reveal here"}
+	for _, row := range []struct {
+		name string
+		who  Identity
+		want core.Access
+	}{
+		{"anonymous", anonymous, core.Access{Private: true}},
+		{"known", ci, core.Access{Private: true, Known: true}},
+	} {
+		inner := &recorder{}
+		if _, err := Guard(inner, policy, row.who).Stat(context.Background(), "here", content); err != nil || inner.access != row.want {
+			t.Errorf("%s: got %+v, %v, want %+v", row.name, inner.access, err, row.want)
+		}
+	}
+	for _, row := range []struct {
+		err, want error
+	}{
+		{core.Access{}.Hidden("a"), core.ErrUnauthorized},
+		{core.Access{Known: true}.Hidden("a"), core.ErrNameUnknown},
+		{core.Access{}.Unfetched("a"), core.ErrUnauthorized},
+		{core.Access{Known: true}.Unfetched("a"), core.ErrDenied},
+	} {
+		if !errors.Is(row.err, row.want) {
+			t.Errorf("got %v, want %v", row.err, row.want)
+		}
+	}
+}
+
+// A narrowed credential can do what the policy allows and its narrowing permits.
+func TestNarrowing(t *testing.T) {
+	everything := Everybody(append([]Action{Reveal}, Actions...)...)
+	for _, row := range []struct {
+		name   string
+		narrow *Narrowing
+		action Action
+		repo   string
+		want   bool
+	}{
+		{"none", nil, Delete, "team/app", true},
+		{"empty", &Narrowing{}, Delete, "team/app", true},
+		{"to the action", &Narrowing{Actions: []Action{Read, Create}}, Create, "team/app", true},
+		{"to other actions", &Narrowing{Actions: []Action{Read, Create}}, Update, "team/app", false},
+		{"to the repository", &Narrowing{On: []string{"team/**"}}, Update, "team/app", true},
+		{"to other repositories", &Narrowing{On: []string{"team/**"}}, Read, "other", false},
+		{"to both, in one of them", &Narrowing{Actions: []Action{Read}, On: []string{"team/**"}}, Read, "other", false},
+		{"to reading what is hidden", &Narrowing{Actions: []Action{Read}}, Reveal, "team/app", true},
+		{"to writing, and hidden", &Narrowing{Actions: []Action{Create}}, Reveal, "team/app", false},
+	} {
+		who := Identity{User: "ci", Narrow: row.narrow}
+		if got := everything.Allows(who, row.action, row.repo); got != row.want {
+			t.Errorf("%s: got %v, want %v", row.name, got, row.want)
+		}
+		if Everybody().Allows(who, row.action, row.repo) {
+			t.Errorf("%s: a narrowing allowed what the policy does not", row.name)
+		}
+	}
+}
+
 func TestGuardMountsWhatTheCallerMayRead(t *testing.T) {
 	for _, row := range []struct {
 		name    string

@@ -1,5 +1,11 @@
 package policies
 
+import (
+	"slices"
+
+	"github.com/eblume/caddy-registry/core/namespace"
+)
+
 // Identity is who is asking, as far as anybody has verified it. The zero value is
 // the anonymous caller: nobody in particular, which is an identity like others.
 type Identity struct {
@@ -11,6 +17,40 @@ type Identity struct {
 	// Credential says by what the caller is known, for logs and audit: its kind and
 	// id, as "key 3f9c2a" or "session". It is never a secret. Empty: anonymous.
 	Credential string
+	// Key is the API key by which the caller is known, also where a registry token
+	// was made of it. The zero value: by something else.
+	Key Key
+	// Narrow bounds what the credential can be used for. nil: to nothing less than
+	// what the policy allows the user.
+	Narrow *Narrowing
+}
+
+// Key says which API key it is, for rules whose subject is a key.
+type Key struct {
+	// ID is unique and never given again. Label is what a person called the key;
+	// several keys may have the same.
+	ID, Label string
+}
+
+// Narrowing is what a credential may be used for at most. It allows nothing by
+// itself: the policy is asked too.
+type Narrowing struct {
+	// Actions are those that the credential may be used for. None: any.
+	Actions []Action
+	// On are the repositories that it may be used in. None: all.
+	On namespace.Globs
+}
+
+// permits tells whether the credential may be used for this.
+func (n *Narrowing) permits(action Action, repo string) bool {
+	if n == nil {
+		return true
+	}
+	if action == Reveal {
+		action = Read // seeing more of what may be read is not an action of its own
+	}
+	return (len(n.Actions) == 0 || slices.Contains(n.Actions, action)) &&
+		(len(n.On) == 0 || n.On.Match(repo))
 }
 
 // Anonymous tells whether nothing is known about the caller.

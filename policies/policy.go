@@ -1,6 +1,9 @@
 package policies
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Action is what a caller wants to do in a repository.
 type Action uint8
@@ -20,12 +23,26 @@ const (
 	Delete
 	// Admin is the care of the registry itself.
 	Admin
+	// Reveal is seeing what a mirror's upstream hides from anonymous callers. It is
+	// no word of a policy, and * does not have it: a mirror says it for itself, as
+	// `private <globs> to <who>`.
+	Reveal
 )
 
-var actionNames = [...]string{"read", "fetch", "create", "update", "delete", "admin"}
+var actionNames = [...]string{"read", "fetch", "create", "update", "delete", "admin", "reveal"}
 
 // Actions are all actions: what * means in a policy.
 var Actions = []Action{Read, Fetch, Create, Update, Delete, Admin}
+
+// ParseAction finds an action by its word. Its errors are sentences for an operator.
+func ParseAction(word string) (Action, error) {
+	for _, a := range Actions {
+		if a.String() == word {
+			return a, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown action %q; there are %s and *", word, strings.Join(actionNames[:len(Actions)], ", "))
+}
 
 func (a Action) String() string {
 	if int(a) < len(actionNames) {
@@ -38,7 +55,8 @@ func (a Action) String() string {
 // for concurrent use, do no I/O, and are asked again on every request, so that a
 // changed policy acts at once.
 type Policy interface {
-	// Allows decides for one repository by its canonical name.
+	// Allows decides for one repository by its canonical name. It applies the
+	// narrowing of the caller's credential, too.
 	Allows(who Identity, action Action, repo string) bool
 }
 
@@ -55,6 +73,6 @@ func Everybody(actions ...Action) Policy {
 // everybody has a bit for each action allowed.
 type everybody uint8
 
-func (set everybody) Allows(_ Identity, action Action, _ string) bool {
-	return set&(1<<action) != 0
+func (set everybody) Allows(who Identity, action Action, repo string) bool {
+	return set&(1<<action) != 0 && who.Narrow.permits(action, repo)
 }
