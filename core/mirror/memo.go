@@ -39,3 +39,14 @@ func (m *memo[K, V]) drop(k K) {
 	defer m.mu.Unlock()
 	delete(m.entries, k)
 }
+
+// dropIf forgets the entries whose keys are so.
+func (m *memo[K, V]) dropIf(so func(K) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k := range m.entries {
+		if so(k) {
+			delete(m.entries, k)
+		}
+	}
+}

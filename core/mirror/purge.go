@@ -1,0 +1,116 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/store"
+)
+
+// Purgeable is a mirrors' store whose content can be forgotten.
+type Purgeable interface {
+	core.Registry
+	Evictable
+}
+
+// Purge forgets what is held of a repository: one tag, whose manifest stays and is
+// known by its digest; one manifest, with the tags that name it and the blobs that it
+// alone needs; or, with an empty ref, everything, also what the upstream said is not
+// there. The next read asks the upstream. What is not held is nothing to forget, and
+// no error. Errors: core.ErrNameUnknown for another mirror's repository.
+func (m *Mirror) Purge(ctx context.Context, repo string, ref core.Reference) (store.Evicted, error) {
+	if _, err := m.remote(repo); err != nil {
+		return store.Evicted{}, err
+	}
+	local, ok := m.local.(Purgeable)
+	if !ok {
+		return store.Evicted{}, fmt.Errorf("%w: the store of %s cannot evict", core.ErrUnsupported, m.name)
+	}
+	m.forgetAnswers(repo, ref, nil)
+	gone, err := Purge(ctx, local, m.state, repo, ref)
+	m.forgetAnswers(repo, ref, gone.Tags)
+	return gone, err
+}
+
+// forgetAnswers drops what memory has of the upstream's answers. Who asks from now on
+// does not join a question that was asked before.
+func (m *Mirror) forgetAnswers(repo string, ref core.Reference, tags []string) {
+	if ref.Tag != "" {
+		tags = append(tags, ref.Tag)
+	}
+	for _, tag := range tags {
+		m.flights.Forget(repo + ":" + tag)
+		m.checks.drop(checkKey(repo, tag))
+	}
+	if ref != (core.Reference{}) {
+		m.flights.Forget(nounOf(repo, ref))
+		m.absent.drop(nounOf(repo, ref))
+		return
+	}
+	m.flights.Forget(tagsKey(repo))
+	m.absent.dropIf(func(noun string) bool {
+		return strings.HasPrefix(noun, repo+":") || strings.HasPrefix(noun, repo+"@") ||
+			noun == tagsKey(repo) || strings.HasPrefix(noun, listsPrefix+repo+"/_")
+	})
+}
+
+// Purge is the part of Mirror.Purge that is on the disk, for a store that no mirror
+// serves at the moment.
+func Purge(ctx context.Context, local Purgeable, state bucket.Bucket, repo string, ref core.Reference) (gone store.Evicted, err error) {
+	keys := []string{tagsKey(repo)}
+	switch {
+	case ref.Tag != "":
+		keys = append(keys, checkKey(repo, ref.Tag))
+		if err = local.DeleteTag(ctx, repo, ref.Tag); err == nil {
+			gone.Tags = []string{ref.Tag}
+		}
+	case ref.Digest != "":
+		keys = append(keys, referrersKey(repo, ref.Digest))
+		gone, err = local.Evict(ctx, repo, ref.Digest)
+	default:
+		gone, keys, err = purgeAll(ctx, local, state, repo)
+	}
+	if err != nil && !unheld(err) {
+		return gone, fmt.Errorf("purge %s: %w", repo, err)
+	}
+	for _, tag := range gone.Tags {
+		keys = append(keys, checkKey(repo, tag))
+	}
+	for _, key := range keys {
+		if err := state.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+			return gone, fmt.Errorf("purge %s: %w", repo, err)
+		}
+	}
+	return gone, nil
+}
+
+// purgeAll evicts everything of a repository, and returns the keys of what is known
+// beside it.
+func purgeAll(ctx context.Context, local Purgeable, state bucket.Bucket, repo string) (gone store.Evicted, keys []string, err error) {
+	var all []digest.Digest
+	for held, err := range local.Manifests(ctx, repo) {
+		if err != nil {
+			return gone, nil, err
+		}
+		all = append(all, held.Digest)
+	}
+	if gone, err = local.Evict(ctx, repo, all...); err != nil {
+		return gone, nil, err
+	}
+	keys = []string{tagsKey(repo)}
+	for _, prefix := range []string{checksPrefix + repo + "/_tags/", listsPrefix + repo + "/_referrers/"} {
+		for info, err := range state.List(ctx, prefix, "") {
+			if err != nil {
+				return gone, nil, err
+			}
+			keys = append(keys, info.Key)
+		}
+	}
+	return gone, keys, nil
+}
