@@ -1,0 +1,25 @@
+// Package oidclogin signs people in with an OpenID Connect provider, and keeps their
+// groups as the provider says.
+//
+//	provider.go   the provider: discovery when it is needed, tried again
+//	keyset.go     its signing keys, fetched as often as is good for it
+//	claims.go     what its claims say: a name, groups
+//	login.go      one sign-in: begun, and finished by the callback
+//	returnpath.go where a sign-in may lead
+//	refresh.go    what a refresh token brings
+//	follow.go     groups that follow the provider while somebody uses the registry
+//	logout.go     signing out, begun here or at the provider
+//	seen.go       what works once
+//
+// It is the code flow with PKCE (S256), a state and a nonce, all bound to the browser
+// by a sealed cookie. The provider is believed in nothing that it did not sign, or did
+// not say over its own TLS connection, and a signature is by an algorithm that its
+// discovery names: never none, never one with a shared secret.
+//
+// It knows neither pages nor sessions: it says who somebody is.
+//
+//	provider := oidclogin.New("https://id.example.org/", "registry", oidclogin.Options{})
+//	provider.Configure(settings)
+//	address, cookie, err := login.Begin(ctx, "/user/apikey", false)
+//	result, err := login.Finish(ctx, r.URL.Query(), cookie)
+package oidclogin

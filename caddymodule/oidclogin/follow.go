@@ -1,0 +1,155 @@
+package oidclogin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+)
+
+const (
+	// followWait is how long a request waits for groups that are too old. After it
+	// the old ones hold: a provider that is down does not take the registry along.
+	followWait = 5 * time.Second
+	// followRetry is how long a person whose refresh brought no answer is left alone.
+	followRetry = time.Minute
+	// maxFollowing bounds refreshes that run at the same time.
+	maxFollowing = 4
+)
+
+// Users is where groups are kept.
+type Users interface {
+	Get(name string) (identity.User, bool)
+	Update(ctx context.Context, name string, change func(*identity.User) error) (identity.User, error)
+}
+
+// Follower keeps the groups of people as the provider says, while they or their keys
+// use the registry. It is safe for concurrent use.
+type Follower struct {
+	provider *Provider
+	sealer   Sealer
+	users    Users
+	log      *slog.Logger
+	// refused is told of people whose refresh token is no good any more.
+	refused func(ctx context.Context, user string)
+	slots   chan struct{}
+
+	mu      sync.Mutex // guards running, tried and every
+	running map[string]chan struct{}
+	tried   map[string]time.Time
+	every   time.Duration
+}
+
+// NewFollower follows a provider. refused ends what a person has open.
+func NewFollower(provider *Provider, sealer Sealer, users Users, refused func(ctx context.Context, user string), log *slog.Logger) *Follower {
+	return &Follower{
+		provider: provider, sealer: sealer, users: users, refused: refused, log: log,
+		slots: make(chan struct{}, maxFollowing), every: 15 * time.Minute,
+		running: map[string]chan struct{}{}, tried: map[string]time.Time{},
+	}
+}
+
+// SetInterval sets how old groups may be.
+func (f *Follower) SetInterval(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.every = d
+}
+
+// Sealed is a refresh token as a user's record keeps it; nil for none.
+func (f *Follower) Sealed(user, refresh string) []byte {
+	if refresh == "" {
+		return nil
+	}
+	return f.sealer.Seal("refresh token of "+user, []byte(refresh))
+}
+
+// Touch is called when somebody uses the registry. When their groups are half as old
+// as they may be, they are asked for in the background; when they are too old, Touch
+// waits for them, at most some seconds. It tells whether the record may have changed.
+func (f *Follower) Touch(ctx context.Context, name string) (changed bool) {
+	user, known := f.users.Get(name)
+	if !known || len(user.Refresh) == 0 || user.Issuer != f.provider.issuer || user.Disabled {
+		return false
+	}
+	f.mu.Lock()
+	age := f.provider.now().Sub(user.Verified)
+	if age < f.every/2 || f.running[name] == nil && f.provider.now().Sub(f.tried[name]) < followRetry {
+		f.mu.Unlock()
+		return false
+	}
+	done := f.running[name]
+	if done == nil {
+		done = make(chan struct{})
+		f.running[name] = done
+		// The answer is for all who use this name, not for this request alone.
+		go f.follow(context.WithoutCancel(ctx), user, done)
+	}
+	old := age >= f.every
+	f.mu.Unlock()
+	if !old {
+		return false
+	}
+	timer := time.NewTimer(followWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (f *Follower) follow(ctx context.Context, user identity.User, done chan struct{}) {
+	f.slots <- struct{}{}
+	err := f.refresh(ctx, user)
+	<-f.slots
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer close(done)
+	delete(f.running, user.Name)
+	delete(f.tried, user.Name)
+	if err != nil {
+		f.tried[user.Name] = f.provider.now()
+		f.log.Warn("groups could not be asked for, the last ones hold", "user", user.Name, "verified", user.Verified, "error", err)
+	}
+}
+
+// errOutdated: somebody signed in meanwhile, and what they brought is newer.
+var errOutdated = errors.New("the record has changed")
+
+func (f *Follower) refresh(ctx context.Context, user identity.User) error {
+	plain, err := f.sealer.Unseal("refresh token of "+user.Name, user.Refresh)
+	if err != nil {
+		return err
+	}
+	who, err := f.provider.Refresh(ctx, user.Subject, string(plain))
+	gone := errors.Is(err, ErrRefused) || errors.Is(err, ErrNotAllowed)
+	if err != nil && !gone {
+		return err
+	}
+	_, updated := f.users.Update(ctx, user.Name, func(u *identity.User) error {
+		if string(u.Refresh) != string(user.Refresh) {
+			return errOutdated
+		}
+		u.Verified = f.provider.now()
+		if gone {
+			u.Groups, u.Refresh = nil, nil
+			return nil
+		}
+		u.Groups, u.Refresh = who.Groups, f.Sealed(user.Name, who.Refresh)
+		return nil
+	})
+	if errors.Is(updated, errOutdated) {
+		return nil
+	}
+	if gone {
+		f.log.Warn("the provider does not vouch for the user any more: no groups until the next sign-in", "user", user.Name, "error", err)
+		f.refused(ctx, user.Name)
+	}
+	return updated
+}

@@ -1,0 +1,74 @@
+package oidclogin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+)
+
+// maxLogoutAge is how old a logout token may be: providers send them at once, and
+// longer than this none is remembered.
+const maxLogoutAge = 10 * time.Minute
+
+// EndSession is where at the provider a browser signs out there too, or "" if the
+// provider has no such page or has not been reached. No token is in the address: the
+// provider asks its own user.
+func (p *Provider) EndSession() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.found == nil {
+		return ""
+	}
+	address, err := url.Parse(p.found.document.EndSession)
+	if err != nil || address.Scheme != "https" && address.Scheme != "http" || address.Host == "" {
+		return ""
+	}
+	query := address.Query()
+	query.Set("client_id", p.clientID)
+	address.RawQuery = query.Encode()
+	return address.String()
+}
+
+// SignedOut says whom a provider has signed out: one session of theirs, or all.
+type SignedOut struct{ Issuer, Subject, SID string }
+
+// LogoutToken verifies what a provider sent to the back-channel: its signature,
+// issuer, audience, time and event, that it is no ID token, and that it is here for
+// the first time. Errors: ErrUnavailable, ErrAnswer.
+func (l *Login) LogoutToken(ctx context.Context, raw string) (SignedOut, error) {
+	if raw == "" || len(raw) > 2*maxParameter {
+		return SignedOut{}, fmt.Errorf("%w: no logout token", ErrAnswer)
+	}
+	found, _, err := l.provider.discover(ctx)
+	if err != nil {
+		return SignedOut{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	token, err := found.logout.VerifyLogout(ctx, raw)
+	if err != nil {
+		if errors.Is(err, ErrUnavailable) {
+			return SignedOut{}, err
+		}
+		return SignedOut{}, fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	now := l.provider.now()
+	if age := now.Sub(token.IssuedAt); age > maxLogoutAge || age < -skew {
+		return SignedOut{}, fmt.Errorf("%w: the logout token is not of now", ErrAnswer)
+	}
+	if !l.used.first("logout "+token.TokenID, now.Add(maxLogoutAge+skew)) {
+		return SignedOut{}, fmt.Errorf("%w: the logout token was here before", ErrAnswer)
+	}
+	return SignedOut{Issuer: token.Issuer, Subject: token.Subject, SID: token.SessionID}, nil
+}
+
+// Ends tells whether a session of somebody is over by it. A session that the provider
+// never named is ended with all of its person's.
+func (s SignedOut) Ends(issuer, subject, sid string) bool {
+	if s.Issuer != issuer || s.Subject != "" && s.Subject != subject {
+		return false
+	}
+	return s.SID == "" || s.SID == sid || s.Subject != "" && sid == ""
+}

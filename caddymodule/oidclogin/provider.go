@@ -1,0 +1,283 @@
+package oidclogin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+)
+
+const (
+	// callTimeout bounds one call to the provider: a person waits for it.
+	callTimeout = 10 * time.Second
+	// maxAnswer bounds what one answer of the provider may hold, in bytes.
+	maxAnswer = 1 << 20
+	// maxRedirects is more than any provider needs.
+	maxRedirects = 3
+	// firstRetry and lastRetry are how long a provider that failed is left alone.
+	firstRetry, lastRetry = time.Second, 30 * time.Second
+	// rediscover is how long what discovery said is good for.
+	rediscover = time.Hour
+	// skew is by how much the provider's clock may be ahead or behind.
+	skew = 2 * time.Minute
+)
+
+// The conditions of a sign-in, wrapped with what happened.
+var (
+	// ErrUnavailable: the provider could not be asked. Later may be better.
+	ErrUnavailable = errors.New("the sign-in provider cannot be reached")
+	// ErrStale: this browser has not begun this sign-in, or too long ago, or has
+	// finished it already.
+	ErrStale = errors.New("this sign-in was not begun here, or is over")
+	// ErrRefused: the provider says no.
+	ErrRefused = errors.New("the sign-in provider refused")
+	// ErrNotAllowed: the person is in none of the groups that may sign in.
+	ErrNotAllowed = errors.New("not in a group that may sign in here")
+	// ErrAnswer: the provider's answer cannot be believed or used.
+	ErrAnswer = errors.New("the answer of the sign-in provider is not right")
+)
+
+// Options of New.
+type Options struct {
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// Transport makes the calls. Default: http.DefaultTransport.
+	Transport http.RoundTripper
+}
+
+// Settings may change while the provider is in use.
+type Settings struct {
+	// ClientSecret authenticates this registry. Empty: a public client.
+	ClientSecret string
+	// RedirectURL is the callback, as it is registered at the provider.
+	RedirectURL string
+	Scopes      []string
+	// UsernameClaim and GroupsClaim name the claims.
+	UsernameClaim, GroupsClaim string
+	// AllowedGroups are those that may sign in. Empty: everybody may.
+	AllowedGroups []string
+}
+
+// Provider is one client at one provider, for the whole process. It is safe for
+// concurrent use.
+type Provider struct {
+	issuer, clientID string
+	client           *http.Client
+	now              func() time.Time
+
+	mu       sync.Mutex // guards what follows; never held during a call
+	settings Settings
+	found    *discovered
+	foundAt  time.Time
+	asking   chan struct{} // closed when discovery that runs now has ended
+	failure  error
+	failures int
+	retryAt  time.Time
+}
+
+// discovered is what discovery said.
+type discovered struct {
+	*oidc.Provider
+	login, logout *oidc.IDTokenVerifier
+	document      document
+}
+
+// document is the part of discovery that go-oidc leaves to us.
+type document struct {
+	Scopes      []string `json:"scopes_supported"`
+	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
+	EndSession  string   `json:"end_session_endpoint"`
+	Keys        string   `json:"jwks_uri"`
+	NamesIssuer bool     `json:"authorization_response_iss_parameter_supported"`
+}
+
+// New makes a provider and asks it nothing.
+func New(issuer, clientID string, options Options) *Provider {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Transport == nil {
+		options.Transport = http.DefaultTransport
+	}
+	return &Provider{
+		issuer: issuer, clientID: clientID, now: options.Now,
+		client: &http.Client{
+			Timeout:   callTimeout,
+			Transport: boundedTransport{options.Transport},
+			CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+				if len(via) > maxRedirects {
+					return errors.New("too many redirects")
+				}
+				return nil
+			},
+		},
+	}
+}
+
+// Destruct is for the pool that shares the provider. There is nothing to close.
+func (*Provider) Destruct() error { return nil }
+
+// Configure sets what the last configuration says.
+func (p *Provider) Configure(settings Settings) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settings = settings
+}
+
+// Check asks the provider who it is, for a doctor. Errors: ErrUnavailable.
+func (p *Provider) Check(ctx context.Context) error {
+	_, _, err := p.discover(ctx)
+	return err
+}
+
+// Follows tells whether the provider gives refresh tokens, as far as is known: groups
+// then follow it. known is false before it has been reached.
+func (p *Provider) Follows() (follows, known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.found == nil {
+		return false, false
+	}
+	return slices.Contains(p.found.document.Scopes, oidc.ScopeOfflineAccess), true
+}
+
+// discover returns what the provider says of itself, and asks it if that is not known.
+// Callers that come meanwhile wait for the same answer; after a failure all are
+// refused for a while. What is known is used for as long as nothing newer can be had.
+func (p *Provider) discover(ctx context.Context) (*discovered, Settings, error) {
+	for {
+		p.mu.Lock()
+		settings, now := p.settings, p.now()
+		fresh := p.found != nil && now.Sub(p.foundAt) < rediscover
+		if fresh || now.Before(p.retryAt) {
+			found, failure := p.found, p.failure
+			p.mu.Unlock()
+			if found != nil {
+				return found, settings, nil
+			}
+			return nil, settings, failure
+		}
+		asking := p.asking
+		if asking == nil {
+			asking = make(chan struct{})
+			p.asking = asking
+			// It belongs to all who wait, not to the one who happened to begin.
+			go p.ask(context.WithoutCancel(ctx), asking)
+		}
+		p.mu.Unlock()
+		select {
+		case <-asking:
+		case <-ctx.Done():
+			return nil, settings, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		}
+	}
+}
+
+func (p *Provider) ask(ctx context.Context, done chan struct{}) {
+	found, err := p.askNow(oidc.ClientContext(ctx, p.client))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer close(done)
+	p.asking = nil
+	if err != nil {
+		p.failure = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		p.retryAt = p.now().Add(min(firstRetry<<min(p.failures, 5), lastRetry))
+		p.failures++
+		return
+	}
+	p.found, p.foundAt, p.failure, p.failures, p.retryAt = found, p.now(), nil, 0, time.Time{}
+}
+
+func (p *Provider) askNow(ctx context.Context) (*discovered, error) {
+	provider, err := oidc.NewProvider(ctx, p.issuer)
+	if err != nil {
+		return nil, err
+	}
+	found := &discovered{Provider: provider}
+	if err := provider.Claims(&found.document); err != nil {
+		return nil, err
+	}
+	// go-oidc has kept those of the signing algorithms that it knows: neither none
+	// nor one of the HMACs is among them.
+	var signing struct {
+		Algorithms []string `json:"id_token_signing_alg_values_supported"`
+	}
+	if err := provider.Claims(&signing); err != nil {
+		return nil, err
+	}
+	keys := newKeySet(found.document.Keys, p.client, p.now)
+	config := &oidc.Config{
+		ClientID:             p.clientID,
+		SupportedSigningAlgs: allowed(signing.Algorithms),
+		Now:                  func() time.Time { return p.now().Add(-skew) },
+	}
+	found.login = oidc.NewVerifier(p.issuer, keys.view(loginRefetch), config)
+	found.logout = oidc.NewVerifier(p.issuer, keys.view(logoutRefetch), config)
+	return found, nil
+}
+
+// allowed are the signature algorithms that prove who signed. RS256 is what a provider
+// must have.
+func allowed(offered []string) []string {
+	asymmetric := []string{
+		oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512,
+		oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA,
+	}
+	offered = slices.DeleteFunc(slices.Clone(offered), func(a string) bool { return !slices.Contains(asymmetric, a) })
+	if len(offered) == 0 {
+		return []string{oidc.RS256}
+	}
+	return offered
+}
+
+// client is the configuration of the code flow.
+func (d *discovered) client(clientID string, settings Settings) *oauth2.Config {
+	endpoint := d.Endpoint()
+	endpoint.AuthStyle = oauth2.AuthStyleInHeader
+	if methods := d.document.AuthMethods; len(methods) > 0 && !slices.Contains(methods, "client_secret_basic") ||
+		settings.ClientSecret == "" {
+		endpoint.AuthStyle = oauth2.AuthStyleInParams
+	}
+	return &oauth2.Config{
+		ClientID: clientID, ClientSecret: settings.ClientSecret,
+		Endpoint: endpoint, RedirectURL: settings.RedirectURL,
+		Scopes: d.scopes(settings.Scopes),
+	}
+}
+
+// scopes are those to ask for: offline_access only where it is on offer, because a
+// provider may refuse the whole sign-in for a scope that it does not know.
+func (d *discovered) scopes(wanted []string) []string {
+	scopes := slices.DeleteFunc(slices.Clone(wanted), func(s string) bool {
+		return s == oidc.ScopeOpenID || s == oidc.ScopeOfflineAccess
+	})
+	scopes = slices.Insert(scopes, 0, oidc.ScopeOpenID)
+	if slices.Contains(d.document.Scopes, oidc.ScopeOfflineAccess) {
+		scopes = append(scopes, oidc.ScopeOfflineAccess)
+	}
+	return scopes
+}
+
+// boundedTransport cuts answers that are too long: they end as broken JSON.
+type boundedTransport struct{ http.RoundTripper }
+
+func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := t.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	response.Body = boundedBody{io.LimitReader(response.Body, maxAnswer), response.Body}
+	return response, nil
+}
+
+type boundedBody struct {
+	io.Reader
+	io.Closer
+}

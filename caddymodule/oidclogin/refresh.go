@@ -1,0 +1,42 @@
+package oidclogin
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+)
+
+// Refresh asks the provider who somebody is now. The Account's Refresh is the token
+// to use next time. Errors: ErrRefused when the token is no good any more, as that of
+// somebody who was disabled; ErrNotAllowed; ErrUnavailable; ErrAnswer.
+func (p *Provider) Refresh(ctx context.Context, subject, refreshToken string) (Account, error) {
+	found, settings, err := p.discover(ctx)
+	if err != nil {
+		return Account{}, err
+	}
+	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, p.client), 2*callTimeout)
+	defer cancel()
+	source := found.client(p.clientID, settings).TokenSource(ctx, &oauth2.Token{RefreshToken: refreshToken})
+	token, err := source.Token()
+	if err != nil {
+		return Account{}, tokenError(err)
+	}
+	// An ID token is optional here (OpenID Connect Core 12.2); userinfo says the rest.
+	claims := map[string]any{"sub": subject}
+	if _, has := token.Extra("id_token").(string); has {
+		if claims, err = p.verified(ctx, found, token); err != nil {
+			return Account{}, err
+		}
+	}
+	if claims["sub"] != subject {
+		return Account{}, fmt.Errorf("%w: it is about somebody else", ErrAnswer)
+	}
+	who, err := found.account(ctx, claims, token, settings)
+	if err != nil {
+		return Account{}, err
+	}
+	who.Issuer, who.Refresh = p.issuer, token.RefreshToken
+	return who, settings.admit(who)
+}

@@ -1,0 +1,31 @@
+package oidclogin
+
+import (
+	"net/url"
+	"path"
+	"strings"
+)
+
+// maxReturn bounds a path that travels in a cookie.
+const maxReturn = 200
+
+// ReturnPath is where a sign-in leads: wanted, if that is a path of this site and
+// nothing else, otherwise the root. What a browser would read as another host, or as
+// a script, is not a path: //host, /\host, and whatever has a scheme, a query, an
+// escape or a control character in it.
+func ReturnPath(wanted string) string {
+	if len(wanted) > maxReturn || !strings.HasPrefix(wanted, "/") || path.Clean(wanted) != wanted {
+		return "/"
+	}
+	for _, c := range []byte(wanted) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '/', c == '-', c == '_', c == '.':
+		default:
+			return "/"
+		}
+	}
+	if u, err := url.Parse(wanted); err != nil || u.Host != "" || u.Scheme != "" {
+		return "/"
+	}
+	return wanted
+}

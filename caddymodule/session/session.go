@@ -1,0 +1,204 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// Session is who uses a browser, as was verified when they signed in.
+type Session struct {
+	// User is the name by which the person is known here.
+	User string `json:"user"`
+	// Issuer, Subject and SID are what the provider calls itself, the person, and
+	// its own session: by these it says that somebody has signed out. Empty: the
+	// person signed in with a password of the configuration.
+	Issuer  string    `json:"issuer,omitempty"`
+	Subject string    `json:"subject,omitempty"`
+	SID     string    `json:"sid,omitempty"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+}
+
+const (
+	prefix = "sessions"
+	// maxSessions bounds what is held in memory, and what a list at the start costs:
+	// a record has some 300 bytes. The sessions nearest their end give way.
+	maxSessions = 20_000
+	// sweepEvery is how often records are removed whose time is over.
+	sweepEvery = 10 * time.Minute
+)
+
+// Store is the sessions of one storage, all of them in memory. It is safe for
+// concurrent use, and the bucket belongs to this process.
+type Store struct {
+	bucket bucket.Bucket
+	now    func() time.Time
+	key    sealKey
+
+	writing sync.Mutex // held from before the disk changes until memory has
+
+	mu       sync.RWMutex       // guards sessions
+	sessions map[string]Session // by the hash of the id
+
+	swept time.Time // under writing
+}
+
+// Open reads the sessions and makes the storage's key if it has none. now is the
+// clock, by default time.Now. The bucket stays the caller's.
+func Open(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Store, error) {
+	if now == nil {
+		now = time.Now
+	}
+	s := &Store{bucket: b, now: now, sessions: map[string]Session{}, swept: now()}
+	var err error
+	if s.key, err = loadKey(ctx, b); err != nil {
+		return nil, fmt.Errorf("sealing key: %w", err)
+	}
+	for info, err := range b.List(ctx, prefix+"/", "") {
+		if err != nil {
+			return nil, fmt.Errorf("list sessions: %w", err)
+		}
+		data, _, err := b.Get(ctx, info.Key)
+		if err != nil {
+			return nil, fmt.Errorf("read session: %w", err)
+		}
+		var session Session
+		if err := json.Unmarshal(data, &session); err != nil {
+			continue // damaged: nobody is signed in by it, and a sign-in makes another
+		}
+		s.sessions[path.Base(info.Key)] = session
+	}
+	return s, nil
+}
+
+// Create begins a session and returns its id, which only the browser keeps. It is
+// durable when Create returns.
+func (s *Store) Create(ctx context.Context, session Session, lifetime time.Duration) (id string, err error) {
+	session.Created = s.now().UTC().Truncate(time.Second)
+	session.Expires = session.Created.Add(lifetime)
+	data, err := json.Marshal(session)
+	if err != nil {
+		return "", err
+	}
+	id = rand.Text()
+	hash := hashed(id)
+	ctx = context.WithoutCancel(ctx)
+
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.sweep(ctx)
+	key := prefix + "/" + hash
+	if _, err := s.bucket.Put(ctx, key, data, bucket.Condition{IfAbsent: true}); err != nil {
+		return "", fmt.Errorf("keep session: %w", err)
+	}
+	if err := s.bucket.Sync(ctx, key); err != nil {
+		return "", fmt.Errorf("keep session: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions[hash] = session
+	return id, nil
+}
+
+// Get returns the session of an id, unless its time is over.
+func (s *Store) Get(id string) (Session, bool) {
+	s.mu.RLock()
+	session, ok := s.sessions[hashed(id)]
+	s.mu.RUnlock()
+	if !ok || !s.now().Before(session.Expires) {
+		return Session{}, false
+	}
+	return session, true
+}
+
+// End ends the session of an id. One that is not there is no error.
+func (s *Store) End(ctx context.Context, id string) error {
+	hash := hashed(id)
+	_, err := s.end(ctx, func(h string, _ Session) bool { return h == hash })
+	return err
+}
+
+// EndAll ends every session that which picks, and returns how many those were. They
+// are over for every request from then on, also if the error says that the disk has
+// them yet.
+func (s *Store) EndAll(ctx context.Context, which func(Session) bool) (int, error) {
+	return s.end(ctx, func(_ string, session Session) bool { return which(session) })
+}
+
+func (s *Store) end(ctx context.Context, which func(hash string, session Session) bool) (int, error) {
+	ctx = context.WithoutCancel(ctx)
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	var ended []string
+	s.mu.Lock()
+	for hash, session := range s.sessions {
+		if which(hash, session) {
+			ended = append(ended, prefix+"/"+hash)
+			delete(s.sessions, hash)
+		}
+	}
+	s.mu.Unlock()
+	return len(ended), s.remove(ctx, ended)
+}
+
+// remove deletes records, and returns when that is durable.
+func (s *Store) remove(ctx context.Context, keys []string) error {
+	var failed error
+	for _, key := range keys {
+		if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+			failed = errors.Join(failed, fmt.Errorf("end session: %w", err))
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	return errors.Join(failed, s.bucket.Sync(ctx, keys...))
+}
+
+// sweep removes what is over, now and then, and makes room for one more. What it
+// cannot remove is found again by the next sweep after a start.
+func (s *Store) sweep(ctx context.Context) {
+	now := s.now()
+	s.mu.RLock()
+	full := len(s.sessions) >= maxSessions
+	s.mu.RUnlock()
+	if !full && now.Sub(s.swept) < sweepEvery {
+		return
+	}
+	s.swept = now
+	var over []string
+	s.mu.Lock()
+	first, end := "", time.Time{}
+	for hash, session := range s.sessions {
+		if !now.Before(session.Expires) {
+			over = append(over, prefix+"/"+hash)
+			delete(s.sessions, hash)
+		} else if first == "" || session.Expires.Before(end) {
+			first, end = hash, session.Expires
+		}
+	}
+	if len(s.sessions) >= maxSessions {
+		over = append(over, prefix+"/"+first)
+		delete(s.sessions, first)
+	}
+	s.mu.Unlock()
+	for _, key := range over {
+		s.bucket.Delete(ctx, key, bucket.Condition{}) // expired ones are refused anyway
+	}
+}
+
+// hashed is how an id is kept. It has 128 random bits: a slow hash would add nothing.
+func hashed(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
+}
