@@ -116,13 +116,16 @@ func (a *App) provisionStorage(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	value, _, err := pool.LoadOrNew(storage.Key(), func() (caddy.Destructor, error) {
+	value, open, err := pool.LoadOrNew(storage.Key(), func() (caddy.Destructor, error) {
 		return newShared(storage, a.log), nil
 	})
 	if err != nil {
 		return err
 	}
 	a.key, a.shared = storage.Key(), value.(*shared)
+	if strict, ok := storage.(interface{ Agrees(Storage) error }); ok && open {
+		return strict.Agrees(a.shared.storage)
+	}
 	return nil
 }
 

@@ -21,7 +21,7 @@ import (
 
 // gcReport is what `registry gc --json` prints, and what the control socket answers.
 type gcReport struct {
-	store.Collected
+	collected
 	DryRun bool `json:"dry_run"`
 }
 
@@ -66,8 +66,13 @@ func (r gcReport) print(w io.Writer) {
 	if r.DryRun {
 		verb = "would remove"
 	}
-	fmt.Fprintf(w, "%s %s of content: %d blobs, %d links to blobs, %d untagged manifests, %d abandoned uploads\n",
-		verb, humanize.IBytes(uint64(r.Bytes)), r.Blobs, r.Links, r.Manifests, r.Uploads)
+	for _, tree := range []struct {
+		name string
+		store.Collected
+	}{{privateTree, r.Private}, {mirrorsTree, r.Mirrors}} {
+		fmt.Fprintf(w, "%s: %s %s of content: %d blobs, %d links to blobs, %d untagged manifests, %d abandoned uploads\n",
+			tree.name, verb, humanize.IBytes(uint64(tree.Bytes)), tree.Blobs, tree.Links, tree.Manifests, tree.Uploads)
+	}
 }
 
 // collect runs the collector in the process that has the storage open, or here.
@@ -136,11 +141,11 @@ func (r *registry) collect(ctx context.Context, dryRun bool) (report gcReport, e
 		return report, err
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
-	private, err := openStore(ctx, opened, r.options, log)
+	trees, err := openTrees(ctx, opened, r.options, log)
 	if err != nil {
 		return report, err
 	}
-	defer func() { err = errors.Join(err, private.Close()) }()
-	collected, err := private.Collect(ctx, store.CollectOptions{DryRun: dryRun, Idle: true})
+	defer func() { err = errors.Join(err, trees.close()) }()
+	collected, err := trees.collect(ctx, store.CollectOptions{DryRun: dryRun, Idle: true})
 	return gcReport{collected, dryRun}, err
 }

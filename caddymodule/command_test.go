@@ -49,14 +49,14 @@ func TestCollectThroughTheRunningProcess(t *testing.T) {
 		}
 		where := &location{storage: storage}
 		dry, err := where.collect(t.Context(), true)
-		if err != nil || dry.Blobs != 1 || !dry.DryRun {
+		if err != nil || dry.Private.Blobs != 1 || !dry.DryRun {
 			t.Errorf("dry run: got %+v, %v; want 1 blob", dry, err)
 		}
 		wet, err := where.collect(t.Context(), false)
-		if err != nil || wet.Collected != dry.Collected || wet.DryRun {
+		if err != nil || wet.collected != dry.collected || wet.DryRun {
 			t.Errorf("got %+v, %v; want what the dry run said, %+v", wet, err, dry)
 		}
-		if again, err := where.collect(t.Context(), false); err != nil || again.Blobs != 0 {
+		if again, err := where.collect(t.Context(), false); err != nil || again.Private.Blobs != 0 {
 			t.Errorf("again: got %+v, %v; want nothing left", again, err)
 		}
 		r.want(200, "GET", "/v2/team/app/manifests/v1", nil)
@@ -87,12 +87,12 @@ func TestCollectWithoutAProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	var report gcReport
-	if err := json.Unmarshal(out, &report); err != nil || report.Blobs != 1 {
+	if err := json.Unmarshal(out, &report); err != nil || report.Private.Blobs != 1 {
 		t.Errorf("got %s, %v; want a report of 1 blob", out, err)
 	}
 	out, err = commandOutput(t, "registry", "gc", "--dry-run", "--storage", storage)
-	if err != nil || !strings.HasPrefix(string(out), "would remove 0 B of content: 0 blobs") {
-		t.Errorf("got %q, %v; want a line for people", out, err)
+	if err != nil || !strings.HasPrefix(string(out), "private: would remove 0 B of content: 0 blobs") || !strings.Contains(string(out), "\nmirrors: would remove ") {
+		t.Errorf("got %q, %v; want a line for people, of each tree", out, err)
 	}
 }
 

@@ -89,7 +89,7 @@ func (s *shared) serveGC(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(controlError{err.Error()})
 		return
 	}
-	json.NewEncoder(w).Encode(gcReport{Collected: collected, DryRun: dryRun})
+	json.NewEncoder(w).Encode(gcReport{collected, dryRun})
 }
 
 // withShortPath calls use with a path to the socket that fits into an address. A

@@ -6,6 +6,7 @@
 //	handler.go     the directive `oci_registry`: the path of a request
 //	storage.go     where content is kept: guest modules, oci.storage.*
 //	shared.go      an open storage, shared by all configurations of the process
+//	trees.go       what is in it: private images, what mirrors hold, identity
 //	policy.go      who may do what
 //	gc.go          the collector's settings and schedule
 //	metrics.go     what is counted

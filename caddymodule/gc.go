@@ -118,25 +118,23 @@ func (a *App) collect(ctx context.Context) {
 }
 
 // collect runs the collector once, counts it and logs what it removed.
-func (s *shared) collect(ctx context.Context, dryRun bool) (store.Collected, error) {
-	private, err := s.acquire(ctx)
+func (s *shared) collect(ctx context.Context, dryRun bool) (collected, error) {
+	trees, err := s.acquire(ctx)
 	if err != nil {
-		return store.Collected{}, err
+		return collected{}, err
 	}
 	defer s.release()
 	begun := time.Now()
-	collected, err := private.Collect(ctx, store.CollectOptions{DryRun: dryRun})
+	done, err := trees.collect(ctx, store.CollectOptions{DryRun: dryRun})
 	if dryRun {
-		return collected, err
+		return done, err
 	}
 	s.mu.Lock()
 	s.schedule.last = time.Now()
 	s.mu.Unlock()
-	countCollection(collected, err)
+	countCollection(done, err)
 	if !errors.Is(err, context.Canceled) {
-		s.log.Info("collected",
-			"manifests", collected.Manifests, "links", collected.Links, "blobs", collected.Blobs,
-			"bytes", collected.Bytes, "uploads", collected.Uploads, "took", time.Since(begun))
+		s.log.Info("collected", "private", done.Private, "mirrors", done.Mirrors, "took", time.Since(begun))
 	}
-	return collected, err
+	return done, err
 }

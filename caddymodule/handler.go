@@ -68,7 +68,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		wire.Fail(w, r, request, err, options)
 		return nil
 	}
-	private, err := h.app.shared.acquire(r.Context())
+	trees, err := h.app.shared.acquire(r.Context())
 	if err != nil {
 		wire.Fail(w, r, request, err, options)
 		return nil
@@ -79,13 +79,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		r.Body = countedBody{r.Body}
 	}
 	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo)
-	wire.Serve(w, r, request, policies.Guard(h.app.registry(private), h.app.policy, who), options)
+	wire.Serve(w, r, request, policies.Guard(h.app.registry(trees), h.app.policy, who), options)
 	return nil
 }
 
 // registry is everything that canonical names reach: for now, what is kept here.
-func (a *App) registry(private core.Registry) core.Registry {
-	return namespace.New(namespace.Route{Claims: a.site.Claims, Registry: private})
+func (a *App) registry(t *trees) core.Registry {
+	return namespace.New(namespace.Route{Claims: a.site.Claims, Registry: t.private})
 }
 
 // addLogFields says in the access log what the request meant.

@@ -112,17 +112,19 @@ func result(o wire.Outcome) string {
 const statusClientGone = 499
 
 // countCollection counts a run of the collector.
-func countCollection(c store.Collected, err error) {
+func countCollection(c collected, err error) {
 	result := "ok"
 	if err != nil {
 		result = "error"
 	}
 	gcRuns.WithLabelValues(result).Inc()
-	gcRemoved.WithLabelValues("manifest").Add(float64(c.Manifests))
-	gcRemoved.WithLabelValues("link").Add(float64(c.Links))
-	gcRemoved.WithLabelValues("blob").Add(float64(c.Blobs))
-	gcRemoved.WithLabelValues("upload").Add(float64(c.Uploads))
-	gcRemovedBytes.Add(float64(c.Bytes))
+	for _, tree := range []store.Collected{c.Private, c.Mirrors} {
+		gcRemoved.WithLabelValues("manifest").Add(float64(tree.Manifests))
+		gcRemoved.WithLabelValues("link").Add(float64(tree.Links))
+		gcRemoved.WithLabelValues("blob").Add(float64(tree.Blobs))
+		gcRemoved.WithLabelValues("upload").Add(float64(tree.Uploads))
+		gcRemovedBytes.Add(float64(tree.Bytes))
+	}
 }
 
 // countedBody counts what a client pushes, as it arrives.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -17,12 +16,6 @@ import (
 
 // pool has a *shared for each storage that a configuration of this process names.
 var pool = caddy.NewUsagePool()
-
-// The tree of private images within a storage, and its index.
-const (
-	privateTree  = "private"
-	privateIndex = "index/private.db"
-)
 
 // retryOpen is how long a storage that could not be opened is left alone: requests
 // that arrive meanwhile are refused at once, and do not queue behind a slow disk.
@@ -36,7 +29,7 @@ type shared struct {
 	log     *slog.Logger
 
 	mu       sync.Mutex // guards what follows, and is held while opening
-	store    *store.Store
+	trees    *trees
 	open     OpenStorage
 	control  *control
 	settings store.Options
@@ -56,24 +49,24 @@ func (s *shared) configure(options store.Options) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settings = options
-	if s.store != nil {
-		s.store.SetOptions(options)
+	if s.trees != nil {
+		s.trees.setOptions(options)
 	}
 }
 
-// acquire returns the store, opened if it was not, and keeps it open until release
+// acquire returns the trees, opened if they were not, and keeps them open until release
 // is called: once for every acquire that succeeded. ctx bounds nothing but the
 // opening. Errors: core.ErrUnavailable, with what kept the storage from opening.
-func (s *shared) acquire(ctx context.Context) (*store.Store, error) {
+func (s *shared) acquire(ctx context.Context) (*trees, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.store == nil {
+	if s.trees == nil {
 		if err := s.openLocked(ctx); err != nil {
 			return nil, fmt.Errorf("%w: %w", core.ErrUnavailable, err)
 		}
 	}
 	s.users++
-	return s.store, nil
+	return s.trees, nil
 }
 
 // release ends a use that acquire began.
@@ -124,11 +117,11 @@ func (s *shared) openNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	private, err := openStore(ctx, opened, s.settings, s.log)
+	trees, err := openTrees(ctx, opened, s.settings, s.log)
 	if err != nil {
 		return errors.Join(err, opened.Close())
 	}
-	s.open, s.store = opened, private
+	s.open, s.trees = opened, trees
 	// A file system without sockets can keep a registry nevertheless.
 	if s.control, err = listenControl(opened.Local(), s); err != nil {
 		s.log.Warn("commands cannot reach this process", "error", err)
@@ -136,24 +129,12 @@ func (s *shared) openNow(ctx context.Context) error {
 	return nil
 }
 
-// openStore opens the store of private images in a storage. Its caller closes the
-// store before the storage.
-func openStore(ctx context.Context, opened OpenStorage, options store.Options, log *slog.Logger) (*store.Store, error) {
-	bucket, err := opened.Bucket(privateTree)
-	if err != nil {
-		return nil, err
-	}
-	options.IndexPath = filepath.Join(opened.Local(), filepath.FromSlash(privateIndex))
-	options.Log = log
-	return store.Open(ctx, bucket, options)
-}
-
 func (s *shared) closeLocked() error {
-	if s.store == nil {
+	if s.trees == nil {
 		return nil
 	}
-	err := errors.Join(s.control.close(), s.store.Close(), s.open.Close())
-	s.control, s.store, s.open = nil, nil, nil
+	err := errors.Join(s.control.close(), s.trees.close(), s.open.Close())
+	s.control, s.trees, s.open = nil, nil, nil
 	return err
 }
 

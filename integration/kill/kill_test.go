@@ -123,13 +123,13 @@ func load(t *testing.T, s *server.Server, l *ledger, seed uint64, life time.Dura
 			if err != nil {
 				return // the kill came
 			}
-			var report struct{ Blobs int }
+			var report struct{ Private struct{ Blobs int } }
 			if err := json.Unmarshal(out, &report); err != nil {
 				t.Errorf("registry gc wrote %q: %v", out, err)
 				return
 			}
 			mu.Lock()
-			done.add(tally{collections: 1, collected: report.Blobs})
+			done.add(tally{collections: 1, collected: report.Private.Blobs})
 			mu.Unlock()
 		}
 	})

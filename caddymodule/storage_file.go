@@ -1,0 +1,69 @@
+package caddymodule
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir"
+)
+
+const (
+	indexDir = "index"
+	// cacheTag marks a directory as one that backups leave out
+	// (https://bford.info/cachedir).
+	cacheTag     = "CACHEDIR.TAG"
+	cacheTagText = "Signature: 8a477f597d28d172789f06886806bc55\n" +
+		"# What caddy-registry has fetched from other registries. It may be deleted while the\n" +
+		"# server is stopped.\n"
+)
+
+// fileStorage is an open FileStorage: a directory, and one for the mirrors. The second
+// is a whole storage with its own lock and its own slots for syncs, wherever it lies:
+// it can be moved or deleted by itself, and private images do not wait for it.
+type fileStorage struct{ main, mirrors *dir.Storage }
+
+// of is the directory that a tree is in.
+func (s *fileStorage) of(tree string) *dir.Storage {
+	if tree == mirrorsTree {
+		return s.mirrors
+	}
+	return s.main
+}
+
+func (s *fileStorage) Bucket(tree string) (bucket.Bucket, error) {
+	if tree == mirrorsTree {
+		return s.mirrors.Bucket(contentTree)
+	}
+	return s.main.Bucket(tree)
+}
+
+// contentTree is the bucket within the mirrors' directory.
+const contentTree = "content"
+
+func (s *fileStorage) Index(tree string) string {
+	return filepath.Join(s.of(tree).Path(), indexDir, tree+".db")
+}
+
+func (s *fileStorage) Local() string { return s.main.Path() }
+
+func (s *fileStorage) MirrorsDir() string { return s.mirrors.Path() }
+
+func (s *fileStorage) Syncs() (files, directories uint64) {
+	main, mirrors := s.main.Stats(), s.mirrors.Stats()
+	return main.DataSyncs + mirrors.DataSyncs, main.DirSyncs + mirrors.DirSyncs
+}
+
+func (s *fileStorage) Close() error { return errors.Join(s.mirrors.Close(), s.main.Close()) }
+
+// markCache tells backups to leave a directory out.
+func markCache(path string) error {
+	path = filepath.Join(path, cacheTag)
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(path, []byte(cacheTagText), 0o644)
+}
+
+var _ OpenStorage = (*fileStorage)(nil)

@@ -1,0 +1,104 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/store"
+)
+
+// The trees of a storage. Nothing links from one to another: knowing a digest must
+// never be enough to read a private blob.
+const (
+	privateTree  = "private"
+	mirrorsTree  = "mirrors"
+	identityTree = "identity"
+)
+
+// trees are what is open in a storage.
+type trees struct {
+	// private are the images that are pushed here.
+	private *store.Store
+	// mirrors is what was fetched from other registries, without which the registry
+	// works as well.
+	mirrors *store.Store
+	// state is the bucket below mirrors, for what mirrors know about their content.
+	state bucket.Bucket
+	// mirrorsDir is the directory whose disk mirrors fill, or empty.
+	mirrorsDir string
+	// identity has keys, sessions and users. No request reaches it by a name.
+	identity bucket.Bucket
+}
+
+// openTrees opens what a storage has. Its caller closes the trees before the storage.
+func openTrees(ctx context.Context, opened OpenStorage, options store.Options, log *slog.Logger) (_ *trees, err error) {
+	t := &trees{mirrorsDir: opened.MirrorsDir()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.close())
+		}
+	}()
+	if t.identity, err = opened.Bucket(identityTree); err != nil {
+		return nil, err
+	}
+	if t.private, _, err = openStore(ctx, opened, privateTree, options, log); err != nil {
+		return nil, err
+	}
+	if t.mirrors, t.state, err = openStore(ctx, opened, mirrorsTree, mirrorsOptions(options), log); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func openStore(ctx context.Context, opened OpenStorage, tree string, options store.Options, log *slog.Logger) (*store.Store, bucket.Bucket, error) {
+	b, err := opened.Bucket(tree)
+	if err != nil {
+		return nil, nil, err
+	}
+	options.IndexPath = opened.Index(tree)
+	options.Log = log.With("tree", tree)
+	s, err := store.Open(ctx, b, options)
+	return s, b, err
+}
+
+// mirrorsOptions are those of the mirrors' store beside a private one with options.
+// `untagged` is not for mirrors: a client that pulls by digest leaves no tag.
+func mirrorsOptions(options store.Options) store.Options {
+	options.Sparse = true
+	options.Untagged = store.KeepUntagged
+	return options
+}
+
+// setOptions changes what may change while the trees are open.
+func (t *trees) setOptions(options store.Options) {
+	t.private.SetOptions(options)
+	t.mirrors.SetOptions(mirrorsOptions(options))
+}
+
+// collected is what a collection removed from each tree, or would remove.
+type collected struct {
+	Private store.Collected `json:"private"`
+	Mirrors store.Collected `json:"mirrors"`
+}
+
+// collect runs the collector in each tree. One that fails does not keep the other
+// from being collected.
+func (t *trees) collect(ctx context.Context, how store.CollectOptions) (c collected, err error) {
+	var errs [2]error
+	c.Private, errs[0] = t.private.Collect(ctx, how)
+	c.Mirrors, errs[1] = t.mirrors.Collect(ctx, how)
+	return c, errors.Join(errs[:]...)
+}
+
+// close ends the stores. It may be called when not all of them were opened.
+func (t *trees) close() error {
+	var errs []error
+	for _, s := range []*store.Store{t.mirrors, t.private} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
