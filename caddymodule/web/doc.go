@@ -1,0 +1,15 @@
+// Package web is the pages that people see: signing in and out, and their API keys.
+//
+//	web.go      what the pages need, which paths they have, who is signed in
+//	signin.go   /, /login, /logout, the callback, the back-channel
+//	keys.go     /user/apikey
+//	render.go   templates, headers, errors for people
+//
+// The pages are plain HTML with one style sheet and no script at all, under a policy
+// that allows none. A cookie is looked at here and nowhere else; a form that another
+// site made the browser send is refused. What a page shows once, a new API key, is
+// in no cache.
+//
+//	site := &web.Site{Identity: store, Sessions: sessions, Login: login, …}
+//	if site.Serves(r.URL.Path) { site.ServeHTTP(w, r) }
+package web

@@ -1,0 +1,104 @@
+package web
+
+import (
+	"bytes"
+	"embed"
+	"html/template"
+	"net/http"
+	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/policies"
+)
+
+//go:embed assets
+var assets embed.FS
+
+var pages = template.Must(template.New("").Funcs(template.FuncMap{
+	"actions": actions,
+	"day": func(t time.Time) string {
+		if t.IsZero() {
+			return "never"
+		}
+		return t.UTC().Format(time.DateOnly)
+	},
+	"state": func(k identity.Key) string {
+		now := time.Now()
+		switch {
+		case !k.Revoked.IsZero():
+			return "revoked"
+		case !k.Active(now):
+			return "expired"
+		case k.Expiring(now):
+			return "expires soon"
+		}
+		return "active"
+	},
+}).ParseFS(assets, "assets/*.html"))
+
+// page is what the templates show.
+type page struct {
+	Title   string
+	Who     policies.Identity
+	Label   string // of the provider
+	Host    string // of the registry, for the lines to copy
+	Address string // a link of this page's own
+	Text    string
+	Problem string // with what was sent
+
+	Admin          bool
+	Follows, Known bool
+	Keys           []identity.Key
+	Users          []identity.User
+	MaxDays        int
+	Secret         string // of New; shown once
+	New            identity.Key
+}
+
+// setHeaders says what a browser may do with any page: show it, and no more.
+func setHeaders(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	// A Referer would carry the callback's code, and no-referrer would make Chromium
+	// send `Origin: null` with our own forms.
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
+	p.Label = s.Label
+	var out bytes.Buffer
+	if err := pages.ExecuteTemplate(&out, name+".html", p); err != nil {
+		s.Log.Error("page was not written", "page", name, "error", err)
+		http.Error(w, "This page is broken.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		w.Write(out.Bytes()) // an error is the browser's having left
+	}
+}
+
+func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+	s.render(w, r, status, "error", page{Title: title, Text: text})
+}
+
+func (s *Site) broken(w http.ResponseWriter, r *http.Request, err error) {
+	s.Log.Error("page failed", "path", r.URL.Path, "error", err)
+	s.fail(w, r, http.StatusInternalServerError, "The registry could not do it", "Its log says why.")
+}
+
+func serveStyle(w http.ResponseWriter, r *http.Request) {
+	style, err := assets.ReadFile("assets/style.css")
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	w.Header().Set("Cache-Control", "max-age=3600")
+	if r.Method != http.MethodHead {
+		w.Write(style)
+	}
+}

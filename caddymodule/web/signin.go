@@ -1,0 +1,160 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
+	"github.com/eblume/caddy-registry/caddymodule/session"
+	"github.com/eblume/caddy-registry/policies"
+)
+
+func (s *Site) home(w http.ResponseWriter, r *http.Request, https bool) {
+	who, _ := s.who(r, https)
+	s.render(w, r, http.StatusOK, "home", page{Title: "Registry", Who: who, Host: r.Host})
+}
+
+// login shows the way in, and begins a sign-in when asked: by a link, because a form
+// that ends at another site would be stopped by the pages' own policy.
+func (s *Site) login(w http.ResponseWriter, r *http.Request, https bool) {
+	query := r.URL.Query()
+	returnTo := oidclogin.ReturnPath(query.Get("return"))
+	if query.Get("start") == "" {
+		who, _ := s.who(r, https)
+		start := url.Values{"start": {"1"}, "return": {returnTo}}
+		if query.Get("other") != "" {
+			start.Set("other", "1")
+		}
+		s.render(w, r, http.StatusOK, "login", page{Title: "Sign in", Who: who, Address: "/login?" + start.Encode()})
+		return
+	}
+	if r.Method != http.MethodGet {
+		w.WriteHeader(http.StatusOK) // nothing begins by looking
+		return
+	}
+	address, cookie, err := s.Login.Begin(r.Context(), returnTo, query.Get("other") != "")
+	if err != nil {
+		s.signInFailed(w, r, err)
+		return
+	}
+	session.SetCookie(w, pendingCookie, cookie, oidclogin.PendingLifetime, https)
+	http.Redirect(w, r, address, http.StatusSeeOther)
+}
+
+// callback ends a sign-in: the provider has sent the browser back.
+func (s *Site) callback(w http.ResponseWriter, r *http.Request, https bool) {
+	if r.Method != http.MethodGet {
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	session.ClearCookie(w, pendingCookie, https)
+	account, returnTo, err := s.Login.Finish(r.Context(), r.URL.Query(), session.Cookie(r, pendingCookie, https))
+	if err != nil {
+		s.signInFailed(w, r, err)
+		return
+	}
+	user, err := s.Identity.Users().SignedIn(r.Context(), identity.User{
+		Name: account.User, Issuer: account.Issuer, Subject: account.Subject,
+		Groups: account.Groups, Refresh: s.Follower.Sealed(account.User, account.Refresh),
+	})
+	if err == nil && user.Disabled {
+		err = errDisabled
+	}
+	if err != nil {
+		s.signInFailed(w, r, err)
+		return
+	}
+	// Whoever was signed in with this browser is not any more.
+	if err := s.Sessions.End(r.Context(), session.Cookie(r, sessionCookie, https)); err != nil {
+		s.broken(w, r, err)
+		return
+	}
+	id, err := s.Sessions.Create(r.Context(), session.Session{
+		User: user.Name, Issuer: account.Issuer, Subject: account.Subject, SID: account.SID,
+	}, s.Lifetime)
+	if err != nil {
+		s.broken(w, r, err)
+		return
+	}
+	session.SetCookie(w, sessionCookie, id, s.Lifetime, https)
+	s.Audit(r.Context(), "login", policies.Identity{User: user.Name, Groups: user.Groups, Credential: "session"}, "follows_provider", account.Refresh != "")
+	http.Redirect(w, r, returnTo, http.StatusSeeOther)
+}
+
+var errDisabled = errors.New("an admin has disabled this user")
+
+// signInFailed says what happened in words of our own: an answer of the provider, or
+// of who pretends to be it, is for the log.
+func (s *Site) signInFailed(w http.ResponseWriter, r *http.Request, err error) {
+	status, title, text := http.StatusBadGateway, "The sign-in did not work", "The sign-in provider's answer could not be used. The registry's log says why."
+	switch {
+	case errors.Is(err, oidclogin.ErrUnavailable):
+		status, title, text = http.StatusServiceUnavailable, "The sign-in provider does not answer", "Pulls and pushes with an API key work as always. Try again in a moment."
+		w.Header().Set("Retry-After", "10")
+	case errors.Is(err, oidclogin.ErrStale):
+		status, title, text = http.StatusBadRequest, "This sign-in is over", "It took too long, was finished already, or was begun in another browser. Please begin again."
+	case errors.Is(err, oidclogin.ErrRefused):
+		status, title, text = http.StatusForbidden, "The sign-in provider said no", "It was cancelled there, or you may not use this registry."
+	case errors.Is(err, oidclogin.ErrNotAllowed):
+		status, title, text = http.StatusForbidden, "You may not sign in here", "You are in none of the groups that may. Ask whoever runs this registry."
+	case errors.Is(err, errDisabled):
+		status, title, text = http.StatusForbidden, "This user is disabled", "Ask whoever runs this registry."
+	case errors.Is(err, identity.ErrNameTaken):
+		status, title, text = http.StatusConflict, "The name is taken", "Somebody else has signed in by your name before. Ask whoever runs this registry."
+	case errors.Is(err, identity.ErrUserInvalid):
+		status, title, text = http.StatusForbidden, "Your name cannot be used here", "It is too long, or has a colon or a control character in it."
+	}
+	s.Log.Warn("sign-in failed", "status", status, "error", err)
+	s.fail(w, r, status, title, text)
+}
+
+// logout asks, and ends the session. The provider may know the browser still: the page
+// says so, and leads there.
+func (s *Site) logout(w http.ResponseWriter, r *http.Request, https bool) {
+	who, in := s.who(r, https)
+	if r.Method != http.MethodPost {
+		s.render(w, r, http.StatusOK, "logout", page{Title: "Sign out", Who: who})
+		return
+	}
+	if err := s.Sessions.End(r.Context(), session.Cookie(r, sessionCookie, https)); err != nil {
+		s.broken(w, r, err)
+		return
+	}
+	session.ClearCookie(w, sessionCookie, https)
+	if in {
+		s.Audit(r.Context(), "logout", who)
+	}
+	s.render(w, r, http.StatusOK, "signedout", page{Title: "Signed out", Address: s.Provider.EndSession()})
+}
+
+// backChannel ends what the provider says is over (Back-Channel Logout 2.5 to 2.8).
+func (s *Site) backChannel(w http.ResponseWriter, r *http.Request) {
+	out, err := s.Login.LogoutToken(r.Context(), r.PostFormValue("logout_token"))
+	if err == nil {
+		var ended int
+		ended, err = s.Sessions.EndAll(r.Context(), func(one session.Session) bool {
+			return out.Ends(one.Issuer, one.Subject, one.SID)
+		})
+		s.Audit(r.Context(), "logout", policies.Identity{}, "by", "provider", "sessions", ended)
+	}
+	switch {
+	case err == nil:
+		w.WriteHeader(http.StatusOK)
+	case errors.Is(err, oidclogin.ErrAnswer):
+		s.Log.Info("logout token refused", "error", err)
+		w.WriteHeader(http.StatusBadRequest)
+	default:
+		s.Log.Warn("back-channel logout failed", "error", err)
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+}
+
+// EndAll ends all sessions of a user, for a Follower whose provider said no.
+func (s *Site) EndAll(ctx context.Context, user string) {
+	if _, err := s.Sessions.EndAll(ctx, func(one session.Session) bool { return one.User == user }); err != nil {
+		s.Log.Error("sessions were not ended on the disk", "user", user, "error", err)
+	}
+}

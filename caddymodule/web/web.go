@@ -1,0 +1,125 @@
+package web
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
+	"github.com/eblume/caddy-registry/caddymodule/session"
+	"github.com/eblume/caddy-registry/policies"
+)
+
+const (
+	sessionCookie = "registry_session"
+	pendingCookie = "registry_login"
+	// maxForm bounds what a form may send, in bytes.
+	maxForm = 64 << 10
+	// BackChannel is where a provider says that somebody has signed out.
+	BackChannel = "/oidc/backchannel-logout"
+	stylePath   = "/login/style.css"
+)
+
+// Site is the pages of one configuration, over what a storage keeps.
+type Site struct {
+	Identity *identity.Store
+	Sessions *session.Store
+	Provider *oidclogin.Provider
+	Login    *oidclogin.Login
+	Follower *oidclogin.Follower
+	// Label is what people call the provider.
+	Label string
+	// Callback is the path of the callback.
+	Callback string
+	// URL is the registry's own https address, for who came without TLS.
+	URL string
+	// Lifetime is how long a session lasts.
+	Lifetime time.Duration
+	// Admin tells whether somebody may care for service accounts and users.
+	Admin func(policies.Identity) bool
+	// Connection tells whether the browser's connection is private, and whether it
+	// is HTTPS: one that is private and not HTTPS is plain loopback.
+	Connection func(*http.Request) (private, https bool)
+	// Audit records what was done, and by whom. It gets no secret.
+	Audit func(ctx context.Context, event string, who policies.Identity, attributes ...any)
+	Log   *slog.Logger
+}
+
+var crossOrigin = http.NewCrossOriginProtection()
+
+// Serves tells whether a path is one of the pages.
+func (s *Site) Serves(path string) bool {
+	return slices.Contains([]string{"/", "/login", "/logout", "/user/apikey", stylePath, BackChannel, s.Callback}, path)
+}
+
+// ServeHTTP answers for a path that Serves named.
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	setHeaders(w)
+	methods := []string{http.MethodGet, http.MethodHead}
+	switch r.URL.Path {
+	case BackChannel:
+		methods = []string{http.MethodPost}
+	case "/logout", "/user/apikey":
+		methods = append(methods, http.MethodPost)
+	}
+	if !slices.Contains(methods, r.Method) {
+		for _, method := range methods {
+			w.Header().Add("Allow", method)
+		}
+		s.fail(w, r, http.StatusMethodNotAllowed, "This page is not for that", "The address is right, but not what was to be done with it.")
+		return
+	}
+	if r.URL.Path == stylePath {
+		serveStyle(w, r)
+		return
+	}
+	private, https := s.Connection(r)
+	if !private {
+		s.render(w, r, http.StatusForbidden, "insecure", page{Title: "Not over a plain connection", Address: s.URL + "/"})
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if r.URL.Path == BackChannel {
+		s.backChannel(w, r)
+		return
+	}
+	if err := crossOrigin.Check(r); err != nil {
+		s.fail(w, r, http.StatusForbidden, "This form came from elsewhere", "Another site made your browser send it. Nothing was changed.")
+		return
+	}
+	switch r.URL.Path {
+	case "/":
+		s.home(w, r, https)
+	case "/login":
+		s.login(w, r, https)
+	case "/logout":
+		s.logout(w, r, https)
+	case "/user/apikey":
+		s.keys(w, r, https)
+	case s.Callback:
+		s.callback(w, r, https)
+	}
+}
+
+// who is signed in with the browser, with the groups as they are now.
+func (s *Site) who(r *http.Request, https bool) (policies.Identity, bool) {
+	current, ok := s.Sessions.Get(session.Cookie(r, sessionCookie, https))
+	if !ok {
+		return policies.Identity{}, false
+	}
+	if s.Follower != nil {
+		s.Follower.Touch(r.Context(), current.User)
+		// The provider may have said that this person is out.
+		if _, ok := s.Sessions.Get(session.Cookie(r, sessionCookie, https)); !ok {
+			return policies.Identity{}, false
+		}
+	}
+	user, known := s.Identity.Users().Get(current.User)
+	if !known || user.Disabled || user.Issuer != current.Issuer || user.Subject != current.Subject {
+		return policies.Identity{}, false
+	}
+	return policies.Identity{User: user.Name, Groups: user.Groups, Credential: "session"}, true
+}
