@@ -32,15 +32,16 @@ const errNotDirectory = syscall.ENOTDIR
 
 // Bucket is a bucket.Bucket in a directory.
 type Bucket struct {
-	storage *Storage
-	root    *os.Root
-	tmp     *os.Root // tmp/, so that a path of one component is one system call
-	ledger  *ledger
-	overlay overlay
-	uploads openUploads
-	locks   [stripes]sync.Mutex
-	seed    maphash.Seed
-	names   atomic.Uint64 // numbers the files in tmp/
+	storage  *Storage
+	root     *os.Root
+	tmp      *os.Root // tmp/ and
+	incoming *os.Root // uploads/, so that a path of one component is one system call
+	ledger   *ledger
+	overlay  overlay
+	uploads  openUploads
+	locks    [stripes]sync.Mutex
+	seed     maphash.Seed
+	names    atomic.Uint64 // numbers the files in tmp/
 
 	work     sync.WaitGroup // background syncs
 	stop     context.CancelFunc
@@ -75,9 +76,15 @@ func openBucket(s *Storage, name string) (*Bucket, error) {
 		root.Close()
 		return nil, err
 	}
+	incoming, err := root.OpenRoot(uploadsDir)
+	if err != nil {
+		tmp.Close()
+		root.Close()
+		return nil, err
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	b := &Bucket{
-		storage: s, root: root, tmp: tmp, stop: stop,
+		storage: s, root: root, tmp: tmp, incoming: incoming, stop: stop,
 		ledger: newLedger(!s.clean), seed: maphash.MakeSeed(),
 	}
 	b.overlay.init()
@@ -87,6 +94,7 @@ func openBucket(s *Storage, name string) (*Bucket, error) {
 		b.work.Wait()
 		root.Close()
 		tmp.Close()
+		incoming.Close()
 		return nil, err
 	}
 	if !s.clean {
@@ -104,7 +112,7 @@ func (b *Bucket) Close() error {
 		err := b.syncAll()
 		b.work.Wait()
 		b.uploads.closeAll()
-		b.closed = errors.Join(err, b.tmp.Close(), b.root.Close())
+		b.closed = errors.Join(err, b.tmp.Close(), b.incoming.Close(), b.root.Close())
 	})
 	return b.closed
 }

@@ -72,7 +72,7 @@ func (b *Bucket) NewUpload(ctx context.Context) (bucket.Upload, error) {
 		return nil, err
 	}
 	id := strings.ToLower(rand.Text())
-	f, err := b.root.OpenFile(uploadsDir+"/"+id, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := b.incoming.OpenFile(id, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, writeError("begin upload", id, err)
 	}
@@ -97,7 +97,7 @@ func (b *Bucket) Upload(ctx context.Context, id string) (bucket.Upload, error) {
 		u.holders++
 		return &handle{upload: u}, nil
 	}
-	f, err := b.root.OpenFile(uploadsDir+"/"+id, os.O_RDWR, 0)
+	f, err := b.incoming.OpenFile(id, os.O_RDWR, 0)
 	if err != nil {
 		return nil, readError("upload", id, err)
 	}
@@ -110,7 +110,7 @@ func (b *Bucket) Upload(ctx context.Context, id string) (bucket.Upload, error) {
 		// A power cut kept this name although the file became an object:
 		// whoever appended to it would change the object.
 		f.Close()
-		b.root.Remove(uploadsDir + "/" + id)
+		b.incoming.Remove(id)
 		return nil, fmt.Errorf("upload %s: %w", id, bucket.ErrNotExist)
 	}
 	u := &upload{b: b, id: id, f: f, size: fi.Size(), holders: 1}
@@ -210,7 +210,7 @@ func (u *upload) Reader(ctx context.Context) (bucket.UploadReader, error) {
 	if u.ended {
 		return nil, u.missing()
 	}
-	f, err := u.b.root.Open(uploadsDir + "/" + u.id)
+	f, err := u.b.incoming.Open(u.id)
 	if err != nil {
 		return nil, readError("read upload", u.id, err)
 	}
@@ -246,7 +246,7 @@ func (u *upload) Commit(ctx context.Context, key string) (bucket.Info, error) {
 	file, lazy := pendingName(strings.TrimPrefix(path, objectsDir+"/"))
 	lazy = lazy && b.storage.opts.Verify != nil
 	when := b.storage.stamp()
-	if err := b.root.Chtimes(uploadsDir+"/"+u.id, when, when); err != nil {
+	if err := setTimes(u.f, when); err != nil {
 		return bucket.Info{}, readError("commit upload", u.id, err)
 	}
 	fi, err := u.f.Stat()
@@ -306,7 +306,7 @@ func (u *upload) end(drop bool) error {
 		return nil
 	}
 	u.f.Close()
-	if err := u.b.root.Remove(uploadsDir + "/" + u.id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := u.b.incoming.Remove(u.id); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drop upload %s: %w", u.id, err)
 	}
 	return nil

@@ -70,21 +70,23 @@ func (b *Bucket) putEmpty(key, path string) (bucket.Info, error) {
 	if p := b.overlay.get(key); p != nil {
 		return bucket.Info{}, writeError("put", key, fs.ErrExist)
 	}
-	err := b.change(path, created, func() error {
-		f, err := b.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
-		}
-		return f.Close()
+	var f *os.File
+	err := b.change(path, created, func() (err error) {
+		f, err = b.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		return err
 	})
 	if err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
-	when := b.storage.stamp()
-	if err := b.root.Chtimes(path, when, when); err != nil {
+	defer f.Close()
+	if err := setTimes(f, b.storage.stamp()); err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
-	return b.stat(key, path)
+	fi, err := f.Stat()
+	if err != nil {
+		return bucket.Info{}, writeError("put", key, err)
+	}
+	return describe(key, fi), nil
 }
 
 // writeTmp writes and syncs a file in tmp/.
@@ -97,8 +99,7 @@ func (b *Bucket) writeTmp(tmp, key string, data []byte) (bucket.Info, error) {
 	if _, err := f.Write(data); err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
-	when := b.storage.stamp()
-	if err := b.tmp.Chtimes(tmp, when, when); err != nil {
+	if err := setTimes(f, b.storage.stamp()); err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
 	if len(data) > 0 {
