@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"sync"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -35,8 +37,13 @@ type App struct {
 	GC *GC `json:"gc,omitempty"`
 
 	// Private are patterns for the names that this registry keeps itself, such as
-	// team/**. A push to any other name is refused. Default: every name.
+	// team/**. A push to any other name is refused. Default: every name that no mirror
+	// has.
 	Private []string `json:"private,omitempty"`
+
+	// Mirrors are the registries that are served from here, by their names in image
+	// references, as docker.io. Default: none.
+	Mirrors map[string]*Mirror `json:"mirror,omitempty"`
 
 	// Policy is who may do what. Default: everybody may read and fetch, and nobody
 	// may write.
@@ -48,7 +55,12 @@ type App struct {
 	site       namespace.Site
 	policy     policies.Policy
 	collection collection
+	settings   *settings // since Start
 	life       caddy.Context
+	// specs are the mirrors with their secrets, resolved once: on Start, or on the
+	// first request.
+	specs  func() ([]mirrorSpec, error)
+	joined *atomic.Pointer[joined]
 }
 
 // CaddyModule returns the Caddy module information.
@@ -66,6 +78,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionSite(); err != nil {
 		return err
 	}
+	if err := a.provisionMirrors(); err != nil {
+		return err
+	}
+	a.specs, a.joined = sync.OnceValues(a.resolveMirrors), new(atomic.Pointer[joined])
 	var err error
 	if a.policy, err = a.Policy.policy(); err != nil {
 		return fmt.Errorf("policy: %w", err)
@@ -146,14 +162,19 @@ func (a *App) loadStorage(ctx caddy.Context) (Storage, error) {
 	return storage, nil
 }
 
-// Start opens the storage, unless a request did so before, and begins to collect.
-// The settings of the last Start hold for all that share the storage.
+// Start opens the storage and the mirrors, unless a request did so before, and begins
+// to collect. The settings of the last Start hold for all that share the storage.
 func (a *App) Start() error {
-	a.shared.configure(a.collection.options())
-	if _, err := a.shared.acquire(a.life); err != nil {
+	specs, err := a.specs()
+	if err != nil {
+		return err
+	}
+	if _, err := a.acquire(a.life); err != nil {
 		return err
 	}
 	a.shared.release()
+	a.settings = &settings{a.collection.options(), specs}
+	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	return nil
 }
@@ -167,6 +188,7 @@ func (a *App) Cleanup() error {
 	if a.shared == nil {
 		return nil
 	}
+	a.shared.unconfigure(a.settings)
 	_, err := pool.Delete(a.key)
 	return err
 }

@@ -37,12 +37,15 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	        uploads  <duration>
 //	    }
 //	    private <globs...>
+//	    mirror <host> {
+//	        ...
+//	    }
 //	    policy {
 //	        allow anonymous *
 //	    }
 //	}
 //
-// hostnames and private may be repeated. An option that is unknown, or here twice,
+// hostnames, private and mirror may be repeated; see Mirror for the options of one. An option that is unknown, or here twice,
 // is refused with its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
@@ -52,7 +55,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := map[string]bool{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if seen[option] && option != "hostnames" && option != "private" {
+		if seen[option] && option != "hostnames" && option != "private" && option != "mirror" {
 			return d.Errf("option %s is here twice", option)
 		}
 		seen[option] = true
@@ -73,6 +76,8 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return someArgs(d, &a.Hostnames)
 	case "private":
 		return someArgs(d, &a.Private)
+	case "mirror":
+		return a.unmarshalMirror(d)
 	case "storage":
 		if !d.NextArg() {
 			return d.ArgErr()
@@ -120,21 +125,15 @@ func (g *GC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if !ok {
 			return d.Errf("unknown option %q of gc", option)
 		}
-		var value string
-		if !d.AllArgs(&value) {
-			return d.ArgErr()
+		if option == "untagged" && d.CountRemainingArgs() == 1 && d.NextArg() {
+			if d.Val() == "keep" {
+				continue
+			}
+			d.Prev()
 		}
-		if option == "untagged" && value == "keep" {
-			continue
+		if err := durationArg(d, option, to); err != nil {
+			return err
 		}
-		duration, err := caddy.ParseDuration(value)
-		if err != nil {
-			return d.Errf("%s: %v", option, err)
-		}
-		if duration <= 0 {
-			return d.Errf("%s must be more than nothing", option)
-		}
-		*to = caddy.Duration(duration)
 	}
 	return nil
 }

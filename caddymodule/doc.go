@@ -7,6 +7,7 @@
 //	storage.go     where content is kept: guest modules, oci.storage.*
 //	shared.go      an open storage, shared by all configurations of the process
 //	trees.go       what is in it: private images, what mirrors hold, identity
+//	mirror*.go     the mirrors: options, secrets, what is open, what is counted
 //	policy.go      who may do what
 //	gc.go          the collector's settings and schedule
 //	metrics.go     what is counted

@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -11,7 +13,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/wire"
 	"github.com/eblume/caddy-registry/policies"
@@ -27,8 +28,18 @@ func init() {
 // Handler serves the registry of the app `oci` on a site: /v2 and everything under
 // /v2/. Any other request goes to the next handler.
 type Handler struct {
-	app *App
-	log *slog.Logger
+	// Upstream is a mirror that this site stands for: its images are at the root of
+	// the host. Default: none.
+	Upstream string `json:"upstream,omitempty"`
+
+	// Fallback is a mirror that has the names which nobody else claims, for Docker
+	// daemons that use the root of this site as their mirror of Docker Hub. The app's
+	// private names must be declared: they are never asked upstream. Default: none.
+	Fallback string `json:"fallback,omitempty"`
+
+	app  *App
+	log  *slog.Logger
+	site namespace.Site
 }
 
 // CaddyModule returns the Caddy module information.
@@ -46,6 +57,24 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app, h.log = app.(*App), withoutContext(ctx.Slogger())
+	h.site = h.app.site
+	h.site.Upstream, h.site.Fallback = h.Upstream, h.Fallback
+	return h.checkSite()
+}
+
+// checkSite refuses what would send a name to the wrong place.
+func (h *Handler) checkSite() error {
+	for option, name := range map[string]string{"upstream": h.Upstream, "fallback": h.Fallback} {
+		if name != "" && h.app.Mirrors[name] == nil {
+			return fmt.Errorf("%s %s: there is no such mirror; write `mirror %s` into the block oci", option, name, name)
+		}
+	}
+	if h.Upstream != "" && h.Fallback != "" {
+		return errors.New("upstream and fallback: a site stands for one upstream, or has names of its own; use one of them")
+	}
+	if h.Fallback != "" && len(h.app.Private) == 0 {
+		return fmt.Errorf("fallback %s: declare the `private` names in the block oci, or a private name would be asked upstream", h.Fallback)
+	}
 	return nil
 }
 
@@ -59,16 +88,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	request, err := wire.Parse(r.Method, r.URL)
 	if err == nil {
-		site := h.app.site
+		site := h.site
 		site.Host = r.Host
 		request, err = namespace.Resolve(request, site)
 	}
-	addLogFields(r, request)
+	mirror := ""
+	if err == nil {
+		if mirror = h.site.MirrorOf(request.Repo); mirror != "" {
+			options.Observe = func(o wire.Outcome) {
+				countRequest(o)
+				countMirrorRequest(mirror, o)
+			}
+		}
+	}
+	addLogFields(r, request, mirror)
 	if err != nil {
 		wire.Fail(w, r, request, err, options)
 		return nil
 	}
-	trees, err := h.app.shared.acquire(r.Context())
+	registry, err := h.app.acquire(r.Context())
 	if err != nil {
 		wire.Fail(w, r, request, err, options)
 		return nil
@@ -78,18 +116,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if request.Kind.Writes() && r.Body != nil {
 		r.Body = countedBody{r.Body}
 	}
-	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo)
-	wire.Serve(w, r, request, policies.Guard(h.app.registry(trees), h.app.policy, who), options)
+	// What the upstream shows to our credentials may not be everybody's.
+	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo) &&
+		(mirror == "" || !h.app.Mirrors[mirror].credentialed())
+	wire.Serve(w, r, request, policies.Guard(registry, h.app.policy, who), options)
 	return nil
 }
 
-// registry is everything that canonical names reach: for now, what is kept here.
-func (a *App) registry(t *trees) core.Registry {
-	return namespace.New(namespace.Route{Claims: a.site.Claims, Registry: t.private})
-}
-
 // addLogFields says in the access log what the request meant.
-func addLogFields(r *http.Request, request wire.Request) {
+func addLogFields(r *http.Request, request wire.Request, mirror string) {
 	extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
 	if !ok {
 		return // not served by Caddy's server, which brings them
@@ -97,6 +132,9 @@ func addLogFields(r *http.Request, request wire.Request) {
 	extra.Set(zap.String("action", request.Kind.String()))
 	if request.Repo != "" {
 		extra.Set(zap.String("repository", request.Repo))
+	}
+	if mirror != "" {
+		extra.Set(zap.String("mirror", mirror))
 	}
 }
 
@@ -106,17 +144,31 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
-// UnmarshalCaddyfile reads the directive, which has no options of its own: what the
-// registry is stands in the global option oci. Syntax:
+// UnmarshalCaddyfile reads the directive. What the registry is stands in the global
+// option oci; here is what a site makes of it. Syntax:
 //
-//	oci_registry [<matcher>]
+//	oci_registry [<matcher>] {
+//	    upstream <mirror>
+//	    fallback <mirror>
+//	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	options := map[string]*string{"upstream": &h.Upstream, "fallback": &h.Fallback}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		return d.Errf("unknown option %q of oci_registry", d.Val())
+		option := d.Val()
+		to, ok := options[option]
+		if !ok {
+			return d.Errf("unknown option %q of oci_registry", option)
+		}
+		if *to != "" {
+			return d.Errf("option %s is here twice", option)
+		}
+		if !d.AllArgs(to) {
+			return d.ArgErr()
+		}
 	}
 	return nil
 }

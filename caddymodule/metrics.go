@@ -54,6 +54,7 @@ var (
 func register(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
 		requestsTotal, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes, syncsCollector{},
+		mirrorRequests, mirrorUpstream, mirrorFetched, mirrorLimit,
 	} {
 		if err := registry.Register(c); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,11 +33,12 @@ type shared struct {
 	trees    *trees
 	open     OpenStorage
 	control  *control
-	settings store.Options
-	failure  error     // of the last try to open
-	failedAt time.Time // of failure
-	users    int       // requests and commands that run
-	released bool      // no configuration names it
+	mirrors  map[string]*openMirror // by mirrorSpec.key
+	settings []*settings            // of the configurations that have started, in that order
+	failure  error                  // of the last try to open
+	failedAt time.Time              // of failure
+	users    int                    // requests and commands that run
+	released bool                   // no configuration names it
 	schedule schedule
 }
 
@@ -44,13 +46,39 @@ func newShared(storage Storage, log *slog.Logger) *shared {
 	return &shared{storage: storage, log: log}
 }
 
-// configure sets what may change while the storage is open.
-func (s *shared) configure(options store.Options) {
+// settings are what one configuration has changed about what it shares.
+type settings struct {
+	options store.Options
+	mirrors []mirrorSpec
+}
+
+// configure applies the settings of a configuration that has started.
+func (s *shared) configure(c *settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settings = options
-	if s.trees != nil {
-		s.trees.setOptions(options)
+	s.settings = append(s.settings, c)
+	s.applyLocked()
+}
+
+// unconfigure takes them back with the configuration. If no other has started since,
+// it did not stay: those before hold again.
+func (s *shared) unconfigure(c *settings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settings = slices.DeleteFunc(s.settings, func(other *settings) bool { return other == c })
+	s.applyLocked()
+}
+
+func (s *shared) applyLocked() {
+	if s.trees == nil || len(s.settings) == 0 {
+		return
+	}
+	last := s.settings[len(s.settings)-1]
+	s.trees.setOptions(last.options)
+	for _, spec := range last.mirrors {
+		if m := s.mirrors[spec.key]; m != nil {
+			m.SetSettings(spec.settings)
+		}
 	}
 }
 
@@ -117,11 +145,12 @@ func (s *shared) openNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	trees, err := openTrees(ctx, opened, s.settings, s.log)
+	trees, err := openTrees(ctx, opened, store.Options{}, s.log)
 	if err != nil {
 		return errors.Join(err, opened.Close())
 	}
 	s.open, s.trees = opened, trees
+	s.applyLocked()
 	// A file system without sockets can keep a registry nevertheless.
 	if s.control, err = listenControl(opened.Local(), s); err != nil {
 		s.log.Warn("commands cannot reach this process", "error", err)
@@ -133,7 +162,7 @@ func (s *shared) closeLocked() error {
 	if s.trees == nil {
 		return nil
 	}
-	err := errors.Join(s.control.close(), s.trees.close(), s.open.Close())
+	err := errors.Join(s.control.close(), s.closeMirrorsLocked(), s.trees.close(), s.open.Close())
 	s.control, s.trees, s.open = nil, nil, nil
 	return err
 }

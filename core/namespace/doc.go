@@ -7,8 +7,12 @@
 // joins the registries behind the names into one:
 //
 //	request, err = namespace.Resolve(request, site)
-//	registry := namespace.New(namespace.Route{Claims: site.Claims, Registry: store})
+//	registry := namespace.New(
+//		namespace.Route{Claims: site.Claims, Registry: store},
+//		namespace.Route{Claims: hubHas, Registry: hub})
 //
-// Names are resolved in this order: ourselves, then the private globs. Whether a
-// repository exists is never asked here, and nothing is read or dialled.
+// Names are resolved in this order: the mirror that `ns` names, unless that is
+// ourselves; a mirror's prefix; the mirror that the site stands for; the private
+// globs; the fallback. Whether a repository exists is never asked here, and nothing
+// is read or dialled.
 package namespace

@@ -60,6 +60,87 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+func TestResolveToMirrors(t *testing.T) {
+	site := Site{
+		Host: "registry.example.com", Private: Globs{"team/**"},
+		Mirrors: []string{"docker.io", "ghcr.io"},
+	}
+	fallback, hub, ghcr, open := site, site, site, site
+	fallback.Fallback = "docker.io"
+	hub.Upstream, ghcr.Upstream = "docker.io", "ghcr.io"
+	open.Private = nil
+	long := strings.Repeat("a", 250)
+	for _, row := range []struct {
+		name           string
+		site           Site
+		kind           wire.Kind
+		repo, ns, want string
+		err            *core.Error
+	}{
+		// One repository has one name, however it is asked for.
+		{"a prefix", site, wire.Manifest, "ghcr.io/a/b", "", "ghcr.io/a/b", nil},
+		{"a prefix of Docker Hub", site, wire.Manifest, "docker.io/library/nginx", "", "docker.io/library/nginx", nil},
+		{"a short name of Docker Hub", site, wire.Manifest, "docker.io/nginx", "", "docker.io/library/nginx", nil},
+		{"ns", site, wire.Manifest, "library/nginx", "docker.io", "docker.io/library/nginx", nil},
+		{"ns and a short name", site, wire.Blob, "nginx", "docker.io", "docker.io/library/nginx", nil},
+		{"ns in capitals", site, wire.Manifest, "a/b", "GHCR.io", "ghcr.io/a/b", nil},
+		{"ns and prefix at once", site, wire.Manifest, "docker.io/library/nginx", "docker.io", "docker.io/library/nginx", nil},
+		{"ns and prefix and a short name", site, wire.Manifest, "docker.io/nginx", "docker.io", "docker.io/library/nginx", nil},
+		{"a short name elsewhere", site, wire.Manifest, "ghcr.io/nginx", "", "ghcr.io/nginx", nil},
+		{"a list", site, wire.ListTags, "docker.io/nginx", "", "docker.io/library/nginx", nil},
+
+		// ns says which registry is meant, also for a name that we keep ourselves.
+		{"a private name with ns", site, wire.Manifest, "team/app", "docker.io", "docker.io/team/app", nil},
+		{"a private name with ns of ourselves", site, wire.Manifest, "team/app", "registry.example.com", "team/app", nil},
+		{"a prefix with ns of ourselves", site, wire.Manifest, "docker.io/nginx", "registry.example.com", "docker.io/library/nginx", nil},
+		{"ns that is not configured", site, wire.Manifest, "a/b", "quay.io", "", core.ErrNameUnknown},
+		{"ns that is not configured, on a ping", site, wire.Ping, "", "quay.io", "", core.ErrNameUnknown},
+		{"a prefix that is not configured", site, wire.Manifest, "quay.io/a/b", "", "", core.ErrNameUnknown},
+		{"the mirror itself", site, wire.Manifest, "docker.io", "", "", core.ErrNameUnknown},
+		{"something that begins like a mirror", site, wire.Manifest, "docker.iox/a", "", "", core.ErrNameUnknown},
+		{"nobody's name", site, wire.Manifest, "library/nginx", "", "", core.ErrNameUnknown},
+		{"a push to nobody's name", site, wire.PutManifest, "library/nginx", "", "", core.ErrDenied},
+
+		// A site with a fallback: what is private stays so.
+		{"a fallback", fallback, wire.Manifest, "library/nginx", "", "docker.io/library/nginx", nil},
+		{"a fallback and a short name", fallback, wire.Manifest, "nginx", "", "docker.io/library/nginx", nil},
+		{"a fallback and ns of ourselves", fallback, wire.Manifest, "library/nginx", "registry.example.com", "docker.io/library/nginx", nil},
+		{"a private name beside a fallback", fallback, wire.Manifest, "team/app", "", "team/app", nil},
+		{"a push of a private name beside a fallback", fallback, wire.PutManifest, "team/app", "", "team/app", nil},
+		{"a prefix beside a fallback", fallback, wire.Manifest, "ghcr.io/a/b", "", "ghcr.io/a/b", nil},
+		// The mirror refuses it, with a sentence.
+		{"a push to a fallback", fallback, wire.PutManifest, "other/app", "", "docker.io/other/app", nil},
+
+		// A site that stands for one upstream.
+		{"an upstream site", hub, wire.Manifest, "nginx", "", "docker.io/library/nginx", nil},
+		{"an upstream site and its prefix", hub, wire.Manifest, "docker.io/nginx", "", "docker.io/library/nginx", nil},
+		{"an upstream site and its ns", hub, wire.Manifest, "library/nginx", "docker.io", "docker.io/library/nginx", nil},
+		{"an upstream site and another ns", hub, wire.Manifest, "a/b", "ghcr.io", "ghcr.io/a/b", nil},
+		{"an upstream site of another registry", ghcr, wire.Manifest, "nginx", "", "ghcr.io/nginx", nil},
+		{"an upstream site and a private name", ghcr, wire.Manifest, "team/app", "", "ghcr.io/team/app", nil},
+
+		// Without private globs everything is ours but what mirrors have.
+		{"any name", open, wire.PutManifest, "a/b", "", "a/b", nil},
+		{"a mirror's", open, wire.PutManifest, "ghcr.io/a/b", "", "ghcr.io/a/b", nil},
+
+		{"a name that is too long with its prefix", site, wire.Manifest, long, "docker.io", "docker.io/library/" + long, core.ErrNameInvalid},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := Resolve(wire.Request{Kind: row.kind, Name: row.repo, Repo: row.repo, NS: row.ns}, row.site)
+			if row.err == nil && err != nil || row.err != nil && !errors.Is(err, row.err) {
+				t.Fatalf("got error %v, want %v", err, row.err)
+			}
+			if got.Name != row.repo || row.want != "" && got.Repo != row.want {
+				t.Errorf("got %q for %q, want %q", got.Repo, got.Name, row.want)
+			}
+		})
+	}
+	got, err := Resolve(wire.Request{Kind: wire.StartUpload, Name: "team/app", Repo: "team/app", From: "docker.io/nginx"}, site)
+	if err != nil || got.From != "docker.io/library/nginx" {
+		t.Errorf("mount from a mirror: got %q, %v; want its canonical name", got.From, err)
+	}
+}
+
 func TestResolveTellsWhereToPush(t *testing.T) {
 	site := Site{Private: Globs{"team/**", "tools/*"}}
 	_, err := Resolve(wire.Request{Kind: wire.PutManifest, Name: "other"}, site)

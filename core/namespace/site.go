@@ -14,8 +14,16 @@ type Site struct {
 	// of CanonicalHost.
 	Hosts []string
 	// Private are the names that this registry keeps itself. None at all means
-	// every name.
+	// every name that no mirror has.
 	Private Globs
+	// Mirrors are the names of the mirrors, each a host in the form of
+	// CanonicalHost. They win over Private: docker.io/x is never private.
+	Mirrors []string
+	// Upstream is the mirror that this place stands for, or empty: names belong to
+	// it unless they have another mirror's prefix.
+	Upstream string
+	// Fallback is the mirror that has the names which nobody else claims, or empty.
+	Fallback string
 }
 
 // CanonicalHost is the form in which hosts are compared: lower case, without the
@@ -40,5 +48,46 @@ func (s *Site) ourselves(host string) bool {
 
 // Claims tells whether this registry keeps the name itself.
 func (s *Site) Claims(name string) bool {
-	return len(s.Private) == 0 || s.Private.Match(name)
+	return s.MirrorOf(name) == "" && (len(s.Private) == 0 || s.Private.Match(name))
 }
+
+// MirrorOf is the mirror whose name a canonical name begins with, or empty.
+func (s *Site) MirrorOf(name string) string {
+	first, _, _ := strings.Cut(name, "/")
+	if slices.Contains(s.Mirrors, first) {
+		return first
+	}
+	return ""
+}
+
+// canonical is the one name of the repository that a client means with name, and
+// with ns, a mirror or empty. It is false where nobody claims the name.
+func (s *Site) canonical(name, ns string) (string, bool) {
+	if ns != "" {
+		return within(ns, name), true
+	}
+	if m := s.MirrorOf(name); m != "" {
+		return within(m, name), name != m // the mirror itself is no repository
+	}
+	switch {
+	case s.Upstream != "":
+		return within(s.Upstream, name), true
+	case s.Claims(name):
+		return name, true
+	case s.Fallback != "":
+		return within(s.Fallback, name), true
+	}
+	return name, false
+}
+
+// within is the name of a mirror's repository, with the mirror's prefix once. Docker
+// Hub keeps the names of one component under library/.
+func within(mirror, name string) string {
+	name = strings.TrimPrefix(name, mirror+"/")
+	if mirror == dockerHub && !strings.Contains(name, "/") {
+		name = "library/" + name
+	}
+	return mirror + "/" + name
+}
+
+const dockerHub = "docker.io"

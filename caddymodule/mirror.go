@@ -1,0 +1,179 @@
+package caddymodule
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/upstream"
+)
+
+// Mirror is a registry that is served from here: what clients ask for is fetched
+// once, kept, and served also while that registry cannot be reached. Its images are
+// under the mirror's name, as docker.io/library/nginx.
+type Mirror struct {
+	// Upstreams are the URLs of the registry, tried in order. Their hosts may be
+	// private. Default: https:// and the mirror's name; for docker.io,
+	// https://registry-1.docker.io.
+	Upstreams []string `json:"upstream,omitempty"`
+
+	// Credentials raise the limits of the upstream. They do not widen who may read
+	// what it hides. Default: none.
+	Credentials *Credentials `json:"credentials,omitempty"`
+	// CredentialsFile is a docker config file with an entry for the mirror, read at
+	// the start. Default: none.
+	CredentialsFile string `json:"credentials_file,omitempty"`
+
+	// TTL is how long a tag is served without asking the upstream. Default: 5m.
+	TTL caddy.Duration `json:"ttl,omitempty"`
+	// MaxStale is how long after its last check a tag is served while the upstream
+	// cannot be asked. Default: 30d.
+	MaxStale caddy.Duration `json:"max_stale,omitempty"`
+	// NotFoundTTL is how long "not found" is remembered. Default: 10s.
+	NotFoundTTL caddy.Duration `json:"not_found_ttl,omitempty"`
+
+	// HeadTimeout bounds the check of a tag. Default: 5s.
+	HeadTimeout caddy.Duration `json:"head_timeout,omitempty"`
+	// ConnectTimeout bounds the TCP connection, and again the TLS handshake.
+	// Default: 5s.
+	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
+	// StallTimeout is how long an answer may bring no byte. Default: 30s.
+	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+	// Breaker is how long an upstream that failed is left alone. Default: 30s.
+	Breaker caddy.Duration `json:"breaker,omitempty"`
+	// MaxConnections bounds the blobs in transfer at once. Default: 32.
+	MaxConnections int `json:"max_connections,omitempty"`
+
+	// CA is a file of certificates, in PEM, that replaces the system's authorities
+	// for this upstream. Default: the system's.
+	CA string `json:"ca,omitempty"`
+	// ClientCertificate is presented to the upstream's own hosts. Default: none.
+	ClientCertificate *ClientCertificate `json:"client_certificate,omitempty"`
+	// AllowPrivate are where realms and redirects of the upstream may lead although
+	// it is not public: CIDRs, and host:port pairs. A host:port pair may also get
+	// the credentials. Whoever controls the upstream can reach what is listed here.
+	// Default: none.
+	AllowPrivate []string `json:"allow_private,omitempty"`
+}
+
+// Credentials are a login at an upstream.
+type Credentials struct {
+	// User may have placeholders.
+	User string `json:"user"`
+	// Secret is a placeholder, such as {env.HUB_TOKEN} or {file./run/secrets/hub},
+	// which is resolved at the start and is nowhere in the configuration.
+	Secret string `json:"secret"`
+}
+
+// ClientCertificate is a pair of PEM files, read at the start.
+type ClientCertificate struct {
+	Certificate string `json:"certificate"`
+	Key         string `json:"key"`
+}
+
+// dockerHub is the mirror whose registry has another host than its name.
+const dockerHub, dockerHubURL = "docker.io", "https://registry-1.docker.io"
+
+// provisionMirrors checks the mirrors, and what they mean for names. It resolves no
+// secret, reads no file and dials nothing.
+func (a *App) provisionMirrors() error {
+	for _, name := range slices.Sorted(maps.Keys(a.Mirrors)) {
+		if err := a.checkMirror(name); err != nil {
+			return fmt.Errorf("mirror %s: %w", name, err)
+		}
+		a.site.Mirrors = append(a.site.Mirrors, name)
+	}
+	return nil
+}
+
+func (a *App) checkMirror(name string) error {
+	if _, err := core.ParseName(name); err != nil || strings.Contains(name, "/") || namespace.CanonicalHost(name) != name {
+		return fmt.Errorf("the name of a mirror is a host without a port, in lower case, as ghcr.io; where it is reached is the option upstream")
+	}
+	if slices.Contains(a.site.Hosts, name) {
+		return fmt.Errorf("it is also a name of this registry, in url or hostnames: clients that ask with ns=%s could mean both", name)
+	}
+	for _, glob := range a.Private {
+		// * and ** mean: the rest, besides the mirrors.
+		first, _, _ := strings.Cut(glob, "/")
+		if first == "*" || first == "**" {
+			continue
+		}
+		if same, err := path.Match(first, name); err == nil && same || strings.ContainsRune(first, '{') && (namespace.Globs{glob}).Match(name) {
+			return fmt.Errorf("private %s claims names of it, and a name is either private or a mirror's", glob)
+		}
+	}
+	if err := a.Mirrors[name].check(); err != nil {
+		return err
+	}
+	// Addresses and URLs are looked at by whom they are for.
+	_, err := upstream.New(a.Mirrors[name].upstream(name))
+	return err
+}
+
+func (m *Mirror) check() error {
+	for _, d := range []struct {
+		option string
+		value  caddy.Duration
+	}{
+		{"ttl", m.TTL}, {"max_stale", m.MaxStale}, {"not_found_ttl", m.NotFoundTTL}, {"head_timeout", m.HeadTimeout},
+		{"connect_timeout", m.ConnectTimeout}, {"stall_timeout", m.StallTimeout}, {"breaker", m.Breaker},
+		{"max_connections", caddy.Duration(m.MaxConnections)},
+	} {
+		if d.value < 0 {
+			return fmt.Errorf("%s is negative", d.option)
+		}
+	}
+	if m.Credentials != nil {
+		if m.CredentialsFile != "" {
+			return fmt.Errorf("credentials and credentials_file: use one of them")
+		}
+		if m.Credentials.User == "" {
+			return fmt.Errorf("credentials: there is no user")
+		}
+		if err := checkSecret(m.Credentials.Secret); err != nil {
+			return fmt.Errorf("credentials: %w", err)
+		}
+	}
+	if c := m.ClientCertificate; c != nil && (c.Certificate == "" || c.Key == "") {
+		return fmt.Errorf("client_certificate: a certificate and a key are needed")
+	}
+	return nil
+}
+
+// upstream is the client's configuration, without what is read at the start.
+func (m *Mirror) upstream(name string) upstream.Config {
+	urls := m.Upstreams
+	if len(urls) == 0 && name == dockerHub {
+		urls = []string{dockerHubURL}
+	} else if len(urls) == 0 {
+		urls = []string{"https://" + name}
+	}
+	return upstream.Config{
+		Name: name, URLs: urls,
+		HeadTimeout: dur(m.HeadTimeout), ConnectTimeout: dur(m.ConnectTimeout),
+		StallTimeout: dur(m.StallTimeout), Breaker: dur(m.Breaker),
+		MaxConnections: m.MaxConnections, AllowPrivate: m.AllowPrivate,
+	}
+}
+
+// settings are those that may change while the mirror serves.
+func (m *Mirror) settings(private namespace.Globs) mirror.Settings {
+	s := mirror.Settings{TTL: dur(m.TTL), MaxStale: dur(m.MaxStale), NotFoundTTL: dur(m.NotFoundTTL)}
+	if len(private) > 0 {
+		s.PushTo = private.String()
+	}
+	return s
+}
+
+// credentialed tells whether the upstream may show us more than it shows to everybody.
+func (m *Mirror) credentialed() bool {
+	return m.Credentials != nil || m.CredentialsFile != "" || m.ClientCertificate != nil
+}

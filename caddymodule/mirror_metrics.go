@@ -1,0 +1,133 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/upstream"
+	"github.com/eblume/caddy-registry/core/wire"
+)
+
+// What mirrors do. The labels are bounded by the configuration.
+//
+//	registry_mirror_requests_total{mirror,operation,result}   what clients asked of a mirror
+//	registry_mirror_upstream_total{mirror,operation,result}   what it asked its upstream:
+//	    head, manifest, blob, attest, tags, referrers; result ok, not_found, denied,
+//	    rate_limited, timeout, skipped (the upstream is left alone for a while), error
+//	registry_mirror_fetched_bytes_total{mirror}               bytes of blobs received
+//	registry_mirror_pull_limit_remaining{mirror}              what the upstream said is left
+var (
+	mirrorRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "registry_mirror_requests_total",
+		Help: "Requests of clients to mirrors.",
+	}, []string{"mirror", "operation", "result"})
+	mirrorUpstream = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "registry_mirror_upstream_total",
+		Help: "Requests of mirrors to their upstreams.",
+	}, []string{"mirror", "operation", "result"})
+	mirrorFetched = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "registry_mirror_fetched_bytes_total",
+		Help: "Bytes of blobs that mirrors received.",
+	}, []string{"mirror"})
+	mirrorLimit = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "registry_mirror_pull_limit_remaining",
+		Help: "What upstreams last said is left of their pull limits.",
+	}, []string{"mirror"})
+)
+
+// countMirrorRequest counts how a client's request to a mirror ended.
+func countMirrorRequest(name string, o wire.Outcome) {
+	mirrorRequests.WithLabelValues(name, o.Kind.String(), result(o)).Inc()
+}
+
+// counted is an upstream whose requests are counted.
+type counted struct {
+	*upstream.Client
+	mirror string
+}
+
+func (c counted) count(operation string, err error) {
+	mirrorUpstream.WithLabelValues(c.mirror, operation, upstreamResult(err)).Inc()
+	if l := c.Limit(); !l.At.IsZero() {
+		mirrorLimit.WithLabelValues(c.mirror).Set(float64(l.Remaining))
+	}
+}
+
+// upstreamResult is an upstream's answer as a label.
+func upstreamResult(err error) string {
+	var details *upstream.Error
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &details) && details.Skipped:
+		return "skipped"
+	case errors.Is(err, upstream.ErrNotFound):
+		return "not_found"
+	case errors.Is(err, upstream.ErrDenied):
+		return "denied"
+	case errors.Is(err, upstream.ErrRateLimited):
+		return "rate_limited"
+	case errors.Is(err, upstream.ErrTimeout):
+		return "timeout"
+	}
+	return "error"
+}
+
+func (c counted) Head(ctx context.Context, repo string, ref core.Reference) (upstream.Answer, error) {
+	a, err := c.Client.Head(ctx, repo, ref)
+	c.count("head", err)
+	return a, err
+}
+
+func (c counted) Manifest(ctx context.Context, repo string, ref core.Reference) (upstream.Answer, error) {
+	a, err := c.Client.Manifest(ctx, repo, ref)
+	c.count("manifest", err)
+	return a, err
+}
+
+func (c counted) Blob(ctx context.Context, repo string, d digest.Digest, offset int64) (io.ReadCloser, int64, error) {
+	body, size, err := c.Client.Blob(ctx, repo, d, offset)
+	c.count("blob", err)
+	if err == nil {
+		body = fetched{body, mirrorFetched.WithLabelValues(c.mirror)}
+	}
+	return body, size, err
+}
+
+func (c counted) Attest(ctx context.Context, repo string, d digest.Digest) (int64, error) {
+	size, err := c.Client.Attest(ctx, repo, d)
+	c.count("attest", err)
+	return size, err
+}
+
+func (c counted) Tags(ctx context.Context, repo string) ([]string, error) {
+	tags, err := c.Client.Tags(ctx, repo)
+	c.count("tags", err)
+	return tags, err
+}
+
+func (c counted) Referrers(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error) {
+	referrers, err := c.Client.Referrers(ctx, repo, d)
+	c.count("referrers", err)
+	return referrers, err
+}
+
+// fetched counts what arrives of a blob.
+type fetched struct {
+	io.ReadCloser
+	bytes prometheus.Counter
+}
+
+func (f fetched) Read(p []byte) (int, error) {
+	n, err := f.ReadCloser.Read(p)
+	f.bytes.Add(float64(n))
+	return n, err
+}
+
+var _ mirror.Upstream = counted{}
