@@ -59,6 +59,10 @@ func (m *Mirror) byDigest(ctx context.Context, repo string, d digest.Digest) (co
 		if held, err := m.local.Manifest(ctx, repo, core.Reference{Digest: d}); err == nil {
 			return held, nil
 		}
+		if found, ok := m.sharedManifest(ctx, repo, d); ok {
+			m.keep(ctx, repo, found, "")
+			return found, nil
+		}
 		return m.fetch(ctx, repo, core.Reference{Digest: d}, "")
 	})
 }
@@ -70,17 +74,32 @@ func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag
 	if err != nil {
 		return core.Manifest{}, err
 	}
+	asked := time.Now()
 	answer, err := m.upstream.Manifest(ctx, remote, ref)
 	if err != nil {
+		if ref.Tag != "" && m.unnamed && errors.Is(err, upstream.ErrNotFound) {
+			m.shareTag(ctx, repo, tag, "", asked)
+		}
 		return core.Manifest{}, m.noteAbsent(nounOf(repo, ref), err, core.ErrManifestUnknown)
 	}
 	found := core.Manifest{Descriptor: answer.Descriptor, Bytes: answer.Bytes}
 	m.keep(ctx, repo, found, tag)
+	if shareable(answer) {
+		m.shareManifest(ctx, repo, found)
+		if tag != "" {
+			m.shareTag(ctx, repo, tag, found.Descriptor.Digest, asked)
+		}
+	}
 	return found, nil
 }
 
-// keep puts a manifest into the store, and tells when its tag was checked.
+// keep puts a manifest into the store, and tells that its tag was checked now.
 func (m *Mirror) keep(ctx context.Context, repo string, found core.Manifest, tag string) {
+	m.keepAt(ctx, repo, found, tag, time.Now())
+}
+
+// keepAt is keep for what another process was told.
+func (m *Mirror) keepAt(ctx context.Context, repo string, found core.Manifest, tag string, at time.Time) {
 	put := core.ManifestPut{
 		MediaType: found.Descriptor.MediaType, Bytes: found.Bytes, Digest: found.Descriptor.Digest,
 	}
@@ -92,7 +111,7 @@ func (m *Mirror) keep(ctx context.Context, repo string, found core.Manifest, tag
 		return
 	}
 	if tag != "" {
-		m.checked(ctx, repo, tag, put.Digest)
+		m.checkedAt(ctx, repo, tag, put.Digest, at)
 	}
 }
 

@@ -95,7 +95,13 @@ type Config struct {
 	// Upstream is asked for what is not held.
 	Upstream Upstream
 	// Keeper decides what is kept, and is told of pulls. Default: all is kept.
-	Keeper   Keeper
+	Keeper Keeper
+	// Shared is what other processes tell of the same upstream. Default: nobody.
+	Shared Shared
+	// Audience says as whom the upstream is asked, where that is: mirrors that share
+	// tell each other only what they could have learned themselves. It is opaque,
+	// without secrets.
+	Audience string
 	Settings Settings
 	// Log receives what an operator should know. Default: discard.
 	Log *slog.Logger
@@ -109,11 +115,15 @@ type Mirror struct {
 	state    bucket.Bucket
 	upstream Upstream
 	keeper   Keeper
+	shared   Shared // nil: none
+	audience string
+	unnamed  bool // the upstream is asked without credentials
 	log      *slog.Logger
 	settings atomic.Pointer[Settings]
 
 	flights   singleflight.Group
 	checks    *memo[string, check]     // by check key: what State has
+	unshared  *memo[string, time.Time] // by what was taken back: what others learned before is not believed
 	absent    *memo[string, time.Time] // by repository and reference: not found until
 	sizes     *memo[blobID, int64]     // of blobs, from the manifests that list them
 	listed    *memo[blobID, struct{}]  // manifests whose sizes are in sizes
@@ -130,9 +140,12 @@ var _ core.Registry = (*Mirror)(nil)
 // falls out costs a look at the disk, or one question more to the upstream.
 const (
 	maxChecks = 1 << 16
-	maxAbsent = 1 << 14 // clients choose these names
-	maxSizes  = 1 << 16
-	maxListed = 1 << 13
+	// One that falls out lets what another process learned before a purge be served
+	// until its ttl is over.
+	maxUnshared = 1 << 14
+	maxAbsent   = 1 << 14 // clients choose these names
+	maxSizes    = 1 << 16
+	maxListed   = 1 << 13
 )
 
 // New makes a mirror. It asks nobody: a mirror starts without its upstream. Close
@@ -154,10 +167,14 @@ func New(c Config) (*Mirror, error) {
 		name: c.Name, local: c.Local, state: c.State, upstream: c.Upstream, keeper: c.Keeper,
 		log:    c.Log.With("mirror", c.Name),
 		checks: newMemo[string, check](maxChecks),
-		absent: newMemo[string, time.Time](maxAbsent),
-		sizes:  newMemo[blobID, int64](maxSizes),
-		listed: newMemo[blobID, struct{}](maxListed),
+		shared: c.Shared, audience: c.Audience,
+		absent:   newMemo[string, time.Time](maxAbsent),
+		unshared: newMemo[string, time.Time](maxUnshared),
+		sizes:    newMemo[blobID, int64](maxSizes),
+		listed:   newMemo[blobID, struct{}](maxListed),
 	}
+	asked, ok := c.Upstream.(interface{ Credentialed() bool })
+	m.unnamed = ok && !asked.Credentialed()
 	m.life, m.stop = context.WithCancel(context.Background())
 	m.SetSettings(c.Settings)
 	return m, nil

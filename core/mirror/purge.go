@@ -35,6 +35,10 @@ func (m *Mirror) Purge(ctx context.Context, repo string, ref core.Reference) (st
 	m.forgetAnswers(repo, ref, nil)
 	gone, err := Purge(ctx, local, m.state, repo, ref)
 	m.forgetAnswers(repo, ref, gone.Tags)
+	m.unshare(ctx, repo, ref)
+	for _, tag := range gone.Tags {
+		m.unshare(ctx, repo, core.Reference{Tag: tag})
+	}
 	return gone, err
 }
 

@@ -75,11 +75,16 @@ func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error)
 
 // checked records that the upstream said now what tag names.
 func (m *Mirror) checked(ctx context.Context, repo, tag string, d digest.Digest) {
+	m.checkedAt(ctx, repo, tag, d, time.Now())
+}
+
+// checkedAt is checked for what another process was told.
+func (m *Mirror) checkedAt(ctx context.Context, repo, tag string, d digest.Digest, at time.Time) {
 	key := checkKey(repo, tag)
-	now := check{Digest: d, Time: time.Now().UTC()}
-	m.checks.set(key, now)
+	last := check{Digest: d, Time: at.UTC()}
+	m.checks.set(key, last)
 	m.absent.drop(repo + ":" + tag)
-	m.remember(ctx, key, now)
+	m.remember(ctx, key, last)
 }
 
 // unchecked forgets when a tag was checked: it is not served without asking.
@@ -87,6 +92,7 @@ func (m *Mirror) unchecked(ctx context.Context, repo, tag string) {
 	key := checkKey(repo, tag)
 	m.checks.drop(key)
 	m.forget(ctx, key)
+	m.unshare(ctx, repo, core.Reference{Tag: tag})
 }
 
 // refresh asks the upstream what a tag names. It runs once for all who wait.
@@ -98,6 +104,9 @@ func (m *Mirror) refresh(ctx context.Context, repo, tag string) (core.Manifest, 
 	settings := m.settings.Load()
 	if held.within(settings.TTL) {
 		return held.manifest, nil // another flight ended between the look and now
+	}
+	if found, ok, err := m.sharedTag(ctx, repo, tag, held); ok || err != nil {
+		return found, err
 	}
 	found, err := m.ask(ctx, repo, tag, held)
 	switch {
@@ -128,6 +137,7 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (core.
 	if !held.ok {
 		return m.fetch(ctx, repo, ref, tag)
 	}
+	asked := time.Now()
 	answer, err := m.upstream.Head(ctx, remote, ref)
 	if errors.Is(err, upstream.ErrNoDigest) {
 		return m.fetch(ctx, repo, ref, tag)
@@ -135,6 +145,9 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (core.
 		return core.Manifest{}, m.noteAbsent(repo+":"+tag, err, core.ErrManifestUnknown)
 	}
 	d := answer.Descriptor.Digest
+	if shareable(answer) {
+		m.shareTag(ctx, repo, tag, d, asked)
+	}
 	if d == held.manifest.Descriptor.Digest {
 		m.checked(ctx, repo, tag, d)
 		return held.manifest, nil

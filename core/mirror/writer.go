@@ -61,6 +61,7 @@ func (m *Mirror) DeleteManifest(ctx context.Context, repo string, d digest.Diges
 	m.flights.Forget(noun)
 	m.absent.drop(noun)
 	m.forget(ctx, referrersKey(repo, d))
+	m.unshare(ctx, repo, core.Reference{Digest: d})
 	return m.local.DeleteManifest(ctx, repo, d)
 }
 

@@ -1,0 +1,284 @@
+package redis
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	ours   = []byte("one secret of sixteen bytes or more")
+	theirs = []byte("another secret of sixteen bytes")
+)
+
+// fixture is a cache, what it counted and what it logged.
+type fixture struct {
+	*Cache
+	mu      sync.Mutex // guards results
+	results []string
+	logged  lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) lines() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(strings.Lines(b.b.String()))
+}
+
+func open(t testing.TB, address string, secret []byte) *fixture {
+	t.Helper()
+	f := new(fixture)
+	var err error
+	f.Cache, err = New(Options{
+		Address: address, Secret: secret, Log: slog.New(slog.NewTextHandler(&f.logged, nil)),
+		Count: func(operation, result string) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.results = append(f.results, operation+" "+result)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// counted is what was counted since the last call.
+func (f *fixture) counted() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	got := f.results
+	f.results = nil
+	return got
+}
+
+func (f *fixture) want(t *testing.T, key, value string, results ...string) {
+	t.Helper()
+	got, ok := f.Get(context.Background(), key)
+	if string(got) != value || ok != (value != "") {
+		t.Errorf("%s: got %q, %v; want %q", key, got, ok, value)
+	}
+	if got := f.counted(); !slices.Equal(got, results) {
+		t.Errorf("%s: counted %q, want %q", key, got, results)
+	}
+}
+
+func TestAnEntryIsUsedUnderItsKeyByThoseWhoHaveTheSecret(t *testing.T) {
+	server := miniredis.RunT(t)
+	ctx := context.Background()
+	one, two, stranger := open(t, server.Addr(), ours), open(t, server.Addr(), ours), open(t, server.Addr(), theirs)
+	one.want(t, "tag/a", "", "get miss")
+	one.Put(ctx, "tag/a", []byte("value"), time.Hour)
+	one.Put(ctx, "tag/short", []byte("value"), time.Millisecond) // less than the precision: not kept
+	two.want(t, "tag/a", "value", "get hit")
+	two.want(t, "tag/short", "", "get miss")
+	stranger.want(t, "tag/a", "", "get invalid")
+
+	entry, err := server.Get(DefaultPrefix + "tag/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.counted()
+	if ttl := server.TTL(DefaultPrefix + "tag/a"); ttl != time.Hour {
+		t.Errorf("the entry goes from Redis after %v", ttl)
+	}
+	for _, row := range []struct {
+		name, key, entry string
+		result           string
+	}{
+		{"under another key", "tag/b", entry, "invalid"},
+		{"under a key of another purpose", "manifest/a", entry, "invalid"},
+		{"with a longer life", "tag/a", entry[:endOffset] + "\x7f" + entry[endOffset+1:], "invalid"},
+		{"with another value", "tag/a", entry[:len(entry)-1] + "!", "invalid"},
+		{"with more behind it", "tag/a", entry + "!", "invalid"},
+		{"cut off", "tag/a", entry[:headerSize-1], "invalid"},
+		{"of a version to come", "tag/a", "\x02" + entry[1:], "invalid"},
+		{"rubbish", "tag/a", strings.Repeat("rubbish", 100), "invalid"},
+		{"longer than any", "tag/a", entry + strings.Repeat("x", 2*maxEntry), "invalid"},
+		{"over", "tag/a", string(one.sealer.seal("tag/a", []byte("value"), time.Now())), "miss"},
+		{"whole", "tag/a", entry, "hit"},
+	} {
+		server.Set(DefaultPrefix+row.key, row.entry)
+		value, ok := one.Get(ctx, row.key)
+		if ok != (row.result == "hit") {
+			t.Errorf("%s: got %q, %v", row.name, value, ok)
+		}
+		if got := one.counted(); !slices.Equal(got, []string{"get " + row.result}) {
+			t.Errorf("%s: counted %q, want %s", row.name, got, row.result)
+		}
+	}
+	one.Delete(ctx, "tag/a")
+	two.want(t, "tag/a", "", "get miss")
+
+	// What is there is somebody else's list: it is no failure of Redis.
+	server.Lpush(DefaultPrefix+"tag/list", "x")
+	one.counted()
+	one.want(t, "tag/list", "", "get invalid")
+	one.Put(ctx, "tag/list", []byte("value"), time.Hour)
+	one.counted()
+	one.want(t, "tag/list", "value", "get hit")
+	if got := one.logged.lines(); len(got) != 0 {
+		t.Errorf("logged %q", got)
+	}
+}
+
+func TestOfARedisThatFailsTheLogSaysOnceAndTheSecondDoesNotWait(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	refusing, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusing.Close()
+	full := miniredis.RunT(t)
+	full.SetError("OOM command not allowed when used memory > 'maxmemory'.")
+	locked := miniredis.RunT(t)
+	locked.RequireAuth("a password that we do not have")
+	for _, row := range []struct{ name, address string }{
+		{"accepts and says nothing", silent.Addr().String()},
+		{"refuses", refusing.Addr().String()},
+		{"answers errors", full.Addr()},
+		{"wants a password", locked.Addr()},
+		{"has no address", "redis.invalid:6379"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f := open(t, row.address, ours)
+			ctx := context.Background()
+			f.Get(ctx, "a")
+			f.Put(ctx, "a", []byte("v"), time.Hour)
+			f.Delete(ctx, "a")
+			f.Get(ctx, "a")
+			want := []string{"get error", "put skipped", "delete skipped", "get skipped"}
+			if got := f.counted(); !slices.Equal(got, want) {
+				t.Errorf("counted %q, want %q", got, want)
+			}
+			if got := f.logged.lines(); len(got) != 1 || !strings.Contains(got[0], "level=WARN") {
+				t.Errorf("logged %q, want one warning", got)
+			}
+		})
+	}
+}
+
+func TestARedisThatComesBackIsUsedAgain(t *testing.T) {
+	server := miniredis.RunT(t)
+	f := open(t, server.Addr(), ours)
+	ctx := context.Background()
+	f.Put(ctx, "a", []byte("v"), time.Hour)
+	server.Close()
+	f.Get(ctx, "a")
+	if err := server.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	f.Get(ctx, "a")
+	f.breaker.mu.Lock()
+	f.breaker.until = time.Now() // its time is over
+	f.breaker.mu.Unlock()
+	f.counted()
+	f.want(t, "a", "v", "get hit")
+	got := f.logged.lines()
+	if len(got) != 2 || !strings.Contains(got[1], "answers again") {
+		t.Errorf("logged %q, want that it failed, and that it is back", got)
+	}
+}
+
+func TestABreakerLetsOneFindOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := breaker{log: slog.New(slog.DiscardHandler)}
+		if !b.enter() || !b.enter() {
+			t.Error("a closed breaker stops somebody")
+		}
+		b.leave(fmt.Errorf("gone"))
+		if b.enter() {
+			t.Error("asked at once after a failure")
+		}
+		time.Sleep(leaveAlone)
+		if !b.enter() || b.enter() {
+			t.Error("not exactly one finds out")
+		}
+		b.leave(nil)
+		if !b.enter() || !b.enter() {
+			t.Error("not closed again")
+		}
+	})
+}
+
+func TestOptionsThatCannotWork(t *testing.T) {
+	for name, o := range map[string]Options{
+		"no address":     {Secret: ours},
+		"no secret":      {Address: "localhost:1"},
+		"a short secret": {Address: "localhost:1", Secret: []byte("short")},
+	} {
+		if c, err := New(o); err == nil {
+			c.Close()
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// What is opened was sealed, under that key, with that secret.
+func FuzzOpen(f *testing.F) {
+	s, now := newSealer(ours), time.Unix(1e9, 0)
+	f.Add("tag/a", s.seal("tag/a", []byte("value"), now.Add(time.Hour)))
+	f.Add("tag/a", s.seal("tag/b", []byte("value"), now.Add(time.Hour)))
+	f.Add("", []byte{})
+	f.Add("tag/a", bytes.Repeat([]byte{1}, headerSize))
+	f.Fuzz(func(t *testing.T, key string, entry []byte) {
+		value, err := s.open(key, entry, now)
+		if err != nil {
+			return
+		}
+		var end int64
+		for _, b := range entry[endOffset:macOffset] {
+			end = end<<8 | int64(b)
+		}
+		if again := s.seal(key, value, time.Unix(end, 0)); !bytes.Equal(again, entry) || end <= now.Unix() {
+			t.Errorf("opened %q, which was not sealed", entry)
+		}
+	})
+}
+
+// The peer of a Redis hit is the manifest in the memory of the store: see
+// BenchmarkManifest there.
+func BenchmarkGet(b *testing.B) {
+	server := miniredis.RunT(b)
+	c := open(b, server.Addr(), ours)
+	c.count = func(string, string) {}
+	for _, size := range []int{100, 2 << 10, 64 << 10} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			c.Put(context.Background(), "a", make([]byte, size), time.Hour)
+			for b.Loop() {
+				if _, ok := c.Get(context.Background(), "a"); !ok {
+					b.Fatal("missed")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,189 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/upstream"
+)
+
+// Shared is what several processes tell each other of what they learned from the
+// same upstreams. It holds no truth and never fails: what it does not have, or cannot
+// say in a moment, is asked of the upstream. What Get returns was put under that
+// very key by one who may, at most age ago. See core/cache/redis.
+type Shared interface {
+	Get(ctx context.Context, key string) (value []byte, ok bool)
+	Put(ctx context.Context, key string, value []byte, age time.Duration)
+	Delete(ctx context.Context, key string)
+}
+
+// sharedManifestAge is how long others may take a manifest from here: long enough for
+// a fleet that starts one after the other. Its digest never changes.
+const sharedManifestAge = 24 * time.Hour
+
+// clockSkew is how far another process's clock may be ahead of ours.
+const clockSkew = 2 * time.Second
+
+// verdict is what the upstream said about a tag, and when it was asked.
+type verdict struct {
+	Digest digest.Digest `json:"digest,omitempty"` // empty: it is not there
+	Time   time.Time     `json:"time"`
+}
+
+// The keys begin with what they are for, and with what the upstream was asked as: one
+// who asks another upstream, or with other credentials, gets other answers.
+func (m *Mirror) tagKey(repo, tag string) string {
+	return "tag/" + m.audience + "/" + repo + ":" + tag
+}
+
+func (m *Mirror) manifestKey(repo string, d digest.Digest) string {
+	return "manifest/" + m.audience + "/" + repo + "@" + string(d)
+}
+
+// shareable tells whether others may have what the upstream showed. What it hides
+// from callers without credentials stays in this process, where rights are looked at.
+func shareable(a upstream.Answer) bool { return a.Anonymous }
+
+// shareTag tells the others what the upstream said of a tag when it was asked; d is
+// empty for what is not there.
+func (m *Mirror) shareTag(ctx context.Context, repo, tag string, d digest.Digest, asked time.Time) {
+	if m.shared == nil {
+		return
+	}
+	settings := m.settings.Load()
+	age := settings.TTL
+	if d == "" {
+		age = settings.NotFoundTTL
+	}
+	if value, err := json.Marshal(verdict{Digest: d, Time: asked.UTC()}); err == nil {
+		m.shared.Put(ctx, m.tagKey(repo, tag), value, age)
+	}
+}
+
+// unshare takes back what was told of a tag, of a manifest, or, with an empty ref, of
+// a repository. What another process learned before now is not believed here any more.
+func (m *Mirror) unshare(ctx context.Context, repo string, ref core.Reference) {
+	if m.shared == nil {
+		return
+	}
+	switch {
+	case ref.Digest != "":
+		m.unshared.set(nounOf(repo, ref), time.Now())
+		m.shared.Delete(ctx, m.manifestKey(repo, ref.Digest))
+	case ref.Tag != "":
+		m.unshared.set(nounOf(repo, ref), time.Now())
+		m.shared.Delete(ctx, m.tagKey(repo, ref.Tag))
+	default:
+		m.unshared.set(repo, time.Now())
+	}
+}
+
+// sharedVerdict is what another process learned of a tag after since, if that is
+// still fresh.
+func (m *Mirror) sharedVerdict(ctx context.Context, repo, tag string, since time.Time) (v verdict, ok bool) {
+	value, ok := m.shared.Get(ctx, m.tagKey(repo, tag))
+	if !ok || json.Unmarshal(value, &v) != nil {
+		return verdict{}, false
+	}
+	for _, noun := range []string{repo, repo + ":" + tag} {
+		if until, ok := m.unshared.get(noun); ok && until.After(since) {
+			since = until
+		}
+	}
+	settings, now := m.settings.Load(), time.Now()
+	if !v.Time.After(since) || v.Time.After(now.Add(clockSkew)) {
+		return verdict{}, false
+	}
+	if v.Digest == "" {
+		return v, now.Sub(v.Time) < settings.NotFoundTTL
+	}
+	if _, err := core.ParseDigest(string(v.Digest)); err != nil {
+		return verdict{}, false
+	}
+	return v, now.Sub(v.Time) < settings.TTL
+}
+
+// sharedTag is what another process learned of a tag a moment ago, so that the
+// upstream need not be asked. Errors: ErrManifestUnknown when the tag is not there.
+func (m *Mirror) sharedTag(ctx context.Context, repo, tag string, held heldTag) (found core.Manifest, ok bool, err error) {
+	if m.shared == nil {
+		return core.Manifest{}, false, nil
+	}
+	v, ok := m.sharedVerdict(ctx, repo, tag, held.checked)
+	switch {
+	case !ok:
+		return core.Manifest{}, false, nil
+	case v.Digest == "" && held.ok:
+		return core.Manifest{}, false, nil // who holds something finds out for itself that it is gone
+	case v.Digest == "":
+		noun := repo + ":" + tag
+		m.absent.set(noun, v.Time.Add(m.settings.Load().NotFoundTTL))
+		return core.Manifest{}, false, fmt.Errorf("%w: %s: %w a moment ago", core.ErrManifestUnknown, noun, upstream.ErrNotFound)
+	case held.ok && held.manifest.Descriptor.Digest == v.Digest:
+		m.checkedAt(ctx, repo, tag, v.Digest, v.Time)
+		return held.manifest, true, nil
+	}
+	found, err = m.local.Manifest(ctx, repo, core.Reference{Digest: v.Digest})
+	if err != nil {
+		if found, ok = m.sharedManifest(ctx, repo, v.Digest); !ok {
+			return core.Manifest{}, false, nil
+		}
+	}
+	m.keepAt(ctx, repo, found, tag, v.Time)
+	return found, true, nil
+}
+
+// shareManifest gives the others a manifest: its media type, a line end, its bytes.
+func (m *Mirror) shareManifest(ctx context.Context, repo string, found core.Manifest) {
+	if m.shared == nil {
+		return
+	}
+	value := append([]byte(found.Descriptor.MediaType+"\n"), found.Bytes...)
+	m.shared.Put(ctx, m.manifestKey(repo, found.Descriptor.Digest), value, sharedManifestAge)
+}
+
+// sharedManifest takes a manifest from the others, if its bytes are those of d.
+func (m *Mirror) sharedManifest(ctx context.Context, repo string, d digest.Digest) (core.Manifest, bool) {
+	if m.shared == nil {
+		return core.Manifest{}, false
+	}
+	for _, noun := range []string{repo, repo + "@" + string(d)} {
+		if _, ok := m.unshared.get(noun); ok {
+			return core.Manifest{}, false // purged: it is asked for
+		}
+	}
+	value, ok := m.shared.Get(ctx, m.manifestKey(repo, d))
+	if !ok {
+		return core.Manifest{}, false
+	}
+	found, err := decodeManifest(value, d)
+	if err != nil {
+		m.log.Warn("shared manifest is not used", "repository", repo, "digest", d, "error", err)
+		return core.Manifest{}, false
+	}
+	return found, true
+}
+
+func decodeManifest(value []byte, d digest.Digest) (core.Manifest, error) {
+	mediaType, content, ok := bytes.Cut(value, []byte("\n"))
+	switch {
+	case !ok || len(content) > core.MaxManifestSize:
+		return core.Manifest{}, errors.New("it is no manifest")
+	case d.Algorithm().FromBytes(content) != d:
+		return core.Manifest{}, errors.New("its bytes have another digest")
+	}
+	if _, err := core.ParseManifest(string(mediaType), content); err != nil {
+		return core.Manifest{}, err
+	}
+	return core.Manifest{
+		Descriptor: core.Descriptor{MediaType: string(mediaType), Digest: d, Size: int64(len(content))},
+		Bytes:      content,
+	}, nil
+}
