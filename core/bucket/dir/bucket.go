@@ -32,16 +32,15 @@ const errNotDirectory = syscall.ENOTDIR
 
 // Bucket is a bucket.Bucket in a directory.
 type Bucket struct {
-	storage  *Storage
-	root     *os.Root
-	tmp      *os.Root // tmp/ and
-	incoming *os.Root // uploads/, so that a path of one component is one system call
-	ledger   *ledger
-	overlay  overlay
-	uploads  openUploads
-	locks    [stripes]sync.Mutex
-	seed     maphash.Seed
-	names    atomic.Uint64 // numbers the files in tmp/
+	storage *Storage
+	root    *os.Root
+	folders *folders // below root
+	ledger  *ledger
+	overlay overlay
+	uploads openUploads
+	locks   [stripes]sync.Mutex
+	seed    maphash.Seed
+	names   atomic.Uint64 // numbers the files in tmp/
 
 	work     sync.WaitGroup // background syncs
 	stop     context.CancelFunc
@@ -71,20 +70,9 @@ func openBucket(s *Storage, name string) (*Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	tmp, err := root.OpenRoot(tmpDir)
-	if err != nil {
-		root.Close()
-		return nil, err
-	}
-	incoming, err := root.OpenRoot(uploadsDir)
-	if err != nil {
-		tmp.Close()
-		root.Close()
-		return nil, err
-	}
 	ctx, stop := context.WithCancel(context.Background())
 	b := &Bucket{
-		storage: s, root: root, tmp: tmp, incoming: incoming, stop: stop,
+		storage: s, root: root, folders: newFolders(root), stop: stop,
 		ledger: newLedger(!s.clean), seed: maphash.MakeSeed(),
 	}
 	b.overlay.init()
@@ -92,9 +80,8 @@ func openBucket(s *Storage, name string) (*Bucket, error) {
 	if err := b.recover(); err != nil {
 		stop()
 		b.work.Wait()
+		b.folders.close()
 		root.Close()
-		tmp.Close()
-		incoming.Close()
 		return nil, err
 	}
 	if !s.clean {
@@ -112,7 +99,8 @@ func (b *Bucket) Close() error {
 		err := b.syncAll()
 		b.work.Wait()
 		b.uploads.closeAll()
-		b.closed = errors.Join(err, b.tmp.Close(), b.incoming.Close(), b.root.Close())
+		b.folders.close()
+		b.closed = errors.Join(err, b.root.Close())
 	})
 	return b.closed
 }
@@ -124,7 +112,7 @@ func (b *Bucket) recover() error {
 		return err
 	}
 	for _, entry := range left {
-		if err := b.tmp.RemoveAll(entry.Name()); err != nil {
+		if err := b.root.RemoveAll(tmpDir + "/" + entry.Name()); err != nil {
 			return err
 		}
 	}
@@ -156,7 +144,7 @@ func (b *Bucket) sweep(ctx context.Context) {
 			continue
 		}
 		if err == nil {
-			err = b.storage.syncDir(b.root, dir)
+			err = b.syncDir(dir)
 		}
 		if err != nil && !absent(err) {
 			b.storage.opts.Log.Error("sync after an unclean stop", "directory", dir, "error", err)
@@ -188,6 +176,24 @@ func (b *Bucket) lockPath(path string) func() {
 	mu := &b.locks[maphash.String(b.seed, path)%stripes]
 	mu.Lock()
 	return mu.Unlock
+}
+
+// syncDir makes the entries of a directory durable. The caller does not hold a slot
+// of the storage.
+func (b *Bucket) syncDir(dir string) error {
+	b.storage.dirSlots <- struct{}{}
+	defer func() { <-b.storage.dirSlots }()
+	return b.syncDirNow(dir)
+}
+
+// syncDirNow is syncDir for a caller that holds a slot.
+func (b *Bucket) syncDirNow(dir string) error {
+	d, err := b.folders.hold(dir)
+	if err != nil {
+		return err
+	}
+	defer b.folders.release(d)
+	return b.storage.syncEntries(d.f)
 }
 
 // readDir lists a directory, unordered.

@@ -82,7 +82,7 @@ func (l *lister) dir(base string) bool {
 		if err != nil {
 			return l.yield(bucket.Info{}, fmt.Errorf("list %s: %w", base, err)) && false
 		}
-		if !l.flush(base+e.sort) || !l.yield(describe(base+e.sort, fi), nil) {
+		if !l.flush(base+e.sort) || !l.yield(describe(base+e.sort, statusOf(fi)), nil) {
 			return false
 		}
 	}

@@ -115,7 +115,7 @@ func (b *Bucket) publish(p *pendingObject) {
 		return
 	}
 	if err == nil {
-		err = b.change(p.path, created, func() error { return b.root.Link(p.file, p.path) })
+		err = b.change(p.path, created, func() error { return b.folders.link(p.file, p.path) })
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		b.ledger.lose(p.path, err)
@@ -176,7 +176,7 @@ func (b *Bucket) recoverOne(name string) error {
 	if b.exists(path) {
 		return b.remove(file)
 	}
-	f, err := b.root.Open(file)
+	f, err := b.folders.openFile(file, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -192,6 +192,6 @@ func (b *Bucket) recoverOne(name string) error {
 	}
 	b.overlay.slots <- struct{}{}
 	defer b.lockPath(path)()
-	b.show(&pendingObject{key: key, path: path, file: file, info: describe(key, fi), f: f})
+	b.show(&pendingObject{key: key, path: path, file: file, info: describe(key, statusOf(fi)), f: f})
 	return nil
 }

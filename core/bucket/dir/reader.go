@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket"
 )
@@ -72,11 +73,11 @@ func (b *Bucket) stat(key, path string) (bucket.Info, error) {
 	if p := b.overlay.get(key); p != nil {
 		return p.info, nil
 	}
-	fi, err := b.root.Lstat(path)
-	if err != nil || !fi.Mode().IsRegular() {
+	s, err := b.folders.lstat(path)
+	if err != nil || !s.regular {
 		return bucket.Info{}, readError("stat", key, err)
 	}
-	return describe(key, fi), nil
+	return describe(key, s), nil
 }
 
 func (b *Bucket) open(ctx context.Context, key string) (*Object, error) {
@@ -88,7 +89,7 @@ func (b *Bucket) open(ctx context.Context, key string) (*Object, error) {
 		return nil, err
 	}
 	if p := b.overlay.get(key); p != nil {
-		f, err := b.root.Open(p.file)
+		f, err := b.folders.openFile(p.file, os.O_RDONLY)
 		if err == nil {
 			return &Object{f, p.info}, nil
 		}
@@ -97,7 +98,7 @@ func (b *Bucket) open(ctx context.Context, key string) (*Object, error) {
 		}
 		// Published since we looked: it is in objects/ now.
 	}
-	f, err := b.root.Open(path)
+	f, err := b.folders.openFile(path, os.O_RDONLY)
 	if err != nil {
 		return nil, readError("open", key, err)
 	}
@@ -106,7 +107,7 @@ func (b *Bucket) open(ctx context.Context, key string) (*Object, error) {
 		f.Close()
 		return nil, readError("open", key, err)
 	}
-	return &Object{f, describe(key, fi)}, nil
+	return &Object{f, describe(key, statusOf(fi))}, nil
 }
 
 // readError names the key; what is not a file is not an object.
@@ -117,15 +118,28 @@ func readError(verb, key string, err error) error {
 	return fmt.Errorf("%s %s: %w", verb, key, err)
 }
 
+// status is what is asked about a file.
+type status struct {
+	size    int64 // bytes
+	time    time.Time
+	inode   uint64
+	regular bool
+}
+
+// statusOf takes it from what package os says.
+func statusOf(fi fs.FileInfo) status {
+	s := status{size: fi.Size(), time: fi.ModTime(), regular: fi.Mode().IsRegular()}
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		s.inode = st.Ino
+	}
+	return s
+}
+
 // describe makes the Info of a file. The version is the inode and the stamp that
 // the writer gave it (see Storage.stamp).
-func describe(key string, fi fs.FileInfo) bucket.Info {
-	var inode uint64
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		inode = st.Ino
-	}
-	version := strconv.AppendInt(make([]byte, 0, 32), fi.ModTime().UnixMicro(), 36)
+func describe(key string, s status) bucket.Info {
+	version := strconv.AppendInt(make([]byte, 0, 32), s.time.UnixMicro(), 36)
 	version = append(version, '-')
-	version = strconv.AppendUint(version, inode, 36)
-	return bucket.Info{Key: key, Size: fi.Size(), Time: fi.ModTime(), Version: string(version)}
+	version = strconv.AppendUint(version, s.inode, 36)
+	return bucket.Info{Key: key, Size: s.size, Time: s.time, Version: string(version)}
 }

@@ -215,16 +215,16 @@ func (s *Storage) syncData(f *os.File) error {
 func (s *Storage) syncDir(root *os.Root, name string) error {
 	s.dirSlots <- struct{}{}
 	defer func() { <-s.dirSlots }()
-	return s.syncDirNow(root, name)
-}
-
-// syncDirNow is syncDir for a caller that holds a slot.
-func (s *Storage) syncDirNow(root *os.Root, name string) error {
 	f, err := root.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	return s.syncEntries(f)
+}
+
+// syncEntries is syncDir for an open directory and a caller that holds a slot.
+func (s *Storage) syncEntries(f *os.File) error {
 	s.dirSyncs.Add(1)
 	return s.opts.Sync(f)
 }

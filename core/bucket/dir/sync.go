@@ -77,7 +77,7 @@ func (b *Bucket) needPending(waits []wait, path string) ([]wait, error) {
 	if kind, _ := b.ledger.changed(path); kind == created || kind == replaced {
 		return waits, nil
 	}
-	if _, err := b.root.Lstat(path); err == nil {
+	if _, err := b.folders.lstat(path); err == nil {
 		return waits, nil
 	} else if !absent(err) {
 		return nil, fmt.Errorf("sync %s: %w", path, err)
@@ -160,7 +160,7 @@ func (b *Bucket) syncLoop(dir string) {
 			<-b.storage.dirSlots
 			return
 		}
-		err := b.storage.syncDirNow(b.root, dir)
+		err := b.syncDirNow(dir)
 		<-b.storage.dirSlots
 		if absent(err) {
 			run.gone, err = true, nil

@@ -72,7 +72,7 @@ func (b *Bucket) NewUpload(ctx context.Context) (bucket.Upload, error) {
 		return nil, err
 	}
 	id := strings.ToLower(rand.Text())
-	f, err := b.incoming.OpenFile(id, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := b.folders.openFile(uploadsDir+"/"+id, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return nil, writeError("begin upload", id, err)
 	}
@@ -97,7 +97,7 @@ func (b *Bucket) Upload(ctx context.Context, id string) (bucket.Upload, error) {
 		u.holders++
 		return &handle{upload: u}, nil
 	}
-	f, err := b.incoming.OpenFile(id, os.O_RDWR, 0)
+	f, err := b.folders.openFile(uploadsDir+"/"+id, os.O_RDWR)
 	if err != nil {
 		return nil, readError("upload", id, err)
 	}
@@ -110,7 +110,7 @@ func (b *Bucket) Upload(ctx context.Context, id string) (bucket.Upload, error) {
 		// A power cut kept this name although the file became an object:
 		// whoever appended to it would change the object.
 		f.Close()
-		b.incoming.Remove(id)
+		b.folders.remove(uploadsDir + "/" + id)
 		return nil, fmt.Errorf("upload %s: %w", id, bucket.ErrNotExist)
 	}
 	u := &upload{b: b, id: id, f: f, size: fi.Size(), holders: 1}
@@ -210,7 +210,7 @@ func (u *upload) Reader(ctx context.Context) (bucket.UploadReader, error) {
 	if u.ended {
 		return nil, u.missing()
 	}
-	f, err := u.b.incoming.Open(u.id)
+	f, err := u.b.folders.openFile(uploadsDir+"/"+u.id, os.O_RDONLY)
 	if err != nil {
 		return nil, readError("read upload", u.id, err)
 	}
@@ -246,7 +246,7 @@ func (u *upload) Commit(ctx context.Context, key string) (bucket.Info, error) {
 	file, lazy := pendingName(strings.TrimPrefix(path, objectsDir+"/"))
 	lazy = lazy && b.storage.opts.Verify != nil
 	when := b.storage.stamp()
-	if err := setTimes(u.f, when); err != nil {
+	if err := b.folders.chtimes(uploadsDir+"/"+u.id, when); err != nil {
 		return bucket.Info{}, readError("commit upload", u.id, err)
 	}
 	fi, err := u.f.Stat()
@@ -266,17 +266,17 @@ func (u *upload) Commit(ctx context.Context, key string) (bucket.Info, error) {
 	} else if !errors.Is(err, bucket.ErrNotExist) {
 		return bucket.Info{}, err
 	}
-	info := describe(key, fi)
+	info := describe(key, statusOf(fi))
 	from := uploadsDir + "/" + u.id
 	if !lazy {
-		if err := b.change(path, created, func() error { return b.root.Link(from, path) }); err != nil {
+		if err := b.change(path, created, func() error { return b.folders.link(from, path) }); err != nil {
 			return bucket.Info{}, writeError("commit", key, err)
 		}
 		u.end(true)
 		return info, nil
 	}
 	file = pendingDir + "/" + file
-	if err := b.root.Rename(from, file); err != nil {
+	if err := b.folders.rename(from, file); err != nil {
 		return bucket.Info{}, writeError("commit", key, err)
 	}
 	handed = true
@@ -306,7 +306,7 @@ func (u *upload) end(drop bool) error {
 		return nil
 	}
 	u.f.Close()
-	if err := u.b.incoming.Remove(u.id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := u.b.folders.remove(uploadsDir + "/" + u.id); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drop upload %s: %w", u.id, err)
 	}
 	return nil

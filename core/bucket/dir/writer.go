@@ -33,28 +33,28 @@ func (b *Bucket) Put(ctx context.Context, key string, data []byte, cond bucket.C
 	if len(data) == 0 && cond.IfAbsent {
 		return b.putEmpty(key, path)
 	}
-	tmp := strconv.FormatUint(b.names.Add(1), 36)
+	tmp := tmpDir + "/" + strconv.FormatUint(b.names.Add(1), 36)
 	info, err := b.writeTmp(tmp, key, data)
 	if err != nil {
-		b.tmp.Remove(tmp)
+		b.folders.remove(tmp)
 		return bucket.Info{}, err
 	}
 	defer b.lockPath(path)()
 	if err := b.check(key, path, cond); err != nil {
-		b.tmp.Remove(tmp)
+		b.folders.remove(tmp)
 		return bucket.Info{}, err
 	}
 	if cond.IfAbsent {
-		err = b.change(path, created, func() error { return b.root.Link(tmpDir+"/"+tmp, path) })
-		b.tmp.Remove(tmp)
+		err = b.change(path, created, func() error { return b.folders.link(tmp, path) })
+		b.folders.remove(tmp)
 	} else {
 		b.supersede(key)
 		kind := created
-		if _, err := b.root.Lstat(path); err == nil {
+		if _, err := b.folders.lstat(path); err == nil {
 			kind = replaced
 		}
-		if err = b.change(path, kind, func() error { return b.root.Rename(tmpDir+"/"+tmp, path) }); err != nil {
-			b.tmp.Remove(tmp)
+		if err = b.change(path, kind, func() error { return b.folders.rename(tmp, path) }); err != nil {
+			b.folders.remove(tmp)
 		}
 	}
 	if err != nil {
@@ -72,26 +72,26 @@ func (b *Bucket) putEmpty(key, path string) (bucket.Info, error) {
 	}
 	var f *os.File
 	err := b.change(path, created, func() (err error) {
-		f, err = b.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		f, err = b.folders.openFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 		return err
 	})
 	if err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
 	defer f.Close()
-	if err := setTimes(f, b.storage.stamp()); err != nil {
+	if err := b.folders.chtimes(path, b.storage.stamp()); err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
 	fi, err := f.Stat()
 	if err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
-	return describe(key, fi), nil
+	return describe(key, statusOf(fi)), nil
 }
 
-// writeTmp writes and syncs a file in tmp/.
+// writeTmp writes and syncs the file tmp, which is in tmp/.
 func (b *Bucket) writeTmp(tmp, key string, data []byte) (bucket.Info, error) {
-	f, err := b.tmp.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := b.folders.openFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
@@ -99,7 +99,7 @@ func (b *Bucket) writeTmp(tmp, key string, data []byte) (bucket.Info, error) {
 	if _, err := f.Write(data); err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
-	if err := setTimes(f, b.storage.stamp()); err != nil {
+	if err := b.folders.chtimes(tmp, b.storage.stamp()); err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
 	if len(data) > 0 {
@@ -111,7 +111,7 @@ func (b *Bucket) writeTmp(tmp, key string, data []byte) (bucket.Info, error) {
 	if err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
-	return describe(key, fi), nil
+	return describe(key, statusOf(fi)), nil
 }
 
 // Delete implements bucket.Bucket.
@@ -134,9 +134,9 @@ func (b *Bucket) Delete(ctx context.Context, key string, cond bucket.Condition) 
 		}
 	}
 	pending := b.supersede(key)
-	if fi, err := b.root.Lstat(path); absent(err) && pending {
+	if s, err := b.folders.lstat(path); absent(err) && pending {
 		return nil
-	} else if err != nil || !fi.Mode().IsRegular() {
+	} else if err != nil || !s.regular {
 		if absent(err) {
 			b.ledger.forgive(path)
 		}
@@ -189,10 +189,10 @@ func (b *Bucket) change(path string, kind changeKind, do func() error) error {
 // makeDir makes a directory and those above it.
 func (b *Bucket) makeDir(dir string) error {
 	b.ledger.begin(dir)
-	err := b.root.Mkdir(dir, 0o700)
+	err := b.folders.mkdir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = b.makeDir(parent(dir)); err == nil {
-			err = b.root.Mkdir(dir, 0o700)
+			err = b.folders.mkdir(dir)
 		}
 	}
 	if err != nil {
@@ -207,9 +207,12 @@ func (b *Bucket) makeDir(dir string) error {
 }
 
 // remove unlinks the file at path.
-func (b *Bucket) remove(path string) error {
+func (b *Bucket) remove(path string) error { return b.unlink(path, b.folders.remove) }
+
+// unlink takes the entry at path away, with the ledger's knowledge.
+func (b *Bucket) unlink(path string, do func(path string) error) error {
 	b.ledger.begin(path)
-	if err := b.root.Remove(path); err != nil {
+	if err := do(path); err != nil {
 		b.ledger.end(path, unchanged)
 		return err
 	}
@@ -229,13 +232,13 @@ func (b *Bucket) removeEmpty(path string) {
 
 // removeDir removes a directory if it is empty, and tells whether it was.
 func (b *Bucket) removeDir(dir string) bool {
-	return b.remove(dir) == nil
+	return b.unlink(dir, b.folders.removeDir) == nil
 }
 
 // exists tells whether there is a file at path.
 func (b *Bucket) exists(path string) bool {
-	fi, err := b.root.Lstat(path)
-	return err == nil && fi.Mode().IsRegular()
+	s, err := b.folders.lstat(path)
+	return err == nil && s.regular
 }
 
 func parent(path string) string {

@@ -1,0 +1,234 @@
+package dir
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxFolders bounds the directories that a bucket keeps open: the 256 below each
+	// of a store's content, links and manifests, and as many again of those that are
+	// written to just now. Beyond it any makes room.
+	maxFolders = 2048
+	// folderShare is the part of the process's open files that they may be, so that
+	// a machine with a low limit keeps files for clients.
+	folderShare = 8
+)
+
+// folders is a bucket's tree with its directories kept open: a name in one of them is
+// one system call, where os.Root walks the whole path anew (that walk was a fifth of
+// the CPU time of a push). It is confined as os.Root is: each directory is opened by
+// one name within the one above it, and a symbolic link is never followed.
+//
+// A directory that is kept is the one that the path leads to. Only this process
+// removes directories, and removing one and forgetting it are one step.
+//
+// Paths are those below the bucket's root. Errors are *fs.PathError.
+type folders struct {
+	root *os.Root
+	most int
+
+	mu      sync.Mutex // guards what follows
+	open    map[string]*folder
+	removed uint64 // counts removals: who opened a directory before one may not keep it
+}
+
+// folder is an open directory.
+type folder struct {
+	f       *os.File
+	fd      int
+	users   int  // guarded by folders.mu
+	dropped bool // it closes with its last user
+}
+
+func newFolders(root *os.Root) *folders {
+	most := maxFolders
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && limit.Cur/folderShare < maxFolders {
+		most = int(limit.Cur / folderShare)
+	}
+	return &folders{root: root, most: most, open: make(map[string]*folder)}
+}
+
+// close gives up every directory. Who holds one still can use it.
+func (t *folders) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for path := range t.open {
+		t.forget(path)
+	}
+}
+
+// forget gives up a directory. t.mu is held.
+func (t *folders) forget(path string) {
+	d := t.open[path]
+	if d == nil {
+		return
+	}
+	delete(t.open, path)
+	if d.dropped = true; d.users == 0 {
+		d.f.Close()
+	}
+}
+
+// hold opens a directory, or finds it open. release must be called after.
+func (t *folders) hold(path string) (*folder, error) {
+	t.mu.Lock()
+	if d := t.open[path]; d != nil {
+		d.users++
+		t.mu.Unlock()
+		return d, nil
+	}
+	removed := t.removed
+	t.mu.Unlock()
+
+	f, err := t.openDir(path)
+	if err != nil {
+		return nil, err
+	}
+	d := &folder{f: f, fd: int(f.Fd()), users: 1}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if other := t.open[path]; other != nil {
+		f.Close()
+		other.users++
+		return other, nil
+	}
+	if t.removed != removed {
+		d.dropped = true // it may be gone from path by now, and is used this once
+		return d, nil
+	}
+	for other := range t.open {
+		if len(t.open) < t.most {
+			break
+		}
+		t.forget(other)
+	}
+	t.open[path] = d
+	return d, nil
+}
+
+func (t *folders) release(d *folder) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if d.users--; d.users == 0 && d.dropped {
+		d.f.Close()
+	}
+}
+
+func (t *folders) openDir(path string) (*os.File, error) {
+	if path == "." {
+		return t.root.Open(".")
+	}
+	return t.openFile(path, os.O_RDONLY|unix.O_DIRECTORY)
+}
+
+// at does something to the name that path ends in, within its directory.
+func (t *folders) at(op, path string, do func(dir int, name string) error) error {
+	parent, name := split(path)
+	d, err := t.hold(parent)
+	if err != nil {
+		return err
+	}
+	defer t.release(d)
+	if err := uninterrupted(func() error { return do(d.fd, name) }); err != nil {
+		return &fs.PathError{Op: op, Path: path, Err: err}
+	}
+	return nil
+}
+
+// between is at for two names.
+func (t *folders) between(op, from, to string, do func(fromDir int, fromName string, toDir int, toName string) error) error {
+	parent, name := split(from)
+	d, err := t.hold(parent)
+	if err != nil {
+		return err
+	}
+	defer t.release(d)
+	return t.at(op, to, func(dir int, toName string) error { return do(d.fd, name, dir, toName) })
+}
+
+// uninterrupted does it again when a signal came first, as package os does: some file
+// systems (FUSE) answer so.
+func uninterrupted(do func() error) error {
+	for {
+		if err := do(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// openFile opens a file, with the flags of os.OpenFile.
+func (t *folders) openFile(path string, flags int) (f *os.File, err error) {
+	err = t.at("open", path, func(dir int, name string) error {
+		fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+		if err == nil {
+			f = os.NewFile(uintptr(fd), filepath.Join(t.root.Name(), path))
+		}
+		return err
+	})
+	return f, err
+}
+
+func (t *folders) lstat(path string) (s status, err error) {
+	err = t.at("lstat", path, func(dir int, name string) error {
+		var st unix.Stat_t
+		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return err
+		}
+		s = status{
+			size: st.Size, time: time.Unix(st.Mtim.Unix()), inode: st.Ino,
+			regular: uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG,
+		}
+		return nil
+	})
+	return s, err
+}
+
+// chtimes sets when a file was modified. When it was read interests nobody.
+func (t *folders) chtimes(path string, when time.Time) error {
+	return t.at("chtimes", path, func(dir int, name string) error {
+		ts, err := unix.TimeToTimespec(when)
+		if err != nil {
+			return err
+		}
+		return unix.UtimesNanoAt(dir, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	})
+}
+
+func (t *folders) mkdir(path string) error {
+	return t.at("mkdir", path, func(dir int, name string) error { return unix.Mkdirat(dir, name, 0o700) })
+}
+
+func (t *folders) link(from, to string) error {
+	return t.between("link", from, to, func(d int, name string, toDir int, toName string) error {
+		return unix.Linkat(d, name, toDir, toName, 0)
+	})
+}
+
+func (t *folders) rename(from, to string) error { return t.between("rename", from, to, unix.Renameat) }
+
+// remove removes a file.
+func (t *folders) remove(path string) error {
+	return t.at("remove", path, func(dir int, name string) error { return unix.Unlinkat(dir, name, 0) })
+}
+
+// removeDir removes a directory if it is empty. Nobody finds it open after that: what
+// is made in its place is opened anew.
+func (t *folders) removeDir(path string) error {
+	return t.at("remove", path, func(dir int, name string) error {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+		if err == nil {
+			t.removed++
+			t.forget(path)
+		}
+		return err
+	})
+}
