@@ -46,3 +46,18 @@ func AccessFrom(ctx context.Context) Access {
 	a, _ := ctx.Value(accessKey{}).(Access)
 	return a
 }
+
+type revealKey struct{}
+
+// WithReveal returns a context for lists that go over many repositories: private tells
+// of each what Access.Private would be.
+func WithReveal(ctx context.Context, private func(repo string) bool) context.Context {
+	return context.WithValue(ctx, revealKey{}, private)
+}
+
+// Reveals tells whether the caller may see repo in a list although its upstream hides
+// it from anonymous callers.
+func Reveals(ctx context.Context, repo string) bool {
+	private, ok := ctx.Value(revealKey{}).(func(string) bool)
+	return ok && private(repo) || AccessFrom(ctx).Private
+}

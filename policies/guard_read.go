@@ -44,7 +44,7 @@ func (g *guard) Blob(ctx context.Context, repo string, d digest.Digest) (core.Bl
 // Repositories leaves out, inside the iteration, what the caller may not read: a
 // page is as long as was asked for, and its gaps tell nothing.
 func (g *guard) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
-	return g.readable(g.registry.Repositories(ctx, after))
+	return g.readable(g.registry.Repositories(core.WithReveal(ctx, g.reveals), after))
 }
 
 func (g *guard) Tags(ctx context.Context, repo, after string) iter.Seq2[string, error] {
@@ -65,8 +65,11 @@ func (g *guard) Referrers(ctx context.Context, repo string, subject digest.Diges
 
 // Holders leaves out what the caller may not read.
 func (g *guard) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error] {
-	return g.readable(g.registry.Holders(ctx, d))
+	return g.readable(g.registry.Holders(core.WithReveal(ctx, g.reveals), d))
 }
+
+// reveals tells whether the caller may see what a mirror's upstream hides.
+func (g *guard) reveals(repo string) bool { return g.policy.Allows(g.who, Reveal, repo) }
 
 // readable passes the names on that the caller may read, and errors.
 func (g *guard) readable(names iter.Seq2[string, error]) iter.Seq2[string, error] {

@@ -387,6 +387,38 @@ func TestNarrowing(t *testing.T) {
 	}
 }
 
+// A list goes over many repositories, so what a mirror hides is asked of each.
+func TestGuardPassesDownWhatListsReveal(t *testing.T) {
+	var got context.Context
+	g := Guard(&lister{ctx: &got}, grants{"read *", "reveal shown"}, ci)
+	for range g.Repositories(t.Context(), "") {
+	}
+	if !core.Reveals(got, "shown") || core.Reveals(got, "other") {
+		t.Error("the catalog does not reveal what the policy does")
+	}
+	for range g.Holders(t.Context(), content) {
+	}
+	if !core.Reveals(got, "shown") || core.Reveals(got, "other") {
+		t.Error("holders do not reveal what the policy does")
+	}
+}
+
+// lister remembers the context of a list.
+type lister struct {
+	recorder
+	ctx *context.Context
+}
+
+func (l *lister) Repositories(ctx context.Context, _ string) iter.Seq2[string, error] {
+	*l.ctx = ctx
+	return sequence[string](nil)
+}
+
+func (l *lister) Holders(ctx context.Context, _ digest.Digest) iter.Seq2[string, error] {
+	*l.ctx = ctx
+	return sequence[string](nil)
+}
+
 func TestGuardMountsWhatTheCallerMayRead(t *testing.T) {
 	for _, row := range []struct {
 		name    string

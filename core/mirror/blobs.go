@@ -17,10 +17,14 @@ const maxLooks = 4
 // Stat implements core.Reader. A blob that is not held is described by the manifest
 // that lists it, else by the upstream. Other errors as of Manifest.
 func (m *Mirror) Stat(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
-	if _, err := m.remote(repo); err != nil {
+	remote, err := m.reads(ctx, repo)
+	if err != nil {
 		return core.Descriptor{}, err
 	}
 	held, err := m.local.Stat(ctx, repo, d)
+	if hidden := m.reveal(ctx, repo, err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d)); hidden != nil {
+		return core.Descriptor{}, hidden
+	}
 	if err == nil || !unheld(err) {
 		return held, err
 	}
@@ -65,11 +69,18 @@ func (m *Mirror) attest(ctx context.Context, repo string, d digest.Digest) (size
 // an error, never in io.EOF, when the whole is not what its digest says.
 // Other errors as of Manifest.
 func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.Blob, error) {
-	if _, err := m.remote(repo); err != nil {
+	remote, err := m.reads(ctx, repo)
+	if err != nil {
 		return nil, err
 	}
 	for range maxLooks {
 		held, err := m.local.Blob(ctx, repo, d)
+		if hidden := m.reveal(ctx, repo, err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d)); hidden != nil {
+			if err == nil {
+				held.Close()
+			}
+			return nil, hidden
+		}
 		if err == nil || !unheld(err) {
 			return held, err
 		}
@@ -92,7 +103,8 @@ func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.B
 // the bytes it asks the upstream whether this one has the blob too, and links it;
 // nil without an error means: look again.
 func (m *Mirror) follow(ctx context.Context, repo string, d digest.Digest) (*follower, error) {
-	if f := m.downloads.join(ctx, repo, d, false); f != nil {
+	slot := m.slot(ctx, repo, d)
+	if f := m.downloads.join(ctx, repo, slot); f != nil {
 		return f, nil
 	}
 	noun := repo + "@" + string(d)
@@ -107,39 +119,71 @@ func (m *Mirror) follow(ctx context.Context, repo string, d digest.Digest) (*fol
 		return nil, err
 	}
 	if holder == "" {
-		if f := m.downloads.start(ctx, m, repo, d); f != nil {
+		if f := m.downloads.start(ctx, m, repo, slot); f != nil {
 			return f, nil
 		}
 	}
-	if _, err := m.attest(ctx, repo, d); err != nil {
+	linked, err := m.link(ctx, repo, d, slot)
+	if err != nil {
 		return nil, err
 	}
-	if f := m.downloads.join(ctx, repo, d, true); f != nil {
+	if f := m.downloads.join(ctx, repo, slot); f != nil || linked {
 		return f, nil
 	}
-	if holder == "" {
-		// The download has ended meanwhile.
-		if holder, err = m.holder(ctx, repo, d); err != nil {
-			return nil, err
-		}
-	}
-	if holder != "" {
-		_, err := m.local.Mount(ctx, repo, holder, d)
-		if err == nil || !unheld(err) {
-			return nil, err
-		}
-	}
-	return m.downloads.start(ctx, m, repo, d), nil
+	return m.downloads.start(ctx, m, repo, slot), nil
 }
 
-// holder is another repository of the store, of any mirror, that holds the blob, or
-// empty.
+// link asks the upstream whether repo has a blob whose bytes are here, or on their way,
+// for another repository, and lets repo take part. It asks once for all who wait. false
+// without an error means that the bytes have gone meanwhile.
+func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot blobID) (bool, error) {
+	remote, err := m.remote(repo)
+	if err != nil {
+		return false, err
+	}
+	noun := repo + "@" + string(d)
+	return together(ctx, m, "link "+noun, func(ctx context.Context) (bool, error) {
+		// Another flight may have ended between the look and now.
+		if _, err := m.local.Stat(ctx, repo, d); err == nil || m.downloads.has(repo, slot) {
+			return true, nil
+		}
+		if err := m.knownAbsent(noun, core.ErrBlobUnknown); err != nil {
+			return false, err
+		}
+		if _, err := m.upstream.Attest(ctx, remote, d); err != nil {
+			return false, m.noteAbsent(noun, err, core.ErrBlobUnknown)
+		}
+		if m.downloads.add(repo, slot) {
+			return true, nil
+		}
+		holder, err := m.holder(ctx, repo, d)
+		if holder == "" || err != nil {
+			return false, err
+		}
+		_, err = m.local.Mount(ctx, repo, holder, d)
+		if err != nil && unheld(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+}
+
+// slot is which download of a blob a repository takes part in.
+func (m *Mirror) slot(ctx context.Context, repo string, d digest.Digest) blobID {
+	if m.rightsOf(ctx, repo).hidden(m.settings.Load().MaxStale) {
+		return blobID{repo, d}
+	}
+	return blobID{"", d}
+}
+
+// holder is another repository of the store, of any mirror, that holds the blob and is
+// not hidden, or empty.
 func (m *Mirror) holder(ctx context.Context, repo string, d digest.Digest) (string, error) {
 	for name, err := range m.local.Holders(ctx, d) {
 		if err != nil {
 			return "", err
 		}
-		if name != repo {
+		if name != repo && !m.hiddenNow(ctx, name) {
 			return name, nil
 		}
 	}

@@ -15,6 +15,11 @@
 // may let it ask the upstream. Without that right a caller is answered from what is
 // held, and the upstream is not asked on his behalf.
 //
+// Credentials raise limits and widen no rights: what the upstream does not show to an
+// anonymous caller, asked once per repository and day, is served to callers with
+// core.Access.Private only, and named in no other's lists. The answers are kept in
+// State; nobody but a purge makes one be asked for anew.
+//
 //	hub, err := mirror.New(mirror.Config{
 //		Name: "docker.io", Local: store, State: bucket, Upstream: client,
 //	})

@@ -25,6 +25,7 @@ type download struct {
 	mirror *Mirror
 	repo   string // who asked first; the upstream is asked in its name
 	digest digest.Digest
+	slot   blobID // its place in mirror.downloads
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
@@ -54,8 +55,8 @@ const (
 	broken
 )
 
-func newDownload(m *Mirror, repo string, d digest.Digest) *download {
-	dl := &download{mirror: m, repo: repo, digest: d, repos: []string{repo}, size: -1, users: 1}
+func newDownload(m *Mirror, repo string, slot blobID) *download {
+	dl := &download{mirror: m, repo: repo, digest: slot.digest, slot: slot, repos: []string{repo}, size: -1, users: 1}
 	dl.changed = sync.NewCond(&dl.mu)
 	dl.ctx, dl.cancel = context.WithCancelCause(m.life)
 	return dl
@@ -78,6 +79,7 @@ func (d *download) run() {
 			_ = up.Close() // its bytes are kept, or gone already
 		}
 	}()
+	d.mirror.noteCredentials(d.ctx, d.repo)
 	body := newStream(d.mirror, d.repo, d.digest)
 	defer body.Close()
 	if up != nil {
@@ -146,7 +148,7 @@ func (e *diskError) Unwrap() error { return e.error }
 
 // unfinished finds what an earlier download of the blob has left, or nil.
 func (d *download) unfinished() core.Upload {
-	record, ok := recall[unfinished](d.ctx, d.mirror, d.mirror.downloadKey(d.digest))
+	record, ok := recall[unfinished](d.ctx, d.mirror, d.mirror.downloadKey(d.slot))
 	if !ok {
 		return nil
 	}
@@ -174,7 +176,7 @@ func (d *download) newUpload() (core.Upload, error) {
 	if err != nil {
 		return nil, &diskError{err}
 	}
-	d.mirror.remember(d.ctx, d.mirror.downloadKey(d.digest), unfinished{Repo: d.repo, Upload: up.ID()})
+	d.mirror.remember(d.ctx, d.mirror.downloadKey(d.slot), unfinished{Repo: d.repo, Upload: up.ID()})
 	return up, nil
 }
 
@@ -184,7 +186,7 @@ func (d *download) discard(up core.Upload) {
 	if err := up.Cancel(ctx); err != nil && !errors.Is(err, core.ErrBlobUploadUnknown) {
 		d.mirror.log.Warn("unfinished download cannot be dropped; the collector will", "digest", d.digest, "error", err)
 	}
-	d.mirror.forget(ctx, d.mirror.downloadKey(d.digest))
+	d.mirror.forget(ctx, d.mirror.downloadKey(d.slot))
 }
 
 // begin lets the readers in.
@@ -249,13 +251,13 @@ func (d *download) commit(up core.Upload) error {
 	ctx := context.WithoutCancel(d.ctx)
 	desc, err := up.Commit(ctx, d.digest)
 	if errors.Is(err, core.ErrDigestInvalid) {
-		d.mirror.forget(ctx, d.mirror.downloadKey(d.digest))
+		d.mirror.forget(ctx, d.mirror.downloadKey(d.slot))
 		return fmt.Errorf("%w: %w", upstream.ErrCorrupt, errors.New(err.Error())) // the condition is not the client's
 	}
 	if err != nil {
 		return &diskError{err}
 	}
-	d.mirror.forget(ctx, d.mirror.downloadKey(d.digest))
+	d.mirror.forget(ctx, d.mirror.downloadKey(d.slot))
 	// The upload's repository has its link; who cannot be linked asks again later.
 	ds, linked := &d.mirror.downloads, []string{}
 	for {

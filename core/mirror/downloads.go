@@ -5,8 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // maxUnread bounds the downloads that nobody reads any more. They go on, because the
@@ -20,44 +18,63 @@ var errUnread = errors.New("download was stopped because nobody read it")
 // errHeld ends a download of what is held already. Who waits looks again.
 var errHeld = errors.New("blob is held already")
 
-// downloads are those in flight, one for each digest.
+// downloads are those in flight: one for each digest, and one more for each repository
+// that the upstream hides, whose bytes nobody else is given.
 type downloads struct {
 	mu      sync.Mutex // guards running, left, and the fields of a download that say so
-	running map[digest.Digest]*download
+	running map[blobID]*download
 	left    uint64 // counts the times that a download was left by its last reader
 }
 
-// join follows a download that is in flight, or returns nil. Of a repository that
-// the upstream has not attested the blob for, attested is false.
-func (ds *downloads) join(ctx context.Context, repo string, d digest.Digest, attested bool) *follower {
+// join follows a download that is in flight and that repo takes part in, or returns nil.
+func (ds *downloads) join(ctx context.Context, repo string, slot blobID) *follower {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
-	dl := ds.running[d]
-	if dl == nil || !attested && !slices.Contains(dl.repos, repo) {
-		return nil
+	if dl := ds.running[slot]; dl != nil && slices.Contains(dl.repos, repo) {
+		return dl.follow(ctx, repo)
+	}
+	return nil
+}
+
+// has tells whether a download is in flight that repo takes part in.
+func (ds *downloads) has(repo string, slot blobID) bool {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	dl := ds.running[slot]
+	return dl != nil && slices.Contains(dl.repos, repo)
+}
+
+// add has repo take part in the download that is in flight, after the upstream has
+// attested that it has the blob. false: there is none.
+func (ds *downloads) add(repo string, slot blobID) bool {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	dl := ds.running[slot]
+	if dl == nil {
+		return false
 	}
 	if !slices.Contains(dl.repos, repo) {
 		dl.repos = append(dl.repos, repo)
 	}
-	return dl.follow(ctx, repo)
+	return true
 }
 
 // start begins a download and follows it, or the one that there is meanwhile. It
 // returns nil if that is another repository's.
-func (ds *downloads) start(ctx context.Context, m *Mirror, repo string, d digest.Digest) *follower {
+func (ds *downloads) start(ctx context.Context, m *Mirror, repo string, slot blobID) *follower {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
-	if dl := ds.running[d]; dl != nil {
+	if dl := ds.running[slot]; dl != nil {
 		if slices.Contains(dl.repos, repo) {
 			return dl.follow(ctx, repo)
 		}
 		return nil
 	}
-	dl := newDownload(m, repo, d)
+	dl := newDownload(m, repo, slot)
 	if ds.running == nil {
-		ds.running = make(map[digest.Digest]*download)
+		ds.running = make(map[blobID]*download)
 	}
-	ds.running[d] = dl
+	ds.running[slot] = dl
 	m.background.Go(dl.run)
 	return dl.follow(ctx, repo)
 }
@@ -98,14 +115,16 @@ func (ds *downloads) unlinked(dl *download, linked []string) []string {
 		}
 	}
 	if more == nil {
-		delete(ds.running, dl.digest)
+		delete(ds.running, dl.slot)
 	}
 	return more
 }
 
-// over takes a download out that has failed.
+// over takes a download out, but not the one that may have taken its place.
 func (ds *downloads) over(dl *download) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
-	delete(ds.running, dl.digest)
+	if ds.running[dl.slot] == dl {
+		delete(ds.running, dl.slot)
+	}
 }

@@ -51,8 +51,8 @@ func unheld(err error) bool {
 
 // mayFetch is nil if the caller may let the mirror ask for what is not held.
 func mayFetch(ctx context.Context, noun string) error {
-	if core.AccessFrom(ctx).Fetch {
-		return nil
+	if access := core.AccessFrom(ctx); !access.Fetch {
+		return access.Unfetched(noun)
 	}
-	return fmt.Errorf("%w: %s is not held here, and you may not let the mirror fetch it", core.ErrDenied, noun)
+	return nil
 }

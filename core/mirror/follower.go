@@ -34,10 +34,13 @@ func (d *download) follow(ctx context.Context, repo string) *follower {
 	})}
 }
 
-// open waits for the upstream's answer, and is the blob then.
+// open waits for the upstream's answer, and is the blob then. Of a download that is
+// being stopped nothing is promised: its end tells whether to look again.
 func (f *follower) open() (core.Blob, error) {
 	d := f.d
-	s, _, err := d.await(f.ctx, func() bool { return d.state != asking })
+	s, _, err := d.await(f.ctx, func() bool {
+		return d.state > growing || d.state == growing && d.ctx.Err() == nil
+	})
 	if err == nil && s == unkept {
 		if err = f.goAlone(); err == nil {
 			err = f.alone.body.open(f.ctx)

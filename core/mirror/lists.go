@@ -18,7 +18,7 @@ import (
 // as of Manifest, with ErrNameUnknown for a repository that is not there.
 func (m *Mirror) Tags(ctx context.Context, repo, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		got, err := listed(ctx, m, tagsKey(repo), repo, func(ctx context.Context, remote string) (tagsList, error) {
+		got, err := listed(ctx, m, tagsKey(repo), repo, lookAtTags, func(ctx context.Context, remote string) (tagsList, error) {
 			tags, err := m.upstream.Tags(ctx, remote)
 			slices.Sort(tags)
 			return tagsList{Time: time.Now().UTC(), Tags: slices.Compact(tags)}, err
@@ -42,7 +42,12 @@ func (m *Mirror) Tags(ctx context.Context, repo, after string) iter.Seq2[string,
 // Referrers implements core.Lister with the upstream's list, cached as tags are.
 func (m *Mirror) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[core.Descriptor, error] {
 	return func(yield func(core.Descriptor, error) bool) {
-		got, err := listed(ctx, m, referrersKey(repo, subject), repo, func(ctx context.Context, remote string) (referrersList, error) {
+		if _, err := m.reads(ctx, repo); err != nil {
+			yield(core.Descriptor{}, err)
+			return
+		}
+		look := func(remote string) look { return lookAtManifest(remote, subject) }
+		got, err := listed(ctx, m, referrersKey(repo, subject), repo, look, func(ctx context.Context, remote string) (referrersList, error) {
 			found, err := m.upstream.Referrers(ctx, remote, subject)
 			slices.SortFunc(found, func(a, b core.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
 			return referrersList{Time: time.Now().UTC(), Referrers: found}, err
@@ -73,15 +78,18 @@ func (l referrersList) at() time.Time { return l.Time }
 
 // listed returns a list by the rules of tags. It is read from State each time:
 // lists are asked for rarely and may be large.
-func listed[L list](ctx context.Context, m *Mirror, key, repo string, ask func(ctx context.Context, remote string) (L, error)) (L, error) {
+func listed[L list](ctx context.Context, m *Mirror, key, repo string, look func(remote string) look, ask func(ctx context.Context, remote string) (L, error)) (L, error) {
 	var none L
-	remote, err := m.remote(repo)
+	remote, err := m.reads(ctx, repo)
 	if err != nil {
 		return none, err
 	}
 	settings := m.settings.Load()
 	held, ok := recall[L](ctx, m, key)
-	if ok && time.Since(held.at()) < settings.TTL {
+	if err := m.reveal(ctx, repo, ok, core.ErrNameUnknown, look(remote)); err != nil {
+		return none, err
+	}
+	if ok && time.Since(held.at()) < m.ttl() {
 		return held, nil
 	}
 	if err := m.knownAbsent(key, core.ErrNameUnknown); err != nil {
@@ -95,9 +103,10 @@ func listed[L list](ctx context.Context, m *Mirror, key, repo string, ask func(c
 		return none, err
 	}
 	return together(ctx, m, key, func(ctx context.Context) (L, error) {
-		if again, ok := recall[L](ctx, m, key); ok && time.Since(again.at()) < settings.TTL {
+		if again, ok := recall[L](ctx, m, key); ok && time.Since(again.at()) < m.ttl() {
 			return again, nil // another flight ended between the look and now
 		}
+		m.noteCredentials(ctx, repo)
 		got, err := ask(ctx, remote)
 		switch {
 		case err == nil:
@@ -115,19 +124,23 @@ func listed[L list](ctx context.Context, m *Mirror, key, repo string, ask func(c
 
 // Repositories implements core.Lister: those of this mirror that something is held of.
 func (m *Mirror) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
-	return m.own(m.local.Repositories(ctx, max(after, m.name)))
+	return m.own(ctx, m.local.Repositories(ctx, max(after, m.name)))
 }
 
 // Holders implements core.Lister: those of this mirror.
 func (m *Mirror) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error] {
-	return m.own(m.local.Holders(ctx, d))
+	return m.own(ctx, m.local.Holders(ctx, d))
 }
 
-// own leaves out what other mirrors of the same store hold.
-func (m *Mirror) own(names iter.Seq2[string, error]) iter.Seq2[string, error] {
+// own leaves out what other mirrors of the same store hold, what is not allowed, and
+// what the caller may not see.
+func (m *Mirror) own(ctx context.Context, names iter.Seq2[string, error]) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for name, err := range names {
-			if (err != nil || strings.HasPrefix(name, m.name+"/")) && !yield(name, err) {
+			if err == nil && !(strings.HasPrefix(name, m.name+"/") && m.allows(name) && m.visible(ctx, name)) {
+				continue
+			}
+			if !yield(name, err) {
 				return
 			}
 		}

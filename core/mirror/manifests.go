@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,25 +21,42 @@ func (m *Mirror) Resolve(ctx context.Context, repo string, ref core.Reference) (
 }
 
 // Manifest implements core.Reader. Beside the errors of core.Reader there are, with
-// nothing held: ErrDenied when the caller may not fetch, or the upstream refuses;
+// nothing held: ErrUnauthorized or ErrDenied when the caller may not fetch, ErrDenied
+// when the upstream refuses;
 // ErrTooManyRequests, ErrUpstream, ErrUpstreamTimeout when it cannot be asked, with
 // core.Retry; ErrManifestInvalid for what no current client can use.
 func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) (core.Manifest, error) {
-	if _, err := m.remote(repo); err != nil {
+	remote, err := m.reads(ctx, repo)
+	if err != nil {
 		return core.Manifest{}, err
 	}
+	held := m.holds(ctx, repo, ref)
 	var found core.Manifest
-	var err error
 	if ref.Digest != "" {
 		found, err = m.byDigest(ctx, repo, ref.Digest)
 	} else {
 		found, err = m.byTag(ctx, repo, ref.Tag)
 	}
 	if err == nil {
-		m.noteSizes(repo, found)
-		m.keeper.Pulled(repo, found.Descriptor.Digest)
+		err = m.reveal(ctx, repo, held, core.ErrManifestUnknown, lookAtManifest(remote, found.Descriptor.Digest))
+	} else if m.rightsOf(ctx, repo).Hidden {
+		err = cmp.Or(m.hide(ctx, repo), err) // not even why
 	}
-	return found, err
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	m.noteSizes(repo, found)
+	m.keeper.Pulled(repo, found.Descriptor.Digest)
+	return found, nil
+}
+
+// holds tells, where it matters, whether what ref names was here before the request.
+func (m *Mirror) holds(ctx context.Context, repo string, ref core.Reference) bool {
+	if !m.credentialed || m.rightsOf(ctx, repo).ok {
+		return true // the record decides
+	}
+	_, err := m.local.Resolve(ctx, repo, ref)
+	return err == nil
 }
 
 // byDigest returns a manifest that never changes: what is held needs no question.
@@ -83,6 +101,9 @@ func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag
 		return core.Manifest{}, m.noteAbsent(nounOf(repo, ref), err, core.ErrManifestUnknown)
 	}
 	found := core.Manifest{Descriptor: answer.Descriptor, Bytes: answer.Bytes}
+	if !answer.Anonymous {
+		m.noteCredentials(ctx, repo)
+	}
 	m.keep(ctx, repo, found, tag)
 	if shareable(answer) {
 		m.shareManifest(ctx, repo, found)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
@@ -61,6 +62,10 @@ type Settings struct {
 	MaxStale time.Duration
 	// NotFoundTTL is how long "not found" is remembered, in memory. Default 10s.
 	NotFoundTTL time.Duration
+	// Allow and Deny are patterns of canonical names, as docker.io/library/**. What
+	// Deny matches, and with an Allow what that does not match, is not served at all:
+	// neither fetched, nor from what is held. Default: everything is allowed.
+	Allow, Deny namespace.Globs
 	// PushTo says in a refused push where to push instead, as "blumeops/**".
 	// Default: "a name outside the mirrors".
 	PushTo string
@@ -92,7 +97,8 @@ type Config struct {
 	// State keeps when things were checked and which downloads are unfinished, under
 	// the key prefix "mirror/": usually the bucket below Local.
 	State bucket.Bucket
-	// Upstream is asked for what is not held.
+	// Upstream is asked for what is not held. If it has credentials, it must be an
+	// *upstream.Client, or be able to do without them as that is (see rights.go).
 	Upstream Upstream
 	// Keeper decides what is kept, and is told of pulls. Default: all is kept.
 	Keeper Keeper
@@ -121,12 +127,17 @@ type Mirror struct {
 	log      *slog.Logger
 	settings atomic.Pointer[Settings]
 
+	nobody       Upstream // asked without credentials
+	credentialed bool     // upstream is asked with some
+	stretched    atomic.Bool
+
 	flights   singleflight.Group
 	checks    *memo[string, check]     // by check key: what State has
 	unshared  *memo[string, time.Time] // by what was taken back: what others learned before is not believed
 	absent    *memo[string, time.Time] // by repository and reference: not found until
 	sizes     *memo[blobID, int64]     // of blobs, from the manifests that list them
 	listed    *memo[blobID, struct{}]  // manifests whose sizes are in sizes
+	rights    *memo[string, knownRights]
 	downloads downloads
 
 	life       context.Context // ends with Close
@@ -172,9 +183,11 @@ func New(c Config) (*Mirror, error) {
 		unshared: newMemo[string, time.Time](maxUnshared),
 		sizes:    newMemo[blobID, int64](maxSizes),
 		listed:   newMemo[blobID, struct{}](maxListed),
+		rights:   newMemo[string, knownRights](maxRights),
 	}
 	asked, ok := c.Upstream.(interface{ Credentialed() bool })
 	m.unnamed = ok && !asked.Credentialed()
+	m.nobody, m.credentialed = anonymous(c.Upstream)
 	m.life, m.stop = context.WithCancel(context.Background())
 	m.SetSettings(c.Settings)
 	return m, nil
@@ -201,4 +214,22 @@ func (m *Mirror) remote(repo string) (string, error) {
 		return "", fmt.Errorf("%w: %s is not of the mirror %s", core.ErrNameUnknown, repo, m.name)
 	}
 	return remote, nil
+}
+
+// reads is remote for a read: it also refuses what the mirror's lists of names, or the
+// upstream's rights as far as they are known, keep from the caller.
+// Errors: ErrNameUnknown; ErrDenied for a name that is not allowed; those of hide.
+func (m *Mirror) reads(ctx context.Context, repo string) (remote string, err error) {
+	if remote, err = m.remote(repo); err != nil {
+		return "", err
+	}
+	if !m.allows(repo) {
+		return "", fmt.Errorf("%w: the mirror of %s is not allowed to serve %s", core.ErrDenied, m.name, repo)
+	}
+	return remote, m.hides(ctx, repo)
+}
+
+func (m *Mirror) allows(repo string) bool {
+	s := m.settings.Load()
+	return !s.Deny.Match(repo) && (len(s.Allow) == 0 || s.Allow.Match(repo))
 }

@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -43,24 +42,36 @@ func document(size int) []byte {
 		ocispec.MediaTypeImageManifest, digest.FromString("{}"), digest.FromBytes(layer), size)
 }
 
-// fixture is a mirror of a fake upstream that holds one image.
+// fixture is a mirror of a fake upstream that holds one image, over a network in
+// memory, so that it works in a bubble of fake time.
 type fixture struct {
 	*mirror.Mirror
-	up    *upstreamtest.Upstream
-	path  string
-	full  *fullBucket
-	blob  digest.Digest
-	image digest.Digest
-	stop  func()
-	// keeper is the mirror's from the next open on.
-	keeper mirror.Keeper
+	up       *upstreamtest.Upstream
+	network  *upstreamtest.Network
+	settings mirror.Settings
+	keeper   mirror.Keeper
+	config   upstream.Config
+	path     string
+	full     *fullBucket
+	log      *lines
+	blob     digest.Digest
+	image    digest.Digest
+	stop     func()
 }
 
 func start(t *testing.T, settings mirror.Settings) *fixture {
 	t.Helper()
-	f := &fixture{up: upstreamtest.New(t, upstreamtest.Options{}), path: t.TempDir()}
+	return startAs(t, upstreamtest.Options{}, settings)
+}
+
+func startAs(t *testing.T, o upstreamtest.Options, settings mirror.Settings) *fixture {
+	t.Helper()
+	f := &fixture{network: upstreamtest.NewNetwork(), path: t.TempDir(), settings: settings, log: &lines{}}
+	o.Network = f.network
+	f.up = upstreamtest.New(t, o)
 	f.blob = f.up.Blob("library/nginx", layer)
 	f.image = f.up.Manifest("library/nginx", ocispec.MediaTypeImageManifest, document(len(layer)), "latest")
+	f.config = upstream.Config{Name: "docker.io", URLs: []string{f.up.URL}, Dial: f.network.Dial}
 	f.open(t, settings)
 	t.Cleanup(func() { f.stop() })
 	return f
@@ -80,11 +91,12 @@ func (f *fixture) open(t *testing.T, settings mirror.Settings) {
 	f.full = &fullBucket{Bucket: b}
 	s, err := store.Open(context.Background(), f.full, store.Options{Sparse: true})
 	must(err)
-	client, err := upstream.New(upstream.Config{Name: "docker.io", URLs: []string{f.up.URL}, AllowPrivate: f.up.AllowPrivate(),
-		// A breaker that closes again at once: each row is about one failure.
-		HeadTimeout: 2 * time.Second, StallTimeout: 2 * time.Second, Breaker: time.Nanosecond})
+	client, err := upstream.New(f.config)
 	must(err)
-	f.Mirror, err = mirror.New(mirror.Config{Name: "docker.io", Local: s, State: b, Upstream: client, Settings: settings, Keeper: f.keeper})
+	f.Mirror, err = mirror.New(mirror.Config{
+		Name: "docker.io", Local: s, State: b, Upstream: client, Settings: settings, Keeper: f.keeper,
+		Log: slog.New(slog.NewTextHandler(f.log, nil)),
+	})
 	must(err)
 	f.stop = sync.OnceFunc(func() {
 		_ = f.Mirror.Close()
@@ -92,6 +104,31 @@ func (f *fixture) open(t *testing.T, settings mirror.Settings) {
 		_ = s.Close()
 		_ = storage.Close()
 	})
+}
+
+// restart is the next process, with nothing in memory.
+func (f *fixture) restart(t *testing.T) {
+	t.Helper()
+	f.stop()
+	f.open(t, f.settings)
+}
+
+// lines is a log.
+type lines struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 type fullBucket struct {
@@ -145,67 +182,6 @@ const (
 	getTag  = "registry GET /v2/library/nginx/manifests/latest"
 )
 
-func TestATagIsFreshCheckedOrStale(t *testing.T) {
-	f := start(t, mirror.Settings{TTL: time.Hour})
-	if _, err := f.Manifest(context.Background(), repo, latest); !errors.Is(err, core.ErrDenied) {
-		t.Errorf("without fetch: %v", err)
-	}
-	f.saw(t)
-	for range 3 {
-		m, err := f.Manifest(fetch, repo, latest)
-		if err != nil || m.Descriptor.Digest != f.image {
-			t.Fatalf("got %v, %v", m.Descriptor, err)
-		}
-	}
-	f.saw(t, getTag)
-	f.SetSettings(mirror.Settings{TTL: 1})
-	if _, err := f.Manifest(fetch, repo, latest); err != nil {
-		t.Fatal(err)
-	}
-	f.saw(t, headTag)
-	for _, row := range []struct {
-		name  string
-		fault upstreamtest.Fault
-		err   error
-	}{
-		{"a 500 is answered with the held tag", upstreamtest.Fault{Status: 500}, nil},
-		{"so is silence", upstreamtest.Fault{Hang: true}, nil},
-		{"a 403 is not", upstreamtest.Fault{Status: 403}, core.ErrDenied},
-		{"nor a 500 after a 403", upstreamtest.Fault{Status: 500}, core.ErrUpstream},
-	} {
-		x := f.up.Fault(row.fault)
-		_, err := f.Manifest(fetch, repo, latest)
-		if !errors.Is(err, row.err) {
-			t.Errorf("%s: got %v, want %v", row.name, err, row.err)
-		}
-		// Never a GET, which may count as a pull, after a HEAD that failed.
-		f.saw(t, headTag)
-		x.Lift()
-	}
-	_, err := f.Manifest(fetch, repo, core.Reference{Tag: "none"})
-	if !errors.Is(err, core.ErrManifestUnknown) {
-		t.Errorf("missing tag: %v", err)
-	}
-	f.up.Forget()
-	if _, err := f.Manifest(fetch, repo, core.Reference{Tag: "none"}); !errors.Is(err, core.ErrManifestUnknown) {
-		t.Errorf("missing tag again: %v", err)
-	}
-	f.saw(t)
-	if _, err := f.Manifest(fetch, repo, latest); err != nil {
-		t.Fatal(err)
-	}
-	f.up.Forget()
-	f.up.Fault(upstreamtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"60"}}})
-	if _, err := f.Manifest(fetch, repo, latest); err != nil {
-		t.Errorf("429 with a held tag: %v", err)
-	}
-	f.saw(t, headTag)
-	_, err = f.Manifest(fetch, repo, core.Reference{Tag: "cold"})
-	if !errors.Is(err, core.ErrTooManyRequests) || core.Retry(err).IsZero() {
-		t.Errorf("429 with nothing held: %v, retry %v", err, core.Retry(err))
-	}
-}
-
 func TestHundredReadersOfAColdBlobAreOneDownload(t *testing.T) {
 	f := start(t, mirror.Settings{})
 	var wg sync.WaitGroup
@@ -226,39 +202,6 @@ func TestHundredReadersOfAColdBlobAreOneDownload(t *testing.T) {
 		t.Errorf("another repository that lacks it: %v", err)
 	}
 	f.saw(t, "registry HEAD /v2/library/httpd/blobs/"+string(f.blob))
-}
-
-func TestABrokenBodyIsResumedAndNeverEndsCleanly(t *testing.T) {
-	for _, row := range []struct {
-		name  string
-		fault upstreamtest.Fault
-		good  bool
-		// requests is how many the upstream saw: the first, and those that resume.
-		requests int
-	}{
-		{"cut", upstreamtest.Fault{CutOff: true, After: 300000, Times: 1}, true, 2},
-		{"stalled", upstreamtest.Fault{Stall: true, After: 300000, Times: 1}, true, 2},
-		{"short of the size that the manifest says", upstreamtest.Fault{Short: true, After: 300000, Times: 1}, true, 2},
-		{"without a length", upstreamtest.Fault{NoLength: true}, true, 1},
-		{"corrupt", upstreamtest.Fault{Corrupt: true}, false, 1},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			f := start(t, mirror.Settings{})
-			if _, err := f.Manifest(fetch, repo, latest); err != nil {
-				t.Fatal(err)
-			}
-			f.up.Forget()
-			row.fault.Path = "/blobs/"
-			f.up.Fault(row.fault)
-			got, err := read(f, fetch, repo, f.blob)
-			if row.good != (err == nil && bytes.Equal(got, layer)) || !row.good && len(got) >= len(layer) {
-				t.Errorf("got %d bytes, %v", len(got), err)
-			}
-			if asked := f.up.Requests(); len(asked) != row.requests {
-				t.Errorf("the upstream saw %q, want %d requests", asked, row.requests)
-			}
-		})
-	}
 }
 
 func TestOnAFullDiskEveryReaderGetsItsBytes(t *testing.T) {

@@ -17,6 +17,7 @@ const (
 	checksPrefix    = "mirror/checks/"
 	listsPrefix     = "mirror/lists/"
 	downloadsPrefix = "mirror/downloads/"
+	rightsPrefix    = "mirror/rights/"
 )
 
 // check is when the upstream last said what a tag names.
@@ -45,6 +46,8 @@ type unfinished struct {
 
 func checkKey(repo, tag string) string { return checksPrefix + repo + "/_tags/" + tag }
 
+func rightsKey(repo string) string { return rightsPrefix + repo + "/_shown" }
+
 func tagsKey(repo string) string { return listsPrefix + repo + "/_tags" }
 
 func referrersKey(repo string, subject digest.Digest) string {
@@ -52,10 +55,13 @@ func referrersKey(repo string, subject digest.Digest) string {
 }
 
 // downloadKey has the mirror's name: two mirrors of one store that download the same
-// blob must not write to one upload.
-func (m *Mirror) downloadKey(d digest.Digest) string {
-	hex := d.Encoded()
-	return downloadsPrefix + m.name + "/" + d.Algorithm().String() + "/" + hex[:2] + "/" + hex
+// blob must not write to one upload, nor must a hidden repository and any other.
+func (m *Mirror) downloadKey(slot blobID) string {
+	own, hex := m.name, slot.digest.Encoded()
+	if slot.repo != "" {
+		own = "_hidden/" + slot.repo + "/_blobs"
+	}
+	return downloadsPrefix + own + "/" + slot.digest.Algorithm().String() + "/" + hex[:2] + "/" + hex
 }
 
 // recall reads a record. A missing or damaged one is no record: all of them can be

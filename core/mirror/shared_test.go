@@ -155,7 +155,7 @@ func TestWhatOneProcessLearnedAnotherDoesNotAsk(t *testing.T) {
 
 	// Who may not fetch gets nothing from the others either.
 	_, err := node(t, up, b, "docker.io", nil).Manifest(context.Background(), repo, latest)
-	if !errors.Is(err, core.ErrDenied) {
+	if !errors.Is(err, core.ErrUnauthorized) {
 		t.Errorf("without fetch: %v", err)
 	}
 }

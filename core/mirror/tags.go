@@ -31,7 +31,7 @@ func (m *Mirror) byTag(ctx context.Context, repo, tag string) (core.Manifest, er
 		return core.Manifest{}, err
 	}
 	settings := m.settings.Load()
-	if held.within(settings.TTL) {
+	if held.within(m.ttl()) {
 		return held.manifest, nil
 	}
 	noun := repo + ":" + tag
@@ -102,7 +102,7 @@ func (m *Mirror) refresh(ctx context.Context, repo, tag string) (core.Manifest, 
 		return core.Manifest{}, err
 	}
 	settings := m.settings.Load()
-	if held.within(settings.TTL) {
+	if held.within(m.ttl()) {
 		return held.manifest, nil // another flight ended between the look and now
 	}
 	if found, ok, err := m.sharedTag(ctx, repo, tag, held); ok || err != nil {

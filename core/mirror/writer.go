@@ -47,6 +47,7 @@ func (m *Mirror) DeleteTag(ctx context.Context, repo, tag string) error {
 	m.flights.Forget(noun) // who asks from now on does not join a question asked before
 	m.absent.drop(noun)
 	m.unchecked(ctx, repo, tag)
+	m.askAgain(ctx, repo)
 	m.forget(ctx, tagsKey(repo))
 	return m.local.DeleteTag(ctx, repo, tag)
 }
@@ -62,6 +63,7 @@ func (m *Mirror) DeleteManifest(ctx context.Context, repo string, d digest.Diges
 	m.absent.drop(noun)
 	m.forget(ctx, referrersKey(repo, d))
 	m.unshare(ctx, repo, core.Reference{Digest: d})
+	m.askAgain(ctx, repo)
 	return m.local.DeleteManifest(ctx, repo, d)
 }
 

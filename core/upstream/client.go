@@ -28,6 +28,7 @@ const shortRequests = 8
 type Client struct {
 	*shared
 	anonymous bool
+	nobody    bool // shows no certificate either
 }
 
 type shared struct {
@@ -79,7 +80,7 @@ func New(c Config) (*Client, error) {
 		return nil, err
 	}
 	s.own, s.any = s.newTransport(c.Certificate), s.newTransport(nil)
-	return &Client{shared: s, anonymous: s.login == nil}, nil
+	return &Client{shared: s, anonymous: s.login == nil, nobody: s.login == nil && c.Certificate == nil}, nil
 }
 
 func (s *shared) newTransport(certificate *tls.Certificate) *http.Transport {
@@ -104,21 +105,21 @@ func (s *shared) newTransport(certificate *tls.Certificate) *http.Transport {
 }
 
 // transport is the one for a URL's host.
-func (s *shared) transport(u *url.URL) *http.Transport {
-	if slices.Contains(s.guard.own, hostPort(u)) {
-		return s.own
+func (c *Client) transport(u *url.URL) *http.Transport {
+	if !c.nobody && slices.Contains(c.guard.own, hostPort(u)) {
+		return c.own
 	}
-	return s.any
+	return c.any
 }
 
-// Anonymous returns a client of the same upstream that never shows credentials. It
-// answers the question what the upstream shows to everybody.
+// Anonymous returns a client of the same upstream that shows neither credentials nor
+// a client certificate. It answers the question what the upstream shows to everybody.
 func (c *Client) Anonymous() *Client {
-	return &Client{shared: c.shared, anonymous: true}
+	return &Client{shared: c.shared, anonymous: true, nobody: true}
 }
 
-// Credentialed tells whether c has credentials to show.
-func (c *Client) Credentialed() bool { return !c.anonymous }
+// Credentialed tells whether c has credentials or a client certificate to show.
+func (c *Client) Credentialed() bool { return !c.nobody }
 
 // Limit is what the upstream last said about the pull limit of c's way to ask. Of
 // several URLs it is the one with the least left.
@@ -160,6 +161,10 @@ func (c *Client) ask(ctx context.Context, q question) (*reply, error) {
 	for i, ep := range c.endpoints {
 		op := fmt.Sprintf("%s %s/%s at %s", q.method, q.repo, printable(q.path), ep.base.Host)
 		way := newPass(q.repo, c.anonymous, q.pull)
+		if c.nobody && c.config.Certificate != nil {
+			// One that insists on the certificate fails nobody alone.
+			way.upstream = "upstream without certificate"
+		}
 		if refused := ep.breaker.enter(way); refused != nil {
 			refused.Op = op
 			if last == nil {

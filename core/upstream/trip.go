@@ -85,7 +85,7 @@ func (c *Client) send(t *trip, ep *endpoint, q question, auth string, anonymous 
 		if !elsewhere {
 			ep.limits.note(anonymous, resp.Header)
 		}
-		r := &reply{Response: resp, trip: t, base: ep.base, elsewhere: elsewhere, anonymous: anonymous || auth == ""}
+		r := &reply{Response: resp, trip: t, base: ep.base, elsewhere: elsewhere, anonymous: (anonymous || auth == "") && (c.nobody || c.config.Certificate == nil)}
 		if !redirects(resp) {
 			return r, nil
 		}

@@ -1,0 +1,215 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/upstream"
+)
+
+// rightsAge is how long the upstream's word is taken for whether it shows a repository
+// to everybody.
+const rightsAge = 24 * time.Hour
+
+// maxRights bounds the answers in memory.
+const maxRights = 1 << 14
+
+// rights is whether the upstream shows a repository to an anonymous caller. There is
+// a record once it was asked, or once credentials fetched something. Without one, all
+// that is held came without credentials.
+type rights struct {
+	Hidden bool      `json:"hidden"`
+	Asked  time.Time `json:"asked"` // zero: never, and credentials have fetched
+}
+
+// knownRights is a record, or that there is none.
+type knownRights struct {
+	rights
+	ok bool
+}
+
+func (r knownRights) within(age time.Duration) bool { return r.ok && time.Since(r.Asked) < age }
+
+// hidden is what counts while the upstream cannot be asked.
+func (r knownRights) hidden(maxStale time.Duration) bool {
+	return r.ok && (r.Hidden || !r.within(maxStale))
+}
+
+// look is one question whose answer shows whether a repository can be seen.
+type look func(ctx context.Context, up Upstream) error
+
+// withoutCredentials is a client that can be asked as nobody: upstream.Client.
+type withoutCredentials interface {
+	Credentialed() bool
+	Anonymous() *upstream.Client
+}
+
+// anonymous splits an upstream. Without credentials the two are one.
+func anonymous(up Upstream) (nobody Upstream, credentialed bool) {
+	if c, ok := up.(withoutCredentials); ok && c.Credentialed() {
+		return c.Anonymous(), true
+	}
+	return up, false
+}
+
+func (m *Mirror) rightsOf(ctx context.Context, repo string) knownRights {
+	known, ok := m.rights.get(repo)
+	if !ok {
+		known.rights, known.ok = recall[rights](ctx, m, rightsKey(repo))
+		if ctx.Err() == nil {
+			m.rights.set(repo, known)
+		}
+	}
+	return known
+}
+
+func (m *Mirror) setRights(ctx context.Context, repo string, r rights) {
+	m.rights.set(repo, knownRights{r, true})
+	m.remember(ctx, rightsKey(repo), r)
+}
+
+// noteCredentials records, ahead of what they fetch, that credentials are used for a
+// repository: from now on it is hidden unless the upstream says otherwise.
+func (m *Mirror) noteCredentials(ctx context.Context, repo string) {
+	if m.credentialed && !m.rightsOf(ctx, repo).ok {
+		m.setRights(ctx, repo, rights{})
+	}
+}
+
+// askAgain has a hidden repository looked at anew, after a purge.
+func (m *Mirror) askAgain(ctx context.Context, repo string) {
+	if known := m.rightsOf(ctx, repo); known.Hidden {
+		m.setRights(ctx, repo, rights{Hidden: true})
+	}
+}
+
+// hides refuses ahead of everything else what is known to be hidden from the caller.
+func (m *Mirror) hides(ctx context.Context, repo string) error {
+	if known := m.rightsOf(ctx, repo); known.Hidden && known.within(rightsAge) {
+		return m.hide(ctx, repo)
+	}
+	return nil
+}
+
+// hide words the refusal as that of a repository which the caller may not read. It is
+// nil for who may see what the upstream hides.
+func (m *Mirror) hide(ctx context.Context, repo string) error {
+	if access := core.AccessFrom(ctx); !access.Private {
+		return access.Hidden(repo)
+	}
+	return nil
+}
+
+// reveal decides whether the caller may see what is about to be served, and asks the
+// upstream as nobody when its last answer is too old. held: something of the
+// repository was here before this request. missing is the error for what not even our
+// credentials are shown.
+func (m *Mirror) reveal(ctx context.Context, repo string, held bool, missing *core.Error, look look) error {
+	access := core.AccessFrom(ctx)
+	if access.Private {
+		return nil
+	}
+	known := m.rightsOf(ctx, repo)
+	if !known.ok && !m.credentialed {
+		return nil
+	}
+	stale := known.hidden(m.settings.Load().MaxStale) || !known.ok && !held
+	if !known.within(rightsAge) && access.Fetch {
+		var err error
+		known, err = together(ctx, m, "rights "+repo, func(ctx context.Context) (knownRights, error) {
+			return m.askRights(ctx, repo, look)
+		})
+		switch {
+		case err == nil:
+			stale = known.Hidden
+		case ctx.Err() != nil:
+			return err
+		case refused(err) && !held:
+			return fmt.Errorf("%s: %w", repo, failed(err, missing))
+		}
+	}
+	if stale {
+		return m.hide(ctx, repo)
+	}
+	return nil
+}
+
+// askRights asks as nobody. A refusal tells that the repository is hidden only if our
+// credentials are shown what nobody is: else it is not there.
+func (m *Mirror) askRights(ctx context.Context, repo string, look look) (knownRights, error) {
+	known := m.rightsOf(ctx, repo)
+	if known.within(rightsAge) {
+		return known, nil // another flight ended between the look and now
+	}
+	err := look(ctx, m.nobody)
+	now := rights{Asked: time.Now().UTC()}
+	switch {
+	case err == nil, errors.Is(err, upstream.ErrInvalid):
+	case !refused(err):
+		return known, err
+	case !m.credentialed:
+		if !known.ok {
+			return known, err
+		}
+		// Credentials that are no more have fetched it, and nobody is shown it.
+		now.Hidden = true
+	default:
+		if err := look(ctx, m.upstream); err != nil {
+			return known, err
+		}
+		now.Hidden = true
+	}
+	if now.Hidden && !known.Hidden {
+		m.log.Warn("the upstream shows a repository only to the stored credentials; it is served to nobody but those whom `private` of the mirror names",
+			"repository", repo)
+	}
+	m.setRights(ctx, repo, now)
+	return knownRights{now, true}, nil
+}
+
+// lookAtManifest asks for a manifest's digest; where HEAD does not tell, by a GET.
+func lookAtManifest(remote string, d digest.Digest) look {
+	return func(ctx context.Context, up Upstream) error {
+		ref := core.Reference{Digest: d}
+		_, err := up.Head(ctx, remote, ref)
+		var e *upstream.Error
+		if errors.Is(err, upstream.ErrNoDigest) && errors.As(err, &e) && e.Status < 300 {
+			return nil
+		}
+		if errors.Is(err, upstream.ErrNoDigest) {
+			_, err = up.Manifest(ctx, remote, ref)
+		}
+		return err
+	}
+}
+
+func lookAtBlob(remote string, d digest.Digest) look {
+	return func(ctx context.Context, up Upstream) error {
+		_, err := up.Attest(ctx, remote, d)
+		return err
+	}
+}
+
+func lookAtTags(remote string) look {
+	return func(ctx context.Context, up Upstream) error {
+		_, err := up.Tags(ctx, remote)
+		return err
+	}
+}
+
+// visible tells whether a list may name a repository. It asks nobody.
+func (m *Mirror) visible(ctx context.Context, repo string) bool {
+	return core.Reveals(ctx, repo) || !m.rightsOf(ctx, repo).hidden(m.settings.Load().MaxStale)
+}
+
+// hiddenNow is visible for a repository of any mirror of the store, whose record
+// another one may just have written, and for everybody.
+func (m *Mirror) hiddenNow(ctx context.Context, repo string) bool {
+	record, ok := recall[rights](ctx, m, rightsKey(repo))
+	return knownRights{record, ok}.hidden(m.settings.Load().MaxStale)
+}
