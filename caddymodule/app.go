@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -48,6 +49,15 @@ type App struct {
 	// Policy is who may do what. Default: everybody may read and fetch, and nobody
 	// may write.
 	Policy *Policy `json:"policy,omitempty"`
+
+	// APIKeys is what API keys are like. Default: see APIKeys.
+	APIKeys *APIKeys `json:"api_keys,omitempty"`
+
+	// AuthenticatorsRaw verify credentials that are neither API keys nor registry
+	// tokens, in their order. Default: none.
+	AuthenticatorsRaw []json.RawMessage `json:"authenticators,omitempty" caddy:"namespace=oci.authenticators inline_key=module"`
+
+	authenticators []identity.Authenticator
 
 	log        *slog.Logger
 	key        string // of the storage in the pool
@@ -88,6 +98,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if a.collection, err = a.GC.collection(); err != nil {
 		return fmt.Errorf("gc: %w", err)
+	}
+	if err := a.APIKeys.check(); err != nil {
+		return fmt.Errorf("api_keys: %w", err)
+	}
+	if err := a.provisionAuthenticators(ctx); err != nil {
+		return fmt.Errorf("authenticators: %w", err)
 	}
 	if err := a.provisionStorage(ctx); err != nil {
 		return fmt.Errorf("storage: %w", err)
@@ -173,7 +189,7 @@ func (a *App) Start() error {
 		return err
 	}
 	a.shared.release()
-	a.settings = &settings{a.collection.options(), specs}
+	a.settings = &settings{options: a.collection.options(), mirrors: specs, lifetime: a.APIKeys.lifetime()}
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	return nil

@@ -40,12 +40,18 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    mirror <host> {
 //	        ...
 //	    }
+//	    api_keys {
+//	        max_lifetime <duration>
+//	    }
+//	    <authenticator> ...
 //	    policy {
 //	        allow anonymous *
 //	    }
 //	}
 //
-// hostnames, private and mirror may be repeated; see Mirror for the options of one. An option that is unknown, or here twice,
+// An authenticator is the name of a module oci.authenticators.*, with what that module
+// says; see Mirror for the options of one. hostnames, private, mirror and
+// authenticators may be repeated. An option that is unknown, or here twice,
 // is refused with its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
@@ -55,7 +61,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := map[string]bool{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if seen[option] && option != "hostnames" && option != "private" && option != "mirror" {
+		if seen[option] && option != "hostnames" && option != "private" && option != "mirror" && !isAuthenticator(option) {
 			return d.Errf("option %s is here twice", option)
 		}
 		seen[option] = true
@@ -98,8 +104,11 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "policy":
 		a.Policy = new(Policy)
 		return a.Policy.UnmarshalCaddyfile(d)
+	case "api_keys":
+		a.APIKeys = new(APIKeys)
+		return a.APIKeys.UnmarshalCaddyfile(d)
 	default:
-		return d.Errf("unknown option %q of oci", option)
+		return a.unmarshalAuthenticator(d, option)
 	}
 	return nil
 }

@@ -6,12 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"net"
-	"net/http"
-	"path/filepath"
-	"syscall"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -91,45 +86,10 @@ func (l *location) collect(ctx context.Context, dryRun bool) (gcReport, error) {
 	return report, err
 }
 
-// errNobodyListens is the answer of a socket that no process serves.
-var errNobodyListens = errors.New("no process serves this storage")
-
 // askToCollect has the running process collect.
 func (r *registry) askToCollect(ctx context.Context, dryRun bool) (report gcReport, err error) {
-	dialer := new(net.Dialer)
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
-			err = withShortPath(filepath.Join(r.local, controlName), func(short string) error {
-				conn, err = dialer.DialContext(ctx, "unix", short)
-				return err
-			})
-			return conn, err
-		},
-	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://control/gc?dry_run=%t", dryRun), nil)
-	if err != nil {
-		return report, err
-	}
-	response, err := client.Do(request)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return report, errNobodyListens
-	}
-	if err != nil {
-		return report, fmt.Errorf("ask the running registry: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		var refusal controlError
-		if err := json.NewDecoder(response.Body).Decode(&refusal); err != nil {
-			return report, fmt.Errorf("the running registry answered %s", response.Status)
-		}
-		return report, errors.New(refusal.Error)
-	}
-	if err := json.NewDecoder(response.Body).Decode(&report); err != nil {
-		return report, fmt.Errorf("read the running registry's answer: %w", err)
-	}
-	return report, nil
+	err = r.ask(ctx, fmt.Sprintf("/gc?dry_run=%t", dryRun), nil, &report)
+	return report, err
 }
 
 // collect opens the storage and collects. A client that the registry told shortly

@@ -25,6 +25,7 @@ const (
 // open. Whoever may open the socket may command: its mode is 0600.
 //
 //	POST /gc[?dry_run=true]    run the collector; answers a gcReport
+//	POST /identity             a change or a list of keys or users: see identityOrder
 //
 // An error is a status of 400 or more, with a controlError.
 type control struct {
@@ -59,6 +60,7 @@ func listenControl(dir string, s *shared) (*control, error) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /gc", s.serveGC)
+	mux.HandleFunc("POST /identity", s.serveIdentity)
 	c := &control{
 		server: &http.Server{Handler: mux, ReadHeaderTimeout: controlHeaderTimeout},
 		path:   path,

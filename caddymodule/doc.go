@@ -10,6 +10,9 @@
 //	mirror*.go     the mirrors: options, secrets, what is open, what is counted
 //	policy.go      who may do what
 //	gc.go          the collector's settings and schedule
+//	callers.go     what a storage knows about who asks, open with it
+//	who.go         who asks, the challenge, and the token endpoint of a site
+//	authenticators.go  keys' settings, and guest modules oci.authenticators.*
 //	metrics.go     what is counted
 //	location.go    how the user of a command names the registry
 //	control.go     the socket on which commands reach the running process

@@ -95,7 +95,7 @@ func TestTheExampleServes(t *testing.T) {
 				return new(net.Dialer).DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", secure))
 			},
 		}}
-		response, err := client.Get("https://registry.ops.eblu.me/v2/")
+		response, err := client.Get("https://registry.ops.eblu.me/v2/_catalog")
 		if err != nil {
 			return false
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/wire"
 	"github.com/eblume/caddy-registry/policies"
@@ -25,8 +26,8 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("oci_registry", httpcaddyfile.Before, "respond")
 }
 
-// Handler serves the registry of the app `oci` on a site: /v2 and everything under
-// /v2/. Any other request goes to the next handler.
+// Handler serves the registry of the app `oci` on a site: /v2, everything under /v2/,
+// and /token. Any other request goes to the next handler.
 type Handler struct {
 	// Upstream is a mirror that this site stands for: its images are at the root of
 	// the host. Default: none.
@@ -36,6 +37,14 @@ type Handler struct {
 	// daemons that use the root of this site as their mirror of Docker Hub. The app's
 	// private names must be declared: they are never asked upstream. Default: none.
 	Fallback string `json:"fallback,omitempty"`
+
+	// ReadOnly refuses every write, and every credential but anonymous tokens: for a
+	// plain HTTP listener. Default: false.
+	ReadOnly bool `json:"read_only,omitempty"`
+
+	// InsecureCredentials takes credentials over plain HTTP from other machines,
+	// where everybody on the way can read them. Default: false.
+	InsecureCredentials bool `json:"insecure_credentials,omitempty"`
 
 	app  *App
 	log  *slog.Logger
@@ -80,16 +89,19 @@ func (h *Handler) checkSite() error {
 
 // ServeHTTP answers with the registry, or passes on what is not for it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if r.URL.Path == tokenPath {
+		h.serveToken(w, r)
+		return nil
+	}
 	if r.URL.Path != "/v2" && !strings.HasPrefix(r.URL.Path, "/v2/") {
 		return next.ServeHTTP(w, r)
 	}
-	who := policies.Identity{} // anonymous: nobody can say yet who they are
-	options := wire.Options{Log: h.log, Observe: countRequest}
-
+	asked := readAsked(r, identity.AtRegistry)
 	request, err := wire.Parse(r.Method, r.URL)
+	options := wire.Options{Log: h.log, Observe: countRequest, Challenge: func() string { return asked.challenge(request) }}
 	if err == nil {
 		site := h.site
-		site.Host = r.Host
+		site.Host = asked.conn.Host
 		request, err = namespace.Resolve(request, site)
 	}
 	mirror := ""
@@ -112,14 +124,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	defer h.app.shared.release()
+	who, err := h.who(r, asked, request)
+	if err != nil {
+		wire.Fail(w, r, request, err, options)
+		return nil
+	}
 
+	// Docker drops a mirror that answers 401.
+	options.NoLogin = h.fallbackOnly(request.Name)
 	if request.Kind.Writes() && r.Body != nil {
 		r.Body = countedBody{r.Body}
 	}
 	// What the upstream shows to our credentials may not be everybody's.
 	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo) &&
 		(mirror == "" || !h.app.Mirrors[mirror].credentialed())
-	wire.Serve(w, r, request, policies.Guard(registry, h.app.policy, who), options)
+	wire.Serve(w, r, request, policies.Guard(registry, h.app.policy, who.Identity), options)
 	return nil
 }
 
@@ -150,6 +169,8 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	oci_registry [<matcher>] {
 //	    upstream <mirror>
 //	    fallback <mirror>
+//	    read_only
+//	    insecure_credentials
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
@@ -157,8 +178,18 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	options := map[string]*string{"upstream": &h.Upstream, "fallback": &h.Fallback}
+	flags := map[string]*bool{"read_only": &h.ReadOnly, "insecure_credentials": &h.InsecureCredentials}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
+		if flag, ok := flags[option]; ok {
+			if *flag {
+				return d.Errf("option %s is here twice", option)
+			}
+			if *flag = true; d.NextArg() {
+				return d.ArgErr()
+			}
+			continue
+		}
 		to, ok := options[option]
 		if !ok {
 			return d.Errf("unknown option %q of oci_registry", option)

@@ -19,7 +19,7 @@ func TestServesAnImageUnderEveryName(t *testing.T) {
 	for i, host := range []string{fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("localhost:%d", port), "made.up.example"} {
 		path := fmt.Sprintf("/v2/team/app%d", i)
 		content := randomBytes(1000 + i)
-		r.want(http.StatusOK, "GET", "/v2/", nil, "Host", host)
+		r.want(http.StatusOK, "GET", "/v2/_catalog", nil, "Host", host)
 		response, _ := r.want(http.StatusAccepted, "POST", path+"/blobs/uploads/", nil, "Host", host)
 		location := response.Header.Get("Location")
 		d := r.pushBlob(fmt.Sprintf("team/app%d", i), content)
@@ -44,8 +44,8 @@ func TestAnswersOnlyItsPaths(t *testing.T) {
 	load(t, site(port, t.TempDir(), allowAll, "respond 418"))
 	r := at(t, port)
 	for path, status := range map[string]int{
-		"/v2":             http.StatusOK,
-		"/v2/":            http.StatusOK,
+		"/v2":             http.StatusUnauthorized,
+		"/v2/":            http.StatusUnauthorized,
 		"/v2/no/endpoint": http.StatusNotFound,
 		"/":               http.StatusTeapot,
 		"/v2x":            http.StatusTeapot,
@@ -69,7 +69,7 @@ func TestWorksWithinOtherDirectives(t *testing.T) {
 			port := freePort(t)
 			text := fmt.Sprintf("{\nadmin off\npersist_config off\noci {\nstorage file %s\n}\n}\nhttp://:%d {\nbind 127.0.0.1\n%s\n}", t.TempDir(), port, within)
 			load(t, text)
-			response, _ := at(t, port).want(http.StatusOK, "GET", "/v2/", nil, "Host", "made.up.example")
+			response, _ := at(t, port).want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "made.up.example")
 			if got := response.Header.Get("Docker-Distribution-Api-Version"); got != "registry/2.0" {
 				t.Errorf("got version %q: this was not the registry", got)
 			}
@@ -84,7 +84,6 @@ func TestWithoutAPolicyNobodyWrites(t *testing.T) {
 	d := r.pushImage("team/app", "v1", randomBytes(100))
 
 	load(t, site(port, storage, "", ""))
-	r.want(http.StatusOK, "GET", "/v2/", nil)
 	r.want(http.StatusOK, "GET", "/v2/_catalog", nil)
 	r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
 	for _, c := range []struct{ method, path string }{
@@ -93,12 +92,12 @@ func TestWithoutAPolicyNobodyWrites(t *testing.T) {
 		{"DELETE", "/v2/team/app/manifests/v1"},
 		{"DELETE", "/v2/team/app/manifests/" + d.String()},
 	} {
-		response, body := r.want(http.StatusForbidden, c.method, c.path, strings.NewReader("{}"), "Content-Type", "application/vnd.oci.image.index.v1+json")
-		if !bytes.Contains(body, []byte("DENIED")) {
-			t.Errorf("%s %s: got %s, want the code DENIED", c.method, c.path, body)
+		response, body := r.want(http.StatusUnauthorized, c.method, c.path, strings.NewReader("{}"), "Content-Type", "application/vnd.oci.image.index.v1+json")
+		if !bytes.Contains(body, []byte("UNAUTHORIZED")) {
+			t.Errorf("%s %s: got %s, want the code UNAUTHORIZED", c.method, c.path, body)
 		}
-		if got := response.Header.Get("Www-Authenticate"); got != "" {
-			t.Errorf("%s %s: got the challenge %s, but nobody can log in", c.method, c.path, got)
+		if response.Header.Get("Www-Authenticate") == "" {
+			t.Errorf("%s %s: got no challenge", c.method, c.path)
 		}
 	}
 }

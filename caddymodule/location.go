@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -36,6 +37,8 @@ type registry struct {
 	// local is the directory with the control socket.
 	local   string
 	options store.Options
+	// lifetime is how long a key lasts at most.
+	lifetime time.Duration
 }
 
 // find reads the configuration, as far as it is about the storage: secrets in other
@@ -63,7 +66,7 @@ func (l *location) find() (*registry, error) {
 	if _, err := os.Stat(reachable.Local()); err != nil {
 		return nil, fmt.Errorf("there is no storage: %w", err)
 	}
-	return &registry{storage, reachable.Local(), collection.options()}, nil
+	return &registry{storage, reachable.Local(), collection.options(), app.APIKeys.lifetime()}, nil
 }
 
 // app is the configuration of the app `oci`, not provisioned.

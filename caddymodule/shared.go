@@ -31,6 +31,7 @@ type shared struct {
 
 	mu       sync.Mutex // guards what follows, and is held while opening
 	trees    *trees
+	callers  *callers
 	open     OpenStorage
 	control  *control
 	mirrors  map[string]*openMirror // by mirrorSpec.key
@@ -50,6 +51,8 @@ func newShared(storage Storage, log *slog.Logger) *shared {
 type settings struct {
 	options store.Options
 	mirrors []mirrorSpec
+	// lifetime is how long API keys last at most.
+	lifetime time.Duration
 }
 
 // configure applies the settings of a configuration that has started.
@@ -75,6 +78,7 @@ func (s *shared) applyLocked() {
 	}
 	last := s.settings[len(s.settings)-1]
 	s.trees.setOptions(last.options)
+	s.callers.store.Keys().SetMaxLifetime(last.lifetime)
 	for _, spec := range last.mirrors {
 		if m := s.mirrors[spec.key]; m != nil {
 			m.SetSettings(spec.settings)
@@ -149,7 +153,11 @@ func (s *shared) openNow(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, opened.Close())
 	}
-	s.open, s.trees = opened, trees
+	callers, err := openCallers(ctx, trees.identity, s.log)
+	if err != nil {
+		return errors.Join(fmt.Errorf("identity: %w", err), trees.close(), opened.Close())
+	}
+	s.open, s.trees, s.callers = opened, trees, callers
 	s.applyLocked()
 	// A file system without sockets can keep a registry nevertheless.
 	if s.control, err = listenControl(opened.Local(), s); err != nil {
@@ -162,8 +170,8 @@ func (s *shared) closeLocked() error {
 	if s.trees == nil {
 		return nil
 	}
-	err := errors.Join(s.control.close(), s.closeMirrorsLocked(), s.trees.close(), s.open.Close())
-	s.control, s.trees, s.open = nil, nil, nil
+	err := errors.Join(s.control.close(), s.closeMirrorsLocked(), s.callers.close(), s.trees.close(), s.open.Close())
+	s.control, s.callers, s.trees, s.open = nil, nil, nil, nil
 	return err
 }
 

@@ -32,6 +32,7 @@ var (
 	ErrBlobUploadInvalid   = &Error{"BLOB_UPLOAD_INVALID", "blob upload invalid"}
 	ErrRangeInvalid        = &Error{"BLOB_UPLOAD_INVALID", "chunk does not begin where the upload ends"}
 	ErrUnauthorized        = &Error{"UNAUTHORIZED", "authentication required"}
+	ErrTokenRequest        = &Error{"UNSUPPORTED", "token request invalid: grant_type is password or refresh_token"}
 	ErrDenied              = &Error{"DENIED", "requested access to the resource is denied"}
 	ErrTagExists           = &Error{"DENIED", "tag exists and may not be overwritten"}
 	ErrTooManyRequests     = &Error{"TOOMANYREQUESTS", "too many requests"}

@@ -18,6 +18,7 @@ import (
 	"unicode"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/policies"
 )
 
 const (
@@ -104,6 +105,7 @@ type keyRecord struct {
 // heldKey is a key in memory. Its Key is replaced and never changed.
 type heldKey struct {
 	key     atomic.Pointer[Key]
+	narrow  *policies.Narrowing
 	used    atomic.Int64 // UnixNano of the last use; 0: never
 	written int64        // the used that is on the disk; writeUses has it to itself
 }
@@ -128,7 +130,10 @@ func openKeys(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Keys
 		if len(record.Hash) != sha256.Size {
 			return nil, fmt.Errorf("read %s: its hash is not one", name)
 		}
-		held := k.hold(record)
+		held, err := k.hold(record)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
 		if used, ok := uses.get(name); ok {
 			held.written = used.UnixNano()
 			held.used.Store(held.written)
@@ -138,14 +143,18 @@ func openKeys(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Keys
 }
 
 // hold takes a key into memory.
-func (k *Keys) hold(record keyRecord) *heldKey {
-	held := new(heldKey)
+func (k *Keys) hold(record keyRecord) (*heldKey, error) {
+	narrow, err := narrowing(record.Actions, record.Globs)
+	if err != nil {
+		return nil, err
+	}
+	held := &heldKey{narrow: narrow}
 	held.key.Store(&record.Key)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.byHash[[sha256.Size]byte(record.Hash)] = held
 	k.byID[record.ID] = held
-	return held
+	return held, nil
 }
 
 // SetMaxLifetime sets how long keys last that are made from now on, at most and by
@@ -184,7 +193,9 @@ func (k *Keys) Create(ctx context.Context, want NewKey) (secret string, key Key,
 	if err != nil {
 		return "", Key{}, fmt.Errorf("make key: %w", err)
 	}
-	k.hold(record)
+	if _, err := k.hold(record); err != nil {
+		return "", Key{}, err
+	}
 	return secret, key, nil
 }
 
@@ -215,7 +226,7 @@ func (k *Keys) check(want *NewKey) error {
 			return fmt.Errorf("%w: %q is no group", ErrKeyInvalid, group)
 		}
 	}
-	if err := checkNarrowing(want.Actions, want.Globs); err != nil {
+	if _, err := narrowing(want.Actions, want.Globs); err != nil {
 		return fmt.Errorf("%w: %w", ErrKeyInvalid, err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/policies"
 )
 
 // clock is a time that only the test moves.
@@ -308,5 +309,33 @@ func BenchmarkKeyIdentity(b *testing.B) {
 		if _, err := s.KeyIdentity(secret); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestANarrowedKeySaysSoAlsoAfterARestart(t *testing.T) {
+	m := start(t)
+	narrow := robot
+	narrow.Actions, narrow.Globs = []string{"read", "create"}, []string{"blumeops/**"}
+	secret, _ := m.makeKey(narrow)
+	everything := policies.Everybody(policies.Actions...)
+	for range 2 {
+		who, err := m.KeyIdentity(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range []struct {
+			action policies.Action
+			repo   string
+			want   bool
+		}{
+			{policies.Create, "blumeops/app", true},
+			{policies.Update, "blumeops/app", false},
+			{policies.Create, "other/app", false},
+		} {
+			if got := everything.Allows(who, row.action, row.repo); got != row.want {
+				t.Errorf("%s in %s: got %v, want %v", row.action, row.repo, got, row.want)
+			}
+		}
+		m.restart()
 	}
 }

@@ -3,11 +3,9 @@ package identity
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
-	"github.com/bmatcuk/doublestar/v4"
-
+	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/policies"
 )
 
@@ -72,23 +70,29 @@ func (s *Store) identify(held *heldKey) (policies.Identity, error) {
 	if key.Service {
 		groups = key.Groups
 	}
-	return policies.Identity{User: key.User, Groups: groups, Credential: KeyCredential(key.ID)}, nil
+	return policies.Identity{
+		User: key.User, Groups: groups, Credential: KeyCredential(key.ID),
+		Key: policies.Key{ID: key.ID, Label: key.Name}, Narrow: held.narrow,
+	}, nil
 }
 
 // KeyCredential is how an identity, a log and a token name a key.
 func KeyCredential(id string) string { return "key " + id }
 
-// checkNarrowing refuses actions that there are not, and patterns that are none.
-func checkNarrowing(actions, globs []string) error {
-	for _, action := range actions {
-		if !slices.ContainsFunc(policies.Actions, func(a policies.Action) bool { return a.String() == action }) {
-			return fmt.Errorf("unknown action %q", action)
-		}
+// narrowing is what the actions and patterns of a key mean. Errors are sentences.
+func narrowing(actions, globs []string) (*policies.Narrowing, error) {
+	if len(actions) == 0 && len(globs) == 0 {
+		return nil, nil
 	}
-	for _, glob := range globs {
-		if !doublestar.ValidatePattern(glob) {
-			return fmt.Errorf("%q is not a pattern", glob)
+	narrow := new(policies.Narrowing)
+	for _, word := range actions {
+		action, err := policies.ParseAction(word)
+		if err != nil {
+			return nil, err
 		}
+		narrow.Actions = append(narrow.Actions, action)
 	}
-	return nil
+	var err error
+	narrow.On, err = namespace.ParseGlobs(globs...)
+	return narrow, err
 }

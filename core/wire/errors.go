@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -49,6 +50,7 @@ var statuses = map[*core.Error]int{
 	core.ErrBlobUploadInvalid:   http.StatusBadRequest,
 	core.ErrRangeInvalid:        http.StatusRequestedRangeNotSatisfiable,
 	core.ErrUnauthorized:        http.StatusUnauthorized,
+	core.ErrTokenRequest:        http.StatusBadRequest,
 	core.ErrDenied:              http.StatusForbidden,
 	core.ErrTagExists:           http.StatusForbidden,
 	core.ErrTooManyRequests:     http.StatusTooManyRequests,
@@ -105,6 +107,10 @@ func Fail(w http.ResponseWriter, r *http.Request, req Request, err error, opts O
 
 func (e *exchange) fail(err error) {
 	known, status := classify(e.r, err)
+	if status == http.StatusUnauthorized && e.opts.NoLogin {
+		known, status = core.ErrNameUnknown, http.StatusNotFound
+		err = fmt.Errorf("%w: %s", known, e.req.Name)
+	}
 	if status == http.StatusUnauthorized && e.opts.Challenge == nil {
 		// A 401 must say how to log in (RFC 9110, 15.5.2). Where nobody can, who
 		// is anonymous is refused for good.

@@ -21,6 +21,9 @@ type Options struct {
 	// Challenge makes the WWW-Authenticate field of a 401. It is called at most
 	// once. Default: nobody can log in, and 403 is answered instead.
 	Challenge func() string
+	// NoLogin answers 404 instead of a 401, as if there were no such repository: for
+	// clients that must not be asked to log in. Default: they are.
+	NoLogin bool
 	// Log takes refused requests and broken bodies. Default: nothing is logged.
 	Log *slog.Logger
 	// Observe is called once at the end, also when the body broke and Serve

@@ -126,7 +126,7 @@ validation:
 	if err != nil {
 		return nil, err
 	}
-	return s, s.answers(b.ctx, s.url()+"/v2/")
+	return s, s.answers(b.ctx, s.url()+"/v2/_catalog?n=1")
 }
 
 // nginxServer starts nginx over root, with a worker for each core and sendfile.

@@ -28,14 +28,14 @@ func TestEveryHostIsAnswered(t *testing.T) {
 		t.Run(host, func(t *testing.T) {
 			named := client.New(s.URL).As(fmt.Sprintf("%s:%d", host, s.Port))
 			defer named.Close()
-			response, err := named.Request(t.Context(), http.MethodGet, "/v2/", nil, nil, http.StatusOK)
+			response, err := named.Request(t.Context(), http.MethodGet, "/v2/_catalog", nil, nil, http.StatusOK)
 			if err != nil {
 				t.Fatal(err)
 			}
 			body, err := io.ReadAll(response.Body)
 			response.Body.Close()
 			if err != nil || len(body) == 0 {
-				t.Errorf("GET /v2/ has body %q, error %v; want the registry's own", body, err)
+				t.Errorf("GET /v2/_catalog has body %q, error %v; want the registry's own", body, err)
 			}
 			image := client.NewImage(uint64(i), 2, 4<<10)
 			repo := fmt.Sprintf("hosts/n%d", i)

@@ -206,7 +206,7 @@ func (s *Server) Log() string {
 	return string(data)
 }
 
-// ready waits until the server answers on /v2/.
+// ready waits until the server answers below /v2/.
 func (s *Server) ready() error {
 	client := Client(5 * time.Second)
 	defer client.CloseIdleConnections()
@@ -216,7 +216,7 @@ func (s *Server) ready() error {
 			return false, fmt.Errorf("process ended: %v", s.failure)
 		default:
 		}
-		response, err := client.Get(s.URL + "/v2/")
+		response, err := client.Get(s.URL + "/v2/_catalog?n=1")
 		if err != nil {
 			return false, nil
 		}

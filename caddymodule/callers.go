@@ -1,0 +1,39 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/token"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// callers is what a storage knows about who asks. It is open as long as the storage.
+type callers struct {
+	store    *identity.Store
+	tokens   *token.Signer
+	failures identity.Failures
+}
+
+// openCallers reads keys, users and signing keys. Its caller closes the callers before
+// the storage.
+func openCallers(ctx context.Context, b bucket.Bucket, log *slog.Logger) (*callers, error) {
+	store, err := identity.Open(ctx, b, identity.Options{Log: log})
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := token.Open(ctx, b, log, nil)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return &callers{store: store, tokens: tokens}, nil
+}
+
+func (c *callers) close() error {
+	if c == nil {
+		return nil
+	}
+	return errors.Join(c.tokens.Close(), c.store.Close())
+}

@@ -1,0 +1,118 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+)
+
+// identityOrder is what a command about keys or users asks for: one of its members.
+type identityOrder struct {
+	CreateKey *identity.NewKey `json:"create_key,omitempty"`
+	ListKeys  *string          `json:"list_keys,omitempty"` // of that user; "": of all
+	RevokeKey string           `json:"revoke_key,omitempty"`
+	ListUsers bool             `json:"list_users,omitempty"`
+	// SetUser is enabled, or disabled if Disable says so.
+	SetUser string `json:"set_user,omitempty"`
+	Disable bool   `json:"disable,omitempty"`
+}
+
+// identityReport is what came of it.
+type identityReport struct {
+	// Secret is that of the key that was made: it is told here, and never again.
+	Secret string          `json:"secret,omitempty"`
+	Keys   []identity.Key  `json:"keys,omitempty"`
+	Users  []identity.User `json:"users,omitempty"`
+}
+
+// byCommand is who makes a key, when a command does: whoever may use the storage.
+const byCommand = "command"
+
+// carryOut does what an order says.
+func (o identityOrder) carryOut(ctx context.Context, store *identity.Store) (report identityReport, err error) {
+	switch {
+	case o.CreateKey != nil:
+		o.CreateKey.By = byCommand
+		var key identity.Key
+		report.Secret, key, err = store.Keys().Create(ctx, *o.CreateKey)
+		report.Keys = []identity.Key{key}
+	case o.ListKeys != nil:
+		report.Keys = store.Keys().List(*o.ListKeys)
+	case o.RevokeKey != "":
+		var key identity.Key
+		key, err = store.Keys().Revoke(ctx, o.RevokeKey)
+		report.Keys = []identity.Key{key}
+	case o.ListUsers:
+		report.Users = store.Users().List()
+		for i := range report.Users {
+			report.Users[i].Refresh = nil // it is sealed, and nobody's to see nevertheless
+		}
+	case o.SetUser != "":
+		var user identity.User
+		user, err = store.Users().SetDisabled(ctx, o.SetUser, o.Disable)
+		user.Refresh = nil
+		report.Users = []identity.User{user}
+	default:
+		err = errors.New("an order that this version does not know")
+	}
+	return report, err
+}
+
+// serveIdentity carries an order out in the process that has the storage open.
+func (s *shared) serveIdentity(w http.ResponseWriter, r *http.Request) {
+	var order identityOrder
+	report, err := identityReport{}, json.NewDecoder(r.Body).Decode(&order)
+	if err == nil {
+		if _, err = s.acquire(r.Context()); err == nil {
+			report, err = order.carryOut(r.Context(), s.callers.store)
+			s.release()
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		json.NewEncoder(w).Encode(controlError{err.Error()})
+		return
+	}
+	json.NewEncoder(w).Encode(report)
+}
+
+// order carries an order out in the running process, or on the storage itself.
+func (l *location) order(ctx context.Context, order identityOrder) (report identityReport, err error) {
+	if ctx == nil { // cobra has none unless it was given one
+		ctx = context.Background()
+	}
+	registry, err := l.find()
+	if err != nil {
+		return report, err
+	}
+	err = registry.ask(ctx, "/identity", order, &report)
+	if errors.Is(err, errNobodyListens) {
+		return registry.order(ctx, order)
+	}
+	return report, err
+}
+
+func (r *registry) order(ctx context.Context, order identityOrder) (report identityReport, err error) {
+	opened, err := r.storage.Open(ctx, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	bucket, err := opened.Bucket(identityTree)
+	if err != nil {
+		return report, err
+	}
+	store, err := identity.Open(ctx, bucket, identity.Options{})
+	if err != nil {
+		return report, fmt.Errorf("identity: %w", err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	store.Keys().SetMaxLifetime(r.lifetime)
+	return order.carryOut(ctx, store)
+}

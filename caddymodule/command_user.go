@@ -1,0 +1,72 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+)
+
+// userCommand is `registry user`.
+func userCommand(where *location) *cobra.Command {
+	cmd := parentCommand("user", "Lists, disables and enables users")
+	cmd.AddCommand(userListCommand(where),
+		userSetCommand(where, "disable", "Refuses a user or a service account with all credentials, at once", true),
+		userSetCommand(where, "enable", "Ends a disable", false))
+	return cmd
+}
+
+func userListCommand(where *location) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list [--json]", Short: "Lists who has signed in, or was disabled", Args: cobra.ArbitraryArgs,
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		report, err := where.orderedBy(cmd, args, 0, identityOrder{ListUsers: true})
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(orEmpty(report.Users))
+		}
+		printUsers(cmd.OutOrStdout(), report.Users)
+		return nil
+	}
+	return cmd
+}
+
+func userSetCommand(where *location, verb, short string, disable bool) *cobra.Command {
+	cmd := &cobra.Command{Use: verb + " <user>", Short: short, Args: cobra.ArbitraryArgs}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		report, err := where.orderedBy(cmd, args, 1, identityOrder{SetUser: firstOf(args), Disable: disable})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%sd %s\n", verb, report.Users[0].Name)
+		return nil
+	}
+	return cmd
+}
+
+func printUsers(w io.Writer, users []identity.User) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "USER\tGROUPS\tVERIFIED\tSTATE")
+	for _, user := range users {
+		verified, state := "never", "enabled"
+		if !user.Verified.IsZero() {
+			verified = user.Verified.UTC().Format(time.RFC3339)
+		}
+		if user.Disabled {
+			state = "disabled"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", user.Name, strings.Join(user.Groups, ","), verified, state)
+	}
+	table.Flush()
+}

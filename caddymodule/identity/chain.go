@@ -1,0 +1,181 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/token"
+	"github.com/eblume/caddy-registry/policies"
+)
+
+// Authenticator verifies one kind of credential: a guest module, oci.authenticators.*.
+type Authenticator interface {
+	// Recognizes tells by the look of a credential, before anything is verified,
+	// whether it is of this kind. It is cheap, and has no effect.
+	Recognizes(Credential) bool
+	// Authenticate verifies a credential that it recognizes. ctx bounds what it asks
+	// others. The Credential of the result begins with the kind, and names no secret.
+	// Errors: ErrCredential; anything else means that it could not be verified now.
+	Authenticate(context.Context, Credential) (Proven, error)
+}
+
+// Recaller is an Authenticator that knows those whom it has proven also later, as its
+// configuration says by then: a registry token for one of them carries no groups.
+type Recaller interface {
+	Authenticator
+	// Recall finds an identity by its user and the Credential that it was given. It
+	// reports false for what is not, or no longer, known.
+	Recall(user, credential string) (policies.Identity, bool)
+}
+
+// Proven is who presented a credential.
+type Proven struct {
+	policies.Identity
+	// Until bounds what may be issued for it. Zero: no bound.
+	Until time.Time
+}
+
+// ErrUnknownKind is a credential that is nobody's business here: no key or token of
+// ours, of no issuer that is trusted, and of no user. It is an ErrCredential.
+var ErrUnknownKind = fmt.Errorf("%w", ErrCredential)
+
+// Chain finds out who presents a credential. It is made for one configuration.
+type Chain struct {
+	Store  *Store
+	Tokens *token.Signer
+	// Others verify what is neither a key nor a token of ours, in their order.
+	Others []Authenticator
+}
+
+// kind is what a credential is, which is decided before it is verified.
+type kind uint8
+
+const (
+	nothing kind = iota
+	apiKey
+	registryToken
+	other
+	unknown
+)
+
+// kind decides by the look alone. A secret decides before a certificate does.
+func (c *Chain) kind(credential Credential) (kind, Authenticator) {
+	switch {
+	case IsKey(credential.Secret):
+		return apiKey, nil
+	case credential.Issuer != "" && credential.Issuer == c.Tokens.Site():
+		return registryToken, nil
+	}
+	for _, a := range c.Others {
+		if a.Recognizes(credential) {
+			return other, a
+		}
+	}
+	if credential.Presented() {
+		return unknown, nil
+	}
+	return nothing, nil
+}
+
+// Known tells whether a credential is of a kind that is verified here.
+func (c *Chain) Known(credential Credential) bool {
+	kind, _ := c.kind(credential)
+	return kind != nothing && kind != unknown
+}
+
+// Identify verifies a credential by the one way that its kind has: when that fails, no
+// other is tried. An empty credential is the anonymous caller.
+//
+// Errors: ErrCredential, and ErrUnknownKind in particular; core errors of whoever could
+// not verify it now.
+func (c *Chain) Identify(ctx context.Context, credential Credential) (Proven, error) {
+	kind, authenticator := c.kind(credential)
+	switch kind {
+	case nothing:
+		return Proven{}, nil
+	case apiKey:
+		who, err := c.Store.KeyIdentity(credential.Secret)
+		return Proven{Identity: who}, err
+	case registryToken:
+		return c.bearer(credential)
+	case other:
+		proven, err := authenticator.Authenticate(ctx, credential)
+		if err != nil {
+			return Proven{}, err
+		}
+		if user, _ := c.Store.Users().Get(proven.User); user.Disabled {
+			return Proven{}, fmt.Errorf("user %s is disabled: %w", proven.User, ErrCredential)
+		}
+		return proven, nil
+	}
+	return Proven{}, ErrUnknownKind
+}
+
+// bearer looks up whom a registry token was issued to, as they are now.
+func (c *Chain) bearer(credential Credential) (Proven, error) {
+	claims, err := c.Tokens.Verify(credential.Secret, credential.Host)
+	if err != nil {
+		return Proven{}, fmt.Errorf("%w: %w", ErrCredential, err)
+	}
+	until := time.Unix(claims.Expires, 0)
+	if claims.Subject == "" {
+		return Proven{Until: until}, nil
+	}
+	if id, ok := strings.CutPrefix(claims.Credential, KeyCredential("")); ok {
+		who, err := c.Store.KeyIDIdentity(id)
+		if err == nil && who.User != claims.Subject {
+			err = fmt.Errorf("registry token: %w", ErrCredential)
+		}
+		return Proven{Identity: who, Until: until}, err
+	}
+	if user, _ := c.Store.Users().Get(claims.Subject); user.Disabled {
+		return Proven{}, fmt.Errorf("user %s is disabled: %w", claims.Subject, ErrCredential)
+	}
+	for _, a := range c.Others {
+		if recaller, ok := a.(Recaller); ok {
+			if who, ok := recaller.Recall(claims.Subject, claims.Credential); ok {
+				return Proven{Identity: who, Until: until}, nil
+			}
+		}
+	}
+	if !claims.Recordless {
+		return Proven{}, fmt.Errorf("registry token: its credential is gone: %w", ErrCredential)
+	}
+	who := policies.Identity{User: claims.Subject, Groups: claims.Groups, Credential: claims.Credential}
+	return Proven{Identity: who, Until: until}, nil
+}
+
+// Issue makes a registry token for somebody that Identify has proven.
+func (c *Chain) Issue(host string, who Proven) (string, token.Claims, error) {
+	claims := token.Claims{Subject: who.User, Credential: who.Credential}
+	lifetime := token.MaxLifetime
+	if !who.Anonymous() && !c.recorded(who.Identity) {
+		claims.Groups, claims.Recordless = who.Groups, true
+		lifetime = token.RecordlessLifetime
+	}
+	if !who.Until.IsZero() {
+		lifetime = min(lifetime, who.Until.Sub(c.Store.now()))
+	}
+	return c.Tokens.Sign(host, claims, lifetime)
+}
+
+// recorded tells whether an identity can be found again by its credential.
+func (c *Chain) recorded(who policies.Identity) bool {
+	if strings.HasPrefix(who.Credential, KeyCredential("")) {
+		return true
+	}
+	for _, a := range c.Others {
+		if recaller, ok := a.(Recaller); ok {
+			if _, ok := recaller.Recall(who.User, who.Credential); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Refused tells the errors that mean wrong credentials.
+func Refused(err error) bool { return errors.Is(err, ErrCredential) }

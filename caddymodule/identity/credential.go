@@ -1,0 +1,148 @@
+package identity
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"crypto/tls"
+)
+
+// Place is where a credential was presented.
+type Place uint8
+
+// The places. Some credentials are good at some of them only.
+const (
+	// AtRegistry is below /v2/.
+	AtRegistry Place = iota
+	// AtToken is the token endpoint.
+	AtToken
+	// AtLogin is the login page.
+	AtLogin
+)
+
+// Credential is what a caller presents, not verified.
+type Credential struct {
+	Place Place
+	// User is the claimed name: of Basic, or of a form. It proves nothing.
+	User string
+	// Secret is the password of Basic, or what follows Bearer. Empty: none.
+	Secret string
+	// Bearer says that the secret followed Bearer: a client that sends a token may be
+	// told that the token is what is wrong.
+	Bearer bool
+	// Issuer is the `iss` that Secret claims to have, if it is a JWT.
+	Issuer string
+	// TLS is the connection, if it is one. Only what TLS itself has verified counts.
+	TLS *tls.ConnectionState
+	// Host is the host that was called, in the form of namespace.CanonicalHost.
+	Host string
+	// Address is whom failures are counted against.
+	Address string
+	// Explicit says that the caller said to be nobody: Basic with an empty user and
+	// an empty password.
+	Explicit bool
+}
+
+// Presented tells whether the caller presents a secret.
+func (c Credential) Presented() bool { return c.Secret != "" }
+
+const (
+	// maxAuthorization bounds a header, in bytes: workload tokens are long.
+	maxAuthorization = 32 << 10
+	// maxClaimed bounds the name that a caller claims, in bytes.
+	maxClaimed = 255
+)
+
+// ReadCredential reads the Authorization field. Without one the credential is empty.
+// Errors: ErrCredential for what is no credential of a kind that there is here; the
+// message never repeats what was sent.
+func ReadCredential(r *http.Request, place Place) (Credential, error) {
+	c := Credential{Place: place, TLS: r.TLS}
+	fields := r.Header["Authorization"]
+	switch {
+	case len(fields) == 0:
+		return c, nil
+	case len(fields) > 1:
+		return c, fmt.Errorf("more than one Authorization field: %w", ErrCredential)
+	case len(fields[0]) > maxAuthorization:
+		return c, fmt.Errorf("long Authorization field: %w", ErrCredential)
+	}
+	scheme, rest, _ := strings.Cut(fields[0], " ")
+	rest = strings.TrimSpace(rest)
+	switch {
+	case strings.EqualFold(scheme, "Basic"):
+		return c, c.readBasic(rest)
+	case strings.EqualFold(scheme, "Bearer"):
+		if rest == "" {
+			return c, fmt.Errorf("empty Bearer: %w", ErrCredential)
+		}
+		c.Bearer = true
+		c.SetSecret(rest)
+		return c, nil
+	}
+	return c, fmt.Errorf("the scheme of Authorization is neither Basic nor Bearer: %w", ErrCredential)
+}
+
+func (c *Credential) readBasic(encoded string) error {
+	data, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return fmt.Errorf("malformed Basic: %w", ErrCredential)
+	}
+	user, password, ok := strings.Cut(string(data), ":")
+	if !ok {
+		return fmt.Errorf("malformed Basic: %w", ErrCredential)
+	}
+	return c.SetBasic(user, password)
+}
+
+// SetBasic takes a user and a password. Both empty are a caller who says to be nobody,
+// as the conformance suite does. Errors: ErrCredential for a user without a password,
+// and for one whose name is none.
+func (c *Credential) SetBasic(user, password string) error {
+	switch {
+	case user == "" && password == "":
+		c.Explicit = true
+		return nil
+	case len(user) > maxClaimed || !utf8.ValidString(user) || strings.ContainsFunc(user, unicode.IsControl):
+		return fmt.Errorf("the user's name is none: %w", ErrCredential)
+	case password == "":
+		c.User = user
+		return fmt.Errorf("empty password: %w", ErrCredential)
+	}
+	c.User = user
+	c.SetSecret(password)
+	return nil
+}
+
+// SetSecret takes a password, key or token, and looks at what it claims to be.
+func (c *Credential) SetSecret(secret string) {
+	c.Secret = secret
+	if !IsKey(secret) {
+		c.Issuer = claimedIssuer(secret)
+	}
+}
+
+// claimedIssuer is the `iss` of a JWT, as its bearer wrote it; empty if it is no JWT.
+func claimedIssuer(raw string) string {
+	if len(raw) > maxAuthorization || strings.Count(raw, ".") != 2 {
+		return ""
+	}
+	_, rest, _ := strings.Cut(raw, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	data, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		return ""
+	}
+	var claims struct {
+		Issuer string `json:"iss"`
+	}
+	if json.Unmarshal(data, &claims) != nil {
+		return ""
+	}
+	return claims.Issuer
+}

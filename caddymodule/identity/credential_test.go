@@ -1,0 +1,115 @@
+package identity
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func encoded(userAndPassword string) string {
+	return base64.StdEncoding.EncodeToString([]byte(userAndPassword))
+}
+
+func TestWhatAnAuthorizationFieldSays(t *testing.T) {
+	for _, row := range []struct {
+		name         string
+		field        string
+		user, secret string
+		explicit     bool
+		wrong        bool
+	}{
+		{"nothing", "", "", "", false, false},
+		{"Basic", "Basic " + encoded("zot-ci:key"), "zot-ci", "key", false, false},
+		{"in small letters", "basic " + encoded("zot-ci:key"), "zot-ci", "key", false, false},
+		{"a password with colons", "Basic " + encoded("a:b:c"), "a", "b:c", false, false},
+		{"a password without a user", "Basic " + encoded(":key"), "", "key", false, false},
+		{"a caller who says to be nobody", "Basic " + encoded(":"), "", "", true, false},
+		{"Bearer", "Bearer key", "", "key", false, false},
+		{"a user without a password", "Basic " + encoded("zot-ci:"), "zot-ci", "", false, true},
+		{"no colon", "Basic " + encoded("zot-ci"), "", "", false, true},
+		{"no base 64", "Basic !", "", "", false, true},
+		{"an empty Bearer", "Bearer ", "", "", false, true},
+		{"another scheme", "Digest x", "", "", false, true},
+		{"a user that is no text", "Basic " + encoded("a\nb:key"), "", "", false, true},
+		{"too much", "Bearer " + strings.Repeat("x", maxAuthorization), "", "", false, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := &http.Request{Header: http.Header{}}
+			if row.field != "" {
+				r.Header.Set("Authorization", row.field)
+			}
+			c, err := ReadCredential(r, AtRegistry)
+			if c.User != row.user || c.Secret != row.secret || c.Explicit != row.explicit || errors.Is(err, ErrCredential) != row.wrong {
+				t.Errorf("got %+v, %v", c, err)
+			}
+			if err != nil && row.secret != "" && strings.Contains(err.Error(), row.secret) {
+				t.Errorf("the error repeats the secret: %v", err)
+			}
+		})
+	}
+	r := &http.Request{Header: http.Header{"Authorization": {"Bearer a", "Bearer b"}}}
+	if _, err := ReadCredential(r, AtRegistry); !errors.Is(err, ErrCredential) {
+		t.Errorf("two fields: got %v", err)
+	}
+}
+
+func TestTheIssuerOfAJWTIsRead(t *testing.T) {
+	jwt := func(payload string) string {
+		return "e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2ln"
+	}
+	for secret, want := range map[string]string{
+		jwt(`{"iss":"https://idp"}`):        "https://idp",
+		jwt(`{"iss":7}`):                    "",
+		jwt(`[]`):                           "",
+		"a.b":                               "",
+		"a.!.c":                             "",
+		Prefix + jwt(`{"iss":"https://i"}`): "",
+	} {
+		var c Credential
+		c.SetSecret(secret)
+		if c.Issuer != want {
+			t.Errorf("%s: got %q, want %q", secret, c.Issuer, want)
+		}
+	}
+}
+
+func TestFailuresAreForgotten(t *testing.T) {
+	var f Failures
+	now := time.Now()
+	c := Credential{Address: "192.0.2.1", User: "erich"}
+	for i := range allowedFailures {
+		if retry := f.Failed(c, now); !retry.IsZero() {
+			t.Fatalf("failure %d: told to wait", i+1)
+		}
+	}
+	if retry := f.Failed(c, now); !retry.Equal(now.Add(failureWindow)) {
+		t.Errorf("got %s, want the end of the window", retry)
+	}
+	if retry := f.Failed(c, now.Add(failureWindow)); !retry.IsZero() {
+		t.Error("still told to wait after the window")
+	}
+	for i := range 3 * maxFailing {
+		f.Failed(Credential{User: time.Duration(i).String()}, now)
+	}
+	if len(f.seen) > maxFailing {
+		t.Errorf("%d callers are remembered", len(f.seen))
+	}
+}
+
+func FuzzAuthorization(f *testing.F) {
+	f.Add("Basic " + encoded("a:b"))
+	f.Add("Bearer e30.eyJpc3MiOiJ4In0.c2ln")
+	f.Fuzz(func(t *testing.T, field string) {
+		r := &http.Request{Header: http.Header{"Authorization": {field}}}
+		c, err := ReadCredential(r, AtRegistry)
+		if err == nil && !c.Presented() && !c.Explicit {
+			t.Errorf("%q is neither a credential, nor nobody, nor wrong", field)
+		}
+		if err != nil && !errors.Is(err, ErrCredential) {
+			t.Errorf("%q: %v", field, err)
+		}
+	})
+}

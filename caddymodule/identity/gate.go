@@ -1,0 +1,114 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// Gate is what a site takes for a credential, before the chain looks at it.
+type Gate struct {
+	*Chain
+	// Failures counts wrong credentials.
+	Failures *Failures
+	// ReadOnly sites take none, and Insecure ones also where others could read them.
+	ReadOnly, Insecure bool
+	// FallbackOnly tells whether nothing but the site's fallback claims a repository,
+	// by the name that the client wrote. nil: there is no fallback.
+	FallbackOnly func(name string) bool
+	// URL is where credentials are taken, without a slash at its end, or empty.
+	URL string
+}
+
+// Admit finds out who asks. broken is what ReadCredential said. pulls are the
+// repositories that the request is about if it reads them and does nothing else.
+//
+// On a site with a fallback, an unknown credential is nobody's if only the fallback
+// claims each of pulls, because Docker sends the credentials of Docker Hub to its
+// mirror. Such a one is not counted, and nobody is told about it.
+//
+// Errors: core.ErrUnauthorized for wrong credentials, core.ErrTooManyRequests after
+// too many of them, core.ErrUnavailable if they cannot be verified now.
+func (g *Gate) Admit(ctx context.Context, c Credential, broken error, conn Connection, pulls []string) (Proven, error) {
+	if broken != nil {
+		return Proven{}, g.wrong(c, broken)
+	}
+	if !c.Presented() && (c.TLS == nil || g.ReadOnly) {
+		return Proven{}, nil
+	}
+	if g.ReadOnly || !conn.Private() && !g.Insecure {
+		return g.withoutCredentials(c, pulls)
+	}
+	proven, err := g.Identify(ctx, c)
+	switch {
+	case err == nil:
+		return proven, nil
+	case errors.Is(err, ErrUnknownKind) && g.fallback(pulls):
+		return Proven{}, nil
+	case Refused(err):
+		return Proven{}, g.wrong(c, err)
+	}
+	return Proven{}, fmt.Errorf("%w: %w", core.ErrUnavailable, err)
+}
+
+// withoutCredentials admits who presents a credential where none is taken: with one of
+// our own anonymous tokens, which every client presents that was sent to /token.
+func (g *Gate) withoutCredentials(c Credential, pulls []string) (Proven, error) {
+	switch kind, _ := g.kind(c); kind {
+	case registryToken:
+		if claims, err := g.Tokens.Verify(c.Secret, c.Host); err == nil && claims.Subject == "" {
+			return Proven{Until: time.Unix(claims.Expires, 0)}, nil
+		} else if err != nil {
+			return Proven{}, fmt.Errorf("%w: %w", core.ErrUnauthorized, err)
+		}
+	case unknown:
+		if g.fallback(pulls) {
+			return Proven{}, nil
+		}
+	}
+	why := "this is plain HTTP, where others could read them"
+	if g.ReadOnly {
+		why = "this site is for reading only"
+	}
+	return Proven{}, fmt.Errorf("%w: no credentials are taken here, because %s%s", core.ErrUnauthorized, why, g.elsewhere())
+}
+
+func (g *Gate) elsewhere() string {
+	if g.URL == "" {
+		return ""
+	}
+	return "; use " + g.URL
+}
+
+// fallback tells whether unknown credentials are nobody's for these repositories.
+func (g *Gate) fallback(pulls []string) bool {
+	if g.FallbackOnly == nil || len(pulls) == 0 {
+		return false
+	}
+	for _, name := range pulls {
+		if !g.FallbackOnly(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// wrong counts wrong credentials, and words the refusal.
+func (g *Gate) wrong(c Credential, err error) error {
+	if retry := g.Failures.Failed(c, g.Store.now()); !retry.IsZero() {
+		return core.WithRetry(fmt.Errorf("%w: too many wrong credentials", core.ErrTooManyRequests), retry)
+	}
+	var refused *KeyRefused
+	if errors.As(err, &refused) && !refused.Disabled && g.URL != "" {
+		return fmt.Errorf("%w: %w; make a new one at %s/user/apikey", core.ErrUnauthorized, err, g.URL)
+	}
+	return fmt.Errorf("%w: %w", core.ErrUnauthorized, err)
+}
+
+// Denied is the refusal of a write on a site that is for reading only.
+func (g *Gate) Denied() error {
+	return fmt.Errorf("%w: this site is for reading only%s", core.ErrDenied, g.elsewhere())
+}

@@ -1,0 +1,287 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+)
+
+// basic is an Authorization field.
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+// running is the registry that the last load of this process has opened.
+func running(t *testing.T) *callers {
+	t.Helper()
+	var found *callers
+	pool.Range(func(_, value any) bool {
+		found = value.(*shared).callers
+		return false
+	})
+	if found == nil {
+		t.Fatal("no storage is open")
+	}
+	return found
+}
+
+// robot makes a key for a service account.
+func robot(t *testing.T) (string, identity.Key) {
+	t.Helper()
+	secret, key, err := running(t).store.Keys().Create(t.Context(), identity.NewKey{
+		User: "zot-ci", Name: "ci", Service: true, Groups: []string{"artifact-workloads"}, By: "command",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret, key
+}
+
+// tokenOf reads an answer of the token endpoint.
+func tokenOf(t *testing.T, body []byte) string {
+	t.Helper()
+	var answer struct {
+		Token       string `json:"token"`
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int    `json:"expires_in"`
+		IssuedAt    string `json:"issued_at"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		t.Fatal(err)
+	}
+	if answer.Token == "" || answer.Token != answer.AccessToken || answer.ExpiresIn < 60 || answer.IssuedAt == "" {
+		t.Fatalf("got %s", body)
+	}
+	return answer.Token
+}
+
+// Each row is what a client of FIELD.md sends, down to the push or the refusal.
+func TestEveryKindOfClientLogsIn(t *testing.T) {
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), "", ""))
+	r := at(t, port)
+	key, _ := robot(t)
+	host := strings.TrimPrefix(r.base, "http://")
+	const scope = "scope=repository:blumeops/app:pull,push"
+
+	ping, _ := r.want(http.StatusUnauthorized, "GET", "/v2/", nil)
+	if got, want := ping.Header.Get("WWW-Authenticate"), `Bearer realm="http://`+host+`/token",service="`+host+`"`; got != want {
+		t.Errorf("docker's ping: got challenge %s, want %s", got, want)
+	}
+	// oras, helm, containerd: no ping, the challenge of the resource.
+	refused, _ := r.want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil)
+	if got, want := refused.Header.Get("WWW-Authenticate"), `,scope="repository:blumeops/app:pull,push"`; !strings.HasSuffix(got, want) || len(refused.Header.Values("WWW-Authenticate")) != 1 {
+		t.Errorf("a push: got challenge %s, want it to end in %s", got, want)
+	}
+
+	get := func(status int, path string, authorization ...string) []byte {
+		t.Helper()
+		var fields []string
+		for _, a := range authorization {
+			fields = append(fields, "Authorization", a)
+		}
+		_, body := r.want(status, "GET", path, nil, fields...)
+		return body
+	}
+	form := func(status int, values url.Values) []byte {
+		t.Helper()
+		_, body := r.want(status, "POST", "/token", strings.NewReader(values.Encode()), "Content-Type", "application/x-www-form-urlencoded")
+		return body
+	}
+	pushes := func(what, authorization string) {
+		t.Helper()
+		// Nobody may write here: whoever is known is told so, others must log in.
+		response, body := r.do("POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", authorization)
+		if response.StatusCode != http.StatusForbidden || !bytes.Contains(body, []byte("zot-ci")) {
+			t.Errorf("%s: got %d %s, want 403 that names zot-ci", what, response.StatusCode, body)
+		}
+		get(http.StatusOK, "/v2/", authorization)
+	}
+	pushes("docker, logged in", "Bearer "+tokenOf(t, get(http.StatusOK, "/token?service="+host+"&account=zot-ci&client_id=docker&offline_token=true&"+scope, basic("zot-ci", key))))
+	pushes("crane, several scopes", "Bearer "+tokenOf(t, get(http.StatusOK, "/token?"+scope+"&scope=repository:other/app:pull", basic("anybody", key))))
+	pushes("containerd, password grant", "Bearer "+tokenOf(t, form(http.StatusOK, url.Values{
+		"grant_type": {"password"}, "service": {host}, "client_id": {"containerd"}, "username": {"zot-ci"}, "password": {key}, "scope": {"repository:blumeops/app:pull,push"},
+	})))
+	pushes("an identity token", "Bearer "+tokenOf(t, form(http.StatusOK, url.Values{
+		"grant_type": {"refresh_token"}, "service": {host}, "client_id": {"x"}, "refresh_token": {key},
+	})))
+	pushes("k3s, dagger", basic("zot-ci", key))
+	pushes("curl", "Bearer "+key)
+	pushes("a registry token as password", basic("zot-ci", tokenOf(t, get(http.StatusOK, "/token", basic("zot-ci", key)))))
+
+	// Without logging in.
+	anonymous := "Bearer " + tokenOf(t, get(http.StatusOK, "/token?"+scope))
+	get(http.StatusOK, "/v2/", anonymous)
+	get(http.StatusOK, "/v2/_catalog")
+	get(http.StatusOK, "/v2/", basic("", "")) // the conformance suite
+	get(http.StatusNotFound, "/v2/blumeops/app/manifests/v1", anonymous)
+	again, _ := r.want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", anonymous)
+	if again.Header.Get("WWW-Authenticate") == "" {
+		t.Error("an anonymous push with a token is not told how to log in")
+	}
+
+	// With what is wrong.
+	get(http.StatusUnauthorized, "/token?"+scope, basic("zot-ci", "wrong"))
+	form(http.StatusUnauthorized, url.Values{"grant_type": {"password"}, "username": {"zot-ci"}, "password": {"wrong"}})
+	form(http.StatusBadRequest, url.Values{"grant_type": {"client_credentials"}})
+	get(http.StatusUnauthorized, "/v2/", "Bearer wrong")
+	get(http.StatusUnauthorized, "/v2/_catalog", "Digest wrong")
+	get(http.StatusUnauthorized, "/v2/_catalog", basic("zot-ci", ""))
+	r.want(http.StatusMethodNotAllowed, "DELETE", "/token", nil)
+	// A secret in the URL is none.
+	anonymous = "Bearer " + tokenOf(t, get(http.StatusOK, "/token?grant_type=password&username=zot-ci&password="+key))
+	r.want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", anonymous)
+}
+
+func TestARevokedKeyTakesItsTokensAlong(t *testing.T) {
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), "url https://registry.example.org", ""))
+	r := at(t, port)
+	secret, key := robot(t)
+	_, body := r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("zot-ci", secret))
+	bearer := "Bearer " + tokenOf(t, body)
+	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", bearer)
+	if _, err := running(t).store.Keys().Revoke(t.Context(), key.ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, authorization := range []string{bearer, "Bearer " + secret, basic("zot-ci", secret)} {
+		response, body := r.want(http.StatusUnauthorized, "GET", "/v2/_catalog", nil, "Authorization", authorization)
+		for _, want := range []string{`\"ci\" was revoked on 20`, "https://registry.example.org/user/apikey"} {
+			if !bytes.Contains(body, []byte(want)) {
+				t.Errorf("got %s, want it to contain %s", body, want)
+			}
+		}
+		if bytes.Contains(body, []byte(secret)) {
+			t.Error("the answer repeats the secret")
+		}
+		hasError := strings.Contains(response.Header.Get("WWW-Authenticate"), "error=")
+		if hasError != strings.HasPrefix(authorization, "Bearer") {
+			t.Errorf("%.6s: got challenge %s", authorization, response.Header.Get("WWW-Authenticate"))
+		}
+	}
+	_, body = r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", secret))
+	if !bytes.Contains(body, []byte("was revoked")) {
+		t.Errorf("/token: got %s", body)
+	}
+}
+
+func TestATokenIsForTheHostThatWasCalled(t *testing.T) {
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), "", ""))
+	r := at(t, port)
+	_, body := r.want(http.StatusOK, "GET", "/token", nil, "Host", "one.example")
+	bearer := "Bearer " + tokenOf(t, body)
+	r.want(http.StatusOK, "GET", "/v2/", nil, "Host", "one.example", "Authorization", bearer)
+	r.want(http.StatusOK, "GET", "/v2/", nil, "Host", "ONE.example:80", "Authorization", bearer)
+	r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "two.example", "Authorization", bearer)
+}
+
+func TestTooManyFailuresAreToldToWait(t *testing.T) {
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), "", ""))
+	r := at(t, port)
+	key, _ := robot(t)
+	for range 10 {
+		r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("zot-ci", "wrong"))
+	}
+	response, _ := r.want(http.StatusTooManyRequests, "GET", "/v2/", nil, "Authorization", basic("zot-ci", "wrong"))
+	if response.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	// Others at the same address, and whoever is right, are not touched.
+	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", basic("zot-ci", key))
+	r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("erich", "wrong"))
+	r.want(http.StatusOK, "GET", "/v2/_catalog", nil)
+}
+
+func TestASiteForReadingTakesNoCredentials(t *testing.T) {
+	port := freePort(t)
+	text := strings.Replace(site(port, t.TempDir(), "url https://registry.example.org\n"+allowAll, ""), "oci_registry\n", "oci_registry {\n read_only\n }\n", 1)
+	load(t, text)
+	r := at(t, port)
+	key, _ := robot(t)
+	_, body := r.want(http.StatusOK, "GET", "/token", nil)
+	anonymous := "Bearer " + tokenOf(t, body)
+	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", anonymous)
+	for _, fields := range [][]string{nil, {"Authorization", anonymous}} {
+		_, body = r.want(http.StatusForbidden, "POST", "/v2/x/blobs/uploads/", nil, fields...)
+		if !bytes.Contains(body, []byte("https://registry.example.org")) {
+			t.Errorf("got %s, want it to name the place to push to", body)
+		}
+	}
+	r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("zot-ci", key))
+	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", key))
+}
+
+// What another machine sends over plain HTTP, others on the way have read.
+func TestPlainHTTPFromAfarTakesNoCredentials(t *testing.T) {
+	for _, row := range []struct {
+		name, options, global string
+		fields                []string
+		want                  int
+	}{
+		{"loopback", "", "", nil, http.StatusOK},
+		{"forwarded by somebody", "", "", []string{"X-Forwarded-For", "192.0.2.1"}, http.StatusUnauthorized},
+		{"https, says somebody", "", "", []string{"X-Forwarded-Proto", "https"}, http.StatusUnauthorized},
+		{"https, says a trusted proxy", "", "servers {\n trusted_proxies static 127.0.0.1/32\n }", []string{"X-Forwarded-Proto", "https", "X-Forwarded-For", "192.0.2.1"}, http.StatusOK},
+		{"http, says a trusted proxy", "", "servers {\n trusted_proxies static 127.0.0.1/32\n }", []string{"X-Forwarded-Proto", "http"}, http.StatusUnauthorized},
+		{"forwarded to a site that wants it so", "insecure_credentials", "", []string{"X-Forwarded-For", "192.0.2.1"}, http.StatusOK},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			port := freePort(t)
+			text := strings.Replace(site(port, t.TempDir(), "", ""), "oci_registry\n", "oci_registry {\n "+row.options+"\n }\n", 1)
+			load(t, strings.Replace(text, "admin off", "admin off\n"+row.global, 1))
+			r := at(t, port)
+			key, _ := robot(t)
+			r.want(row.want, "GET", "/v2/", nil, append(row.fields, "Authorization", basic("zot-ci", key))...)
+			r.want(http.StatusOK, "GET", "/v2/_catalog", nil, row.fields...)
+		})
+	}
+}
+
+func TestTheRealmIsTheSiteThatWasCalled(t *testing.T) {
+	port := freePort(t)
+	load(t, strings.Replace(site(port, t.TempDir(), "", ""), "admin off", "admin off\nservers {\n trusted_proxies static 127.0.0.1/32\n }", 1))
+	r := at(t, port)
+	response, _ := r.want(http.StatusUnauthorized, "GET", "/v2/", nil,
+		"Host", "inside:5050", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "registry.example.org", "X-Forwarded-For", "192.0.2.1")
+	if got, want := response.Header.Get("WWW-Authenticate"), `Bearer realm="https://registry.example.org/token",service="registry.example.org"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	response, _ = r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "inside:5050", "X-Forwarded-Host", `x",evil="`)
+	if got := response.Header.Get("WWW-Authenticate"); strings.Contains(got, "evil") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// Docker sends the credentials of Docker Hub to its mirror, and drops it on a 401.
+func TestADaemonLoggedInAtDockerHubPullsThroughAFallback(t *testing.T) {
+	port := freePort(t)
+	text := strings.Replace(site(port, t.TempDir(), "private blumeops/**\n mirror docker.io {\n upstream http://127.0.0.1:1\n }", ""), "oci_registry\n", "oci_registry {\n read_only\n fallback docker.io\n }\n", 1)
+	load(t, text)
+	r := at(t, port)
+	hub := basic("someone", "dckr_pat_0123456789")
+	r.want(http.StatusUnauthorized, "GET", "/v2/", nil) // its ping
+	_, body := r.want(http.StatusOK, "GET", "/token?service=x&account=someone&scope=repository:library/nginx:pull", nil, "Authorization", hub)
+	bearer := "Bearer " + tokenOf(t, body)
+	for _, authorization := range []string{bearer, hub} {
+		// Nothing answers upstream; what matters is that nobody asks for a login.
+		r.want(http.StatusBadGateway, "GET", "/v2/library/nginx/manifests/latest", nil, "Authorization", authorization)
+	}
+	for _, query := range []string{"", "?scope=repository:blumeops/app:pull", "?scope=repository:library/nginx:pull,push", "?scope=repository:library/nginx:pull&scope=registry:catalog:*", "?scope=repository:docker.io/library/nginx:pull"} {
+		r.want(http.StatusUnauthorized, "GET", "/token"+query, nil, "Authorization", hub)
+	}
+	r.want(http.StatusUnauthorized, "GET", "/v2/blumeops/app/manifests/v1", nil, "Authorization", hub)
+	r.want(http.StatusForbidden, "POST", "/v2/library/nginx/blobs/uploads/", nil, "Authorization", bearer)
+	key, _ := robot(t)
+	r.want(http.StatusUnauthorized, "GET", "/v2/library/nginx/manifests/latest", nil, "Authorization", basic("someone", key))
+	for range 20 {
+		r.want(http.StatusOK, "GET", "/token?scope=repository:library/nginx:pull", nil, "Authorization", hub)
+	}
+}

@@ -1,0 +1,82 @@
+package token
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// Ask is a request for a token, not answered yet.
+type Ask struct {
+	// Scopes are what the client says that it is about to do. They change nothing in
+	// the token; what they are good for is to tell who may be anonymous.
+	Scopes []Scope
+	// Form says that the body had the credential: User and Password of the password
+	// grant, or Password alone of the refresh grant. Else the header has it.
+	Form           bool
+	User, Password string
+}
+
+// maxForm bounds a body, in bytes: a workload token and a hundred scopes.
+const maxForm = 64 << 10
+
+// Read reads a GET, or a POST with a form: grant_type password, or refresh_token with
+// an API key in the place of the refresh token. Of service, account, client_id,
+// access_type and offline_token nothing depends: the token is for the host that was
+// called, and there are no refresh tokens but keys. Errors: core.ErrTokenRequest.
+func Read(w http.ResponseWriter, r *http.Request) (Ask, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return Ask{}, core.ErrTokenRequest
+	}
+	if r.Method != http.MethodPost {
+		return Ask{Scopes: ParseScopes(query["scope"])}, nil
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		return Ask{}, core.ErrTokenRequest
+	}
+	// Secrets are taken from the body only: a URL ends in logs.
+	form := r.PostForm
+	ask := Ask{Scopes: ParseScopes(append(query["scope"], form["scope"]...))}
+	switch form.Get("grant_type") {
+	case "password":
+		ask.Form, ask.User, ask.Password = true, form.Get("username"), form.Get("password")
+	case "refresh_token":
+		ask.Form, ask.Password = true, form.Get("refresh_token")
+		if ask.Password == "" {
+			return Ask{}, core.ErrTokenRequest
+		}
+	case "":
+	default:
+		return Ask{}, core.ErrTokenRequest
+	}
+	return ask, nil
+}
+
+// answer is what clients read: some `token`, some `access_token`.
+type answer struct {
+	Token       string `json:"token"`
+	AccessToken string `json:"access_token"`
+	ExpiresIn   int64  `json:"expires_in"` // seconds
+	IssuedAt    string `json:"issued_at"`
+}
+
+// Write answers with a token that Sign made.
+func Write(w http.ResponseWriter, raw string, claims Claims) error {
+	body, err := json.Marshal(answer{
+		Token: raw, AccessToken: raw,
+		ExpiresIn: claims.Expires - claims.IssuedAt,
+		IssuedAt:  time.Unix(claims.IssuedAt, 0).UTC().Format(time.RFC3339),
+	})
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, err = w.Write(body)
+	return err
+}

@@ -1,0 +1,46 @@
+package token
+
+import "strings"
+
+// Scope is what a client says it is about to do: `repository:team/app:pull,push`.
+type Scope struct {
+	Type    string
+	Name    string
+	Actions []string
+}
+
+// maxScopes bounds the scopes of one request: a push with mounts names a handful.
+const maxScopes = 100
+
+// ParseScopes reads `scope` parameters, each one scope or several with spaces between
+// them. The name may have colons of its own (a host and port). What is not a scope is
+// kept as one without a type: it must not look like nothing was asked for.
+func ParseScopes(parameters []string) []Scope {
+	var scopes []Scope
+	for _, parameter := range parameters {
+		for word := range strings.FieldsSeq(parameter) {
+			if len(scopes) == maxScopes {
+				// Too many: none of them is to be relied on.
+				return append(scopes, Scope{})
+			}
+			scopes = append(scopes, parseScope(word))
+		}
+	}
+	return scopes
+}
+
+func parseScope(word string) Scope {
+	kind, rest, ok := strings.Cut(word, ":")
+	at := strings.LastIndexByte(rest, ':')
+	if !ok || at < 0 {
+		return Scope{}
+	}
+	// repository(plugin) is a repository with a class, which Docker's tools write.
+	kind, _, _ = strings.Cut(kind, "(")
+	return Scope{Type: kind, Name: rest[:at], Actions: strings.Split(rest[at+1:], ",")}
+}
+
+// Pull tells whether the scope is to read one repository and nothing else.
+func (s Scope) Pull() bool {
+	return s.Type == "repository" && s.Name != "" && len(s.Actions) == 1 && s.Actions[0] == "pull"
+}

@@ -1,0 +1,184 @@
+package token
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+const (
+	// MaxLifetime is how long a token lasts. It could be long, because the token gives no
+	// right, and has to be, because some clients cannot renew one within a push.
+	MaxLifetime = time.Hour
+	// RecordlessLifetime bounds a token that carries its groups, because there is
+	// no record to look them up in.
+	RecordlessLifetime = 5 * time.Minute
+	// minLifetime is what clients take for the shortest (docker's token protocol).
+	minLifetime = time.Minute
+	// leeway is what clocks may differ: ours signs and ours verifies, but it may
+	// have been set meanwhile.
+	leeway = 10 * time.Second
+	// maxToken bounds what is parsed, in bytes.
+	maxToken = 16 << 10
+)
+
+// ErrToken is a token that is not one of ours, or no longer.
+var ErrToken = errors.New("not a valid registry token")
+
+// Claims are what a token says. An anonymous token has no subject.
+type Claims struct {
+	Issuer     string   `json:"iss"`
+	Audience   string   `json:"aud"`
+	Subject    string   `json:"sub"`
+	Credential string   `json:"credential,omitempty"`
+	Groups     []string `json:"groups,omitempty"`
+	Recordless bool     `json:"recordless,omitempty"` // Groups are all that is known
+	IssuedAt   int64    `json:"iat"`
+	Expires    int64    `json:"exp"`
+}
+
+// Signer signs and verifies the registry tokens of one storage. It is safe for
+// concurrent use. Neither touches the disk.
+type Signer struct {
+	bucket bucket.Bucket
+	log    *slog.Logger
+	now    func() time.Time
+	site   string
+
+	keys     atomic.Pointer[map[string]*heldKey]
+	newest   atomic.Pointer[heldKey]
+	verified *verified
+
+	stop    context.CancelFunc
+	stopped sync.WaitGroup
+}
+
+// Open reads the signing keys of a bucket, or makes the first, and rotates them until
+// Close. A nil log takes nothing, a nil now is time.Now. The bucket stays the caller's.
+func Open(ctx context.Context, b bucket.Bucket, log *slog.Logger, now func() time.Time) (*Signer, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if now == nil {
+		now = time.Now
+	}
+	s := &Signer{bucket: b, log: log, now: now, verified: newVerified()}
+	var err error
+	if s.site, err = loadSite(ctx, b); err != nil {
+		return nil, fmt.Errorf("site: %w", err)
+	}
+	keys, err := loadKeys(ctx, b)
+	if err != nil {
+		return nil, fmt.Errorf("signing keys: %w", err)
+	}
+	s.replace(keys, func(map[string]*heldKey) {})
+	if err := s.rotate(ctx); err != nil {
+		return nil, fmt.Errorf("signing keys: %w", err)
+	}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.stopped.Go(func() { s.rotateNowAndThen(life) })
+	return s, nil
+}
+
+// Close ends the rotation.
+func (s *Signer) Close() error {
+	s.stop()
+	s.stopped.Wait()
+	return nil
+}
+
+func (s *Signer) rotateNowAndThen(ctx context.Context) {
+	tick := time.NewTicker(rotationCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := s.rotate(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("signing keys were not rotated", "error", err)
+			}
+		}
+	}
+}
+
+// Site is the `iss` of every token of this storage.
+func (s *Signer) Site() string { return s.site }
+
+// Sign makes a token for the requests to one host. Issuer, Audience and the times of
+// claims are filled in; the lifetime is brought between a minute and MaxLifetime.
+func (s *Signer) Sign(host string, claims Claims, lifetime time.Duration) (string, Claims, error) {
+	now := s.now()
+	claims.Issuer, claims.Audience = s.site, host
+	claims.IssuedAt = now.Unix()
+	claims.Expires = now.Add(min(max(lifetime, minLifetime), MaxLifetime)).Unix()
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", claims, err
+	}
+	signed, err := s.newest.Load().signer.Sign(payload)
+	if err != nil {
+		return "", claims, err
+	}
+	raw, err := signed.CompactSerialize()
+	return raw, claims, err
+}
+
+// Verify reads a token that was presented to a host. The signature of a token is
+// checked once: the next requests with it cost a hash. Errors: ErrToken.
+func (s *Signer) Verify(raw, host string) (Claims, error) {
+	claims, err := s.believe(raw)
+	if err != nil {
+		return Claims{}, err
+	}
+	now := s.now()
+	switch {
+	case claims.Issuer != s.site:
+		return Claims{}, fmt.Errorf("%w: another issuer", ErrToken)
+	case claims.Audience != host:
+		return Claims{}, fmt.Errorf("%w: it is for %q", ErrToken, claims.Audience)
+	case !now.Before(time.Unix(claims.Expires, 0)):
+		return Claims{}, fmt.Errorf("%w: it has expired", ErrToken)
+	case now.Add(leeway).Before(time.Unix(claims.IssuedAt, 0)):
+		return Claims{}, fmt.Errorf("%w: it is of the future", ErrToken)
+	}
+	return claims, nil
+}
+
+// believe returns the claims that one of our keys has signed.
+func (s *Signer) believe(raw string) (Claims, error) {
+	if claims, key := s.verified.get(raw); key != nil && (*s.keys.Load())[key.id] == key {
+		return claims, nil
+	}
+	if len(raw) > maxToken {
+		return Claims{}, fmt.Errorf("%w: too long", ErrToken)
+	}
+	signed, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.EdDSA})
+	if err != nil {
+		return Claims{}, fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	key := (*s.keys.Load())[signed.Signatures[0].Protected.KeyID]
+	if key == nil {
+		return Claims{}, fmt.Errorf("%w: unknown signing key", ErrToken)
+	}
+	payload, err := signed.Verify(key.public)
+	if err != nil {
+		return Claims{}, fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	var claims Claims
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		return Claims{}, fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	s.verified.put(raw, claims, key)
+	return claims, nil
+}

@@ -1,0 +1,192 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/token"
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/wire"
+)
+
+// tokenPath is where the realm of every site is.
+const tokenPath = "/token"
+
+// asked is a request and what it presents, not verified.
+type asked struct {
+	conn       identity.Connection
+	credential identity.Credential
+	broken     error // what kept the credential from being read
+}
+
+// readAsked looks at a request's connection and credential.
+func readAsked(r *http.Request, place identity.Place) asked {
+	var a asked
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	a.conn = identity.ConnectionOf(r, trusted)
+	a.credential, a.broken = identity.ReadCredential(r, place)
+	a.credential.Host = a.conn.Audience()
+	a.credential.Address = clientAddress(r)
+	return a
+}
+
+// clientAddress is the client as Caddy knows it behind trusted proxies.
+func clientAddress(r *http.Request) string {
+	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {
+		return address
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// gate is what this site takes from callers. The storage must be acquired.
+func (h *Handler) gate() *identity.Gate {
+	callers := h.app.shared.callers
+	return &identity.Gate{
+		Chain:    &identity.Chain{Store: callers.store, Tokens: callers.tokens, Others: h.app.authenticators},
+		Failures: &callers.failures,
+		ReadOnly: h.ReadOnly,
+		Insecure: h.InsecureCredentials,
+		URL:      strings.TrimSuffix(h.app.URL, "/"),
+
+		FallbackOnly: h.fallbackOnly,
+	}
+}
+
+// fallbackOnly tells whether nobody but this site's fallback claims a name that a
+// client wrote.
+func (h *Handler) fallbackOnly(name string) bool {
+	return h.Fallback != "" && name != "" && h.site.MirrorOf(name) == "" && !h.site.Claims(name)
+}
+
+// who finds out who asks below /v2/, and refuses what the site does not do for anybody.
+func (h *Handler) who(r *http.Request, a asked, request wire.Request) (identity.Proven, error) {
+	gate := h.gate()
+	var pulls []string
+	if request.Name != "" && !request.Kind.Writes() {
+		pulls = []string{request.Name}
+	}
+	who, err := gate.Admit(r.Context(), a.credential, a.broken, a.conn, pulls)
+	if err != nil {
+		return who, err
+	}
+	addIdentity(r, who)
+	switch {
+	case request.Kind == wire.Ping && who.Anonymous() && !a.credential.Presented() && !a.credential.Explicit:
+		// Docker's family takes the challenge from here or never: after a 200 a push
+		// would carry no credentials, and any password would log in.
+		return who, core.ErrUnauthorized
+	case h.ReadOnly && request.Kind.Writes():
+		return who, gate.Denied()
+	}
+	return who, nil
+}
+
+// challenge is the WWW-Authenticate field that leads to this site's token endpoint.
+func (a asked) challenge(request wire.Request) string {
+	field := fmt.Sprintf(`Bearer realm="%s%s",service="%s"`, a.conn.Base(), tokenPath, a.credential.Host)
+	if scope := scopeOf(request); scope != "" {
+		field += fmt.Sprintf(`,scope="%s"`, scope)
+	}
+	if a.credential.Bearer {
+		field += `,error="invalid_token"` // containerd gives up if it has sent none
+	}
+	return field
+}
+
+// scopeOf is what a client must ask for to make this request, by the name it wrote.
+func scopeOf(request wire.Request) string {
+	switch {
+	case request.Kind == wire.Catalog:
+		return "registry:catalog:*"
+	case request.Name == "":
+		return ""
+	case request.Kind == wire.DeleteManifest, request.Kind == wire.DeleteBlob:
+		return "repository:" + request.Name + ":delete"
+	case request.Kind.Writes():
+		return "repository:" + request.Name + ":pull,push"
+	}
+	return "repository:" + request.Name + ":pull"
+}
+
+// addIdentity says in the access log who asked.
+func addIdentity(r *http.Request, who identity.Proven) {
+	if who.Anonymous() {
+		return
+	}
+	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		replacer.Set("http.auth.user.id", who.User)
+	}
+	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Set(zap.String("identity", who.User))
+		extra.Set(zap.String("credential", who.Credential))
+	}
+}
+
+// serveToken is the token endpoint.
+func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
+	a := readAsked(r, identity.AtToken)
+	options := wire.Options{Log: h.log, Challenge: func() string {
+		return fmt.Sprintf(`Basic realm="%s"`, a.credential.Host)
+	}}
+	switch r.Method {
+	case http.MethodGet, http.MethodPost:
+	default:
+		w.Header().Set("Allow", "GET, POST")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	if err := h.giveToken(w, r, a); err != nil {
+		wire.Fail(w, r, wire.Request{}, err, options)
+	}
+}
+
+// giveToken answers with a token, or with nothing and an error.
+func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) error {
+	ask, err := token.Read(w, r)
+	if err != nil {
+		return err
+	}
+	if ask.Form {
+		a.credential.Bearer, a.credential.User, a.credential.Secret, a.credential.Issuer = false, "", "", ""
+		a.broken = a.credential.SetBasic(ask.User, ask.Password)
+	}
+	if _, err := h.app.shared.acquire(r.Context()); err != nil {
+		return err
+	}
+	defer h.app.shared.release()
+	gate := h.gate()
+	who, err := gate.Admit(r.Context(), a.credential, a.broken, a.conn, pullsOf(ask.Scopes))
+	if err != nil {
+		return err
+	}
+	addIdentity(r, who)
+	raw, claims, err := gate.Issue(a.credential.Host, who)
+	if err != nil {
+		return err
+	}
+	return token.Write(w, raw, claims)
+}
+
+// pullsOf are the repositories of scopes that pull and do nothing else; none, if one of
+// them does something else.
+func pullsOf(scopes []token.Scope) []string {
+	var names []string
+	for _, scope := range scopes {
+		if !scope.Pull() {
+			return nil
+		}
+		names = append(names, scope.Name)
+	}
+	return names
+}
