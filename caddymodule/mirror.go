@@ -61,6 +61,12 @@ type Mirror struct {
 	// the credentials. Whoever controls the upstream can reach what is listed here.
 	// Default: none.
 	AllowPrivate []string `json:"allow_private,omitempty"`
+
+	// Allow and Deny are patterns of the names that the mirror serves at all, as
+	// library/** or docker.io/library/**. What Deny matches, and with an Allow what that
+	// does not match, is refused, also what is held of it. Default: all are served.
+	Allow []string `json:"allow,omitempty"`
+	Deny  []string `json:"deny,omitempty"`
 }
 
 // Credentials are a login at an upstream.
@@ -111,6 +117,9 @@ func (a *App) checkMirror(name string) error {
 		}
 	}
 	if err := a.Mirrors[name].check(); err != nil {
+		return err
+	}
+	if _, _, err := a.Mirrors[name].names(name); err != nil {
 		return err
 	}
 	// Addresses and URLs are looked at by whom they are for.
@@ -165,8 +174,9 @@ func (m *Mirror) upstream(name string) upstream.Config {
 }
 
 // settings are those that may change while the mirror serves.
-func (m *Mirror) settings(private namespace.Globs) mirror.Settings {
+func (m *Mirror) settings(name string, private namespace.Globs) mirror.Settings {
 	s := mirror.Settings{TTL: dur(m.TTL), MaxStale: dur(m.MaxStale), NotFoundTTL: dur(m.NotFoundTTL)}
+	s.Allow, s.Deny, _ = m.names(name) // checkMirror has seen the error
 	if len(private) > 0 {
 		s.PushTo = private.String()
 	}

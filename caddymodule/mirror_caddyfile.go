@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
@@ -40,14 +41,16 @@ func (a *App) unmarshalMirror(d *caddyfile.Dispenser) error {
 //	    ca                 <pem>
 //	    client_certificate <pem> <key>
 //	    allow_private      <cidr|host:port...>
+//	    allow              <globs...>
+//	    deny               <globs...>
 //	}
 //
-// upstream and allow_private may be repeated.
+// upstream, allow_private, allow and deny may be repeated.
 func (m *Mirror) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := map[string]bool{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if seen[option] && option != "upstream" && option != "allow_private" {
+		if seen[option] && !slices.Contains([]string{"upstream", "allow_private", "allow", "deny"}, option) {
 			return d.Errf("option %s is here twice", option)
 		}
 		seen[option] = true
@@ -72,6 +75,10 @@ func (m *Mirror) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return someArgs(d, &m.Upstreams)
 	case "allow_private":
 		return someArgs(d, &m.AllowPrivate)
+	case "allow":
+		return someArgs(d, &m.Allow)
+	case "deny":
+		return someArgs(d, &m.Deny)
 	case "credentials":
 		m.Credentials = new(Credentials)
 		if !d.AllArgs(&m.Credentials.User, &m.Credentials.Secret) {

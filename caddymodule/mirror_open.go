@@ -29,7 +29,7 @@ func (a *App) resolveMirrors() ([]mirrorSpec, error) {
 	var specs []mirrorSpec
 	for _, name := range slices.Sorted(maps.Keys(a.Mirrors)) {
 		m := a.Mirrors[name]
-		spec := mirrorSpec{name: name, upstream: m.upstream(name), settings: m.settings(a.site.Private)}
+		spec := mirrorSpec{name: name, upstream: m.upstream(name), settings: m.settings(name, a.site.Private)}
 		err := m.readSecrets(&spec.upstream)
 		if err == nil {
 			spec.key, err = spec.identify(m)
