@@ -193,7 +193,7 @@ func (b *Bucket) syncDirNow(dir string) error {
 		return err
 	}
 	defer b.folders.release(d)
-	return b.storage.syncEntries(d.f)
+	return b.storage.syncDirFile(d.f)
 }
 
 // readDir lists a directory, unordered.

@@ -220,11 +220,11 @@ func (s *Storage) syncDir(root *os.Root, name string) error {
 		return err
 	}
 	defer f.Close()
-	return s.syncEntries(f)
+	return s.syncDirFile(f)
 }
 
-// syncEntries is syncDir for an open directory and a caller that holds a slot.
-func (s *Storage) syncEntries(f *os.File) error {
+// syncDirFile is syncDir for an open directory and a caller that holds a slot.
+func (s *Storage) syncDirFile(f *os.File) error {
 	s.dirSyncs.Add(1)
 	return s.opts.Sync(f)
 }
