@@ -92,10 +92,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.specs, a.joined = sync.OnceValues(a.resolveMirrors), new(atomic.Pointer[joined])
-	var err error
-	if a.policy, err = a.Policy.policy(); err != nil {
+	rules, err := a.Policy.rules(a.names())
+	if err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
+	a.policy = policies.NewRules(rules...)
 	if a.collection, err = a.GC.collection(); err != nil {
 		return fmt.Errorf("gc: %w", err)
 	}

@@ -45,7 +45,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    }
 //	    <authenticator> ...
 //	    policy {
-//	        allow anonymous *
+//	        allow|deny <who> <actions...> [on <globs...>]
 //	    }
 //	}
 //

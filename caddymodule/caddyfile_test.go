@@ -29,7 +29,13 @@ func TestCaddyfileMeans(t *testing.T) {
 			Interval: day / 2, Grace: caddy.Duration(30 * time.Minute), Untagged: day, Uploads: 2 * day,
 		}}},
 		{"untagged manifests kept", "gc {\nuntagged keep\n}", App{GC: &GC{}}},
-		{"a policy", "policy {\nallow anonymous *\n}", App{Policy: &Policy{Allow: []Rule{{"anonymous", []string{"*"}}}}}},
+		{"a policy", "policy {\nallow anonymous *\n}", App{Policy: &Policy{
+			Allow: []Rule{{Who: "anonymous", Actions: []string{"*"}, Line: "Caddyfile:4"}},
+		}}},
+		{"a policy of groups", "policy {\nallow group admins read create on team/** tools/*\ndeny signed_in delete\n}", App{Policy: &Policy{
+			Allow: []Rule{{Who: "group admins", Actions: []string{"read", "create"}, On: []string{"team/**", "tools/*"}, Line: "Caddyfile:4"}},
+			Deny:  []Rule{{Who: "signed_in", Actions: []string{"delete"}, Line: "Caddyfile:5"}},
+		}}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			config := adapt(t, "{\noci {\n"+row.options+"\n}\n}")
@@ -66,13 +72,15 @@ func TestCaddyfileRefuses(t *testing.T) {
 		{"a grace of nothing", "{\noci {\ngc {\ngrace 0s\n}\n}\n}", []string{"Caddyfile:4", "grace"}},
 		{"a negative interval", "{\noci {\ngc {\ninterval -1h\n}\n}\n}", []string{"Caddyfile:4", "interval"}},
 
-		// Rules for identities come later. Until then they must not look accepted.
-		{"a rule for a group", "{\noci {\npolicy {\nallow group admins *\n}\n}\n}", []string{"Caddyfile:4", "group", "allow anonymous *"}},
-		{"a rule with fewer actions", "{\noci {\npolicy {\nallow anonymous read\n}\n}\n}", []string{"Caddyfile:4", "read", "allow anonymous *"}},
-		{"a rule for some names", "{\noci {\npolicy {\nallow anonymous * on team/**\n}\n}\n}", []string{"Caddyfile:4", "allow anonymous *"}},
+		{"a rule for nobody known", "{\noci {\npolicy {\nallow role admins *\n}\n}\n}", []string{"Caddyfile:4", "role", "signed_in"}},
+		{"a rule for a group without a name", "{\noci {\npolicy {\nallow group\n}\n}\n}", []string{"Caddyfile:4", "group"}},
+		{"an unknown action", "{\noci {\npolicy {\nallow anonymous push\n}\n}\n}", []string{"Caddyfile:4", "push", "create"}},
 		{"a rule without actions", "{\noci {\npolicy {\nallow anonymous\n}\n}\n}", []string{"Caddyfile:4"}},
-		{"a deny rule", "{\noci {\npolicy {\ndeny anonymous *\n}\n}\n}", []string{"Caddyfile:4", "deny"}},
-		{"a policy without rules", "{\noci {\npolicy {\n}\n}\n}", []string{"allow anonymous *"}},
+		{"a rule on a bad glob", "{\noci {\npolicy {\ndeny anonymous read on team/[\n}\n}\n}", []string{"Caddyfile:4", "team/["}},
+		{"a rule on nothing", "{\noci {\npolicy {\nallow anonymous read on\n}\n}\n}", []string{"Caddyfile:4", "on"}},
+		{"neither allow nor deny", "{\noci {\npolicy {\npermit anonymous read\n}\n}\n}", []string{"Caddyfile:4", "permit"}},
+		{"a rule with a block", "{\noci {\npolicy {\nallow anonymous read {\non a\n}\n}\n}\n}", []string{"Caddyfile:5", "block"}},
+		{"a policy without rules", "{\noci {\npolicy {\n}\n}\n}", []string{"Caddyfile:4", "no rule"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(row.text), map[string]any{"filename": "Caddyfile"})
@@ -98,7 +106,12 @@ func TestValidateRefuses(t *testing.T) {
 		{"a hostname with a path", `{"hostnames": ["example.com/x"]}`, "hostnames"},
 		{"a glob that is none", `{"private": ["team/["]}`, "private"},
 		{"a policy without rules", `{"policy": {}}`, "policy"},
-		{"a rule for somebody", `{"policy": {"allow": [{"who": "group admins", "actions": ["*"]}]}}`, "group admins"},
+		{"a rule for nobody known", `{"policy": {"allow": [{"who": "role admins", "actions": ["*"]}]}}`, "role"},
+		{"a rule for more than one", `{"policy": {"allow": [{"who": "signed_in or not", "actions": ["*"]}]}}`, "or not"},
+		{"a rule without actions", `{"policy": {"deny": [{"who": "anonymous"}]}}`, "actions"},
+		{"a rule that can never match", `{"private": ["team/**"], "policy": {"allow": [{"who": "anonymous", "actions": ["read"], "on": ["other/**"], "line": "Caddyfile:7"}]}}`, "Caddyfile:7: allow anonymous read on other/**"},
+		{"a push to a mirror allowed", `{"mirror": {"docker.io": {}}, "policy": {"allow": [{"who": "group a", "actions": ["read", "create"], "on": ["docker.io/**"]}]}}`, "pushed to a mirror"},
+		{"a rule without a line that can never match", `{"private": ["team/**"], "policy": {"deny": [{"who": "group a", "actions": ["read"], "on": ["other/**"]}]}}`, "deny group a read on other/**"},
 		{"a negative grace", `{"gc": {"grace": -1}}`, "grace"},
 		{"an unknown field", `{"mirrors": {}}`, "mirrors"},
 		{"an unknown storage", `{"storage": {"module": "tape"}}`, "tape"},

@@ -10,7 +10,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "registry",
-		Usage: "gc | key create|list|revoke | user list|disable|enable [--config <path>] [--adapter <name>] [--storage <dir>]",
+		Usage: "gc | key create|list|revoke | user list|disable|enable | policy explain [--config <path>] [--adapter <name>] [--storage <dir>]",
 		Short: "Takes care of the container registry",
 		Long: `
 Takes care of the container registry that the configuration describes.
@@ -40,7 +40,7 @@ func registryCommand(cmd *cobra.Command) {
 		}
 		return misused(cmd, fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.CommandPath()))
 	}
-	cmd.AddCommand(gcCommand(where), keyCommand(where), userCommand(where))
+	cmd.AddCommand(gcCommand(where), keyCommand(where), userCommand(where), policyCommand(where))
 }
 
 // The exit status of a command.

@@ -1,84 +1,178 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// Policy is who may do what. Who asks is not found out yet, so the only rule is the
-// one that needs no identity: everybody may do everything.
+// Policy is who may do what: what any rule allows and no rule denies.
 type Policy struct {
-	// Allow are the rules; a caller may do what any of them allows.
+	// Allow are the rules that allow something to somebody.
 	Allow []Rule `json:"allow,omitempty"`
+	// Deny are the rules that refuse something, whatever others allow.
+	Deny []Rule `json:"deny,omitempty"`
 }
 
-// Rule allows something to somebody.
+// Rule allows or denies something to somebody.
 type Rule struct {
-	// Who is allowed: "anonymous", which includes everybody.
+	// Who is "anonymous", "signed_in", "user <name>", "group <name>", or
+	// "key <label or id>". To allow something to anonymous is to allow it to
+	// everybody; to deny it is to deny it to callers without an identity alone.
 	Who string `json:"who"`
-	// Actions are what is allowed: "*", which is all of them.
+	// Actions are read, fetch, create, update, delete, admin; or "*" alone, which is
+	// all of them.
 	Actions []string `json:"actions"`
+	// On are patterns for the repositories where the rule holds, such as team/**.
+	// Default: everywhere.
+	On []string `json:"on,omitempty"`
+	// Line says where the rule is written, for errors and for `policy explain`. The
+	// Caddyfile sets it. Default: unknown.
+	Line string `json:"line,omitempty"`
 }
 
-// policy is what the configuration means. Without one nobody may write.
-func (p *Policy) policy() (policies.Policy, error) {
+// defaultRules hold where there is no policy. Nobody may write.
+var defaultRules = []policies.Rule{{
+	Actions: []policies.Action{policies.Read, policies.Fetch},
+	Line:    "default, as there is no policy",
+}}
+
+// errNoRule is a policy that says nothing, which is hardly meant.
+var errNoRule = errors.New("has no rule; write: allow|deny <who> <actions> [on <globs>]")
+
+// rules are what the configuration means. Its errors name the rule, and its line if
+// it is known.
+func (p *Policy) rules(names policies.Names) ([]policies.Rule, error) {
 	if p == nil {
-		return policies.Everybody(policies.Read, policies.Fetch), nil
+		return defaultRules, nil
 	}
-	if len(p.Allow) == 0 {
-		return nil, fmt.Errorf("has no rule; write: %s", onlyRule)
-	}
-	for _, r := range p.Allow {
-		if err := r.check(); err != nil {
-			return nil, err
+	var rules []policies.Rule
+	for _, list := range []struct {
+		rules []Rule
+		deny  bool
+	}{{p.Allow, false}, {p.Deny, true}} {
+		for _, r := range list.rules {
+			rule, err := r.parse(list.deny)
+			if err != nil {
+				return nil, r.located(fmt.Errorf("%s: %w", r.text(list.deny), err))
+			}
+			if err := names.Check(rule); err != nil {
+				return nil, r.located(fmt.Errorf("%s: %w", rule, err))
+			}
+			rules = append(rules, rule)
 		}
 	}
-	return policies.Everybody(policies.Actions...), nil
+	if len(rules) == 0 {
+		return nil, errNoRule
+	}
+	return rules, nil
 }
 
-// onlyRule is the one rule there is.
-const onlyRule = "allow anonymous *"
+// parse reads a rule.
+func (r Rule) parse(deny bool) (policies.Rule, error) {
+	// A name may have spaces: the provider's groups often do.
+	kind, name, named := strings.Cut(r.Who, " ")
+	who := []string{kind}
+	if named {
+		who = append(who, name)
+	}
+	_, rest, err := policies.ParseSubject(who)
+	if err != nil {
+		return policies.Rule{}, err
+	}
+	if len(rest) > 0 {
+		return policies.Rule{}, fmt.Errorf("what is %q behind %s?", rest[0], kind)
+	}
+	words := append(who, r.Actions...)
+	if len(r.On) > 0 {
+		words = append(append(words, "on"), r.On...)
+	}
+	rule, err := policies.ParseRule(deny, words)
+	rule.Line = r.Line
+	return rule, err
+}
 
-func (r Rule) check() error {
-	if r.Who != "anonymous" {
-		return fmt.Errorf("unknown subject %q; the only rule is: %s", r.Who, onlyRule)
+// text is the rule as it was written.
+func (r Rule) text(deny bool) string {
+	words := append([]string{"allow", r.Who}, r.Actions...)
+	if deny {
+		words[0] = "deny"
 	}
-	if len(r.Actions) != 1 || r.Actions[0] != "*" {
-		return fmt.Errorf("unknown actions %q; the only rule is: %s", r.Actions, onlyRule)
+	if len(r.On) > 0 {
+		words = append(append(words, "on"), r.On...)
 	}
-	return nil
+	return strings.Join(words, " ")
+}
+
+// located puts the line of the rule, if it has one, before the error.
+func (r Rule) located(err error) error {
+	if r.Line == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", r.Line, err)
+}
+
+// names are those that the rules may be about.
+func (a *App) names() policies.Names {
+	return policies.Names{Private: a.site.Private, Mirrors: a.site.Mirrors}
 }
 
 // UnmarshalCaddyfile reads the block. Syntax:
 //
 //	policy {
-//	    allow anonymous *
+//	    allow|deny <who> <actions...>|* [on <globs...>]
 //	}
+//
+// where <who> is anonymous, signed_in, user <name>, group <name> or
+// key <label or id>, and the actions are read, fetch, create, update, delete, admin.
 func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() != "allow" {
-			return d.Errf("unknown rule %q; the only rule is: %s", d.Val(), onlyRule)
+		effect := d.Val()
+		if effect != "allow" && effect != "deny" {
+			return d.Errf("unknown rule %q; a rule begins with allow or deny", effect)
 		}
-		args := d.RemainingArgs()
-		if len(args) < 2 {
-			return d.ArgErr()
-		}
-		rule := Rule{Who: args[0], Actions: args[1:]}
-		if err := rule.check(); err != nil {
+		line := fmt.Sprintf("%s:%d", d.File(), d.Line())
+		rule, err := unmarshalRule(effect == "deny", d.RemainingArgs())
+		if err != nil {
 			return d.WrapErr(err)
 		}
-		p.Allow = append(p.Allow, rule)
+		if inner := d.Nesting(); d.NextBlock(inner) {
+			return d.Err("a rule is one line and has no block")
+		}
+		rule.Line = line
+		if effect == "deny" {
+			p.Deny = append(p.Deny, rule)
+		} else {
+			p.Allow = append(p.Allow, rule)
+		}
 	}
-	if len(p.Allow) == 0 {
-		return d.Errf("policy has no rule; write: %s", onlyRule)
+	if len(p.Allow)+len(p.Deny) == 0 {
+		return d.Errf("policy %v", errNoRule)
 	}
 	return nil
+}
+
+// unmarshalRule reads what stands behind allow or deny.
+func unmarshalRule(deny bool, words []string) (Rule, error) {
+	parsed, err := policies.ParseRule(deny, words)
+	if err != nil {
+		return Rule{}, err
+	}
+	rule := Rule{Who: parsed.Who.String(), Actions: []string{"*"}, On: parsed.On}
+	if _, rest, _ := policies.ParseSubject(words); rest[0] != "*" {
+		rule.Actions = rest[:len(rest)-len(parsed.On)]
+		if len(parsed.On) > 0 {
+			rule.Actions = rule.Actions[:len(rule.Actions)-1] // the word on
+		}
+	}
+	return rule, nil
 }
 
 var _ caddyfile.Unmarshaler = (*Policy)(nil)

@@ -161,7 +161,7 @@ func TestParseGlobs(t *testing.T) {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", "/team", "team/", "team/[a", "{a"} {
+	for _, bad := range []string{"", "/team", "team/", "team/[a", "{a", "a/**/**", `a\/b`, "[a/b]"} {
 		if _, err := ParseGlobs("first", bad); !errors.Is(err, errGlob) {
 			t.Errorf("%q: got error %v, want it refused", bad, err)
 		}
@@ -178,6 +178,8 @@ func TestGlobsMatch(t *testing.T) {
 		{"team/**", "team/app/cache", true},
 		{"team/**", "team", true},
 		{"team/**", "teams", false},
+		{"team*/**", "team", true},
+		{"{team,tools}/**", "tools", true},
 		{"**", "anything/at/all", true},
 		{"team/app", "team/app2", false},
 	} {

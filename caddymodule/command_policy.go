@@ -1,0 +1,209 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/wire"
+	"github.com/eblume/caddy-registry/policies"
+)
+
+func policyCommand(where *location) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy explain <action> <name>[:tag]",
+		Short: "Says who may do what",
+		Args:  cobra.ArbitraryArgs,
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return misused(cmd, fmt.Errorf("which command? there is only: %s explain", cmd.CommandPath()))
+	}
+	cmd.AddCommand(explainCommand(where))
+	return cmd
+}
+
+// question is what `policy explain` is asked.
+type question struct {
+	user, key string
+	groups    []string
+	anonymous bool
+	action    string
+	target    string // <name>[:tag]
+}
+
+func explainCommand(where *location) *cobra.Command {
+	q := new(question)
+	cmd := &cobra.Command{
+		Use:   "explain [--user <name>] [--group <name>]... [--key <label>] [--anonymous] <action> <name>[:tag]",
+		Short: "Says whether somebody may do something, and by which line of the configuration",
+		Long: `
+Says whether somebody may do something in a repository, and by which line of the
+configuration. It asks the configuration alone: no process, no storage, no secret.
+
+The actions are read, fetch, create, update, delete and admin. The action push is
+create if the tag is absent and update if it is there, and both are printed; its
+exit status is that of a new tag.
+
+The exit status is 0 when it is allowed, 1 when it is denied, and 2 when the command
+line is not understood.`,
+		Args: cobra.ArbitraryArgs,
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&q.user, "user", "", "the user's name")
+	flags.StringArrayVar(&q.groups, "group", nil, "a group that the user is in; may be repeated")
+	flags.StringVar(&q.key, "key", "", "the label or id of the API key that the user has")
+	flags.BoolVar(&q.anonymous, "anonymous", false, "a caller without an identity, which is the default")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) != 2 {
+			return misused(cmd, errors.New("explain takes an action, and a repository with or without a tag"))
+		}
+		if err := where.check(); err != nil {
+			return misused(cmd, err)
+		}
+		q.action, q.target = args[0], args[1]
+		allowed, err := where.explain(cmd.OutOrStdout(), q)
+		switch {
+		case errors.Is(err, errQuestion):
+			return misused(cmd, err)
+		case err != nil:
+			return finish(cmd, statusFailed, err)
+		case !allowed:
+			return finish(cmd, statusFailed, errDenied)
+		}
+		return nil
+	}
+	return cmd
+}
+
+var (
+	// errQuestion is a question that makes no sense.
+	errQuestion = errors.New("not a question")
+	errDenied   = errors.New("denied")
+)
+
+// unnamed stands for the user of a question that names groups or a key alone. No
+// rule of a Caddyfile can be about it.
+const unnamed = "somebody\x00"
+
+// who is whom the question is about.
+func (q *question) who() (policies.Identity, error) {
+	named := q.user != "" || len(q.groups) > 0 || q.key != ""
+	if !named {
+		return policies.Identity{}, nil
+	}
+	if q.anonymous {
+		return policies.Identity{}, fmt.Errorf("%w: --anonymous is a caller without user, groups and key", errQuestion)
+	}
+	who := policies.Identity{User: q.user, Groups: q.groups, Key: policies.Key{ID: q.key, Label: q.key}}
+	if who.User == "" {
+		who.User = unnamed
+	}
+	return who, nil
+}
+
+// explain answers the question on out.
+func (l *location) explain(out io.Writer, q *question) (allowed bool, err error) {
+	who, err := q.who()
+	if err != nil {
+		return false, err
+	}
+	name, tag := q.target, ""
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name, tag = name[:i], name[i+1:]
+		if _, err := core.ParseTag(tag); err != nil {
+			return false, fmt.Errorf("%w: %w", errQuestion, err)
+		}
+	}
+	if _, err := core.ParseName(name); err != nil {
+		return false, fmt.Errorf("%w: %w", errQuestion, err)
+	}
+	actions := []policies.Action{policies.Create, policies.Update}
+	if q.action != "push" {
+		action, err := policies.ParseAction(q.action)
+		if err != nil {
+			return false, fmt.Errorf("%w: %w", errQuestion, err)
+		}
+		actions = []policies.Action{action}
+	}
+	app, err := l.app()
+	if err != nil {
+		return false, err
+	}
+	if err := app.provisionSite(); err != nil {
+		return false, err
+	}
+	if err := app.provisionMirrors(); err != nil {
+		return false, err
+	}
+	rules, err := app.Policy.rules(app.names())
+	if err != nil {
+		return false, fmt.Errorf("policy: %w", err)
+	}
+	request, err := namespace.Resolve(wire.Request{Kind: kindOf(actions[0]), Name: name, Repo: name}, app.site)
+	if err != nil {
+		fmt.Fprintf(out, "%s in %s: denied: %v\n", q.action, name, err)
+		return false, nil
+	}
+	host, _, _ := strings.Cut(request.Repo, "/")
+	if kindOf(actions[0]) == wire.PutManifest && slices.Contains(app.site.Mirrors, host) {
+		fmt.Fprintf(out, "%s %s: denied: %s is a mirror, and nothing can be pushed to it\n", q.action, request.Repo, host)
+		return false, nil
+	}
+	policy := policies.NewRules(rules...)
+	for i, action := range actions {
+		may, rule := policy.Explain(who, action, request.Repo)
+		when := ""
+		if q.action == "push" {
+			when = []string{" (the tag is absent)", " (the tag is there)"}[i]
+		}
+		target := request.Repo
+		if tag != "" {
+			target += ":" + tag
+		}
+		fmt.Fprintf(out, "%s %s%s: %s\n", action, target, when, verdict(may, rule))
+		if action == policies.Update && may {
+			// A push is refused before its tag is looked at.
+			if create, rule := policy.Explain(who, policies.Create, request.Repo); !create {
+				fmt.Fprintf(out, "but a push needs create, too: %s\n", verdict(create, rule))
+				may = false
+			}
+		}
+		if i == 0 {
+			allowed = may
+		}
+	}
+	return allowed, nil
+}
+
+// kindOf is a request for which the action is needed, so that a name that nobody
+// claims is answered as it would be.
+func kindOf(action policies.Action) wire.Kind {
+	switch action {
+	case policies.Create, policies.Update:
+		return wire.PutManifest
+	case policies.Delete:
+		return wire.DeleteManifest
+	}
+	return wire.Manifest
+}
+
+// verdict says what was decided, and by which line.
+func verdict(allowed bool, rule *policies.Rule) string {
+	word := "denied"
+	if allowed {
+		word = "allowed"
+	}
+	switch {
+	case rule == nil:
+		return word + ": no rule allows it"
+	case rule.Line == "":
+		return fmt.Sprintf("%s by: %s", word, rule)
+	}
+	return fmt.Sprintf("%s by %s: %s", word, rule.Line, rule)
+}

@@ -1,0 +1,71 @@
+package policies
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/eblume/caddy-registry/core/namespace"
+)
+
+// Names are those that a registry can have repositories of.
+type Names struct {
+	// Private are the patterns of what it keeps itself. None: all that no mirror
+	// claims.
+	Private namespace.Globs
+	// Mirrors are the hosts that it mirrors.
+	Mirrors []string
+}
+
+// Check refuses a rule that can never match: on repositories that cannot be, or for
+// a write to mirrors alone, which take none. Its errors are sentences for an
+// operator. Whom a rule is about is not looked at: a group may come tomorrow.
+func (n Names) Check(rule Rule) error {
+	for _, glob := range rule.On {
+		private, mirror := n.touches(glob)
+		if !private && !mirror {
+			return fmt.Errorf("%q can match no repository of this registry, which has %s", glob, n)
+		}
+	}
+	if rule.Deny || len(rule.On) == 0 || slices.Equal(rule.Actions, Actions) {
+		return nil
+	}
+	for _, a := range rule.Actions {
+		if a != Create && a != Update {
+			continue
+		}
+		if !slices.ContainsFunc(rule.On, func(glob string) bool { private, _ := n.touches(glob); return private }) {
+			return fmt.Errorf("%s can never happen on %s: nothing can be pushed to a mirror", a, rule.On)
+		}
+	}
+	return nil
+}
+
+// touches tells whether a glob can match a private name, and one of a mirror.
+func (n Names) touches(glob string) (private, mirror bool) {
+	within := false
+	for _, host := range n.Mirrors {
+		mirror = mirror || namespace.Overlap(glob, host+"/**")
+		within = within || namespace.Within(glob, host)
+	}
+	if within {
+		return false, true
+	}
+	if len(n.Private) == 0 {
+		return namespace.Overlap(glob, "**"), mirror
+	}
+	for _, p := range n.Private {
+		private = private || namespace.Overlap(glob, p)
+	}
+	return private, mirror
+}
+
+func (n Names) String() string {
+	text := "private " + n.Private.String()
+	if len(n.Private) == 0 {
+		text = "all private names"
+	}
+	for _, host := range n.Mirrors {
+		text += ", mirror " + host
+	}
+	return text
+}

@@ -1,0 +1,156 @@
+package policies
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/eblume/caddy-registry/core/namespace"
+)
+
+// Rule is one line of a policy.
+type Rule struct {
+	// Deny refuses instead of allowing.
+	Deny bool
+	Who  Subject
+	// Actions are what is allowed or denied.
+	Actions []Action
+	// On are the repositories where the rule holds. None: all of them.
+	On namespace.Globs
+	// Line says where the rule is written, for whoever asks why. May be empty.
+	Line string
+}
+
+// Rules are a policy of rules. What somebody may do is what any rule allows them and
+// no rule denies them: no pattern hides another, and the order means nothing.
+type Rules struct {
+	rules  []compiled
+	source []Rule
+}
+
+// compiled is a rule in the form that is asked on each request: an answer costs no
+// allocation.
+type compiled struct {
+	deny    bool
+	actions uint8
+	who     Subject
+	on      namespace.Globs
+}
+
+// NewRules makes a policy. NewRules() allows nothing.
+func NewRules(rules ...Rule) *Rules {
+	r := &Rules{source: slices.Clone(rules)}
+	for _, rule := range rules {
+		var set uint8
+		for _, a := range rule.Actions {
+			set |= 1 << a
+		}
+		r.rules = append(r.rules, compiled{rule.Deny, set, rule.Who, rule.On})
+	}
+	return r
+}
+
+// Allows implements Policy.
+func (r *Rules) Allows(who Identity, action Action, repo string) bool {
+	allow, deny := r.decide(&who, action, repo)
+	return allow >= 0 && deny < 0 && who.Narrow.permits(action, repo)
+}
+
+// decide finds the first rule that allows, and the first that denies, or -1.
+func (r *Rules) decide(who *Identity, action Action, repo string) (allow, deny int) {
+	allow = -1
+	for i := range r.rules {
+		rule := &r.rules[i]
+		if rule.actions&(1<<action) == 0 || !rule.deny && allow >= 0 {
+			continue
+		}
+		if rule.deny && !rule.who.excludes(who) || !rule.deny && !rule.who.includes(who) {
+			continue
+		}
+		if len(rule.on) > 0 && !rule.on.Match(repo) {
+			continue
+		}
+		if rule.deny {
+			return allow, i
+		}
+		allow = i
+	}
+	return allow, -1
+}
+
+// Explain decides as Allows does, and returns the rule that decided: the one that
+// denies, else one that allows. nil: no rule allows it. A narrowing of the
+// credential is not looked at: it is no line of a policy.
+func (r *Rules) Explain(who Identity, action Action, repo string) (bool, *Rule) {
+	switch allow, deny := r.decide(&who, action, repo); {
+	case deny >= 0:
+		return false, &r.source[deny]
+	case allow >= 0:
+		return true, &r.source[allow]
+	}
+	return false, nil
+}
+
+// ParseRule reads what follows `allow` or `deny`. Its errors are sentences for an
+// operator. Syntax:
+//
+//	<who> <actions...>|* [on <globs...>]
+func ParseRule(deny bool, words []string) (Rule, error) {
+	who, rest, err := ParseSubject(words)
+	if err != nil {
+		return Rule{}, err
+	}
+	rule := Rule{Deny: deny, Who: who}
+	actions, globs := rest, []string(nil)
+	if i := slices.Index(rest, "on"); i >= 0 {
+		actions, globs = rest[:i], rest[i+1:]
+		if len(globs) == 0 {
+			return Rule{}, errors.New("on which repositories? write: on <globs>")
+		}
+	}
+	if rule.Actions, err = parseActions(actions); err != nil {
+		return Rule{}, err
+	}
+	rule.On, err = namespace.ParseGlobs(globs...)
+	return rule, err
+}
+
+func parseActions(words []string) ([]Action, error) {
+	if len(words) == 0 {
+		return nil, fmt.Errorf("which actions? there are %s and *", strings.Join(actionNames[:len(Actions)], ", "))
+	}
+	if len(words) == 1 && words[0] == "*" {
+		return Actions, nil
+	}
+	var actions []Action
+	for _, word := range words {
+		a, err := ParseAction(word)
+		if err != nil {
+			return nil, err
+		}
+		actions = append(actions, a)
+	}
+	return actions, nil
+}
+
+// String is the rule as a policy writes it.
+func (r Rule) String() string {
+	words := []string{"allow", r.Who.String()}
+	if r.Deny {
+		words[0] = "deny"
+	}
+	if slices.Equal(r.Actions, Actions) {
+		words = append(words, "*")
+	} else {
+		for _, a := range r.Actions {
+			words = append(words, a.String())
+		}
+	}
+	if len(r.On) > 0 {
+		words = append(append(words, "on"), r.On...)
+	}
+	return strings.Join(words, " ")
+}
+
+var _ Policy = (*Rules)(nil)

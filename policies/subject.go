@@ -1,0 +1,76 @@
+package policies
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Subject is whom a rule or an option is about. The zero value is anonymous.
+type Subject struct {
+	kind subjectKind
+	// name is that of a user or group, or the label or id of a key.
+	name string
+}
+
+type subjectKind uint8
+
+const (
+	anyone subjectKind = iota
+	signedIn
+	user
+	group
+	key
+)
+
+var subjectWords = [...]string{"anonymous", "signed_in", "user", "group", "key"}
+
+// ParseSubject reads a subject from the front of words, and returns the rest. Its
+// errors are sentences for an operator. Syntax:
+//
+//	anonymous | signed_in | user <name> | group <name> | key <label or id>
+func ParseSubject(words []string) (Subject, []string, error) {
+	if len(words) == 0 {
+		return Subject{}, nil, fmt.Errorf("who? write one of: anonymous, signed_in, user <name>, group <name>, key <label or id>")
+	}
+	kind := slices.Index(subjectWords[:], words[0])
+	switch {
+	case kind < 0:
+		return Subject{}, nil, fmt.Errorf("unknown subject %q; there are anonymous, signed_in, user <name>, group <name> and key <label or id>", words[0])
+	case subjectKind(kind) <= signedIn:
+		return Subject{kind: subjectKind(kind)}, words[1:], nil
+	case len(words) < 2 || words[1] == "":
+		return Subject{}, nil, fmt.Errorf("which %s? write: %[1]s <name>", words[0])
+	}
+	return Subject{subjectKind(kind), words[1]}, words[2:], nil
+}
+
+func (s Subject) String() string {
+	return strings.TrimSuffix(subjectWords[s.kind]+" "+s.name, " ")
+}
+
+// includes tells whether a permission for the subject is one for who. Anonymous
+// includes everybody: nobody loses a right by saying who they are.
+func (s Subject) includes(who *Identity) bool {
+	switch s.kind {
+	case anyone:
+		return true
+	case signedIn:
+		return !who.Anonymous()
+	case user:
+		return who.User == s.name
+	case group:
+		return !who.Anonymous() && slices.Contains(who.Groups, s.name)
+	default:
+		return who.Key.ID == s.name || who.Key.Label == s.name
+	}
+}
+
+// excludes tells whether a refusal for the subject is one for who. Here anonymous
+// are the callers without an identity alone.
+func (s Subject) excludes(who *Identity) bool {
+	if s.kind == anyone {
+		return who.Anonymous()
+	}
+	return s.includes(who)
+}
