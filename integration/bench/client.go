@@ -58,6 +58,8 @@ func newImage(random *rand.ChaCha8, layers ...int) image {
 	return img
 }
 
+func (img image) digest() digest.Digest { return digest.FromBytes(img.manifest) }
+
 // push sends an image as containerd, oras and regctl do: for each blob HEAD, POST and
 // one PUT, then the manifest. Together means that all blobs are on their way at once,
 // as those clients have them; otherwise one after the other.

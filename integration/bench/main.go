@@ -51,11 +51,12 @@ type sizes struct {
 	large     int64 // bytes of the blob that must not fit in memory
 	pageTags  int   // in the larger repository of the lists
 	repos     int   // in the storage that is started, with tenTags each
+	pulled    int   // bytes of a layer that is pulled through
 }
 
 var (
-	full  = sizes{3, 10_000, 100 << 20, 4, 60, 320, 10 << 30, 100_000, 10_000}
-	quick = sizes{1, 200, 1 << 20, 2, 3, 16, 8 << 20, 1_500, 50}
+	full  = sizes{3, 10_000, 100 << 20, 4, 60, 320, 10 << 30, 100_000, 10_000, 60 << 20}
+	quick = sizes{1, 200, 1 << 20, 2, 3, 16, 8 << 20, 1_500, 50, 384 << 10}
 )
 
 // group is a part that can be run alone.
@@ -72,6 +73,7 @@ var groups = []group{
 	{"large", (*bench).large},
 	{"tags", (*bench).tagPages},
 	{"start", (*bench).starts},
+	{"mirror", (*bench).mirror},
 }
 
 func main() {

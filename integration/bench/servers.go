@@ -93,7 +93,10 @@ func (b *bench) respond(header map[string][]string, body []byte) (*server, error
 
 // distributionServer starts distribution's registry as its documentation configures
 // it, without logs of requests, and taking indexes whose manifests are not there.
-func (b *bench) distributionServer() (*server, error) {
+func (b *bench) distributionServer() (*server, error) { return b.distributionWith("") }
+
+// distributionWith is distributionServer with more of a configuration.
+func (b *bench) distributionWith(more string) (*server, error) {
 	s := &server{name: "distribution"}
 	data, err := b.folder("distribution")
 	if err != nil {
@@ -118,7 +121,7 @@ validation:
   manifests:
     indexes:
       platforms: none
-`, data, s.host))
+%s`, data, s.host, more))
 	if err != nil {
 		return nil, err
 	}
