@@ -28,6 +28,13 @@ func TestCaddyfileMeans(t *testing.T) {
 		{"a collector", "gc {\ninterval 12h\ngrace 30m\nuntagged 1d\nuploads 2d\n}", App{GC: &GC{
 			Interval: day / 2, Grace: caddy.Duration(30 * time.Minute), Untagged: day, Uploads: 2 * day,
 		}}},
+		{"mirrors", "mirror ghcr.io\nmirror docker.io {\nupstream https://a http://b:5000\ncredentials {env.U} {env.P}\nttl 1d\nmax_connections 4\nclient_certificate c k\n}", App{Mirrors: map[string]*Mirror{
+			"ghcr.io": {},
+			"docker.io": {
+				Upstreams: []string{"https://a", "http://b:5000"}, Credentials: &Credentials{"{env.U}", "{env.P}"},
+				TTL: day, MaxConnections: 4, ClientCertificate: &ClientCertificate{"c", "k"},
+			},
+		}}},
 		{"untagged manifests kept", "gc {\nuntagged keep\n}", App{GC: &GC{}}},
 		{"a policy", "policy {\nallow anonymous *\n}", App{Policy: &Policy{
 			Allow: []Rule{{Who: "anonymous", Actions: []string{"*"}, Line: "Caddyfile:4"}},
@@ -83,7 +90,7 @@ func TestCaddyfileRefuses(t *testing.T) {
 		{"a policy without rules", "{\noci {\npolicy {\n}\n}\n}", []string{"Caddyfile:4", "no rule"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(row.text), map[string]any{"filename": "Caddyfile"})
+			err := adaptError(row.text)
 			if err == nil {
 				t.Fatal("got no error")
 			}
@@ -94,6 +101,11 @@ func TestCaddyfileRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func adaptError(text string) error {
+	_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	return err
 }
 
 // What only makes sense together is refused by `caddy validate`.

@@ -1,0 +1,308 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
+)
+
+// upstreamImage puts an image of one layer into an upstream.
+func upstreamImage(t *testing.T, u *upstreamtest.Upstream, repo, tag string, layer []byte) (manifest, blob digest.Digest) {
+	t.Helper()
+	blob = u.Blob(repo, layer)
+	data, err := json.Marshal(ocispec.Manifest{
+		MediaType: ocispec.MediaTypeImageManifest,
+		Config:    ocispec.Descriptor{MediaType: ocispec.MediaTypeEmptyJSON, Digest: u.Blob(repo, []byte(`{}`)), Size: 2},
+		Layers:    []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageLayer, Digest: blob, Size: int64(len(layer))}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Manifest(repo, ocispec.MediaTypeImageManifest, data, tag), blob
+}
+
+// mirrorOf is the block of a mirror of an upstream on loopback.
+func mirrorOf(name string, u *upstreamtest.Upstream, options ...string) string {
+	return fmt.Sprintf("mirror %s {\nupstream %s\nallow_private %s\n%s\n}\n",
+		name, u.URL, strings.Join(u.AllowPrivate(), " "), strings.Join(options, "\n"))
+}
+
+// siteWith is site with options of its oci_registry.
+func siteWith(port int, storage, oci, options string) string {
+	return strings.Replace(site(port, storage, oci, ""), "\toci_registry\n", "\toci_registry {\n"+options+"\n}\n", 1)
+}
+
+func TestAMirrorIsServedInEveryForm(t *testing.T) {
+	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	content := randomBytes(50_000)
+	want, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
+	storage := t.TempDir()
+	for _, row := range []struct {
+		name, options string
+		names         []string // with a query
+	}{
+		{"any site", "", []string{"docker.io/library/nginx", "docker.io/nginx", "library/nginx?ns=docker.io", "nginx?ns=docker.io", "docker.io/library/nginx?ns=docker.io", "docker.io/nginx?ns=registry.example.com"}},
+		{"a site with a fallback", "fallback docker.io", []string{"library/nginx", "nginx", "docker.io/nginx", "library/nginx?ns=docker.io", "library/nginx?ns=registry.example.com"}},
+		{"a site for one upstream", "upstream docker.io", []string{"library/nginx", "nginx", "docker.io/nginx", "library/nginx?ns=docker.io"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			port := freePort(t)
+			load(t, siteWith(port, storage, allowAll+"\nurl https://registry.example.com\nprivate team/**\n"+mirrorOf("docker.io", hub), row.options))
+			r := at(t, port)
+			for _, name := range row.names {
+				name, query, asked := strings.Cut(name, "?")
+				response, _ := r.want(http.StatusOK, "GET", "/v2/"+name+"/manifests/latest?"+query, nil)
+				if got := response.Header.Get("Docker-Content-Digest"); got != want.String() {
+					t.Errorf("%s?%s: got digest %s, want %s", name, query, got, want)
+				}
+				if got := response.Header.Get("Oci-Namespace"); asked && "ns="+got != query {
+					t.Errorf("%s?%s: got namespace %q", name, query, got)
+				}
+				if _, got := r.want(http.StatusOK, "GET", "/v2/"+name+"/blobs/"+blob.String()+"?"+query, nil); !bytes.Equal(got, content) {
+					t.Errorf("%s?%s: got other bytes than the upstream has", name, query)
+				}
+				r.want(http.StatusOK, "GET", "/v2/"+name+"/tags/list?"+query, nil)
+			}
+		})
+	}
+	gets := 0
+	for _, line := range hub.Requests() {
+		if strings.HasPrefix(line, "registry GET ") && strings.HasSuffix(line, " bearer") && !strings.Contains(line, "/tags/list") {
+			gets++
+		}
+	}
+	if gets != 2 {
+		t.Errorf("got %d, want one GET of the manifest and one of the blob for all forms:\n%s", gets, strings.Join(hub.Requests(), "\n"))
+	}
+}
+
+func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
+	hub := upstreamtest.New(t, upstreamtest.Options{})
+	content := randomBytes(1000)
+	_, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
+	upstreamImage(t, hub, "team/app", "theirs", content)
+	port := freePort(t)
+	load(t, siteWith(port, t.TempDir(), allowAll+"\nprivate team/**\n"+mirrorOf("docker.io", hub), "fallback docker.io"))
+	r := at(t, port)
+	r.pushImage("team/app", "v1", randomBytes(100))
+	r.want(http.StatusOK, "GET", "/v2/nginx/manifests/latest", nil)
+	r.want(http.StatusOK, "GET", "/v2/nginx/blobs/"+blob.String(), nil)
+	hub.Forget()
+
+	// A private name is never asked upstream, and the upstream's bytes are not mounted.
+	r.want(http.StatusNotFound, "GET", "/v2/team/app/manifests/theirs", nil)
+	r.want(http.StatusNotFound, "GET", "/v2/team/app/blobs/"+blob.String(), nil)
+	r.want(http.StatusAccepted, "POST", "/v2/team/app/blobs/uploads/?mount="+blob.String()+"&from=docker.io/library/nginx", nil)
+	r.want(http.StatusAccepted, "POST", "/v2/team/app/blobs/uploads/?mount="+blob.String(), nil)
+	if got := hub.Requests(); len(got) != 0 {
+		t.Errorf("the upstream was asked: %q", got)
+	}
+	for _, push := range []string{"docker.io/library/nginx", "nginx", "other/app"} {
+		_, body := r.want(http.StatusForbidden, "POST", "/v2/"+push+"/blobs/uploads/", nil)
+		for _, want := range []string{"DENIED", "mirror of docker.io", "team/**"} {
+			if !bytes.Contains(body, []byte(want)) {
+				t.Errorf("push to %s: got %s, want it to say %s", push, body, want)
+			}
+		}
+	}
+	_, body := r.want(http.StatusOK, "GET", "/v2/_catalog", nil)
+	if want := `{"repositories":["docker.io/library/nginx","team/app"]}`; strings.TrimSpace(string(body)) != want {
+		t.Errorf("got catalog %s, want %s", body, want)
+	}
+	_, body = r.want(http.StatusNotFound, "GET", "/v2/library/nginx/manifests/latest?ns=quay.io", nil)
+	if !bytes.Contains(body, []byte("NAME_UNKNOWN")) {
+		t.Errorf("got %s, want NAME_UNKNOWN", body)
+	}
+	for name, least := range map[string]float64{
+		`registry_mirror_requests_total{mirror="docker.io",operation="manifest",result="ok"}`: 1,
+		`registry_mirror_upstream_total{mirror="docker.io",operation="blob",result="ok"}`:     1,
+		`registry_mirror_fetched_bytes_total{mirror="docker.io"}`:                             1000,
+	} {
+		if got := r.metric(name); got < least {
+			t.Errorf("got %s %v, want at least %v", name, got, least)
+		}
+	}
+}
+
+// A download belongs to the process and not to a configuration.
+func TestAReloadKeepsADownload(t *testing.T) {
+	hub := upstreamtest.New(t, upstreamtest.Options{})
+	content := randomBytes(1 << 20)
+	_, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
+	fault := hub.Fault(upstreamtest.Fault{Path: "/blobs/" + blob.String(), After: 1 << 19, Stall: true, Times: 1})
+	storage, port := t.TempDir(), freePort(t)
+	load(t, site(port, storage, mirrorOf("docker.io", hub), ""))
+	r := at(t, port)
+	pull := func() *http.Response {
+		response, err := http.Get(r.base + "/v2/docker.io/nginx/blobs/" + blob.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response
+	}
+	first := pull()
+	defer first.Body.Close()
+	// The last byte that has arrived may be kept back until the digest is known.
+	begun := slowly(t, first.Body, 1<<19-1<<16)
+
+	load(t, site(port, storage, mirrorOf("docker.io", hub, "ttl 1h"), "header X-New yes"))
+	second := pull()
+	defer second.Body.Close()
+	again := slowly(t, second.Body, 1<<18)
+	fault.Lift()
+	for i, body := range []io.Reader{io.MultiReader(bytes.NewReader(begun), first.Body), io.MultiReader(bytes.NewReader(again), second.Body)} {
+		if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("pull %d: got %d bytes and %v, want the blob", i+1, len(got), err)
+		}
+	}
+	var gets []string
+	for _, line := range hub.Requests() {
+		if strings.Contains(line, "GET") && strings.Contains(line, blob.String()) {
+			gets = append(gets, line)
+		}
+	}
+	if len(gets) != 1 {
+		t.Errorf("got %q, want one download", gets)
+	}
+}
+
+// What was checked and held serves while nobody answers, after a restart too.
+func TestAMirrorStartsAndServesWithoutItsUpstream(t *testing.T) {
+	hub := upstreamtest.New(t, upstreamtest.Options{})
+	content := randomBytes(1000)
+	want, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
+	storage, port := t.TempDir(), freePort(t)
+	load(t, site(port, storage, mirrorOf("docker.io", hub), ""))
+	r := at(t, port)
+	r.want(http.StatusOK, "GET", "/v2/docker.io/nginx/manifests/latest", nil)
+	r.want(http.StatusOK, "GET", "/v2/docker.io/nginx/blobs/"+blob.String(), nil)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	// The storage closes when the last request has returned, which Stop does not wait for.
+	r.eventually("the storage is closed", func() bool {
+		opened, err := dir.Open(storage, dir.Options{})
+		return err == nil && opened.Close() == nil
+	})
+	gone := fmt.Sprintf("mirror docker.io {\nupstream http://127.0.0.1:%d\nttl 1ns\n}", freePort(t))
+	load(t, site(port, storage, gone, ""))
+	response, _ := r.want(http.StatusOK, "GET", "/v2/docker.io/nginx/manifests/latest", nil)
+	if got := response.Header.Get("Docker-Content-Digest"); got != want.String() {
+		t.Errorf("got digest %s, want %s", got, want)
+	}
+	r.want(http.StatusOK, "GET", "/v2/docker.io/nginx/blobs/"+blob.String(), nil)
+	r.want(http.StatusBadGateway, "GET", "/v2/docker.io/redis/manifests/latest", nil)
+}
+
+func TestSecretsOfAMirror(t *testing.T) {
+	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Basic})
+	upstreamImage(t, hub, "team/app", "v1", randomBytes(10))
+	secret := filepath.Join(t.TempDir(), "secret")
+	text := site(freePort(t), t.TempDir(), allowAll+"\n"+mirrorOf("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}"), "")
+	config := adapt(t, text)
+	if err := validate(t, string(config)); err != nil {
+		t.Errorf("validate wants the secrets: %v", err)
+	}
+	err := caddy.Load(config, true)
+	if err == nil || !strings.Contains(err.Error(), "mirror hub.test: credentials") {
+		t.Errorf("got %v, want the option's name", err)
+	}
+	t.Setenv("TEST_HUB_USER", "user")
+	if err := os.WriteFile(secret, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), allowAll+"\n"+mirrorOf("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}"), ""))
+	r := at(t, port)
+	r.do("GET", "/v2/hub.test/team/app/manifests/v1", nil) // who may see it is core/mirror's
+	if !slices.ContainsFunc(hub.Recorded(), func(r upstreamtest.Request) bool { return r.Auth == "basic" }) {
+		t.Errorf("the credentials were not used: %q", hub.Requests())
+	}
+	var now bytes.Buffer
+	if app, err := caddy.ActiveContext().AppIfConfigured("oci"); err != nil {
+		t.Fatal(err)
+	} else if err := json.NewEncoder(&now).Encode(app); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(now.Bytes(), []byte("{env.TEST_HUB_USER}")) || bytes.Contains(now.Bytes(), []byte(`"secret":"secret`)) {
+		t.Errorf("got %s, want placeholders", now.Bytes())
+	}
+}
+
+func TestMirrorCaddyfileRefuses(t *testing.T) {
+	for _, row := range []struct {
+		name, options string
+		want          []string
+	}{
+		{"an unknown option", "mirror docker.io {\nspeed 1\n}", []string{":4", "speed"}},
+		{"no name", "mirror", []string{":3"}},
+		{"two names", "mirror docker.io ghcr.io", []string{":3"}},
+		{"a mirror that is here twice", "mirror docker.io\nmirror docker.io", []string{":4", "docker.io", "twice"}},
+		{"an option that is here twice", "mirror docker.io {\nttl 1m\nttl 2m\n}", []string{":5", "ttl", "twice"}},
+		{"a time that is none", "mirror docker.io {\nttl soon\n}", []string{":4", "ttl", "soon"}},
+		{"no time at all", "mirror docker.io {\nmax_stale 0s\n}", []string{":4", "max_stale"}},
+		{"no connections", "mirror docker.io {\nmax_connections 0\n}", []string{":4", "max_connections"}},
+		{"a secret in the open", "mirror docker.io {\ncredentials me hunter2\n}", []string{":4", "placeholder"}},
+		{"credentials without a secret", "mirror docker.io {\ncredentials me\n}", []string{":4"}},
+		{"a certificate without a key", "mirror docker.io {\nclient_certificate a.pem\n}", []string{":4"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			err := adaptError("{\noci {\n" + row.options + "\n}\n}")
+			for _, want := range row.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v, want it to name %s", err, want)
+				}
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error repeats the secret: %v", err)
+			}
+		})
+	}
+}
+
+// What is ambiguous about names is refused before anybody relies on it.
+func TestValidateRefusesMirrors(t *testing.T) {
+	for _, row := range []struct{ name, oci, site, want string }{
+		{"a port in the name", "mirror localhost:5001", "", "upstream"},
+		{"capitals in the name", "mirror Docker.io", "", "lower case"},
+		{"a path in the name", "mirror docker.io/library", "", "without a port"},
+		{"an upstream that is no url", "mirror a.test {\nupstream a.test\n}", "", "scheme"},
+		{"an upstream with a path", "mirror a.test {\nupstream https://a.test/v2\n}", "", "scheme, host and port"},
+		{"an allow_private that is neither", "mirror a.test {\nallow_private somewhere\n}", "", "allow_private"},
+		{"two sources of credentials", "mirror a.test {\ncredentials me {env.X}\ncredentials_file /x\n}", "", "use one"},
+		{"a mirror that is us", "url https://a.test\nmirror a.test", "", "ns=a.test"},
+		{"private names of a mirror", "private docker.io/team/**\nmirror docker.io", "", "either private or a mirror's"},
+		{"private names that could be a mirror's", "private {team,docker.io}/**\nmirror docker.io", "", "either private or a mirror's"},
+		{"a fallback without private names", "mirror docker.io", "fallback docker.io", "private"},
+		{"a fallback that is no mirror", "private a/**\nmirror docker.io", "fallback ghcr.io", "no such mirror"},
+		{"an upstream that is no mirror", "", "upstream ghcr.io", "no such mirror"},
+		{"a fallback and an upstream", "private a/**\nmirror docker.io", "fallback docker.io\nupstream docker.io", "use one"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			config := adapt(t, siteWith(freePort(t), t.TempDir(), row.oci, row.site))
+			if err := validate(t, string(config)); err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("got %v, want it to say %q", err, row.want)
+			}
+		})
+	}
+	for _, private := range []string{"**", "*/app", "docker.iox/**", "team/docker.io"} {
+		config := adapt(t, siteWith(freePort(t), t.TempDir(), "private "+private+"\nmirror docker.io", "fallback docker.io"))
+		if err := validate(t, string(config)); err != nil {
+			t.Errorf("private %s: %v", private, err)
+		}
+	}
+}
