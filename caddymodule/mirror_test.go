@@ -138,6 +138,25 @@ func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
 	}
 }
 
+func TestAMirrorServesWhatItIsAllowedTo(t *testing.T) {
+	hub := upstreamtest.New(t, upstreamtest.Options{})
+	for _, repo := range []string{"library/nginx", "library/redis", "other/app"} {
+		upstreamImage(t, hub, repo, "v1", randomBytes(10))
+	}
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), mirrorOf("docker.io", hub, "allow library/**", "deny docker.io/library/redis"), ""))
+	r := at(t, port)
+	for name, status := range map[string]int{
+		"docker.io/nginx":            http.StatusOK,
+		"docker.io/redis":            http.StatusForbidden,
+		"library/redis?ns=docker.io": http.StatusForbidden,
+		"docker.io/other/app":        http.StatusForbidden,
+	} {
+		name, query, _ := strings.Cut(name, "?")
+		r.want(status, "GET", "/v2/"+name+"/manifests/v1?"+query, nil)
+	}
+}
+
 // A download belongs to the process and not to a configuration.
 func TestAReloadKeepsADownload(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{})
@@ -283,6 +302,7 @@ func TestValidateRefusesMirrors(t *testing.T) {
 		{"an upstream that is no url", "mirror a.test {\nupstream a.test\n}", "", "scheme"},
 		{"an upstream with a path", "mirror a.test {\nupstream https://a.test/v2\n}", "", "scheme, host and port"},
 		{"an allow_private that is neither", "mirror a.test {\nallow_private somewhere\n}", "", "allow_private"},
+		{"a pattern that is none", "mirror a.test {\ndeny /x\n}", "", "deny"},
 		{"two sources of credentials", "mirror a.test {\ncredentials me {env.X}\ncredentials_file /x\n}", "", "use one"},
 		{"a mirror that is us", "url https://a.test\nmirror a.test", "", "ns=a.test"},
 		{"private names of a mirror", "private docker.io/team/**\nmirror docker.io", "", "either private or a mirror's"},
