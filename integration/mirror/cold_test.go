@@ -32,7 +32,10 @@ func TestAHundredClientsPullOneColdImage(t *testing.T) {
 	image := client.NewImage(1, layers, layerSize)
 	give(hub, "library/app", "v1", image)
 	s := server.Start(t, server.Options{Caddyfile: caddyfile(hub.URL, allowed(hub))})
-	rest := hub.Fault(upstreamtest.Fault{Host: "storage", Stall: true, After: firstPart})
+	var rest []*upstreamtest.Active
+	for _, layer := range image.Blobs[1:] {
+		rest = append(rest, hub.Fault(upstreamtest.Fault{Host: "storage", Path: digest.FromBytes(layer).String(), Stall: true, After: firstPart}))
+	}
 
 	ctx := bounded(t)
 	begun := make(chan struct{}, clients*layers)
@@ -49,7 +52,9 @@ func TestAHundredClientsPullOneColdImage(t *testing.T) {
 			t.Fatalf("%d of %d downloads had their first bytes while the upstream held the rest back", n, clients*layers)
 		}
 	}
-	rest.Lift()
+	for _, fault := range rest {
+		fault.Lift()
+	}
 	for range clients {
 		if err := <-ended; err != nil {
 			t.Error(err)
