@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/globs"
 )
 
 // Names are those that a registry can have repositories of.
 type Names struct {
 	// Private are the patterns of what it keeps itself. None: all that no mirror
 	// claims.
-	Private namespace.Globs
+	Private globs.Globs
 	// Mirrors are the hosts that it mirrors.
 	Mirrors []string
 }
@@ -44,17 +44,17 @@ func (n Names) Check(rule Rule) error {
 func (n Names) touches(glob string) (private, mirror bool) {
 	within := false
 	for _, host := range n.Mirrors {
-		mirror = mirror || namespace.Overlap(glob, host+"/**")
-		within = within || namespace.Within(glob, host)
+		mirror = mirror || globs.Overlap(glob, host+"/**")
+		within = within || globs.Within(glob, host)
 	}
 	if within {
 		return false, true
 	}
 	if len(n.Private) == 0 {
-		return namespace.Overlap(glob, "**"), mirror
+		return globs.Overlap(glob, "**"), mirror
 	}
 	for _, p := range n.Private {
-		private = private || namespace.Overlap(glob, p)
+		private = private || globs.Overlap(glob, p)
 	}
 	return private, mirror
 }

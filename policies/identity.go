@@ -3,7 +3,7 @@ package policies
 import (
 	"slices"
 
-	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/globs"
 )
 
 // Identity is who is asking, as far as anybody has verified it. The zero value is
@@ -38,7 +38,7 @@ type Narrowing struct {
 	// Actions are those that the credential may be used for. None: any.
 	Actions []Action
 	// On are the repositories that it may be used in. None: all.
-	On namespace.Globs
+	On globs.Globs
 }
 
 // permits tells whether the credential may be used for this.

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/globs"
 )
 
 // Rule is one line of a policy.
@@ -17,7 +17,7 @@ type Rule struct {
 	// Actions are what is allowed or denied.
 	Actions []Action
 	// On are the repositories where the rule holds. None: all of them.
-	On namespace.Globs
+	On globs.Globs
 	// Line says where the rule is written, for whoever asks why. May be empty.
 	Line string
 }
@@ -35,7 +35,7 @@ type compiled struct {
 	deny    bool
 	actions uint8
 	who     Subject
-	on      namespace.Globs
+	on      globs.Globs
 }
 
 // NewRules makes a policy. NewRules() allows nothing.
@@ -102,17 +102,17 @@ func ParseRule(deny bool, words []string) (Rule, error) {
 		return Rule{}, err
 	}
 	rule := Rule{Deny: deny, Who: who}
-	actions, globs := rest, []string(nil)
+	actions, on := rest, []string(nil)
 	if i := slices.Index(rest, "on"); i >= 0 {
-		actions, globs = rest[:i], rest[i+1:]
-		if len(globs) == 0 {
+		actions, on = rest[:i], rest[i+1:]
+		if len(on) == 0 {
 			return Rule{}, errors.New("on which repositories? write: on <globs>")
 		}
 	}
 	if rule.Actions, err = parseActions(actions); err != nil {
 		return Rule{}, err
 	}
-	rule.On, err = namespace.ParseGlobs(globs...)
+	rule.On, err = globs.Parse(on...)
 	return rule, err
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/globs"
 )
 
 // parse makes a policy of the lines of a Caddyfile.
@@ -103,7 +103,7 @@ func TestRules(t *testing.T) {
 }
 
 func TestRulesApplyTheNarrowing(t *testing.T) {
-	who := Identity{User: "ci", Groups: []string{"admins"}, Narrow: &Narrowing{Actions: []Action{Read, Create}, On: namespace.Globs{"team/**"}}}
+	who := Identity{User: "ci", Groups: []string{"admins"}, Narrow: &Narrowing{Actions: []Action{Read, Create}, On: globs.Globs{"team/**"}}}
 	rules := parse(t, tiers...)
 	for _, row := range []struct {
 		action Action
@@ -138,7 +138,7 @@ func TestParseRuleRefuses(t *testing.T) {
 
 func TestCheckRefusesWhatCanNeverMatch(t *testing.T) {
 	mirrors := []string{"docker.io", "ghcr.io"}
-	team := Names{Private: namespace.Globs{"team/**", "tools/*"}, Mirrors: mirrors}
+	team := Names{Private: globs.Globs{"team/**", "tools/*"}, Mirrors: mirrors}
 	open := Names{Mirrors: mirrors}
 	for _, row := range []struct {
 		name  string
@@ -210,7 +210,7 @@ func TestRulesAreWhatIsDocumented(t *testing.T) {
 	names := rapid.SampledFrom([]string{"a", "b"})
 	actions := rapid.SampledFrom(Actions)
 	repos := rapid.SampledFrom([]string{"a", "b", "a/b", "a/b/c", "b/a"})
-	globs := rapid.SampledFrom([]string{"**", "a/**", "*", "*/b", "a", "b/*"})
+	patterns := rapid.SampledFrom([]string{"**", "a/**", "*", "*/b", "a", "b/*"})
 	rule := rapid.Custom(func(t *rapid.T) Rule {
 		kind := subjectKind(rapid.IntRange(0, int(key)).Draw(t, "kind"))
 		r := Rule{Deny: rapid.IntRange(0, 3).Draw(t, "deny") == 0, Who: Subject{kind: kind}}
@@ -218,7 +218,7 @@ func TestRulesAreWhatIsDocumented(t *testing.T) {
 			r.Who.name = names.Draw(t, "name")
 		}
 		r.Actions = rapid.SliceOfN(actions, 1, 3).Draw(t, "actions")
-		r.On = rapid.SliceOfN(globs, 0, 2).Draw(t, "on")
+		r.On = rapid.SliceOfN(patterns, 0, 2).Draw(t, "on")
 		return r
 	})
 	rapid.Check(t, func(t *rapid.T) {

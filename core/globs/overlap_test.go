@@ -1,4 +1,4 @@
-package namespace
+package globs
 
 import (
 	"strings"
@@ -102,7 +102,7 @@ func FuzzGlobs(f *testing.F) {
 		if len(pattern) > 100 || strings.Count(pattern, "{") > 5 || strings.Count(pattern, "*") > 10 {
 			return // a configuration is not an attack
 		}
-		globs, err := ParseGlobs(pattern)
+		globs, err := Parse(pattern)
 		if err != nil {
 			return
 		}

@@ -1,4 +1,4 @@
-package namespace
+package globs
 
 import (
 	"slices"
@@ -10,7 +10,7 @@ import (
 // may follow each other: a--b counts as a name. It is for checking a configuration,
 // not for the path of a request.
 //
-// Both patterns have passed ParseGlobs.
+// Both patterns have passed Parse.
 func Overlap(a, b string) bool {
 	as, bs := alternatives(a), alternatives(b)
 	if as == nil || bs == nil {
