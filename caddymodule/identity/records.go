@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -89,24 +88,4 @@ func (r *records[T]) update(ctx context.Context, name string, change func(value 
 	r.values[name] = value
 	r.mu.Unlock()
 	return value, nil
-}
-
-// remove deletes a record, and returns when that is durable. One that is not there
-// is no error.
-func (r *records[T]) remove(ctx context.Context, name string) error {
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	if _, ok := r.get(name); !ok {
-		return nil
-	}
-	// What is about to go must not be believed, whatever becomes of the disk.
-	r.mu.Lock()
-	delete(r.values, name)
-	r.mu.Unlock()
-	ctx = context.WithoutCancel(ctx)
-	key := r.prefix + "/" + name
-	if err := r.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
-		return err
-	}
-	return r.bucket.Sync(ctx, key)
 }

@@ -27,7 +27,6 @@ type Store struct {
 	now    func() time.Time
 	keys   *Keys
 	users  *Users
-	site   string
 
 	stop    context.CancelFunc
 	stopped sync.WaitGroup

@@ -69,7 +69,7 @@ func TestAnExpiredTag(t *testing.T) {
 					t.Fatal(err)
 				}
 				f.saw(t)
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				f.disconnect(t)
 				row.cause(f)
 				want := f.image
