@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -36,6 +37,11 @@ type App struct {
 
 	// GC is what is collected, and when. Default: see GC.
 	GC *GC `json:"gc,omitempty"`
+
+	// MinFree is what mirrors leave free on their disk: a percentage of it, which
+	// counts as 50 GiB at most, or a size such as 10GiB. Below it they evict what was
+	// pulled longest ago, and then keep no more. Default: 5%.
+	MinFree string `json:"min_free,omitempty"`
 
 	// Private are patterns for the names that this registry keeps itself, such as
 	// team/**. A push to any other name is refused. Default: every name that no mirror
@@ -66,6 +72,7 @@ type App struct {
 	policy     policies.Policy
 	collection collection
 	settings   *settings // since Start
+	minFree    mirror.MinFree
 	life       caddy.Context
 	// specs are the mirrors with their secrets, resolved once: on Start, or on the
 	// first request.
@@ -105,6 +112,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionAuthenticators(ctx); err != nil {
 		return fmt.Errorf("authenticators: %w", err)
+	}
+	if a.minFree, err = a.leaveFree(); err != nil {
+		return fmt.Errorf("min_free: %w", err)
 	}
 	if err := a.provisionStorage(ctx); err != nil {
 		return fmt.Errorf("storage: %w", err)
@@ -190,7 +200,7 @@ func (a *App) Start() error {
 		return err
 	}
 	a.shared.release()
-	a.settings = &settings{options: a.collection.options(), mirrors: specs, lifetime: a.APIKeys.lifetime()}
+	a.settings = &settings{options: a.collection.options(), bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime()}
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	return nil

@@ -36,6 +36,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	        untagged keep|<age>
 //	        uploads  <duration>
 //	    }
+//	    min_free <percent>%|<size>
 //	    private <globs...>
 //	    mirror <host> {
 //	        ...
@@ -80,6 +81,13 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		}
 	case "hostnames":
 		return someArgs(d, &a.Hostnames)
+	case "min_free":
+		if !d.AllArgs(&a.MinFree) {
+			return d.ArgErr()
+		}
+		if _, err := a.leaveFree(); err != nil {
+			return d.Errf("min_free: %v", err)
+		}
 	case "private":
 		return someArgs(d, &a.Private)
 	case "mirror":

@@ -68,6 +68,8 @@ func TestCaddyfileRefuses(t *testing.T) {
 		{"an unknown option of gc", "{\noci {\ngc {\ninterval 1h\nsometimes 1h\n}\n}\n}", []string{"Caddyfile:5", "sometimes"}},
 		{"an unknown storage", "{\noci {\nstorage tape /dev/st0\n}\n}", []string{"Caddyfile:3", "oci.storage.tape"}},
 		{"an unknown option of a storage", "{\noci {\nstorage file /srv {\nchecksums /cache\n}\n}\n}", []string{"Caddyfile:4", "checksums"}},
+		{"no size of a mirror", "{\noci {\nmirror a.io {\nmax_size much\n}\n}\n}", []string{"Caddyfile:4", "max_size", "much"}},
+		{"no amount of free space", "{\noci {\nmin_free much\n}\n}", []string{"Caddyfile:3", "min_free", "much"}},
 		{"an unknown option of the site", "http://:5050 {\noci_registry {\nwrite_only\n}\n}", []string{"Caddyfile:3", "write_only"}},
 		{"an argument of the site", "http://:5050 {\noci_registry a b\n}", []string{"Caddyfile:2"}},
 		{"an argument of the block", "{\noci x {\n}\n}", []string{"Caddyfile:2"}},

@@ -42,7 +42,7 @@ grace ago stays; after a start that is everything.`,
 		if err := where.check(); err != nil {
 			return misused(cmd, err)
 		}
-		report, err := where.collect(cmd.Context(), dryRun)
+		report, err := where.collect(commandContext(cmd), dryRun)
 		if err != nil {
 			return finish(cmd, statusFailed, err)
 		}
@@ -72,9 +72,6 @@ func (r gcReport) print(w io.Writer) {
 
 // collect runs the collector in the process that has the storage open, or here.
 func (l *location) collect(ctx context.Context, dryRun bool) (gcReport, error) {
-	if ctx == nil { // cobra has none unless it was given one
-		ctx = context.Background()
-	}
 	registry, err := l.find()
 	if err != nil {
 		return gcReport{}, err

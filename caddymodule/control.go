@@ -26,6 +26,8 @@ const (
 //
 //	POST /gc[?dry_run=true]    run the collector; answers a gcReport
 //	POST /identity             a change or a list of keys or users: see identityOrder
+//	POST /purge?name=…         forget what a mirror holds; answers a purgeReport
+//	POST /condition[?mirror=…] answers a condition
 //
 // An error is a status of 400 or more, with a controlError.
 type control struct {
@@ -61,6 +63,8 @@ func listenControl(dir string, s *shared) (*control, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /gc", s.serveGC)
 	mux.HandleFunc("POST /identity", s.serveIdentity)
+	mux.HandleFunc("POST /purge", s.servePurge)
+	mux.HandleFunc("POST /condition", s.serveCondition)
 	c := &control{
 		server: &http.Server{Handler: mux, ReadHeaderTimeout: controlHeaderTimeout},
 		path:   path,
@@ -85,13 +89,17 @@ func (c *control) close() error {
 func (s *shared) serveGC(w http.ResponseWriter, r *http.Request) {
 	dryRun := r.URL.Query().Get("dry_run") == "true"
 	collected, err := s.collect(r.Context(), dryRun)
+	answerCommand(w, gcReport{collected, dryRun}, err)
+}
+
+// answerCommand answers with what was done, or with why it was not.
+func answerCommand(w http.ResponseWriter, done any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
-		json.NewEncoder(w).Encode(controlError{err.Error()})
-		return
+		done = controlError{err.Error()}
 	}
-	json.NewEncoder(w).Encode(gcReport{collected, dryRun})
+	json.NewEncoder(w).Encode(done)
 }
 
 // withShortPath calls use with a path to the socket that fits into an address. A

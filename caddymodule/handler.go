@@ -135,6 +135,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if request.Kind.Writes() && r.Body != nil {
 		r.Body = countedBody{r.Body}
 	}
+	if mirror != "" {
+		h.app.shared.countUse(mirror, &h.site, r, request)
+	}
 	// What the upstream shows to our credentials may not be everybody's.
 	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo) &&
 		(mirror == "" || !h.app.Mirrors[mirror].credentialed())

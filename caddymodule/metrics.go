@@ -55,6 +55,7 @@ func register(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
 		requestsTotal, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes, syncsCollector{},
 		mirrorRequests, mirrorUpstream, mirrorFetched, mirrorLimit,
+		evictedManifests, evictedBytes, heldCollector{},
 	} {
 		if err := registry.Register(c); err != nil {
 			return err

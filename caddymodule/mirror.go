@@ -39,6 +39,13 @@ type Mirror struct {
 	// NotFoundTTL is how long "not found" is remembered. Default: 10s.
 	NotFoundTTL caddy.Duration `json:"not_found_ttl,omitempty"`
 
+	// Keep is how long an image is kept after its last pull. Default: 90d.
+	Keep caddy.Duration `json:"keep,omitempty"`
+	// MaxSize is how much the mirror may hold, such as 200GiB, each blob counted
+	// once. What was pulled within the grace of gc may exceed it. Default: as much as
+	// the disk holds.
+	MaxSize string `json:"max_size,omitempty"`
+
 	// HeadTimeout bounds the check of a tag. Default: 5s.
 	HeadTimeout caddy.Duration `json:"head_timeout,omitempty"`
 	// ConnectTimeout bounds the TCP connection, and again the TLS handshake.
@@ -133,12 +140,15 @@ func (m *Mirror) check() error {
 		value  caddy.Duration
 	}{
 		{"ttl", m.TTL}, {"max_stale", m.MaxStale}, {"not_found_ttl", m.NotFoundTTL}, {"head_timeout", m.HeadTimeout},
-		{"connect_timeout", m.ConnectTimeout}, {"stall_timeout", m.StallTimeout}, {"breaker", m.Breaker},
+		{"connect_timeout", m.ConnectTimeout}, {"stall_timeout", m.StallTimeout}, {"breaker", m.Breaker}, {"keep", m.Keep},
 		{"max_connections", caddy.Duration(m.MaxConnections)},
 	} {
 		if d.value < 0 {
 			return fmt.Errorf("%s is negative", d.option)
 		}
+	}
+	if _, err := m.maxSize(); err != nil {
+		return fmt.Errorf("max_size: %w", err)
 	}
 	if m.Credentials != nil {
 		if m.CredentialsFile != "" {

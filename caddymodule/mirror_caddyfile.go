@@ -33,6 +33,8 @@ func (a *App) unmarshalMirror(d *caddyfile.Dispenser) error {
 //	    ttl                <duration>
 //	    max_stale          <duration>
 //	    not_found_ttl      <duration>
+//	    keep               <duration>
+//	    max_size           <size>
 //	    head_timeout       <duration>
 //	    connect_timeout    <duration>
 //	    stall_timeout      <duration>
@@ -64,7 +66,7 @@ func (m *Mirror) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (m *Mirror) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	durations := map[string]*caddy.Duration{
 		"ttl": &m.TTL, "max_stale": &m.MaxStale, "not_found_ttl": &m.NotFoundTTL,
-		"head_timeout": &m.HeadTimeout, "connect_timeout": &m.ConnectTimeout,
+		"keep": &m.Keep, "head_timeout": &m.HeadTimeout, "connect_timeout": &m.ConnectTimeout,
 		"stall_timeout": &m.StallTimeout, "breaker": &m.Breaker,
 	}
 	if to, ok := durations[option]; ok {
@@ -90,6 +92,13 @@ func (m *Mirror) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "credentials_file":
 		if !d.AllArgs(&m.CredentialsFile) {
 			return d.ArgErr()
+		}
+	case "max_size":
+		if !d.AllArgs(&m.MaxSize) {
+			return d.ArgErr()
+		}
+		if _, err := m.maxSize(); err != nil {
+			return d.Errf("max_size: %v", err)
 		}
 	case "ca":
 		if !d.AllArgs(&m.CA) {

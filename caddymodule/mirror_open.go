@@ -87,7 +87,7 @@ func (s *shared) mirrorLocked(spec mirrorSpec) (*openMirror, error) {
 	}
 	opened, err := mirror.New(mirror.Config{
 		Name: spec.name, Local: s.trees.mirrors, State: s.trees.state,
-		Upstream: counted{client, spec.name}, Settings: spec.settings, Log: s.log,
+		Upstream: counted{client, spec.name}, Settings: spec.settings, Keeper: s.trees.keeping.evictor, Log: s.log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, client.Close())

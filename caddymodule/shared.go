@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -50,6 +51,7 @@ func newShared(storage Storage, log *slog.Logger) *shared {
 // settings are what one configuration has changed about what it shares.
 type settings struct {
 	options store.Options
+	bounds  mirror.EvictorSettings
 	mirrors []mirrorSpec
 	// lifetime is how long API keys last at most.
 	lifetime time.Duration
@@ -79,6 +81,7 @@ func (s *shared) applyLocked() {
 	last := s.settings[len(s.settings)-1]
 	s.trees.setOptions(last.options)
 	s.callers.store.Keys().SetMaxLifetime(last.lifetime)
+	s.trees.keeping.evictor.SetSettings(last.bounds)
 	for _, spec := range last.mirrors {
 		if m := s.mirrors[spec.key]; m != nil {
 			m.SetSettings(spec.settings)
@@ -158,6 +161,7 @@ func (s *shared) openNow(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("identity: %w", err), trees.close(), opened.Close())
 	}
 	s.open, s.trees, s.callers = opened, trees, callers
+	trees.keeping = keep(trees, s.log)
 	s.applyLocked()
 	// A file system without sockets can keep a registry nevertheless.
 	if s.control, err = listenControl(opened.Local(), s); err != nil {

@@ -28,6 +28,8 @@ type trees struct {
 	state bucket.Bucket
 	// mirrorsDir is the directory whose disk mirrors fill, or empty.
 	mirrorsDir string
+	// keeping bounds mirrors while they are served; nil for a command.
+	keeping *keeping
 	// identity has keys, sessions and users. No request reaches it by a name.
 	identity bucket.Bucket
 }
@@ -94,7 +96,7 @@ func (t *trees) collect(ctx context.Context, how store.CollectOptions) (c collec
 
 // close ends the stores. It may be called when not all of them were opened.
 func (t *trees) close() error {
-	var errs []error
+	errs := []error{t.keeping.close()}
 	for _, s := range []*store.Store{t.mirrors, t.private} {
 		if s != nil {
 			errs = append(errs, s.Close())

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -14,6 +15,12 @@ type Disk interface {
 	// Space is what the disk has and what of it may be written yet, in bytes.
 	Space() (free, total int64, err error)
 }
+
+// noDisk is one of which nothing is known: mirrors keep until it is full, and serve on
+// without keeping.
+type noDisk struct{}
+
+func (noDisk) Space() (free, total int64, err error) { return 0, 0, errors.ErrUnsupported }
 
 // MinFree is how much of a disk mirrors leave free.
 type MinFree struct {
@@ -46,8 +53,8 @@ func ParseMinFree(text string) (MinFree, error) {
 	return MinFree{Bytes: int64(bytes)}, nil
 }
 
-// of is the amount on a disk of that size.
-func (m MinFree) of(total int64) int64 {
+// Of is the amount on a disk of that size.
+func (m MinFree) Of(total int64) int64 {
 	if m.Percent > 0 {
 		return min(int64(float64(total)*m.Percent/100), maxMinFree)
 	}

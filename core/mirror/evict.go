@@ -74,11 +74,10 @@ type Evictable interface {
 // EvictorConfig is what an Evictor is made of. All that it names stays the caller's and
 // is closed after it.
 type EvictorConfig struct {
-	Local    Evictable
-	State    bucket.Bucket // as Config.State
-	Pulls    *pulls.Times
-	Disk     Disk
-	Settings EvictorSettings
+	Local Evictable
+	State bucket.Bucket // as Config.State
+	Pulls *pulls.Times
+	Disk  Disk // nil: one of which nothing is known
 	// Evicted is told of every eviction. Default: nobody is.
 	Evicted func(store.Evicted)
 	// Log receives what an operator should know. Default: discard.
@@ -91,8 +90,8 @@ type EvictorConfig struct {
 type Evictor struct {
 	EvictorConfig
 
-	mu       sync.Mutex // guards what follows
-	settings EvictorSettings
+	mu       sync.Mutex       // guards what follows
+	settings *EvictorSettings // nil: not known yet
 	held     map[string]int64 // by mirror; nil: not measured yet
 	full     bool             // eviction could not free what the disk lacks
 	kept     time.Time        // last look for what was not pulled for long
@@ -103,13 +102,16 @@ type Evictor struct {
 	background sync.WaitGroup
 }
 
-// NewEvictor begins to evict in the background. Close ends it.
+// NewEvictor makes an evictor, which looks at what is held in the background from the
+// first SetSettings on. Close ends it.
 func NewEvictor(c EvictorConfig) *Evictor {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Disk == nil {
+		c.Disk = noDisk{}
+	}
 	e := &Evictor{EvictorConfig: c, wake: make(chan struct{}, 1)}
-	e.SetSettings(c.Settings)
 	ctx, stop := context.WithCancel(context.Background())
 	e.stop = stop
 	e.background.Go(func() { e.run(ctx) })
@@ -123,7 +125,7 @@ func (e *Evictor) SetSettings(s EvictorSettings) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.settings, e.kept = s, time.Time{}
+	e.settings, e.kept = &s, time.Time{}
 	e.poke()
 }
 
@@ -185,8 +187,12 @@ func (e *Evictor) Pass(ctx context.Context) error {
 	e.passing.Lock()
 	defer e.passing.Unlock()
 	e.mu.Lock()
-	settings, kept := e.settings, e.kept
+	configured, kept := e.settings, e.kept
 	e.mu.Unlock()
+	if configured == nil {
+		return nil
+	}
+	settings := *configured
 	held, err := e.measure(ctx)
 	if err != nil {
 		return err
@@ -237,7 +243,7 @@ func (e *Evictor) lacking(settings EvictorSettings) int64 {
 	if err != nil {
 		return 0 // not known; a full disk is seen by who writes
 	}
-	least := settings.MinFree.of(total)
+	least := settings.MinFree.Of(total)
 	if free >= least {
 		return 0
 	}

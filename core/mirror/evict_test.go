@@ -88,7 +88,7 @@ func shelved(t *testing.T, settings mirror.EvictorSettings, test func(s *shelf))
 		}
 		s.pulled = pulls.New(pulls.Config{Bucket: b, Prefix: "mirror/pulls/"})
 		s.Evictor = mirror.NewEvictor(mirror.EvictorConfig{
-			Local: s.Store, State: b, Pulls: s.pulled, Disk: s.disk, Settings: settings,
+			Local: s.Store, State: b, Pulls: s.pulled, Disk: s.disk,
 			Evicted: func(gone store.Evicted) {
 				s.disk.add(gone.Bytes)
 				s.mu.Lock()
@@ -98,6 +98,7 @@ func shelved(t *testing.T, settings mirror.EvictorSettings, test func(s *shelf))
 				}
 			},
 		})
+		s.SetSettings(settings)
 		defer func() {
 			err := errors.Join(s.Evictor.Close(), s.pulled.Close(), s.Store.Close(), storage.Close())
 			if err != nil {

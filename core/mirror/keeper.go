@@ -46,7 +46,11 @@ func (e *Evictor) Room(size int64) bool {
 		return true // not known; a full disk is seen by who writes
 	}
 	e.mu.Lock()
-	least, full := e.settings.MinFree.of(total), e.full
+	var least int64
+	if e.settings != nil {
+		least = e.settings.MinFree.Of(total)
+	}
+	full := e.full
 	e.mu.Unlock()
 	free -= max(size, 0)
 	if free >= least {
@@ -60,7 +64,7 @@ func (e *Evictor) Room(size int64) bool {
 func (e *Evictor) Kept(repo string, size int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.held == nil {
+	if e.held == nil || e.settings == nil {
 		return // the first pass is about to count it
 	}
 	name := mirrorOf(repo)

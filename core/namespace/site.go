@@ -64,25 +64,25 @@ func (s *Site) MirrorOf(name string) string {
 // with ns, a mirror or empty. It is false where nobody claims the name.
 func (s *Site) canonical(name, ns string) (string, bool) {
 	if ns != "" {
-		return within(ns, name), true
+		return Mirrored(ns, name), true
 	}
 	if m := s.MirrorOf(name); m != "" {
-		return within(m, name), name != m // the mirror itself is no repository
+		return Mirrored(m, name), name != m // the mirror itself is no repository
 	}
 	switch {
 	case s.Upstream != "":
-		return within(s.Upstream, name), true
+		return Mirrored(s.Upstream, name), true
 	case s.Claims(name):
 		return name, true
 	case s.Fallback != "":
-		return within(s.Fallback, name), true
+		return Mirrored(s.Fallback, name), true
 	}
 	return name, false
 }
 
-// within is the name of a mirror's repository, with the mirror's prefix once. Docker
+// Mirrored is the name of a mirror's repository, with the mirror's prefix once. Docker
 // Hub keeps the names of one component under library/.
-func within(mirror, name string) string {
+func Mirrored(mirror, name string) string {
 	name = strings.TrimPrefix(name, mirror+"/")
 	if mirror == dockerHub && !strings.Contains(name, "/") {
 		name = "library/" + name

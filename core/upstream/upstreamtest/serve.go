@@ -134,6 +134,9 @@ func (u *Upstream) registry(w http.ResponseWriter, r *http.Request, fault *Activ
 		m = []string{"", "", "", ""}
 	}
 	repo, kind, ref := m[1], m[2], m[3]
+	if r.URL.Path == "/v2/" && u.options.Kind == Open {
+		return // 200: there is nothing to ask for
+	}
 	if !u.allowed(w, r, repo) {
 		return
 	}

@@ -1,0 +1,191 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/store"
+)
+
+// purgeReport is what `registry purge --json` prints, and what the control socket answers.
+type purgeReport struct {
+	Repository string          `json:"repository"`
+	Tags       []string        `json:"tags"`
+	Manifests  []digest.Digest `json:"manifests"`
+	Bytes      int64           `json:"bytes"` // of content that went from the disk
+}
+
+func purgeCommand(where *location) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "purge <name>[:<tag>|@<digest>] [--config <path>] [--adapter <name>] [--storage <dir>] [--json]",
+		Short: "Forgets what a mirror holds",
+		Long: `
+Forgets what a mirror holds of a repository: one tag, one manifest with the blobs
+that it alone needs, or everything. The next request asks the upstream again. The
+name begins with the mirror's, as docker.io/nginx or ghcr.io/owner/app.
+
+It is for mirrors. What was pushed here is deleted by a client that may do so.`,
+		Args: cobra.ArbitraryArgs,
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return misused(cmd, fmt.Errorf("purge takes one name, as docker.io/nginx:latest"))
+		}
+		if err := where.check(); err != nil {
+			return misused(cmd, err)
+		}
+		if _, _, err := splitName(args[0]); err != nil {
+			return misused(cmd, err)
+		}
+		report, err := where.purge(commandContext(cmd), args[0])
+		if err != nil {
+			return finish(cmd, statusFailed, err)
+		}
+		if asJSON {
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+		}
+		report.print(cmd.OutOrStdout())
+		return nil
+	}
+	return cmd
+}
+
+// commandContext is the command's; cobra has none unless it was given one.
+func commandContext(cmd *cobra.Command) context.Context {
+	if ctx := cmd.Context(); ctx != nil {
+		return ctx
+	}
+	return context.Background()
+}
+
+// print says it to a person.
+func (r purgeReport) print(w io.Writer) {
+	if len(r.Tags)+len(r.Manifests) == 0 {
+		fmt.Fprintf(w, "%s: nothing of it was held\n", r.Repository)
+		return
+	}
+	fmt.Fprintf(w, "%s: forgot %d tags and %d manifests, %s\n", r.Repository, len(r.Tags), len(r.Manifests), humanize.IBytes(uint64(r.Bytes)))
+}
+
+// splitName reads <name>[:<tag>|@<digest>]. Without both, everything is meant.
+func splitName(text string) (repo string, ref core.Reference, err error) {
+	name, d, byDigest := strings.Cut(text, "@")
+	if byDigest {
+		if ref.Digest, err = core.ParseDigest(d); err != nil {
+			return "", ref, fmt.Errorf("%s: %w", text, err)
+		}
+	} else if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
+		if ref, err = core.ParseReference(name[colon+1:]); err != nil {
+			return "", ref, fmt.Errorf("%s: %w", text, err)
+		}
+		name = name[:colon]
+	}
+	if repo, err = core.ParseName(name); err != nil {
+		return "", ref, fmt.Errorf("%s: %w", text, err)
+	}
+	// A mirror's repository has one name, and Docker Hub's official images a second.
+	if first, _, ok := strings.Cut(repo, "/"); ok && first == dockerHub {
+		repo = namespace.Mirrored(first, repo)
+	}
+	return repo, ref, nil
+}
+
+// purge has the process that has the storage open forget, or does it here.
+func (l *location) purge(ctx context.Context, name string) (report purgeReport, err error) {
+	r, err := l.find()
+	if err != nil {
+		return report, err
+	}
+	err = r.ask(ctx, "/purge?name="+url.QueryEscape(name), nil, &report)
+	if !errors.Is(err, errNobodyListens) {
+		return report, err
+	}
+	err = r.withTrees(ctx, func(t *trees) error {
+		report, err = t.purge(ctx, name, func(repo string, ref core.Reference) (store.Evicted, error) {
+			return mirror.Purge(ctx, t.mirrors, t.state, repo, ref)
+		})
+		return err
+	})
+	return report, err
+}
+
+// purge checks that the name is a mirror's, and forgets it.
+func (t *trees) purge(ctx context.Context, name string, forget func(repo string, ref core.Reference) (store.Evicted, error)) (purgeReport, error) {
+	repo, ref, err := splitName(name)
+	if err != nil {
+		return purgeReport{}, err
+	}
+	for held, err := range t.private.Repositories(ctx, "") {
+		if err != nil {
+			return purgeReport{}, err
+		}
+		if held == repo {
+			return purgeReport{}, fmt.Errorf("%s was pushed here and is nobody's copy; delete it with a client that may, such as: crane delete <this registry>/%s", repo, name)
+		}
+	}
+	gone, err := forget(repo, ref)
+	report := purgeReport{Repository: repo, Tags: gone.Tags, Manifests: gone.Manifests, Bytes: gone.Bytes}
+	if report.Tags == nil {
+		report.Tags = []string{}
+	}
+	if report.Manifests == nil {
+		report.Manifests = []digest.Digest{}
+	}
+	return report, err
+}
+
+// forget has every open mirror forget what it knows, and then the disk. One that is of
+// another name says so.
+func (s *shared) forget(ctx context.Context, repo string, ref core.Reference) (all store.Evicted, err error) {
+	s.mu.Lock()
+	mirrors, trees := slices.Collect(maps.Values(s.mirrors)), s.trees
+	s.mu.Unlock()
+	for _, m := range mirrors {
+		gone, err := m.Purge(ctx, repo, ref)
+		if errors.Is(err, core.ErrNameUnknown) {
+			continue
+		}
+		all.Tags, all.Manifests, all.Bytes = append(all.Tags, gone.Tags...), append(all.Manifests, gone.Manifests...), all.Bytes+gone.Bytes
+		if err != nil {
+			return all, err
+		}
+	}
+	// Of a mirror that is not configured any more something may be held.
+	gone, err := mirror.Purge(ctx, trees.mirrors, trees.state, repo, ref)
+	all.Tags, all.Manifests, all.Bytes = append(all.Tags, gone.Tags...), append(all.Manifests, gone.Manifests...), all.Bytes+gone.Bytes
+	return all, err
+}
+
+// servePurge forgets in the running process.
+func (s *shared) servePurge(w http.ResponseWriter, r *http.Request) {
+	trees, err := s.acquire(r.Context())
+	if err != nil {
+		answerCommand(w, nil, err)
+		return
+	}
+	defer s.release()
+	report, err := trees.purge(r.Context(), r.URL.Query().Get("name"), func(repo string, ref core.Reference) (store.Evicted, error) {
+		return s.forget(r.Context(), repo, ref)
+	})
+	if err == nil {
+		s.log.Info("purged", "repository", report.Repository, "tags", len(report.Tags), "manifests", len(report.Manifests), "bytes", report.Bytes)
+	}
+	answerCommand(w, report, err)
+}

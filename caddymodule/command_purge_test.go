@@ -1,0 +1,137 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// hold puts manifests with a tag each into a mirror's repository.
+func hold(t *testing.T, trees *trees, repo string, tags ...string) (ds []digest.Digest) {
+	t.Helper()
+	for _, tag := range tags {
+		manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[],"annotations":{"tag":%q}}`,
+			ocispec.MediaTypeImageManifest, digest.FromString("{}"), tag)
+		put := core.ManifestPut{MediaType: ocispec.MediaTypeImageManifest, Bytes: manifest, Tags: []string{tag}}
+		got, err := trees.mirrors.PutManifest(t.Context(), repo, put)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ds = append(ds, got.Descriptor.Digest)
+	}
+	return ds
+}
+
+// sharedAt is what this process has open.
+func sharedAt(t *testing.T, storage string) (s *shared) {
+	t.Helper()
+	pool.Range(func(key, value any) bool {
+		if strings.HasSuffix(key.(string), storage) {
+			s = value.(*shared)
+		}
+		return true
+	})
+	if s == nil {
+		t.Fatalf("%s is not open", storage)
+	}
+	return s
+}
+
+func TestPurgeThroughTheRunningProcess(t *testing.T) {
+	storage, port := t.TempDir(), freePort(t)
+	load(t, site(port, storage, allowAll, ""))
+	at(t, port).pushImage("team/app", "v1", randomBytes(100))
+	s := sharedAt(t, storage)
+	trees, err := s.acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.release()
+	const nginx = "docker.io/library/nginx"
+	ds := hold(t, trees, nginx, "one", "two", "three")
+	where := &location{storage: storage}
+	for _, row := range []struct {
+		name            string
+		tags, manifests int
+		left            int
+	}{
+		{"docker.io/nginx:one", 1, 0, 3},
+		{"docker.io/library/nginx@" + string(ds[1]), 1, 1, 2},
+		{"docker.io/nginx", 1, 2, 0},
+		{"docker.io/nginx", 0, 0, 0},
+		{"ghcr.io/a/b:none", 0, 0, 0},
+	} {
+		got, err := where.purge(t.Context(), row.name)
+		if err != nil || len(got.Tags) != row.tags || len(got.Manifests) != row.manifests {
+			t.Errorf("%s: got %+v, %v", row.name, got, err)
+		}
+		left := 0
+		for _, err := range trees.mirrors.Manifests(t.Context(), nginx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			left++
+		}
+		if left != row.left {
+			t.Errorf("%s: %d manifests are left, want %d", row.name, left, row.left)
+		}
+	}
+	if _, err := where.purge(t.Context(), "team/app:v1"); err == nil || !strings.Contains(err.Error(), "delete") {
+		t.Errorf("a private image: got %v, want a sentence that says to delete", err)
+	}
+	at(t, port).want(200, "GET", "/v2/team/app/manifests/v1", nil)
+}
+
+func TestPurgeAsACommand(t *testing.T) {
+	storage, port := t.TempDir(), freePort(t)
+	load(t, site(port, storage, allowAll, ""))
+	at(t, port).pushImage("team/app", "v1", randomBytes(100))
+	s := sharedAt(t, storage)
+	trees, err := s.acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold(t, trees, "docker.io/library/nginx", "one", "two")
+	s.release()
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		args   string
+		status int
+		out    string
+	}{
+		{"purge", statusMisuse, ""},
+		{"purge docker.io/nginx:one docker.io/nginx:two", statusMisuse, ""},
+		{"purge docker.io/NGINX", statusMisuse, ""},
+		{"purge docker.io/nginx@sha256:12", statusMisuse, ""},
+		{"purge team/app --storage " + storage, statusFailed, ""},
+		{"purge docker.io/nginx:one --storage " + storage, statusDone, "docker.io/library/nginx: forgot 1 tags and 0 manifests, 0 B\n"},
+		{"purge docker.io/nginx:one --storage " + storage, statusDone, "docker.io/library/nginx: nothing of it was held\n"},
+	} {
+		out, err := commandOutput(t, append([]string{"registry"}, strings.Fields(row.args)...)...)
+		status := 0
+		if failed := new(exec.ExitError); errors.As(err, &failed) {
+			status = failed.ExitCode()
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if status != row.status || string(out) != row.out {
+			t.Errorf("%s: got status %d and %q, want %d and %q", row.args, status, out, row.status, row.out)
+		}
+	}
+	out, err := commandOutput(t, "registry", "purge", "docker.io/library/nginx", "--json", "--storage", storage)
+	var report purgeReport
+	if err != nil || json.Unmarshal(out, &report) != nil || len(report.Manifests) != 2 || report.Bytes == 0 {
+		t.Errorf("got %s, %v", out, err)
+	}
+}

@@ -1,0 +1,119 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+
+	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/pulls"
+	"github.com/eblume/caddy-registry/core/wire"
+)
+
+// pullsPrefix is where, in the bucket of the mirrors, the times of their pulls are.
+const pullsPrefix = "mirror/pulls/"
+
+// keeping bounds what mirrors hold, and remembers who asked for it. It belongs to the
+// open storage and not to a configuration.
+type keeping struct {
+	pulls   *pulls.Times
+	usage   *mirror.Usage
+	evictor *mirror.Evictor
+}
+
+// keep begins to count what the trees' mirrors hold. Nothing is evicted before a
+// configuration has said what may be: another one's limits may be wider.
+func keep(t *trees, log *slog.Logger) *keeping {
+	log = log.With("tree", mirrorsTree)
+	k := &keeping{
+		pulls: pulls.New(pulls.Config{Bucket: t.state, Prefix: pullsPrefix, Log: log}),
+		usage: mirror.NewUsage(t.state, log),
+	}
+	var disk mirror.Disk
+	if t.mirrorsDir != "" {
+		disk = mirror.DiskOf(t.mirrorsDir)
+	}
+	k.evictor = mirror.NewEvictor(mirror.EvictorConfig{
+		Local: t.mirrors, State: t.state, Pulls: k.pulls, Disk: disk,
+		Evicted: countEviction, Log: log,
+	})
+	return k
+}
+
+// close ends it, ahead of the trees.
+func (k *keeping) close() error {
+	if k == nil {
+		return nil
+	}
+	return errors.Join(k.evictor.Close(), k.usage.Close(), k.pulls.Close())
+}
+
+// leaveFree reads min_free.
+func (a *App) leaveFree() (mirror.MinFree, error) {
+	if a.MinFree == "" {
+		return mirror.DefaultMinFree, nil
+	}
+	return mirror.ParseMinFree(a.MinFree)
+}
+
+// bounds are what mirrors may hold, as this configuration says.
+func (a *App) bounds() mirror.EvictorSettings {
+	settings := mirror.EvictorSettings{MinFree: a.minFree, Grace: a.collection.grace, Mirrors: map[string]mirror.Limits{}}
+	for name, m := range a.Mirrors {
+		size, _ := m.maxSize() // checked by Provision
+		settings.Mirrors[name] = mirror.Limits{Keep: time.Duration(m.Keep), MaxSize: size}
+	}
+	return settings
+}
+
+// maxSize reads max_size; 0 is none.
+func (m *Mirror) maxSize() (int64, error) {
+	if m.MaxSize == "" {
+		return 0, nil
+	}
+	bytes, err := humanize.ParseBytes(m.MaxSize)
+	if err != nil || bytes == 0 || bytes > math.MaxInt64 {
+		return 0, fmt.Errorf("%q is not a size such as 200GiB", m.MaxSize)
+	}
+	return int64(bytes), nil
+}
+
+// countUse remembers who asks a mirror, and how. The storage is open.
+func (s *shared) countUse(name string, site *namespace.Site, r *http.Request, request wire.Request) {
+	s.mu.Lock()
+	usage := s.trees.keeping.usage
+	s.mu.Unlock()
+	usage.Count(name, formOf(name, site, request), clientOf(r))
+}
+
+// formOf is the way in which a request has named a mirror.
+func formOf(name string, site *namespace.Site, request wire.Request) string {
+	switch {
+	case request.NS != "" && namespace.CanonicalHost(request.NS) == name:
+		return "ns"
+	case site.MirrorOf(request.Name) == name:
+		return "prefix"
+	case site.Upstream == name:
+		return "site"
+	}
+	return "fallback"
+}
+
+// clientOf is the address of who asks, which trusted proxies may have told.
+func clientOf(r *http.Request) string {
+	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && ip != "" {
+		return ip
+	}
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return host
+	}
+	return r.RemoteAddr
+}

@@ -1,0 +1,139 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
+	"github.com/eblume/caddy-registry/core/wire"
+)
+
+// offer puts an image with a layer of 100,000 bytes into an upstream.
+func offer(t *testing.T, u *upstreamtest.Upstream, repo string) digest.Digest {
+	t.Helper()
+	blob := u.Blob(repo, randomBytes(100_000))
+	u.Manifest(repo, ocispec.MediaTypeImageManifest, fmt.Appendf(nil,
+		`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[{"mediaType":"a/b","digest":%q,"size":100000}]}`,
+		ocispec.MediaTypeImageManifest, u.Blob(repo, []byte("{}")), blob), "latest")
+	return blob
+}
+
+// The oldest pull goes, also when it was pulled before a restart; the rest is served
+// with the upstream down.
+func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
+	up := upstreamtest.New(t, upstreamtest.Options{})
+	blobs := map[string]digest.Digest{}
+	for _, name := range []string{"one", "two", "three"} {
+		blobs[name] = offer(t, up, "team/"+name)
+	}
+	storage := t.TempDir()
+	block := fmt.Sprintf("%s\ngc {\ngrace 1ms\n}\nmirror quay.io {\nupstream %s\nmax_size 250kB\n}", allowAll, up.URL)
+	begin := func() *registryAt {
+		port := freePort(t)
+		load(t, site(port, storage, block, ""))
+		return at(t, port)
+	}
+	pull := func(r *registryAt, status int, name string) {
+		t.Helper()
+		r.want(status, "GET", "/v2/quay.io/team/"+name+"/manifests/latest", nil)
+		if status == http.StatusOK {
+			r.want(status, "GET", "/v2/quay.io/team/"+name+"/blobs/"+string(blobs[name]), nil)
+		}
+	}
+	r := begin()
+	for _, name := range []string{"one", "two", "one"} {
+		pull(r, http.StatusOK, name)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	r = begin()
+	const held = `registry_mirror_held_bytes{mirror="quay.io"}`
+	r.eventually("what is held is measured", func() bool { return r.metric(held) > 200_000 })
+	pull(r, http.StatusOK, "three")
+	r.eventually("space is made", func() bool {
+		return r.metric(held) < 250_000 && r.metric("registry_mirror_evicted_manifests_total") > 0
+	})
+	defer up.Fault(upstreamtest.Fault{Status: 503}).Lift()
+	pull(r, http.StatusOK, "one")
+	pull(r, http.StatusOK, "three")
+	pull(r, http.StatusBadGateway, "two")
+	// What somebody asks to be forgotten is, at once.
+	if _, err := (&location{storage: storage}).purge(t.Context(), "quay.io/team/one"); err != nil {
+		t.Fatal(err)
+	}
+	pull(r, http.StatusBadGateway, "one")
+}
+
+func TestDoctorByConfiguration(t *testing.T) {
+	hub, quay := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub}), upstreamtest.New(t, upstreamtest.Options{})
+	offer(t, quay, "team/one")
+	storage, port := t.TempDir(), freePort(t)
+	text := site(port, storage, fmt.Sprintf("%s\nmin_free 0\nmirror docker.io {\nupstream %s\nallow_private %s\n}\nmirror quay.io {\nupstream %s\n}",
+		allowAll, hub.URL, strings.Join(hub.AllowPrivate(), " "), quay.URL), "")
+	load(t, text)
+	at(t, port).want(http.StatusOK, "GET", "/v2/quay.io/team/one/manifests/latest", nil)
+	at(t, port).want(http.StatusOK, "GET", "/v2/team/one/manifests/latest?ns=quay.io", nil)
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	look := func() (report doctorReport, err error) {
+		t.Helper()
+		out, err := commandOutput(t, "registry", "doctor", "--json", "--config", config)
+		if failed := json.Unmarshal(out, &report); failed != nil {
+			t.Fatalf("%s: %v, %v", out, failed, err)
+		}
+		return report, err
+	}
+	report, err := look()
+	want := []finding{
+		{"storage", true, "is in use by process"}, {"disk", true, "mirrors leave 0 B free"},
+		{"use of docker.io", true, "nobody has asked it"}, {"upstream of docker.io", true, "asks for a token"},
+		{"use of quay.io", true, "2 requests in the last 30 days, by ns, prefix, from 127.0.0.1"}, {"upstream of quay.io", true, "asks for no token"},
+	}
+	if err != nil || !slices.EqualFunc(report.Findings, want, func(got, want finding) bool {
+		return got.Check == want.Check && got.OK == want.OK && strings.Contains(got.Text, want.Text)
+	}) {
+		t.Errorf("got %+v, %v", report.Findings, err)
+	}
+	if n := len(report.Clients); n != 9 { // Docker's daemon has a line for docker.io only
+		t.Errorf("lines for %d clients", n)
+	}
+	defer quay.Fault(upstreamtest.Fault{Status: 500}).Lift()
+	if report, err := look(); err == nil || report.OK {
+		t.Errorf("a broken upstream: %v, %+v", err, report)
+	}
+}
+
+func TestTheFormInWhichAMirrorIsNamed(t *testing.T) {
+	mirrors := []string{"docker.io", "quay.io"}
+	for _, row := range []struct {
+		site     namespace.Site
+		name, ns string
+		want     string
+	}{
+		{namespace.Site{}, "docker.io/library/nginx", "", "prefix"},
+		{namespace.Site{}, "library/nginx", "docker.io", "ns"},
+		{namespace.Site{}, "docker.io/library/nginx", "docker.io", "ns"},
+		{namespace.Site{}, "docker.io/library/nginx", "registry.example.com", "prefix"},
+		{namespace.Site{Upstream: "docker.io"}, "library/nginx", "", "site"},
+		{namespace.Site{Fallback: "docker.io"}, "library/nginx", "", "fallback"},
+	} {
+		row.site.Mirrors = mirrors
+		if got := formOf("docker.io", &row.site, wire.Request{Name: row.name, NS: row.ns}); got != row.want {
+			t.Errorf("%s?ns=%s: got %s, want %s", row.name, row.ns, got, row.want)
+		}
+	}
+}
