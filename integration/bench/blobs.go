@@ -70,7 +70,7 @@ func (b *bench) blobs() error {
 		if err != nil {
 			return err
 		}
-		if err := s.answers(b.ctx, s.url()+"/v2/"); err != nil {
+		if err := s.answers(b.ctx, s.url()+"/v2/_catalog?n=1"); err != nil {
 			return err
 		}
 		if err := img.push(b.ctx, s.url(), "team/blob", "v1", false); err != nil {

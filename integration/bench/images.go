@@ -57,7 +57,7 @@ func (b *bench) registries() ([]*server, error) {
 		return nil, err
 	}
 	servers := []*server{product}
-	if err := product.answers(b.ctx, product.url()+"/v2/"); err != nil {
+	if err := product.answers(b.ctx, product.url()+"/v2/_catalog?n=1"); err != nil {
 		return nil, err
 	}
 	if b.distribution != "" {

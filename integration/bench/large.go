@@ -36,7 +36,7 @@ func (b *bench) large() error {
 	if err != nil {
 		return err
 	}
-	if err := s.answers(b.ctx, s.url()+"/v2/"); err != nil {
+	if err := s.answers(b.ctx, s.url()+"/v2/_catalog?n=1"); err != nil {
 		return err
 	}
 	idle, err := s.peak()

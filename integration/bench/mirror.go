@@ -212,7 +212,7 @@ func (b *bench) mirrorOf(s *source, data string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return server, server.answers(b.ctx, server.url()+"/v2/")
+	return server, server.answers(b.ctx, server.url()+"/v2/_catalog?n=1")
 }
 
 // throughDistribution starts distribution's registry as a pull-through cache.

@@ -25,21 +25,31 @@ const daemonLimit = 60 * time.Second
 func TestPodman(t *testing.T) {
 	r, h := start(t), newHome(t)
 	ref := r.ref("team/podman:v1")
-	podman := func(args ...string) string {
-		return h.run(t, "podman", append([]string{
-			"--storage-driver", "vfs", "--root", h.path("root"), "--runroot", h.path("run"), "--tmpdir", h.path("tmp"),
-			"--cgroup-manager", "cgroupfs", "--runtime", server.Tool(t, "runc"),
-		}, args...)...)
-	}
+	podman := podmanIn(t, h)
 	podman("load", "--input", archive(t, h, ref))
 	podman("push", "--tls-verify=false", "--digestfile", h.path("digest"), ref)
 	r.holds(t, "team/podman", "v1", digestIn(t, h.path("digest")))
 	podman("rmi", "--all", "--force")
 	podman("pull", "--tls-verify=false", ref)
-	// Podman asks for more open files than a container that CI runs in may have.
-	run := []string{"run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", ref}
-	if got := podman(run...); got != "hello\n" {
+	if got := podman(append(podmanRun, ref)...); got != "hello\n" {
 		t.Errorf("container said %q, want hello", got)
+	}
+}
+
+// podmanRun runs a container. Podman asks for more open files than a container that
+// CI runs in may have.
+var podmanRun = []string{"run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"}
+
+// podmanIn returns podman with everything that it keeps in the home.
+func podmanIn(t *testing.T, h home) func(args ...string) string {
+	t.Helper()
+	runtime := server.Tool(t, "runc")
+	return func(args ...string) string {
+		t.Helper()
+		return h.run(t, "podman", append([]string{
+			"--storage-driver", "vfs", "--root", h.path("root"), "--runroot", h.path("run"), "--tmpdir", h.path("tmp"),
+			"--cgroup-manager", "cgroupfs", "--runtime", runtime,
+		}, args...)...)
 	}
 }
 
@@ -104,22 +114,7 @@ func TestContainerd(t *testing.T) {
 func TestDocker(t *testing.T) {
 	r, h := start(t), newHome(t)
 	ref := r.ref("team/docker:v1")
-	host := "unix://" + h.path("docker.sock")
-	docker := func(args ...string) (string, error) {
-		return h.try(t, "docker", append([]string{"--host", host}, args...)...)
-	}
-	must := func(args ...string) string {
-		t.Helper()
-		out, err := docker(args...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
-	daemon(t, h, func() error { _, err := docker("info"); return err },
-		"dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs",
-		"--data-root", h.path("root"), "--exec-root", h.path("exec"), "--pidfile", h.path("docker.pid"), "--host", host)
-
+	must := dockerIn(t, h)
 	must("load", "--input", archive(t, h, ref))
 	pushed := must("push", ref)
 	_, after, found := strings.Cut(pushed, "digest: ")
@@ -133,6 +128,27 @@ func TestDocker(t *testing.T) {
 	must("pull", r.ref("team/docker@"+want.String()))
 	if got := must("run", "--rm", "--network", "none", r.ref("team/docker@"+want.String())); got != "hello\n" {
 		t.Errorf("container said %q, want hello", got)
+	}
+}
+
+// dockerIn starts a daemon with everything that it keeps in the home, and returns
+// its client.
+func dockerIn(t *testing.T, h home, options ...string) func(args ...string) string {
+	t.Helper()
+	host := "unix://" + h.path("docker.sock")
+	docker := func(args ...string) (string, error) {
+		return h.try(t, "docker", append([]string{"--host", host}, args...)...)
+	}
+	daemon(t, h, func() error { _, err := docker("info"); return err },
+		"dockerd", append([]string{"--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs",
+			"--data-root", h.path("root"), "--exec-root", h.path("exec"), "--pidfile", h.path("docker.pid"), "--host", host}, options...)...)
+	return func(args ...string) string {
+		t.Helper()
+		out, err := docker(args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
 	}
 }
 

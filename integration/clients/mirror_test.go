@@ -75,14 +75,42 @@ func TestMirrorForCraneAndSkopeo(t *testing.T) {
 func TestMirrorInRegistriesConf(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/app", "v1", image(t, true))
+	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
 	r, h := startMirror(t, hub, ""), newHome(t)
-	text := fmt.Sprintf("[[registry]]\nlocation = \"docker.io\"\nblocked = false\n[[registry.mirror]]\nlocation = \"%s/docker.io\"\ninsecure = true\n", r.Host)
+	text := strings.ReplaceAll(form(t, "podman", r.Host), "[[registry.mirror]]", "[[registry.mirror]]\ninsecure = true")
 	if err := os.WriteFile(h.path("registries.conf"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	h.run(t, "skopeo", "--registries-conf", h.path("registries.conf"), "copy", "docker://docker.io/library/app:v1", "dir:"+h.path("out"))
 	if got := blobGETs(hub); got != layers+1 {
 		t.Errorf("got %d blobs fetched, want %d", got, layers+1)
+	}
+	h.env = append(h.env, "CONTAINERS_REGISTRIES_CONF="+h.path("registries.conf"))
+	podman := podmanIn(t, h)
+	podman("pull", "docker.io/library/busybox:v1")
+	if got := podman(append(podmanRun, "docker.io/library/busybox:v1")...); got != "hello\n" {
+		t.Errorf("container said %q, want hello", got)
+	}
+}
+
+// Docker's daemon mirrors Docker Hub only, at the root of a site.
+func TestMirrorForDocker(t *testing.T) {
+	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
+	r, h := startMirror(t, hub, "fallback docker.io"), newHome(t)
+	if err := os.WriteFile(h.path("daemon.json"), []byte(form(t, "Docker", r.Host)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// A miss must not leave this machine.
+	nowhere := fmt.Sprintf("http://127.0.0.1:%d", server.FreePort(t))
+	h.env = append(h.env, "HTTP_PROXY="+nowhere, "HTTPS_PROXY="+nowhere)
+	docker := dockerIn(t, h, "--config-file", h.path("daemon.json"))
+	docker("pull", "busybox:v1")
+	if got := docker("run", "--rm", "--network", "none", "busybox:v1"); got != "hello\n" {
+		t.Errorf("container said %q, want hello", got)
+	}
+	if got := blobGETs(hub); got != 2 {
+		t.Errorf("got %d blobs fetched, want the layer and the configuration once", got)
 	}
 }
 
@@ -137,11 +165,12 @@ func TestMirrorForContainerd(t *testing.T) {
 		return dir
 	}
 	const ref, ours = "docker.io/library/busybox:v1", "registry.test/team/busybox:v1"
-	for _, row := range []struct{ name, url, options string }{
-		{"ns", r.URL, `capabilities = ["pull", "resolve"]`},
-		{"ns and prefix", r.URL + "/v2/docker.io", "capabilities = [\"pull\", \"resolve\"]\noverride_path = true"},
-	} {
-		must("images", "pull", "--hosts-dir", hosts("docker.io", row.url, row.options), "--snapshotter", "native", ref)
+	for _, row := range []struct{ name, form string }{{"ns", "containerd"}, {"ns and prefix", "containerd, by path"}} {
+		dir := hosts("docker.io", r.URL, "")
+		if err := os.WriteFile(filepath.Join(dir, "docker.io", "hosts.toml"), []byte(form(t, row.form, r.Host)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		must("images", "pull", "--hosts-dir", dir, "--snapshotter", "native", ref)
 		if got := must("run", "--rm", "--snapshotter", "native", ref, "hello"+strings.ReplaceAll(row.name, " ", "")); got != "hello\n" {
 			t.Errorf("%s: container said %q, want hello", row.name, got)
 		}
