@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -34,6 +35,10 @@ type App struct {
 
 	// StorageRaw is where content is kept. Default: the directory ./data.
 	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=oci.storage inline_key=module"`
+
+	// CacheRaw is what is kept beside the storage, to be fast. Default: memory, with
+	// at most 256MiB.
+	CacheRaw json.RawMessage `json:"cache,omitempty" caddy:"namespace=oci.cache inline_key=module"`
 
 	// GC is what is collected, and when. Default: see GC.
 	GC *GC `json:"gc,omitempty"`
@@ -73,6 +78,8 @@ type App struct {
 	collection collection
 	settings   *settings // since Start
 	minFree    mirror.MinFree
+	cache      Cache
+	closeCache func() error // what Start opened of cache, or nil
 	life       caddy.Context
 	// specs are the mirrors with their secrets, resolved once: on Start, or on the
 	// first request.
@@ -115,6 +122,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if a.minFree, err = a.leaveFree(); err != nil {
 		return fmt.Errorf("min_free: %w", err)
+	}
+	if err := a.provisionCache(ctx); err != nil {
+		return fmt.Errorf("cache: %w", err)
 	}
 	if err := a.provisionStorage(ctx); err != nil {
 		return fmt.Errorf("storage: %w", err)
@@ -200,7 +210,13 @@ func (a *App) Start() error {
 		return err
 	}
 	a.shared.release()
-	a.settings = &settings{options: a.collection.options(), bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime()}
+	shared, err := a.openCache()
+	if err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	options := a.collection.options()
+	options.CacheSize = a.cache.Memory() / 2
+	a.settings = &settings{options: options, bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime(), cache: shared}
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	return nil
@@ -217,6 +233,9 @@ func (a *App) Cleanup() error {
 	}
 	a.shared.unconfigure(a.settings)
 	_, err := pool.Delete(a.key)
+	if a.closeCache != nil {
+		err = errors.Join(err, a.closeCache())
+	}
 	return err
 }
 

@@ -30,6 +30,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    url       <url>
 //	    hostnames <host[:port]...>
 //	    storage   <module> ...
+//	    cache     <module> ...
 //	    gc {
 //	        interval <duration>
 //	        grace    <duration>
@@ -90,6 +91,8 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		}
 	case "private":
 		return someArgs(d, &a.Private)
+	case "cache":
+		return a.unmarshalCache(d)
 	case "mirror":
 		return a.unmarshalMirror(d)
 	case "storage":

@@ -8,6 +8,7 @@
 //	shared.go      an open storage, shared by all configurations of the process
 //	trees.go       what is in it: private images, what mirrors hold, identity
 //	mirror*.go     the mirrors: options, secrets, what is open, what is counted
+//	cache.go       what is kept beside it: guest modules, oci.cache.*
 //	policy.go      who may do what
 //	gc.go          the collector's settings and schedule
 //	callers.go     what a storage knows about who asks, open with it

@@ -16,6 +16,7 @@ import (
 //	registry_requests_total{action,result}   requests by endpoint and outcome
 //	registry_pulled_bytes_total              bytes sent in answers
 //	registry_pushed_bytes_total              bytes received in uploads and manifests
+//	registry_cache_requests_total{operation,result}   what is asked of a shared cache
 //	registry_storage_syncs_total{kind}       barriers of the open storages: file, directory
 //	registry_gc_runs_total{result}           collections: ok, error
 //	registry_gc_removed_total{kind}          manifest, link, blob, upload
@@ -53,7 +54,7 @@ var (
 // register puts the counters into the registry of one load.
 func register(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
-		requestsTotal, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes, syncsCollector{},
+		requestsTotal, cacheRequests, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes, syncsCollector{},
 		mirrorRequests, mirrorUpstream, mirrorFetched, mirrorLimit,
 		evictedManifests, evictedBytes, heldCollector{},
 	} {

@@ -67,6 +67,14 @@ func (s *mirrorSpec) identify(m *Mirror) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// audience digests which upstream is asked as whom, without the secrets: it is part of
+// keys that others can read.
+func (s *mirrorSpec) audience() string {
+	c := s.upstream
+	sum := sha256.Sum256(fmt.Appendf(nil, "%+q %+q %q %q %t", s.name, c.URLs, c.User, c.CredentialsFile, c.Certificate != nil))
+	return hex.EncodeToString(sum[:8])
+}
+
 // openMirror is a mirror in use. Of two configurations that ask one upstream in
 // different ways, each has its own; they share what is held.
 type openMirror struct {
@@ -88,6 +96,7 @@ func (s *shared) mirrorLocked(spec mirrorSpec) (*openMirror, error) {
 	opened, err := mirror.New(mirror.Config{
 		Name: spec.name, Local: s.trees.mirrors, State: s.trees.state,
 		Upstream: counted{client, spec.name}, Settings: spec.settings, Keeper: s.trees.keeping.evictor, Log: s.log,
+		Shared: &s.cache, Audience: spec.audience(),
 	})
 	if err != nil {
 		return nil, errors.Join(err, client.Close())

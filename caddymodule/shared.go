@@ -29,6 +29,7 @@ const retryOpen = time.Second
 type shared struct {
 	storage Storage
 	log     *slog.Logger
+	cache   cacheLink // what all mirrors share with
 
 	mu       sync.Mutex // guards what follows, and is held while opening
 	trees    *trees
@@ -55,6 +56,7 @@ type settings struct {
 	mirrors []mirrorSpec
 	// lifetime is how long API keys last at most.
 	lifetime time.Duration
+	cache    mirror.Shared // nil: nothing is shared
 }
 
 // configure applies the settings of a configuration that has started.
@@ -82,6 +84,7 @@ func (s *shared) applyLocked() {
 	s.trees.setOptions(last.options)
 	s.callers.store.Keys().SetMaxLifetime(last.lifetime)
 	s.trees.keeping.evictor.SetSettings(last.bounds)
+	s.cache.set(last.cache)
 	for _, spec := range last.mirrors {
 		if m := s.mirrors[spec.key]; m != nil {
 			m.SetSettings(spec.settings)

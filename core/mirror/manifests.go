@@ -95,7 +95,7 @@ func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag
 	asked := time.Now()
 	answer, err := m.upstream.Manifest(ctx, remote, ref)
 	if err != nil {
-		if ref.Tag != "" && m.unnamed && errors.Is(err, upstream.ErrNotFound) {
+		if ref.Tag != "" && !m.credentialed && errors.Is(err, upstream.ErrNotFound) {
 			m.shareTag(ctx, repo, tag, "", asked)
 		}
 		return core.Manifest{}, m.noteAbsent(nounOf(repo, ref), err, core.ErrManifestUnknown)
@@ -105,7 +105,7 @@ func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag
 		m.noteCredentials(ctx, repo)
 	}
 	m.keep(ctx, repo, found, tag)
-	if shareable(answer) {
+	if m.shared != nil && m.shareable(ctx, repo, answer) {
 		m.shareManifest(ctx, repo, found)
 		if tag != "" {
 			m.shareTag(ctx, repo, tag, found.Descriptor.Digest, asked)

@@ -123,7 +123,6 @@ type Mirror struct {
 	keeper   Keeper
 	shared   Shared // nil: none
 	audience string
-	unnamed  bool // the upstream is asked without credentials
 	log      *slog.Logger
 	settings atomic.Pointer[Settings]
 
@@ -185,8 +184,6 @@ func New(c Config) (*Mirror, error) {
 		listed:   newMemo[blobID, struct{}](maxListed),
 		rights:   newMemo[string, knownRights](maxRights),
 	}
-	asked, ok := c.Upstream.(interface{ Credentialed() bool })
-	m.unnamed = ok && !asked.Credentialed()
 	m.nobody, m.credentialed = anonymous(c.Upstream)
 	m.life, m.stop = context.WithCancel(context.Background())
 	m.SetSettings(c.Settings)

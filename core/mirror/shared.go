@@ -48,8 +48,12 @@ func (m *Mirror) manifestKey(repo string, d digest.Digest) string {
 }
 
 // shareable tells whether others may have what the upstream showed. What it hides
-// from callers without credentials stays in this process, where rights are looked at.
-func shareable(a upstream.Answer) bool { return a.Anonymous }
+// from callers without credentials stays in this process, where rights are looked at;
+// so does what credentials were shown until it was asked without them.
+func (m *Mirror) shareable(ctx context.Context, repo string, a upstream.Answer) bool {
+	known := m.rightsOf(ctx, repo)
+	return !known.Hidden && (a.Anonymous || known.within(rightsAge))
+}
 
 // shareTag tells the others what the upstream said of a tag when it was asked; d is
 // empty for what is not there.

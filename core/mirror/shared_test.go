@@ -253,3 +253,37 @@ func TestWhatTheUpstreamHidesIsNotShared(t *testing.T) {
 		t.Errorf("shared %q", got)
 	}
 }
+
+// Credentials raise limits: what everybody may see is shared as soon as that is known.
+func TestWhatCredentialsFetchedOfAPublicRepositoryIsShared(t *testing.T) {
+	up := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	first := up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", document(1), "latest")
+	b := new(board)
+	login := func(c *upstream.Config) { c.User, c.Secret = "user", "secret" }
+	one := node(t, up, b, "", login)
+	one.SetSettings(mirror.Settings{TTL: 1})
+	if _, err := one.Manifest(fetch, repo, latest); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.keys(); len(got) != 0 {
+		t.Errorf("shared %q before it was known who may have it", got)
+	}
+	one.SetSettings(mirror.Settings{TTL: time.Nanosecond})
+	if _, err := one.Manifest(fetch, repo, latest); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.keys(); len(got) != 2 {
+		t.Errorf("shared %q, want the tag and its manifest", got)
+	}
+	up.Forget()
+	two := node(t, up, b, "", login)
+	found, err := two.Manifest(fetch, repo, latest)
+	if err != nil || found.Descriptor.Digest != first {
+		t.Errorf("got %v, %v", found.Descriptor, err)
+	}
+	for _, saw := range up.Requests() {
+		if strings.Contains(saw, "GET /v2/library/nginx/") {
+			t.Errorf("the second pulled: %q", up.Requests())
+		}
+	}
+}

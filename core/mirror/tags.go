@@ -145,8 +145,11 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (core.
 		return core.Manifest{}, m.noteAbsent(repo+":"+tag, err, core.ErrManifestUnknown)
 	}
 	d := answer.Descriptor.Digest
-	if shareable(answer) {
+	if m.shared != nil && m.shareable(ctx, repo, answer) {
 		m.shareTag(ctx, repo, tag, d, asked)
+		if !answer.Anonymous && d == held.manifest.Descriptor.Digest {
+			m.shareManifest(ctx, repo, held.manifest) // when it was fetched nobody knew that all may have it
+		}
 	}
 	if d == held.manifest.Descriptor.Digest {
 		m.checked(ctx, repo, tag, d)

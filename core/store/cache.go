@@ -62,6 +62,12 @@ func newCache(size int64) (*cache, error) {
 	return &cache{manifests: manifests, tags: tags}, nil
 }
 
+// resize changes the bounds; what is too much goes.
+func (c *cache) resize(size int64) {
+	c.manifests.SetMaximum(uint64(size - size/8))
+	c.tags.SetMaximum(uint64(size / 8))
+}
+
 func (c *cache) close() {
 	c.manifests.StopAllGoroutines()
 	c.tags.StopAllGoroutines()

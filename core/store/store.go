@@ -66,8 +66,7 @@ type Options struct {
 	// says: a mirror holds what was asked for, and others vouch for the rest. It
 	// cannot be changed while the store is open.
 	Sparse bool
-	// CacheSize bounds the manifests in memory, in bytes. Default 64 MiB. It
-	// cannot be changed while the store is open.
+	// CacheSize bounds the manifests in memory, in bytes. Default 64 MiB.
 	CacheSize int64
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -121,11 +120,12 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 }
 
 // SetOptions changes the settings that may change while the store is open: Grace,
-// Untagged and UploadAge.
+// Untagged, UploadAge and CacheSize.
 func (s *Store) SetOptions(options Options) {
 	options = options.withDefaults()
 	s.optionsMu.Lock()
 	defer s.optionsMu.Unlock()
+	s.cache.resize(options.CacheSize)
 	s.options.Grace, s.options.Untagged, s.options.UploadAge = options.Grace, options.Untagged, options.UploadAge
 }
 

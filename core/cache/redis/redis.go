@@ -188,6 +188,8 @@ func (c *Cache) ask(ctx context.Context, operation string, question func(ctx con
 	case err == nil:
 		c.breaker.leave(nil)
 		return "ok", true
+	case errors.Is(err, goredis.ErrClosed):
+		return "skipped", false // by a configuration that is gone
 	case goredis.HasErrorPrefix(err, "WRONGTYPE"):
 		c.breaker.leave(nil) // it answered: somebody else's list or hash is there
 		return "invalid", true
