@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -109,6 +110,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	rules, err := a.Policy.rules(a.names())
 	if err != nil {
 		return fmt.Errorf("policy: %w", err)
+	}
+	for name, m := range a.Mirrors {
+		shown, _ := m.reveals(name) // checkMirror has seen the error
+		rules = append(slices.Clip(rules), shown...)
 	}
 	a.policy = policies.NewRules(rules...)
 	if a.collection, err = a.GC.collection(); err != nil {

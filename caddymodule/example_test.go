@@ -150,12 +150,28 @@ func TestTheDefaultCaddyfileServes(t *testing.T) {
 	t.Setenv("REGISTRY_ADMIN", "off")
 	load(t, readFile(t, "../Caddyfile"))
 	r := at(t, port)
-	r.pushImage("team/app", "v1", randomBytes(1000))
-	r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil, "Host", "made.up.example")
+	secret, _ := robot(t)
+	key := []string{"Authorization", basic("zot-ci", secret)}
+	index := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]%s}`
+	push := func(status int, content string, fields ...string) {
+		t.Helper()
+		r.want(status, "PUT", "/v2/team/app/manifests/v1", strings.NewReader(content),
+			append([]string{"Content-Type", "application/vnd.oci.image.index.v1+json"}, fields...)...)
+	}
+	first, second := fmt.Sprintf(index, ""), fmt.Sprintf(index, `,"annotations":{"a":"b"}`)
+	push(http.StatusUnauthorized, first)
+	push(http.StatusCreated, first, key...)
+	push(http.StatusCreated, first, key...) // a CI retry
+	push(http.StatusForbidden, second, key...)
+	r.want(http.StatusForbidden, "DELETE", "/v2/team/app/manifests/v1", nil, key...)
+	_, got := r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil, "Host", "made.up.example")
+	if string(got) != first {
+		t.Errorf("got %s, want %s", got, first)
+	}
 	r.want(http.StatusOK, "GET", "/metrics", nil)
 }
 
-// Without variables it listens on loopback alone, because whoever reaches it may write.
+// Without variables it listens on loopback alone, because it takes keys over plain HTTP there.
 func TestTheDefaultCaddyfileStaysOnLoopback(t *testing.T) {
 	for _, name := range []string{"REGISTRY_PORT", "REGISTRY_DATA", "REGISTRY_ADMIN", "REGISTRY_BIND"} {
 		if err := os.Unsetenv(name); err != nil {

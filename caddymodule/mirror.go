@@ -74,6 +74,19 @@ type Mirror struct {
 	// does not match, is refused, also what is held of it. Default: all are served.
 	Allow []string `json:"allow,omitempty"`
 	Deny  []string `json:"deny,omitempty"`
+
+	// Private are who may read what the upstream hides from callers without
+	// credentials, and Credentials can see. Default: nobody.
+	Private []Reveal `json:"private,omitempty"`
+}
+
+// Reveal is one line of Mirror.Private.
+type Reveal struct {
+	// On are patterns of names, as those of Mirror.Allow.
+	On []string `json:"on"`
+	// To is "anonymous", "signed_in", "user <name>", "group <name>", or
+	// "key <label or id>".
+	To string `json:"to"`
 }
 
 // Credentials are a login at an upstream.
@@ -127,6 +140,9 @@ func (a *App) checkMirror(name string) error {
 		return err
 	}
 	if _, _, err := a.Mirrors[name].names(name); err != nil {
+		return err
+	}
+	if _, err := a.Mirrors[name].reveals(name); err != nil {
 		return err
 	}
 	// Addresses and URLs are looked at by whom they are for.

@@ -1,11 +1,14 @@
 package caddymodule
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/eblume/caddy-registry/policies"
 )
 
 // unmarshalMirror reads one mirror of the block oci, whose option's name was consumed.
@@ -45,14 +48,16 @@ func (a *App) unmarshalMirror(d *caddyfile.Dispenser) error {
 //	    allow_private      <cidr|host:port...>
 //	    allow              <globs...>
 //	    deny               <globs...>
+//	    private            <globs...> to <who>
 //	}
 //
-// upstream, allow_private, allow and deny may be repeated.
+// upstream, allow_private, allow, deny and private may be repeated; <who> is as in a
+// rule of the policy.
 func (m *Mirror) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := map[string]bool{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if seen[option] && !slices.Contains([]string{"upstream", "allow_private", "allow", "deny"}, option) {
+		if seen[option] && !slices.Contains([]string{"upstream", "allow_private", "allow", "deny", "private"}, option) {
 			return d.Errf("option %s is here twice", option)
 		}
 		seen[option] = true
@@ -81,6 +86,20 @@ func (m *Mirror) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return someArgs(d, &m.Allow)
 	case "deny":
 		return someArgs(d, &m.Deny)
+	case "private":
+		args := d.RemainingArgs()
+		to := slices.Index(args, "to")
+		if to < 1 {
+			return d.Err("private: write: private <globs...> to <who>")
+		}
+		who, rest, err := policies.ParseSubject(args[to+1:])
+		if err == nil && len(rest) > 0 {
+			err = fmt.Errorf("what is %q behind %s?", rest[0], who)
+		}
+		if err != nil {
+			return d.Errf("private: %v", err)
+		}
+		m.Private = append(m.Private, Reveal{On: args[:to], To: who.String()})
 	case "credentials":
 		m.Credentials = new(Credentials)
 		if !d.AllArgs(&m.Credentials.User, &m.Credentials.Secret) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/policies"
 )
 
 // own completes patterns of a mirror's block: what does not begin with the mirror's name
@@ -32,4 +33,24 @@ func (m *Mirror) names(name string) (allow, deny namespace.Globs, err error) {
 		return nil, nil, fmt.Errorf("deny: %w", err)
 	}
 	return allow, deny, nil
+}
+
+// reveals are the rules that show what the upstream hides.
+func (m *Mirror) reveals(name string) ([]policies.Rule, error) {
+	var rules []policies.Rule
+	for _, r := range m.Private {
+		if len(r.On) == 0 {
+			return nil, fmt.Errorf("private: of which names? write: private <globs...> to <who>")
+		}
+		on, err := own(name, r.On)
+		if err != nil {
+			return nil, fmt.Errorf("private: %w", err)
+		}
+		who, err := parseSubject(r.To)
+		if err != nil {
+			return nil, fmt.Errorf("private: %w", err)
+		}
+		rules = append(rules, policies.Rule{Who: who, Actions: []policies.Action{policies.Reveal}, On: on})
+	}
+	return rules, nil
 }

@@ -262,6 +262,46 @@ func TestSecretsOfAMirror(t *testing.T) {
 	}
 }
 
+func TestWhatAnUpstreamHidesIsShownToThoseNamed(t *testing.T) {
+	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	_, blob := upstreamImage(t, hub, "team/app", "v1", randomBytes(1000))
+	_, other := upstreamImage(t, hub, "other/app", "v1", randomBytes(1000))
+	hub.Private("team/app")
+	hub.Private("other/app")
+	t.Setenv("TEST_HUB_SECRET", "secret")
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), "policy {\nallow anonymous read fetch\n}\n"+
+		mirrorOf("docker.io", hub, "credentials user {env.TEST_HUB_SECRET}", "private team/** to group artifact-workloads"), ""))
+	secret, _ := robot(t)
+	r := at(t, port)
+	for _, row := range []struct {
+		name, path string
+		status     int
+		fields     []string
+	}{
+		// Twice: what is held hides as well as what is not.
+		{"an anonymous caller", "team/app/manifests/v1", http.StatusUnauthorized, nil},
+		{"a member", "team/app/manifests/v1", http.StatusOK, []string{"Authorization", basic("x", secret)}},
+		{"a member", "team/app/blobs/" + blob.String(), http.StatusOK, []string{"Authorization", basic("x", secret)}},
+		{"a member", "team/app/tags/list", http.StatusOK, []string{"Authorization", basic("x", secret)}},
+		{"an anonymous caller, now that it is held", "team/app/manifests/v1", http.StatusUnauthorized, nil},
+		{"an anonymous caller, now that it is held", "team/app/blobs/" + blob.String(), http.StatusUnauthorized, nil},
+		{"an anonymous caller, now that it is held", "team/app/tags/list", http.StatusUnauthorized, nil},
+		{"a member, of what is for nobody", "other/app/manifests/v1", http.StatusNotFound, []string{"Authorization", basic("x", secret)}},
+		{"a member, of what is for nobody", "other/app/blobs/" + other.String(), http.StatusNotFound, []string{"Authorization", basic("x", secret)}},
+	} {
+		if response, body := r.do("GET", "/v2/docker.io/"+row.path, nil, row.fields...); response.StatusCode != row.status {
+			t.Errorf("%s, %s: got status %d, want %d: %s", row.name, row.path, response.StatusCode, row.status, body)
+		}
+	}
+	for who, fields := range map[string][]string{"": nil, "a member": {"Authorization", basic("x", secret)}} {
+		_, catalog := r.want(http.StatusOK, "GET", "/v2/_catalog", nil, fields...)
+		if got := bytes.Contains(catalog, []byte("docker.io/team/app")); got != (who != "") {
+			t.Errorf("%q: the catalog is %s", who, catalog)
+		}
+	}
+}
+
 func TestMirrorCaddyfileRefuses(t *testing.T) {
 	for _, row := range []struct {
 		name, options string

@@ -74,20 +74,10 @@ func (p *Policy) rules(names policies.Names) ([]policies.Rule, error) {
 
 // parse reads a rule.
 func (r Rule) parse(deny bool) (policies.Rule, error) {
-	// A name may have spaces: the provider's groups often do.
-	kind, name, named := strings.Cut(r.Who, " ")
-	who := []string{kind}
-	if named {
-		who = append(who, name)
-	}
-	_, rest, err := policies.ParseSubject(who)
-	if err != nil {
+	if _, err := parseSubject(r.Who); err != nil {
 		return policies.Rule{}, err
 	}
-	if len(rest) > 0 {
-		return policies.Rule{}, fmt.Errorf("what is %q behind %s?", rest[0], kind)
-	}
-	words := append(who, r.Actions...)
+	words := append(subjectWords(r.Who), r.Actions...)
 	if len(r.On) > 0 {
 		words = append(append(words, "on"), r.On...)
 	}
@@ -95,6 +85,20 @@ func (r Rule) parse(deny bool) (policies.Rule, error) {
 	rule.Line = r.Line
 	return rule, err
 }
+
+// parseSubject reads the one string that a subject is in JSON.
+func parseSubject(s string) (policies.Subject, error) {
+	words := subjectWords(s)
+	who, rest, err := policies.ParseSubject(words)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("what is %q behind %s?", rest[0], words[0])
+	}
+	return who, err
+}
+
+// subjectWords are a kind and a name, which may have spaces: the provider's groups
+// often do.
+func subjectWords(s string) []string { return strings.SplitN(s, " ", 2) }
 
 // text is the rule as it was written.
 func (r Rule) text(deny bool) string {

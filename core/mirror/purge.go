@@ -33,6 +33,7 @@ func (m *Mirror) Purge(ctx context.Context, repo string, ref core.Reference) (st
 		return store.Evicted{}, fmt.Errorf("%w: the store of %s cannot evict", core.ErrUnsupported, m.name)
 	}
 	m.forgetAnswers(repo, ref, nil)
+	m.askAgain(ctx, repo)
 	gone, err := Purge(ctx, local, m.state, repo, ref)
 	m.forgetAnswers(repo, ref, gone.Tags)
 	m.unshare(ctx, repo, ref)

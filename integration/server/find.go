@@ -76,6 +76,23 @@ func Caddyfile(t testing.TB) string {
 	return string(text)
 }
 
+// tiers is the policy of the repository's Caddyfile.
+const tiers = `			allow anonymous                read fetch
+			allow group artifact-workloads read fetch create
+			allow group admins             *
+`
+
+// Open is the repository's Caddyfile with everybody allowed everything: for what is
+// not about who may do what.
+func Open(t testing.TB) string {
+	t.Helper()
+	text := strings.Replace(Caddyfile(t), tiers, "\t\t\tallow anonymous *\n", 1)
+	if !strings.Contains(text, "allow anonymous *\n") {
+		t.Fatal("the repository's Caddyfile has another policy than is replaced here")
+	}
+	return text
+}
+
 // withAdmin puts the admin endpoint of a Caddyfile at address. The text must open
 // its global options with a brace on a line of its own.
 func withAdmin(caddyfile, address string) (string, error) {

@@ -87,7 +87,7 @@ func Launch(t testing.TB, options Options) *Server {
 		options.Scheme = "http"
 	}
 	if options.Caddyfile == "" {
-		options.Caddyfile = Caddyfile(t)
+		options.Caddyfile = Open(t)
 	}
 	host := net.JoinHostPort("127.0.0.1", strconv.Itoa(options.Port))
 	s := &Server{
