@@ -73,9 +73,10 @@ func TestEvictionIsCutOffAnywhere(t *testing.T) {
 		r := &registry{Store: s}
 		old := r.image(t, "a", []string{"v1"}, "", "base", "old")
 		kept := r.image(t, "a", []string{"v2"}, "", "base", "new")
-		left := n
+		var left atomic.Int64 // the index may be built still, which looks at the bucket too
+		left.Store(int64(n))
 		m.intercept(func(context.Context, string) error {
-			if left--; left < 0 {
+			if left.Add(-1) < 0 {
 				return cut
 			}
 			return nil
