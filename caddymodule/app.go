@@ -69,6 +69,9 @@ type App struct {
 	// tokens, in their order. Default: none.
 	AuthenticatorsRaw []json.RawMessage `json:"authenticators,omitempty" caddy:"namespace=oci.authenticators inline_key=module"`
 
+	// OIDC is how people sign in. Default: nobody does, and there are no pages.
+	OIDC *OIDC `json:"oidc,omitempty"`
+
 	authenticators []identity.Authenticator
 
 	log        *slog.Logger
@@ -86,6 +89,7 @@ type App struct {
 	// first request.
 	specs  func() ([]mirrorSpec, error)
 	joined *atomic.Pointer[joined]
+	signIn signInConfig
 }
 
 // CaddyModule returns the Caddy module information.
@@ -130,6 +134,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionCache(ctx); err != nil {
 		return fmt.Errorf("cache: %w", err)
+	}
+	if err := a.provisionSignIn(); err != nil {
+		return fmt.Errorf("oidc: %w", err)
 	}
 	if err := a.provisionStorage(ctx); err != nil {
 		return fmt.Errorf("storage: %w", err)
@@ -211,6 +218,10 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
+	signIn, err := a.signIn.spec()
+	if err != nil {
+		return err
+	}
 	if _, err := a.acquire(a.life); err != nil {
 		return err
 	}
@@ -221,7 +232,7 @@ func (a *App) Start() error {
 	}
 	options := a.collection.options()
 	options.CacheSize = a.cache.Memory() / 2
-	a.settings = &settings{options: options, bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime(), cache: shared}
+	a.settings = &settings{options: options, bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime(), signIn: signIn, cache: shared}
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	return nil
@@ -233,15 +244,16 @@ func (*App) Stop() error { return nil }
 
 // Cleanup gives the storage back. It is called also when Provision did not succeed.
 func (a *App) Cleanup() error {
+	released := a.signIn.release()
 	if a.shared == nil {
-		return nil
+		return released
 	}
 	a.shared.unconfigure(a.settings)
 	_, err := pool.Delete(a.key)
 	if a.closeCache != nil {
 		err = errors.Join(err, a.closeCache())
 	}
-	return err
+	return errors.Join(released, err)
 }
 
 var (

@@ -45,6 +45,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    api_keys {
 //	        max_lifetime <duration>
 //	    }
+//	    oidc {
+//	        ...
+//	    }
 //	    <authenticator> ...
 //	    policy {
 //	        allow|deny <who> <actions...> [on <globs...>]
@@ -52,7 +55,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	}
 //
 // An authenticator is the name of a module oci.authenticators.*, with what that module
-// says; see Mirror for the options of one. hostnames, private, mirror and
+// says; see Mirror and OIDC for the options of those. hostnames, private, mirror and
 // authenticators may be repeated. An option that is unknown, or here twice,
 // is refused with its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -118,6 +121,9 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "api_keys":
 		a.APIKeys = new(APIKeys)
 		return a.APIKeys.UnmarshalCaddyfile(d)
+	case "oidc":
+		a.OIDC = new(OIDC)
+		return a.OIDC.UnmarshalCaddyfile(d)
 	default:
 		return a.unmarshalAuthenticator(d, option)
 	}

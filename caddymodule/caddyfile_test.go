@@ -65,6 +65,9 @@ func TestCaddyfileRefuses(t *testing.T) {
 		want       []string
 	}{
 		{"an unknown option", "{\noci {\nurl https://a\nmirrors docker.io\n}\n}", []string{"Caddyfile:4", "mirrors"}},
+		{"an unknown option of oidc", "{\noci {\noidc {\nissuer https://a\nsecret x\n}\n}\n}", []string{"Caddyfile:5", "secret"}},
+		{"an option of oidc twice", "{\noci {\noidc {\nlabel a\nlabel b\n}\n}\n}", []string{"Caddyfile:5", "label"}},
+		{"a duration of oidc that is none", "{\noci {\noidc {\nsession long\n}\n}\n}", []string{"Caddyfile:4", "session"}},
 		{"an unknown option of gc", "{\noci {\ngc {\ninterval 1h\nsometimes 1h\n}\n}\n}", []string{"Caddyfile:5", "sometimes"}},
 		{"an unknown storage", "{\noci {\nstorage tape /dev/st0\n}\n}", []string{"Caddyfile:3", "oci.storage.tape"}},
 		{"an unknown option of a storage", "{\noci {\nstorage file /srv {\nchecksums /cache\n}\n}\n}", []string{"Caddyfile:4", "checksums"}},

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/session"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/core/bucket"
 )
@@ -15,9 +17,14 @@ type callers struct {
 	store    *identity.Store
 	tokens   *token.Signer
 	failures identity.Failures
+	sessions *session.Store
+	log      *slog.Logger
+
+	mu      sync.Mutex         // guards signIns
+	signIns map[string]*signIn // by signInSpec.key
 }
 
-// openCallers reads keys, users and signing keys. Its caller closes the callers before
+// openCallers reads keys, users, signing keys and sessions. Its caller closes the callers before
 // the storage.
 func openCallers(ctx context.Context, b bucket.Bucket, log *slog.Logger) (*callers, error) {
 	store, err := identity.Open(ctx, b, identity.Options{Log: log})
@@ -28,7 +35,11 @@ func openCallers(ctx context.Context, b bucket.Bucket, log *slog.Logger) (*calle
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return &callers{store: store, tokens: tokens}, nil
+	sessions, err := session.Open(ctx, b, nil)
+	if err != nil {
+		return nil, errors.Join(err, tokens.Close(), store.Close())
+	}
+	return &callers{store: store, tokens: tokens, sessions: sessions, log: log, signIns: map[string]*signIn{}}, nil
 }
 
 func (c *callers) close() error {

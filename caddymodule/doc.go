@@ -13,6 +13,8 @@
 //	gc.go          the collector's settings and schedule
 //	callers.go     what a storage knows about who asks, open with it
 //	who.go         who asks, the challenge, and the token endpoint of a site
+//	oidc.go        how people sign in: the block oidc
+//	signin.go      the providers of the process, and the pages of a site
 //	authenticators.go  keys' settings, and guest modules oci.authenticators.*
 //	metrics.go     what is counted
 //	location.go    how the user of a command names the registry

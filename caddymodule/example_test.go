@@ -65,9 +65,11 @@ func replaced(t *testing.T, text string, pairs ...string) string {
 func TestTheExampleServes(t *testing.T) {
 	plain, secure, insecure := freePort(t), freePort(t), freePort(t)
 	dir := t.TempDir()
+	t.Setenv("TEST_OIDC_SECRET", "secret")
 	text := replaced(t, readFile(t, "../examples/registry.ops.eblu.me/Caddyfile"),
 		"admin off", fmt.Sprintf("admin off\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n\thttp_port %d\n\thttps_port %d\n\tskip_install_trust\n\tstorage file_system %s", insecure, secure, filepath.Join(dir, "caddy")),
 		"storage file /var/lib/registry", "storage file "+filepath.Join(dir, "registry"),
+		"{file./run/secrets/oidc}", "{env.TEST_OIDC_SECRET}",
 		"grace_period 10s", "grace_period 1s",
 		"http://:5050", fmt.Sprintf("http://:%d", plain))
 	config := localCertificates(t, adapt(t, text))
@@ -105,6 +107,8 @@ func TestTheExampleServes(t *testing.T) {
 	for url, status := range map[string]int{
 		"https://registry.ops.eblu.me/v2/blumeops/app/manifests/" + d.String(): http.StatusOK,
 		"https://registry.ops.eblu.me/metrics":                                 http.StatusOK,
+		"https://registry.ops.eblu.me/login":                                   http.StatusOK,
+		"https://registry.ops.eblu.me/user/apikey":                             http.StatusOK,         // by way of /login
 		"https://forge.ops.eblu.me/v2/":                                        http.StatusBadGateway, // the other service, which does not run
 		"https://another.ops.eblu.me/v2/":                                      http.StatusNotFound,
 	} {

@@ -27,7 +27,8 @@ func init() {
 }
 
 // Handler serves the registry of the app `oci` on a site: /v2, everything under /v2/,
-// and /token. Any other request goes to the next handler.
+// /token, and the pages for people if they can sign in. Any other request goes to the
+// next handler.
 type Handler struct {
 	// Upstream is a mirror that this site stands for: its images are at the root of
 	// the host. Default: none.
@@ -94,6 +95,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	if r.URL.Path != "/v2" && !strings.HasPrefix(r.URL.Path, "/v2/") {
+		if h.servePages(w, r) {
+			return nil
+		}
 		return next.ServeHTTP(w, r)
 	}
 	asked := readAsked(r, identity.AtRegistry)

@@ -56,7 +56,9 @@ type settings struct {
 	mirrors []mirrorSpec
 	// lifetime is how long API keys last at most.
 	lifetime time.Duration
-	cache    mirror.Shared // nil: nothing is shared
+	// signIn is how people sign in; nil: they do not.
+	signIn *signInSpec
+	cache  mirror.Shared // nil: nothing is shared
 }
 
 // configure applies the settings of a configuration that has started.
@@ -83,6 +85,9 @@ func (s *shared) applyLocked() {
 	last := s.settings[len(s.settings)-1]
 	s.trees.setOptions(last.options)
 	s.callers.store.Keys().SetMaxLifetime(last.lifetime)
+	if last.signIn != nil {
+		s.callers.signIn(last.signIn).apply(last.signIn)
+	}
 	s.trees.keeping.evictor.SetSettings(last.bounds)
 	s.cache.set(last.cache)
 	for _, spec := range last.mirrors {

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -29,12 +30,17 @@ type asked struct {
 // readAsked looks at a request's connection and credential.
 func readAsked(r *http.Request, place identity.Place) asked {
 	var a asked
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	a.conn = identity.ConnectionOf(r, trusted)
+	a.conn = connectionOf(r)
 	a.credential, a.broken = identity.ReadCredential(r, place)
 	a.credential.Host = a.conn.Audience()
 	a.credential.Address = clientAddress(r)
 	return a
+}
+
+// connectionOf believes the forwarding fields of those whom Caddy is told to trust.
+func connectionOf(r *http.Request) identity.Connection {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return identity.ConnectionOf(r, trusted)
 }
 
 // clientAddress is the client as Caddy knows it behind trusted proxies.
@@ -76,7 +82,7 @@ func (h *Handler) who(r *http.Request, a asked, request wire.Request) (identity.
 	if request.Name != "" && !request.Kind.Writes() {
 		pulls = []string{request.Name}
 	}
-	who, err := gate.Admit(r.Context(), a.credential, a.broken, a.conn, pulls)
+	who, err := h.admit(r.Context(), gate, a, pulls)
 	if err != nil {
 		return who, err
 	}
@@ -90,6 +96,16 @@ func (h *Handler) who(r *http.Request, a asked, request wire.Request) (identity.
 		return who, gate.Denied()
 	}
 	return who, nil
+}
+
+// admit finds out who asks. When it is by the key of a person whose groups are older
+// than they may be, the provider is asked first.
+func (h *Handler) admit(ctx context.Context, gate *identity.Gate, a asked, pulls []string) (identity.Proven, error) {
+	who, err := gate.Admit(ctx, a.credential, a.broken, a.conn, pulls)
+	if err == nil && who.Key.ID != "" && h.app.follow(ctx, who.User) {
+		return gate.Admit(ctx, a.credential, a.broken, a.conn, pulls)
+	}
+	return who, err
 }
 
 // challenge is the WWW-Authenticate field that leads to this site's token endpoint.
@@ -166,7 +182,7 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 	}
 	defer h.app.shared.release()
 	gate := h.gate()
-	who, err := gate.Admit(r.Context(), a.credential, a.broken, a.conn, pullsOf(ask.Scopes))
+	who, err := h.admit(r.Context(), gate, a, pullsOf(ask.Scopes))
 	if err != nil {
 		return err
 	}

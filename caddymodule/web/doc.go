@@ -11,5 +11,5 @@
 // in no cache.
 //
 //	site := &web.Site{Identity: store, Sessions: sessions, Login: login, …}
-//	if site.Serves(r.URL.Path) { site.ServeHTTP(w, r) }
+//	if web.Serves(r.URL.Path, site.Callback) { site.ServeHTTP(w, r) }
 package web

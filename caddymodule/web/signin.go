@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 
@@ -19,7 +20,8 @@ func (s *Site) home(w http.ResponseWriter, r *http.Request, https bool) {
 
 // login shows the way in, and begins a sign-in when asked: by a link, because a form
 // that ends at another site would be stopped by the pages' own policy.
-func (s *Site) login(w http.ResponseWriter, r *http.Request, https bool) {
+func (s *Site) login(w http.ResponseWriter, r *http.Request, conn identity.Connection) {
+	https := conn.HTTPS
 	query := r.URL.Query()
 	returnTo := oidclogin.ReturnPath(query.Get("return"))
 	if query.Get("start") == "" {
@@ -33,6 +35,13 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request, https bool) {
 	}
 	if r.Method != http.MethodGet {
 		w.WriteHeader(http.StatusOK) // nothing begins by looking
+		return
+	}
+	if conn.Base() != s.URL && query.Get("moved") == "" {
+		// The provider sends the browser back to URL, and the cookie must be there.
+		// Behind a proxy that hides the host, this is URL already: once is enough.
+		query.Set("moved", "1")
+		http.Redirect(w, r, s.URL+"/login?"+query.Encode(), http.StatusSeeOther)
 		return
 	}
 	address, cookie, err := s.Login.Begin(r.Context(), returnTo, query.Get("other") != "")
@@ -154,7 +163,12 @@ func (s *Site) backChannel(w http.ResponseWriter, r *http.Request) {
 
 // EndAll ends all sessions of a user, for a Follower whose provider said no.
 func (s *Site) EndAll(ctx context.Context, user string) {
-	if _, err := s.Sessions.EndAll(ctx, func(one session.Session) bool { return one.User == user }); err != nil {
-		s.Log.Error("sessions were not ended on the disk", "user", user, "error", err)
+	EndAll(ctx, s.Sessions, user, s.Log)
+}
+
+// EndAll ends all sessions of a user.
+func EndAll(ctx context.Context, sessions *session.Store, user string, log *slog.Logger) {
+	if _, err := sessions.EndAll(ctx, func(one session.Session) bool { return one.User == user }); err != nil {
+		log.Error("sessions were not ended on the disk", "user", user, "error", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
@@ -34,15 +35,18 @@ type Site struct {
 	Label string
 	// Callback is the path of the callback.
 	Callback string
-	// URL is the registry's own https address, for who came without TLS.
+	// URL is the registry's own address, without a slash at its end: sign-ins end
+	// there.
 	URL string
 	// Lifetime is how long a session lasts.
 	Lifetime time.Duration
 	// Admin tells whether somebody may care for service accounts and users.
 	Admin func(policies.Identity) bool
-	// Connection tells whether the browser's connection is private, and whether it
-	// is HTTPS: one that is private and not HTTPS is plain loopback.
-	Connection func(*http.Request) (private, https bool)
+	// Connection tells how a request came. One that is private and not HTTPS is plain
+	// loopback.
+	Connection func(*http.Request) identity.Connection
+	// Insecure serves the pages also where others could read them.
+	Insecure bool
 	// Audit records what was done, and by whom. It gets no secret.
 	Audit func(ctx context.Context, event string, who policies.Identity, attributes ...any)
 	Log   *slog.Logger
@@ -50,12 +54,13 @@ type Site struct {
 
 var crossOrigin = http.NewCrossOriginProtection()
 
-// Serves tells whether a path is one of the pages.
-func (s *Site) Serves(path string) bool {
-	return slices.Contains([]string{"/", "/login", "/logout", "/user/apikey", stylePath, BackChannel, s.Callback}, path)
+// Serves tells whether a path is one of the pages, if callback is that of the callback.
+func Serves(path, callback string) bool {
+	return slices.Contains([]string{"/", "/login", "/logout", stylePath, BackChannel, callback}, path) ||
+		strings.HasPrefix(path, "/user/")
 }
 
-// ServeHTTP answers for a path that Serves named.
+// ServeHTTP answers for a path that Serves names.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setHeaders(w)
 	methods := []string{http.MethodGet, http.MethodHead}
@@ -76,8 +81,8 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serveStyle(w, r)
 		return
 	}
-	private, https := s.Connection(r)
-	if !private {
+	conn := s.Connection(r)
+	if !conn.Private() && !s.Insecure {
 		s.render(w, r, http.StatusForbidden, "insecure", page{Title: "Not over a plain connection", Address: s.URL + "/"})
 		return
 	}
@@ -90,17 +95,20 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusForbidden, "This form came from elsewhere", "Another site made your browser send it. Nothing was changed.")
 		return
 	}
+	https := conn.HTTPS
 	switch r.URL.Path {
 	case "/":
 		s.home(w, r, https)
 	case "/login":
-		s.login(w, r, https)
+		s.login(w, r, conn)
 	case "/logout":
 		s.logout(w, r, https)
 	case "/user/apikey":
 		s.keys(w, r, https)
 	case s.Callback:
 		s.callback(w, r, https)
+	default:
+		s.fail(w, r, http.StatusNotFound, "There is no such page", "The address may be misspelt.")
 	}
 }
 

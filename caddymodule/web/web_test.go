@@ -57,7 +57,7 @@ func newBrowser(t *testing.T) *browser {
 	provider := oidclogin.New(b.fake.Issuer, "registry", oidclogin.Options{})
 	b.site = &Site{
 		Identity: store, Sessions: sessions, Provider: provider, Login: oidclogin.NewLogin(provider, sessions),
-		Label: "the provider", Callback: "/zot/auth/callback/oidc", URL: "https://registry.example.org", Lifetime: time.Hour,
+		Label: "the provider", Callback: "/zot/auth/callback/oidc", Lifetime: time.Hour,
 		Admin: func(who policies.Identity) bool {
 			for _, g := range who.Groups {
 				if g == "admins" {
@@ -66,7 +66,9 @@ func newBrowser(t *testing.T) *browser {
 			}
 			return false
 		},
-		Connection: func(*http.Request) (bool, bool) { return b.private, false },
+		Connection: func(r *http.Request) identity.Connection {
+			return identity.Connection{Loopback: b.private, Host: r.Host}
+		},
 		Audit: func(_ context.Context, event string, _ policies.Identity, _ ...any) {
 			b.events = append(b.events, event)
 		},
@@ -75,7 +77,7 @@ func newBrowser(t *testing.T) *browser {
 	b.site.Follower = oidclogin.NewFollower(provider, sessions, store.Users(), b.site.EndAll, log)
 	server := httptest.NewServer(b.site)
 	t.Cleanup(server.Close)
-	b.base = server.URL
+	b.base, b.site.URL = server.URL, server.URL
 	provider.Configure(oidclogin.Settings{
 		RedirectURL: server.URL + b.site.Callback, Scopes: []string{"openid"},
 		UsernameClaim: "preferred_username", GroupsClaim: "groups",
@@ -193,6 +195,13 @@ func TestWhatIsRefused(t *testing.T) {
 	b.want(http.StatusBadRequest, "POST", BackChannel, url.Values{"logout_token": {"x"}})
 	b.want(http.StatusBadRequest, "GET", b.site.Callback+"?state=x&code=y", nil)
 	b.want(http.StatusOK, "HEAD", "/user/apikey", nil)
+	b.want(http.StatusNotFound, "GET", "/user/other", nil)
+	b.site.URL = "https://registry.example.org"
+	response, _ := b.want(http.StatusSeeOther, "GET", "/login?start=1&return=%2Fuser%2Fapikey", nil)
+	if got, want := response.Header.Get("Location"), "https://registry.example.org/login?moved=1&return=%2Fuser%2Fapikey&start=1"; got != want {
+		t.Errorf("a sign-in by another name of the registry leads to %s, want %s", got, want)
+	}
+	b.want(http.StatusSeeOther, "GET", "/login?start=1&moved=1", nil)
 	b.private = false
 	_, body := b.want(http.StatusForbidden, "GET", "/", nil)
 	if !strings.Contains(body, "https://registry.example.org/") {

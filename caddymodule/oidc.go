@@ -1,0 +1,191 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
+	"github.com/eblume/caddy-registry/caddymodule/web"
+)
+
+// OIDC is how people sign in: with an OpenID Connect provider. It needs the app's url,
+// which is where the provider sends browsers back to.
+type OIDC struct {
+	// Issuer is the provider by the URL that it calls itself, to the last slash. It
+	// is https; plain http only on loopback.
+	Issuer string `json:"issuer,omitempty"`
+
+	// ClientID is the registry's name at the provider.
+	ClientID string `json:"client_id,omitempty"`
+
+	// ClientSecret is a placeholder, such as {env.OIDC_SECRET} or
+	// {file./run/secrets/oidc}, that is resolved at the start. Default: none, for a
+	// public client.
+	ClientSecret string `json:"client_secret,omitempty"`
+
+	// Scopes are what is asked for. openid is always, and offline_access where the
+	// provider offers it. Default: openid, email, profile.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// UsernameClaim names the claim that names the user. It must be one that people
+	// cannot change by themselves. Default: preferred_username.
+	UsernameClaim string `json:"username_claim,omitempty"`
+
+	// GroupsClaim names the claim that has the groups. Default: groups.
+	GroupsClaim string `json:"groups_claim,omitempty"`
+
+	// AllowedGroups are those whose members may sign in. Default: everybody may.
+	AllowedGroups []string `json:"allowed_groups,omitempty"`
+
+	// RedirectPath is the path of the callback as the provider has it registered.
+	// Default: /oidc/callback.
+	RedirectPath string `json:"redirect_path,omitempty"`
+
+	// GroupRefresh is how old the groups of a person may be before the provider is
+	// asked again, if it gives refresh tokens. Default: 15m.
+	GroupRefresh caddy.Duration `json:"group_refresh,omitempty"`
+
+	// Session is how long a sign-in lasts. Default: 12h.
+	Session caddy.Duration `json:"session,omitempty"`
+
+	// Label is what people call the provider. Default: its host.
+	Label string `json:"label,omitempty"`
+}
+
+const (
+	defaultRedirectPath = "/oidc/callback"
+	defaultRefresh      = 15 * time.Minute
+	defaultSession      = 12 * time.Hour
+)
+
+// complete fills in what was left out.
+func (o OIDC) complete() OIDC {
+	for to, value := range map[*string]string{
+		&o.UsernameClaim: "preferred_username", &o.GroupsClaim: "groups", &o.RedirectPath: defaultRedirectPath,
+	} {
+		if *to == "" {
+			*to = value
+		}
+	}
+	if len(o.Scopes) == 0 {
+		o.Scopes = []string{"openid", "email", "profile"}
+	}
+	if o.GroupRefresh == 0 {
+		o.GroupRefresh = caddy.Duration(defaultRefresh)
+	}
+	if o.Session == 0 {
+		o.Session = caddy.Duration(defaultSession)
+	}
+	if issuer, err := url.Parse(o.Issuer); o.Label == "" && err == nil {
+		o.Label = issuer.Hostname()
+	}
+	return o
+}
+
+// check refuses what cannot work, or what others could read.
+func (o OIDC) check(site string) error {
+	if site == "" {
+		return errors.New("url is missing in the block oci: the provider sends browsers back to it")
+	}
+	if err := checkPrivate(site); err != nil {
+		return fmt.Errorf("url: %w", err)
+	}
+	if err := checkPrivate(o.Issuer); err != nil {
+		return fmt.Errorf("issuer: %w", err)
+	}
+	if o.ClientID == "" {
+		return errors.New("client_id is missing")
+	}
+	if o.ClientSecret != "" {
+		if err := checkSecret(o.ClientSecret); err != nil {
+			return fmt.Errorf("client_secret: %w", err)
+		}
+	}
+	if path := o.RedirectPath; path == tokenPath || strings.HasPrefix(path+"/", "/v2/") ||
+		web.Serves(path, "") || oidclogin.ReturnPath(path) != path {
+		return fmt.Errorf("redirect_path: %q is no path, or one that has another use", path)
+	}
+	if o.GroupRefresh < 0 || o.Session < 0 {
+		return errors.New("group_refresh and session must be more than nothing")
+	}
+	return nil
+}
+
+// checkPrivate refuses an address to which secrets would travel in the open.
+func checkPrivate(address string) error {
+	u, err := url.Parse(address)
+	if err != nil {
+		return err
+	}
+	if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
+		u.Scheme != "https" && (u.Scheme != "http" || !loopbackName(u.Hostname())) {
+		return fmt.Errorf("%q is not like https://id.example.org/; plain http is for loopback alone", address)
+	}
+	return nil
+}
+
+func loopbackName(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
+}
+
+// UnmarshalCaddyfile reads the block. Syntax:
+//
+//	oidc {
+//	    issuer         <url>
+//	    client_id      <id>
+//	    client_secret  <placeholder>
+//	    scopes         <scopes...>
+//	    username_claim <name>
+//	    groups_claim   <name>
+//	    allowed_groups <groups...>
+//	    redirect_path  <path>
+//	    group_refresh  <duration>
+//	    session        <duration>
+//	    label          <text>
+//	}
+func (o *OIDC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	texts := map[string]*string{
+		"issuer": &o.Issuer, "client_id": &o.ClientID, "client_secret": &o.ClientSecret,
+		"username_claim": &o.UsernameClaim, "groups_claim": &o.GroupsClaim,
+		"redirect_path": &o.RedirectPath, "label": &o.Label,
+	}
+	lists := map[string]*[]string{"scopes": &o.Scopes, "allowed_groups": &o.AllowedGroups}
+	durations := map[string]*caddy.Duration{"group_refresh": &o.GroupRefresh, "session": &o.Session}
+	seen := map[string]bool{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if seen[option] {
+			return d.Errf("option %s is here twice", option)
+		}
+		seen[option] = true
+		var err error
+		if to, ok := texts[option]; ok {
+			if !d.AllArgs(to) {
+				err = d.ArgErr()
+			}
+		} else if to, ok := lists[option]; ok {
+			err = someArgs(d, to)
+		} else if to, ok := durations[option]; ok {
+			err = durationArg(d, option, to)
+		} else {
+			err = d.Errf("unknown option %q of oidc", option)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var _ caddyfile.Unmarshaler = (*OIDC)(nil)

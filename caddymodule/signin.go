@@ -1,0 +1,169 @@
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
+	"github.com/eblume/caddy-registry/caddymodule/web"
+	"github.com/eblume/caddy-registry/policies"
+)
+
+// providers has an *oidclogin.Provider for each client at each issuer that a
+// configuration of this process names: what discovery said outlives a reload.
+var providers = caddy.NewUsagePool()
+
+// signInConfig is what a configuration has of its sign-in. The zero value has none.
+type signInConfig struct {
+	key  string // in providers
+	oidc OIDC   // complete
+	// resolved are the settings with the secret, resolved once: on Start, or on the
+	// first request.
+	resolved func() (*signInSpec, error)
+}
+
+// signInSpec is a sign-in as a configuration wants it.
+type signInSpec struct {
+	key      string
+	provider *oidclogin.Provider
+	settings oidclogin.Settings
+	refresh  time.Duration
+}
+
+// provisionSignIn checks the block oidc and finds its provider. It asks nobody.
+func (a *App) provisionSignIn() error {
+	if a.OIDC == nil {
+		return nil
+	}
+	oidc := a.OIDC.complete()
+	if err := oidc.check(a.URL); err != nil {
+		return err
+	}
+	key := oidc.Issuer + " " + oidc.ClientID
+	value, _, err := providers.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return oidclogin.New(oidc.Issuer, oidc.ClientID, oidclogin.Options{}), nil
+	})
+	if err != nil {
+		return err
+	}
+	spec := signInSpec{key: key, provider: value.(*oidclogin.Provider), refresh: time.Duration(oidc.GroupRefresh)}
+	spec.settings = oidclogin.Settings{
+		RedirectURL: a.ownURL() + oidc.RedirectPath, Scopes: oidc.Scopes,
+		UsernameClaim: oidc.UsernameClaim, GroupsClaim: oidc.GroupsClaim, AllowedGroups: oidc.AllowedGroups,
+	}
+	a.signIn = signInConfig{key: key, oidc: oidc, resolved: sync.OnceValues(func() (*signInSpec, error) {
+		if oidc.ClientSecret == "" {
+			return &spec, nil
+		}
+		var err error
+		spec.settings.ClientSecret, err = resolve("oidc: client_secret", oidc.ClientSecret)
+		return &spec, err
+	})}
+	return nil
+}
+
+// spec is the sign-in with its secret, or nil if there is none.
+func (c signInConfig) spec() (*signInSpec, error) {
+	if c.resolved == nil {
+		return nil, nil
+	}
+	return c.resolved()
+}
+
+func (c signInConfig) release() error {
+	if c.key == "" {
+		return nil
+	}
+	_, err := providers.Delete(c.key)
+	return err
+}
+
+// ownURL is the registry's address without a slash at its end.
+func (a *App) ownURL() string { return strings.TrimSuffix(a.URL, "/") }
+
+// signIn is a provider with what an open storage knows about its people.
+type signIn struct {
+	provider *oidclogin.Provider
+	login    *oidclogin.Login
+	follower *oidclogin.Follower
+}
+
+// signIn returns the sign-in that a configuration wants, and makes it if it is new:
+// with that configuration's settings, which hold until the next Start.
+func (c *callers) signIn(spec *signInSpec) *signIn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found := c.signIns[spec.key]
+	if found == nil || found.provider != spec.provider {
+		found = &signIn{provider: spec.provider, login: oidclogin.NewLogin(spec.provider, c.sessions)}
+		found.follower = oidclogin.NewFollower(spec.provider, c.sessions, c.store.Users(), func(ctx context.Context, user string) {
+			web.EndAll(ctx, c.sessions, user, c.log)
+		}, c.log)
+		found.apply(spec)
+		c.signIns[spec.key] = found
+	}
+	return found
+}
+
+func (s *signIn) apply(spec *signInSpec) {
+	s.provider.Configure(spec.settings)
+	s.follower.SetInterval(spec.refresh)
+}
+
+// follow lets the groups of a person follow the provider. It tells whether they may
+// have changed. The storage must be acquired.
+func (a *App) follow(ctx context.Context, user string) (changed bool) {
+	spec, err := a.signIn.spec()
+	if spec == nil || err != nil {
+		return false
+	}
+	return a.shared.callers.signIn(spec).follower.Touch(ctx, user)
+}
+
+// servePages answers with a page for people, if the request is for one and this site
+// has them. It reports whether it did.
+func (h *Handler) servePages(w http.ResponseWriter, r *http.Request) bool {
+	if h.app.OIDC == nil || h.ReadOnly || !web.Serves(r.URL.Path, h.app.signIn.oidc.RedirectPath) {
+		return false
+	}
+	spec, err := h.app.signIn.spec()
+	if err == nil {
+		_, err = h.app.shared.acquire(r.Context())
+	}
+	if err != nil {
+		h.log.Error("page was not served", "path", r.URL.Path, "error", err)
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "The registry cannot be used now. Its log says why.", http.StatusServiceUnavailable)
+		return true
+	}
+	defer h.app.shared.release()
+	h.pages(spec).ServeHTTP(w, r)
+	return true
+}
+
+// pages are those of this site.
+func (h *Handler) pages(spec *signInSpec) *web.Site {
+	callers, oidc := h.app.shared.callers, h.app.signIn.oidc
+	signIn := callers.signIn(spec)
+	return &web.Site{
+		Identity: callers.store, Sessions: callers.sessions,
+		Provider: signIn.provider, Login: signIn.login, Follower: signIn.follower,
+		Label: oidc.Label, Callback: oidc.RedirectPath, URL: h.app.ownURL(), Lifetime: time.Duration(oidc.Session),
+		Admin: func(who policies.Identity) bool {
+			return h.app.policy.Allows(who, policies.Admin, "")
+		},
+		Connection: connectionOf, Insecure: h.InsecureCredentials,
+		Audit: h.auditPage, Log: h.log,
+	}
+}
+
+// auditPage records what somebody did with a page.
+func (h *Handler) auditPage(ctx context.Context, event string, who policies.Identity, attributes ...any) {
+	attributes = append([]any{"event", event, "identity", who.User, "credential", who.Credential}, attributes...)
+	h.log.InfoContext(ctx, "audit", attributes...)
+}
