@@ -1,0 +1,154 @@
+package signin
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/eblume/caddy-registry/integration/server"
+)
+
+// patience bounds every wait: the machine may be busy.
+const patience = 45 * time.Second
+
+// browser is a Chromium without a window.
+type browser struct {
+	*testing.T
+	ctx  context.Context
+	base string
+}
+
+// newBrowser starts one with a profile that goes with it. It takes any certificate, because
+// Caddy's local authority is made anew for each server.
+func newBrowser(t *testing.T, base string) *browser {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(server.Tool(t, "chromium")),
+		chromedp.Flag("ignore-certificate-errors", true),
+		chromedp.WindowSize(1000, 1100),
+	)
+	if os.Geteuid() == 0 {
+		options = append(options, chromedp.NoSandbox) // Chromium refuses to be root with one
+	}
+	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	ctx, leave := chromedp.NewContext(allocator)
+	t.Cleanup(func() { leave(); stop() })
+	b := &browser{t, ctx, base}
+	// The first run starts the process, which must not end with a deadline.
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("chromium: %v", err)
+	}
+	return b
+}
+
+// do runs actions, and says what is on the page if they do not come to an end.
+func (b *browser) do(what string, actions ...chromedp.Action[chromedp.Void]) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		b.Fatalf("%s: %v\n%s", what, err, b.page())
+	}
+}
+
+// page is the address and the text of what is shown.
+func (b *browser) page() string {
+	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
+	defer cancel()
+	address, err := chromedp.Run(ctx, chromedp.Location())
+	if err != nil {
+		return err.Error()
+	}
+	text, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("body")))
+	if err != nil {
+		return err.Error()
+	}
+	return address + "\n" + text
+}
+
+// open goes to a path of the registry, and returns the address and the text that it
+// led to.
+func (b *browser) open(path string) string {
+	b.Helper()
+	b.do("open "+path, chromedp.Navigate(b.base+path), chromedp.WaitVisible(chromedp.CSS("h1")))
+	b.shoot(path)
+	return b.page()
+}
+
+// shoot keeps a picture of the page if SIGNIN_PICTURES names a directory.
+func (b *browser) shoot(name string) {
+	b.Helper()
+	dir := os.Getenv("SIGNIN_PICTURES")
+	if dir == "" {
+		return
+	}
+	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(dir, strings.Trim(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			return r
+		}
+		return '-'
+	}, name), "-")+".png")
+	if err := os.WriteFile(file, picture, 0o644); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// signedInAs waits for the navigation that names somebody.
+func signedInAs(name string) chromedp.Action[chromedp.Void] {
+	return chromedp.WaitVisible(chromedp.Search(`//nav/a[@href="/logout" and contains(., "` + name + `")]`))
+}
+
+// atProvider gives the provider a name.
+func atProvider(name string) chromedp.Action[chromedp.Void] {
+	return chromedp.Steps(
+		chromedp.WaitVisible(nameInput),
+		chromedp.SendKeys(nameInput, name),
+		chromedp.Click(chromedp.ID("go")),
+		signedInAs(name),
+	)
+}
+
+const (
+	loginLink    = chromedp.CSS(`main a.button[href="/login"]`)
+	signInButton = chromedp.CSS(`main a.button[href^="/login?"]`)
+	otherLink    = chromedp.CSS(`main a[href^="/login?other=1"]`)
+	mainButton   = chromedp.CSS(`main button`)
+	nameInput    = chromedp.CSS(`input[name=name]`)
+	shownSecret  = chromedp.ID("secret")
+)
+
+// signIn begins at the root with nobody signed in.
+func (b *browser) signIn(name string) {
+	b.Helper()
+	b.open("/")
+	b.do("sign in as "+name,
+		chromedp.Click(loginLink),
+		chromedp.Click(signInButton),
+		atProvider(name))
+}
+
+// makeKey makes a key for whoever is signed in, and returns what the page shows once.
+func (b *browser) makeKey(label string) (key string) {
+	b.Helper()
+	b.open("/user/apikey")
+	b.do("make a key",
+		chromedp.SendKeys(nameInput, label),
+		chromedp.SetValue(chromedp.CSS(`input[name=days]`), "90"),
+		chromedp.Click(chromedp.ID("make")),
+		chromedp.WaitVisible(shownSecret))
+	key, err := chromedp.Run(b.ctx, chromedp.Text(shownSecret))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.shoot("new key")
+	return strings.TrimSpace(key)
+}

@@ -1,0 +1,70 @@
+// An OpenID Connect provider for the tests of the sign-in: people are a JSON object
+// {name: {groups, disabled}} that POST /people replaces, and a name is all that it
+// asks for. Its configuration is JSON in SIGNIN_PROVIDER.
+import http from 'node:http'
+import Provider from 'oidc-provider'
+
+const { issuer, port, callback, backChannel } = JSON.parse(process.env.SIGNIN_PROVIDER)
+let people = {}
+
+const provider = new Provider(issuer, {
+  clients: [{
+    client_id: 'registry',
+    client_secret: 'a secret of the tests',
+    redirect_uris: [callback],
+    grant_types: ['authorization_code', 'refresh_token'],
+    backchannel_logout_uri: backChannel,
+    backchannel_logout_session_required: true,
+  }],
+  claims: { openid: ['sub'], profile: ['preferred_username', 'groups'], email: ['email'] },
+  conformIdTokenClaims: false,
+  cookies: { keys: ['of the tests'] },
+  features: { devInteractions: { enabled: false }, backchannelLogout: { enabled: true } },
+  interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
+  findAccount: (_, id) => people[id] && !people[id].disabled ? {
+    accountId: id,
+    claims: () => ({ sub: id, preferred_username: id, groups: people[id].groups, email: `${id}@example.org` }),
+  } : undefined,
+  // Its own fetch calls no loopback address, and all of the tests is there.
+  fetch: (url, options) => fetch(url, { ...options, dispatcher: undefined }),
+})
+provider.on('server_error', (_, error) => console.error(error))
+provider.on('backchannel.error', (_, error) => console.error(error))
+
+async function body(request) {
+  let text = ''
+  for await (const chunk of request) text += chunk
+  return text
+}
+
+async function interaction(request, response) {
+  const { prompt, params, session } = await provider.interactionDetails(request, response)
+  if (request.method === 'GET') {
+    const input = prompt.name === 'login' ? '<label>Name <input name="name" autofocus></label>' : ''
+    response.setHeader('Content-Type', 'text/html; charset=utf-8')
+    response.end(`<!doctype html><title>Provider</title><form method="post">${input}<button id="go">Go on</button></form>`)
+    return
+  }
+  const accountId = new URLSearchParams(await body(request)).get('name') ?? session.accountId
+  const grant = new provider.Grant({ accountId, clientId: params.client_id })
+  grant.addOIDCScope(params.scope)
+  await provider.interactionFinished(request, response, { login: { accountId }, consent: { grantId: await grant.save() } })
+}
+
+const oidc = provider.callback()
+http.createServer(async (request, response) => {
+  try {
+    if (request.url === '/people') {
+      people = JSON.parse(await body(request))
+      response.end()
+    } else if (request.url.startsWith('/interaction/')) {
+      await interaction(request, response)
+    } else {
+      oidc(request, response)
+    }
+  } catch (error) {
+    console.error(error)
+    response.statusCode = 500
+    response.end(String(error))
+  }
+}).listen(port, '127.0.0.1')

@@ -1,0 +1,219 @@
+// Package signin has people sign in with a browser and a real provider, against the
+// built binary: Debian's Chromium, panva's oidc-provider, and HTTPS by Caddy's own
+// authority.
+//
+// SIGNIN_PICTURES=DIR keeps a picture of each page.
+package signin
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+
+	"github.com/eblume/caddy-registry/integration/server"
+)
+
+const callback = "/zot/auth/callback/oidc"
+
+// house is a registry, its provider, and somebody's browser.
+type house struct {
+	*server.Server
+	*provider
+	browser *browser
+}
+
+const caddyfile = `{
+	grace_period 1s
+	skip_install_trust
+	auto_https disable_redirects
+	oci {
+		storage file {$REGISTRY_DATA}
+		url https://127.0.0.1:{$REGISTRY_PORT}
+		oidc {
+			issuer %s
+			client_id registry
+			client_secret {env.SIGNIN_SECRET}
+			redirect_path ` + callback + `
+			group_refresh 1s
+			label "the provider"
+		}
+		policy {
+			allow anonymous *
+		}
+	}
+}
+
+https://127.0.0.1:{$REGISTRY_PORT} {
+	tls internal
+	oci_registry
+}
+`
+
+// begin starts the registry before its provider, and has it found out by a person.
+func begin(t *testing.T, people map[string]person) *house {
+	t.Helper()
+	t.Setenv("SIGNIN_SECRET", providerSecret)
+	p := newProvider(t)
+	server.Tool(t, "chromium")
+	h := &house{provider: p, Server: server.Start(t, server.Options{Caddyfile: fmt.Sprintf(caddyfile, p.issuer), Scheme: "https"})}
+	h.browser = newBrowser(t, h.URL)
+	if got := h.browser.open("/login?start=1"); !strings.Contains(got, "does not answer") {
+		t.Errorf("without its provider the page says %s", got)
+	}
+	p.start(h.URL, h.Authority(), people)
+	client := server.Client(patience)
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if err := server.Eventually(patience, func() (bool, error) {
+		response, err := client.Get(h.URL + "/login?start=1&moved=1")
+		if err != nil {
+			return false, err
+		}
+		return response.StatusCode == http.StatusSeeOther, response.Body.Close()
+	}); err != nil {
+		t.Fatalf("the registry does not find its provider: %v", err)
+	}
+	return h
+}
+
+// push pushes an image by skopeo, as CI does.
+func (h *house) push(image, credentials, tag string) ([]byte, error) {
+	cmd := exec.Command(server.Tool(h.T, "skopeo"), "copy", "--dest-tls-verify=false", "--dest-creds", credentials,
+		"oci:"+image, "docker://"+h.Host+"/blumeops/app:"+tag)
+	cmd.Env = append(os.Environ(), "REGISTRY_AUTH_FILE="+filepath.Join(h.TempDir(), "auth.json"))
+	return cmd.CombinedOutput()
+}
+
+func imageDir(t *testing.T) string {
+	t.Helper()
+	image, err := random.Image(1000, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := path.AppendImage(image); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// The owner's seven steps, on the day when the key of CI has to be changed, at the desk
+// of somebody who is signed in as herself.
+func TestTheSevenStepsOfChangingAKey(t *testing.T) {
+	h := begin(t, map[string]person{"erin": {Groups: []string{"admins"}}, "zot-ci": {Groups: []string{"artifact-workloads"}}})
+	b, image := h.browser, imageDir(t)
+	b.signIn("zot-ci")
+	old := b.makeKey("old")
+	if out, err := h.push(image, "zot-ci:"+old, "v1"); err != nil {
+		t.Fatalf("push by the old key: %v: %s", err, out)
+	}
+	b.open("/logout")
+	b.do("sign out", chromedp.Click(mainButton), chromedp.WaitVisible(chromedp.Search(`//h1[contains(., "Signed out")]`)))
+	b.shoot("signed out")
+	b.open("/login?other=1")
+	b.do("sign in as erin", chromedp.Click(signInButton), atProvider("erin"))
+
+	// 1: sign in as zot-ci at the root, although the browser belongs to erin.
+	b.open("/")
+	b.do("sign in as somebody else",
+		chromedp.Click(otherLink), chromedp.Click(signInButton), atProvider("zot-ci"))
+	// 2 to 4: the page of the keys, a key of 90 days, copied.
+	key := b.makeKey("new")
+	if key == old || strings.Contains(b.open("/user/apikey"), key) {
+		t.Error("the page shows a key that is not new, or shows it again")
+	}
+	// 5: CI pushes with it.
+	if out, err := h.push(image, "zot-ci:"+key, "v2"); err != nil {
+		t.Fatalf("push by the new key: %v: %s", err, out)
+	}
+	// 6: the old one is revoked on the page.
+	b.do("revoke", chromedp.Click(chromedp.CSS(`button[aria-label="Revoke old"]`)),
+		chromedp.WaitVisible(chromedp.Search(`//li[contains(., "old")]/span[contains(., "revoked")]`)))
+	b.shoot("revoked")
+	// 7: and is refused.
+	out, err := h.push(image, "zot-ci:"+old, "v3")
+	if err == nil {
+		t.Errorf("the old key still pushes: %s", out)
+	}
+	if out, err := h.push(image, "zot-ci:"+key, "v3"); err != nil {
+		t.Errorf("push by the new key: %v: %s", err, out)
+	}
+
+	// Later the provider is down: keys work as before.
+	h.stop()
+	if out, err := h.push(image, "zot-ci:"+key, "v4"); err != nil {
+		t.Errorf("push while the provider is down: %v: %s", err, out)
+	}
+}
+
+// yes is how the provider is told that signing out is meant.
+const yes = chromedp.CSS(`button[value=yes]`)
+
+func TestGroupsFollowAndSignOut(t *testing.T) {
+	h := begin(t, map[string]person{"ada": {Groups: []string{"first-group"}}, "bob": {}})
+	b := h.browser
+	b.signIn("ada")
+	if got := b.open("/"); !strings.Contains(got, "first-group") {
+		t.Errorf("the page says %s", got)
+	}
+	key := b.makeKey("mine")
+	h.know(map[string]person{"ada": {Groups: []string{"second-group"}}, "bob": {}})
+	h.reaches("second-group")
+
+	// Out at the provider is out here.
+	b.do("sign out at the provider",
+		chromedp.Navigate(h.issuer+"/session/end"),
+		chromedp.Click(yes),
+		chromedp.WaitNotPresent(yes))
+	h.reaches("You are not signed in")
+
+	// Out here leads to the provider, which asks.
+	b.signIn("ada")
+	b.open("/logout")
+	b.do("sign out of both",
+		chromedp.Click(mainButton),
+		chromedp.Click(chromedp.Search(`//a[contains(., "Sign out of the provider too")]`)),
+		chromedp.Click(yes),
+		chromedp.WaitNotPresent(yes))
+	b.signIn("ada") // by her name again: the provider has forgotten her
+
+	// Whom the provider disables is out, and their key has no groups.
+	h.know(map[string]person{"ada": {Groups: []string{"second-group"}, Disabled: true}, "bob": {}})
+	h.reaches("You are not signed in")
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.URL+"/v2/_catalog", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetBasicAuth("ada", key)
+	response, err := server.Client(10 * time.Second).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("the key is answered %d, want 200: it is an admin who disables keys", response.StatusCode)
+	}
+}
+
+// reaches waits until the first page says so.
+func (h *house) reaches(text string) {
+	h.Helper()
+	if err := server.Eventually(patience, func() (bool, error) {
+		return strings.Contains(h.browser.open("/"), text), nil
+	}); err != nil {
+		h.Fatalf("the page does not come to say %q: %v\n%s", text, err, h.browser.page())
+	}
+}
