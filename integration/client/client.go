@@ -27,6 +27,8 @@ import (
 type Client struct {
 	base string
 	host string
+	user string
+	pass string
 	http *http.Client
 }
 
@@ -40,6 +42,13 @@ func New(base string) *Client {
 // Host of its requests, and returns it. It must be called before the first request.
 func (c *Client) As(host string) *Client {
 	c.host = host
+	return c
+}
+
+// Login makes the client's requests carry Basic credentials, and returns it. It must be
+// called before the first request.
+func (c *Client) Login(user, password string) *Client {
+	c.user, c.pass = user, password
 	return c
 }
 
@@ -69,6 +78,9 @@ func (c *Client) Request(ctx context.Context, method, target string, header http
 		return nil, err
 	}
 	request.Host = c.host
+	if c.user != "" {
+		request.SetBasicAuth(c.user, c.pass)
+	}
 	for name, values := range header {
 		request.Header[name] = values
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/eblume/caddy-registry/integration/server"
@@ -155,12 +156,18 @@ func dockerIn(t *testing.T, h home, options ...string) func(args ...string) stri
 // archive is busybox's image as `docker save` writes it, under the name ref.
 func archive(t *testing.T, h home, ref string) string {
 	t.Helper()
+	return archiveOf(t, h, ref, busybox(t))
+}
+
+// archiveOf is archive for another image.
+func archiveOf(t *testing.T, h home, ref string, image v1.Image) string {
+	t.Helper()
 	tag, err := name.NewTag(ref)
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := h.path("image.tar")
-	if err := tarball.WriteToFile(path, tag, busybox(t)); err != nil {
+	if err := tarball.WriteToFile(path, tag, image); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -32,6 +32,22 @@ https://127.0.0.1:{$REGISTRY_PORT} {
 }
 `
 
+// tiers lets nobody write who has no key.
+const tiers = `{
+	oci {
+		storage file {$REGISTRY_DATA}
+		policy {
+			allow anonymous read fetch
+			allow group admins *
+		}
+	}
+}
+
+http://127.0.0.1:{$REGISTRY_PORT} {
+	oci_registry
+}
+`
+
 // leastTests is fewer than the suite has in any version, and many more than it
 // counts when it could not reach the registry.
 const leastTests = 500
@@ -40,14 +56,18 @@ func TestConformance(t *testing.T) {
 	suite := server.Tool(t, "conformance")
 	plain := server.Start(t, server.Options{})
 	secure := server.Start(t, server.Options{Caddyfile: overTLS, Scheme: "https"})
+	guarded := server.Start(t, server.Options{Caddyfile: tiers})
+	key, _ := guarded.Key(t, "conformance", "admins")
 	for _, test := range []struct {
 		name, version, tls string
 		server             *server.Server
+		key                string
 	}{
-		{"version 1.1 over HTTP", "1.1", "disabled", plain},
-		{"version 1.1 over HTTPS", "1.1", "enabled", secure},
-		{"the spec's head over HTTP", "dev", "disabled", plain},
-		{"the spec's head over HTTPS", "dev", "enabled", secure},
+		{"version 1.1 over HTTP", "1.1", "disabled", plain, ""},
+		{"version 1.1 over HTTPS", "1.1", "enabled", secure, ""},
+		{"the spec's head over HTTP", "dev", "disabled", plain, ""},
+		{"the spec's head over HTTPS", "dev", "enabled", secure, ""},
+		{"the spec's head with an API key", "dev", "disabled", guarded, key},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			results := t.TempDir()
@@ -62,6 +82,9 @@ func TestConformance(t *testing.T) {
 				// The suite's OCI_TLS=insecure verifies all the same: seen.
 				"SSL_CERT_FILE="+test.server.Authority(),
 			)
+			if test.key != "" {
+				cmd.Env = append(cmd.Env, "OCI_USERNAME=conformance", "OCI_PASSWORD="+test.key)
+			}
 			out, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Errorf("suite: %v", err)

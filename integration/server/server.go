@@ -135,6 +135,32 @@ func (s *Server) Command(ctx context.Context, t testing.TB, args ...string) *exe
 	return cmd
 }
 
+// Key makes an API key of a service account by the command, as an administrator does,
+// and returns its secret and its ID.
+func (s *Server) Key(t testing.TB, user, group string) (secret, id string) {
+	t.Helper()
+	cmd := s.Command(t.Context(), t, "registry", "key", "create", "--storage", s.Data, "--user", user, "--group", group)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("key create: %v: %s", err, said.Bytes())
+	}
+	if _, err := fmt.Sscanf(said.String(), "key %s", &id); err != nil {
+		t.Fatalf("key create names no ID: %q", said.String())
+	}
+	return string(bytes.TrimSpace(out)), id
+}
+
+// Revoke revokes an API key by the command.
+func (s *Server) Revoke(t testing.TB, id string) {
+	t.Helper()
+	out, err := s.Command(t.Context(), t, "registry", "key", "revoke", "--storage", s.Data, id).CombinedOutput()
+	if err != nil {
+		t.Fatalf("key revoke: %v: %s", err, out)
+	}
+}
+
 // Configure writes the Caddyfile that the next start or reload reads. The admin
 // endpoint is moved to a socket of this server's own, because its default port is
 // one for the whole machine.
