@@ -78,6 +78,7 @@ type App struct {
 	key        string // of the storage in the pool
 	shared     *shared
 	site       namespace.Site
+	audit      audit
 	policy     policies.Policy
 	collection collection
 	settings   *settings // since Start
@@ -104,6 +105,9 @@ func (App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.life = ctx
 	a.log = ctx.Slogger()
+	if err := a.provisionAudit(ctx); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
 	if err := a.provisionSite(); err != nil {
 		return err
 	}
@@ -232,9 +236,10 @@ func (a *App) Start() error {
 	}
 	options := a.collection.options()
 	options.CacheSize = a.cache.Memory() / 2
-	a.settings = &settings{options: options, bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime(), signIn: signIn, cache: shared}
+	a.settings = &settings{options: options, bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.keyChanged, signIn: signIn, cache: shared}
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
+	go a.announceKeys(a.life)
 	return nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
 
@@ -45,7 +47,7 @@ func (o identityOrder) carryOut(ctx context.Context, store *identity.Store) (rep
 		report.Keys = store.Keys().List(*o.ListKeys)
 	case o.RevokeKey != "":
 		var key identity.Key
-		key, err = store.Keys().Revoke(ctx, o.RevokeKey)
+		key, err = store.Keys().Revoke(identity.As(ctx, byCommand), o.RevokeKey)
 		report.Keys = []identity.Key{key}
 	case o.ListUsers:
 		report.Users = store.Users().List()
@@ -114,5 +116,7 @@ func (r *registry) order(ctx context.Context, order identityOrder) (report ident
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	store.Keys().SetMaxLifetime(r.lifetime)
+	// No server runs, so no events do: the record is on the standard error.
+	store.Keys().Watch(audit{log: caddy.Log().Named("oci.audit").Sugar()}.keyChanged)
 	return order.carryOut(ctx, store)
 }

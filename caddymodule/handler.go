@@ -118,6 +118,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 	}
 	addLogFields(r, request, mirror)
+	var who identity.Proven
+	if request.Kind.Writes() {
+		options.Observe = h.observeDenied(request, &who, asked.credential.Address, options.Observe)
+	}
 	if err != nil {
 		wire.Fail(w, r, request, err, options)
 		return nil
@@ -128,7 +132,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	defer h.app.shared.release()
-	who, err := h.who(r, asked, request)
+	who, err = h.who(r, asked, request)
 	if err != nil {
 		wire.Fail(w, r, request, err, options)
 		return nil
@@ -145,7 +149,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	// What the upstream shows to our credentials may not be everybody's.
 	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo) &&
 		(mirror == "" || !h.app.Mirrors[mirror].credentialed())
-	wire.Serve(w, r, request, policies.Guard(registry, h.app.policy, who.Identity), options)
+	registry = policies.Guard(registry, h.app.policy, who.Identity)
+	if request.Kind.Writes() {
+		registry = audited{registry, h.app.audit, byWhom(who.Identity, asked.credential.Address)}
+	}
+	wire.Serve(w, r, request, registry, options)
 	return nil
 }
 

@@ -1,11 +1,13 @@
 package caddymodule
 
 import (
+	"errors"
 	"io"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/wire"
 )
@@ -18,6 +20,9 @@ import (
 //	registry_pushed_bytes_total              bytes received in uploads and manifests
 //	registry_cache_requests_total{operation,result}   what is asked of a shared cache
 //	registry_storage_syncs_total{kind}       barriers of the open storages: file, directory
+//	registry_logins_total{method,result}     credentials at /token: ok, refused, limited, error
+//	registry_api_keys{state}                 valid, expiring, expired
+//	registry_api_key_next_expiry_timestamp_seconds
 //	registry_gc_runs_total{result}           collections: ok, error
 //	registry_gc_removed_total{kind}          manifest, link, blob, upload
 //	registry_gc_removed_bytes_total          content removed
@@ -37,6 +42,10 @@ var (
 		Name: "registry_pushed_bytes_total",
 		Help: "Bytes received in uploads and manifests.",
 	})
+	loginsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "registry_logins_total",
+		Help: "Credentials that were presented at the token endpoint.",
+	}, []string{"method", "result"})
 	gcRuns = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "registry_gc_runs_total",
 		Help: "Collections by outcome.",
@@ -55,6 +64,7 @@ var (
 func register(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
 		requestsTotal, cacheRequests, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes, syncsCollector{},
+		loginsTotal, keysCollector{},
 		mirrorRequests, mirrorUpstream, mirrorFetched, mirrorLimit,
 		evictedManifests, evictedBytes, heldCollector{},
 	} {
@@ -89,6 +99,20 @@ func (syncsCollector) Collect(ch chan<- prometheus.Metric) {
 func countRequest(o wire.Outcome) {
 	requestsTotal.WithLabelValues(o.Kind.String(), result(o)).Inc()
 	pulledBytes.Add(float64(o.Sent))
+}
+
+// countLogin counts how the verification of a credential ended.
+func countLogin(method string, err error) {
+	result := "error"
+	switch {
+	case err == nil:
+		result = "ok"
+	case errors.Is(err, core.ErrUnauthorized):
+		result = "refused"
+	case errors.Is(err, core.ErrTooManyRequests):
+		result = "limited"
+	}
+	loginsTotal.WithLabelValues(method, result).Inc()
 }
 
 // result is the outcome as a label.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/store"
@@ -43,6 +44,8 @@ type shared struct {
 	users    int                    // requests and commands that run
 	released bool                   // no configuration names it
 	schedule schedule
+	// announced is when each key that ends soon was announced last.
+	announced announcements
 }
 
 func newShared(storage Storage, log *slog.Logger) *shared {
@@ -59,6 +62,8 @@ type settings struct {
 	// signIn is how people sign in; nil: they do not.
 	signIn *signInSpec
 	cache  mirror.Shared // nil: nothing is shared
+	// watch is told of keys that are made and revoked.
+	watch func(identity.Change, identity.Key, string)
 }
 
 // configure applies the settings of a configuration that has started.
@@ -88,6 +93,7 @@ func (s *shared) applyLocked() {
 	if last.signIn != nil {
 		s.callers.signIn(last.signIn).apply(last.signIn)
 	}
+	s.callers.store.Keys().Watch(last.watch)
 	s.trees.keeping.evictor.SetSettings(last.bounds)
 	s.cache.set(last.cache)
 	for _, spec := range last.mirrors {

@@ -183,6 +183,9 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 	defer h.app.shared.release()
 	gate := h.gate()
 	who, err := h.admit(r.Context(), gate, a, pullsOf(ask.Scopes))
+	if a.credential.Presented() || a.broken != nil {
+		countLogin(gate.Method(a.credential), err)
+	}
 	if err != nil {
 		return err
 	}

@@ -107,6 +107,9 @@ type ManifestResult struct {
 	Subject digest.Digest
 	// Tags were set, or named this digest already.
 	Tags []string
+	// Before has what each of Tags named until then, in their order: as the step that
+	// set it found it, and not as an earlier look did. Empty for a tag that is new.
+	Before []digest.Digest
 	// Refused has an error for each tag that was not set.
 	Refused []error
 }

@@ -86,6 +86,12 @@ func (c *Chain) Known(credential Credential) bool {
 	return kind != nothing && kind != unknown
 }
 
+// Method names the kind of a credential, for metrics: one of a few words.
+func (c *Chain) Method(credential Credential) string {
+	kind, _ := c.kind(credential)
+	return [...]string{"none", "api_key", "registry_token", "authenticator", "unknown"}[kind]
+}
+
 // Identify verifies a credential by the one way that its kind has: when that fails, no
 // other is tried. An empty credential is the anonymous caller.
 //

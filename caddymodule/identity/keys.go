@@ -90,6 +90,7 @@ type Keys struct {
 	bucket  bucket.Bucket
 	now     func() time.Time
 	max     atomic.Int64 // nanoseconds
+	watch   atomic.Pointer[func(Change, Key, string)]
 
 	mu     sync.RWMutex // guards what follows, not what they point to
 	byHash map[[sha256.Size]byte]*heldKey
@@ -196,6 +197,7 @@ func (k *Keys) Create(ctx context.Context, want NewKey) (secret string, key Key,
 	if _, err := k.hold(record); err != nil {
 		return "", Key{}, err
 	}
+	k.tell(Made, key, key.By)
 	return secret, key, nil
 }
 
@@ -251,8 +253,10 @@ func (k *Keys) Revoke(ctx context.Context, id string) (Key, error) {
 	if held == nil {
 		return Key{}, fmt.Errorf("key %s: %w", id, ErrKeyUnknown)
 	}
+	changed := false
 	record, err := k.records.update(ctx, id, func(old keyRecord, _ bool) (keyRecord, error) {
 		if old.Revoked.IsZero() {
+			changed = true
 			old.Revoked = k.now().UTC().Truncate(time.Second)
 		}
 		// It is refused at once, also when the disk does not take it.
@@ -261,6 +265,9 @@ func (k *Keys) Revoke(ctx context.Context, id string) (Key, error) {
 	})
 	if err != nil {
 		return Key{}, fmt.Errorf("revoke key %s: %w", id, err)
+	}
+	if changed {
+		k.tell(Revoked, record.Key, actor(ctx))
 	}
 	return record.Key, nil
 }

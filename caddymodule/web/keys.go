@@ -76,7 +76,7 @@ func (s *Site) change(r *http.Request, who policies.Identity, p *page) (done boo
 		if !ok || key.User != who.User && !s.Admin(who) {
 			return false, identity.ErrKeyUnknown
 		}
-		if _, err := s.Identity.Keys().Revoke(r.Context(), key.ID); err != nil {
+		if _, err := s.Identity.Keys().Revoke(identity.As(r.Context(), who.User), key.ID); err != nil {
 			return false, err
 		}
 		s.Audit(r.Context(), "key_revoked", who, "key", key.ID, "user", key.User)

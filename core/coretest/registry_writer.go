@@ -156,6 +156,15 @@ func createOnly(t *testing.T, f *fixture) {
 	f.wantManifest(repo, tagged("v1"), one)
 	f.wantManifest(repo, tagged("v2"), two)
 
+	// Whoever overwrites learns what was there.
+	held := two.Descriptor.Digest
+	again, err := f.fill.PutManifest(t.Context(), repo, core.ManifestPut{
+		MediaType: one.Descriptor.MediaType, Bytes: one.Bytes, Tags: []string{"v1", "v2", "v3"},
+	})
+	if want := []digest.Digest{one.Descriptor.Digest, held, ""}; err != nil || !slices.Equal(again.Before, want) {
+		t.Errorf("overwrite: got %v as before and error %v, want %v", again.Before, err, want)
+	}
+
 	three := imageOf(f.config(repo, "three"))
 	_, err = create(core.Manifest{Descriptor: core.Descriptor{MediaType: ocispec.MediaTypeImageManifest}, Bytes: three}, "v1", "v2")
 	wantError(t, "all tags exist", err, core.ErrTagExists)

@@ -68,22 +68,25 @@ func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, put
 	return nil
 }
 
-// putTags is the third barrier: one for all the tags of a push.
-func (s *Store) putTags(ctx context.Context, repo string, d digest.Digest, tags []string, createOnly bool) (set []string, refused []error, err error) {
-	if len(tags) == 0 {
-		return nil, nil, nil
+// putTags is the third barrier: one for all the tags of a push. It adds to result what
+// became of them.
+func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, result *core.ManifestResult) error {
+	if len(put.Tags) == 0 {
+		return nil
 	}
-	end := s.cache.beginTags(repo, tags...)
-	defer end()
+	defer s.cache.beginTags(repo, put.Tags...)()
+	var set []string
+	var before []digest.Digest
+	var refused []error
 	var keys []string
-	for _, tag := range tags {
-		switch err := s.putTag(ctx, repo, tag, d, createOnly); {
+	for _, tag := range put.Tags {
+		switch was, err := s.putTag(ctx, repo, tag, result.Descriptor.Digest, put.CreateOnly); {
 		case errors.Is(err, core.ErrTagExists):
 			refused = append(refused, err)
 		case err != nil:
-			return nil, nil, err
+			return err
 		default:
-			set = append(set, tag)
+			set, before = append(set, tag), append(before, was)
 			keys = append(keys, tagKey(repo, tag))
 		}
 	}
@@ -91,40 +94,43 @@ func (s *Store) putTags(ctx context.Context, repo string, d digest.Digest, tags 
 		for _, tag := range set {
 			s.reindexTag(ctx, repo, tag)
 		}
-		return nil, nil, err
+		return err
 	}
-	return set, refused, nil
+	result.Tags, result.Before, result.Refused = set, before, refused
+	return nil
 }
 
-// putTag makes tag name d. With createOnly one atomic put decides, not the look
-// that follows when it was refused (DESIGN, "Create is not update").
-func (s *Store) putTag(ctx context.Context, repo, tag string, d digest.Digest, createOnly bool) error {
+// putTag makes tag name d, and returns what it named before. With createOnly one
+// atomic put decides, not the look that follows when it was refused (DESIGN, "Create
+// is not update"); without, the tag's lock makes the look and the put one step.
+func (s *Store) putTag(ctx context.Context, repo, tag string, d digest.Digest, createOnly bool) (before digest.Digest, err error) {
 	key := tagKey(repo, tag)
 	lock := s.tags.of(key)
 	lock.Lock()
 	defer lock.Unlock()
 	record := encode(tagRecord{Digest: d, Time: s.now()})
-	_, err := s.bucket.Put(ctx, key, record, bucket.Condition{IfAbsent: true})
+	_, err = s.bucket.Put(ctx, key, record, bucket.Condition{IfAbsent: true})
 	if errors.Is(err, bucket.ErrExist) {
 		held, getErr := s.tagRecord(ctx, repo, tag)
+		before = held.Digest // empty if it could not be read
 		switch {
 		case getErr == nil && held.Digest == d:
 			s.project(s.index.PutTag(repo, tag, d))
-			return nil // a CI retry is not an overwrite
+			return d, nil // a CI retry is not an overwrite
 		case createOnly && getErr == nil:
-			return core.WithDetail(
+			return "", core.WithDetail(
 				fmt.Errorf("%w: %s:%s names %s since %s", core.ErrTagExists, repo, tag, held.Digest, held.Time.UTC().Format("2006-01-02 15:04:05 MST")),
 				map[string]any{"tag": tag, "digest": held.Digest, "since": held.Time.UTC()})
 		case createOnly:
-			return fmt.Errorf("%w: %s:%s: %w", core.ErrTagExists, repo, tag, getErr)
+			return "", fmt.Errorf("%w: %s:%s: %w", core.ErrTagExists, repo, tag, getErr)
 		}
 		_, err = s.bucket.Put(ctx, key, record, bucket.Condition{})
 	}
 	if err != nil {
-		return s.failed("tag "+tag, err)
+		return "", s.failed("tag "+tag, err)
 	}
 	s.project(s.index.PutTag(repo, tag, d))
-	return nil
+	return before, nil
 }
 
 // reindexTag makes the index agree with the bucket after a write that failed.

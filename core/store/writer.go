@@ -41,7 +41,7 @@ func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestP
 		Descriptor: core.Descriptor{MediaType: put.MediaType, Digest: d, Size: int64(len(put.Bytes))},
 		Subject:    links.SubjectDigest(),
 	}
-	result.Tags, result.Refused, err = s.putTags(ctx, repo, d, put.Tags, put.CreateOnly)
+	err = s.putTags(ctx, repo, put, &result)
 	if err == nil && len(put.Tags) > 0 && len(result.Tags) == 0 {
 		err = result.Refused[0]
 	}

@@ -1,0 +1,169 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/opencontainers/go-digest"
+	"go.uber.org/zap"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/wire"
+	"github.com/eblume/caddy-registry/policies"
+)
+
+// What is audited. Each is a record of the logger oci.audit, and an event of Caddy's
+// events app with the same fields as its data.
+const (
+	auditPush        = "registry_push"      // a manifest, or a tag that is new or named this already
+	auditOverwrite   = "registry_overwrite" // a tag names something else now
+	auditDelete      = "registry_delete"
+	auditDenied      = "registry_denied" // a write that was refused to somebody
+	auditKeyMade     = "registry_key_made"
+	auditKeyRevoked  = "registry_key_revoked"
+	auditKeyExpiring = "registry_key_expiring"
+)
+
+// audit tells the log and the event handlers of one configuration. The zero value
+// tells nobody. No field is ever a secret: credentials go by their IDs.
+type audit struct {
+	log    *zap.SugaredLogger
+	events *caddyevents.App
+	ctx    caddy.Context
+}
+
+// provisionAudit finds whom to tell.
+func (a *App) provisionAudit(ctx caddy.Context) error {
+	app, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	a.audit = audit{ctx.Logger().Named("audit").Sugar(), app.(*caddyevents.App), ctx}
+	return nil
+}
+
+// tell makes one record and one event. fields are keys, each with its value.
+func (a audit) tell(event string, fields ...any) {
+	if a.log == nil {
+		return
+	}
+	a.log.Infow(event, fields...)
+	if a.events == nil || !a.events.ShouldEmit(event) || a.ctx.Err() != nil {
+		return // nobody listens, or the configuration is gone, and with it whoever did
+	}
+	data := make(map[string]any, len(fields)/2)
+	for i := 0; i+1 < len(fields); i += 2 {
+		data[fields[i].(string)] = fields[i+1]
+	}
+	a.events.Emit(a.ctx, event, data)
+}
+
+// key tells that a key was made or revoked, or will end soon.
+func (a audit) key(event string, key identity.Key, by string) {
+	a.tell(event, "by", by, "key", key.ID, "name", key.Name, "user", key.User, "groups", key.Groups, "expires", key.Expires)
+}
+
+// keyChanged is what identity.Keys calls.
+func (a audit) keyChanged(change identity.Change, key identity.Key, by string) {
+	a.key(map[identity.Change]string{identity.Made: auditKeyMade, identity.Revoked: auditKeyRevoked}[change], key, by)
+}
+
+// audited is a registry for one request, whose changes are told.
+type audited struct {
+	core.Registry
+	audit audit
+	by    []any // fields that say who, and from where
+}
+
+// byWhom are the fields that say who did something, by which credential, from where.
+func byWhom(who policies.Identity, address string) []any {
+	return []any{"user", who.User, "credential", who.Credential, "address", address}
+}
+
+func (a audited) tell(event, repo string, fields ...any) {
+	a.audit.tell(event, append(append(a.by[:len(a.by):len(a.by)], "repository", repo), fields...)...)
+}
+
+// PutManifest tells of each tag by itself. A manifest without tags is told of, too.
+func (a audited) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
+	result, err := a.Registry.PutManifest(ctx, repo, put)
+	if err != nil {
+		return result, err // Observe tells who was denied
+	}
+	d := result.Descriptor.Digest
+	if len(put.Tags) == 0 {
+		a.tell(auditPush, repo, "digest", d)
+	}
+	for i, tag := range result.Tags {
+		var before digest.Digest
+		if i < len(result.Before) {
+			before = result.Before[i]
+		}
+		event := auditPush
+		if before != "" && before != d {
+			event = auditOverwrite
+		}
+		a.tell(event, repo, "tag", tag, "digest", d, "digest_before", before)
+	}
+	for _, refused := range result.Refused {
+		a.tell(auditDenied, repo, "digest", d, "error", refused.Error())
+	}
+	return result, nil
+}
+
+// DeleteTag tells what the tag named a moment before it went: a look, because a
+// deletion does not say. A push in between has a record of its own.
+func (a audited) DeleteTag(ctx context.Context, repo, tag string) error {
+	desc, lookErr := a.Resolve(ctx, repo, core.Reference{Tag: tag})
+	if lookErr != nil {
+		desc = core.Descriptor{} // who may not read may delete
+	}
+	err := a.Registry.DeleteTag(ctx, repo, tag)
+	if err == nil {
+		a.tell(auditDelete, repo, "tag", tag, "digest_before", desc.Digest)
+	}
+	return err
+}
+
+func (a audited) DeleteManifest(ctx context.Context, repo string, d digest.Digest) error {
+	err := a.Registry.DeleteManifest(ctx, repo, d)
+	if err == nil {
+		a.tell(auditDelete, repo, "kind", "manifest", "digest_before", d)
+	}
+	return err
+}
+
+func (a audited) DeleteBlob(ctx context.Context, repo string, d digest.Digest) error {
+	err := a.Registry.DeleteBlob(ctx, repo, d)
+	if err == nil {
+		a.tell(auditDelete, repo, "kind", "blob", "digest_before", d)
+	}
+	return err
+}
+
+// observeDenied makes an observer that tells of a write that was refused. A 401 is not
+// told: it is how every client that pushes learns to log in. who is read at the end.
+func (h *Handler) observeDenied(request wire.Request, who *identity.Proven, address string, next func(wire.Outcome)) func(wire.Outcome) {
+	return func(o wire.Outcome) {
+		if next != nil {
+			next(o)
+		}
+		if !request.Kind.Writes() || o.Err == nil {
+			return
+		}
+		// Whoever may not read is told that there is no such repository.
+		hidden := errors.Is(o.Err, core.ErrNameUnknown) && !who.Anonymous() && !h.app.policy.Allows(who.Identity, policies.Read, request.Repo)
+		if o.Status != http.StatusForbidden && !hidden {
+			return
+		}
+		fields := append(byWhom(who.Identity, address), "repository", request.Repo, "action", request.Kind.String())
+		if len(request.Tags) > 0 {
+			fields = append(fields, "tags", request.Tags)
+		}
+		h.app.audit.tell(auditDenied, append(fields, "error", o.Err.Error())...)
+	}
+}

@@ -1,0 +1,163 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+)
+
+func init() { caddy.RegisterModule(listener{}) }
+
+// listener is an event handler that remembers what this registry told.
+type listener struct{}
+
+var heard struct {
+	sync.Mutex
+	events []string
+}
+
+func (listener) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "events.handlers.oci_test", New: func() caddy.Module { return new(listener) }}
+}
+
+func (*listener) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+
+func (*listener) Handle(_ context.Context, event caddy.Event) error {
+	if !strings.HasPrefix(event.Name(), "registry_") {
+		return nil
+	}
+	heard.Lock()
+	defer heard.Unlock()
+	heard.events = append(heard.events, fmt.Sprintf("%s %v", event.Name(), event.Data))
+	return nil
+}
+
+var _ caddyevents.Handler = (*listener)(nil)
+
+// wantHeard takes the events that were told since the last call: each must have the
+// words of its row.
+func wantHeard(t *testing.T, what string, rows ...[]string) {
+	t.Helper()
+	heard.Lock()
+	defer heard.Unlock()
+	events := heard.events
+	heard.events = nil
+	if len(events) != len(rows) {
+		t.Errorf("%s: heard %q, want %q", what, events, rows)
+		return
+	}
+	for i, words := range rows {
+		for _, word := range words {
+			if !strings.Contains(events[i], word) {
+				t.Errorf("%s: heard %s, want %s in it", what, events[i], word)
+			}
+		}
+	}
+}
+
+func TestChangesAreTold(t *testing.T) {
+	port, log := freePort(t), filepath.Join(t.TempDir(), "log")
+	load(t, strings.Replace(site(port, t.TempDir(), `policy {
+			allow anonymous read fetch
+			allow group artifact-workloads read fetch create
+			allow group admins *
+		}`, ""), "admin off", `admin off
+	events {
+		on * oci_test
+	}
+	log {
+		output file `+log+`
+		format json
+	}`, 1))
+	wantHeard(t, "a start")
+	r := at(t, port)
+	keys := running(t).store.Keys()
+	secret, ci := robot(t)
+	wantHeard(t, "a key", []string{auditKeyMade, ci.ID, "by:command", "user:zot-ci"})
+	adminSecret, admin, err := keys.Create(t.Context(), identity.NewKey{User: "erich", Service: true, Groups: []string{"admins"}, By: "command"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantHeard(t, "another", []string{auditKeyMade, admin.ID})
+
+	ciField, adminField := basic("zot-ci", secret), basic("erich", adminSecret)
+	config := digest.FromString("{}")
+	r.want(http.StatusCreated, "POST", "/v2/team/app/blobs/uploads/?digest="+config.String(), strings.NewReader("{}"), "Authorization", ciField)
+	put := func(status int, authorization, tag, text string) string {
+		t.Helper()
+		manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[],"annotations":{"a":%q}}`,
+			ocispec.MediaTypeImageManifest, ocispec.MediaTypeEmptyJSON, config, text)
+		r.want(status, "PUT", "/v2/team/app/manifests/"+tag, strings.NewReader(manifest), "Content-Type", ocispec.MediaTypeImageManifest, "Authorization", authorization)
+		return digest.FromString(manifest).String()
+	}
+	byCI := []string{"user:zot-ci", "credential:key " + ci.ID, "address:127.0.0.1", "repository:team/app"}
+	byAdmin := []string{"user:erich", "credential:key " + admin.ID, "address:127.0.0.1", "repository:team/app"}
+	and := func(by []string, words ...string) []string { return append(slices.Clone(by), words...) }
+
+	one := put(http.StatusCreated, ciField, "v1", "one")
+	wantHeard(t, "a push", and(byCI, auditPush, "tag:v1", "digest:"+one))
+	put(http.StatusCreated, ciField, "v1", "one")
+	wantHeard(t, "the same", and(byCI, auditPush, "digest:"+one, "digest_before:"+one))
+	put(http.StatusForbidden, ciField, "v1", "two")
+	wantHeard(t, "an overwrite by who may not", and(byCI, auditDenied, "team/app:v1", one))
+	two := put(http.StatusCreated, adminField, "v1", "two")
+	wantHeard(t, "an overwrite", and(byAdmin, auditOverwrite, "tag:v1", "digest:"+two, "digest_before:"+one))
+	r.want(http.StatusForbidden, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", ciField)
+	wantHeard(t, "a deletion by who may not", and(byCI, auditDenied, "action:delete_manifest"))
+	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", adminField)
+	wantHeard(t, "a tag's deletion", and(byAdmin, auditDelete, "tag:v1", "digest_before:"+two))
+	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/"+one, nil, "Authorization", adminField)
+	wantHeard(t, "a manifest's deletion", and(byAdmin, auditDelete, "kind:manifest", "digest_before:"+one))
+
+	// A client that has not logged in yet is no news, and neither is a pull.
+	r.want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
+	r.want(http.StatusOK, "GET", "/token", nil, "Authorization", ciField)
+	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", "wrong"))
+	wantHeard(t, "a challenge and two logins")
+	for metric, want := range map[string]float64{
+		`registry_api_keys{state="valid"}`:               2,
+		"registry_api_key_next_expiry_timestamp_seconds": float64(min(ci.Expires.Unix(), admin.Expires.Unix())),
+	} {
+		if got := r.metric(metric); got != want {
+			t.Errorf("%s is %v, want %v", metric, got, want)
+		}
+	}
+	for _, metric := range []string{`registry_logins_total{method="api_key",result="ok"}`, `registry_logins_total{method="unknown",result="refused"}`} {
+		if r.metric(metric) < 1 {
+			t.Errorf("%s was not counted", metric)
+		}
+	}
+	for range 2 { // the second changes nothing
+		if _, err := keys.Revoke(identity.As(t.Context(), "erich"), ci.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantHeard(t, "a revoked key", []string{auditKeyRevoked, ci.ID, "by:erich"})
+
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{`"logger":"oci.audit"`, auditOverwrite, `"digest_before":"` + one + `"`, `"credential":"key ` + admin.ID + `"`} {
+		if !strings.Contains(string(text), word) {
+			t.Errorf("the log does not say %s", word)
+		}
+	}
+	if strings.Contains(string(text), secret) || strings.Contains(string(text), adminSecret) {
+		t.Error("a secret is in the log")
+	}
+}
