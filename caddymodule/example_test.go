@@ -16,6 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/libdns/libdns"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 func init() {
@@ -60,6 +62,16 @@ func replaced(t *testing.T, text string, pairs ...string) string {
 	return text
 }
 
+// emptyIndex is an index of nothing: the smallest push that has a tag.
+const emptyIndex = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
+
+// putIndex pushes an index.
+func (r *registryAt) putIndex(status int, repo, tag, content string, fields ...string) {
+	r.Helper()
+	r.want(status, "PUT", "/v2/"+repo+"/manifests/"+tag, strings.NewReader(content),
+		append([]string{"Content-Type", ocispec.MediaTypeImageIndex}, fields...)...)
+}
+
 // The example is served as it stands, but for what a test machine cannot have: its
 // ports, its directory, and certificates from an authority on the internet.
 func TestTheExampleServes(t *testing.T) {
@@ -79,9 +91,13 @@ func TestTheExampleServes(t *testing.T) {
 	t.Cleanup(func() { caddy.Stop() })
 
 	r := at(t, plain)
-	d := r.pushImage("blumeops/app", "v1", randomBytes(1000))
+	secret, _ := robot(t)
+	key := []string{"Authorization", basic("zot-ci", secret)}
+	r.putIndex(http.StatusUnauthorized, "blumeops/app", "v1", emptyIndex)
+	r.putIndex(http.StatusCreated, "blumeops/app", "v1", emptyIndex, key...)
+	d := digest.FromString(emptyIndex)
 	r.want(http.StatusOK, "GET", "/v2/blumeops/app/manifests/v1?ns=registry.ops.eblu.me", nil)
-	r.want(http.StatusForbidden, "POST", "/v2/library/nginx/blobs/uploads/", nil)
+	r.want(http.StatusForbidden, "POST", "/v2/library/nginx/blobs/uploads/", nil, key...)
 
 	roots := x509.NewCertPool()
 	var client *http.Client
@@ -156,21 +172,15 @@ func TestTheDefaultCaddyfileServes(t *testing.T) {
 	r := at(t, port)
 	secret, _ := robot(t)
 	key := []string{"Authorization", basic("zot-ci", secret)}
-	index := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]%s}`
-	push := func(status int, content string, fields ...string) {
-		t.Helper()
-		r.want(status, "PUT", "/v2/team/app/manifests/v1", strings.NewReader(content),
-			append([]string{"Content-Type", "application/vnd.oci.image.index.v1+json"}, fields...)...)
-	}
-	first, second := fmt.Sprintf(index, ""), fmt.Sprintf(index, `,"annotations":{"a":"b"}`)
-	push(http.StatusUnauthorized, first)
-	push(http.StatusCreated, first, key...)
-	push(http.StatusCreated, first, key...) // a CI retry
-	push(http.StatusForbidden, second, key...)
+	other := strings.Replace(emptyIndex, "[]", `[],"annotations":{"a":"b"}`, 1)
+	r.putIndex(http.StatusUnauthorized, "team/app", "v1", emptyIndex)
+	r.putIndex(http.StatusCreated, "team/app", "v1", emptyIndex, key...)
+	r.putIndex(http.StatusCreated, "team/app", "v1", emptyIndex, key...) // a CI retry
+	r.putIndex(http.StatusForbidden, "team/app", "v1", other, key...)
 	r.want(http.StatusForbidden, "DELETE", "/v2/team/app/manifests/v1", nil, key...)
 	_, got := r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil, "Host", "made.up.example")
-	if string(got) != first {
-		t.Errorf("got %s, want %s", got, first)
+	if string(got) != emptyIndex {
+		t.Errorf("got %s, want %s", got, emptyIndex)
 	}
 	r.want(http.StatusOK, "GET", "/metrics", nil)
 }

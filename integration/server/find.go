@@ -77,9 +77,9 @@ func Caddyfile(t testing.TB) string {
 }
 
 // tiers is the policy of the repository's Caddyfile.
-const tiers = `			allow anonymous                read fetch
+const tiers = `			allow anonymous read fetch
 			allow group artifact-workloads read fetch create
-			allow group admins             *
+			allow group admins *
 `
 
 // Open is the repository's Caddyfile with everybody allowed everything: for what is
