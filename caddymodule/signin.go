@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
 	"github.com/eblume/caddy-registry/caddymodule/web"
@@ -162,8 +163,15 @@ func (h *Handler) pages(spec *signInSpec) *web.Site {
 	}
 }
 
-// auditPage records what somebody did with a page.
+// auditPage records what somebody did with a page. Of keys the records themselves tell,
+// wherever they are made and revoked.
 func (h *Handler) auditPage(ctx context.Context, event string, who policies.Identity, attributes ...any) {
-	attributes = append([]any{"event", event, "identity", who.User, "credential", who.Credential}, attributes...)
-	h.log.InfoContext(ctx, "audit", attributes...)
+	if event == "key_made" || event == "key_revoked" {
+		return
+	}
+	address, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
+	h.app.audit.tell("registry_"+event, append(byWhom(who, address), attributes...)...)
+	if event == "login" {
+		countLogin("oidc", nil)
+	}
 }

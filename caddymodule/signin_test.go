@@ -110,7 +110,11 @@ func TestAPersonSignsInAndUsesAKey(t *testing.T) {
 	fake.Token["refresh_token"] = "refresh"
 	load(t, site(port, dir, oidcBlock(fake, port, "group_refresh 1ns"), ""))
 	v := visit(t, port, fake)
+	before := v.metric(`registry_logins_total{method="oidc",result="ok"}`)
 	v.signIn()
+	if got := v.metric(`registry_logins_total{method="oidc",result="ok"}`); got != before+1 {
+		t.Errorf("got %v sign-ins counted, want %v", got, before+1)
+	}
 	key := v.makeKey()
 	v.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", basic("ada", key))
 

@@ -92,7 +92,7 @@ func (s *Site) change(r *http.Request, who policies.Identity, p *page) (done boo
 		if disabled {
 			s.EndAll(r.Context(), form.Get("user"))
 		}
-		s.Audit(r.Context(), "user_"+form.Get("do")+"d", who, "user", form.Get("user"))
+		s.Audit(r.Context(), "user_"+form.Get("do")+"d", who, "account", form.Get("user"))
 		return true, nil
 	}
 	return false, errForm
