@@ -49,12 +49,19 @@ func (b *lockedBuffer) lines() []string {
 	return slices.Collect(strings.Lines(b.b.String()))
 }
 
+// open makes a cache that waits for Redis as long as a test may take: a busy machine
+// is not a Redis that fails.
 func open(t testing.TB, address string, secret []byte) *fixture {
+	t.Helper()
+	return openFor(t, address, secret, time.Minute)
+}
+
+func openFor(t testing.TB, address string, secret []byte, timeout time.Duration) *fixture {
 	t.Helper()
 	f := new(fixture)
 	var err error
 	f.Cache, err = New(Options{
-		Address: address, Secret: secret, Log: slog.New(slog.NewTextHandler(&f.logged, nil)),
+		Address: address, Secret: secret, Timeout: timeout, Log: slog.New(slog.NewTextHandler(&f.logged, nil)),
 		Count: func(operation, result string) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -170,7 +177,7 @@ func TestOfARedisThatFailsTheLogSaysOnceAndTheSecondDoesNotWait(t *testing.T) {
 		{"has no address", "redis.invalid:6379"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			f := open(t, row.address, ours)
+			f := openFor(t, row.address, ours, DefaultTimeout)
 			ctx := context.Background()
 			f.Get(ctx, "a")
 			f.Put(ctx, "a", []byte("v"), time.Hour)
