@@ -20,4 +20,4 @@ conformance: build # the OCI suite alone, in both versions, over HTTP and HTTPS
 	cd integration && go run ./tools && go test -v -count=1 ./conformance
 
 bench: build # side by side with distribution, stock Caddy and nginx; takes some 20 minutes
-	cd integration && go run ./tools && go run ./tools -slow -only registry && go run ./bench
+	cd integration && go run ./tools && go run ./bench

@@ -164,7 +164,7 @@ func TestVersions(t *testing.T) {
 	for _, c := range [][]string{
 		{"skopeo", "--version"}, {"podman", "--version"}, {"buildah", "--version"},
 		{"crane", "version"}, {"oras", "version"}, {"regctl", "version", "--format", "{{.VCSTag}}"},
-		{"ctr", "--version"}, {"dockerd", "--version"}, {"docker", "--version"}, {"runc", "--version"},
+		{"registry", "--version"}, {"ctr", "--version"}, {"dockerd", "--version"}, {"docker", "--version"}, {"runc", "--version"},
 	} {
 		t.Run(c[0], func(t *testing.T) {
 			line, _, _ := strings.Cut(newHome(t).run(t, c[0], c[1:]...), "\n")
