@@ -108,6 +108,11 @@ func at(t *testing.T, port int) *registryAt {
 	return &registryAt{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
 }
 
+// transport makes a connection for each request. After a reload Caddy closes the idle
+// connections of the server before in the background, and a push that met the end of
+// one could not be told from a push that was refused.
+var transport = &http.Transport{DisableKeepAlives: true}
+
 // do sends a request and returns the answer with its body.
 func (r *registryAt) do(method, path string, body io.Reader, fields ...string) (*http.Response, []byte) {
 	r.Helper()
@@ -124,7 +129,7 @@ func (r *registryAt) do(method, path string, body io.Reader, fields ...string) (
 			request.Host = fields[i+1]
 		}
 	}
-	response, err := http.DefaultTransport.RoundTrip(request)
+	response, err := transport.RoundTrip(request)
 	if err != nil {
 		r.Fatal(err)
 	}
