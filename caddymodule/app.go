@@ -185,14 +185,14 @@ func (a *App) provisionStorage(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	value, open, err := pool.LoadOrNew(storage.Key(), func() (caddy.Destructor, error) {
-		return newShared(storage, a.log), nil
+	value, _, err := pool.LoadOrNew(storage.Key(), func() (caddy.Destructor, error) {
+		return sharedOf(storage, a.log), nil
 	})
 	if err != nil {
 		return err
 	}
 	a.key, a.shared = storage.Key(), value.(*shared)
-	if strict, ok := storage.(interface{ Agrees(Storage) error }); ok && open {
+	if strict, ok := storage.(interface{ Agrees(Storage) error }); ok {
 		return strict.Agrees(a.shared.storage)
 	}
 	return nil

@@ -42,14 +42,34 @@ type shared struct {
 	failure  error                  // of the last try to open
 	failedAt time.Time              // of failure
 	users    int                    // requests and commands that run
-	released bool                   // no configuration names it
-	schedule schedule
+	// configurations counts those that name it. The pool counts them too, but says
+	// that the last is gone when others may have come already.
+	configurations int
+	schedule       schedule
 	// announced is when each key that ends soon was announced last.
 	announced announcements
 }
 
-func newShared(storage Storage, log *slog.Logger) *shared {
-	return &shared{storage: storage, log: log}
+// storages has each *shared by its key, also those that no configuration names any more
+// and a request still holds open. Only one process may use a storage, and within the
+// process only one *shared.
+var storages sync.Map
+
+// sharedOf is the storage as the process has it open, or one that will be opened. The
+// pool calls it for the first configuration that names the storage.
+func sharedOf(storage Storage, log *slog.Logger) *shared {
+	if before, ok := storages.Load(storage.Key()); ok {
+		s := before.(*shared)
+		s.mu.Lock() // if it is closing, until it is closed
+		defer s.mu.Unlock()
+		if s.trees != nil {
+			s.configurations++
+			return s
+		}
+	}
+	s := &shared{storage: storage, log: log, configurations: 1}
+	storages.Store(storage.Key(), s)
+	return s
 }
 
 // settings are what one configuration has changed about what it shares.
@@ -123,10 +143,8 @@ func (s *shared) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users--
-	if s.released && s.users == 0 {
-		if err := s.closeLocked(); err != nil {
-			s.log.Error("storage was not closed in good order", "error", err)
-		}
+	if err := s.closeUnusedLocked(); err != nil {
+		s.log.Error("storage was not closed in good order", "error", err)
 	}
 }
 
@@ -134,10 +152,15 @@ func (s *shared) release() {
 func (s *shared) Destruct() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.released = true
-	if s.users > 0 {
+	s.configurations--
+	return s.closeUnusedLocked()
+}
+
+func (s *shared) closeUnusedLocked() error {
+	if s.configurations > 0 || s.users > 0 {
 		return nil
 	}
+	defer storages.CompareAndDelete(s.storage.Key(), s)
 	return s.closeLocked()
 }
 
@@ -145,7 +168,7 @@ func (s *shared) Destruct() error {
 var errReleased = errors.New("the registry is stopping")
 
 func (s *shared) openLocked(ctx context.Context) error {
-	if s.released {
+	if s.configurations == 0 {
 		return errReleased
 	}
 	if s.failure != nil && time.Since(s.failedAt) < retryOpen {
