@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/core/cache/redis"
 	"github.com/eblume/caddy-registry/core/mirror"
@@ -23,26 +23,30 @@ func init() {
 // caches has the client of each Redis that a configuration of this process names.
 var caches = caddy.NewUsagePool()
 
-const redisPort = "6379"
+const redisPort, sentinelPort = "6379", "26379"
 
 // RedisCache shares what mirrors learned with other processes, behind the same memory
 // that MemoryCache has: manifests, what tags name, and what is not there. While Redis
 // is slow or gone the registry asks the upstreams itself. What an upstream hides from
 // callers without credentials is never in it.
 type RedisCache struct {
-	// Address is host:port; a placeholder may stand for it. If it is empty there is
-	// no Redis, and the cache is in memory. Default: empty.
-	Address string `json:"address,omitempty"`
+	// Addresses are host:port: of one server, or of some of the sentinels, or of some
+	// of the nodes of a cluster. A placeholder may stand for one or more of them. If
+	// there are none there is no Redis, and the cache is in memory. Default: none.
+	Addresses []string `json:"address,omitempty"`
+	// Sentinel says that the addresses are of sentinels. Default: they are not.
+	Sentinel *RedisSentinel `json:"sentinel,omitempty"`
+	// Cluster says that the addresses are of a cluster. Default: false.
+	Cluster bool `json:"cluster,omitempty"`
 	// User of an access control list. Default: Redis's own default user.
 	User string `json:"user,omitempty"`
 	// Password is a placeholder, such as {env.NAME}, resolved at the start.
 	// Default: none.
 	Password string `json:"password,omitempty"`
-	// DB is the number of the database. Default: 0.
+	// DB is the number of the database; a cluster has only 0. Default: 0.
 	DB int `json:"db,omitempty"`
-	// TLS encrypts the connection and checks the server's certificate with the
-	// system's authorities. Default: false.
-	TLS bool `json:"tls,omitempty"`
+	// TLS encrypts every connection, and checks the certificates. Default: no TLS.
+	TLS *RedisTLS `json:"tls,omitempty"`
 	// Prefix is before every key. Default: caddy-registry:
 	Prefix string `json:"prefix,omitempty"`
 	// Secret is a placeholder for at least 16 bytes. Registries with the same one
@@ -50,6 +54,28 @@ type RedisCache struct {
 	// images into them. Default: a key of the storage's own, so that nothing is
 	// shared between storages.
 	Secret string `json:"secret,omitempty"`
+}
+
+// RedisSentinel is a Redis that sentinels watch: they say who is its master.
+type RedisSentinel struct {
+	// Master is the name that the sentinels have for it.
+	Master string `json:"master"`
+	// User of the sentinels' own access control list. Default: their default user.
+	User string `json:"user,omitempty"`
+	// Password of the sentinels, a placeholder. Default: none; the password of the
+	// servers is another.
+	Password string `json:"password,omitempty"`
+}
+
+// RedisTLS is how a connection to Redis is encrypted.
+type RedisTLS struct {
+	// CA is a file of the authorities that are believed. Default: the system's.
+	CA string `json:"ca,omitempty"`
+	// ClientCertificate is presented to Redis. Default: none.
+	ClientCertificate *ClientCertificate `json:"client_certificate,omitempty"`
+	// ServerName is the name that every certificate must have. Default: the host as
+	// it is called, which sentinels and clusters often tell as an IP address.
+	ServerName string `json:"server_name,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -60,35 +86,83 @@ func (RedisCache) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Validate checks what can be known before the start.
+// Validate checks what can be known before the start. It reads no file.
 func (c *RedisCache) Validate() error {
-	if !strings.Contains(c.Address, "{") {
-		if _, err := redisAddress(c.Address); err != nil {
-			return err
+	literal := *c
+	literal.Addresses = nil
+	for _, address := range c.Addresses {
+		if strings.Contains(address, "{") {
+			address = "resolved.at.the.start"
+		}
+		literal.Addresses = append(literal.Addresses, address)
+	}
+	o, err := literal.options(caddy.NewEmptyReplacer())
+	if err != nil {
+		return err
+	}
+	// Options for a Redis that may not be there are checked too: {$REGISTRY_REDIS:}.
+	if len(o.Addresses) == 0 {
+		o.Addresses = []string{"none"}
+	}
+	if err := o.Check(); err != nil {
+		return err
+	}
+	if c.TLS != nil {
+		if pair := c.TLS.ClientCertificate; pair != nil && (pair.Certificate == "" || pair.Key == "") {
+			return errors.New("client_certificate: a certificate and a key are needed")
 		}
 	}
-	if c.DB < 0 {
-		return fmt.Errorf("db: %d is negative", c.DB)
-	}
-	for option, text := range map[string]string{"password": c.Password, "secret": c.Secret} {
-		if text == "" {
+	for _, secret := range c.secrets() {
+		if *secret.text == "" {
 			continue
 		}
-		if err := checkSecret(text); err != nil {
-			return fmt.Errorf("%s: %w", option, err)
+		if err := checkSecret(*secret.text); err != nil {
+			return fmt.Errorf("%s: %w", secret.option, err)
 		}
 	}
 	return nil
 }
 
-// redisAddress adds the port that may be left away. Empty is empty.
-func redisAddress(text string) (string, error) {
-	if text = strings.TrimSpace(text); text == "" {
-		return "", nil
+// redisSecret is an option whose value is a placeholder.
+type redisSecret struct {
+	option string
+	text   *string
+}
+
+func (c *RedisCache) secrets() []redisSecret {
+	all := []redisSecret{{"password", &c.Password}, {"secret", &c.Secret}}
+	if c.Sentinel != nil {
+		all = append(all, redisSecret{"password of sentinel", &c.Sentinel.Password})
 	}
+	return all
+}
+
+// options are those of the client that are not secrets. Its addresses are none if
+// their placeholders resolve to nothing.
+func (c *RedisCache) options(replace *caddy.Replacer) (redis.Options, error) {
+	o := redis.Options{DB: c.DB, Prefix: c.Prefix, User: c.User, Cluster: c.Cluster}
+	port := redisPort
+	if c.Sentinel != nil {
+		port = sentinelPort
+		o.Sentinel = &redis.Sentinel{Master: c.Sentinel.Master, User: c.Sentinel.User}
+	}
+	for _, text := range c.Addresses {
+		for _, one := range strings.Fields(replace.ReplaceAll(text, "")) {
+			address, err := redisAddress(one, port)
+			if err != nil {
+				return o, err
+			}
+			o.Addresses = append(o.Addresses, address)
+		}
+	}
+	return o, nil
+}
+
+// redisAddress adds the port that may be left away.
+func redisAddress(text, defaultPort string) (string, error) {
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
-		host, port = strings.Trim(text, "[]"), redisPort
+		host, port = strings.Trim(text, "[]"), defaultPort
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 || host == "" || strings.ContainsAny(host, "/ ") {
@@ -100,20 +174,64 @@ func redisAddress(text string) (string, error) {
 // Memory implements Cache.
 func (*RedisCache) Memory() int64 { return defaultMemory }
 
-// Open implements Cache. Configurations that mean the same have one client.
-func (c *RedisCache) Open(secret func() ([]byte, error), log *slog.Logger) (mirror.Shared, func() error, error) {
-	options := redis.Options{
-		DB: c.DB, Prefix: c.Prefix, User: c.User, Log: log,
-		Count: func(operation, result string) { cacheRequests.WithLabelValues(operation, result).Inc() },
+// connection is what is needed to reach Redis, with its secrets and files. fingerprint
+// is of all that makes one connection another. There is none without an address.
+func (c *RedisCache) connection() (o redis.Options, fingerprint string, err error) {
+	if o, err = c.options(caddy.NewReplacer()); err != nil || len(o.Addresses) == 0 {
+		return o, "", err
 	}
-	var err error
-	if options.Address, err = redisAddress(caddy.NewReplacer().ReplaceAll(c.Address, "")); err != nil || options.Address == "" {
-		return nil, nil, err
+	if err := o.Check(); err != nil {
+		return o, "", err
 	}
 	if c.Password != "" {
-		if options.Password, err = resolve("password", c.Password); err != nil {
-			return nil, nil, err
+		if o.Password, err = resolve("password", c.Password); err != nil {
+			return o, "", err
 		}
+	}
+	if c.Sentinel != nil && c.Sentinel.Password != "" {
+		if o.Sentinel.Password, err = resolve("password of sentinel", c.Sentinel.Password); err != nil {
+			return o, "", err
+		}
+	}
+	files := ""
+	if c.TLS != nil {
+		if o.TLS, files, err = c.TLS.load(); err != nil {
+			return o, "", fmt.Errorf("tls: %w", err)
+		}
+	}
+	all := []any{o.Addresses, o.Cluster, o.User, o.Password, o.DB, o.Prefix, files}
+	if o.Sentinel != nil {
+		all = append(all, *o.Sentinel)
+	}
+	return o, fmt.Sprintf("%#v", all), nil
+}
+
+// load reads the files, and returns what they are beside what they mean.
+func (t *RedisTLS) load() (config *tls.Config, files string, err error) {
+	config = &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
+	var pem []byte
+	if config.RootCAs, pem, err = authorities(t.CA); err != nil {
+		return nil, "", err
+	}
+	pair, err := t.ClientCertificate.load()
+	if err != nil {
+		return nil, "", err
+	}
+	said := []string{"tls", t.ServerName, string(pem)}
+	if pair != nil {
+		config.Certificates = []tls.Certificate{*pair}
+		for _, certificate := range pair.Certificate {
+			said = append(said, string(certificate))
+		}
+	}
+	return config, fmt.Sprintf("%q", said), nil
+}
+
+// Open implements Cache. Configurations that mean the same have one client.
+func (c *RedisCache) Open(secret func() ([]byte, error), log *slog.Logger) (mirror.Shared, func() error, error) {
+	options, fingerprint, err := c.connection()
+	if err != nil || len(options.Addresses) == 0 {
+		return nil, nil, err
 	}
 	if c.Secret == "" {
 		options.Secret, err = secret()
@@ -125,12 +243,9 @@ func (c *RedisCache) Open(secret func() ([]byte, error), log *slog.Logger) (mirr
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.TLS {
-		host, _, _ := net.SplitHostPort(options.Address)
-		options.TLS = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	}
-	key := fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q %d %q %q %q %q %t", options.Address, options.DB,
-		options.User, options.Password, options.Prefix, options.Secret, c.TLS)))
+	options.Log = log
+	options.Count = func(operation, result string) { cacheRequests.WithLabelValues(operation, result).Inc() }
+	key := fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q %q", fingerprint, options.Secret)))
 	client, _, err := caches.LoadOrNew(key, func() (caddy.Destructor, error) {
 		opened, err := redis.New(options)
 		return pooledRedis{opened}, err
@@ -146,62 +261,7 @@ type pooledRedis struct{ *redis.Cache }
 // Destruct closes the client with its last configuration.
 func (c pooledRedis) Destruct() error { return c.Close() }
 
-// UnmarshalCaddyfile reads the block. Syntax:
-//
-//	cache redis {
-//	    address  [<host[:port]>]
-//	    user     <name>
-//	    password <placeholder>
-//	    db       <number>
-//	    tls
-//	    prefix   <text>
-//	    secret   <placeholder>
-//	}
-//
-// An address without a value is no Redis: {$REGISTRY_REDIS:} may be empty.
-func (c *RedisCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the module's name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	texts := map[string]*string{"user": &c.User, "password": &c.Password, "prefix": &c.Prefix, "secret": &c.Secret}
-	seen := map[string]bool{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if seen[option] {
-			return d.Errf("option %s is here twice", option)
-		}
-		seen[option] = true
-		args := d.RemainingArgs()
-		to := texts[option]
-		switch {
-		case option == "address" && len(args) == 0:
-		case option == "address" && len(args) == 1:
-			c.Address = args[0]
-		case option == "tls" && len(args) == 0:
-			c.TLS = true
-		case option == "db" && len(args) == 1:
-			db, err := strconv.Atoi(args[0])
-			if err != nil {
-				return d.Errf("db: %q is not a number", args[0])
-			}
-			c.DB = db
-		case to != nil && len(args) == 1:
-			*to = args[0]
-		case to == nil && option != "address" && option != "tls" && option != "db":
-			return d.Errf("unknown option %q of cache redis", option)
-		default:
-			return d.ArgErr()
-		}
-	}
-	if err := c.Validate(); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
-}
-
 var (
-	_ Cache                 = (*RedisCache)(nil)
-	_ caddy.Validator       = (*RedisCache)(nil)
-	_ caddyfile.Unmarshaler = (*RedisCache)(nil)
+	_ Cache           = (*RedisCache)(nil)
+	_ caddy.Validator = (*RedisCache)(nil)
 )

@@ -1,15 +1,26 @@
 package caddymodule
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
@@ -19,9 +30,15 @@ func TestCacheMeans(t *testing.T) {
 		{"memory", "cache memory", `{"module":"memory"}`},
 		{"memory of a size", "cache memory 64MiB", `{"module":"memory","size":"64MiB"}`},
 		{"every option of Redis", "cache redis {\naddress r:1\nuser u\npassword {env.P}\ndb 3\ntls\nprefix p\nsecret {file./s}\n}",
-			`{"module":"redis","address":"r:1","user":"u","password":"{env.P}","db":3,"tls":true,"prefix":"p","secret":"{file./s}"}`},
-		{"an address from the environment", "cache redis {\naddress {$CACHE_TEST_REDIS:}\n}", `{"module":"redis","address":"redis.example:6379"}`},
+			`{"module":"redis","address":["r:1"],"user":"u","password":"{env.P}","db":3,"tls":{},"prefix":"p","secret":"{file./s}"}`},
+		{"an address from the environment", "cache redis {\naddress {$CACHE_TEST_REDIS:}\n}", `{"module":"redis","address":["redis.example:6379"]}`},
 		{"a variable that is not set", "cache redis {\naddress {$CACHE_TEST_NO_REDIS:}\n}", `{"module":"redis"}`},
+		{"TLS with files", "cache redis {\naddress r\ntls {\nca /ca.pem\nclient_certificate /c.pem /c.key\nserver_name redis\n}\n}",
+			`{"module":"redis","address":["r"],"tls":{"ca":"/ca.pem","client_certificate":{"certificate":"/c.pem","key":"/c.key"},"server_name":"redis"}}`},
+		{"sentinels", "cache redis {\naddress a b:1\nsentinel mymaster {\nuser s\npassword {env.S}\n}\ndb 1\n}",
+			`{"module":"redis","address":["a","b:1"],"sentinel":{"master":"mymaster","user":"s","password":"{env.S}"},"db":1}`},
+		{"a sentinel without a block", "cache redis {\naddress a\nsentinel mymaster\n}", `{"module":"redis","address":["a"],"sentinel":{"master":"mymaster"}}`},
+		{"a cluster", "cache redis {\naddress a b c\ncluster\n}", `{"module":"redis","address":["a","b","c"],"cluster":true}`},
 		{"an address in quotes", "cache redis {\naddress \"{$CACHE_TEST_NO_REDIS}\"\n}", `{"module":"redis"}`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -45,10 +62,18 @@ func TestCacheRefuses(t *testing.T) {
 		{"no module", "cache", "Caddyfile:3"},
 		{"an unknown one", "cache disk", "oci.cache.disk"},
 		{"two sizes", "cache memory 1MiB 2MiB", "Caddyfile:3"},
-		{"an unknown option", "cache redis {\nsentinel a\n}", "sentinel"},
+		{"an unknown option", "cache redis {\nreplica a\n}", "unknown option \"replica\" of cache redis"},
+		{"an unknown option of tls", "cache redis {\ntls {\nkey a\n}\n}", "unknown option \"key\" of tls"},
+		{"an unknown option of sentinel", "cache redis {\nsentinel m {\ndb 1\n}\n}", "unknown option \"db\" of sentinel"},
+		{"sentinels without a master", "cache redis {\naddress a b\nsentinel\n}", "such as: sentinel mymaster, at Caddyfile:5"},
+		{"sentinels of a cluster", "cache redis {\naddress a b\nsentinel m\ncluster\n}", "exclude each other"},
+		{"a cluster with a database", "cache redis {\naddress a b\ncluster\ndb 1\n}", "remove db or cluster"},
+		{"the same without an address", "cache redis {\ncluster\ndb 1\n}", "remove db or cluster"},
+		{"a certificate without a key", "cache redis {\ntls {\nclient_certificate a\n}\n}", "Caddyfile:5"},
+		{"a sentinel's password in the file", "cache redis {\nsentinel m {\npassword hunter2\n}\n}", "password of sentinel"},
 		{"an option that is here twice", "cache redis {\ndb 1\ndb 2\n}", "twice"},
 		{"a database that is no number", "cache redis {\ndb x\n}", "db"},
-		{"two addresses", "cache redis {\naddress a b\n}", "Caddyfile:4"},
+		{"two addresses of nothing", "cache redis {\naddress a b\n}", "add cluster, or sentinel"},
 		{"an address that is a URL", "cache redis {\naddress redis://a\n}", "address"},
 		{"a password in the file", "cache redis {\npassword hunter2\n}", "password"},
 		{"a secret in the file", "cache redis {\nsecret 0123456789abcdef\n}", "secret"},
@@ -59,6 +84,29 @@ func TestCacheRefuses(t *testing.T) {
 				t.Errorf("got %v, want %q in it", err, row.want)
 			}
 		})
+	}
+}
+
+// Neither a secret nor a file is looked for, and nobody is dialled: the addresses are
+// of no host.
+func TestValidateNeedsNothingOfRedis(t *testing.T) {
+	config := adapt(t, "{\nadmin off\noci {\nstorage file "+t.TempDir()+`
+		cache redis {
+			address a.invalid {env.CACHE_TEST_UNSET}
+			sentinel mymaster {
+				password {env.CACHE_TEST_UNSET}
+			}
+			password {file./no/such/file}
+			secret {file./no/such/file}
+			tls {
+				ca /no/such/file
+				client_certificate /no/such/file /no/such/file
+			}
+		}
+	}
+}`)
+	if err := validate(t, string(config)); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -102,11 +150,90 @@ func TestRegistriesThatShareASecretShareWhatTheyLearned(t *testing.T) {
 func TestARegistryStartsWithoutItsRedis(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})
 	up.Manifest("library/nginx", "application/vnd.oci.image.index.v1+json", []byte(`{"schemaVersion":2,"manifests":[]}`), "latest")
-	for _, address := range []string{fmt.Sprintf("127.0.0.1:%d", freePort(t)), "", "{env.CACHE_TEST_UNSET}", "no-such-host.invalid"} {
+	for _, address := range []string{fmt.Sprintf("127.0.0.1:%d", freePort(t)), "", "{env.CACHE_TEST_UNSET}", "no-such-host.invalid",
+		"127.0.0.1:1 127.0.0.1:2\ncluster", "127.0.0.1:1 127.0.0.1:2\nsentinel mymaster", "127.0.0.1:1\ntls"} {
 		t.Run("address "+address, func(t *testing.T) {
 			port := freePort(t)
 			load(t, site(port, t.TempDir(), fmt.Sprintf("mirror mirrored.test {\nupstream %s\n}\ncache redis {\naddress %s\n}", up.URL, address), ""))
 			at(t, port).want(200, "GET", "/v2/mirrored.test/library/nginx/manifests/latest", nil)
 		})
+	}
+}
+
+// What makes one connection another is in the key of the pool: nobody goes on with an
+// old password, authority or secret after a reload.
+func TestARedisIsPooledByAllThatItIs(t *testing.T) {
+	t.Setenv("CACHE_TEST_PASSWORD", "hunter2")
+	t.Setenv("CACHE_TEST_OTHER", "hunter3")
+	t.Setenv("CACHE_TEST_SECRET", "a secret that several registries have")
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	certificate := func() { writeCA(t, ca) }
+	certificate()
+	base := RedisCache{Addresses: []string{"127.0.0.1:1"}, Secret: "{env.CACHE_TEST_SECRET}"}
+	open := func(change func(*RedisCache)) mirror.Shared {
+		c := base
+		change(&c)
+		shared, done, err := c.Open(nil, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { done() })
+		return shared
+	}
+	withCA := func(c *RedisCache) { c.TLS = &RedisTLS{CA: ca} }
+	seen := map[mirror.Shared]string{}
+	for name, change := range map[string]func(*RedisCache){
+		"as it is":          func(*RedisCache) {},
+		"address":           func(c *RedisCache) { c.Addresses = []string{"127.0.0.1:2"} },
+		"user":              func(c *RedisCache) { c.User = "u" },
+		"password":          func(c *RedisCache) { c.Password = "{env.CACHE_TEST_PASSWORD}" },
+		"another password":  func(c *RedisCache) { c.Password = "{env.CACHE_TEST_OTHER}" },
+		"db":                func(c *RedisCache) { c.DB = 1 },
+		"prefix":            func(c *RedisCache) { c.Prefix = "p" },
+		"secret":            func(c *RedisCache) { c.Secret = "{file." + ca + "}" },
+		"cluster":           func(c *RedisCache) { c.Cluster = true },
+		"sentinel":          func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "m"} },
+		"another master":    func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "n"} },
+		"sentinel's user":   func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "m", User: "u"} },
+		"sentinel's secret": func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "m", Password: "{env.CACHE_TEST_OTHER}"} },
+		"tls":               func(c *RedisCache) { c.TLS = new(RedisTLS) },
+		"another name":      func(c *RedisCache) { c.TLS = &RedisTLS{ServerName: "n"} },
+		"an authority":      withCA,
+		"a client's own":    func(c *RedisCache) { c.TLS = &RedisTLS{ClientCertificate: &ClientCertificate{ca, ca}} },
+	} {
+		shared := open(change)
+		if other := seen[shared]; other != "" {
+			t.Errorf("%s: the client is that of: %s", name, other)
+		}
+		seen[shared] = name
+		if again := open(change); again != shared {
+			t.Errorf("%s: another client for the same", name)
+		}
+	}
+	certificate() // the file holds another authority now
+	if other := seen[open(withCA)]; other != "" {
+		t.Errorf("a new authority: the client is that of: %s", other)
+	}
+}
+
+// writeCA writes a new certificate, and its key behind it.
+func writeCA(t *testing.T, path string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -131,6 +131,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"a rule without a line that can never match", `{"private": ["team/**"], "policy": {"deny": [{"who": "group a", "actions": ["read"], "on": ["other/**"]}]}}`, "deny group a read on other/**"},
 		{"a negative grace", `{"gc": {"grace": -1}}`, "grace"},
 		{"an unknown field", `{"mirrors": {}}`, "mirrors"},
+		{"addresses of Redis that are of nothing", `{"cache": {"module": "redis", "address": ["a", "b"]}}`, "add cluster"},
+		{"sentinels without a master", `{"cache": {"module": "redis", "address": ["a"], "sentinel": {}}}`, "sentinel mymaster"},
 		{"an unknown storage", `{"storage": {"module": "tape"}}`, "tape"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

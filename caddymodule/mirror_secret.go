@@ -55,22 +55,37 @@ func (m *Mirror) readSecrets(c *upstream.Config) (err error) {
 			return err
 		}
 	}
-	if m.CA != "" {
-		pem, err := os.ReadFile(m.CA)
-		if err != nil {
-			return fmt.Errorf("ca: %w", err)
-		}
-		c.CA = x509.NewCertPool()
-		if !c.CA.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("ca: %s has no certificate in PEM", m.CA)
-		}
+	if c.CA, _, err = authorities(m.CA); err != nil {
+		return err
 	}
-	if m.ClientCertificate != nil {
-		pair, err := tls.LoadX509KeyPair(m.ClientCertificate.Certificate, m.ClientCertificate.Key)
-		if err != nil {
-			return fmt.Errorf("client_certificate: %w", err)
-		}
-		c.Certificate = &pair
+	c.Certificate, err = m.ClientCertificate.load()
+	return err
+}
+
+// authorities reads the file of an option ca, and returns what it holds, too. No file
+// is no pool, which means the system's.
+func authorities(path string) (pool *x509.CertPool, pem []byte, err error) {
+	if path == "" {
+		return nil, nil, nil
 	}
-	return nil
+	if pem, err = os.ReadFile(path); err != nil {
+		return nil, nil, fmt.Errorf("ca: %w", err)
+	}
+	pool = x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, nil, fmt.Errorf("ca: %s has no certificate in PEM", path)
+	}
+	return pool, pem, nil
+}
+
+// load reads the pair; nil has none.
+func (c *ClientCertificate) load() (*tls.Certificate, error) {
+	if c == nil {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("client_certificate: %w", err)
+	}
+	return &pair, nil
 }

@@ -4,16 +4,12 @@
 package redis
 
 import (
-	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,75 +25,16 @@ const (
 	patience  = time.Minute
 )
 
-// redisServer is a process on a port of its own.
-type redisServer struct {
-	port int
-	cmd  *exec.Cmd
-}
-
-func startRedis(t *testing.T, port int) *redisServer {
-	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	r := &redisServer{port: port, cmd: exec.Command(path, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())}
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.kill)
-	err = server.Eventually(patience, func() (bool, error) {
-		answer, err := r.send("PING")
-		return answer == "+PONG", err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func (r *redisServer) kill() {
-	r.cmd.Process.Kill() // also one that is stopped
-	r.cmd.Wait()
-}
-
-// send says one line, and returns the first of the answer. A server that does not
-// listen yet answers nothing.
-func (r *redisServer) send(line string) (string, error) {
-	c, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)), patience)
-	if err != nil {
-		return "", nil
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
-	if _, err := io.WriteString(c, line+"\r\n"); err != nil {
-		return "", err
-	}
-	answer, err := bufio.NewReader(c).ReadString('\n')
-	return strings.TrimSpace(answer), err
-}
-
-func (r *redisServer) must(t *testing.T, line string) string {
-	t.Helper()
-	answer, err := r.send(line)
-	if err != nil || strings.HasPrefix(answer, "-") {
-		t.Fatalf("redis: %s: %q, %v", line, answer, err)
-	}
-	return answer
-}
-
 // registry starts one of the registries that share a Redis.
-func registry(t *testing.T, up *upstreamtest.Upstream, redisPort int, secret string) *server.Server {
+// options are those of its cache beside the secret.
+func registry(t *testing.T, up *upstreamtest.Upstream, options, secret string) *server.Server {
 	t.Helper()
 	t.Setenv("SHARED_"+secret, strings.Repeat(secret, 16))
 	return server.Start(t, server.Options{Caddyfile: fmt.Sprintf(`{
 	oci {
 		storage file {$REGISTRY_DATA}
 		cache redis {
-			address 127.0.0.1:%d
+			%s
 			secret {env.SHARED_%s}
 		}
 		mirror mirrored.test {
@@ -110,7 +47,7 @@ http://:{$REGISTRY_PORT} {
 	bind 127.0.0.1
 	oci_registry
 }
-`, redisPort, secret, up.URL)})
+`, options, secret, up.URL)})
 }
 
 // pull gets a manifest by tag, and says what is wrong with it.
@@ -136,31 +73,47 @@ func manifest(up *upstreamtest.Upstream, tag string) digest.Digest {
 	return up.Manifest("team/app", indexType, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"tag":%q}}`, indexType, tag), tag)
 }
 
+// shares waits until what one registry has learned the other need not ask for. It may
+// take some tags: on a busy machine Redis is asked in vain now and then.
+func shares(t *testing.T, up *upstreamtest.Upstream, from, to *server.Server) {
+	t.Helper()
+	err := server.Eventually(patience, func() (bool, error) {
+		return sharesOne(up, from, to)
+	})
+	if err != nil {
+		t.Errorf("what one has learned the other does not know: %v", err)
+	}
+}
+
+var tags atomic.Int64
+
+func sharesOne(up *upstreamtest.Upstream, from, to *server.Server) (bool, error) {
+	tag := fmt.Sprintf("shared-%d", tags.Add(1))
+	d := manifest(up, tag)
+	if err := pull(from, tag, d); err != nil {
+		return false, err
+	}
+	up.Forget()
+	err := pull(to, tag, d)
+	return len(up.Requests()) == 0, err
+}
+
 func TestOnlyThoseWithTheSecretShare(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})
-	d := manifest(up, "v1")
-	port := server.FreePort(t)
-	r := startRedis(t, port)
-	for _, row := range []struct {
-		name, secret string
-		asked        bool
-	}{
-		{"the first asks", "A", true},
-		{"the second does not", "A", false},
-		{"one with another secret does", "B", true},
-	} {
-		up.Forget()
-		if err := pull(registry(t, up, port, row.secret), "v1", d); err != nil {
-			t.Errorf("%s: %v", row.name, err)
-		}
-		if saw := up.Requests(); (len(saw) > 0) != row.asked {
-			t.Errorf("%s: the upstream saw %q", row.name, saw)
-		}
+	r := startRedis(t, server.FreePort(t))
+	one, two := registry(t, up, r.option(), "A"), registry(t, up, r.option(), "A")
+	shares(t, up, one, two)
+	if shared, err := sharesOne(up, one, registry(t, up, r.option(), "B")); shared || err != nil {
+		t.Errorf("with another secret: shared %v, %v", shared, err)
 	}
 	// What somebody has changed there is asked for.
+	d := manifest(up, "v1")
+	if err := pull(one, "v1", d); err != nil {
+		t.Error(err)
+	}
 	r.must(t, `EVAL "for _,k in ipairs(redis.call('KEYS','*')) do redis.call('APPEND',k,' ') end return 1" 0`)
 	up.Forget()
-	if err := pull(registry(t, up, port, "A"), "v1", d); err != nil {
+	if err := pull(two, "v1", d); err != nil {
 		t.Error(err)
 	}
 	if saw := up.Requests(); len(saw) != 1 {
@@ -169,10 +122,11 @@ func TestOnlyThoseWithTheSecretShare(t *testing.T) {
 }
 
 func TestPullsGoOnWhateverRedisDoes(t *testing.T) {
+	begun := time.Now()
 	up := upstreamtest.New(t, upstreamtest.Options{})
 	port := server.FreePort(t)
 	r := startRedis(t, port)
-	registries := []*server.Server{registry(t, up, port, "A"), registry(t, up, port, "A")}
+	registries := []*server.Server{registry(t, up, r.option(), "A"), registry(t, up, r.option(), "A")}
 	if err := pull(registries[0], "warm", manifest(up, "warm")); err != nil {
 		t.Fatal(err)
 	}
@@ -229,8 +183,17 @@ func TestPullsGoOnWhateverRedisDoes(t *testing.T) {
 		t.Logf("Redis %s: two cold pulls in %v", phase.name, time.Since(start).Round(time.Millisecond))
 	}
 	for _, s := range registries {
-		if got := strings.Count(s.Log(), "Redis does not answer"); got == 0 || got > 4 {
-			t.Errorf("the log says %d times that Redis does not answer; it failed twice:\n%s", got, s.Log())
-		}
+		saidOnce(t, s, begun)
+	}
+}
+
+// saidOnce checks that a registry has said that Redis fails, and has not said it for
+// each pull: after a failure Redis is left alone for two seconds. That it is said
+// more than once is the doing of a busy machine, to which Redis seems to fail.
+func saidOnce(t *testing.T, s *server.Server, begun time.Time) {
+	t.Helper()
+	most := 1 + int(time.Since(begun)/(2*time.Second))
+	if got := strings.Count(s.Log(), "Redis does not answer"); got == 0 || got > most {
+		t.Errorf("the log says %d times that Redis does not answer:\n%s", got, s.Log())
 	}
 }

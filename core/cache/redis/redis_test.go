@@ -61,7 +61,7 @@ func openFor(t testing.TB, address string, secret []byte, timeout time.Duration)
 	f := new(fixture)
 	var err error
 	f.Cache, err = New(Options{
-		Address: address, Secret: secret, Timeout: timeout, Log: slog.New(slog.NewTextHandler(&f.logged, nil)),
+		Addresses: []string{address}, Secret: secret, Timeout: timeout, Log: slog.New(slog.NewTextHandler(&f.logged, nil)),
 		Count: func(operation, result string) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -205,9 +205,9 @@ func TestARedisThatComesBackIsUsedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Get(ctx, "a")
-	f.breaker.mu.Lock()
-	f.breaker.until = time.Now() // its time is over
-	f.breaker.mu.Unlock()
+	f.breakers[0].mu.Lock()
+	f.breakers[0].until = time.Now() // its time is over
+	f.breakers[0].mu.Unlock()
 	f.counted()
 	f.want(t, "a", "v", "get hit")
 	got := f.logged.lines()
@@ -218,39 +218,92 @@ func TestARedisThatComesBackIsUsedAgain(t *testing.T) {
 
 func TestABreakerLetsOneFindOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := breaker{log: slog.New(slog.DiscardHandler)}
-		for range 2 {
-			if !b.enter() {
-				t.Error("a closed breaker stops somebody")
+		b := &newBreakers(false, slog.New(slog.DiscardHandler))[0]
+		asked := func() (probe bool) {
+			t.Helper()
+			may, probe := b.enter()
+			if !may {
+				t.Error("nobody may ask")
+			}
+			return probe
+		}
+		refused := func() {
+			t.Helper()
+			if may, _ := b.enter(); may {
+				t.Error("one more may ask")
 			}
 		}
-		b.leave(fmt.Errorf("gone"))
-		if b.enter() {
-			t.Error("asked at once after a failure")
-		}
+		one, two := asked(), asked()
+		b.leave(one, fmt.Errorf("gone"))
+		refused()
+		b.leave(two, nil) // it was asked before the failure, and says nothing about it
+		refused()
 		time.Sleep(leaveAlone)
-		if !b.enter() || b.enter() {
-			t.Error("not exactly one finds out")
-		}
-		b.leave(nil)
-		for range 2 {
-			if !b.enter() {
-				t.Error("not closed again")
-			}
-		}
+		one = asked()
+		refused() // exactly one finds out
+		b.leave(one, fmt.Errorf("gone"))
+		time.Sleep(leaveAlone)
+		b.leave(asked(), nil)
+		b.leave(asked(), nil)
+		b.leave(asked(), nil)
 	})
 }
 
 func TestOptionsThatCannotWork(t *testing.T) {
-	for name, o := range map[string]Options{
-		"no address":     {Secret: ours},
-		"no secret":      {Address: "localhost:1"},
-		"a short secret": {Address: "localhost:1", Secret: []byte("short")},
+	one, three := []string{"localhost:1"}, []string{"a:1", "b:1", "c:1"}
+	for _, row := range []struct {
+		name    string
+		options Options
+		want    string
+	}{
+		{"no address", Options{Secret: ours}, "address"},
+		{"no secret", Options{Addresses: one}, "secret"},
+		{"a short secret", Options{Addresses: one, Secret: []byte("short")}, "secret"},
+		{"addresses of what?", Options{Addresses: three, Secret: ours}, "add cluster, or sentinel"},
+		{"a cluster with a database", Options{Addresses: three, Cluster: true, DB: 1, Secret: ours}, "remove db or cluster"},
+		{"sentinels without a master", Options{Addresses: three, Sentinel: new(Sentinel), Secret: ours}, "sentinel mymaster"},
+		{"sentinels of a cluster", Options{Addresses: three, Sentinel: &Sentinel{Master: "m"}, Cluster: true, Secret: ours}, "exclude"},
+		{"a negative database", Options{Addresses: one, DB: -1, Secret: ours}, "negative"},
 	} {
-		if c, err := New(o); err == nil {
+		c, err := New(row.options)
+		if err == nil {
 			c.Close()
-			t.Errorf("%s: accepted", name)
 		}
+		if err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: got %v, want %q in it", row.name, err, row.want)
+		}
+	}
+}
+
+// The slots are those that Redis says (CLUSTER KEYSLOT).
+func TestSlots(t *testing.T) {
+	for key, want := range map[string]int{
+		"": 0, "123456789": 12739, "foo": 12182, "{foo}bar": 12182, "a{foo}b{bar}": 12182, "{}foo": 9500, "foo{": 7673, DefaultPrefix + "tag/a": 7535,
+	} {
+		if got := slotOf(key); got != want {
+			t.Errorf("%q: got slot %d, want %d", key, got, want)
+		}
+	}
+}
+
+// A node that is gone is left alone, and the log says once that it is; what lies on
+// the others is asked for.
+func TestEachPartOfAClusterHasABreaker(t *testing.T) {
+	var logged lockedBuffer
+	breakers := newBreakers(true, slog.New(slog.NewTextHandler(&logged, nil)))
+	for i := range 5 {
+		breakers[i].leave(false, fmt.Errorf("gone"))
+	}
+	for i := range breakers {
+		if got, _ := breakers[i].enter(); got != (i >= 5) {
+			t.Errorf("part %d: may be asked: %v", i, got)
+		}
+	}
+	for i := range breakers {
+		breakers[i].leave(true, nil)
+	}
+	if got := logged.lines(); len(got) != 2 || !strings.Contains(got[0], "does not answer") || !strings.Contains(got[1], "answers again") {
+		t.Errorf("logged %q, want that it failed, and that it is back", got)
 	}
 }
 
