@@ -72,6 +72,9 @@ type App struct {
 	// OIDC is how people sign in. Default: nobody does, and there are no pages.
 	OIDC *OIDC `json:"oidc,omitempty"`
 
+	// LocalUsers are people with a password that stands here as a hash. Default: none.
+	LocalUsers []LocalUser `json:"local_user,omitempty"`
+
 	authenticators []identity.Authenticator
 
 	log        *slog.Logger
@@ -91,6 +94,8 @@ type App struct {
 	specs  func() ([]mirrorSpec, error)
 	joined *atomic.Pointer[joined]
 	signIn signInConfig
+	// locals are LocalUsers with their hashes, resolved once.
+	locals func() (*identity.Locals, error)
 }
 
 // CaddyModule returns the Caddy module information.
@@ -132,6 +137,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionAuthenticators(ctx); err != nil {
 		return fmt.Errorf("authenticators: %w", err)
+	}
+	if err := a.provisionLocalUsers(); err != nil {
+		return err
 	}
 	if a.minFree, err = a.leaveFree(); err != nil {
 		return fmt.Errorf("min_free: %w", err)
@@ -224,6 +232,9 @@ func (a *App) Start() error {
 	}
 	signIn, err := a.signIn.spec()
 	if err != nil {
+		return err
+	}
+	if _, err := a.locals(); err != nil {
 		return err
 	}
 	if _, err := a.acquire(a.life); err != nil {

@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"slices"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -48,6 +50,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    oidc {
 //	        ...
 //	    }
+//	    local_user <name> <bcrypt hash> [<groups...>]
 //	    <authenticator> ...
 //	    policy {
 //	        allow|deny <who> <actions...> [on <globs...>]
@@ -55,9 +58,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	}
 //
 // An authenticator is the name of a module oci.authenticators.*, with what that module
-// says; see Mirror and OIDC for the options of those. hostnames, private, mirror and
-// authenticators may be repeated. An option that is unknown, or here twice,
-// is refused with its line.
+// says; see Mirror and OIDC for the options of those. hostnames, private, mirror,
+// local_user and authenticators may be repeated. An option that is unknown, or here
+// twice, is refused with its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
 	if d.NextArg() {
@@ -66,7 +69,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := map[string]bool{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if seen[option] && option != "hostnames" && option != "private" && option != "mirror" && !isAuthenticator(option) {
+		if seen[option] && !slices.Contains([]string{"hostnames", "private", "mirror", "local_user"}, option) && !isAuthenticator(option) {
 			return d.Errf("option %s is here twice", option)
 		}
 		seen[option] = true
@@ -124,6 +127,8 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "oidc":
 		a.OIDC = new(OIDC)
 		return a.OIDC.UnmarshalCaddyfile(d)
+	case "local_user":
+		return a.unmarshalLocalUser(d)
 	default:
 		return a.unmarshalAuthenticator(d, option)
 	}

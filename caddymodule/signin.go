@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
 	"github.com/eblume/caddy-registry/caddymodule/web"
 	"github.com/eblume/caddy-registry/policies"
@@ -129,7 +131,8 @@ func (a *App) follow(ctx context.Context, user string) (changed bool) {
 // servePages answers with a page for people, if the request is for one and this site
 // has them. It reports whether it did.
 func (h *Handler) servePages(w http.ResponseWriter, r *http.Request) bool {
-	if h.app.OIDC == nil || h.ReadOnly || !web.Serves(r.URL.Path, h.app.signIn.oidc.RedirectPath) {
+	if h.ReadOnly || h.app.OIDC == nil && (len(h.app.LocalUsers) == 0 || r.URL.Path == web.BackChannel) ||
+		!web.Serves(r.URL.Path, h.app.signIn.oidc.RedirectPath) {
 		return false
 	}
 	spec, err := h.app.signIn.spec()
@@ -147,20 +150,28 @@ func (h *Handler) servePages(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// pages are those of this site.
+// pages are those of this site. spec is nil where people sign in by passwords alone.
 func (h *Handler) pages(spec *signInSpec) *web.Site {
 	callers, oidc := h.app.shared.callers, h.app.signIn.oidc
-	signIn := callers.signIn(spec)
-	return &web.Site{
+	site := &web.Site{
 		Identity: callers.store, Sessions: callers.sessions,
-		Provider: signIn.provider, Login: signIn.login, Follower: signIn.follower,
-		Label: oidc.Label, Callback: oidc.RedirectPath, URL: h.app.ownURL(), Lifetime: time.Duration(oidc.Session),
+		Label: oidc.Label, Callback: oidc.RedirectPath, URL: h.app.ownURL(),
+		Lifetime: cmp.Or(time.Duration(oidc.Session), defaultSession),
+		Locals:   h.app.knownLocals(),
 		Admin: func(who policies.Identity) bool {
 			return h.app.policy.Allows(who, policies.Admin, "")
 		},
 		Connection: connectionOf, Insecure: h.InsecureCredentials,
 		Audit: h.auditPage, Log: h.log,
 	}
+	if spec != nil {
+		signIn := callers.signIn(spec)
+		site.Provider, site.Login, site.Follower = signIn.provider, signIn.login, signIn.follower
+	}
+	if site.Locals != nil {
+		site.Password, site.Wrong = h.verifyPassword, wrongPassword
+	}
+	return site
 }
 
 // auditPage records what somebody did with a page. Of keys the records themselves tell,
@@ -171,7 +182,7 @@ func (h *Handler) auditPage(ctx context.Context, event string, who policies.Iden
 	}
 	address, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
 	h.app.audit.tell("registry_"+event, append(byWhom(who, address), attributes...)...)
-	if event == "login" {
+	if event == "login" && !identity.IsLocal(who) { // a password is counted where it is verified
 		countLogin("oidc", nil)
 	}
 }

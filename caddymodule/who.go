@@ -59,7 +59,7 @@ func clientAddress(r *http.Request) string {
 func (h *Handler) gate() *identity.Gate {
 	callers := h.app.shared.callers
 	return &identity.Gate{
-		Chain:    &identity.Chain{Store: callers.store, Tokens: callers.tokens, Others: h.app.authenticators},
+		Chain:    &identity.Chain{Store: callers.store, Tokens: callers.tokens, Others: h.app.authenticators, Locals: h.app.knownLocals()},
 		Failures: &callers.failures,
 		ReadOnly: h.ReadOnly,
 		Insecure: h.InsecureCredentials,

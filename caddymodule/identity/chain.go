@@ -48,6 +48,8 @@ type Chain struct {
 	Tokens *token.Signer
 	// Others verify what is neither a key nor a token of ours, in their order.
 	Others []Authenticator
+	// Locals have passwords, which are looked at last. nil: there are none.
+	Locals *Locals
 }
 
 // kind is what a credential is, which is decided before it is verified.
@@ -58,12 +60,19 @@ const (
 	apiKey
 	registryToken
 	other
+	localUser
 	unknown
 )
 
 // kind decides by the look alone. A secret decides before a certificate does.
 func (c *Chain) kind(credential Credential) (kind, Authenticator) {
 	switch {
+	case credential.Place == AtLogin:
+		// Nothing but a password signs anybody in with a browser.
+		if credential.Presented() && c.Locals.Knows(credential.User) {
+			return localUser, nil
+		}
+		return unknown, nil
 	case IsKey(credential.Secret):
 		return apiKey, nil
 	case credential.Issuer != "" && credential.Issuer == c.Tokens.Site():
@@ -74,10 +83,13 @@ func (c *Chain) kind(credential Credential) (kind, Authenticator) {
 			return other, a
 		}
 	}
-	if credential.Presented() {
-		return unknown, nil
+	switch {
+	case !credential.Presented():
+		return nothing, nil
+	case credential.takesPassword() && c.Locals.Knows(credential.User):
+		return localUser, nil
 	}
-	return nothing, nil
+	return unknown, nil
 }
 
 // Known tells whether a credential is of a kind that is verified here.
@@ -89,7 +101,7 @@ func (c *Chain) Known(credential Credential) bool {
 // Method names the kind of a credential, for metrics: one of a few words.
 func (c *Chain) Method(credential Credential) string {
 	kind, _ := c.kind(credential)
-	return [...]string{"none", "api_key", "registry_token", "authenticator", "unknown"}[kind]
+	return [...]string{"none", "api_key", "registry_token", "authenticator", "local_user", "unknown"}[kind]
 }
 
 // Identify verifies a credential by the one way that its kind has: when that fails, no
@@ -103,21 +115,34 @@ func (c *Chain) Identify(ctx context.Context, credential Credential) (Proven, er
 	case nothing:
 		return Proven{}, nil
 	case apiKey:
-		who, err := c.Store.KeyIdentity(credential.Secret)
+		who, err := c.Store.KeyIdentity(credential.Secret, c.Locals)
 		return Proven{Identity: who}, err
 	case registryToken:
 		return c.bearer(credential)
 	case other:
-		proven, err := authenticator.Authenticate(ctx, credential)
-		if err != nil {
-			return Proven{}, err
-		}
-		if user, _ := c.Store.Users().Get(proven.User); user.Disabled {
-			return Proven{}, fmt.Errorf("user %s is disabled: %w", proven.User, ErrCredential)
-		}
-		return proven, nil
+		return c.enabled(authenticator.Authenticate(ctx, credential))
+	case localUser:
+		return c.enabled(c.Locals.authenticate(ctx, credential))
+	}
+	switch {
+	case c.Locals == nil || credential.Bearer:
+	case credential.takesPassword():
+		return c.Locals.authenticate(ctx, credential) // which takes as long as for a name that is known
+	default:
+		return Proven{}, fmt.Errorf("a password is taken at /token and on the login page alone, use an API key here: %w", ErrUnknownKind)
 	}
 	return Proven{}, ErrUnknownKind
+}
+
+// enabled refuses whom an admin has disabled.
+func (c *Chain) enabled(proven Proven, err error) (Proven, error) {
+	if err != nil {
+		return Proven{}, err
+	}
+	if user, _ := c.Store.Users().Get(proven.User); user.Disabled {
+		return Proven{}, fmt.Errorf("user %s is disabled: %w", proven.User, ErrCredential)
+	}
+	return proven, nil
 }
 
 // bearer looks up whom a registry token was issued to, as they are now.
@@ -131,7 +156,7 @@ func (c *Chain) bearer(credential Credential) (Proven, error) {
 		return Proven{Until: until}, nil
 	}
 	if id, ok := strings.CutPrefix(claims.Credential, KeyCredential("")); ok {
-		who, err := c.Store.KeyIDIdentity(id)
+		who, err := c.Store.KeyIDIdentity(id, c.Locals)
 		if err == nil && who.User != claims.Subject {
 			err = fmt.Errorf("registry token: %w", ErrCredential)
 		}
@@ -140,12 +165,8 @@ func (c *Chain) bearer(credential Credential) (Proven, error) {
 	if user, _ := c.Store.Users().Get(claims.Subject); user.Disabled {
 		return Proven{}, fmt.Errorf("user %s is disabled: %w", claims.Subject, ErrCredential)
 	}
-	for _, a := range c.Others {
-		if recaller, ok := a.(Recaller); ok {
-			if who, ok := recaller.Recall(claims.Subject, claims.Credential); ok {
-				return Proven{Identity: who, Until: until}, nil
-			}
-		}
+	if who, ok := c.recall(claims.Subject, claims.Credential); ok {
+		return Proven{Identity: who, Until: until}, nil
 	}
 	if !claims.Recordless {
 		return Proven{}, fmt.Errorf("registry token: its credential is gone: %w", ErrCredential)
@@ -173,14 +194,23 @@ func (c *Chain) recorded(who policies.Identity) bool {
 	if strings.HasPrefix(who.Credential, KeyCredential("")) {
 		return true
 	}
+	_, ok := c.recall(who.User, who.Credential)
+	return ok
+}
+
+// recall asks the configuration about somebody who was proven before.
+func (c *Chain) recall(user, credential string) (policies.Identity, bool) {
+	if who, ok := c.Locals.Recall(user, credential); ok {
+		return who, true
+	}
 	for _, a := range c.Others {
 		if recaller, ok := a.(Recaller); ok {
-			if _, ok := recaller.Recall(who.User, who.Credential); ok {
-				return true
+			if who, ok := recaller.Recall(user, credential); ok {
+				return who, true
 			}
 		}
 	}
-	return false
+	return policies.Identity{}, false
 }
 
 // Refused tells the errors that mean wrong credentials.

@@ -51,6 +51,11 @@ type Credential struct {
 // Presented tells whether the caller presents a secret.
 func (c Credential) Presented() bool { return c.Secret != "" }
 
+// takesPassword tells whether the secret may be a password, where it was presented.
+func (c Credential) takesPassword() bool {
+	return !c.Bearer && (c.Place == AtToken || c.Place == AtLogin)
+}
+
 const (
 	// maxAuthorization bounds a header, in bytes: workload tokens are long.
 	maxAuthorization = 32 << 10

@@ -9,6 +9,7 @@
 //	users.go       people: their groups, and whether they are disabled
 //	credential.go  what a caller presents
 //	connection.go  how it came: whether others could have read it
+//	local.go       passwords of the configuration
 //	chain.go       verifies a credential by the one way that its kind has
 //	gate.go        what a site takes for a credential at all
 //	failures.go    wrong credentials, counted
@@ -22,5 +23,5 @@
 //
 //	store, err := identity.Open(ctx, bucket, identity.Options{Log: log})
 //	secret, key, err := store.Keys().Create(ctx, identity.NewKey{User: "zot-ci", Service: true, Groups: []string{"artifact-workloads"}})
-//	who, err := store.KeyIdentity(secret)
+//	who, err := store.KeyIdentity(secret, nil)
 package identity

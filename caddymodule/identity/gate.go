@@ -50,6 +50,8 @@ func (g *Gate) Admit(ctx context.Context, c Credential, broken error, conn Conne
 		return Proven{}, nil
 	case Refused(err):
 		return Proven{}, g.wrong(c, err)
+	case errors.Is(err, core.ErrTooManyRequests):
+		return Proven{}, err
 	}
 	return Proven{}, fmt.Errorf("%w: %w", core.ErrUnavailable, err)
 }
@@ -64,7 +66,7 @@ func (g *Gate) withoutCredentials(c Credential, pulls []string) (Proven, error) 
 		} else if err != nil {
 			return Proven{}, fmt.Errorf("%w: %w", core.ErrUnauthorized, err)
 		}
-	case unknown:
+	case unknown, localUser: // which a password is, is not looked at here
 		if g.fallback(pulls) {
 			return Proven{}, nil
 		}

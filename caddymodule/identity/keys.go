@@ -44,6 +44,9 @@ type Key struct {
 	// person's key are those of the user's record, on each request.
 	Service bool     `json:"service,omitempty"`
 	Groups  []string `json:"groups,omitempty"`
+	// Local keys are a local user's: the groups are those that the configuration
+	// names on each request.
+	Local bool `json:"local,omitempty"`
 	// Actions and Globs narrow what the key may do. Empty: all that the user may.
 	Actions []string `json:"actions,omitempty"`
 	Globs   []string `json:"globs,omitempty"`
@@ -71,6 +74,7 @@ type NewKey struct {
 	Name    string // default: "key" and the day
 	Service bool
 	Groups  []string // of a service account only
+	Local   bool     // of a local user
 	Actions []string
 	Globs   []string
 	// Lifetime is how long it lasts. Default, and maximum: see SetMaxLifetime.
@@ -176,7 +180,7 @@ func (k *Keys) Create(ctx context.Context, want NewKey) (secret string, key Key,
 	rand.Read(id[:])
 	key = Key{
 		ID: hex.EncodeToString(id[:]), User: want.User, Name: want.Name,
-		Service: want.Service, Groups: slices.Clone(want.Groups),
+		Service: want.Service, Groups: slices.Clone(want.Groups), Local: want.Local && !want.Service,
 		Actions: slices.Clone(want.Actions), Globs: slices.Clone(want.Globs),
 		By: want.By, Created: now, Expires: now.Add(want.Lifetime),
 	}

@@ -99,7 +99,7 @@ func TestAKeyIsRecognisedByScanners(t *testing.T) {
 func TestAKeyIsItsUsersUntilItsEnd(t *testing.T) {
 	m := start(t)
 	secret, key := m.makeKey(robot)
-	who, err := m.KeyIdentity(secret)
+	who, err := m.KeyIdentity(secret, nil)
 	if err != nil || who.User != "zot-ci" || len(who.Groups) != 1 || who.Groups[0] != "artifact-workloads" || who.Credential != "key "+key.ID {
 		t.Errorf("got %+v, %v", who, err)
 	}
@@ -107,7 +107,7 @@ func TestAKeyIsItsUsersUntilItsEnd(t *testing.T) {
 		t.Errorf("it lasts %s, want 90 days", key.Expires.Sub(key.Created))
 	}
 	m.restart()
-	if _, err := m.KeyIdentity(secret); err != nil {
+	if _, err := m.KeyIdentity(secret, nil); err != nil {
 		t.Errorf("after a restart: %v", err)
 	}
 	if got, _ := m.Keys().Get(key.ID); !got.Used.Equal(m.clock.Time) {
@@ -123,7 +123,7 @@ func TestAKeyIsItsUsersUntilItsEnd(t *testing.T) {
 		t.Error("it is not announced 14 days before its end")
 	}
 	m.clock.advance(Announced)
-	_, err = m.KeyIdentity(secret)
+	_, err = m.KeyIdentity(secret, nil)
 	if !errors.Is(err, ErrCredential) || !strings.Contains(err.Error(), `"ci" expired on 2027-02-23`) {
 		t.Errorf("at its end: %v", err)
 	}
@@ -136,11 +136,11 @@ func TestARevokedKeyIsRefusedAtOnceAndForGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		_, err := m.KeyIdentity(secret)
+		_, err := m.KeyIdentity(secret, nil)
 		if !errors.Is(err, ErrCredential) || !strings.Contains(err.Error(), `"ci" was revoked on 2026-11-25`) {
 			t.Errorf("got %v", err)
 		}
-		if _, err := m.KeyIDIdentity(key.ID); !errors.Is(err, ErrCredential) {
+		if _, err := m.KeyIDIdentity(key.ID, nil); !errors.Is(err, ErrCredential) {
 			t.Errorf("by its ID: got %v", err)
 		}
 		m.restart()
@@ -160,7 +160,7 @@ func TestAPersonsKeyHasThePersonsGroupsOfNow(t *testing.T) {
 	ctx := context.Background()
 	erich := User{Name: "erich", Issuer: "https://idp", Subject: "1", Groups: []string{"admins"}}
 	secret, _ := m.makeKey(NewKey{User: "erich", By: "erich"})
-	if _, err := m.KeyIdentity(secret); !errors.Is(err, ErrCredential) {
+	if _, err := m.KeyIdentity(secret, nil); !errors.Is(err, ErrCredential) {
 		t.Errorf("before anybody has signed in as erich: %v", err)
 	}
 	if _, err := m.Users().SignedIn(ctx, erich); err != nil {
@@ -168,7 +168,7 @@ func TestAPersonsKeyHasThePersonsGroupsOfNow(t *testing.T) {
 	}
 	groups := func(want string) {
 		t.Helper()
-		who, err := m.KeyIdentity(secret)
+		who, err := m.KeyIdentity(secret, nil)
 		if got := strings.Join(who.Groups, " "); err != nil || got != want {
 			t.Errorf("got groups %q, %v; want %q", got, err, want)
 		}
@@ -193,7 +193,7 @@ func TestADisabledUserIsRefusedWithEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.restart()
-	if _, err := m.KeyIdentity(secret); !errors.Is(err, ErrCredential) || !strings.Contains(err.Error(), "disabled") {
+	if _, err := m.KeyIdentity(secret, nil); !errors.Is(err, ErrCredential) || !strings.Contains(err.Error(), "disabled") {
 		t.Errorf("disabled: got %v", err)
 	}
 	// Signing in again does not enable.
@@ -204,7 +204,7 @@ func TestADisabledUserIsRefusedWithEveryKey(t *testing.T) {
 	if _, err := m.Users().SetDisabled(ctx, "zot-ci", false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.KeyIdentity(secret); err != nil {
+	if _, err := m.KeyIdentity(secret, nil); err != nil {
 		t.Errorf("enabled again: got %v", err)
 	}
 }
@@ -306,7 +306,7 @@ func BenchmarkKeyIdentity(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.KeyIdentity(secret); err != nil {
+		if _, err := s.KeyIdentity(secret, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -319,7 +319,7 @@ func TestANarrowedKeySaysSoAlsoAfterARestart(t *testing.T) {
 	secret, _ := m.makeKey(narrow)
 	everything := policies.Everybody(policies.Actions...)
 	for range 2 {
-		who, err := m.KeyIdentity(secret)
+		who, err := m.KeyIdentity(secret, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

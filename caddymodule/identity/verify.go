@@ -23,7 +23,7 @@ type KeyRefused struct {
 func (e *KeyRefused) Error() string {
 	switch {
 	case e.Disabled:
-		return fmt.Sprintf("API key %q: user %s is disabled", e.Key.Name, e.Key.User)
+		return fmt.Sprintf("API key %q: user %s is disabled, or gone", e.Key.Name, e.Key.User)
 	case !e.Key.Revoked.IsZero():
 		return fmt.Sprintf("API key %q was revoked on %s", e.Key.Name, e.Key.Revoked.Format(time.DateOnly))
 	default:
@@ -34,42 +34,48 @@ func (e *KeyRefused) Error() string {
 // Is makes it one of the wrong credentials.
 func (e *KeyRefused) Is(target error) bool { return target == ErrCredential }
 
-// KeyIdentity is who presents an API key. It touches no disk.
+// KeyIdentity is who presents an API key. It touches no disk. locals are those of the
+// configuration, whose keys are nobody's without them.
 // Errors: ErrCredential, as a *KeyRefused if the key was good once.
-func (s *Store) KeyIdentity(secret string) (policies.Identity, error) {
+func (s *Store) KeyIdentity(secret string, locals *Locals) (policies.Identity, error) {
 	held := s.keys.find(secret)
 	if held == nil {
 		return policies.Identity{}, fmt.Errorf("API key: %w", ErrCredential)
 	}
-	return s.identify(held)
+	return s.identify(held, locals)
 }
 
 // KeyIDIdentity is who presents something that was issued for a key, by the key's ID.
 // Errors: as KeyIdentity.
-func (s *Store) KeyIDIdentity(id string) (policies.Identity, error) {
+func (s *Store) KeyIDIdentity(id string, locals *Locals) (policies.Identity, error) {
 	s.keys.mu.RLock()
 	held := s.keys.byID[id]
 	s.keys.mu.RUnlock()
 	if held == nil {
 		return policies.Identity{}, fmt.Errorf("API key %s: %w", id, ErrCredential)
 	}
-	return s.identify(held)
+	return s.identify(held, locals)
 }
 
-func (s *Store) identify(held *heldKey) (policies.Identity, error) {
+func (s *Store) identify(held *heldKey, locals *Locals) (policies.Identity, error) {
 	key, now := held.key.Load(), s.now()
 	if !key.Active(now) {
 		return policies.Identity{}, &KeyRefused{Key: *key}
 	}
 	user, known := s.users.Get(key.User)
-	if user.Disabled || !known && !key.Service {
+	groups := user.Groups
+	switch {
+	case key.Service:
+		groups, known = key.Groups, true
+	case key.Local:
+		var who policies.Identity
+		who, known = locals.Find(key.User)
+		groups = who.Groups
+	}
+	if user.Disabled || !known {
 		return policies.Identity{}, &KeyRefused{Key: *key, Disabled: true}
 	}
 	held.used.Store(now.UnixNano())
-	groups := user.Groups
-	if key.Service {
-		groups = key.Groups
-	}
 	return policies.Identity{
 		User: key.User, Groups: groups, Credential: KeyCredential(key.ID),
 		Key: policies.Key{ID: key.ID, Label: key.Name}, Narrow: held.narrow,

@@ -20,8 +20,8 @@ type Session struct {
 	// User is the name by which the person is known here.
 	User string `json:"user"`
 	// Issuer, Subject and SID are what the provider calls itself, the person, and
-	// its own session: by these it says that somebody has signed out. Empty: the
-	// person signed in with a password of the configuration.
+	// its own session: by these it says that somebody has signed out. An empty Issuer
+	// is the configuration, and Subject is then the credential that it knows.
 	Issuer  string    `json:"issuer,omitempty"`
 	Subject string    `json:"subject,omitempty"`
 	SID     string    `json:"sid,omitempty"`

@@ -2,6 +2,7 @@
 //
 //	web.go      what the pages need, which paths they have, who is signed in
 //	signin.go   /, /login, /logout, the callback, the back-channel
+//	password.go the form on /login, for users of the configuration
 //	keys.go     /user/apikey
 //	render.go   templates, headers, errors for people
 //

@@ -42,6 +42,7 @@ func (s *Site) keys(w http.ResponseWriter, r *http.Request, https bool) {
 	}
 	p.MaxDays = int(s.Identity.Keys().MaxLifetime() / (24 * time.Hour))
 	p.Follows, p.Known = s.follows(who.User)
+	p.Local = identity.IsLocal(who)
 	if p.Admin = s.Admin(who); p.Admin {
 		p.Keys, p.Users = s.Identity.Keys().List(""), s.Identity.Users().List()
 	} else {
@@ -104,7 +105,7 @@ func (s *Site) makeKey(r *http.Request, who policies.Identity, form url.Values, 
 		return fmt.Errorf("%w: a lifetime is a number of days", errForm)
 	}
 	want := identity.NewKey{
-		User: who.User, Name: strings.TrimSpace(form.Get("name")), By: who.User,
+		User: who.User, Name: strings.TrimSpace(form.Get("name")), By: who.User, Local: identity.IsLocal(who),
 		Lifetime: time.Duration(days) * 24 * time.Hour,
 		Actions:  form["action"], Globs: strings.Fields(form.Get("globs")),
 	}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"embed"
 	"html/template"
+	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
@@ -45,9 +47,13 @@ type page struct {
 	Address string // a link of this page's own
 	Text    string
 	Problem string // with what was sent
+	Form    bool   // for a name and a password
+	Name    string // that was sent with it
+	Return  string // where a sign-in leads
 
 	Admin          bool
 	Follows, Known bool
+	Local          bool // signed in with a password of the configuration
 	Keys           []identity.Key
 	Users          []identity.User
 	MaxDays        int
@@ -88,6 +94,11 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, title, t
 func (s *Site) broken(w http.ResponseWriter, r *http.Request, err error) {
 	s.Log.Error("page failed", "path", r.URL.Path, "error", err)
 	s.fail(w, r, http.StatusInternalServerError, "The registry could not do it", "Its log says why.")
+}
+
+// retryAfter is a Retry-After field.
+func retryAfter(at time.Time) string {
+	return strconv.Itoa(max(1, int(math.Ceil(time.Until(at).Seconds()))))
 }
 
 func serveStyle(w http.ResponseWriter, r *http.Request) {

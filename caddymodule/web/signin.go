@@ -24,13 +24,13 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request, conn identity.Conne
 	https := conn.HTTPS
 	query := r.URL.Query()
 	returnTo := oidclogin.ReturnPath(query.Get("return"))
-	if query.Get("start") == "" {
+	if r.Method == http.MethodPost {
+		s.password(w, r, https)
+		return
+	}
+	if query.Get("start") == "" || s.Login == nil {
 		who, _ := s.who(r, https)
-		start := url.Values{"start": {"1"}, "return": {returnTo}}
-		if query.Get("other") != "" {
-			start.Set("other", "1")
-		}
-		s.render(w, r, http.StatusOK, "login", page{Title: "Sign in", Who: who, Address: "/login?" + start.Encode()})
+		s.render(w, r, http.StatusOK, "login", s.loginPage(who, returnTo, query.Get("other") != ""))
 		return
 	}
 	if r.Method != http.MethodGet {
@@ -51,6 +51,19 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request, conn identity.Conne
 	}
 	session.SetCookie(w, pendingCookie, cookie, oidclogin.PendingLifetime, https)
 	http.Redirect(w, r, address, http.StatusSeeOther)
+}
+
+// loginPage has the ways in.
+func (s *Site) loginPage(who policies.Identity, returnTo string, other bool) page {
+	p := page{Title: "Sign in", Who: who, Return: returnTo, Form: s.Locals != nil}
+	if s.Login != nil {
+		start := url.Values{"start": {"1"}, "return": {returnTo}}
+		if other {
+			start.Set("other", "1")
+		}
+		p.Address = "/login?" + start.Encode()
+	}
+	return p
 }
 
 // callback ends a sign-in: the provider has sent the browser back.
@@ -76,21 +89,29 @@ func (s *Site) callback(w http.ResponseWriter, r *http.Request, https bool) {
 		s.signInFailed(w, r, err)
 		return
 	}
-	// Whoever was signed in with this browser is not any more.
-	if err := s.Sessions.End(r.Context(), session.Cookie(r, sessionCookie, https)); err != nil {
-		s.broken(w, r, err)
+	if !s.begin(w, r, session.Session{
+		User: user.Name, Issuer: account.Issuer, Subject: account.Subject, SID: account.SID,
+	}, https) {
 		return
 	}
-	id, err := s.Sessions.Create(r.Context(), session.Session{
-		User: user.Name, Issuer: account.Issuer, Subject: account.Subject, SID: account.SID,
-	}, s.Lifetime)
+	s.Audit(r.Context(), "login", policies.Identity{User: user.Name, Groups: user.Groups, Credential: "session"}, "method", "oidc", "follows_provider", account.Refresh != "")
+	http.Redirect(w, r, returnTo, http.StatusSeeOther)
+}
+
+// begin ends the session that this browser had, and begins another. It has answered
+// if it reports false.
+func (s *Site) begin(w http.ResponseWriter, r *http.Request, next session.Session, https bool) bool {
+	err := s.Sessions.End(r.Context(), session.Cookie(r, sessionCookie, https))
+	var id string
+	if err == nil {
+		id, err = s.Sessions.Create(r.Context(), next, s.Lifetime)
+	}
 	if err != nil {
 		s.broken(w, r, err)
-		return
+		return false
 	}
 	session.SetCookie(w, sessionCookie, id, s.Lifetime, https)
-	s.Audit(r.Context(), "login", policies.Identity{User: user.Name, Groups: user.Groups, Credential: "session"}, "follows_provider", account.Refresh != "")
-	http.Redirect(w, r, returnTo, http.StatusSeeOther)
+	return true
 }
 
 var errDisabled = errors.New("an admin has disabled this user")
@@ -136,7 +157,11 @@ func (s *Site) logout(w http.ResponseWriter, r *http.Request, https bool) {
 	if in {
 		s.Audit(r.Context(), "logout", who)
 	}
-	s.render(w, r, http.StatusOK, "signedout", page{Title: "Signed out", Address: s.Provider.EndSession()})
+	p := page{Title: "Signed out"}
+	if s.Provider != nil && !identity.IsLocal(who) {
+		p.Address = s.Provider.EndSession()
+	}
+	s.render(w, r, http.StatusOK, "signedout", p)
 }
 
 // backChannel ends what the provider says is over (Back-Channel Logout 2.5 to 2.8).

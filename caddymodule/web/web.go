@@ -28,9 +28,16 @@ const (
 type Site struct {
 	Identity *identity.Store
 	Sessions *session.Store
+	// Provider, Login and Follower are nil where nobody signs in by a provider.
 	Provider *oidclogin.Provider
 	Login    *oidclogin.Login
 	Follower *oidclogin.Follower
+	// Locals are the users with a password. nil: there are none, and no form.
+	Locals *identity.Locals
+	// Password verifies what the form brought, and Wrong says with which status and
+	// in which words its error is answered.
+	Password func(r *http.Request, user, password string) (policies.Identity, error)
+	Wrong    func(error) (status int, problem string)
 	// Label is what people call the provider.
 	Label string
 	// Callback is the path of the callback.
@@ -69,6 +76,10 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		methods = []string{http.MethodPost}
 	case "/logout", "/user/apikey":
 		methods = append(methods, http.MethodPost)
+	case "/login":
+		if s.Locals != nil {
+			methods = append(methods, http.MethodPost)
+		}
 	}
 	if !slices.Contains(methods, r.Method) {
 		for _, method := range methods {
@@ -83,7 +94,11 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	conn := s.Connection(r)
 	if !conn.Private() && !s.Insecure {
-		s.render(w, r, http.StatusForbidden, "insecure", page{Title: "Not over a plain connection", Address: s.URL + "/"})
+		p := page{Title: "Not over a plain connection"}
+		if s.URL != "" {
+			p.Address = s.URL + "/"
+		}
+		s.render(w, r, http.StatusForbidden, "insecure", p)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
@@ -114,16 +129,20 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // who is signed in with the browser, with the groups as they are now.
 func (s *Site) who(r *http.Request, https bool) (policies.Identity, bool) {
-	current, ok := s.Sessions.Get(session.Cookie(r, sessionCookie, https))
-	if !ok {
+	id := session.Cookie(r, sessionCookie, https)
+	current, ok := s.Sessions.Get(id)
+	switch {
+	case !ok:
+		return policies.Identity{}, false
+	case current.Issuer == "":
+		return s.local(r, current, id)
+	case s.Follower == nil: // the provider is in the configuration no more
 		return policies.Identity{}, false
 	}
-	if s.Follower != nil {
-		s.Follower.Touch(r.Context(), current.User)
-		// The provider may have said that this person is out.
-		if _, ok := s.Sessions.Get(session.Cookie(r, sessionCookie, https)); !ok {
-			return policies.Identity{}, false
-		}
+	s.Follower.Touch(r.Context(), current.User)
+	// The provider may have said that this person is out.
+	if _, ok := s.Sessions.Get(id); !ok {
+		return policies.Identity{}, false
 	}
 	user, known := s.Identity.Users().Get(current.User)
 	if !known || user.Disabled || user.Issuer != current.Issuer || user.Subject != current.Subject {

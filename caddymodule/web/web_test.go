@@ -143,7 +143,7 @@ func TestAPersonMakesAKeyAndRevokesIt(t *testing.T) {
 	if found == nil || strings.Contains(body, "<b>ci") || response.Header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("no key, or a label that is markup, or a page to keep:\n%s", body)
 	}
-	who, err := b.site.Identity.KeyIdentity(found[1])
+	who, err := b.site.Identity.KeyIdentity(found[1], nil)
 	if err != nil || who.User != "ada" {
 		t.Fatalf("the key is of %v (%v), want ada", who, err)
 	}
@@ -152,7 +152,7 @@ func TestAPersonMakesAKeyAndRevokesIt(t *testing.T) {
 	}
 	id := b.site.Identity.Keys().List("ada")[0].ID
 	b.want(http.StatusSeeOther, "POST", "/user/apikey", url.Values{"do": {"revoke"}, "id": {id}})
-	if _, err := b.site.Identity.KeyIdentity(found[1]); err == nil {
+	if _, err := b.site.Identity.KeyIdentity(found[1], nil); err == nil {
 		t.Error("the key works after it was revoked")
 	}
 
@@ -176,7 +176,7 @@ func TestAnAdminCaresForOthers(t *testing.T) {
 	b := newBrowser(t)
 	b.signIn(http.StatusSeeOther)
 	_, body := b.want(http.StatusOK, "POST", "/user/apikey", url.Values{"do": {"make"}, "days": {"9"}, "service": {"zot-ci"}, "groups": {"ci builders"}})
-	who, err := b.site.Identity.KeyIdentity(secretOnPage.FindStringSubmatch(body)[1])
+	who, err := b.site.Identity.KeyIdentity(secretOnPage.FindStringSubmatch(body)[1], nil)
 	if err != nil || who.User != "zot-ci" || len(who.Groups) != 2 {
 		t.Errorf("got %v (%v), want zot-ci in two groups", who, err)
 	}
