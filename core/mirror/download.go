@@ -38,7 +38,8 @@ type download struct {
 	changed *sync.Cond
 	state   state
 	size    int64 // -1: not known
-	held    int64 // bytes in file
+	held    int64 // bytes that are here: in head, and in file once there is one
+	head    []byte
 	file    bucket.UploadReader
 	users   int   // of file: the readers, and run
 	err     error // why it is broken
@@ -100,11 +101,14 @@ func (d *download) run() {
 	if !d.room(body) { // now that the size is known
 		err = errNoRoom
 	}
-	if err == nil && up == nil {
-		up, err = d.newUpload()
+	if err == nil && up != nil {
+		err = d.hold(up)
 	}
 	if err == nil {
-		err = d.begin(up, body.size)
+		d.begin(body.size)
+	}
+	if err == nil && up == nil {
+		up, err = d.first(body)
 	}
 	if err == nil {
 		err = d.copy(up, body)
@@ -190,7 +194,40 @@ func (d *download) discard(up core.Upload) {
 }
 
 // begin lets the readers in.
-func (d *download) begin(up core.Upload, size int64) error {
+func (d *download) begin(size int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.size, d.state = size, growing
+	d.changed.Broadcast()
+}
+
+// first gives readers what the upstream sends first, from memory, and then makes the
+// upload, whose record is synced: they do not wait for the disk.
+func (d *download) first(body *stream) (core.Upload, error) {
+	head := make([]byte, chunk)
+	n, readErr := body.Read(d.ctx, head)
+	head = head[:n]
+	if n > 0 {
+		d.mu.Lock()
+		d.head, d.held = head, int64(n)
+		d.changed.Broadcast()
+		d.mu.Unlock()
+	}
+	if readErr != nil && readErr != io.EOF {
+		return nil, readErr
+	}
+	up, err := d.newUpload()
+	if err != nil {
+		return up, err
+	}
+	if _, err := up.Append(d.ctx, 0, bytes.NewReader(head)); err != nil {
+		return up, &diskError{err}
+	}
+	return up, d.hold(up)
+}
+
+// hold has readers read from the upload's file.
+func (d *download) hold(up core.Upload) error {
 	readable, ok := up.(interface {
 		Reader(ctx context.Context) (bucket.UploadReader, error)
 	})
@@ -203,8 +240,7 @@ func (d *download) begin(up core.Upload, size int64) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.file, d.size, d.held, d.state = file, size, up.Offset(), growing
-	d.changed.Broadcast()
+	d.file, d.held, d.head = file, up.Offset(), nil
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -92,6 +93,16 @@ func (d *download) readable() int64 {
 	return max(0, d.held-1)
 }
 
+// source has the bytes that are held.
+func (d *download) source() io.ReaderAt {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.file == nil {
+		return bytes.NewReader(d.head)
+	}
+	return d.file
+}
+
 // Descriptor implements core.Blob.
 func (f *follower) Descriptor() core.Descriptor {
 	f.d.mu.Lock()
@@ -128,7 +139,7 @@ func (f *follower) Read(p []byte) (int, error) {
 	case f.offset >= end:
 		return 0, io.EOF
 	}
-	n, err := d.file.ReadAt(p[:min(int64(len(p)), end-f.offset)], f.offset)
+	n, err := d.source().ReadAt(p[:min(int64(len(p)), end-f.offset)], f.offset)
 	f.offset += int64(n)
 	if n > 0 {
 		return n, nil
@@ -142,16 +153,13 @@ func (f *follower) Read(p []byte) (int, error) {
 func (f *follower) goAlone() error {
 	v := newVerified(f.ctx, newStream(f.d.mirror, f.repo, f.d.digest))
 	f.d.mu.Lock()
-	file, held, size := f.d.file, f.d.held, f.d.size
+	held, size := f.d.held, f.d.size
 	f.d.mu.Unlock()
 	if size >= 0 {
 		v.body.size = size
 	}
 	from := min(f.offset, held)
-	if file == nil {
-		from = 0
-	}
-	if err := v.skip(file, from); err != nil {
+	if err := v.skip(f.d.source(), from); err != nil {
 		return fmt.Errorf("read %s: %w", f.d.digest, err)
 	}
 	f.leave()

@@ -122,9 +122,16 @@ func listed[L list](ctx context.Context, m *Mirror, key, repo string, look func(
 	})
 }
 
-// Repositories implements core.Lister: those of this mirror that something is held of.
+// Repositories implements core.Lister: those of this mirror that something is held of,
+// with all that was answered before.
 func (m *Mirror) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
-	return m.own(ctx, m.local.Repositories(ctx, max(after, m.name)))
+	return func(yield func(string, error) bool) {
+		if err := m.behind.settle(ctx, ""); err != nil {
+			yield("", err)
+			return
+		}
+		m.own(ctx, m.local.Repositories(ctx, max(after, m.name)))(yield)
+	}
 }
 
 // Holders implements core.Lister: those of this mirror.

@@ -55,13 +55,17 @@ func (m *Mirror) holds(ctx context.Context, repo string, ref core.Reference) boo
 	if !m.credentialed || m.rightsOf(ctx, repo).ok {
 		return true // the record decides
 	}
-	_, err := m.local.Resolve(ctx, repo, ref)
+	if ref.Tag != "" {
+		held, err := m.heldTag(ctx, repo, ref.Tag)
+		return err == nil && held.ok
+	}
+	_, err := m.held(ctx, repo, ref.Digest)
 	return err == nil
 }
 
 // byDigest returns a manifest that never changes: what is held needs no question.
 func (m *Mirror) byDigest(ctx context.Context, repo string, d digest.Digest) (core.Manifest, error) {
-	held, err := m.local.Manifest(ctx, repo, core.Reference{Digest: d})
+	held, err := m.held(ctx, repo, d)
 	if err == nil || !unheld(err) {
 		return held, err
 	}
@@ -74,19 +78,20 @@ func (m *Mirror) byDigest(ctx context.Context, repo string, d digest.Digest) (co
 	}
 	return together(ctx, m, noun, func(ctx context.Context) (core.Manifest, error) {
 		// Another may have fetched it between the look and now.
-		if held, err := m.local.Manifest(ctx, repo, core.Reference{Digest: d}); err == nil {
+		if held, err := m.held(ctx, repo, d); err == nil {
 			return held, nil
 		}
 		if found, ok := m.sharedManifest(ctx, repo, d); ok {
-			m.keep(ctx, repo, found, "")
+			m.learn(ctx, repo, &lesson{found: found, fresh: true})
 			return found, nil
 		}
 		return m.fetch(ctx, repo, core.Reference{Digest: d}, "")
 	})
 }
 
-// fetch gets a manifest from the upstream and keeps it, with tag naming it unless
-// that is empty. A manifest that cannot be kept is served all the same.
+// fetch gets a manifest from the upstream and has it kept, with tag naming it unless
+// that is empty. It does not wait for that, and a manifest that cannot be kept is
+// served all the same.
 func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag string) (core.Manifest, error) {
 	remote, err := m.remote(repo)
 	if err != nil {
@@ -104,7 +109,7 @@ func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag
 	if !answer.Anonymous {
 		m.noteCredentials(ctx, repo)
 	}
-	m.keep(ctx, repo, found, tag)
+	m.learn(ctx, repo, &lesson{found: found, tag: tag, at: time.Now(), fresh: true})
 	if m.shared != nil && m.shareable(ctx, repo, answer) {
 		m.shareManifest(ctx, repo, found)
 		if tag != "" {
@@ -112,28 +117,6 @@ func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag
 		}
 	}
 	return found, nil
-}
-
-// keep puts a manifest into the store, and tells that its tag was checked now.
-func (m *Mirror) keep(ctx context.Context, repo string, found core.Manifest, tag string) {
-	m.keepAt(ctx, repo, found, tag, time.Now())
-}
-
-// keepAt is keep for what another process was told.
-func (m *Mirror) keepAt(ctx context.Context, repo string, found core.Manifest, tag string, at time.Time) {
-	put := core.ManifestPut{
-		MediaType: found.Descriptor.MediaType, Bytes: found.Bytes, Digest: found.Descriptor.Digest,
-	}
-	if tag != "" {
-		put.Tags = []string{tag}
-	}
-	if _, err := m.local.PutManifest(ctx, repo, put); err != nil {
-		m.log.Warn("manifest cannot be kept; it is served, and asked for again", "repository", repo, "digest", put.Digest, "error", err)
-		return
-	}
-	if tag != "" {
-		m.checkedAt(ctx, repo, tag, put.Digest, at)
-	}
 }
 
 func nounOf(repo string, ref core.Reference) string {

@@ -138,6 +138,7 @@ type Mirror struct {
 	listed    *memo[blobID, struct{}]  // manifests whose sizes are in sizes
 	rights    *memo[string, knownRights]
 	downloads downloads
+	behind    behind
 
 	life       context.Context // ends with Close
 	stop       context.CancelFunc

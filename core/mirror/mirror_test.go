@@ -94,7 +94,7 @@ func (f *fixture) open(t *testing.T, settings mirror.Settings) {
 	client, err := upstream.New(f.config)
 	must(err)
 	f.Mirror, err = mirror.New(mirror.Config{
-		Name: "docker.io", Local: s, State: b, Upstream: client, Settings: settings, Keeper: f.keeper,
+		Name: "docker.io", Local: s, State: f.full, Upstream: client, Settings: settings, Keeper: f.keeper,
 		Log: slog.New(slog.NewTextHandler(f.log, nil)),
 	})
 	must(err)
@@ -131,14 +131,63 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
+// fullBucket is a disk that fills up, or gets stuck.
 type fullBucket struct {
 	bucket.Bucket
-	mu   sync.Mutex
+	mu   sync.Mutex // guards what follows
 	room int64
 	set  bool
+	// stuck, if not nil, keeps writes until it is closed. They fail with lost then.
+	stuck chan struct{}
+	lost  error
+}
+
+// stick keeps what is written from now on, until end is called: then it is written, or
+// lost if there is an error.
+func (b *fullBucket) stick() (end func(lost error)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	stuck := make(chan struct{})
+	b.stuck = stuck
+	return func(lost error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.lost = lost
+		close(stuck)
+	}
+}
+
+func (b *fullBucket) wait() error {
+	b.mu.Lock()
+	stuck := b.stuck
+	b.mu.Unlock()
+	if stuck == nil {
+		return nil
+	}
+	<-stuck
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lost
+}
+
+func (b *fullBucket) Put(ctx context.Context, key string, data []byte, cond bucket.Condition) (bucket.Info, error) {
+	if err := b.wait(); err != nil {
+		return bucket.Info{}, err
+	}
+	return b.Bucket.Put(ctx, key, data, cond)
+}
+
+func (b *fullBucket) Sync(ctx context.Context, keys ...string) error {
+	if err := b.wait(); err != nil {
+		return err
+	}
+	return b.Bucket.Sync(ctx, keys...)
 }
 
 func (b *fullBucket) NewUpload(ctx context.Context) (bucket.Upload, error) {
+	if err := b.wait(); err != nil {
+		return nil, err
+	}
 	u, err := b.Bucket.NewUpload(ctx)
 	return &fullUpload{u, b}, err
 }
@@ -205,20 +254,24 @@ func TestHundredReadersOfAColdBlobAreOneDownload(t *testing.T) {
 }
 
 func TestOnAFullDiskEveryReaderGetsItsBytes(t *testing.T) {
-	f := start(t, mirror.Settings{})
-	f.full.set, f.full.room = true, 200000
-	var wg sync.WaitGroup
-	for range 10 {
-		wg.Go(func() {
-			got, err := read(f, fetch, repo, f.blob)
-			if err != nil || !bytes.Equal(got, layer) {
-				t.Errorf("got %d bytes, %v", len(got), err)
+	for _, room := range []int64{200000, 0} { // what was first was given from memory
+		t.Run(fmt.Sprint(room, " bytes are left"), func(t *testing.T) {
+			f := start(t, mirror.Settings{})
+			f.full.set, f.full.room = true, room
+			var wg sync.WaitGroup
+			for range 10 {
+				wg.Go(func() {
+					got, err := read(f, fetch, repo, f.blob)
+					if err != nil || !bytes.Equal(got, layer) {
+						t.Errorf("got %d bytes, %v", len(got), err)
+					}
+				})
+			}
+			wg.Wait()
+			if asked := len(f.up.Requests()); asked > 11 {
+				t.Errorf("the upstream saw %d requests, want the download's and one of each reader", asked)
 			}
 		})
-	}
-	wg.Wait()
-	if asked := len(f.up.Requests()); asked > 11 {
-		t.Errorf("the upstream saw %d requests, want the download's and one of each reader", asked)
 	}
 }
 

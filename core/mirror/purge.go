@@ -33,6 +33,9 @@ func (m *Mirror) Purge(ctx context.Context, repo string, ref core.Reference) (st
 		return store.Evicted{}, fmt.Errorf("%w: the store of %s cannot evict", core.ErrUnsupported, m.name)
 	}
 	m.forgetAnswers(repo, ref, nil)
+	if err := m.behind.settle(ctx, repo); err != nil {
+		return store.Evicted{}, err
+	}
 	m.askAgain(ctx, repo)
 	gone, err := Purge(ctx, local, m.state, repo, ref)
 	m.forgetAnswers(repo, ref, gone.Tags)

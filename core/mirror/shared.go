@@ -131,16 +131,15 @@ func (m *Mirror) sharedTag(ctx context.Context, repo, tag string, held heldTag) 
 		m.absent.set(noun, v.Time.Add(m.settings.Load().NotFoundTTL))
 		return core.Manifest{}, false, fmt.Errorf("%w: %s: %w a moment ago", core.ErrManifestUnknown, noun, upstream.ErrNotFound)
 	case held.ok && held.manifest.Descriptor.Digest == v.Digest:
-		m.checkedAt(ctx, repo, tag, v.Digest, v.Time)
+		m.learn(ctx, repo, &lesson{found: held.manifest, tag: tag, at: v.Time})
 		return held.manifest, true, nil
 	}
-	found, err = m.local.Manifest(ctx, repo, core.Reference{Digest: v.Digest})
-	if err != nil {
+	if found, err = m.held(ctx, repo, v.Digest); err != nil {
 		if found, ok = m.sharedManifest(ctx, repo, v.Digest); !ok {
 			return core.Manifest{}, false, nil
 		}
 	}
-	m.keepAt(ctx, repo, found, tag, v.Time)
+	m.learn(ctx, repo, &lesson{found: found, tag: tag, at: v.Time, fresh: true})
 	return found, true, nil
 }
 

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
@@ -49,8 +47,11 @@ func (m *Mirror) byTag(ctx context.Context, repo, tag string) (core.Manifest, er
 	})
 }
 
-// heldTag looks into the store.
+// heldTag looks into the store, and at what is on its way there.
 func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error) {
+	if held, ok := m.behind.tag(repo, tag); ok {
+		return held, nil
+	}
 	found, err := m.local.Manifest(ctx, repo, core.Reference{Tag: tag})
 	if err != nil {
 		if unheld(err) {
@@ -73,26 +74,17 @@ func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error)
 	return held, nil
 }
 
-// checked records that the upstream said now what tag names.
-func (m *Mirror) checked(ctx context.Context, repo, tag string, d digest.Digest) {
-	m.checkedAt(ctx, repo, tag, d, time.Now())
-}
-
-// checkedAt is checked for what another process was told.
-func (m *Mirror) checkedAt(ctx context.Context, repo, tag string, d digest.Digest, at time.Time) {
-	key := checkKey(repo, tag)
-	last := check{Digest: d, Time: at.UTC()}
-	m.checks.set(key, last)
-	m.absent.drop(repo + ":" + tag)
-	m.remember(ctx, key, last)
-}
-
 // unchecked forgets when a tag was checked: it is not served without asking.
-func (m *Mirror) unchecked(ctx context.Context, repo, tag string) {
+// Errors: the cause of ctx, when what was learned before could not be waited for.
+func (m *Mirror) unchecked(ctx context.Context, repo, tag string) error {
+	if err := m.behind.settle(ctx, repo); err != nil {
+		return err
+	}
 	key := checkKey(repo, tag)
 	m.checks.drop(key)
 	m.forget(ctx, key)
 	m.unshare(ctx, repo, core.Reference{Tag: tag})
+	return nil
 }
 
 // refresh asks the upstream what a tag names. It runs once for all who wait.
@@ -115,7 +107,7 @@ func (m *Mirror) refresh(ctx context.Context, repo, tag string) (core.Manifest, 
 	case refused(err):
 		// Also later, when the upstream is down, nobody may see what it denied.
 		if held.ok {
-			m.unchecked(ctx, repo, tag)
+			err = errors.Join(err, m.unchecked(ctx, repo, tag))
 		}
 	case held.within(settings.MaxStale):
 		m.log.Info("stale tag served, the upstream cannot be asked",
@@ -152,12 +144,13 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (core.
 		}
 	}
 	if d == held.manifest.Descriptor.Digest {
-		m.checked(ctx, repo, tag, d)
+		m.learn(ctx, repo, &lesson{found: held.manifest, tag: tag, at: time.Now()})
 		return held.manifest, nil
 	}
-	known, err := m.local.Manifest(ctx, repo, core.Reference{Digest: d})
+	known, err := m.held(ctx, repo, d)
 	if err == nil {
-		m.keep(ctx, repo, known, tag) // the tag went back, or another tag had it
+		// The tag went back, or another tag had it.
+		m.learn(ctx, repo, &lesson{found: known, tag: tag, at: time.Now(), fresh: true})
 		return known, nil
 	}
 	// By digest: what the HEAD said and what the GET brings are the same then.

@@ -8,7 +8,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core"
-	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
@@ -27,12 +26,12 @@ func newVerified(ctx context.Context, body *stream) *verified {
 	return &verified{ctx: ctx, body: body, verifier: body.digest.Verifier()}
 }
 
-// skip begins the stream at from, with the bytes before taken from file.
-func (v *verified) skip(file bucket.UploadReader, from int64) error {
+// skip begins the stream at from, with the bytes before taken from held.
+func (v *verified) skip(held io.ReaderAt, from int64) error {
 	if from == 0 {
 		return nil
 	}
-	n, err := io.Copy(v.verifier, io.NewSectionReader(file, 0, from))
+	n, err := io.Copy(v.verifier, io.NewSectionReader(held, 0, from))
 	if err == nil && n < from {
 		err = io.ErrUnexpectedEOF
 	}

@@ -46,7 +46,9 @@ func (m *Mirror) DeleteTag(ctx context.Context, repo, tag string) error {
 	noun := repo + ":" + tag
 	m.flights.Forget(noun) // who asks from now on does not join a question asked before
 	m.absent.drop(noun)
-	m.unchecked(ctx, repo, tag)
+	if err := m.unchecked(ctx, repo, tag); err != nil {
+		return err
+	}
 	m.askAgain(ctx, repo)
 	m.forget(ctx, tagsKey(repo))
 	return m.local.DeleteTag(ctx, repo, tag)
@@ -61,6 +63,9 @@ func (m *Mirror) DeleteManifest(ctx context.Context, repo string, d digest.Diges
 	noun := repo + "@" + string(d)
 	m.flights.Forget(noun)
 	m.absent.drop(noun)
+	if err := m.behind.settle(ctx, repo); err != nil {
+		return err
+	}
 	m.forget(ctx, referrersKey(repo, d))
 	m.unshare(ctx, repo, core.Reference{Digest: d})
 	m.askAgain(ctx, repo)
@@ -73,6 +78,9 @@ func (m *Mirror) DeleteBlob(ctx context.Context, repo string, d digest.Digest) e
 		return err
 	}
 	m.absent.drop(repo + "@" + string(d))
+	if err := m.behind.settle(ctx, repo); err != nil {
+		return err
+	}
 	err := m.local.DeleteBlob(ctx, repo, d)
 	if errors.Is(err, core.ErrNameUnknown) {
 		return fmt.Errorf("%w: %s of %s", core.ErrBlobUnknown, d, repo) // it may hold blobs and no manifest yet

@@ -24,6 +24,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -73,12 +74,15 @@ var groups = []group{
 	{"large", (*bench).large},
 	{"tags", (*bench).tagPages},
 	{"start", (*bench).starts},
-	{"mirror", (*bench).mirror},
+	{"mirror/few", (*bench).mirrorFew},
+	{"mirror/many", (*bench).mirrorMany},
+	{"mirror/memory", (*bench).mirrorMemory},
+	{"mirror/warm", (*bench).mirrorWarm},
 }
 
 func main() {
 	small := flag.Bool("quick", false, "little work and one turn each: does it run, and do the counts hold?")
-	only := flag.String("only", "", "nothing but this group")
+	only := flag.String("only", "", "nothing but this group, or those that begin with it and a slash")
 	rounds := flag.Int("rounds", 3, "turns of each contender")
 	dir := flag.String("dir", "", "directory for everything that is written, on the disk to measure (default: a temporary one)")
 	bin := flag.String("bin", "../bin", "directory of the built server, and of tools/")
@@ -110,7 +114,7 @@ func (b *bench) all(bin, dir, only string) (err error) {
 	}
 	found := false
 	for _, g := range groups {
-		if only != "" && only != g.name {
+		if only != "" && only != g.name && !strings.HasPrefix(g.name, only+"/") {
 			continue
 		}
 		found = true

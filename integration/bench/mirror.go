@@ -3,14 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
-
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 const (
@@ -21,8 +17,6 @@ const (
 	// fastUpstream and slowUpstream are what an upstream sends over all its
 	// connections, in bytes a second.
 	fastUpstream, slowUpstream = 50e6, 10e6
-	// pullBuffer is how much a puller reads at once, in bytes.
-	pullBuffer = 64 << 10
 	// pulledRepo is the image's, at the upstream.
 	pulledRepo = "library/app"
 )
@@ -33,6 +27,8 @@ type puller struct {
 	// start begins with nothing held, and returns where to pull; the process is nil
 	// if that is the upstream itself.
 	start func(*source) (url, repo string, p *process, err error)
+	// toEach has the upstream send to each client as to one alone.
+	toEach bool
 }
 
 // cold is what pulls of a cold image took: of several clients at once, the total is
@@ -40,53 +36,84 @@ type puller struct {
 type cold struct {
 	first []time.Duration
 	total time.Duration
-	gets  int   // of blobs, at the upstream
-	peak  int64 // memory of the server, in bytes
+	gets  int           // of blobs, at the upstream
+	cpu   time.Duration // of the server
+	peak  int64         // memory of the server, in bytes
 }
 
-// mirror measures pulls through, from an upstream that sends slowly.
-func (b *bench) mirror() error {
-	direct := puller{"direct pull", func(s *source) (string, string, *process, error) { return s.url, pulledRepo, nil, nil }}
-	ours := puller{"caddy-registry", b.throughProduct}
-	peer := puller{"distribution, proxy mode", b.throughDistribution}
-
-	one := []puller{ours, direct}
-	few := []puller{ours}
+func (b *bench) pullers() (direct, ours puller, peers []puller) {
+	direct = puller{name: "direct pull", start: func(s *source) (string, string, *process, error) { return s.url, pulledRepo, nil, nil }}
+	ours = puller{name: "caddy-registry", start: b.throughProduct}
 	if b.distribution != "" {
-		one, few = append(one, peer), append(few, peer)
+		peers = []puller{{name: "distribution, proxy mode", start: b.throughDistribution}}
 	}
-	large, err := newSource(fastUpstream, pulledImage(b.size.pulled))
-	if err != nil {
-		return err
-	}
-	title := func(s *source, clients string) string {
-		return fmt.Sprintf("Cold pull of %d layers of %.4g MiB from an upstream of %.0f MB/s: %s",
-			pulledLayers, float64(len(s.image.blobs[1]))/(1<<20), s.rate/1e6, clients)
-	}
-	limit, err := b.coldPulls(large, title(large, "1 client"), one, 1, b.rounds, 0)
-	if err == nil {
-		_, err = b.coldPulls(large, title(large, fmt.Sprintf("%d clients at once", fewPullers)), few, fewPullers, 1, limit)
-	}
-	if err := errors.Join(err, large.close()); err != nil {
-		return err
-	}
+	return direct, ours, peers
+}
 
-	small, err := newSource(slowUpstream, pulledImage(b.size.pulled/smallerBy))
+// mirrorFew measures pulls of a large image by one client and by a few.
+func (b *bench) mirrorFew() error {
+	direct, ours, peers := b.pullers()
+	s, err := newSource(fastUpstream, pulledImage(b.size.pulled))
 	if err != nil {
 		return err
 	}
-	limit, err = b.coldPulls(small, title(small, "1 client"), []puller{ours, direct}, 1, 1, 0)
+	limit, err := b.coldPulls(s, title(s, "1 client"), append([]puller{ours, direct}, peers...), 1, b.rounds, 0)
 	if err == nil {
-		_, err = b.coldPulls(small, title(small, fmt.Sprintf("%d clients at once", manyPullers)), []puller{ours}, manyPullers, 1, limit)
+		_, err = b.coldPulls(s, title(s, fmt.Sprintf("%d clients at once", fewPullers)), append([]puller{ours}, peers...), fewPullers, 1, limit)
 	}
-	if err := errors.Join(err, small.close()); err != nil {
+	return errors.Join(err, s.close())
+}
+
+// mirrorMany measures pulls by many clients at once. They and the upstream share the
+// machine's cores with the server, so what a direct pull gets under the same load is the
+// limit: it is from an upstream that sends to each of them as to one alone.
+func (b *bench) mirrorMany() error {
+	direct, ours, _ := b.pullers()
+	all := direct
+	all.name, all.toEach = "direct pull, each as if alone", true
+	s, err := newSource(slowUpstream, pulledImage(b.size.pulled/smallerBy))
+	if err != nil {
 		return err
 	}
-	return b.warm()
+	limit, err := b.coldPulls(s, title(s, "1 client"), []puller{ours, direct}, 1, b.rounds, 0)
+	if err == nil {
+		_, err = b.coldPulls(s, title(s, fmt.Sprintf("%d clients at once", manyPullers)), []puller{ours, all}, manyPullers, b.rounds, limit)
+	}
+	return errors.Join(err, s.close())
+}
+
+// mirrorMemory pulls a small and a large image: memory must not follow the size.
+func (b *bench) mirrorMemory() error {
+	_, ours, _ := b.pullers()
+	var rows [][]string
+	for _, size := range []int{b.size.pulled / smallerBy, b.size.pulled} {
+		s, err := newSource(slowUpstream, pulledImage(size))
+		if err != nil {
+			return err
+		}
+		c, err := b.coldPull(s, ours, manyPullers)
+		if err := errors.Join(err, s.close()); err != nil {
+			return err
+		}
+		rows = append(rows, []string{layersOf(s), fmt.Sprintf("%d MiB", c.peak>>20)})
+		if c.peak > peakLimit {
+			return fmt.Errorf("the server had %d MiB of memory, and may have %d", c.peak>>20, peakLimit>>20)
+		}
+	}
+	b.table(fmt.Sprintf("Memory of cold pulls, %d clients at once", manyPullers), []string{"an image of", "peak memory"}, rows)
+	return nil
 }
 
 func pulledImage(layer int) image {
 	return newImage(rand.NewChaCha8([32]byte{5}), slices.Repeat([]int{layer}, pulledLayers)...)
+}
+
+func layersOf(s *source) string {
+	return fmt.Sprintf("%d layers of %.4g MiB", pulledLayers, float64(len(s.image.blobs[1]))/(1<<20))
+}
+
+func title(s *source, clients string) string {
+	return fmt.Sprintf("Cold pull of %s from an upstream of %.0f MB/s: %s", layersOf(s), s.rate/1e6, clients)
 }
 
 // coldPulls is a table of pullers, of medians over rounds. The first puller is the
@@ -103,27 +130,29 @@ func (b *bench) coldPulls(s *source, title string, pullers []puller, clients, ro
 			taken[i] = append(taken[i], c)
 		}
 	}
-	totalOf := "of one client's"
+	// The turn with the median of the first bytes, as that of totals differs in nothing.
 	for i := range taken {
-		slices.SortFunc(taken[i], func(x, y cold) int { return int(x.total - y.total) })
+		slices.SortFunc(taken[i], func(x, y cold) int { return int(x.p(50) - y.p(50)) })
 	}
+	totalOf := "of one client's"
 	if base == 0 {
 		base, totalOf = taken[1][rounds/2].total, "of the direct pull"
 	}
 	var rows [][]string
 	for i, p := range pullers {
 		c := taken[i][rounds/2]
-		peak := "-"
+		peak, cpu := "-", "-"
 		if c.peak > 0 {
-			peak = fmt.Sprintf("%d MiB", c.peak>>20)
+			peak, cpu = fmt.Sprintf("%d MiB", c.peak>>20), fmt.Sprintf("%.1f s", c.cpu.Seconds())
 		}
-		rows = append(rows, []string{p.name,
-			millis(c.first[len(c.first)/2]), millis(c.first[len(c.first)*99/100]),
-			fmt.Sprintf("%.2f s", c.total.Seconds()), ratio(c.total.Seconds(), base.Seconds()), fmt.Sprint(c.gets), peak})
+		rows = append(rows, []string{p.name, millis(c.p(50)), millis(c.p(99)),
+			fmt.Sprintf("%.2f s", c.total.Seconds()), ratio(c.total.Seconds(), base.Seconds()), fmt.Sprint(c.gets), cpu, peak})
 	}
-	b.table(title, []string{"", "first byte p50", "p99", "total", totalOf, "blob GETs upstream", "peak memory"}, rows)
+	b.table(title, []string{"", "first byte p50", "p99", "total", totalOf, "blob GETs upstream", "server CPU", "peak memory"}, rows)
 	return taken[0][rounds/2].total, nil
 }
+
+func (c cold) p(percent int) time.Duration { return c.first[len(c.first)*percent/100] }
 
 // coldPull is one turn.
 func (b *bench) coldPull(s *source, p puller, clients int) (cold, error) {
@@ -131,6 +160,7 @@ func (b *bench) coldPull(s *source, p puller, clients int) (cold, error) {
 	if err != nil {
 		return cold{}, err
 	}
+	s.toEach(p.toEach)
 	s.reset()
 	begun := time.Now()
 	firsts := make([]time.Duration, clients)
@@ -140,74 +170,34 @@ func (b *bench) coldPull(s *source, p puller, clients int) (cold, error) {
 		group.Go(func() { firsts[i], errs[i] = b.pull(url, repo, s.image) })
 	}
 	group.Wait()
-	result := cold{first: firsts, total: time.Since(begun), gets: s.reset()}
+	result := cold{first: firsts, total: time.Since(begun), gets: s.reset().blobs}
 	slices.Sort(firsts)
 	err = errors.Join(errs...)
 	if server != nil {
-		peak, peakErr := server.peak()
-		result.peak = peak
-		err = errors.Join(err, peakErr, server.stop())
+		var cpuErr, peakErr error
+		result.cpu, cpuErr = server.cpu()
+		result.peak, peakErr = server.peak()
+		err = errors.Join(err, cpuErr, peakErr, server.stop())
 	}
 	return result, err
 }
 
-// pull gets an image by tag, all its blobs at once, and counts the bytes. It returns
-// when the first byte of a layer had come.
-func (b *bench) pull(url, repo string, img image) (time.Duration, error) {
-	begun := time.Now()
-	if _, err := get(url+"/v2/"+repo+"/manifests/v1", ocispec.MediaTypeImageManifest, img.manifest); err != nil {
-		return 0, err
-	}
-	firsts := make([]time.Duration, len(img.blobs))
-	errs := make([]error, len(img.blobs))
-	var group sync.WaitGroup
-	for i := range img.blobs {
-		group.Go(func() {
-			errs[i] = func() error {
-				request, err := http.NewRequestWithContext(b.ctx, http.MethodGet, url+"/v2/"+repo+"/blobs/"+img.digests[i].String(), nil)
-				if err != nil {
-					return err
-				}
-				response, err := client.Do(request)
-				if err != nil {
-					return err
-				}
-				defer response.Body.Close()
-				buffer := make([]byte, pullBuffer)
-				n, err := response.Body.Read(buffer)
-				firsts[i] = time.Since(begun)
-				var rest int64
-				if err == nil {
-					rest, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, response.Body, buffer)
-				} else if err == io.EOF {
-					err = nil
-				}
-				if got := int64(n) + rest; err == nil && (response.StatusCode != http.StatusOK || got != int64(len(img.blobs[i]))) {
-					err = fmt.Errorf("GET %s: %s, %d bytes of %d", request.URL, response.Status, got, len(img.blobs[i]))
-				}
-				return err
-			}()
-		})
-	}
-	group.Wait()
-	return slices.Min(firsts[1:]), errors.Join(errs...)
-}
-
 // throughProduct starts the product with a mirror of the source.
 func (b *bench) throughProduct(s *source) (string, string, *process, error) {
-	data, err := b.folder("data")
-	if err != nil {
-		return "", "", nil, err
-	}
-	server, err := b.mirrorOf(s, data)
+	server, err := b.mirrorOf(s, "")
 	if err != nil {
 		return "", "", nil, err
 	}
 	return server.url(), "docker.io/" + pulledRepo, server.process, nil
 }
 
-func (b *bench) mirrorOf(s *source, data string) (*server, error) {
-	server, err := b.caddy("caddy-registry", fmt.Sprintf("oci {\nstorage file %q\nmirror docker.io {\nupstream %s\n}\npolicy {\nallow anonymous *\n}\n}", data, s.url),
+// mirrorOf starts the product with a mirror of the source that has further options.
+func (b *bench) mirrorOf(s *source, options string) (*server, error) {
+	data, err := b.folder("data")
+	if err != nil {
+		return nil, err
+	}
+	server, err := b.caddy("caddy-registry", fmt.Sprintf("oci {\nstorage file %q\nmirror docker.io {\nupstream %s\n%s\n}\npolicy {\nallow anonymous *\n}\n}", data, s.url, options),
 		"oci_registry", nil)
 	if err != nil {
 		return nil, err
@@ -222,36 +212,6 @@ func (b *bench) throughDistribution(s *source) (string, string, *process, error)
 		return "", "", nil, err
 	}
 	return server.url(), pulledRepo, server.process, nil
-}
-
-// warm measures GET of a blob that a mirror holds beside a private one.
-func (b *bench) warm() error {
-	s, err := newSource(0, newImage(rand.NewChaCha8([32]byte{6}), int(b.size.blob)))
-	if err != nil {
-		return err
-	}
-	defer s.close() // what was sent before is right
-	data, err := b.folder("data")
-	if err != nil {
-		return err
-	}
-	server, err := b.mirrorOf(s, data)
-	if err != nil {
-		return err
-	}
-	if err := s.image.push(b.ctx, server.url(), "team/app", "v1", false); err != nil {
-		return err
-	}
-	var contenders []contender
-	for _, held := range []struct{ name, repo string }{{"of a mirror", "docker.io/" + pulledRepo}, {"private", "team/app"}} {
-		path := "/v2/" + held.repo + "/blobs/" + s.image.digests[1].String()
-		// This fetches it, if it is the mirror's.
-		if _, err := b.pull(server.url(), held.repo, s.image); err != nil {
-			return err
-		}
-		contenders = append(contenders, contender{held.name, func() (sample, error) { return b.download(server, path) }})
-	}
-	return b.compare(fmt.Sprintf("GET of a blob of %d MiB that is held, %d at a time", b.size.blob>>20, downloaders), "MiB/s", "CPU per MiB", 1, contenders)
 }
 
 func millis(d time.Duration) string {

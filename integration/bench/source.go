@@ -14,7 +14,7 @@ import (
 )
 
 // source is an upstream that has one image, sends its blobs no faster than a rate
-// over all connections together, and counts how often it was asked for them.
+// over all connections together, and counts what it was asked for.
 type source struct {
 	url   string
 	image image
@@ -24,10 +24,17 @@ type source struct {
 	server *http.Server
 	done   sync.WaitGroup
 
-	mu   sync.Mutex // guards what follows
-	next time.Time  // when the next byte may go
-	gets int
+	mu    sync.Mutex // guards what follows
+	next  time.Time  // when the next byte may go
+	asked asked
+	// sent is not nil when the rate is that of one client, however many there are: of
+	// each blob, when each slice may go to everybody.
+	sent map[string][]time.Time
+	hung chan struct{} // not nil: what is asked is not answered until it is closed
 }
+
+// asked counts requests.
+type asked struct{ blobs, manifests, heads int }
 
 const (
 	// slice is sent at once, in bytes: connections take turns by it.
@@ -57,13 +64,56 @@ func (s *source) close() error {
 	return err
 }
 
-// reset returns how many GETs of blobs there were, and counts from nothing.
-func (s *source) reset() int {
+// reset returns what was asked for, and counts from nothing.
+func (s *source) reset() asked {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.gets
-	s.gets = 0
+	n := s.asked
+	s.asked = asked{}
 	return n
+}
+
+// toEach makes the source one that sends to every client as to one alone, which is what
+// a mirror can be at its best; or no more.
+func (s *source) toEach(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = nil
+	if on {
+		s.sent = map[string][]time.Time{}
+	}
+}
+
+// hang makes the source take requests and answer none of them, until end is called.
+func (s *source) hang() (end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hung := make(chan struct{})
+	s.hung = hung
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.hung = nil
+		close(hung)
+	})
+}
+
+// arrive counts a request, and returns when it may be answered. It is false when who
+// asked has gone before.
+func (s *source) arrive(r *http.Request, count func(*asked)) bool {
+	s.mu.Lock()
+	count(&s.asked)
+	hung := s.hung
+	s.mu.Unlock()
+	if hung == nil {
+		return true
+	}
+	select {
+	case <-hung:
+		return true
+	case <-r.Context().Done():
+		return false
+	}
 }
 
 func (s *source) serve(w http.ResponseWriter, r *http.Request) {
@@ -72,6 +122,15 @@ func (s *source) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/v2/":
 	case kind == "manifests":
+		if !s.arrive(r, func(a *asked) {
+			if r.Method == http.MethodHead {
+				a.heads++
+			} else {
+				a.manifests++
+			}
+		}) {
+			return
+		}
 		w.Header().Set("Content-Type", ocispec.MediaTypeImageManifest)
 		w.Header().Set("Content-Length", strconv.Itoa(len(s.image.manifest)))
 		w.Header().Set("Docker-Content-Digest", s.image.digest().String())
@@ -79,15 +138,18 @@ func (s *source) serve(w http.ResponseWriter, r *http.Request) {
 			w.Write(s.image.manifest) // who asked may have gone
 		}
 	case kind == "blobs" && known:
-		s.send(w, r, blob)
+		s.send(w, r, name, blob)
 	default:
 		http.NotFound(w, r)
 	}
 }
 
 // send sends a blob, or its end from the offset of a Range.
-func (s *source) send(w http.ResponseWriter, r *http.Request, blob []byte) {
-	status := http.StatusOK
+func (s *source) send(w http.ResponseWriter, r *http.Request, name string, blob []byte) {
+	if r.Method == http.MethodGet && !s.arrive(r, func(a *asked) { a.blobs++ }) {
+		return
+	}
+	status, size := http.StatusOK, len(blob)
 	if from, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ok {
 		from, _, _ = strings.Cut(from, "-")
 		if at, err := strconv.Atoi(from); err == nil && at < len(blob) {
@@ -101,12 +163,9 @@ func (s *source) send(w http.ResponseWriter, r *http.Request, blob []byte) {
 	if r.Method != http.MethodGet {
 		return
 	}
-	s.mu.Lock()
-	s.gets++
-	s.mu.Unlock()
 	for len(blob) > 0 {
 		n := min(slice, len(blob))
-		s.wait(n)
+		s.wait(name, (size-len(blob))/slice, n)
 		if _, err := w.Write(blob[:n]); err != nil {
 			return
 		}
@@ -117,17 +176,26 @@ func (s *source) send(w http.ResponseWriter, r *http.Request, blob []byte) {
 	}
 }
 
-// wait returns when n bytes may go.
-func (s *source) wait(n int) {
+// wait returns when n bytes may go: the slice i of a blob.
+func (s *source) wait(name string, i, n int) {
 	if s.rate == 0 {
 		return
 	}
+	time.Sleep(time.Until(s.when(name, i, n)))
+}
+
+func (s *source) when(name string, i, n int) time.Time {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sent != nil && i < len(s.sent[name]) {
+		return s.sent[name][i]
+	}
 	if earliest := time.Now().Add(-slack); s.next.Before(earliest) {
 		s.next = earliest
 	}
 	s.next = s.next.Add(time.Duration(float64(n) / s.rate * float64(time.Second)))
-	at := s.next
-	s.mu.Unlock()
-	time.Sleep(time.Until(at))
+	if s.sent != nil {
+		s.sent[name] = append(s.sent[name], s.next)
+	}
+	return s.next
 }

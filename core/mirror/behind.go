@@ -1,0 +1,183 @@
+package mirror
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// What waits to be kept is bounded in manifests and in bytes. Beyond that an answer
+// waits until its own is kept: the disk is slower than the upstream then.
+const (
+	maxBehind      = 256
+	maxBehindBytes = 16 << 20
+)
+
+// behind keeps what an answer does not wait for: the syncs of a manifest take longer
+// than its way from the upstream. What is here counts as held, also for who comes
+// while it is on its way to the store. A killed process loses it, and asks again.
+//
+// Of one repository it is kept in the order in which it was learned.
+type behind struct {
+	mu    sync.Mutex // guards what follows, and the fields of the backlogs
+	repos map[string]*backlog
+	count int // lessons, and bytes of their manifests
+	bytes int
+}
+
+// backlog is what waits of one repository, the oldest first. Somebody is at it as long
+// as there is any.
+type backlog struct {
+	lessons   []*lesson
+	tags      map[string]*lesson        // the newest of each
+	manifests map[digest.Digest]*lesson // any of each
+}
+
+// lesson is what was learned of a manifest, and of the tag that names it unless that
+// is empty.
+type lesson struct {
+	found core.Manifest
+	tag   string
+	at    time.Time // when the upstream said so
+	// fresh: the store has no such manifest, or its tag names another.
+	fresh bool
+	done  chan struct{} // closed when it is in the store, or cannot be
+}
+
+// learn has a lesson kept behind. It is called by flights only, which Close waits for.
+func (m *Mirror) learn(ctx context.Context, repo string, l *lesson) {
+	l.done = make(chan struct{})
+	if l.tag != "" {
+		m.absent.drop(repo + ":" + l.tag)
+	}
+	b := &m.behind
+	b.mu.Lock()
+	log := b.repos[repo]
+	if log == nil {
+		log = &backlog{tags: map[string]*lesson{}, manifests: map[digest.Digest]*lesson{}}
+		if b.repos == nil {
+			b.repos = map[string]*backlog{}
+		}
+		b.repos[repo] = log
+		m.background.Go(func() { m.catchUp(repo, log) })
+	}
+	log.lessons = append(log.lessons, l)
+	if l.tag != "" {
+		log.tags[l.tag] = l
+	}
+	if l.fresh {
+		log.manifests[l.found.Descriptor.Digest] = l
+	}
+	b.count++
+	b.bytes += len(l.found.Bytes)
+	full := b.count > maxBehind || b.bytes > maxBehindBytes
+	b.mu.Unlock()
+	if full {
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// catchUp keeps what waits of a repository, also while the mirror is being closed:
+// then a restart has it.
+func (m *Mirror) catchUp(repo string, log *backlog) {
+	b := &m.behind
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(log.lessons) > 0 {
+		l := log.lessons[0]
+		b.mu.Unlock()
+		m.keepLesson(context.WithoutCancel(m.life), repo, l)
+		b.mu.Lock()
+		log.lessons = log.lessons[1:]
+		if log.tags[l.tag] == l {
+			delete(log.tags, l.tag)
+		}
+		if d := l.found.Descriptor.Digest; log.manifests[d] == l {
+			delete(log.manifests, d)
+		}
+		b.count--
+		b.bytes -= len(l.found.Bytes)
+		close(l.done)
+	}
+	delete(b.repos, repo)
+}
+
+// keepLesson puts a manifest into the store, and then tells when its tag was checked.
+func (m *Mirror) keepLesson(ctx context.Context, repo string, l *lesson) {
+	d := l.found.Descriptor.Digest
+	if l.fresh {
+		put := core.ManifestPut{MediaType: l.found.Descriptor.MediaType, Bytes: l.found.Bytes, Digest: d}
+		if l.tag != "" {
+			put.Tags = []string{l.tag}
+		}
+		if _, err := m.local.PutManifest(ctx, repo, put); err != nil {
+			m.log.Warn("manifest cannot be kept; it is served, and asked for again", "repository", repo, "digest", d, "error", err)
+			return
+		}
+	}
+	if l.tag != "" {
+		key, last := checkKey(repo, l.tag), check{Digest: d, Time: l.at.UTC()}
+		m.checks.set(key, last)
+		m.remember(ctx, key, last)
+	}
+}
+
+// tag is what waits to be kept of a tag.
+func (b *behind) tag(repo, tag string) (heldTag, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if log := b.repos[repo]; log != nil {
+		if l := log.tags[tag]; l != nil {
+			return heldTag{manifest: l.found, ok: true, checked: l.at}, true
+		}
+	}
+	return heldTag{}, false
+}
+
+// manifest is what waits to be kept of a digest.
+func (b *behind) manifest(repo string, d digest.Digest) (core.Manifest, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if log := b.repos[repo]; log != nil {
+		if l := log.manifests[d]; l != nil {
+			return l.found, true
+		}
+	}
+	return core.Manifest{}, false
+}
+
+// settle returns when what was learned of a repository until now is in the store, or
+// cannot be: so that what removes it does not come before it. An empty repo means all.
+func (b *behind) settle(ctx context.Context, repo string) error {
+	b.mu.Lock()
+	var last []*lesson
+	for name, log := range b.repos {
+		if n := len(log.lessons); n > 0 && (repo == "" || repo == name) {
+			last = append(last, log.lessons[n-1])
+		}
+	}
+	b.mu.Unlock()
+	for _, l := range last {
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// held is a manifest of the store, or on its way there. Errors: those of the store.
+func (m *Mirror) held(ctx context.Context, repo string, d digest.Digest) (core.Manifest, error) {
+	if found, ok := m.behind.manifest(repo, d); ok {
+		return found, nil
+	}
+	return m.local.Manifest(ctx, repo, core.Reference{Digest: d})
+}
