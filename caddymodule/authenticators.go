@@ -98,6 +98,7 @@ func (a *App) provisionAuthenticators(ctx caddy.Context) error {
 		}
 		a.authenticators = append(a.authenticators, authenticator)
 	}
+	a.authenticators = joinIssuers(a.authenticators)
 	return nil
 }
 

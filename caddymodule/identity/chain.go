@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/token"
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/policies"
 )
 
@@ -98,9 +99,13 @@ func (c *Chain) Known(credential Credential) bool {
 	return kind != nothing && kind != unknown
 }
 
-// Method names the kind of a credential, for metrics: one of a few words.
+// Method names the kind of a credential, for metrics: one of a few words. An
+// Authenticator may have a word of its own.
 func (c *Chain) Method(credential Credential) string {
-	kind, _ := c.kind(credential)
+	kind, authenticator := c.kind(credential)
+	if named, ok := authenticator.(interface{ Method() string }); ok {
+		return named.Method()
+	}
 	return [...]string{"none", "api_key", "registry_token", "authenticator", "local_user", "unknown"}[kind]
 }
 
@@ -175,7 +180,9 @@ func (c *Chain) bearer(credential Credential) (Proven, error) {
 	return Proven{Identity: who, Until: until}, nil
 }
 
-// Issue makes a registry token for somebody that Identify has proven.
+// Issue makes a registry token for somebody that Identify has proven. It lasts no longer
+// than what it is made for, so that one token made of another is no longer life.
+// Errors: core.ErrUnauthorized when that ends at this moment.
 func (c *Chain) Issue(host string, who Proven) (string, token.Claims, error) {
 	claims := token.Claims{Subject: who.User, Credential: who.Credential}
 	lifetime := token.MaxLifetime
@@ -183,8 +190,11 @@ func (c *Chain) Issue(host string, who Proven) (string, token.Claims, error) {
 		claims.Groups, claims.Recordless = who.Groups, true
 		lifetime = token.RecordlessLifetime
 	}
-	if !who.Until.IsZero() {
+	if !who.Until.IsZero() && !who.Anonymous() {
 		lifetime = min(lifetime, who.Until.Sub(c.Store.now()))
+	}
+	if lifetime < time.Second {
+		return "", token.Claims{}, fmt.Errorf("%w: the credential ends now", core.ErrUnauthorized)
 	}
 	return c.Tokens.Sign(host, claims, lifetime)
 }

@@ -63,11 +63,19 @@ func openUsers(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Use
 // than 120 bytes, and what a log, a header or the user part of Basic cannot carry.
 // Errors: ErrUserInvalid.
 func CheckUserName(name string) error {
+	if strings.Contains(name, ":") {
+		return fmt.Errorf("%w: %q has a colon, which the names of workloads alone have", ErrUserInvalid, name)
+	}
+	return checkName(name)
+}
+
+// checkName is CheckUserName for whoever may be a workload, too.
+func checkName(name string) error {
 	switch {
 	case name == "" || len(name) > maxUserName:
 		return fmt.Errorf("%w: it has 1 to %d bytes", ErrUserInvalid, maxUserName)
-	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == ':' || r == unicode.ReplacementChar }):
-		return fmt.Errorf("%w: %q has a colon or a control character", ErrUserInvalid, name)
+	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == unicode.ReplacementChar }):
+		return fmt.Errorf("%w: %q has a control character", ErrUserInvalid, name)
 	case strings.TrimSpace(name) != name:
 		return fmt.Errorf("%w: %q begins or ends with a space", ErrUserInvalid, name)
 	}
@@ -125,9 +133,9 @@ func (u *Users) Update(ctx context.Context, name string, change func(*User) erro
 
 // SetDisabled disables a user, or enables one again. It acts on the next request,
 // returns when it is durable, and works for names that never signed in: service
-// accounts too. Errors: ErrUserInvalid.
+// accounts and workloads too. Errors: ErrUserInvalid.
 func (u *Users) SetDisabled(ctx context.Context, name string, disabled bool) (User, error) {
-	if err := CheckUserName(name); err != nil {
+	if err := checkName(name); err != nil {
 		return User{}, err
 	}
 	return u.records.update(ctx, recordName(name), func(old User, _ bool) (User, error) {

@@ -22,8 +22,6 @@ const (
 	// RecordlessLifetime bounds a token that carries its groups, because there is
 	// no record to look them up in.
 	RecordlessLifetime = 5 * time.Minute
-	// minLifetime is what clients take for the shortest (docker's token protocol).
-	minLifetime = time.Minute
 	// leeway is what clocks may differ: ours signs and ours verifies, but it may
 	// have been set meanwhile.
 	leeway = 10 * time.Second
@@ -116,12 +114,13 @@ func (s *Signer) rotateNowAndThen(ctx context.Context) {
 func (s *Signer) Site() string { return s.site }
 
 // Sign makes a token for the requests to one host. Issuer, Audience and the times of
-// claims are filled in; the lifetime is brought between a minute and MaxLifetime.
+// claims are filled in; it lasts as long as lifetime says, and at most MaxLifetime.
+// Clients take anything below a minute for a minute, and then meet a 401.
 func (s *Signer) Sign(host string, claims Claims, lifetime time.Duration) (string, Claims, error) {
 	now := s.now()
 	claims.Issuer, claims.Audience = s.site, host
 	claims.IssuedAt = now.Unix()
-	claims.Expires = now.Add(min(max(lifetime, minLifetime), MaxLifetime)).Unix()
+	claims.Expires = now.Add(min(lifetime, MaxLifetime)).Unix()
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", claims, err

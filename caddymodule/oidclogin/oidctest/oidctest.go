@@ -36,6 +36,8 @@ type Provider struct {
 	Sign func(claims map[string]any) string
 	// Token is added to the token endpoint's answer; an "error" refuses.
 	Token map[string]any
+	// Publish are keys beside its own.
+	Publish []jose.JSONWebKey
 	// Down answers everything with 503.
 	Down bool
 
@@ -136,7 +138,8 @@ func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.key.Public(), KeyID: p.kid, Algorithm: "ES256", Use: "sig"}}})
+	own := jose.JSONWebKey{Key: p.key.Public(), KeyID: p.kid, Algorithm: "ES256", Use: "sig"}
+	answer(w, http.StatusOK, jose.JSONWebKeySet{Keys: append([]jose.JSONWebKey{own}, p.Publish...)})
 }
 
 func (p *Provider) token(w http.ResponseWriter, _ *http.Request) {

@@ -1,0 +1,230 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/workload"
+)
+
+func init() {
+	caddy.RegisterModule(TrustedIssuer{})
+}
+
+// TrustedIssuer lets jobs in with the tokens that their own system gives them, such as a
+// workflow of Forgejo or GitHub Actions: as Bearer, or as the password of any user name,
+// below /v2/ and at /token. No key is stored anywhere. The same issuer may be here
+// several times: the first whose audience, claims and condition hold says who it is.
+type TrustedIssuer struct {
+	// Issuer is the URL that tokens have as iss, to the last slash. It is https; plain
+	// http only on loopback.
+	Issuer string `json:"issuer,omitempty"`
+
+	// Audience are names of which a token has to be for one. A job asks for it, and
+	// nobody else should be called so: whoever is can use the tokens here. Required.
+	Audience []string `json:"audience,omitempty"`
+
+	// Claim are what claims of the token have to be, all of them. Default: anything;
+	// issuers that strangers use need a claim or a condition.
+	Claim []workload.Claim `json:"claim,omitempty"`
+
+	// Condition is an expression in CEL over `claims` that has to be true. A claim that
+	// is missing makes it fail. Default: none.
+	Condition string `json:"condition,omitempty"`
+
+	// User names the job behind "workload:", which keeps it apart from people. It may
+	// have {claims.NAME} in it. Default: {claims.sub}.
+	User string `json:"user,omitempty"`
+
+	// Groups are the groups of the job, each with text of its own beside any
+	// {claims.NAME}. Default: none.
+	Groups []string `json:"groups,omitempty"`
+
+	// Line says where the block is written, for errors. The Caddyfile sets it.
+	// Default: unknown.
+	Line string `json:"line,omitempty"`
+
+	issuer *workload.Issuer
+	rules  []*workload.Compiled // this block's, and those of later blocks of the issuer
+}
+
+// issuers has a *workload.Issuer for each URL that a configuration of this process
+// names: keys that were fetched outlive a reload.
+var issuers = caddy.NewUsagePool()
+
+// CaddyModule returns the Caddy module information.
+func (TrustedIssuer) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  authenticatorNamespace + "trusted_issuer",
+		New: func() caddy.Module { return new(TrustedIssuer) },
+	}
+}
+
+// Provision checks the block and finds its issuer. It asks nobody.
+func (t *TrustedIssuer) Provision(ctx caddy.Context) error {
+	rule, err := t.check()
+	if err != nil {
+		return t.located(err)
+	}
+	t.rules = []*workload.Compiled{rule}
+	value, _, err := issuers.LoadOrNew(t.Issuer, func() (caddy.Destructor, error) {
+		return workload.New(t.Issuer, workload.Options{Log: withoutContext(ctx.Slogger())}), nil
+	})
+	if err != nil {
+		return err
+	}
+	t.issuer = value.(*workload.Issuer)
+	return nil
+}
+
+// check refuses what would trust nobody, or everybody.
+func (t *TrustedIssuer) check() (*workload.Compiled, error) {
+	if err := checkPrivate(t.Issuer); err != nil {
+		return nil, err
+	}
+	return workload.Rule{
+		Audience: t.Audience, Claims: t.Claim, Condition: t.Condition, User: t.User, Groups: t.Groups,
+	}.Compile(t.Issuer)
+}
+
+// located puts the line of the block, if it has one, before the error.
+func (t *TrustedIssuer) located(err error) error {
+	err = fmt.Errorf("trusted_issuer %s: %w", t.Issuer, err)
+	if t.Line == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", t.Line, err)
+}
+
+// joinIssuers makes one authenticator of all blocks of an issuer, and puts issuers
+// before others: what kind a token is, its iss decides, and not the order of blocks.
+func joinIssuers(all []identity.Authenticator) []identity.Authenticator {
+	var first, rest []identity.Authenticator
+	byURL := map[string]*TrustedIssuer{}
+	for _, a := range all {
+		t, ok := a.(*TrustedIssuer)
+		switch {
+		case !ok:
+			rest = append(rest, a)
+		case byURL[t.Issuer] == nil:
+			byURL[t.Issuer] = t
+			first = append(first, t)
+		default:
+			byURL[t.Issuer].rules = append(byURL[t.Issuer].rules, t.rules...)
+		}
+	}
+	return slices.Concat(first, rest)
+}
+
+// Recognizes tells whether a credential claims to be from this issuer.
+func (t *TrustedIssuer) Recognizes(c identity.Credential) bool { return c.Issuer == t.Issuer }
+
+// Method names the kind of the credential, for metrics.
+func (*TrustedIssuer) Method() string { return "workload" }
+
+// Authenticate finds out which job presents its token.
+func (t *TrustedIssuer) Authenticate(ctx context.Context, c identity.Credential) (identity.Proven, error) {
+	claims, err := t.issuer.Verify(ctx, c.Secret)
+	if errors.Is(err, workload.ErrToken) {
+		return identity.Proven{}, fmt.Errorf("%w: %w", identity.ErrCredential, err)
+	}
+	if err != nil {
+		return identity.Proven{}, err
+	}
+	var refusals []error
+	for _, rule := range t.rules {
+		if err := rule.Holds(claims); err != nil {
+			refusals = append(refusals, err)
+			continue
+		}
+		who, err := rule.Who(claims)
+		if err != nil {
+			return identity.Proven{}, fmt.Errorf("%w: %w", identity.ErrCredential, err)
+		}
+		return identity.Proven{Identity: who, Until: claims.Expires()}, nil
+	}
+	return identity.Proven{}, fmt.Errorf("%w: %w", identity.ErrCredential, errors.Join(refusals...))
+}
+
+// Cleanup gives the issuer back. It is called also when Provision did not succeed.
+func (t *TrustedIssuer) Cleanup() error {
+	if t.issuer == nil {
+		return nil
+	}
+	_, err := issuers.Delete(t.Issuer)
+	return err
+}
+
+// UnmarshalCaddyfile reads the block. Syntax:
+//
+//	trusted_issuer <url> {
+//	    audience  <names...>
+//	    claim     <name> <globs...>
+//	    condition <CEL over claims>
+//	    user      <name>
+//	    groups    <names...>
+//	}
+//
+// claim may be repeated: each has to match, by one of its globs.
+func (t *TrustedIssuer) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume option name
+	if !d.AllArgs(&t.Issuer) {
+		return d.ArgErr()
+	}
+	t.Line = fmt.Sprintf("%s:%d", d.File(), d.Line())
+	seen := map[string]bool{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if seen[option] && option != "claim" {
+			return d.Errf("option %s is here twice", option)
+		}
+		seen[option] = true
+		if err := t.unmarshalOption(d, option); err != nil {
+			return err
+		}
+	}
+	// Here and not only when it is provisioned, so that `adapt` says it, too.
+	if _, err := t.check(); err != nil {
+		return t.located(err)
+	}
+	return nil
+}
+
+func (t *TrustedIssuer) unmarshalOption(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "audience":
+		return someArgs(d, &t.Audience)
+	case "groups":
+		return someArgs(d, &t.Groups)
+	case "claim":
+		args := d.RemainingArgs()
+		if len(args) < 2 {
+			return d.Err("write: claim <name> <pattern>")
+		}
+		t.Claim = append(t.Claim, workload.Claim{Name: args[0], Globs: args[1:]})
+	case "condition":
+		if !d.AllArgs(&t.Condition) || t.Condition == "" {
+			return d.Err("write the condition in backticks: condition `claims.ref == \"refs/heads/main\"`")
+		}
+	case "user":
+		if !d.AllArgs(&t.User) || t.User == "" {
+			return d.ArgErr()
+		}
+	default:
+		return d.Errf("unknown option %q of trusted_issuer", option)
+	}
+	return nil
+}
+
+var (
+	_ caddy.Provisioner      = (*TrustedIssuer)(nil)
+	_ caddy.CleanerUpper     = (*TrustedIssuer)(nil)
+	_ caddyfile.Unmarshaler  = (*TrustedIssuer)(nil)
+	_ identity.Authenticator = (*TrustedIssuer)(nil)
+)

@@ -1,0 +1,25 @@
+// Package workload believes tokens that an issuer gives to jobs: a workflow of Forgejo
+// or GitHub Actions shows who it is without a stored key.
+//
+//	issuer.go     an issuer: its keys, fetched when they are needed and no more often
+//	verify.go     a token: its signature, its issuer, its times
+//	claims.go     what a token says, bounded, and matched against patterns
+//	condition.go  a condition in CEL over the claims
+//	template.go   {claims.NAME} in the names of users and groups
+//	rule.go       which tokens are somebody here, and who
+//	wellknown.go  issuers that strangers share
+//
+// A token is believed if a key that its issuer publishes has signed it by RS256, ES256
+// or EdDSA, if its iss is the issuer to the last slash, and if it is for now. It is
+// somebody if a rule holds: the audience, every claim, and the condition. Whatever is
+// missing or cannot be evaluated is refused, and never passes.
+//
+// It knows nothing of what a workload may do. Its users have names that no person can
+// have, because they have a colon.
+//
+//	issuer := workload.New("https://forge.example.org/api/actions", workload.Options{})
+//	rule, err := workload.Rule{Audience: []string{"registry.example.org"}, Groups: []string{"ci"}}.Compile(issuer.URL())
+//	claims, err := issuer.Verify(ctx, token)
+//	err = rule.Holds(claims)
+//	who, err := rule.Who(claims)
+package workload

@@ -1,0 +1,257 @@
+package workload
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
+)
+
+const (
+	// callTimeout bounds one call to an issuer: a job waits for it.
+	callTimeout = 5 * time.Second
+	// maxAnswer bounds what one answer of an issuer may hold, in bytes.
+	maxAnswer = 1 << 20
+	// maxRedirects is more than any issuer needs.
+	maxRedirects = 3
+	// keyLife is how long keys are believed: what the issuer took back is no good
+	// here then.
+	keyLife = time.Hour
+	// refetch is how often, at most, a signature by no known key has the keys fetched
+	// again. Anybody can send such a token, and a flood of them must not become one of
+	// calls to the issuer. A job waits that long at worst after the keys were changed.
+	refetch = 10 * time.Second
+	// firstRetry and lastRetry are how long an issuer that failed is left alone.
+	firstRetry, lastRetry = time.Second, 30 * time.Second
+)
+
+// ErrUnavailable: the issuer could not be asked for its keys. Later may be better.
+var ErrUnavailable = errors.New("the issuer cannot be asked for its keys")
+
+// Options of New.
+type Options struct {
+	// Log is told when the issuer stops to answer, and when it does again, once each.
+	// Default: nothing is logged.
+	Log *slog.Logger
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// Transport makes the calls. Default: http.DefaultTransport.
+	Transport http.RoundTripper
+}
+
+// Issuer is one issuer, for the whole process. It is safe for concurrent use.
+type Issuer struct {
+	url    string
+	client *http.Client
+	log    *slog.Logger
+	now    func() time.Time
+
+	held atomic.Pointer[published] // nil: nothing yet
+
+	mu       sync.Mutex    // guards what follows; never held during a call
+	asking   chan struct{} // closed when the question that is under way is answered
+	askAgain time.Time     // not before
+	failure  error         // of the last question
+	failures int           // in a row
+}
+
+// published is what the issuer said.
+type published struct {
+	keys []jose.JSONWebKey
+	at   time.Time
+}
+
+// New makes an issuer and asks it nothing. Its url is what tokens have as iss.
+func New(url string, options Options) *Issuer {
+	i := &Issuer{url: url, log: options.Log, now: options.Now}
+	if i.log == nil {
+		i.log = slog.New(slog.DiscardHandler)
+	}
+	if i.now == nil {
+		i.now = time.Now
+	}
+	transport := options.Transport
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	i.client = &http.Client{
+		Timeout:   callTimeout,
+		Transport: bounded{transport},
+		CheckRedirect: func(next *http.Request, via []*http.Request) error {
+			if len(via) > maxRedirects {
+				return errors.New("too many redirects")
+			}
+			return i.private(next.URL)
+		},
+	}
+	return i
+}
+
+// URL is what tokens of the issuer have as iss.
+func (i *Issuer) URL() string { return i.url }
+
+// Destruct is for the pool that shares the issuer. There is nothing to close.
+func (*Issuer) Destruct() error { return nil }
+
+// private refuses an address on the way to which others could put in keys of their own.
+// An issuer on plain HTTP is one on loopback, in a test.
+func (i *Issuer) private(address *url.URL) error {
+	if own, err := url.Parse(i.url); err != nil || address.Scheme != "https" && address.Scheme != own.Scheme {
+		return fmt.Errorf("%s is not https", address.Redacted())
+	}
+	return nil
+}
+
+// payload returns what a token says, if a key of the issuer has signed it. It asks the
+// issuer if that is needed, once for all who wait.
+// Errors: ErrUnavailable, and ErrToken if the issuer has no such key.
+func (i *Issuer) payload(ctx context.Context, token *jose.JSONWebSignature) ([]byte, error) {
+	for {
+		now, held := i.now(), i.held.Load()
+		if held != nil && now.Sub(held.at) < keyLife {
+			if payload, ok := held.verify(token); ok {
+				return payload, nil
+			}
+		}
+		i.mu.Lock()
+		if i.held.Load() != held {
+			i.mu.Unlock()
+			continue
+		}
+		if i.asking == nil {
+			if now.Before(i.askAgain) {
+				failure := i.failure
+				i.mu.Unlock()
+				if failure != nil {
+					return nil, failure
+				}
+				return nil, fmt.Errorf("%w: no key of the issuer has signed it", ErrToken)
+			}
+			i.asking = make(chan struct{})
+			// It belongs to all who wait, not to the one who happened to begin.
+			go i.ask(context.WithoutCancel(ctx), i.asking)
+		}
+		asking := i.asking
+		i.mu.Unlock()
+		select {
+		case <-asking:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		}
+	}
+}
+
+func (i *Issuer) ask(ctx context.Context, done chan struct{}) {
+	keys, err := i.fetch(oidc.ClientContext(ctx, i.client))
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	defer close(done)
+	i.asking = nil
+	if err != nil {
+		if i.failures == 0 {
+			i.log.Warn("a trusted issuer cannot be asked for its keys: its tokens are answered 503 where no key that is known has signed them", "issuer", i.url, "error", err)
+		}
+		i.failure = fmt.Errorf("%w: %s: %w", ErrUnavailable, i.url, err)
+		i.askAgain = i.now().Add(min(firstRetry<<min(i.failures, 5), lastRetry))
+		i.failures++
+		return
+	}
+	if i.failures > 0 {
+		i.log.Info("a trusted issuer can be asked again", "issuer", i.url)
+	}
+	now := i.now()
+	i.held.Store(&published{keys, now})
+	i.failure, i.failures, i.askAgain = nil, 0, now.Add(refetch)
+}
+
+// fetch asks where the keys are, and for them.
+func (i *Issuer) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
+	provider, err := oidc.NewProvider(ctx, i.url) // which says that it is another: an error
+	if err != nil {
+		return nil, err
+	}
+	var document struct {
+		Keys string `json:"jwks_uri"`
+	}
+	if err := provider.Claims(&document); err != nil {
+		return nil, err
+	}
+	address, err := url.Parse(document.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("jwks_uri: %w", err)
+	}
+	if err := i.private(address); err != nil {
+		return nil, fmt.Errorf("jwks_uri: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, document.Keys, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := i.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("keys: %s", response.Status)
+	}
+	return readKeys(response.Body)
+}
+
+// readKeys reads a key set, and takes what proves who signed.
+func readKeys(body io.Reader) ([]jose.JSONWebKey, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.NewDecoder(body).Decode(&set); err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	var keys []jose.JSONWebKey
+	for _, raw := range set.Keys {
+		var key jose.JSONWebKey
+		// A key of a kind that is not known here says nothing about the others. A
+		// symmetric one is nobody's to publish.
+		if json.Unmarshal(raw, &key) == nil && key.Valid() && key.IsPublic() && (key.Use == "" || key.Use == "sig") {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+func (p *published) verify(token *jose.JSONWebSignature) ([]byte, bool) {
+	header := token.Signatures[0].Header
+	for _, key := range p.keys {
+		if header.KeyID != "" && key.KeyID != header.KeyID || key.Algorithm != "" && key.Algorithm != header.Algorithm {
+			continue
+		}
+		if payload, err := token.Verify(key); err == nil {
+			return payload, true
+		}
+	}
+	return nil, false
+}
+
+// bounded cuts answers that are too long: they end as broken JSON.
+type bounded struct{ http.RoundTripper }
+
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := b.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	response.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(response.Body, maxAnswer), response.Body}
+	return response, nil
+}

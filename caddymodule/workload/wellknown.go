@@ -1,0 +1,39 @@
+package workload
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// strangers are hosts whose issuer gives tokens to everybody who has an account there,
+// for any audience that they name. A token of such an issuer by itself says only that
+// somebody has an account. Issuers that give each customer a URL of its own are not
+// here: with them iss already says whose jobs they are.
+var strangers = []string{
+	"token.actions.githubusercontent.com", // GitHub Actions
+	"github.com",                          // a name for it that people may try
+	"gitlab.com",
+	"codeberg.org", "next.forgejo.org", "code.forgejo.org", "gitea.com", // Forgejo and Gitea for everybody
+	"agent.buildkite.com",
+	"app.terraform.io",
+	"api.pulumi.com",
+	"accounts.google.com",
+	"oauth2.sigstore.dev",
+}
+
+// Shared tells whether an issuer is known to be one that strangers use, too.
+func Shared(issuer string) bool {
+	u, err := url.Parse(issuer)
+	return err == nil && slices.Contains(strangers, strings.TrimSuffix(strings.ToLower(u.Hostname()), "."))
+}
+
+// distinguishes tells whether a claim sets some tokens of an issuer apart from others.
+func (c Claim) distinguishes() bool {
+	switch c.Name {
+	case "iss", "aud", "exp", "nbf", "iat", "jti":
+		return false
+	}
+	// A pattern of nothing but wildcards matches what anybody has there.
+	return !slices.ContainsFunc(c.Globs, func(glob string) bool { return strings.Trim(glob, "*?/") == "" })
+}
