@@ -58,9 +58,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	}
 //
 // An authenticator is the name of a module oci.authenticators.*, with what that module
-// says; see Mirror and OIDC for the options of those. hostnames, private, mirror,
-// local_user and authenticators may be repeated. An option that is unknown, or here
-// twice, is refused with its line.
+// says; see Mirror, OIDC and TrustedIssuer for the options of those. hostnames,
+// private, mirror, local_user and authenticators may be repeated. An option that is
+// unknown, or here twice, is refused with its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
 	if d.NextArg() {

@@ -20,7 +20,8 @@ import (
 //	registry_pushed_bytes_total              bytes received in uploads and manifests
 //	registry_cache_requests_total{operation,result}   what is asked of a shared cache
 //	registry_storage_syncs_total{kind}       barriers of the open storages: file, directory
-//	registry_logins_total{method,result}     credentials at /token: ok, refused, limited, error
+//	registry_logins_total{method,result}     credentials at /token: ok, refused, limited, error;
+//	                                         methods are api_key, registry_token, workload, …
 //	registry_api_keys{state}                 valid, expiring, expired
 //	registry_api_key_next_expiry_timestamp_seconds
 //	registry_gc_runs_total{result}           collections: ok, error

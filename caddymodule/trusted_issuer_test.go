@@ -298,3 +298,21 @@ func TestBlocksThatAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// What the README says to paste is taken as it stands.
+func TestTheBlocksOfTheReadme(t *testing.T) {
+	_, section, _ := strings.Cut(readFile(t, "../README.md"), "### Jobs without a key\n")
+	_, block, _ := strings.Cut(section, "```caddyfile\n")
+	block, _, found := strings.Cut(block, "```")
+	if !found || strings.Count(block, "trusted_issuer") != 2 {
+		t.Fatalf("the README has no such blocks: %s", block)
+	}
+	text := fmt.Sprintf("{\nadmin off\noci {\nstorage file %s\nprivate blumeops/**\n%s}\n}\n", t.TempDir(), block)
+	var config caddy.Config
+	if err := json.Unmarshal(adapt(t, text), &config); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&config); err != nil {
+		t.Error(err)
+	}
+}
