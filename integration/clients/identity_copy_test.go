@@ -113,30 +113,34 @@ func place(ref, kind, name string) string {
 	return "https://" + host + "/v2/" + repo + "/" + kind + "/" + name
 }
 
+// curlPush pushes an image blob by blob, and then its manifest.
+func curlPush(t *testing.T, h home, who caller, image v1.Image, ref string) error {
+	t.Helper()
+	blobs := filepath.Join(writeLayout(t, image), "blobs", "sha256")
+	path := filepath.Join(blobs, digestOf(t, image).Encoded())
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest ocispec.Manifest
+	if err := json.Unmarshal(raw, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	for _, blob := range append(manifest.Layers, manifest.Config) {
+		err := curl(t, h, who, "--header", "Content-Type: application/octet-stream",
+			"--data-binary", "@"+filepath.Join(blobs, blob.Digest.Encoded()), place(ref, "blobs", "uploads/")+"?digest="+blob.Digest.String())
+		if err != nil {
+			return err
+		}
+	}
+	return curl(t, h, who, "--request", "PUT", "--header", "Content-Type: "+manifest.MediaType,
+		"--data-binary", "@"+path, place(ref, "manifests", ref[strings.LastIndex(ref, ":")+1:]))
+}
+
 func TestCurlSignsIn(t *testing.T) {
 	r, h := guarded(t)
 	signing{
-		push: func(t *testing.T, h home, who caller, image v1.Image, ref string) error {
-			blobs := filepath.Join(writeLayout(t, image), "blobs", "sha256")
-			path := filepath.Join(blobs, digestOf(t, image).Encoded())
-			raw, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var manifest ocispec.Manifest
-			if err := json.Unmarshal(raw, &manifest); err != nil {
-				t.Fatal(err)
-			}
-			for _, blob := range append(manifest.Layers, manifest.Config) {
-				err := curl(t, h, who, "--header", "Content-Type: application/octet-stream",
-					"--data-binary", "@"+filepath.Join(blobs, blob.Digest.Encoded()), place(ref, "blobs", "uploads/")+"?digest="+blob.Digest.String())
-				if err != nil {
-					return err
-				}
-			}
-			return curl(t, h, who, "--request", "PUT", "--header", "Content-Type: "+manifest.MediaType,
-				"--data-binary", "@"+path, place(ref, "manifests", ref[strings.LastIndex(ref, ":")+1:]))
-		},
+		push: curlPush,
 		pull: func(t *testing.T, h home, who caller, ref string) error {
 			return curl(t, h, who, place(ref, "manifests", "v1"))
 		},
