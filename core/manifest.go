@@ -90,6 +90,17 @@ func ParseManifest(mediaType string, data []byte) (Links, error) {
 	return links, links.check()
 }
 
+// MediaTypeOf is the media type that a manifest names itself, or empty.
+func MediaTypeOf(manifest []byte) string {
+	var doc struct {
+		MediaType string `json:"mediaType"`
+	}
+	if json.Unmarshal(manifest, &doc) != nil {
+		return ""
+	}
+	return doc.MediaType
+}
+
 // check validates every digest, because each becomes a path or a URL later.
 func (l *Links) check() error {
 	named := append(append([]Descriptor{}, l.Blobs...), l.Manifests...)

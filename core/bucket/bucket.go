@@ -70,9 +70,11 @@ type Bucket interface {
 type Info struct {
 	Key  string
 	Size int64 // bytes
-	// Time is when the object was last written; of a precision that the disk has.
+	// Time is when the object was last written, of a precision that the disk has;
+	// that of an empty object may be a second early.
 	Time time.Time
-	// Version changes with every write of the key. It is opaque, for IfMatch.
+	// Version changes with every write of the key that has bytes; all empty objects
+	// may have one. It is opaque, for IfMatch.
 	Version string
 }
 

@@ -65,7 +65,7 @@ func (c *collection) run(ctx context.Context) error {
 	}
 	// Links before manifests: a manifest that comes after the look at the links
 	// names only links that it touched, or that are young.
-	links, err := c.group(ctx, linksPrefix)
+	links, err := c.group(ctx, blobsPrefix)
 	if err != nil {
 		return fmt.Errorf("collect: %w", err)
 	}
@@ -199,42 +199,31 @@ func (c *collection) collectUntagged(ctx context.Context, repo string, g graph) 
 	return c.sync(ctx, gone...)
 }
 
-// collectContent removes content that no repository holds.
+// collectContent removes content that no repository holds. It looks for that in one
+// pass over content and holds; only of what seems to be nobody's each is looked at.
 func (c *collection) collectContent(ctx context.Context) error {
-	for info, err := range c.bucket.List(ctx, blobsPrefix, "") {
+	for content, err := range c.contents(ctx, c.gone) {
 		if err != nil {
 			return err
 		}
-		d, _, ok := splitContent(info.Key, blobsPrefix)
-		if !ok || info.Time.After(c.now.Add(-c.options.Grace)) {
+		if len(content.Repos) > 0 || content.info.Time.After(c.now.Add(-c.options.Grace)) {
 			continue
 		}
-		if err := c.dropContent(ctx, d, info); err != nil {
+		if c.DryRun {
+			c.done.Blobs++
+			c.done.Bytes += content.Size
+			continue
+		}
+		dropped, err := c.dropUnheld(ctx, content.Digest)
+		if err != nil {
 			return err
+		}
+		if dropped {
+			c.done.Blobs++
+			c.done.Bytes += content.Size
 		}
 	}
 	return nil
-}
-
-// dropContent removes the content d unless a link to it stays. Who is linking it now
-// either holds the stripe, or will find it gone.
-func (c *collection) dropContent(ctx context.Context, d digest.Digest, info bucket.Info) error {
-	lock := c.digests.of(string(d))
-	lock.Lock()
-	defer lock.Unlock()
-	for _, prefix := range []string{linkPrefix(d), manifestPrefix(d)} {
-		for link, err := range c.bucket.List(ctx, prefix, "") {
-			if _, gone := c.gone[link.Key]; err != nil || !gone {
-				return err // one that stays is enough
-			}
-		}
-	}
-	c.done.Blobs++
-	c.done.Bytes += info.Size
-	if c.DryRun {
-		return nil
-	}
-	return c.remove(ctx, info.Key)
 }
 
 // collectUploads drops uploads that nobody has added to for long.

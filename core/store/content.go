@@ -19,49 +19,76 @@ type Content struct {
 }
 
 // Contents yields all the content of the store in the order of digests. It merges the
-// lists of content and of links and reads no object, so it needs no memory to speak
-// of; on a local disk it costs a look at each file.
+// lists of content with its links and of manifests and reads no object, so it needs no
+// memory to speak of; on a local disk it costs a look at each file.
 func (s *Store) Contents(ctx context.Context) iter.Seq2[Content, error] {
 	return func(yield func(Content, error) bool) {
-		links, manifests := s.follow(ctx, linksPrefix), s.follow(ctx, manifestsPrefix)
-		defer links.stop()
-		defer manifests.stop()
-		for info, err := range s.bucket.List(ctx, blobsPrefix, "") {
-			if err != nil {
-				yield(Content{}, err)
-				return
-			}
-			d, _, ok := splitContent(info.Key, blobsPrefix)
-			if !ok {
-				continue
-			}
-			c := Content{Digest: d, Size: info.Size}
-			for _, f := range []*following{links, manifests} {
-				if c.Repos, err = f.upTo(d, c.Repos); err != nil {
-					yield(Content{}, err)
-					return
-				}
-			}
-			slices.Sort(c.Repos)
-			c.Repos = slices.Compact(c.Repos)
-			if !yield(c, nil) {
+		for c, err := range s.contents(ctx, nil) {
+			if !yield(c.Content, err) || err != nil {
 				return
 			}
 		}
 	}
 }
 
+// listed is content as a list shows it.
+type listed struct {
+	Content
+	info bucket.Info
+}
+
+// contents is Contents, without the holds whose keys are in gone.
+func (s *Store) contents(ctx context.Context, gone map[string]struct{}) iter.Seq2[listed, error] {
+	return func(yield func(listed, error) bool) {
+		manifests := s.follow(ctx, manifestsPrefix, gone)
+		defer manifests.stop()
+		var c listed // its links are still being read; none if its digest is empty
+		end := func() bool {
+			if c.Digest == "" {
+				return true
+			}
+			var err error
+			if c.Repos, err = manifests.upTo(c.Digest, c.Repos); err != nil {
+				yield(listed{}, err)
+				return false
+			}
+			slices.Sort(c.Repos)
+			c.Repos = slices.Compact(c.Repos)
+			return yield(c, nil)
+		}
+		for info, err := range s.bucket.List(ctx, blobsPrefix, "") {
+			if err != nil {
+				yield(listed{}, err)
+				return
+			}
+			if d, ok := splitBlob(info.Key); ok {
+				if !end() {
+					return
+				}
+				c = listed{Content{Digest: d, Size: info.Size}, info}
+				continue
+			}
+			d, repo, ok := splitHold(info.Key, blobsPrefix)
+			if _, gone := gone[info.Key]; ok && !gone && d == c.Digest { // not the link of content that is gone
+				c.Repos = append(c.Repos, repo)
+			}
+		}
+		end()
+	}
+}
+
 // following walks over the digest-major keys of a kind, in step with the content.
 type following struct {
 	prefix string
+	gone   map[string]struct{} // keys that are passed over
 	next   func() (bucket.Info, error, bool)
 	stop   func()
 	ahead  bucket.Info // read, and not used yet
 	has    bool
 }
 
-func (s *Store) follow(ctx context.Context, prefix string) *following {
-	f := &following{prefix: prefix}
+func (s *Store) follow(ctx context.Context, prefix string, gone map[string]struct{}) *following {
+	f := &following{prefix: prefix, gone: gone}
 	f.next, f.stop = iter.Pull2(s.bucket.List(ctx, prefix, ""))
 	return f
 }
@@ -77,13 +104,13 @@ func (f *following) upTo(d digest.Digest, repos []string) ([]string, error) {
 			}
 			f.ahead, f.has = info, true
 		}
-		held, component, ok := splitContent(f.ahead.Key, f.prefix)
+		held, repo, ok := splitHold(f.ahead.Key, f.prefix)
 		if ok && content(held) > content(d) {
 			return repos, nil
 		}
 		f.has = false
-		if ok && held == d && component != "" {
-			repos = append(repos, unflat(component))
+		if _, gone := f.gone[f.ahead.Key]; ok && held == d && !gone {
+			repos = append(repos, repo)
 		}
 	}
 }

@@ -5,13 +5,14 @@
 // digest is never enough to read. The keys, all of them truth:
 //
 //	blobs/sha256/ab/<hex>                  content of blobs and of manifests
-//	links/sha256/ab/<hex>/<repo>           repo holds this blob (empty object)
-//	manifests/sha256/ab/<hex>/<repo>       repo holds this manifest (record)
+//	blobs/sha256/ab/<hex>+<repo>           its link: repo holds this blob (empty object)
+//	manifests/sha256/ab/<hex>+<repo>       repo holds this manifest (empty, or a record)
 //	repos/<repo>/_tags/<tag>               what the tag names (record)
 //	repos/<repo>/_referrers/<subject>/<digest>   descriptor of a referrer
 //
 // In the digest-major keys the slashes of <repo> are written as +, so "who needs
-// this content" is one List. core/index projects them for what must be fast in the
+// this content" is one List, and content and its links are made durable by one sync.
+// A name too long for one component stands behind a slash (holdKey). core/index projects them for what must be fast in the
 // order of repositories; it is rebuilt from them.
 //
 // Order of writes. A push is acknowledged by its manifest: first the blobs, their

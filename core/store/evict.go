@@ -7,7 +7,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -179,7 +178,8 @@ func (s *Store) dropLinks(ctx context.Context, repo string, content map[digest.D
 	return s.sync(ctx, gone...)
 }
 
-// dropUnheld removes content unless a repository holds it, as the collector does.
+// dropUnheld removes content unless a repository holds it. Who is linking it now
+// either holds the stripe, or will find it gone.
 func (s *Store) dropUnheld(ctx context.Context, d digest.Digest) (dropped bool, err error) {
 	lock := s.digests.of(string(d))
 	lock.Lock()
@@ -194,12 +194,12 @@ func (s *Store) dropUnheld(ctx context.Context, d digest.Digest) (dropped bool, 
 // holders are the repositories that hold content, as a blob or as a manifest.
 func (s *Store) holders(ctx context.Context, d digest.Digest) ([]string, error) {
 	var repos []string
-	for _, prefix := range []string{linkPrefix(d), manifestPrefix(d)} {
-		for info, err := range s.bucket.List(ctx, prefix, "") {
+	for _, prefix := range []string{blobsPrefix, manifestsPrefix} {
+		for repo, err := range s.scanHolds(ctx, prefix, d) {
 			if err != nil {
 				return nil, err
 			}
-			repos = append(repos, unflat(strings.TrimPrefix(info.Key, prefix)))
+			repos = append(repos, repo)
 		}
 	}
 	slices.Sort(repos)
@@ -224,15 +224,11 @@ func (s *Store) Manifests(ctx context.Context, repo string) iter.Seq2[Held, erro
 		}
 		for d, links := range known {
 			key := manifestKey(d, repo)
-			data, _, err := s.bucket.Get(ctx, key)
+			info, err := s.bucket.Stat(ctx, key)
 			if errors.Is(err, bucket.ErrNotExist) {
 				continue // deleted meanwhile
 			}
-			var record manifestRecord
-			if err == nil {
-				record, err = decode[manifestRecord](key, data)
-			}
-			if !yield(Held{Digest: d, Links: links, Time: record.Time}, err) || err != nil {
+			if !yield(Held{Digest: d, Links: links, Time: info.Time}, err) || err != nil {
 				return
 			}
 		}

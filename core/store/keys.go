@@ -12,7 +12,6 @@ import (
 
 const (
 	blobsPrefix     = "blobs/"
-	linksPrefix     = "links/"
 	manifestsPrefix = "manifests/"
 	reposPrefix     = "repos/"
 	tagsPart        = "/_tags/"
@@ -28,13 +27,28 @@ func content(d digest.Digest) string {
 
 func blobKey(d digest.Digest) string { return blobsPrefix + content(d) }
 
-func linkPrefix(d digest.Digest) string { return linksPrefix + content(d) + "/" }
+// linkKey stands beside the content, so that on a disk one sync makes both durable.
+func linkKey(d digest.Digest, repo string) string { return holdKey(blobsPrefix, d, repo) }
 
-func linkKey(d digest.Digest, repo string) string { return linkPrefix(d) + flat(repo) }
+func manifestKey(d digest.Digest, repo string) string { return holdKey(manifestsPrefix, d, repo) }
 
-func manifestPrefix(d digest.Digest) string { return manifestsPrefix + content(d) + "/" }
+// maxComponent is what a component of a key may have, in bytes (see bucket.Bucket).
+const maxComponent = 255
 
-func manifestKey(d digest.Digest, repo string) string { return manifestPrefix(d) + flat(repo) }
+// holdKey is the key under prefix that says that repo holds d: one component for both,
+// because a directory for each digest would cost a disk more than the object in it.
+// Where they are too long for that, the repository is a component of its own. All keys
+// of a digest begin with prefix and content(d), and stand together in the order of keys.
+func holdKey(prefix string, d digest.Digest, repo string) string {
+	separator := holdMark
+	if len(d.Encoded())+len(separator)+len(repo) > maxComponent {
+		separator = holdMark + "/"
+	}
+	return prefix + content(d) + separator + flat(repo)
+}
+
+// holdMark ends the digest in a holdKey. No repository begins with it.
+const holdMark = "+"
 
 func tagPrefix(repo string) string { return reposPrefix + repo + tagsPart }
 
@@ -54,21 +68,38 @@ func flat(repo string) string { return strings.ReplaceAll(repo, "/", "+") }
 
 func unflat(component string) string { return strings.ReplaceAll(component, "+", "/") }
 
-// splitContent reads alg/ab/hex[/component] behind a prefix. A key that is not of
-// this form was not written by the store; ok is false then.
-func splitContent(key, prefix string) (d digest.Digest, component string, ok bool) {
-	parts := strings.SplitN(strings.TrimPrefix(key, prefix), "/", 4)
+// splitBlob undoes blobKey. A key that is not of this form was not written by the
+// store; ok is false then.
+func splitBlob(key string) (d digest.Digest, ok bool) {
+	d, rest, ok := splitContent(key, blobsPrefix)
+	return d, ok && rest == ""
+}
+
+// splitHold undoes holdKey, as splitBlob does.
+func splitHold(key, prefix string) (d digest.Digest, repo string, ok bool) {
+	d, rest, ok := splitContent(key, prefix)
+	if !ok || rest == "" {
+		return "", "", false
+	}
+	repo = unflat(strings.TrimPrefix(rest[len(holdMark):], "/"))
+	return d, repo, repo != "" && holdKey(prefix, d, repo) == key // there is one spelling
+}
+
+// splitContent reads alg/ab/hex behind a prefix, and returns what follows.
+func splitContent(key, prefix string) (d digest.Digest, rest string, ok bool) {
+	parts := strings.SplitN(strings.TrimPrefix(key, prefix), "/", 3)
 	if len(parts) < 3 {
 		return "", "", false
 	}
-	d, err := core.ParseDigest(parts[0] + ":" + parts[2])
+	hex := parts[2]
+	if end := strings.IndexAny(hex, holdMark+"/"); end >= 0 {
+		hex, rest = hex[:end], hex[end:]
+	}
+	d, err := core.ParseDigest(parts[0] + ":" + hex)
 	if err != nil || d.Encoded()[:2] != parts[1] {
 		return "", "", false
 	}
-	if len(parts) == 4 {
-		component = parts[3]
-	}
-	return d, component, true
+	return d, rest, true
 }
 
 // splitTag reads repos/<repo>/_tags/<tag>.
@@ -79,7 +110,7 @@ func splitTag(key string) (repo, tag string, ok bool) {
 // Verify reads r and says whether it is the whole content that key promises: what
 // a bucket asks about an upload that was committed before an unclean stop.
 func Verify(key string, r io.Reader) error {
-	d, _, ok := splitContent(key, blobsPrefix)
+	d, ok := splitBlob(key)
 	if !ok {
 		return fmt.Errorf("verify %s: not the key of a blob", key)
 	}

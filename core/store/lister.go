@@ -157,14 +157,13 @@ func (s *Store) referrer(ctx context.Context, repo, key string) (core.Descriptor
 // Holders implements core.Lister.
 func (s *Store) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		prefix := linkPrefix(d)
-		for info, err := range s.bucket.List(ctx, prefix, "") {
+		for repo, err := range s.scanHolds(ctx, blobsPrefix, d) {
 			if err == nil {
 				if _, err = s.bucket.Stat(ctx, blobKey(d)); errors.Is(err, bucket.ErrNotExist) {
 					return
 				}
 			}
-			if !yield(unflat(strings.TrimPrefix(info.Key, prefix)), err) || err != nil {
+			if !yield(repo, err) || err != nil {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -53,14 +54,14 @@ func (s *Store) reindexManifest(ctx context.Context, repo string, d digest.Diges
 // already changes nothing, except that another media type is believed.
 func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, put core.ManifestPut) error {
 	key := manifestKey(d, repo)
-	record := manifestRecord{MediaType: put.MediaType, Size: int64(len(put.Bytes)), Time: s.now()}
-	_, err := s.bucket.Put(ctx, key, encode(record), bucket.Condition{IfAbsent: true})
+	record := encodeManifest(put.MediaType, put.Bytes)
+	_, err := s.bucket.Put(ctx, key, record, bucket.Condition{IfAbsent: true})
 	if errors.Is(err, bucket.ErrExist) {
 		data, _, getErr := s.bucket.Get(ctx, key)
-		if held, decodeErr := decode[manifestRecord](key, data); getErr == nil && decodeErr == nil && held.MediaType == put.MediaType {
+		if getErr == nil && bytes.Equal(data, record) {
 			return nil
 		}
-		_, err = s.bucket.Put(ctx, key, encode(record), bucket.Condition{})
+		_, err = s.bucket.Put(ctx, key, record, bucket.Condition{})
 	}
 	if err != nil {
 		return s.failed("manifest "+string(d), err)

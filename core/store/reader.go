@@ -90,10 +90,6 @@ func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) 
 	if err != nil {
 		return core.Manifest{}, err
 	}
-	record, err := decode[manifestRecord](key, data)
-	if err != nil {
-		return core.Manifest{}, err
-	}
 	bytes, _, err := s.bucket.Get(ctx, blobKey(d))
 	if err != nil {
 		return core.Manifest{}, err
@@ -101,8 +97,12 @@ func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) 
 	if d.Algorithm().FromBytes(bytes) != d {
 		return core.Manifest{}, fmt.Errorf("content of %s is damaged on disk", d)
 	}
+	mediaType, err := decodeManifest(key, data, bytes)
+	if err != nil {
+		return core.Manifest{}, err
+	}
 	return core.Manifest{
-		Descriptor: core.Descriptor{MediaType: record.MediaType, Digest: d, Size: int64(len(bytes))},
+		Descriptor: core.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(bytes))},
 		Bytes:      bytes,
 	}, nil
 }

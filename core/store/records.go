@@ -6,13 +6,36 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
 )
 
-// manifestRecord is the object at manifestKey.
+// manifestRecord is the object at manifestKey of a manifest that does not name its
+// media type itself. Of any other the object is empty: what a manifest says of itself
+// is as true in every repository, and an empty object costs a disk next to nothing.
 type manifestRecord struct {
-	MediaType string    `json:"media_type"`
-	Size      int64     `json:"size"` // bytes
-	Time      time.Time `json:"time"` // of the first push to this repository
+	MediaType string `json:"media_type"`
+}
+
+// encodeManifest makes the object at manifestKey.
+func encodeManifest(mediaType string, manifest []byte) []byte {
+	if core.MediaTypeOf(manifest) == mediaType {
+		return nil
+	}
+	return encode(manifestRecord{mediaType})
+}
+
+// decodeManifest returns the media type that the object at manifestKey says.
+func decodeManifest(key string, data, manifest []byte) (string, error) {
+	if len(data) == 0 {
+		mediaType := core.MediaTypeOf(manifest)
+		if mediaType == "" {
+			return "", fmt.Errorf("record %s is damaged: it is empty, and the manifest does not name its media type", key)
+		}
+		return mediaType, nil
+	}
+	record, err := decode[manifestRecord](key, data)
+	return record.MediaType, err
 }
 
 // tagRecord is the object at tagKey.

@@ -6,6 +6,8 @@ import (
 	"iter"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/index"
 )
@@ -43,7 +45,7 @@ func (s *Store) scanManifests(ctx context.Context) iter.Seq2[index.Entry, error]
 	return s.scanLinks(ctx, manifestsPrefix)
 }
 
-// scanLinks walks over the digest-major keys of a kind.
+// scanLinks walks over the digest-major keys of a kind, in the order of digests.
 func (s *Store) scanLinks(ctx context.Context, prefix string) iter.Seq2[index.Entry, error] {
 	return func(yield func(index.Entry, error) bool) {
 		for info, err := range s.bucket.List(ctx, prefix, "") {
@@ -51,11 +53,28 @@ func (s *Store) scanLinks(ctx context.Context, prefix string) iter.Seq2[index.En
 				yield(index.Entry{}, err)
 				return
 			}
-			d, component, ok := splitContent(info.Key, prefix)
-			if !ok || component == "" {
+			d, repo, ok := splitHold(info.Key, prefix)
+			if !ok {
 				continue
 			}
-			if !yield(index.Entry{Repo: unflat(component), Digest: d}, nil) {
+			if !yield(index.Entry{Repo: repo, Digest: d}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// scanHolds walks over the repositories that hold d as a blob (blobsPrefix) or as a
+// manifest (manifestsPrefix). It is one List; on a local disk that reads the names of
+// all digests with the same two first digits, so it is not for every digest in turn.
+func (s *Store) scanHolds(ctx context.Context, prefix string, d digest.Digest) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for info, err := range s.bucket.List(ctx, prefix+content(d), "") {
+			if err != nil {
+				yield("", err)
+				return
+			}
+			if _, repo, ok := splitHold(info.Key, prefix); ok && !yield(repo, nil) {
 				return
 			}
 		}

@@ -105,7 +105,7 @@ func (s *schedule) run(ctx context.Context, actors []actor) (trace []*step, err 
 // dump of all stacks is the one picture of it that is taken at one instant.
 func settle() error {
 	const most = 1_000_000 // polls; some thousands are seen under the race detector
-	quiet := []string{"chan receive", "chan send", "select", "sync.", "finalizer wait"}
+	quiet := []string{"chan receive", "chan send", "select", "sync.", "coroutine", "finalizer wait"}
 	dump := make([]byte, 1<<18)
 	for range most {
 		runtime.Gosched()

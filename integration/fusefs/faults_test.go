@@ -28,8 +28,8 @@ func TestFailedSync(t *testing.T) {
 		{"of anything", func(string) bool { return true }},
 		{"of uploaded bytes", under("private/uploads", "private/pending")},
 		{"of small objects", under("private/tmp")},
-		{"of directories of content", under("private/objects/blobs")},
-		{"of directories of links", under("private/objects/links", "private/objects/manifests")},
+		{"of directories of content and links", under("private/objects/blobs")},
+		{"of directories of manifests", under("private/objects/manifests")},
 		{"of directories of tags and referrers", under("private/objects/repos")},
 	}
 	for _, tt := range tests {

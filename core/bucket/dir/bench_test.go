@@ -46,7 +46,7 @@ func image(ctx context.Context, b bucket.Bucket, n uint64) error {
 		if _, err := u.Append(ctx, bytes.NewReader(make([]byte, 2048))); err != nil {
 			return err
 		}
-		blob, link := "blobs/sha256/"+hex, "links/sha256/"+hex+"/team+app"
+		blob, link := "blobs/sha256/"+hex, "blobs/sha256/"+hex+"+team+app"
 		if _, err := u.Commit(ctx, blob); err != nil {
 			return err
 		}
@@ -60,11 +60,12 @@ func image(ctx context.Context, b bucket.Bucket, n uint64) error {
 		return err
 	}
 	hex := fmt.Sprintf("%02x/%064x", n*41%256, 1<<60+n)
-	manifest, holds := "blobs/sha256/"+hex, "manifests/sha256/"+hex+"/team+app"
-	for _, key := range []string{manifest, holds} {
-		if _, err := b.Put(ctx, key, make([]byte, 700), absent); err != nil {
-			return err
-		}
+	manifest, holds := "blobs/sha256/"+hex, "manifests/sha256/"+hex+"+team+app"
+	if _, err := b.Put(ctx, manifest, make([]byte, 700), absent); err != nil {
+		return err
+	}
+	if _, err := b.Put(ctx, holds, nil, absent); err != nil {
+		return err
 	}
 	if err := b.Sync(ctx, manifest, holds); err != nil {
 		return err

@@ -38,6 +38,7 @@ type Bucket struct {
 	ledger  *ledger
 	overlay overlay
 	uploads openUploads
+	empties empties
 	locks   [stripes]sync.Mutex
 	seed    maphash.Seed
 	names   atomic.Uint64 // numbers the files in tmp/
@@ -99,6 +100,7 @@ func (b *Bucket) Close() error {
 		err := b.syncAll()
 		b.work.Wait()
 		b.uploads.closeAll()
+		b.empties.close(b)
 		b.folders.close()
 		b.closed = errors.Join(err, b.root.Close())
 	})

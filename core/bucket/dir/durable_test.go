@@ -176,13 +176,13 @@ func TestBarriersOfAPush(t *testing.T) {
 		t.Fatal(err)
 	}
 	data, dirs := storage.Stats().DataSyncs-before.DataSyncs, storage.Stats().DirSyncs-before.DirSyncs
-	if data != 7 {
-		t.Errorf("got %d syncs of data, want one for each of 4 blobs, 2 records and a tag", data)
+	if data != 6 {
+		t.Errorf("got %d syncs of data, want one for each of 4 blobs, the manifest and a tag", data)
 	}
-	// 4 of blobs, 4 of links and their 4 parents, each with one above it that is
-	// new, for the manifest two and theirs, for the tag one.
-	if dirs > 24 {
-		t.Errorf("got %d syncs of directories, want at most 24", dirs)
+	// 4 of blobs with their links, each in one above it that is new, for the manifest
+	// two and theirs, for the tag one.
+	if dirs > 13 {
+		t.Errorf("got %d syncs of directories, want at most 13", dirs)
 	}
 	before = storage.Stats()
 	if err := b.Sync(t.Context(), "repos/team/app/_tags/v1"); err != nil {

@@ -14,8 +14,11 @@ const (
 	layoutFile = "layout.json"
 	cleanFile  = "clean"
 	// layoutVersion is what this program reads and writes. It rises when an older
-	// program would misread the directory.
-	layoutVersion = 1
+	// program would misread the directory, or this one an older directory.
+	layoutVersion = 2
+	// oldestLayout is what this program can still read. Version 1 had a directory for
+	// each digest that is linked; it was in no release.
+	oldestLayout = 2
 )
 
 type layout struct {
@@ -42,6 +45,9 @@ func (s *Storage) checkLayout() (fresh bool, err error) {
 	}
 	if l.Version > layoutVersion {
 		return false, fmt.Errorf("storage %s has layout version %d and this program knows up to %d: run the newer program that wrote it", s.root.Name(), l.Version, layoutVersion)
+	}
+	if l.Version < oldestLayout {
+		return false, fmt.Errorf("storage %s has layout version %d, which was in no release, and this program reads from version %d: copy its images into an empty storage with the program that wrote it (skopeo copies from one registry to another)", s.root.Name(), l.Version, oldestLayout)
 	}
 	return false, nil
 }

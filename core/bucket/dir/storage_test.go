@@ -38,7 +38,8 @@ func TestOpenRefuses(t *testing.T) {
 		layout string
 		want   string
 	}{
-		"a newer layout":            {`{"version":2}`, "run the newer program"},
+		"a newer layout":            {`{"version":3}`, "run the newer program"},
+		"an older layout":           {`{"version":1}`, "copy its images"},
 		"a layout without version":  {`{}`, "does not say a version"},
 		"a layout that is not JSON": {`version: 1`, "does not say a version"},
 	}

@@ -63,32 +63,6 @@ func (b *Bucket) Put(ctx context.Context, key string, data []byte, cond bucket.C
 	return info, nil
 }
 
-// putEmpty creates an object without bytes in place: there is nothing to sync
-// before it may be seen.
-func (b *Bucket) putEmpty(key, path string) (bucket.Info, error) {
-	defer b.lockPath(path)()
-	if p := b.overlay.get(key); p != nil {
-		return bucket.Info{}, writeError("put", key, fs.ErrExist)
-	}
-	var f *os.File
-	err := b.change(path, created, func() (err error) {
-		f, err = b.folders.openFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
-		return err
-	})
-	if err != nil {
-		return bucket.Info{}, writeError("put", key, err)
-	}
-	defer f.Close()
-	if err := b.folders.chtimes(path, b.storage.stamp()); err != nil {
-		return bucket.Info{}, writeError("put", key, err)
-	}
-	fi, err := f.Stat()
-	if err != nil {
-		return bucket.Info{}, writeError("put", key, err)
-	}
-	return describe(key, statusOf(fi)), nil
-}
-
 // writeTmp writes and syncs the file tmp, which is in tmp/.
 func (b *Bucket) writeTmp(tmp, key string, data []byte) (bucket.Info, error) {
 	f, err := b.folders.openFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
