@@ -134,10 +134,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer h.app.shared.release()
 	who, err = h.who(r, asked, request)
 	if err != nil {
+		asked.refused = true
 		wire.Fail(w, r, request, err, options)
 		return nil
 	}
 
+	options.Cursors = h.app.shared.callers.sessions
 	// Docker drops a mirror that answers 401.
 	options.NoLogin = h.fallbackOnly(request.Name)
 	if request.Kind.Writes() && r.Body != nil {

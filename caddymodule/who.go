@@ -25,6 +25,7 @@ type asked struct {
 	conn       identity.Connection
 	credential identity.Credential
 	broken     error // what kept the credential from being read
+	refused    bool  // the credential, and not what it is good for
 }
 
 // readAsked looks at a request's connection and credential.
@@ -114,8 +115,8 @@ func (a asked) challenge(request wire.Request) string {
 	if scope := scopeOf(request); scope != "" {
 		field += fmt.Sprintf(`,scope="%s"`, scope)
 	}
-	if a.credential.Bearer {
-		field += `,error="invalid_token"` // containerd gives up if it has sent none
+	if a.credential.Bearer && a.refused {
+		field += `,error="invalid_token"` // containerd gives up on it
 	}
 	return field
 }

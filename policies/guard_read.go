@@ -42,7 +42,8 @@ func (g *guard) Blob(ctx context.Context, repo string, d digest.Digest) (core.Bl
 }
 
 // Repositories leaves out, inside the iteration, what the caller may not read: a
-// page is as long as was asked for, and its gaps tell nothing.
+// page is as long as was asked for, and its gaps tell nothing. It may end in a
+// *core.Pause.
 func (g *guard) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
 	return g.readable(g.registry.Repositories(core.WithReveal(ctx, g.reveals), after))
 }
@@ -73,14 +74,5 @@ func (g *guard) reveals(repo string) bool { return g.policy.Allows(g.who, Reveal
 
 // readable passes the names on that the caller may read, and errors.
 func (g *guard) readable(names iter.Seq2[string, error]) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		for name, err := range names {
-			if err == nil && !g.policy.Allows(g.who, Read, name) {
-				continue
-			}
-			if !yield(name, err) {
-				return
-			}
-		}
-	}
+	return core.Filter(names, func(name string) bool { return g.policy.Allows(g.who, Read, name) })
 }

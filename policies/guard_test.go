@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -474,4 +476,53 @@ func TestGuardFiltersNames(t *testing.T) {
 	if _, err := collect(broken.Repositories(context.Background(), "")); !errors.Is(err, core.ErrUnsupported) {
 		t.Errorf("an error in the list became %v", err)
 	}
+}
+
+// Whoever may read few of very many repositories costs no scan of all in one call.
+func TestGuardBoundsWhatItPassesOver(t *testing.T) {
+	inner := &recorder{}
+	for i := range 3 * core.MaxPassed {
+		inner.repos = append(inner.repos, fmt.Sprintf("r%05d", i))
+	}
+	inner.holders = inner.repos
+	guarded := Guard(inner, grants{"create here", "read r02999"}, ci)
+	for name, list := range map[string]iter.Seq2[string, error]{
+		"catalog": guarded.Repositories(context.Background(), ""), "holders": guarded.Holders(context.Background(), content),
+	} {
+		names, err := collect(list)
+		var pause *core.Pause
+		if len(names) != 0 || !errors.As(err, &pause) || pause.After != inner.repos[core.MaxPassed-1] {
+			t.Errorf("%s: got %q, %v, want it to pause", name, names, err)
+		}
+	}
+	// A mount is given up, and the client uploads.
+	if _, err := guarded.Mount(context.Background(), "here", "", content); !errors.Is(err, core.ErrBlobUnknown) {
+		t.Errorf("mount: got %v, want ErrBlobUnknown", err)
+	}
+	if len(inner.calls) != 0 {
+		t.Errorf("%q reached the registry", inner.calls)
+	}
+}
+
+// The refusal of an overwrite says which tag names what since when, however the tag is
+// reached; the guard adds nothing and takes nothing away.
+func TestGuardPassesOnWhatAnOverwriteMeets(t *testing.T) {
+	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	detail := map[string]any{"tag": "v1", "digest": content, "since": since}
+	refuse := core.WithDetail(fmt.Errorf("%w: here:v1", core.ErrTagExists), detail)
+	_, err := Guard(refusing{err: refuse}, Everybody(Read, Create), ci).PutManifest(context.Background(), "here", core.ManifestPut{Tags: []string{"v1"}})
+	got, _ := core.Detail(err).(map[string]any)
+	if !errors.Is(err, core.ErrTagExists) || !maps.Equal(got, detail) {
+		t.Errorf("got %v with %v, want %v", err, got, detail)
+	}
+}
+
+// refusing is a Registry whose puts are refused.
+type refusing struct {
+	core.Unimplemented
+	err error
+}
+
+func (r refusing) PutManifest(context.Context, string, core.ManifestPut) (core.ManifestResult, error) {
+	return core.ManifestResult{}, r.err
 }

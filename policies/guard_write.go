@@ -38,6 +38,9 @@ func (g *guard) Mount(ctx context.Context, repo, from string, d digest.Digest) (
 		return g.registry.Mount(ctx, repo, from, d)
 	}
 	for holder, err := range g.Holders(ctx, d) {
+		if _, paused := errors.AsType[*core.Pause](err); paused {
+			break // an upload costs less than to look on
+		}
 		if err != nil {
 			return core.Descriptor{}, fmt.Errorf("mount %s: %w", d, err)
 		}

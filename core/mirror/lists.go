@@ -52,7 +52,7 @@ func (m *Mirror) Referrers(ctx context.Context, repo string, subject digest.Dige
 			slices.SortFunc(found, func(a, b core.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
 			return referrersList{Time: time.Now().UTC(), Referrers: found}, err
 		})
-		if errors.Is(err, core.ErrNameUnknown) {
+		if errors.Is(err, core.ErrNameUnknown) && m.visible(ctx, repo) {
 			return // an unknown repository has no referrers
 		}
 		if err != nil {
@@ -123,14 +123,14 @@ func listed[L list](ctx context.Context, m *Mirror, key, repo string, look func(
 }
 
 // Repositories implements core.Lister: those of this mirror that something is held of,
-// with all that was answered before.
+// with all that was answered before. It may end in a *core.Pause.
 func (m *Mirror) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		if err := m.behind.settle(ctx, ""); err != nil {
 			yield("", err)
 			return
 		}
-		m.own(ctx, m.local.Repositories(ctx, max(after, m.name)))(yield)
+		m.mine(ctx, m.local.Repositories(ctx, max(after, m.name+"/")))(yield)
 	}
 }
 
@@ -142,14 +142,18 @@ func (m *Mirror) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string,
 // own leaves out what other mirrors of the same store hold, what is not allowed, and
 // what the caller may not see.
 func (m *Mirror) own(ctx context.Context, names iter.Seq2[string, error]) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
+	return core.Filter(names, func(name string) bool {
+		return strings.HasPrefix(name, m.name+"/") && m.allows(name) && m.visible(ctx, name)
+	})
+}
+
+// mine is own of a list in order, which ends behind the last of this mirror.
+func (m *Mirror) mine(ctx context.Context, names iter.Seq2[string, error]) iter.Seq2[string, error] {
+	return m.own(ctx, func(yield func(string, error) bool) {
 		for name, err := range names {
-			if err == nil && !(strings.HasPrefix(name, m.name+"/") && m.allows(name) && m.visible(ctx, name)) {
-				continue
-			}
-			if !yield(name, err) {
+			if err == nil && !strings.HasPrefix(name, m.name+"/") || !yield(name, err) {
 				return
 			}
 		}
-	}
+	})
 }

@@ -118,6 +118,11 @@ func (m *Mirror) reveal(ctx context.Context, repo string, held bool, missing *co
 	if !known.ok && !m.credentialed {
 		return nil
 	}
+	if !known.ok && !held && !access.Fetch {
+		// Never asked, and this caller may not have it asked: no more is known than of
+		// any other repository that is not held.
+		return access.Unfetched("what is asked for of " + repo)
+	}
 	stale := known.hidden(m.settings.Load().MaxStale) || !known.ok && !held
 	if !known.within(rightsAge) && access.Fetch {
 		var err error

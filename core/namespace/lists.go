@@ -2,6 +2,7 @@ package namespace
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/opencontainers/go-digest"
@@ -35,7 +36,7 @@ func (u *union) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, 
 }
 
 // merge yields the names of every registry in byte order, each only from the
-// registry that it belongs to, and ends at the first error.
+// registry that it belongs to, and ends at the first error. It may end in a *core.Pause.
 func (u *union) merge(list func(core.Registry) iter.Seq2[string, error]) iter.Seq2[string, error] {
 	lists := make([]iter.Seq2[string, error], len(u.routes))
 	for i := range u.routes {
@@ -51,6 +52,17 @@ func (u *union) merge(list func(core.Registry) iter.Seq2[string, error]) iter.Se
 			err  error
 			next func() (string, error, bool)
 		}
+		// at is where a head stands among the others. A list that pauses has its say
+		// when all names before that place were yielded; an error has it at once.
+		at := func(h head) string {
+			if pause, ok := errors.AsType[*core.Pause](h.err); ok {
+				return pause.After
+			}
+			if h.err != nil {
+				return ""
+			}
+			return h.name
+		}
 		var heads []head
 		for _, l := range lists {
 			next, stop := iter.Pull2(l)
@@ -62,11 +74,8 @@ func (u *union) merge(list func(core.Registry) iter.Seq2[string, error]) iter.Se
 		for len(heads) > 0 {
 			first := 0
 			for i := range heads {
-				if heads[i].err != nil || heads[i].name < heads[first].name {
+				if at(heads[i]) < at(heads[first]) {
 					first = i
-				}
-				if heads[i].err != nil {
-					break
 				}
 			}
 			h := &heads[first]
@@ -83,14 +92,5 @@ func (u *union) merge(list func(core.Registry) iter.Seq2[string, error]) iter.Se
 
 // owned leaves out the names that do not belong to route i.
 func (u *union) owned(i int, names iter.Seq2[string, error]) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		for name, err := range names {
-			if err == nil && u.route(name) != i {
-				continue
-			}
-			if !yield(name, err) {
-				return
-			}
-		}
-	}
+	return core.Filter(names, func(name string) bool { return u.route(name) == i })
 }

@@ -3,6 +3,7 @@ package namespace
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"reflect"
 	"slices"
@@ -103,6 +104,53 @@ func TestUnionListEndsAtAnError(t *testing.T) {
 	if failed != 1 || names != 3 {
 		t.Errorf("got %d names and %d errors, want 3 names and then one error", names, failed)
 	}
+}
+
+// A list that pauses has its say when all names before that place were yielded: who goes
+// on behind it misses none.
+func TestUnionGoesOnBehindAPause(t *testing.T) {
+	const hidden = 2*core.MaxPassed + 10
+	long := &names{list: []string{"b/0"}}
+	for i := range hidden {
+		long.list = append(long.list, fmt.Sprintf("b/h%05d", i))
+	}
+	long.list = append(long.list, "b/z")
+	visible := filtered{long, func(name string) bool { return !strings.HasPrefix(name, "b/h") }}
+	// Between and behind what the other list passes over.
+	short := &names{list: []string{"a/1", "b/h00500/a", "b/h01500/a", "c/1"}}
+	registry := New(Route{func(name string) bool {
+		return strings.HasSuffix(name, "1") || strings.HasSuffix(name, "/a") && !strings.HasPrefix(name, "z")
+	}, short},
+		Route{prefix("b/"), visible})
+	var got []string
+	pages, after := 0, ""
+	for more := true; more; pages++ {
+		more = false
+		for name, err := range registry.Repositories(context.Background(), after) {
+			var pause *core.Pause
+			if errors.As(err, &pause) {
+				after, more = pause.After, true
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, name)
+		}
+	}
+	if want := []string{"a/1", "b/0", "b/h00500/a", "b/h01500/a", "b/z", "c/1"}; !slices.Equal(got, want) || pages != 3 {
+		t.Errorf("got %q on %d pages, want %q on 3", got, pages, want)
+	}
+}
+
+// filtered leaves names out.
+type filtered struct {
+	*names
+	visible func(string) bool
+}
+
+func (f filtered) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
+	return core.Filter(f.names.Repositories(ctx, after), f.visible)
 }
 
 func TestUnionListStopsWhenTheCallerDoes(t *testing.T) {

@@ -1,11 +1,14 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"github.com/eblume/caddy-registry/core"
 )
 
 // maxEntries is the longest list in one answer. Probes and old clients ask without `n`
@@ -15,11 +18,11 @@ const maxEntries = 10_000
 
 // listTags answers end-8a and end-8b.
 func (e *exchange) listTags() error {
-	tags, more, err := e.page(e.reg.Tags(e.r.Context(), e.req.Repo, e.req.Last))
+	tags, last, err := e.page(e.reg.Tags(e.r.Context(), e.req.Repo, e.req.Last))
 	if err != nil {
 		return fmt.Errorf("list tags of %s: %w", e.req.Name, err)
 	}
-	return e.list("tags/list", tags, more, struct {
+	return e.list("tags/list", last, struct {
 		Name string   `json:"name"`
 		Tags []string `json:"tags"`
 	}{e.req.Name, tags})
@@ -27,31 +30,42 @@ func (e *exchange) listTags() error {
 
 // catalog answers /v2/_catalog.
 func (e *exchange) catalog() error {
-	repos, more, err := e.page(e.reg.Repositories(e.r.Context(), e.req.Last))
+	after, err := e.place(e.req.Last)
+	if err != nil {
+		return err
+	}
+	repos, last, err := e.page(e.reg.Repositories(e.r.Context(), after))
 	if err != nil {
 		return fmt.Errorf("list repositories: %w", err)
 	}
-	return e.list("_catalog", repos, more, struct {
+	return e.list("_catalog", last, struct {
 		Repositories []string `json:"repositories"`
 	}{repos})
 }
 
 // page takes as many entries as were asked for. It looks one further to know whether
 // there is more, and so finds out with n=0 whether there is a repository at all.
-// entries is never nil: clients expect [], not null.
-func (e *exchange) page(seq iter.Seq2[string, error]) (entries []string, more bool, err error) {
+// entries is never nil: clients expect [], not null. last is that of the next page, or
+// empty: a list that pauses goes on behind what this caller may not see.
+func (e *exchange) page(seq iter.Seq2[string, error]) (entries []string, last string, err error) {
 	limit := e.limit()
 	entries = make([]string, 0, min(limit, 128))
 	for entry, err := range seq {
-		if err != nil {
-			return nil, false, err
-		}
-		if len(entries) == limit {
-			return entries, true, nil
+		var pause *core.Pause
+		switch {
+		case errors.As(err, &pause):
+			last, err = e.cursor(pause.After)
+			return entries, last, err
+		case err != nil:
+			return nil, "", err
+		case len(entries) == limit && limit == 0:
+			return entries, "", nil
+		case len(entries) == limit:
+			return entries, entries[limit-1], nil
 		}
 		entries = append(entries, entry)
 	}
-	return entries, false, nil
+	return entries, "", nil
 }
 
 // limit is how many entries the answer may have.
@@ -64,14 +78,14 @@ func (e *exchange) limit() int {
 
 // list writes a list, with a Link to its next page if there is more. None with n=0:
 // its next page would be the same again.
-func (e *exchange) list(path string, entries []string, more bool, document any) error {
+func (e *exchange) list(path, last string, document any) error {
 	body, err := marshal(document)
 	if err != nil {
 		return fmt.Errorf("encode list: %w", err)
 	}
 	e.set("Cache-Control", e.cacheControl(false))
-	if more && len(entries) > 0 {
-		e.set("Link", e.next(path, entries[len(entries)-1], url.Values{"n": {strconv.Itoa(e.limit())}}))
+	if last != "" && e.limit() > 0 {
+		e.set("Link", e.next(path, last, url.Values{"n": {strconv.Itoa(e.limit())}}))
 	}
 	e.send(http.StatusOK, "application/json", body)
 	return nil

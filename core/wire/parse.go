@@ -178,6 +178,12 @@ func (req *Request) parsePage(query url.Values) (err error) {
 		case ListTags:
 			_, err = core.ParseTag(s)
 		case Catalog:
+			if isCursor(s) {
+				if len(s) > maxCursor {
+					err = errQuery
+				}
+				break
+			}
 			_, err = core.ParseName(s)
 		case ListReferrers:
 			_, err = core.ParseDigest(s)

@@ -99,7 +99,8 @@ type Request struct {
 	Tags []string
 	// N is `n` of the lists, or -1 where the client sent none.
 	N int
-	// Last is `last` of the lists: a tag, a repository or a digest, or empty.
+	// Last is `last` of the lists: a tag, a repository or a digest, or empty. In the
+	// catalog it may be a cursor, which only its maker can read.
 	Last string
 	// ArtifactType is the filter of ListReferrers, or empty.
 	ArtifactType string

@@ -24,6 +24,9 @@ type Options struct {
 	// NoLogin answers 404 instead of a 401, as if there were no such repository: for
 	// clients that must not be asked to log in. Default: they are.
 	NoLogin bool
+	// Cursors hide where a catalog goes on that left out too many names for one page.
+	// Default: such a page is an error.
+	Cursors Cursors
 	// Log takes refused requests and broken bodies. Default: nothing is logged.
 	Log *slog.Logger
 	// Observe is called once at the end, also when the body broke and Serve
