@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -14,10 +15,6 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
-
-// chunk is how much is read at once, in bytes. What the upstream has sent is passed
-// on when it is here, however little.
-const chunk = 64 << 10
 
 // download brings one blob into the store. It belongs to the mirror: readers come
 // and go.
@@ -38,11 +35,15 @@ type download struct {
 	changed *sync.Cond
 	state   state
 	size    int64 // -1: not known
-	held    int64 // bytes that are here: in head, and in file once there is one
-	head    []byte
-	file    bucket.UploadReader
-	users   int   // of file: the readers, and run
-	err     error // why it is broken
+	held    int64 // bytes that are here: in the file, or the first ones in tail
+	tail    *tail // the last of them
+	spare   *tail // for the next
+	told    int64 // what was held when readers were woken last
+	toldAt  time.Time
+	telling bool                // they will be soon
+	file    bucket.UploadReader // nil: there is none yet
+	users   int                 // of file: the readers, and run
+	err     error               // why it is broken
 }
 
 // state is how far a download is.
@@ -204,15 +205,9 @@ func (d *download) begin(size int64) {
 // first gives readers what the upstream sends first, from memory, and then makes the
 // upload, whose record is synced: they do not wait for the disk.
 func (d *download) first(body *stream) (core.Upload, error) {
-	head := make([]byte, chunk)
+	head := d.space()
 	n, readErr := body.Read(d.ctx, head)
-	head = head[:n]
-	if n > 0 {
-		d.mu.Lock()
-		d.head, d.held = head, int64(n)
-		d.changed.Broadcast()
-		d.mu.Unlock()
-	}
+	d.grow(n)
 	if readErr != nil && readErr != io.EOF {
 		return nil, readErr
 	}
@@ -220,7 +215,7 @@ func (d *download) first(body *stream) (core.Upload, error) {
 	if err != nil {
 		return up, err
 	}
-	if _, err := up.Append(d.ctx, 0, bytes.NewReader(head)); err != nil {
+	if _, err := up.Append(d.ctx, 0, bytes.NewReader(head[:n])); err != nil {
 		return up, &diskError{err}
 	}
 	return up, d.hold(up)
@@ -240,13 +235,12 @@ func (d *download) hold(up core.Upload) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.file, d.held, d.head = file, up.Offset(), nil
+	d.file, d.held = file, up.Offset()
 	return nil
 }
 
 // copy appends what comes, piece by piece, and wakes who waits for it.
 func (d *download) copy(up core.Upload, body *stream) error {
-	buf := make([]byte, chunk)
 	held := up.Offset()
 	looked := held
 	for {
@@ -256,11 +250,12 @@ func (d *download) copy(up core.Upload, body *stream) error {
 				return errNoRoom
 			}
 		}
-		n, err := body.Read(d.ctx, buf)
+		space := d.space()
+		n, err := body.Read(d.ctx, space)
 		if n > 0 {
-			kept, appendErr := up.Append(d.ctx, held, bytes.NewReader(buf[:n]))
+			kept, appendErr := up.Append(d.ctx, held, bytes.NewReader(space[:n]))
 			held += kept
-			d.grow(held)
+			d.grow(int(kept))
 			if appendErr != nil {
 				return &diskError{appendErr}
 			}
@@ -272,13 +267,6 @@ func (d *download) copy(up core.Upload, body *stream) error {
 			return err
 		}
 	}
-}
-
-func (d *download) grow(held int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.held = held
-	d.changed.Broadcast()
 }
 
 // commit makes the bytes the blob, if they are, and links it to all who joined. It

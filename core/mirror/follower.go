@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -93,16 +92,6 @@ func (d *download) readable() int64 {
 	return max(0, d.held-1)
 }
 
-// source has the bytes that are held.
-func (d *download) source() io.ReaderAt {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.file == nil {
-		return bytes.NewReader(d.head)
-	}
-	return d.file
-}
-
 // Descriptor implements core.Blob.
 func (f *follower) Descriptor() core.Descriptor {
 	f.d.mu.Lock()
@@ -116,35 +105,67 @@ func (f *follower) Descriptor() core.Descriptor {
 
 // Read implements core.Blob. It returns as soon as there is a byte.
 func (f *follower) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	end, err := f.readable()
+	if err != nil {
+		return 0, err
+	}
 	if f.alone != nil {
 		n, err := f.alone.Read(p)
 		f.offset += int64(n)
 		return n, err
 	}
-	if len(p) == 0 {
+	n, err := f.d.ReadAt(p[:min(int64(len(p)), end-f.offset)], f.offset)
+	f.offset += int64(n)
+	if n > 0 {
+		return n, nil
+	}
+	return 0, fmt.Errorf("read %s: %w", f.d.digest, errors.Join(err, io.ErrUnexpectedEOF))
+}
+
+// WriteTo implements io.WriterTo: it gives all that Read would, and does not copy what
+// is in memory.
+func (f *follower) WriteTo(w io.Writer) (sum int64, err error) {
+	for {
+		end, err := f.readable()
+		if err == io.EOF {
+			return sum, nil
+		} else if err != nil {
+			return sum, err
+		}
+		if f.alone != nil {
+			n, err := io.Copy(w, struct{ io.Reader }{f})
+			return sum + n, err
+		}
+		n, err := f.d.give(w, f.offset, end)
+		f.offset += int64(n)
+		sum += int64(n)
+		if err != nil {
+			return sum, err
+		}
+	}
+}
+
+// readable returns when there is something to read, with the end of what is held, or
+// with the reader gone alone. Errors: io.EOF at the end; why there is no more.
+func (f *follower) readable() (end int64, err error) {
+	if f.alone != nil {
 		return 0, nil
 	}
 	d := f.d
 	s, end, err := d.await(f.ctx, func() bool { return d.state > growing || d.readable() > f.offset })
 	switch {
 	case err != nil:
-		return 0, err
 	case f.ctx.Err() != nil:
-		return 0, context.Cause(f.ctx)
+		err = context.Cause(f.ctx)
 	case s == unkept:
-		if err := f.goAlone(); err != nil {
-			return 0, err
-		}
-		return f.Read(p)
+		err = f.goAlone()
 	case f.offset >= end:
-		return 0, io.EOF
+		err = io.EOF
 	}
-	n, err := d.source().ReadAt(p[:min(int64(len(p)), end-f.offset)], f.offset)
-	f.offset += int64(n)
-	if n > 0 {
-		return n, nil
-	}
-	return 0, fmt.Errorf("read %s: %w", d.digest, errors.Join(err, io.ErrUnexpectedEOF))
+	return end, err
 }
 
 // goAlone leaves the download, which can grow no more, and reads on from the
@@ -159,7 +180,7 @@ func (f *follower) goAlone() error {
 		v.body.size = size
 	}
 	from := min(f.offset, held)
-	if err := v.skip(f.d.source(), from); err != nil {
+	if err := v.skip(f.d, from); err != nil {
 		return fmt.Errorf("read %s: %w", f.d.digest, err)
 	}
 	f.leave()

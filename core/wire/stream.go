@@ -49,12 +49,20 @@ func (e *exchange) copyBlob(blob core.Blob, part span, size int64) (n int64, fau
 		}
 		return n, nil, err
 	}
+	out := &flusher{Writer: e.w, control: http.NewResponseController(e.w)}
+	// What is on its way from an upstream gives its bytes without a copy in between.
+	if whole, ok := blob.(io.WriterTo); ok && (part.length < 0 || part.start+part.length == size) {
+		if n, err = whole.WriteTo(out); out.err == nil {
+			fault = err
+		}
+		return n, fault, err
+	}
 	from := &source{Reader: blob}
 	var reader io.Reader = from
 	if part.length >= 0 {
 		reader = io.LimitReader(from, part.length)
 	}
-	n, err = io.Copy(&flusher{e.w, http.NewResponseController(e.w)}, reader)
+	n, err = io.Copy(out, reader)
 	return n, from.err, err
 }
 
@@ -105,14 +113,16 @@ func fileSize(file *os.File) int64 {
 type flusher struct {
 	io.Writer
 	control *http.ResponseController
+	err     error // of the connection
 }
 
 func (f *flusher) Write(p []byte) (int, error) {
 	n, err := f.Writer.Write(p)
-	if err != nil {
-		return n, err
+	if err == nil {
+		err = f.control.Flush()
 	}
-	if err := f.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		f.err = err
 		return n, err
 	}
 	return n, nil

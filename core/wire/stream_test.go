@@ -125,6 +125,13 @@ func TestBrokenBodies(t *testing.T) {
 			}
 		}
 	}
+	writing := func(err error) func(*testing.T, *memory) {
+		return func(_ *testing.T, m *memory) {
+			m.open = func(desc core.Descriptor, data []byte) core.Blob {
+				return &writingBlob{streamBlob{io.MultiReader(bytes.NewReader(data[:100]), failing{err}), desc}}
+			}
+		}
+	}
 	for _, tt := range []struct {
 		name    string
 		prepare func(*testing.T, *memory)
@@ -132,6 +139,9 @@ func TestBrokenBodies(t *testing.T) {
 		{"a read error", breaking(errDisk)},
 		{"a blob that ends early", breaking(io.EOF)},
 		{"an upstream's reset, which is not the client's", breaking(syscall.ECONNRESET)},
+		// What writes itself is trusted no more.
+		{"a read error of what writes itself", writing(errDisk)},
+		{"what writes itself and ends early", writing(io.EOF)},
 		{"a file that is too short", func(t *testing.T, m *memory) { fromFiles(t, m, content[:100]) }},
 		{"unknown size, and a read error", func(_ *testing.T, m *memory) {
 			m.open = func(desc core.Descriptor, data []byte) core.Blob {
@@ -168,6 +178,15 @@ func TestBrokenBodies(t *testing.T) {
 	}
 }
 
+// writingBlob writes itself, and cannot be read.
+type writingBlob struct{ streamBlob }
+
+func (b *writingBlob) Read([]byte) (int, error) { return 0, errors.New("it was read") }
+
+func (b *writingBlob) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{b.Reader})
+}
+
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
@@ -190,12 +209,20 @@ func TestFileLongerThanItsBlob(t *testing.T) {
 
 // The first byte of what is not a file goes out when it comes, not when a buffer is full.
 func TestFirstByteIsNotHeldBack(t *testing.T) {
-	for _, size := range []int64{-1, 4096} {
+	for _, tt := range []struct {
+		size   int64
+		itself bool // it writes itself
+	}{{-1, false}, {4096, false}, {-1, true}, {4096, true}} {
+		size := tt.size
 		m := filled(t)
 		from, to := io.Pipe()
 		m.open = func(desc core.Descriptor, _ []byte) core.Blob {
 			desc.Size = size
-			return &streamBlob{from, desc}
+			b := streamBlob{from, desc}
+			if tt.itself {
+				return &writingBlob{b}
+			}
+			return &b
 		}
 		server := httptest.NewServer(handler(m, Options{}))
 		go to.Write(content[:1])

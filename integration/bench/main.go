@@ -78,6 +78,7 @@ var groups = []group{
 	{"mirror/many", (*bench).mirrorMany},
 	{"mirror/memory", (*bench).mirrorMemory},
 	{"mirror/warm", (*bench).mirrorWarm},
+	{"mirror/tags", (*bench).mirrorTags},
 }
 
 func main() {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -24,8 +25,8 @@ const pullBuffer = 64 << 10
 // containerd and Docker have them.
 func (b *bench) pull(url, repo string, img image) (time.Duration, error) {
 	begun := time.Now()
-	host := strings.TrimPrefix(url, "http://")
-	if err := b.pullManifest(host, repo, img); err != nil {
+	host := hostOf(url)
+	if err := pullManifest(b.ctx, host, repo, img); err != nil {
 		return 0, err
 	}
 	firsts := make([]time.Duration, len(img.blobs))
@@ -33,7 +34,7 @@ func (b *bench) pull(url, repo string, img image) (time.Duration, error) {
 	var group sync.WaitGroup
 	for i := range img.blobs {
 		group.Go(func() {
-			errs[i] = b.pulled(host, "/v2/"+repo+"/blobs/"+img.digests[i].String(), func(body io.Reader) error {
+			errs[i] = pulled(b.ctx, host, "/v2/"+repo+"/blobs/"+img.digests[i].String(), func(body io.Reader) error {
 				buffer := make([]byte, pullBuffer)
 				n, err := body.Read(buffer)
 				firsts[i] = time.Since(begun)
@@ -52,8 +53,10 @@ func (b *bench) pull(url, repo string, img image) (time.Duration, error) {
 	return slices.Min(firsts[1:]), errors.Join(errs...)
 }
 
-func (b *bench) pullManifest(host, repo string, img image) error {
-	return b.pulled(host, "/v2/"+repo+"/manifests/v1", func(body io.Reader) error {
+func hostOf(url string) string { return strings.TrimPrefix(url, "http://") }
+
+func pullManifest(ctx context.Context, host, repo string, img image) error {
+	return pulled(ctx, host, "/v2/"+repo+"/manifests/v1", func(body io.Reader) error {
 		got, err := io.ReadAll(body)
 		if err == nil && !bytes.Equal(got, img.manifest) {
 			err = errors.New("another manifest")
@@ -64,12 +67,13 @@ func (b *bench) pullManifest(host, repo string, img image) error {
 
 // pulled makes one request on a connection of its own. It costs less than a client of
 // net/http does: the cores are the server's.
-func (b *bench) pulled(host, path string, read func(body io.Reader) error) error {
-	conn, err := new(net.Dialer).DialContext(b.ctx, "tcp", host)
+func pulled(ctx context.Context, host, path string, read func(body io.Reader) error) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", host)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nConnection: close\r\n\r\n", path, host, ocispec.MediaTypeImageManifest); err != nil {
 		return err
 	}

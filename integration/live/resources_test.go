@@ -18,7 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 	"github.com/eblume/caddy-registry/integration/client"
+	"github.com/eblume/caddy-registry/integration/mirror"
 	"github.com/eblume/caddy-registry/integration/server"
 	"github.com/opencontainers/go-digest"
 )
@@ -93,18 +95,45 @@ func noise(size int64) io.Reader {
 
 // A blob's bytes go from the page cache to the socket by sendfile: copied through
 // the process they cost twice the CPU. The count is what holds, on any machine.
+// What a mirror holds is sent as what was pushed is.
 func TestBlobIsSentByTheKernel(t *testing.T) {
-	strace := server.Tool(t, "strace")
 	const size = 64 << 20
-	s := server.Start(t, server.Options{})
+	blob := client.NewImage(7, 1, size).Blobs[1]
+	d := digest.FromBytes(blob)
+	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub.Blob("library/app", blob)
+	s := mirror.Start(t, mirror.Options{OCI: mirror.Block("docker.io", hub)})
 	c := client.New(s.URL)
 	defer c.Close()
-	blob := client.NewImage(7, 1, size).Blobs[1]
-	d, err := c.PushBlob(t.Context(), "team/app", blob)
-	if err != nil {
-		t.Fatal(err)
+	for _, row := range []struct {
+		name, repo string
+		hold       func(repo string) error // so that it is held
+	}{
+		{"pushed", "team/app", func(repo string) error {
+			_, err := c.PushBlob(t.Context(), repo, blob)
+			return err
+		}},
+		{"of a mirror", "docker.io/library/app", func(repo string) error {
+			_, err := c.Blob(t.Context(), repo, d)
+			return err
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if err := row.hold(row.repo); err != nil {
+				t.Fatal(err)
+			}
+			sentByTheKernel(t, s, size, func() error {
+				_, err := c.Blob(t.Context(), row.repo, d)
+				return err
+			})
+		})
 	}
+}
 
+// sentByTheKernel counts what a pull of size bytes makes the server do.
+func sentByTheKernel(t *testing.T, s *server.Server, size int64, pull func() error) {
+	t.Helper()
+	strace := server.Tool(t, "strace")
 	trace := filepath.Join(t.TempDir(), "trace")
 	cmd := exec.CommandContext(t.Context(), strace, "-f", "-p", strconv.Itoa(s.PID()),
 		"-e", "trace=sendfile,splice,read,pread64,write", "-e", "signal=none", "-s", "0", "-o", trace)
@@ -119,7 +148,7 @@ func TestBlobIsSentByTheKernel(t *testing.T) {
 	if line, err := bufio.NewReader(stderr).ReadString('\n'); err != nil || !strings.Contains(line, "attached") {
 		t.Fatalf("strace did not attach: %q, %v", line, err)
 	}
-	if _, err := c.Blob(t.Context(), "team/app", d); err != nil {
+	if err := pull(); err != nil {
 		t.Error(err)
 	}
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {

@@ -1,0 +1,134 @@
+package mirror
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+const (
+	// block is how much of a download's end is in memory, in bytes. A reader that is
+	// slow keeps at most one from being used again.
+	block = 64 << 10
+	// leastRead is the least room that the upstream is read into.
+	leastRead = 8 << 10
+	// fewReaders are woken for every piece. More of them are woken once in tellWithin,
+	// or for a block: the wakes of hundreds of readers, each for a few kilobytes, take
+	// the time in which others get their first byte.
+	fewReaders = 8
+	tellWithin = 20 * time.Millisecond
+)
+
+// tail is a block of a download in memory, as it came: readers who are abreast of the
+// upstream are given these bytes, and not a copy each from the file. Its bytes are
+// appended, and change only when nobody uses it any more. download.mu guards it.
+type tail struct {
+	start int64  // of its first byte in the blob
+	data  []byte // grows up to its capacity
+	users int
+}
+
+// space is where the upstream's next bytes go. Only run calls it.
+func (d *download) space() []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t := d.tail; t == nil || cap(t.data)-len(t.data) < leastRead {
+		next := d.spare
+		if d.spare = nil; next == nil {
+			next = &tail{data: make([]byte, 0, block)}
+		}
+		next.start, next.data = d.held, next.data[:0]
+		d.tail = next
+		d.retire(t)
+	}
+	return d.tail.data[len(d.tail.data):cap(d.tail.data)]
+}
+
+// retire keeps a tail that nobody uses for the next block. d.mu is held.
+func (d *download) retire(t *tail) {
+	if t != nil && t != d.tail && t.users == 0 {
+		d.spare = t
+	}
+}
+
+// grow lets readers have n bytes more, which are in space.
+func (d *download) grow(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tail.data = d.tail.data[:len(d.tail.data)+n]
+	d.held += int64(n)
+	switch {
+	case d.users <= fewReaders || d.told == 0 || d.held-d.told >= block || time.Since(d.toldAt) >= tellWithin:
+		d.tell()
+	case !d.telling:
+		d.telling = true
+		time.AfterFunc(tellWithin, func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.telling = false
+			d.tell()
+		})
+	}
+}
+
+// tell wakes who waits. d.mu is held.
+func (d *download) tell() {
+	d.told, d.toldAt = d.held, time.Now()
+	d.changed.Broadcast()
+}
+
+// at gives what is in memory from offset on, or nil if that is in the file. It stays
+// as it is until done is called.
+func (d *download) at(offset int64) (p []byte, done func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.tail
+	if t == nil || offset < t.start || offset >= t.start+int64(len(t.data)) {
+		return nil, nil
+	}
+	t.users++
+	return t.data[offset-t.start:], func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		t.users--
+		d.retire(t)
+	}
+}
+
+// ReadAt reads what is held, from memory or from the file. It implements io.ReaderAt
+// but for the end, which it does not know: behind what is held is an error.
+func (d *download) ReadAt(p []byte, offset int64) (int, error) {
+	if held, done := d.at(offset); held != nil {
+		defer done()
+		n := copy(p, held)
+		if n < len(p) {
+			return n, io.ErrUnexpectedEOF
+		}
+		return n, nil
+	}
+	d.mu.Lock()
+	file := d.file
+	d.mu.Unlock()
+	if file == nil {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return file.ReadAt(p, offset)
+}
+
+// copyBuffers are for readers who have fallen behind what is in memory.
+var copyBuffers = sync.Pool{New: func() any { return new([block]byte) }}
+
+// give writes some of what is held from offset to end.
+func (d *download) give(w io.Writer, offset, end int64) (int, error) {
+	if held, done := d.at(offset); held != nil {
+		defer done()
+		return w.Write(held[:min(int64(len(held)), end-offset)])
+	}
+	buf := copyBuffers.Get().(*[block]byte)
+	defer copyBuffers.Put(buf)
+	n, err := d.ReadAt(buf[:min(block, end-offset)], offset)
+	if n == 0 {
+		return 0, err
+	}
+	return w.Write(buf[:n])
+}

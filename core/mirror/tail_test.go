@@ -1,0 +1,90 @@
+package mirror
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A few readers are woken for every piece. Many are for the first one, and then once in
+// a while: what they have not heard of they hear of soon, though nothing more comes.
+func TestManyReadersAreWokenRarely(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		readers int
+		wait    time.Duration // after a second piece
+	}{
+		{"a few", fewReaders - 1, 0},
+		{"many", fewReaders + 1, tellWithin},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &download{users: row.readers, state: growing, size: -1}
+				d.changed = sync.NewCond(&d.mu)
+				heard := func(want int64) {
+					t.Helper()
+					d.mu.Lock()
+					defer d.mu.Unlock()
+					if d.told != want {
+						t.Errorf("they were told of %d bytes, want %d", d.told, want)
+					}
+				}
+				d.space()
+				d.grow(1)
+				heard(1)
+				d.grow(100)
+				if row.wait > 0 {
+					heard(1)
+					time.Sleep(row.wait)
+					synctest.Wait()
+				}
+				heard(101)
+				for range block / leastRead {
+					d.space()
+					d.grow(leastRead)
+				}
+				heard(101 + block)
+			})
+		})
+	}
+}
+
+// What a reader is being given is not written over by what comes later; what nobody
+// uses any more is used again.
+func TestAReaderKeepsItsBytes(t *testing.T) {
+	d := &download{state: growing, size: -1}
+	d.changed = sync.NewCond(&d.mu)
+	fill := func(b byte) {
+		space := d.space()
+		for i := range space {
+			space[i] = b
+		}
+		d.grow(len(space))
+	}
+	fill(1)
+	held, done := d.at(0)
+	first := &held[0]
+	for b := range byte(5) {
+		fill(2 + b)
+	}
+	for i, b := range held {
+		if b != 1 {
+			t.Fatalf("byte %d became %d", i, b)
+		}
+	}
+	if p, _ := d.at(0); p != nil {
+		t.Error("what is not the last block any more is read from memory")
+	}
+	done()
+	fill(7)
+	fill(8)
+	again, done := d.at(d.held - 1)
+	defer done()
+	if d.tail.start != 7*block || again[0] != 8 {
+		t.Errorf("the last block begins at %d with %d", d.tail.start, again[0])
+	}
+	if start := &d.spare.data[:1][0]; start != first && &d.tail.data[0] != first {
+		t.Error("the block that was given back is not used again")
+	}
+}
