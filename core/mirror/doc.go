@@ -11,6 +11,9 @@
 // readers follow the growing upload, and no reader gets the last byte, or a clean
 // end, before the digest of the whole is right.
 //
+// An answer waits for the upstream alone: what it brings is kept behind it, and counts
+// as held meanwhile.
+//
 // It does not decide who may do what: core.AccessFrom(ctx) says whether the caller
 // may let it ask the upstream. Without that right a caller is answered from what is
 // held, and the upstream is not asked on his behalf.
