@@ -14,15 +14,13 @@ import (
 const (
 	// tagPulls are made of a tag, so many at a time as there are clients.
 	tagPulls, tagPullers = 1000, 10
-	// tagTTL is how long a tag is fresh: the thousand pulls take much less.
-	tagTTL = 5 * time.Second
 	// silentTTL and silentHead are for an upstream that hangs: how long a tag is fresh,
 	// and how long a check of it may take.
 	silentTTL, silentHead = time.Second, time.Second
 	// silentAfter are pulls after the first one that met the silence.
 	silentAfter = 100
-	// patience is how long a client waits.
-	patience = 10 * time.Second
+	// patience is how many times sizes.ttl a client waits.
+	patience = 2
 )
 
 // mirrorTags counts what an upstream is asked for pulls of a tag that is held, and
@@ -38,8 +36,9 @@ func (b *bench) tagQuestions() error {
 		return err
 	}
 	defer s.close() // what was sent before is right
+	later := b.size.ttl + b.size.ttl/10
 	var rows [][]string
-	for _, p := range b.tagContenders(fmt.Sprintf("ttl %s", tagTTL)) {
+	for _, p := range b.tagContenders(fmt.Sprintf("ttl %s", b.size.ttl)) {
 		url, repo, server, err := p.start(s)
 		if err != nil {
 			return err
@@ -58,7 +57,7 @@ func (b *bench) tagQuestions() error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		time.Sleep(time.Until(learned.Add(tagTTL + time.Second)))
+		time.Sleep(time.Until(learned.Add(later)))
 		expired, err := pulls()
 		if err := errors.Join(err, server.stop()); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
@@ -66,7 +65,7 @@ func (b *bench) tagQuestions() error {
 		rows = append(rows, []string{p.name, fresh, expired})
 	}
 	b.table(fmt.Sprintf("What %d pulls of a tag that is held ask the upstream, %d at a time", tagPulls, tagPullers),
-		[]string{"", "at first", fmt.Sprintf("%s later", tagTTL+time.Second)}, rows)
+		[]string{"", "at first", fmt.Sprintf("%s later", later)}, rows)
 	return nil
 }
 
@@ -149,12 +148,12 @@ func (b *bench) pullTag(url, repo string, img image) error {
 
 // patiently is one pull, given up after a while. It returns what it took.
 func (b *bench) patiently(url, repo string, img image) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, patience*b.size.ttl)
 	defer cancel()
 	begun := time.Now()
 	err := pullManifest(ctx, hostOf(url), repo, img)
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("none within %s", patience)
+		err = fmt.Errorf("none within %s", patience*b.size.ttl)
 	}
 	return time.Since(begun), err
 }
