@@ -91,7 +91,13 @@ func (a *App) provisionAuthenticators(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	certificates := 0
 	for _, module := range modules.([]any) {
+		if _, ok := module.(*ClientCert); ok {
+			if certificates++; certificates > 1 {
+				return fmt.Errorf("%s is here twice", clientCertName)
+			}
+		}
 		authenticator, ok := module.(identity.Authenticator)
 		if !ok {
 			return fmt.Errorf("%T is not an authenticator", module)

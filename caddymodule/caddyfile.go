@@ -51,6 +51,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	        ...
 //	    }
 //	    local_user <name> <bcrypt hash> [<groups...>]
+//	    client_cert {
+//	        user   san|cn
+//	        groups <groups...>
+//	    }
 //	    <authenticator> ...
 //	    policy {
 //	        allow|deny <who> <actions...> [on <globs...>]
@@ -59,8 +63,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //
 // An authenticator is the name of a module oci.authenticators.*, with what that module
 // says; see Mirror, OIDC and TrustedIssuer for the options of those. hostnames,
-// private, mirror, local_user and authenticators may be repeated. An option that is
-// unknown, or here twice, is refused with its line.
+// private, mirror, local_user and authenticators other than client_cert may be
+// repeated. An option that is unknown, or here twice, is refused with its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
 	if d.NextArg() {
@@ -69,7 +73,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := map[string]bool{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if seen[option] && !slices.Contains([]string{"hostnames", "private", "mirror", "local_user"}, option) && !isAuthenticator(option) {
+		if seen[option] && !slices.Contains([]string{"hostnames", "private", "mirror", "local_user"}, option) &&
+			(option == clientCertName || !isAuthenticator(option)) {
 			return d.Errf("option %s is here twice", option)
 		}
 		seen[option] = true

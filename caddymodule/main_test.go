@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,7 +113,27 @@ func at(t *testing.T, port int) *registryAt {
 // transport makes a connection for each request. After a reload Caddy closes the idle
 // connections of the server before in the background, and a push that met the end of
 // one could not be told from a push that was refused.
-var transport = &http.Transport{DisableKeepAlives: true}
+var transport = again{&http.Transport{DisableKeepAlives: true}}
+
+// again sends a request once more that nobody took. The sockets of the server before
+// and after a reload share a port: a connection that waits at the older one when that
+// is closed ends without a byte.
+type again struct{ http.RoundTripper }
+
+func (a again) RoundTrip(r *http.Request) (*http.Response, error) {
+	for tries := 0; ; tries++ {
+		response, err := a.RoundTripper.RoundTrip(r)
+		unheard := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+		if !unheard || tries == 20 || r.Body != nil && r.GetBody == nil {
+			return response, err
+		}
+		if r.GetBody != nil {
+			if r.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
 
 // do sends a request and returns the answer with its body.
 func (r *registryAt) do(method, path string, body io.Reader, fields ...string) (*http.Response, []byte) {

@@ -32,9 +32,8 @@ func visit(t *testing.T, port int, fake *oidctest.Provider) *visitor {
 		t.Fatal(err)
 	}
 	return &visitor{at(t, port), http.Client{
-		Jar: jar,
-		// A reload closes idle connections, which a POST must not meet.
-		Transport:     &http.Transport{DisableKeepAlives: true},
+		Jar:           jar,
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, fake}
 }

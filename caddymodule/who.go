@@ -184,8 +184,8 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 	defer h.app.shared.release()
 	gate := h.gate()
 	who, err := h.admit(r.Context(), gate, a, pullsOf(ask.Scopes))
-	if a.credential.Presented() || a.broken != nil {
-		countLogin(gate.Method(a.credential), err)
+	if method := gate.Method(a.credential); a.broken != nil || method != "none" {
+		countLogin(method, err)
 	}
 	if err != nil {
 		return err

@@ -37,7 +37,8 @@ type Credential struct {
 	Bearer bool
 	// Issuer is the `iss` that Secret claims to have, if it is a JWT.
 	Issuer string
-	// TLS is the connection, if it is one. Only what TLS itself has verified counts.
+	// TLS is the client's own connection, if it is one. Only what TLS itself has
+	// verified counts.
 	TLS *tls.ConnectionState
 	// Host is the host that was called, in the form of namespace.CanonicalHost.
 	Host string
@@ -67,7 +68,12 @@ const (
 // Errors: ErrCredential for what is no credential of a kind that there is here; the
 // message never repeats what was sent.
 func ReadCredential(r *http.Request, place Place) (Credential, error) {
-	c := Credential{Place: place, TLS: r.TLS}
+	c := Credential{Place: place}
+	if !forwarded(r) {
+		// Otherwise it is a proxy's, whose certificate must not speak for all who
+		// come through it.
+		c.TLS = r.TLS
+	}
 	fields := r.Header["Authorization"]
 	switch {
 	case len(fields) == 0:

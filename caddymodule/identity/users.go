@@ -69,6 +69,10 @@ func CheckUserName(name string) error {
 	return checkName(name)
 }
 
+// CheckMachineName is CheckUserName for who never writes the name in front of a
+// password: it may have colons, as a URI has. Errors: ErrUserInvalid.
+func CheckMachineName(name string) error { return checkName(name) }
+
 // checkName is CheckUserName for whoever may be a workload, too.
 func checkName(name string) error {
 	switch {
