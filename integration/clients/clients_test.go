@@ -102,7 +102,7 @@ func (r registry) verify(ctx context.Context, repo, ref string) (digest.Digest, 
 }
 
 // removeLimit bounds the wait for what a client left running.
-const removeLimit = 10 * time.Second
+const removeLimit = time.Minute
 
 // home is where one client keeps everything.
 type home struct {

@@ -198,7 +198,7 @@ func TestGroupsFollowAndSignOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	request.SetBasicAuth("ada", key)
-	response, err := server.Client(10 * time.Second).Do(request)
+	response, err := server.Client(time.Minute).Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
