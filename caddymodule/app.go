@@ -82,6 +82,7 @@ type App struct {
 	shared     *shared
 	site       namespace.Site
 	audit      audit
+	strangers  *strangers
 	policy     policies.Policy
 	collection collection
 	settings   *settings // since Start
@@ -251,6 +252,7 @@ func (a *App) Start() error {
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	go a.announceKeys(a.life)
+	go a.tellStrangers(a.life)
 	return nil
 }
 

@@ -2,8 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
-	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -12,7 +10,6 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core"
-	"github.com/eblume/caddy-registry/core/wire"
 	"github.com/eblume/caddy-registry/policies"
 )
 
@@ -42,6 +39,7 @@ func (a *App) provisionAudit(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	a.strangers = new(strangers)
 	a.audit = audit{ctx.Logger().Named("audit").Sugar(), app.(*caddyevents.App), ctx}
 	return nil
 }
@@ -115,24 +113,22 @@ func (a audited) PutManifest(ctx context.Context, repo string, put core.Manifest
 	return result, nil
 }
 
-// DeleteTag tells what the tag named a moment before it went: a look, because a
-// deletion does not say. A push in between has a record of its own.
+// DeleteTag tells what the tag named when it went.
 func (a audited) DeleteTag(ctx context.Context, repo, tag string) error {
-	desc, lookErr := a.Resolve(ctx, repo, core.Reference{Tag: tag})
-	if lookErr != nil {
-		desc = core.Descriptor{} // who may not read may delete
-	}
+	ctx, deleted := core.WithDeletion(ctx)
 	err := a.Registry.DeleteTag(ctx, repo, tag)
 	if err == nil {
-		a.tell(auditDelete, repo, "tag", tag, "digest_before", desc.Digest)
+		a.tell(auditDelete, repo, "kind", "tag", "tag", tag, "digest_before", deleted.Digest)
 	}
 	return err
 }
 
+// DeleteManifest tells which tags went with it.
 func (a audited) DeleteManifest(ctx context.Context, repo string, d digest.Digest) error {
+	ctx, deleted := core.WithDeletion(ctx)
 	err := a.Registry.DeleteManifest(ctx, repo, d)
 	if err == nil {
-		a.tell(auditDelete, repo, "kind", "manifest", "digest_before", d)
+		a.tell(auditDelete, repo, "kind", "manifest", "tags", deleted.Tags, "digest_before", d)
 	}
 	return err
 }
@@ -143,27 +139,4 @@ func (a audited) DeleteBlob(ctx context.Context, repo string, d digest.Digest) e
 		a.tell(auditDelete, repo, "kind", "blob", "digest_before", d)
 	}
 	return err
-}
-
-// observeDenied makes an observer that tells of a write that was refused. A 401 is not
-// told: it is how every client that pushes learns to log in. who is read at the end.
-func (h *Handler) observeDenied(request wire.Request, who *identity.Proven, address string, next func(wire.Outcome)) func(wire.Outcome) {
-	return func(o wire.Outcome) {
-		if next != nil {
-			next(o)
-		}
-		if !request.Kind.Writes() || o.Err == nil {
-			return
-		}
-		// Whoever may not read is told that there is no such repository.
-		hidden := errors.Is(o.Err, core.ErrNameUnknown) && !who.Anonymous() && !h.app.policy.Allows(who.Identity, policies.Read, request.Repo)
-		if o.Status != http.StatusForbidden && !hidden {
-			return
-		}
-		fields := append(byWhom(who.Identity, address), "repository", request.Repo, "action", request.Kind.String())
-		if len(request.Tags) > 0 {
-			fields = append(fields, "tags", request.Tags)
-		}
-		h.app.audit.tell(auditDenied, append(fields, "error", o.Err.Error())...)
-	}
 }

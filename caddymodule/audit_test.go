@@ -120,14 +120,32 @@ func TestChangesAreTold(t *testing.T) {
 	wantHeard(t, "a deletion by who may not", and(byCI, auditDenied, "action:delete_manifest"))
 	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", adminField)
 	wantHeard(t, "a tag's deletion", and(byAdmin, auditDelete, "tag:v1", "digest_before:"+two))
+	for _, tag := range []string{"v2", "v3"} {
+		put(http.StatusCreated, ciField, tag, "one")
+		wantHeard(t, "another tag", and(byCI, auditPush, "tag:"+tag, "digest_before: "))
+	}
 	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/"+one, nil, "Authorization", adminField)
-	wantHeard(t, "a manifest's deletion", and(byAdmin, auditDelete, "kind:manifest", "digest_before:"+one))
+	wantHeard(t, "a manifest's deletion", and(byAdmin, auditDelete, "kind:manifest", "tags:[v2 v3]", "digest_before:"+one))
 
-	// A client that has not logged in yet is no news, and neither is a pull.
+	// A write by nobody in particular is denied, too: who it was says the address.
 	r.want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
+	wantHeard(t, "a write without a login", []string{auditDenied, "user:]", "address:127.0.0.1", "repository:team/app", "action:start_upload", "status:401"})
+	r.want(http.StatusUnauthorized, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", basic("zot-ci", "wrong"))
+	wantHeard(t, "a write with a wrong password", []string{auditDenied, "action:delete_manifest", "status:401"})
+	for range strangerRecords + 40 {
+		r.want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
+	}
+	heard.Lock()
+	if n := len(heard.events); n > strangerRecords {
+		t.Errorf("a flood was recorded %d times", n)
+	}
+	heard.events = nil
+	heard.Unlock()
+
+	// A pull is no news, and neither is a login.
 	r.want(http.StatusOK, "GET", "/token", nil, "Authorization", ciField)
 	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", "wrong"))
-	wantHeard(t, "a challenge and two logins")
+	wantHeard(t, "two logins")
 	for metric, want := range map[string]float64{
 		`registry_api_keys{state="valid"}`:               2,
 		"registry_api_key_next_expiry_timestamp_seconds": float64(min(ci.Expires.Unix(), admin.Expires.Unix())),

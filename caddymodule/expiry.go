@@ -9,44 +9,17 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
 
-const (
-	// announceEvery is how often a key that ends soon is announced.
-	announceEvery = 24 * time.Hour
-	// announceLook is how often keys are looked at for that.
-	announceLook = time.Hour
-)
-
-// announcements is when each key was announced last, by its ID.
-type announcements map[string]time.Time
-
-// due returns the keys that are to be announced now, and takes note of them.
-func (a announcements) due(keys []identity.Key, now time.Time) []identity.Key {
-	var due []identity.Key
-	for _, key := range keys {
-		if !key.Expiring(now) {
-			delete(a, key.ID)
-			continue
-		}
-		if last, ok := a[key.ID]; ok && now.Sub(last) < announceEvery {
-			continue
-		}
-		a[key.ID] = now
-		due = append(due, key)
-	}
-	return due
-}
+// announceLook is how often keys are looked at that may end soon.
+const announceLook = time.Hour
 
 // keysToAnnounce are due for whoever shares the storage.
-func (s *shared) keysToAnnounce(now time.Time) []identity.Key {
+func (s *shared) keysToAnnounce(ctx context.Context) ([]identity.Key, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.callers == nil {
-		return nil
+		return nil, nil
 	}
-	if s.announced == nil {
-		s.announced = announcements{}
-	}
-	return s.announced.due(s.callers.store.Keys().List(""), now)
+	return s.callers.store.Keys().Announce(ctx)
 }
 
 // announceKeys tells, once a day, of each key that ends soon, until ctx ends.
@@ -54,7 +27,11 @@ func (a *App) announceKeys(ctx context.Context) {
 	tick := time.NewTicker(announceLook)
 	defer tick.Stop()
 	for {
-		for _, key := range a.shared.keysToAnnounce(time.Now()) {
+		keys, err := a.shared.keysToAnnounce(ctx)
+		if err != nil && ctx.Err() == nil {
+			a.shared.log.Warn("that keys were announced was not noted; they are announced again after a restart", "error", err)
+		}
+		for _, key := range keys {
 			a.audit.key(auditKeyExpiring, key, key.By)
 		}
 		select {

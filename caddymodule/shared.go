@@ -46,8 +46,6 @@ type shared struct {
 	// that the last is gone when others may have come already.
 	configurations int
 	schedule       schedule
-	// announced is when each key that ends soon was announced last.
-	announced announcements
 }
 
 // storages has each *shared by its key, also those that no configuration names any more

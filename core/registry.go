@@ -139,7 +139,8 @@ type Upload interface {
 }
 
 // Deleter removes content (spec end-9, end-10). A delete is visible on the very
-// next read and survives a power cut once it is acknowledged.
+// next read and survives a power cut once it is acknowledged. Of a tag and a manifest
+// it tells the context's Deletion, if there is one, what it removed.
 type Deleter interface {
 	// DeleteTag removes a tag; the manifest stays. Errors: ErrNameUnknown,
 	// ErrManifestUnknown.

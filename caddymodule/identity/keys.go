@@ -113,6 +113,8 @@ type heldKey struct {
 	narrow  *policies.Narrowing
 	used    atomic.Int64 // UnixNano of the last use; 0: never
 	written int64        // the used that is on the disk; writeUses has it to itself
+	// announced is when it was announced last; Announce has it to itself.
+	announced time.Time
 }
 
 func openKeys(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Keys, error) {
@@ -121,6 +123,10 @@ func openKeys(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Keys
 		return nil, err
 	}
 	uses, err := loadRecords[time.Time](ctx, b, "uses")
+	if err != nil {
+		return nil, err
+	}
+	announced, err := loadRecords[time.Time](ctx, b, strings.TrimSuffix(announcedPrefix, "/"))
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +145,7 @@ func openKeys(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Keys
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
+		held.announced, _ = announced.get(name)
 		if used, ok := uses.get(name); ok {
 			held.written = used.UnixNano()
 			held.used.Store(held.written)

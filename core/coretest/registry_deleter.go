@@ -46,6 +46,21 @@ func Deleter(t *testing.T, open Open) {
 			f.image(repo, "one", "v1")
 			f.wantManifest(repo, tagged("v1"), one)
 		}},
+		{"whoever asks is told what went", func(t *testing.T, f *fixture) {
+			one, two := f.image(repo, "one", "v1", "v2", "latest"), f.image(repo, "two", "v3", "latest")
+			ctx, deleted := core.WithDeletion(t.Context())
+			if err := f.reg.DeleteTag(ctx, repo, "latest"); err != nil || deleted.Digest != two.Descriptor.Digest {
+				t.Errorf("deleted the tag of %s, %v, want %s", deleted.Digest, err, two.Descriptor.Digest)
+			}
+			ctx, deleted = core.WithDeletion(t.Context())
+			if err := f.reg.DeleteManifest(ctx, repo, one.Descriptor.Digest); err != nil || !slices.Equal(deleted.Tags, []string{"v1", "v2"}) {
+				t.Errorf("tags %q went with the manifest, %v, want v1 and v2", deleted.Tags, err)
+			}
+			ctx, deleted = core.WithDeletion(t.Context())
+			if err := f.reg.DeleteTag(ctx, repo, "v1"); err == nil || deleted.Digest != "" {
+				t.Errorf("deleted the tag of %q, %v, which was gone", deleted.Digest, err)
+			}
+		}},
 		{"the last manifest takes the repository with it", func(t *testing.T, f *fixture) {
 			m := f.image(repo, "one", "v1")
 			f.image(other, "two", "v1")

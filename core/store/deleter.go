@@ -15,9 +15,19 @@ import (
 func (s *Store) DeleteTag(ctx context.Context, repo, tag string) error {
 	ctx = context.WithoutCancel(ctx) // as in PutManifest
 	defer s.repos.lock(repo)()
+	var held tagRecord
+	deletion := core.DeletionFrom(ctx)
+	if deletion != nil {
+		// Nobody changes the tag while the lock is held. A record that cannot be read
+		// can be deleted nevertheless.
+		held, _ = s.tagRecord(ctx, repo, tag)
+	}
 	err := s.dropTags(ctx, repo, tag)
 	if errors.Is(err, bucket.ErrNotExist) {
 		return s.unknown(repo, err, core.ErrManifestUnknown, "tag "+tag)
+	}
+	if err == nil && deletion != nil {
+		deletion.Digest = held.Digest
 	}
 	return err
 }
@@ -60,6 +70,9 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 		if err := s.dropTags(ctx, repo, tags...); err != nil {
 			return err
 		}
+	}
+	if deletion := core.DeletionFrom(ctx); deletion != nil {
+		deletion.Tags = tags
 	}
 	keys, err := s.dropManifest(ctx, repo, m)
 	if err != nil {
