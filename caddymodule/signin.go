@@ -14,6 +14,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
 	"github.com/eblume/caddy-registry/caddymodule/web"
+	"github.com/eblume/caddy-registry/core/wire"
 	"github.com/eblume/caddy-registry/policies"
 )
 
@@ -161,6 +162,7 @@ func (h *Handler) pages(spec *signInSpec) *web.Site {
 		Admin: func(who policies.Identity) bool {
 			return h.app.policy.Allows(who, policies.Admin, "")
 		},
+		Key:        h.verifyKey,
 		Connection: connectionOf, Insecure: h.InsecureCredentials,
 		Audit: h.auditPage, Log: h.log,
 	}
@@ -172,6 +174,18 @@ func (h *Handler) pages(spec *signInSpec) *web.Site {
 		site.Password, site.Wrong = h.verifyPassword, wrongPassword
 	}
 	return site
+}
+
+// verifyKey is who presents a credential to the API of the keys.
+func (h *Handler) verifyKey(w http.ResponseWriter, r *http.Request) (policies.Identity, bool) {
+	a := readAsked(r, identity.AtRegistry)
+	who, err := h.admit(r.Context(), h.gate(), a, nil)
+	if err != nil {
+		wire.Fail(w, r, wire.Request{}, err, wire.Options{Log: h.log, Challenge: func() string { return a.challenge(wire.Request{}) }})
+		return policies.Identity{}, false
+	}
+	addIdentity(r, who)
+	return who.Identity, true
 }
 
 // auditPage records what somebody did with a page. Of keys the records themselves tell,

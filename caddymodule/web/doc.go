@@ -4,6 +4,7 @@
 //	signin.go   /, /login, /logout, the callback, the back-channel
 //	password.go the form on /login, for users of the configuration
 //	keys.go     /user/apikey
+//	api.go      /api/keys, the same as JSON
 //	render.go   templates, headers, errors for people
 //
 // The pages are plain HTML with one style sheet and no script at all, under a policy

@@ -73,15 +73,8 @@ func (s *Site) change(r *http.Request, who policies.Identity, p *page) (done boo
 	case "make":
 		return false, s.makeKey(r, who, form, p)
 	case "revoke":
-		key, ok := s.Identity.Keys().Get(form.Get("id"))
-		if !ok || key.User != who.User && !s.Admin(who) {
-			return false, identity.ErrKeyUnknown
-		}
-		if _, err := s.Identity.Keys().Revoke(identity.As(r.Context(), who.User), key.ID); err != nil {
-			return false, err
-		}
-		s.Audit(r.Context(), "key_revoked", who, "key", key.ID, "user", key.User)
-		return true, nil
+		_, err := s.revoke(r, asked{Identity: who}, form.Get("id"))
+		return true, err
 	case "disable", "enable":
 		if !s.Admin(who) {
 			return false, errForbidden
@@ -105,23 +98,43 @@ func (s *Site) makeKey(r *http.Request, who policies.Identity, form url.Values, 
 		return fmt.Errorf("%w: a lifetime is a number of days", errForm)
 	}
 	want := identity.NewKey{
-		User: who.User, Name: strings.TrimSpace(form.Get("name")), By: who.User, Local: identity.IsLocal(who),
-		Lifetime: time.Duration(days) * 24 * time.Hour,
-		Actions:  form["action"], Globs: strings.Fields(form.Get("globs")),
+		Name: strings.TrimSpace(form.Get("name")), Lifetime: time.Duration(days) * 24 * time.Hour,
+		Actions: form["action"], Globs: strings.Fields(form.Get("globs")),
 	}
 	if service := strings.TrimSpace(form.Get("service")); service != "" {
-		if !s.Admin(who) {
-			return errForbidden
-		}
 		want.User, want.Service, want.Groups = service, true, strings.Fields(form.Get("groups"))
 	}
-	secret, key, err := s.Identity.Keys().Create(r.Context(), want)
-	if err != nil {
-		return err
+	p.Secret, p.New, err = s.create(r, who, want)
+	return err
+}
+
+// create makes a key: of who asks, or of a service account if an admin asks.
+func (s *Site) create(r *http.Request, who policies.Identity, want identity.NewKey) (string, identity.Key, error) {
+	want.By = who.User
+	switch {
+	case !want.Service:
+		want.User, want.Local = who.User, identity.IsLocal(who)
+	case !s.Admin(who):
+		return "", identity.Key{}, errForbidden
 	}
-	s.Audit(r.Context(), "key_made", who, "key", key.ID, "user", key.User, "expires", key.Expires)
-	p.Secret, p.New = secret, key
-	return nil
+	secret, key, err := s.Identity.Keys().Create(r.Context(), want)
+	if err == nil {
+		s.Audit(r.Context(), "key_made", who, "key", key.ID, "user", key.User, "expires", key.Expires)
+	}
+	return secret, key, err
+}
+
+// revoke ends a key. Errors: identity.ErrKeyUnknown, also for one of somebody else.
+func (s *Site) revoke(r *http.Request, who asked, id string) (identity.Key, error) {
+	key, ok := s.Identity.Keys().Get(id)
+	if !ok || !s.mayTouch(who, key) {
+		return identity.Key{}, identity.ErrKeyUnknown
+	}
+	key, err := s.Identity.Keys().Revoke(identity.As(r.Context(), who.User), key.ID)
+	if err == nil {
+		s.Audit(r.Context(), "key_revoked", who.Identity, "key", key.ID, "user", key.User)
+	}
+	return key, err
 }
 
 // actions are what a key can be narrowed to.

@@ -24,19 +24,22 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 		}
 		return t.UTC().Format(time.DateOnly)
 	},
-	"state": func(k identity.Key) string {
-		now := time.Now()
-		switch {
-		case !k.Revoked.IsZero():
-			return "revoked"
-		case !k.Active(now):
-			return "expired"
-		case k.Expiring(now):
-			return "expires soon"
-		}
-		return "active"
-	},
+	"state": stateOf,
 }).ParseFS(assets, "assets/*.html"))
+
+// stateOf is what became of a key.
+func stateOf(k identity.Key) string {
+	now := time.Now()
+	switch {
+	case !k.Revoked.IsZero():
+		return "revoked"
+	case !k.Active(now):
+		return "expired"
+	case k.Expiring(now):
+		return "expires soon"
+	}
+	return "active"
+}
 
 // page is what the templates show.
 type page struct {

@@ -38,6 +38,9 @@ type Site struct {
 	// in which words its error is answered.
 	Password func(r *http.Request, user, password string) (policies.Identity, error)
 	Wrong    func(error) (status int, problem string)
+	// Key finds out who presents a credential to the API. It has answered if it
+	// reports false.
+	Key func(w http.ResponseWriter, r *http.Request) (policies.Identity, bool)
 	// Label is what people call the provider.
 	Label string
 	// Callback is the path of the callback.
@@ -64,12 +67,17 @@ var crossOrigin = http.NewCrossOriginProtection()
 // Serves tells whether a path is one of the pages, if callback is that of the callback.
 func Serves(path, callback string) bool {
 	return slices.Contains([]string{"/", "/login", "/logout", stylePath, BackChannel, callback}, path) ||
-		strings.HasPrefix(path, "/user/")
+		strings.HasPrefix(path, "/user/") || isAPI(path)
 }
 
 // ServeHTTP answers for a path that Serves names.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setHeaders(w)
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if isAPI(r.URL.Path) {
+		s.api(w, r)
+		return
+	}
 	methods := []string{http.MethodGet, http.MethodHead}
 	switch r.URL.Path {
 	case BackChannel:
@@ -101,7 +109,6 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.render(w, r, http.StatusForbidden, "insecure", p)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if r.URL.Path == BackChannel {
 		s.backChannel(w, r)
 		return
