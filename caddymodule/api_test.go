@@ -158,6 +158,10 @@ func TestKeysAsJSON(t *testing.T) {
 	nobody.api(http.StatusUnauthorized, "POST", "/api/keys", `{}`)
 	nobody.api(http.StatusUnauthorized, "DELETE", "/api/keys/"+sibling.Key.ID, "")
 
+	heard.Lock()
+	heard.events = nil
+	heard.Unlock()
+
 	// What is not right.
 	for _, row := range []struct{ name, body string }{
 		{"no JSON", `{`},
@@ -197,7 +201,5 @@ func TestKeysAsJSON(t *testing.T) {
 	if _, body := admin.page(http.StatusOK, "/api/other", nil); body != "next" {
 		t.Errorf("another path below /api/ is not the next handler's: %s", body)
 	}
-	heard.Lock()
-	heard.events = nil
-	heard.Unlock()
+	wantHeard(t, "what was refused")
 }

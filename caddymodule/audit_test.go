@@ -108,6 +108,8 @@ func TestChangesAreTold(t *testing.T) {
 	byAdmin := []string{"user:erich", "credential:key " + admin.ID, "address:127.0.0.1", "repository:team/app"}
 	and := func(by []string, words ...string) []string { return append(slices.Clone(by), words...) }
 
+	// The upload was the first that the key was used for.
+	wantHeard(t, "a login", []string{auditLogin, "user:zot-ci", "credential:key " + ci.ID})
 	one := put(http.StatusCreated, ciField, "v1", "one")
 	wantHeard(t, "a push", and(byCI, auditPush, "tag:v1", "digest:"+one))
 	put(http.StatusCreated, ciField, "v1", "one")
@@ -115,7 +117,7 @@ func TestChangesAreTold(t *testing.T) {
 	put(http.StatusForbidden, ciField, "v1", "two")
 	wantHeard(t, "an overwrite by who may not", and(byCI, auditDenied, "team/app:v1", one))
 	two := put(http.StatusCreated, adminField, "v1", "two")
-	wantHeard(t, "an overwrite", and(byAdmin, auditOverwrite, "tag:v1", "digest:"+two, "digest_before:"+one))
+	wantHeard(t, "an overwrite", []string{auditLogin, "user:erich"}, and(byAdmin, auditOverwrite, "tag:v1", "digest:"+two, "digest_before:"+one))
 	r.want(http.StatusForbidden, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", ciField)
 	wantHeard(t, "a deletion by who may not", and(byCI, auditDenied, "action:delete_manifest"))
 	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", adminField)
@@ -142,8 +144,8 @@ func TestChangesAreTold(t *testing.T) {
 	heard.events = nil
 	heard.Unlock()
 
-	// A pull is no news, and neither is a login.
-	r.want(http.StatusOK, "GET", "/token", nil, "Authorization", ciField)
+	// A pull is no news, and neither is a login for one.
+	r.want(http.StatusOK, "GET", "/token?scope=repository:team/app:pull", nil, "Authorization", ciField)
 	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", "wrong"))
 	wantHeard(t, "two logins")
 	for metric, want := range map[string]float64{

@@ -18,6 +18,7 @@ type callers struct {
 	tokens   *token.Signer
 	failures identity.Failures
 	sessions *session.Store
+	logins   logins
 	log      *slog.Logger
 
 	mu      sync.Mutex         // guards signIns

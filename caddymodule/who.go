@@ -88,6 +88,7 @@ func (h *Handler) who(r *http.Request, a asked, request wire.Request) (identity.
 		return who, err
 	}
 	addIdentity(r, who)
+	h.tellLogin(gate, who, a, "/v2/", false)
 	switch {
 	case request.Kind == wire.Ping && who.Anonymous() && !a.credential.Presented() && !a.credential.Explicit:
 		// Docker's family takes the challenge from here or never: after a 200 a push
@@ -195,6 +196,7 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 	if err != nil {
 		return err
 	}
+	h.tellLogin(gate, who, a, tokenPath, len(ask.Scopes) == 0)
 	return token.Write(w, raw, claims)
 }
 
