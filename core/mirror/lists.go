@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/upstream"
 )
 
 // Tags implements core.Lister with the upstream's list, cached as tags are. Errors
@@ -52,8 +53,8 @@ func (m *Mirror) Referrers(ctx context.Context, repo string, subject digest.Dige
 			slices.SortFunc(found, func(a, b core.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
 			return referrersList{Time: time.Now().UTC(), Referrers: found}, err
 		})
-		if errors.Is(err, core.ErrNameUnknown) && m.visible(ctx, repo) {
-			return // an unknown repository has no referrers
+		if errors.Is(err, upstream.ErrNotFound) {
+			return // an unknown repository has no referrers; a hidden one is refused
 		}
 		if err != nil {
 			yield(core.Descriptor{}, err)

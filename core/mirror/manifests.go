@@ -39,7 +39,7 @@ func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) 
 	}
 	if err == nil {
 		err = m.reveal(ctx, repo, held, core.ErrManifestUnknown, lookAtManifest(remote, found.Descriptor.Digest))
-	} else if m.rightsOf(ctx, repo).Hidden {
+	} else if m.rightsOf(ctx, repo).secret() {
 		err = cmp.Or(m.hide(ctx, repo), err) // not even why
 	}
 	if err != nil {

@@ -40,6 +40,9 @@ func (r knownRights) hidden(maxStale time.Duration) bool {
 	return r.ok && (r.Hidden || !r.within(maxStale))
 }
 
+// secret is what counts for a failure to read: whether not even that may be told.
+func (r knownRights) secret() bool { return r.ok && (r.Hidden || r.Asked.IsZero()) }
+
 // look is one question whose answer shows whether a repository can be seen.
 type look func(ctx context.Context, up Upstream) error
 
@@ -125,16 +128,15 @@ func (m *Mirror) reveal(ctx context.Context, repo string, held bool, missing *co
 	}
 	stale := known.hidden(m.settings.Load().MaxStale) || !known.ok && !held
 	if !known.within(rightsAge) && access.Fetch {
-		var err error
-		known, err = together(ctx, m, "rights "+repo, func(ctx context.Context) (knownRights, error) {
+		now, err := together(ctx, m, "rights "+repo, func(ctx context.Context) (knownRights, error) {
 			return m.askRights(ctx, repo, look)
 		})
 		switch {
 		case err == nil:
-			stale = known.Hidden
+			stale = now.Hidden
 		case ctx.Err() != nil:
 			return err
-		case refused(err) && !held:
+		case refused(err) && !held && !known.secret():
 			return fmt.Errorf("%s: %w", repo, failed(err, missing))
 		}
 	}

@@ -1,0 +1,51 @@
+package caddymodule
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
+)
+
+// A caller cannot tell what an upstream hides from what the policy does: status,
+// fields and words are the same, whatever is asked, and for nobody and somebody.
+func TestWhatIsHiddenAnswersAsWhatMayNotBeRead(t *testing.T) {
+	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	manifest, blob := upstreamImage(t, hub, "team/hidden", "v1", randomBytes(1000))
+	hub.Private("team/hidden")
+	t.Setenv("TEST_HUB_SECRET", "secret")
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), "policy {\nallow anonymous read fetch\ndeny anonymous read on docker.io/team/denied\ndeny signed_in read on docker.io/team/denied\n}\n"+
+		mirrorOf("docker.io", hub, "credentials user {env.TEST_HUB_SECRET}", "private team/** to user somebody-else"), ""))
+	secret, _ := robot(t)
+	r := at(t, port)
+	r.want(http.StatusUnauthorized, "GET", "/v2/docker.io/team/hidden/manifests/v1", nil) // the upstream was asked
+	for who, fields := range map[string][]string{"nobody": nil, "somebody": {"Authorization", basic("x", secret)}} {
+		for _, method := range []string{"GET", "HEAD"} {
+			for _, path := range []string{
+				"manifests/v1", "manifests/none", "manifests/" + manifest.String(), "manifests/" + digest.FromString("none").String(),
+				"blobs/" + blob.String(), "blobs/" + digest.FromString("none").String(),
+				"tags/list", "referrers/" + manifest.String(),
+			} {
+				ask := func(repo string) (int, string) {
+					response, body := r.do(method, "/v2/docker.io/team/"+repo+"/"+path, nil, fields...)
+					response.Header.Del("Date")
+					response.Header.Del("Content-Length") // of the same words, with the name in them
+					var text strings.Builder
+					if err := response.Header.Write(&text); err != nil {
+						t.Fatal(err)
+					}
+					return response.StatusCode, strings.ReplaceAll(text.String()+string(body), repo, "REPO")
+				}
+				status, hidden := ask("hidden")
+				want, denied := ask("denied")
+				if status != want || hidden != denied {
+					t.Errorf("%s, %s %s: got\n%d\n%s\nwant, as for what may not be read,\n%d\n%s", who, method, path, status, hidden, want, denied)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,248 @@
+package mirror_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/upstream"
+	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
+)
+
+// way is one of the ways to read in a repository.
+type way struct {
+	name string
+	read func(ctx context.Context, f *fixture, repo string, d digest.Digest) error
+}
+
+// waysIn are all of them. d is of a manifest, whose layer is the fixture's.
+var waysIn = []way{
+	{"tag", func(ctx context.Context, f *fixture, repo string, _ digest.Digest) error {
+		_, err := f.Manifest(ctx, repo, latest)
+		return err
+	}},
+	{"digest", func(ctx context.Context, f *fixture, repo string, d digest.Digest) error {
+		_, err := f.Manifest(ctx, repo, core.Reference{Digest: d})
+		return err
+	}},
+	{"blob", func(ctx context.Context, f *fixture, repo string, _ digest.Digest) error {
+		_, err := read(f, ctx, repo, f.blob)
+		return err
+	}},
+	{"stat", func(ctx context.Context, f *fixture, repo string, _ digest.Digest) error {
+		_, err := f.Stat(ctx, repo, f.blob)
+		return err
+	}},
+	{"tags", func(ctx context.Context, f *fixture, repo string, _ digest.Digest) error {
+		_, err := list(f.Tags(ctx, repo, ""))
+		return err
+	}},
+	{"referrers", func(ctx context.Context, f *fixture, repo string, d digest.Digest) error {
+		_, err := list(f.Referrers(ctx, repo, d, "", ""))
+		return err
+	}},
+}
+
+// What credentials have fetched, and nobody was asked about yet, is hidden: also from
+// the next process, and while the upstream cannot be asked. What was fetched without
+// is public.
+func TestWhatCredentialsFetchedIsHiddenAlsoAfterARestart(t *testing.T) {
+	for _, how := range waysIn {
+		if how.name == "stat" {
+			continue // it keeps nothing
+		}
+		t.Run(how.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, secret := hides(t, upstreamtest.Basic, mirror.Settings{})
+				// Who is named by private is served without a question as nobody.
+				if err := how.read(insider, f, secretRepo, secret); err != nil {
+					t.Fatal(err)
+				}
+				for _, r := range f.up.Recorded() {
+					if r.Method == http.MethodHead {
+						t.Errorf("the upstream was asked %s", r)
+					}
+				}
+				f.network.Refuse(f.up.Registry, true)
+				f.restart(t)
+				if err := how.read(stranger, f, secretRepo, secret); !errors.Is(err, core.ErrUnauthorized) {
+					t.Errorf("a stranger got %v, want %v", err, core.ErrUnauthorized)
+				}
+				if err := how.read(knownOne, f, secretRepo, secret); !errors.Is(err, core.ErrNameUnknown) {
+					t.Errorf("a known caller got %v, want %v", err, core.ErrNameUnknown)
+				}
+				if err := how.read(insider, f, secretRepo, secret); err != nil {
+					t.Errorf("one who may see it got %v", err)
+				}
+			})
+			synctest.Test(t, func(t *testing.T) {
+				f := start(t, mirror.Settings{})
+				if err := how.read(stranger, f, repo, f.image); err != nil {
+					t.Fatal(err)
+				}
+				f.config.User, f.config.Secret = "user", "secret"
+				f.network.Refuse(f.up.Registry, true)
+				f.restart(t)
+				if err := how.read(stranger, f, repo, f.image); err != nil {
+					t.Errorf("what was fetched without credentials: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// What is hidden answers as a repository that the caller may not read, whatever is
+// asked and whatever the upstream says about it then: no word tells what is there.
+func TestWhatIsHiddenSaysNothingMore(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		fault upstreamtest.Fault
+	}{
+		{"works", upstreamtest.Fault{Path: "nothing"}},
+		{"does not have it", upstreamtest.Fault{Status: 404}},
+		{"denies it", upstreamtest.Fault{Status: 403}},
+		{"is limited", upstreamtest.Fault{Status: 429}},
+		{"is broken", upstreamtest.Fault{Status: 503}},
+		{"is silent", upstreamtest.Fault{Hang: true}},
+	} {
+		t.Run("upstream "+row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, secret := hides(t, upstreamtest.Basic, mirror.Settings{})
+				for _, how := range waysIn {
+					if err := how.read(insider, f, secretRepo, secret); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := f.Manifest(stranger, secretRepo, latest); !errors.Is(err, core.ErrUnauthorized) {
+					t.Fatal(err)
+				}
+				// The word of that day is too old to be taken as it is.
+				time.Sleep(25 * time.Hour)
+				f.up.Fault(row.fault)
+				other := *f
+				other.blob = digest.FromString("no such blob")
+				for _, who := range []context.Context{stranger, knownOne} {
+					want := core.AccessFrom(who).Hidden(secretRepo).Error()
+					for _, how := range waysIn {
+						for what, err := range map[string]error{
+							"held":     how.read(who, f, secretRepo, secret),
+							"not held": how.read(who, &other, secretRepo, digest.FromString("no such manifest")),
+						} {
+							if err == nil || err.Error() != want {
+								t.Errorf("%s, %s: got %v, want %q", how.name, what, err, want)
+							}
+						}
+					}
+					if _, err := f.Manifest(who, secretRepo, core.Reference{Tag: "none"}); err == nil || err.Error() != want {
+						t.Errorf("no such tag: got %v, want %q", err, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// An answer that is older than max_stale says nothing any more. Without it a
+// repository that credentials have fetched from is hidden; and the upstream's next word
+// counts, though it is another one.
+func TestAHiddenAnswerEndsAtMaxStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, secret := hides(t, upstreamtest.Basic, mirror.Settings{MaxStale: 10 * 24 * time.Hour})
+		ref := core.Reference{Digest: secret}
+		if _, err := f.Manifest(stranger, secretRepo, ref); !errors.Is(err, core.ErrUnauthorized) {
+			t.Fatal(err)
+		}
+		f.network.Refuse(f.up.Registry, true)
+		time.Sleep(11 * 24 * time.Hour)
+		f.restart(t)
+		if _, err := f.Manifest(stranger, secretRepo, ref); !errors.Is(err, core.ErrUnauthorized) {
+			t.Errorf("the upstream is gone for longer than max_stale: got %v, want %v", err, core.ErrUnauthorized)
+		}
+		if _, err := f.Manifest(insider, secretRepo, ref); err != nil {
+			t.Errorf("one who may see it: %v", err)
+		}
+		f.network.Refuse(f.up.Registry, false)
+		time.Sleep(time.Minute)
+		f.up.Fault(upstreamtest.Fault{Method: "HEAD", Status: 200, Header: http.Header{"Docker-Content-Digest": {string(secret)}}})
+		if _, err := f.Manifest(stranger, secretRepo, ref); err != nil {
+			t.Errorf("the upstream shows it to everybody now: %v", err)
+		}
+	})
+}
+
+// A client certificate is a credential: what is shown to it alone is hidden. An upstream
+// that does not talk without one shows nothing to anybody else.
+func TestACertificateIsACredential(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		auth   tls.ClientAuthType
+		public error // for a stranger, of what is shown to everybody
+	}{
+		{"that is asked for", tls.RequestClientCert, nil},
+		{"that is required", tls.RequireAnyClientCert, core.ErrUnauthorized},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f := start(t, mirror.Settings{})
+			f.up.Blob("team/secret", layer)
+			f.up.Manifest("team/secret", ocispec.MediaTypeImageManifest, document(len(layer)), "latest")
+			target, err := url.Parse(f.up.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxy := httputil.NewSingleHostReverseProxy(target)
+			memory := &http.Transport{DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+				return f.network.Dial(ctx, address, func(netip.AddrPort) error { return nil })
+			}}
+			defer memory.CloseIdleConnections()
+			proxy.Transport = memory
+			front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.Contains(r.URL.Path, "team/secret") && len(r.TLS.PeerCertificates) == 0 {
+					w.WriteHeader(http.StatusForbidden)
+					return
+				}
+				proxy.ServeHTTP(w, r)
+			}))
+			front.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that it refuses
+			front.TLS = &tls.Config{ClientAuth: row.auth}
+			front.StartTLS()
+			defer front.Close()
+			pool := x509.NewCertPool()
+			pool.AddCert(front.Certificate())
+			f.config = upstream.Config{Name: "docker.io", URLs: []string{front.URL}, CA: pool, Certificate: &front.TLS.Certificates[0]}
+			f.restart(t)
+			defer f.stop() // before what it is connected to
+
+			for _, when := range []string{"cold", "held"} {
+				for _, how := range waysIn {
+					if err := how.read(stranger, f, secretRepo, f.image); !errors.Is(err, core.ErrUnauthorized) {
+						t.Errorf("%s, %s: a stranger got %v, want %v", when, how.name, err, core.ErrUnauthorized)
+					}
+					if err := how.read(insider, f, secretRepo, f.image); err != nil {
+						t.Errorf("%s, %s: one who may see it got %v", when, how.name, err)
+					}
+					if err := how.read(stranger, f, repo, f.image); !errors.Is(err, row.public) {
+						t.Errorf("%s, %s: of what is public a stranger got %v, want %v", when, how.name, err, row.public)
+					}
+				}
+			}
+		})
+	}
+}
