@@ -101,8 +101,12 @@ func splitName(text string) (repo string, ref core.Reference, err error) {
 		return "", ref, fmt.Errorf("%s: %w", text, err)
 	}
 	// A mirror's repository has one name, and Docker Hub's official images a second.
-	if first, _, ok := strings.Cut(repo, "/"); ok && first == dockerHub {
-		repo = namespace.Mirrored(first, repo)
+	first, rest, below := strings.Cut(repo, "/")
+	if usual := namespace.AliasOf(first); usual != "" {
+		first = usual
+	}
+	if below && first == dockerHub {
+		repo = namespace.Mirrored(first, rest)
 	}
 	return repo, ref, nil
 }

@@ -65,9 +65,9 @@ func TestPurgeThroughTheRunningProcess(t *testing.T) {
 		left            int
 	}{
 		{"docker.io/nginx:one", 1, 0, 3},
-		{"docker.io/library/nginx@" + string(ds[1]), 1, 1, 2},
+		{"registry-1.docker.io/library/nginx@" + string(ds[1]), 1, 1, 2},
 		{"docker.io/nginx", 1, 2, 0},
-		{"docker.io/nginx", 0, 0, 0},
+		{"index.docker.io/nginx", 0, 0, 0},
 		{"ghcr.io/a/b:none", 0, 0, 0},
 	} {
 		got, err := where.purge(t.Context(), row.name)

@@ -97,9 +97,9 @@ func (s *shared) countUse(name string, site *namespace.Site, r *http.Request, re
 // formOf is the way in which a request has named a mirror.
 func formOf(name string, site *namespace.Site, request wire.Request) string {
 	switch {
-	case request.NS != "" && namespace.CanonicalHost(request.NS) == name:
+	case request.NS != "" && site.NamedBy(request.NS) == name:
 		return "ns"
-	case site.MirrorOf(request.Name) == name:
+	case site.Named(request.Name) == name:
 		return "prefix"
 	case site.Upstream == name:
 		return "site"

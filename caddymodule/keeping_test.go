@@ -127,6 +127,8 @@ func TestTheFormInWhichAMirrorIsNamed(t *testing.T) {
 		{namespace.Site{}, "docker.io/library/nginx", "", "prefix"},
 		{namespace.Site{}, "library/nginx", "docker.io", "ns"},
 		{namespace.Site{}, "docker.io/library/nginx", "docker.io", "ns"},
+		{namespace.Site{}, "library/nginx", "index.docker.io", "ns"},
+		{namespace.Site{}, "index.docker.io/library/nginx", "", "prefix"},
 		{namespace.Site{}, "docker.io/library/nginx", "registry.example.com", "prefix"},
 		{namespace.Site{Upstream: "docker.io"}, "library/nginx", "", "site"},
 		{namespace.Site{Fallback: "docker.io"}, "library/nginx", "", "fallback"},

@@ -123,6 +123,9 @@ func (a *App) checkMirror(name string) error {
 	if _, err := core.ParseName(name); err != nil || strings.Contains(name, "/") || namespace.CanonicalHost(name) != name {
 		return fmt.Errorf("the name of a mirror is a host without a port, in lower case, as ghcr.io; where it is reached is the option upstream")
 	}
+	if usual := namespace.AliasOf(name); usual != "" {
+		return fmt.Errorf("it is another name of %s: write mirror %s, which serves those who ask for either", usual, usual)
+	}
 	if slices.Contains(a.site.Hosts, name) {
 		return fmt.Errorf("it is also a name of this registry, in url or hostnames: clients that ask with ns=%s could mean both", name)
 	}
@@ -132,8 +135,10 @@ func (a *App) checkMirror(name string) error {
 		if first == "*" || first == "**" {
 			continue
 		}
-		if same, err := path.Match(first, name); err == nil && same || strings.ContainsRune(first, '{') && (namespace.Globs{glob}).Match(name) {
-			return fmt.Errorf("private %s claims names of it, and a name is either private or a mirror's", glob)
+		for _, host := range append(namespace.Aliases(name), name) {
+			if same, err := path.Match(first, host); err == nil && same || strings.ContainsRune(first, '{') && (namespace.Globs{glob}).Match(host) {
+				return fmt.Errorf("private %s claims names of it, and a name is either private or a mirror's", glob)
+			}
 		}
 	}
 	if err := a.Mirrors[name].check(); err != nil {

@@ -344,6 +344,8 @@ func TestValidateRefusesMirrors(t *testing.T) {
 		{"an allow_private that is neither", "mirror a.test {\nallow_private somewhere\n}", "", "allow_private"},
 		{"a pattern that is none", "mirror a.test {\ndeny /x\n}", "", "deny"},
 		{"two sources of credentials", "mirror a.test {\ncredentials me {env.X}\ncredentials_file /x\n}", "", "use one"},
+		{"Docker Hub by another of its names", "mirror index.docker.io", "", "write mirror docker.io"},
+		{"private names of another name of it", "private registry-1.docker.io/**\nmirror docker.io", "", "either private or a mirror's"},
 		{"a mirror that is us", "url https://a.test\nmirror a.test", "", "ns=a.test"},
 		{"private names of a mirror", "private docker.io/team/**\nmirror docker.io", "", "either private or a mirror's"},
 		{"private names that could be a mirror's", "private {team,docker.io}/**\nmirror docker.io", "", "either private or a mirror's"},

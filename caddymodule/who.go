@@ -73,7 +73,7 @@ func (h *Handler) gate() *identity.Gate {
 // fallbackOnly tells whether nobody but this site's fallback claims a name that a
 // client wrote.
 func (h *Handler) fallbackOnly(name string) bool {
-	return h.Fallback != "" && name != "" && h.site.MirrorOf(name) == "" && !h.site.Claims(name)
+	return h.Fallback != "" && name != "" && h.site.Named(name) == "" && !h.site.Claims(name)
 }
 
 // who finds out who asks below /v2/, and refuses what the site does not do for anybody.

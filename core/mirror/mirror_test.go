@@ -268,8 +268,9 @@ func TestOnAFullDiskEveryReaderGetsItsBytes(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if asked := len(f.up.Requests()); asked > 11 {
-				t.Errorf("the upstream saw %d requests, want the download's and one of each reader", asked)
+			// Who comes when a download was given up begins the next, and goes on alone from it.
+			if asked := len(f.up.Requests()); asked > 20 {
+				t.Errorf("the upstream saw %d requests, want at most a download and one more of each reader", asked)
 			}
 		})
 	}

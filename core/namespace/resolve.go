@@ -20,7 +20,7 @@ import (
 func Resolve(request wire.Request, site Site) (wire.Request, error) {
 	mirror := ""
 	if request.NS != "" && !site.ourselves(request.NS) {
-		if mirror = CanonicalHost(request.NS); !slices.Contains(site.Mirrors, mirror) {
+		if mirror = site.NamedBy(request.NS); !slices.Contains(site.Mirrors, mirror) {
 			return request, fmt.Errorf("%w: this registry does not serve ns=%s; ask that registry itself", core.ErrNameUnknown, clip(request.NS))
 		}
 	}

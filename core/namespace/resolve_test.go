@@ -69,6 +69,8 @@ func TestResolveToMirrors(t *testing.T) {
 	fallback.Fallback = "docker.io"
 	hub.Upstream, ghcr.Upstream = "docker.io", "ghcr.io"
 	open.Private = nil
+	noHub := open
+	noHub.Mirrors = []string{"ghcr.io"}
 	long := strings.Repeat("a", 250)
 	for _, row := range []struct {
 		name           string
@@ -88,6 +90,19 @@ func TestResolveToMirrors(t *testing.T) {
 		{"ns and prefix and a short name", site, wire.Manifest, "docker.io/nginx", "docker.io", "docker.io/library/nginx", nil},
 		{"a short name elsewhere", site, wire.Manifest, "ghcr.io/nginx", "", "ghcr.io/nginx", nil},
 		{"a list", site, wire.ListTags, "docker.io/nginx", "", "docker.io/library/nginx", nil},
+
+		// Docker Hub has two more hosts, and clients that write them as they are.
+		{"ns of Docker Hub's index", site, wire.Manifest, "nginx", "index.docker.io", "docker.io/library/nginx", nil},
+		{"ns of Docker Hub's API", site, wire.Blob, "library/nginx", "Registry-1.Docker.io:443", "docker.io/library/nginx", nil},
+		{"a prefix of Docker Hub's index", site, wire.Manifest, "index.docker.io/nginx", "", "docker.io/library/nginx", nil},
+		{"a prefix of Docker Hub's API", fallback, wire.Manifest, "registry-1.docker.io/a/b", "", "docker.io/a/b", nil},
+		{"ns and prefix of Docker Hub's index", site, wire.Manifest, "index.docker.io/library/nginx", "index.docker.io", "docker.io/library/nginx", nil},
+		{"ns of Docker Hub's index, prefix of Docker Hub", hub, wire.Manifest, "docker.io/nginx", "index.docker.io", "docker.io/library/nginx", nil},
+		{"a push by Docker Hub's index", open, wire.PutManifest, "index.docker.io/a/b", "", "docker.io/a/b", nil},
+		{"ns of another registry, which has such a name", site, wire.Manifest, "index.docker.io/a", "ghcr.io", "ghcr.io/index.docker.io/a", nil},
+		{"Docker Hub's index itself", site, wire.Manifest, "index.docker.io", "", "", core.ErrNameUnknown},
+		{"ns of Docker Hub's index, without that mirror", noHub, wire.Manifest, "nginx", "index.docker.io", "", core.ErrNameUnknown},
+		{"a name like Docker Hub's index, without that mirror", noHub, wire.PutManifest, "index.docker.io/a", "", "index.docker.io/a", nil},
 
 		// ns says which registry is meant, also for a name that we keep ourselves.
 		{"a private name with ns", site, wire.Manifest, "team/app", "docker.io", "docker.io/team/app", nil},

@@ -60,9 +60,18 @@ func (s *Site) MirrorOf(name string) string {
 	return ""
 }
 
+// NamedBy is the mirror that `ns` names, if it is one.
+func (s *Site) NamedBy(ns string) string { return s.usual(CanonicalHost(ns)) }
+
+// Named is the mirror that a client names as the prefix of a repository, or empty.
+func (s *Site) Named(name string) string { return s.MirrorOf(s.usualName(name)) }
+
 // canonical is the one name of the repository that a client means with name, and
 // with ns, a mirror or empty. It is false where nobody claims the name.
 func (s *Site) canonical(name, ns string) (string, bool) {
+	if ns == "" || ns == dockerHub {
+		name = s.usualName(name)
+	}
 	if ns != "" {
 		return Mirrored(ns, name), true
 	}
@@ -89,5 +98,3 @@ func Mirrored(mirror, name string) string {
 	}
 	return mirror + "/" + name
 }
-
-const dockerHub = "docker.io"
