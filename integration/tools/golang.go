@@ -25,8 +25,9 @@ func installProgram(bin, name, pkg string) error {
 	}
 	fmt.Println("building", pkg)
 	cmd := exec.Command("go", "install", pkg)
-	// GOWORK and GOFLAGS of the caller are about the caller's module.
-	cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOWORK=off", "GOFLAGS=")
+	// GOWORK and GOFLAGS of the caller are about the caller's module. No tool needs a C
+	// compiler, and some would want headers that a machine may not have.
+	cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return err
