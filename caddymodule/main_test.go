@@ -61,7 +61,27 @@ func load(t *testing.T, text string) {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
+		released(t)
 	})
+}
+
+// released waits until no request holds a storage open any more: Caddy does not wait
+// for the last one, whose client has its answer already, and the directory is removed.
+func released(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		open := 0
+		storages.Range(func(any, any) bool { open++; return true })
+		if open == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%d storages are still open", open)
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // freePort is a port of the loopback interface that nobody listens on.

@@ -168,9 +168,10 @@ func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot bl
 	})
 }
 
-// slot is which download of a blob a repository takes part in.
+// slot is which download of a blob a repository takes part in. One that credentials are
+// about to be used for is hidden already.
 func (m *Mirror) slot(ctx context.Context, repo string, d digest.Digest) blobID {
-	if m.rightsOf(ctx, repo).hidden(m.settings.Load().MaxStale) {
+	if known := m.rightsOf(ctx, repo); known.hidden(m.settings.Load().MaxStale) || m.credentialed && !known.ok {
 		return blobID{repo, d}
 	}
 	return blobID{"", d}

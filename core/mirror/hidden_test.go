@@ -160,6 +160,67 @@ func TestWhatIsHiddenSaysNothingMore(t *testing.T) {
 	}
 }
 
+// What not even our credentials are shown says nothing about a repository: a mistyped
+// digest hides nobody's images for a day.
+func TestWhatIsMissingHidesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := hides(t, upstreamtest.Hub, mirror.Settings{})
+		none := *f
+		none.blob = digest.FromString("none")
+		for _, how := range waysIn[1:4] { // those that name a digest
+			err := how.read(stranger, &none, repo, digest.FromString("none"))
+			if !errors.Is(err, core.ErrManifestUnknown) && !errors.Is(err, core.ErrBlobUnknown) {
+				t.Errorf("%s: got %v", how.name, err)
+			}
+		}
+		for _, how := range waysIn {
+			if err := how.read(stranger, f, repo, f.image); err != nil {
+				t.Errorf("%s of what is there: %v", how.name, err)
+			}
+		}
+	})
+}
+
+// Once it is known that a repository is hidden, a stranger's question about it goes no
+// further, whether it is held or not.
+func TestStrangersAskNothingOfWhatIsHidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := hides(t, upstreamtest.Hub, mirror.Settings{})
+		if _, err := f.Manifest(stranger, secretRepo, latest); !errors.Is(err, core.ErrUnauthorized) {
+			t.Fatal(err)
+		}
+		time.Sleep(mirror.DefaultTTL)
+		f.up.Forget()
+		for _, how := range waysIn {
+			for _, d := range []digest.Digest{f.image, digest.FromString("none")} {
+				if err := how.read(stranger, f, secretRepo, d); !errors.Is(err, core.ErrUnauthorized) {
+					t.Errorf("%s: got %v", how.name, err)
+				}
+			}
+		}
+		f.saw(t)
+	})
+}
+
+// A download for a hidden repository is its own: who asks for the same bytes elsewhere
+// does not follow it.
+func TestADownloadOfAHiddenRepositoryIsNotShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := hides(t, upstreamtest.Basic, mirror.Settings{})
+		f.up.Fault(upstreamtest.Fault{Path: "/team/secret/blobs/", Stall: true, After: 1000})
+		hidden, err := f.Blob(insider, secretRepo, f.blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer hidden.Close()
+		f.up.Forget()
+		if _, err := read(f, insider, repo, f.blob); err != nil {
+			t.Fatal(err)
+		}
+		f.saw(t, "registry GET /v2/library/nginx/blobs/"+string(f.blob)+" basic")
+	})
+}
+
 // An answer that is older than max_stale says nothing any more. Without it a
 // repository that credentials have fetched from is hidden; and the upstream's next word
 // counts, though it is another one.

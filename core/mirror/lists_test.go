@@ -49,6 +49,26 @@ func TestTagsAreTheUpstreamsAndCachedAsTagsAre(t *testing.T) {
 	})
 }
 
+func TestAListThatWasDeniedIsNotServedWhenTheUpstreamIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, mirror.Settings{})
+		if _, err := list(f.Tags(fetch, repo, "")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(mirror.DefaultTTL)
+		denied := f.up.Fault(upstreamtest.Fault{Status: 403})
+		if got, err := list(f.Tags(fetch, repo, "")); !errors.Is(err, core.ErrDenied) {
+			t.Errorf("got %q, %v, want %v", got, err, core.ErrDenied)
+		}
+		denied.Lift()
+		f.network.Refuse(f.up.Registry, true)
+		f.restart(t)
+		if got, err := list(f.Tags(fetch, repo, "")); !errors.Is(err, core.ErrUpstream) {
+			t.Errorf("got %q, %v, want %v", got, err, core.ErrUpstream)
+		}
+	})
+}
+
 func TestReferrersAreTheUpstreams(t *testing.T) {
 	referrer := `{"mediaType":"` + ocispec.MediaTypeImageManifest + `","digest":"sha256:` + strings.Repeat("a", 64) + `","size":3,"artifactType":"x/sbom"}`
 	index := `{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[` + referrer + `]}`

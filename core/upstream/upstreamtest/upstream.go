@@ -157,11 +157,16 @@ func (u *Upstream) AllowPrivate() []string { return []string{u.Token, u.Storage}
 
 // Blob stores a blob in repo.
 func (u *Upstream) Blob(repo string, data []byte) digest.Digest {
+	d := digest.FromBytes(data)
+	u.BlobAs(repo, d, data)
+	return d
+}
+
+// BlobAs stores a blob under any digest, also a wrong one.
+func (u *Upstream) BlobAs(repo string, d digest.Digest, data []byte) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	d := digest.FromBytes(data)
 	u.blobs[repo+"@"+string(d)] = data
-	return d
 }
 
 // Manifest stores a manifest in repo and sets tags to it.

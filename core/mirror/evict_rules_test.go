@@ -1,0 +1,109 @@
+package mirror_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/store"
+)
+
+// What refers to an image stays as long as the image, and goes with it.
+func TestReferrersGoWithTheirSubject(t *testing.T) {
+	shelved(t, ninety, func(s *shelf) {
+		app := s.image(nginx, "app")
+		m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, ArtifactType: "x/sbom"}
+		m.SchemaVersion = 2
+		m.Config = s.blob(nginx, "{}")
+		m.Layers = []core.Descriptor{s.blob(nginx, "sbom")}
+		m.Subject = &core.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: app, Size: 3}
+		s.put(nginx, "sbom", m.MediaType, m)
+		s.wait(80 * day)
+		s.pull(nginx, app)
+		s.wait(80 * day)
+		s.went()
+		s.wait(20 * day)
+		s.went("app", "sbom")
+	})
+}
+
+// What is known beside an image goes with it: when its tags were checked, and what
+// refers to it.
+func TestRecordsGoWithTheirImage(t *testing.T) {
+	shelved(t, ninety, func(s *shelf) {
+		d := s.image(nginx, "old")
+		keys := []string{"mirror/checks/" + nginx + "/_tags/old", "mirror/lists/" + nginx + "/_referrers/" + d.String()}
+		for _, key := range keys {
+			if _, err := s.State.Put(s.t.Context(), key, []byte("{}"), bucket.Condition{}); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		s.wait(80 * day)
+		s.went()
+		s.wait(20 * day)
+		s.went("old")
+		for _, key := range keys {
+			if _, _, err := s.State.Get(s.t.Context(), key); !errors.Is(err, bucket.ErrNotExist) {
+				s.t.Errorf("%s: %v, want it gone", key, err)
+			}
+		}
+	})
+}
+
+// A download that goes beyond max_size does not wait for the next look.
+func TestADownloadBeyondTheSizeIsFollowedByEviction(t *testing.T) {
+	settings := mirror.EvictorSettings{Mirrors: map[string]mirror.Limits{"docker.io": {MaxSize: 310 * kib}}}
+	shelved(t, settings, func(s *shelf) {
+		s.image(nginx, "one")
+		s.image(nginx, "two")
+		s.wait(2 * time.Hour)
+		s.went()
+		s.image(nginx, "three") // with one it would be too much; the evictor is not told
+		s.went()
+		s.Kept(nginx, 100*kib)
+		s.wait(10 * time.Second)
+		s.went("one")
+	})
+}
+
+// pulling is a store in which something is pulled while something else is evicted.
+type pulling struct {
+	*store.Store
+	pull func()
+}
+
+func (p *pulling) Evict(ctx context.Context, repo string, ds ...digest.Digest) (store.Evicted, error) {
+	p.pull()
+	return p.Store.Evict(ctx, repo, ds...)
+}
+
+// Between the look at what is held and its turn an image may have been pulled.
+func TestWhatIsPulledDuringAPassStays(t *testing.T) {
+	shelved(t, ninety, func(s *shelf) {
+		s.image(nginx, "one")
+		two := s.image(httpd, "two")
+		e := mirror.NewEvictor(mirror.EvictorConfig{
+			Local: &pulling{s.Store, func() { time.Sleep(time.Second); s.pulled.Mark(httpd, two) }},
+			State: s.State, Pulls: s.pulled,
+		})
+		defer e.Close()
+		time.Sleep(time.Hour)
+		e.SetSettings(mirror.EvictorSettings{Mirrors: map[string]mirror.Limits{"docker.io": {Keep: time.Minute}}})
+		if err := e.Pass(s.t.Context()); err != nil {
+			s.t.Fatal(err)
+		}
+		for repo, held := range map[string]bool{nginx: false, httpd: true} {
+			tag := map[bool]string{false: "one", true: "two"}[held]
+			if _, err := s.Manifest(s.t.Context(), repo, core.Reference{Tag: tag}); (err == nil) != held {
+				s.t.Errorf("%s: %v, want it held: %t", tag, err, held)
+			}
+		}
+	})
+}
