@@ -31,11 +31,39 @@ func TestPublic(t *testing.T) {
 		{"this network", "0.1.2.3", false},
 		{"multicast", "224.0.0.1", false},
 		{"broadcast", "255.255.255.255", false},
+		{"a network for benchmarks", "198.18.0.1", false},
+		{"protocol assignments", "192.0.0.8", false},
+		{"a reserved address", "240.0.0.1", false},
+		{"a site-local address", "fec0::1", false},
 		{"a network's own translation", "64:ff9b:1::1", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := public(netip.MustParseAddr(tt.addr)); got != tt.want {
 				t.Errorf("got %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestStep(t *testing.T) {
+	for _, tt := range []struct {
+		name, from, to string
+		want           bool
+	}{
+		{"to another host", "https://registry-1.docker.io", "https://cdn.example/x?signature=y", true},
+		{"from http to https", "http://registry:5000", "https://cdn.example", true},
+		{"not from https to http", "https://registry-1.docker.io", "http://cdn.example", false},
+		{"not to a file", "https://registry-1.docker.io", "file:///etc/passwd", false},
+		{"not to another protocol", "http://registry:5000", "ftp://cdn.example/x", false},
+		{"not to no host", "https://registry-1.docker.io", "https:///x", false},
+		{"not with credentials in the URL", "https://registry-1.docker.io", "https://user:secret@cdn.example", false},
+		{"not with a name in the URL", "https://registry-1.docker.io", "https://user@cdn.example", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			from, _ := url.Parse(tt.from)
+			to, _ := url.Parse(tt.to)
+			if err := new(guard).step(from, to); (err == nil) != tt.want {
+				t.Errorf("got %v, want it followed: %t", err, tt.want)
 			}
 		})
 	}
