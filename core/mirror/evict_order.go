@@ -78,10 +78,15 @@ type node struct {
 	grouped   bool
 }
 
-// add takes a manifest in. What was never seen to be pulled counts from its arrival.
+// arrives bounds how long after the pull that brought it a manifest is in the store: it is
+// kept behind the answer.
+const arrives = time.Minute
+
+// add takes a manifest in. What was never seen to be pulled counts from its arrival, and
+// so does what has come again since, when a kill has lost the pull that brought it.
 func (ns nodes) add(held store.Held, pulled time.Time) {
 	n := &node{pulled: pulled, subject: held.Links.SubjectDigest()}
-	if held.Time.After(pulled) {
+	if held.Time.Sub(pulled) > arrives {
 		n.pulled = held.Time
 	}
 	for _, child := range held.Links.Manifests {

@@ -287,7 +287,10 @@ func TestACertificateIsACredential(t *testing.T) {
 			defer front.Close()
 			pool := x509.NewCertPool()
 			pool.AddCert(front.Certificate())
-			f.config = upstream.Config{Name: "docker.io", URLs: []string{front.URL}, CA: pool, Certificate: &front.TLS.Certificates[0]}
+			f.config = upstream.Config{
+				Name: "docker.io", URLs: []string{front.URL}, CA: pool, Certificate: &front.TLS.Certificates[0],
+				HeadTimeout: time.Minute, ConnectTimeout: time.Minute, StallTimeout: time.Minute, // this is no fake time
+			}
 			f.restart(t)
 			defer f.stop() // before what it is connected to
 

@@ -19,9 +19,10 @@ import (
 // checks decide who sees what, and the mirror must come to the same end.
 
 // mirrorOf is the block of a mirror of up with the account's credentials, whose secret
-// is in the variable.
+// is in the variable. Its patience is that of a busy machine.
 func mirrorOf(name string, up *distribution.Registry, variable string, options ...string) string {
-	text := fmt.Sprintf("mirror %s {\nupstream %s\ncredentials %s {env.%s}\n", name, up.URL, distribution.User, variable)
+	text := fmt.Sprintf("mirror %s {\nupstream %s\ncredentials %s {env.%s}\nhead_timeout 1m\nconnect_timeout 1m\nstall_timeout 2m\n",
+		name, up.URL, distribution.User, variable)
 	if up.TokenHost != "" {
 		text += "allow_private " + up.TokenHost + "\n"
 	}
