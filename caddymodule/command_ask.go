@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -58,4 +59,33 @@ func (r *registry) ask(ctx context.Context, path string, order, answer any) erro
 		return fmt.Errorf("read the running registry's answer: %w", err)
 	}
 	return nil
+}
+
+// carryOut has a command of the control socket carried out by the process that has the
+// storage open; without one, here, on trees that are opened for it.
+func carryOut[T any](ctx context.Context, r *registry, path string, here func(*trees) (T, error)) (answer T, err error) {
+	if err = r.ask(ctx, path, nil, &answer); !errors.Is(err, errNobodyListens) {
+		return answer, err
+	}
+	err = r.withTrees(ctx, func(t *trees) (err error) {
+		answer, err = here(t)
+		return err
+	})
+	return answer, err
+}
+
+// withTrees opens the storage for this process.
+func (r *registry) withTrees(ctx context.Context, use func(*trees) error) (err error) {
+	log := slog.New(slog.DiscardHandler)
+	opened, err := r.storage.Open(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	t, err := openTrees(ctx, opened, r.options, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.close()) }()
+	return use(t)
 }

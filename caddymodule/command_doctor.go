@@ -108,12 +108,6 @@ func (a *App) base() *url.URL {
 	return &url.URL{Scheme: "http", Host: "localhost:5050"}
 }
 
-// askCondition asks the running process.
-func (p *patient) askCondition(ctx context.Context, mirrors []string) (c condition, err error) {
-	err = p.ask(ctx, "/condition?"+url.Values{"mirror": mirrors}.Encode(), nil, &c)
-	return c, err
-}
-
 // serveCondition says how the open storage is.
 func (s *shared) serveCondition(w http.ResponseWriter, r *http.Request) {
 	trees, err := s.acquire(r.Context())

@@ -3,10 +3,8 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -76,33 +74,10 @@ func (l *location) collect(ctx context.Context, dryRun bool) (gcReport, error) {
 	if err != nil {
 		return gcReport{}, err
 	}
-	report, err := registry.askToCollect(ctx, dryRun)
-	if errors.Is(err, errNobodyListens) {
-		return registry.collect(ctx, dryRun)
-	}
-	return report, err
-}
-
-// askToCollect has the running process collect.
-func (r *registry) askToCollect(ctx context.Context, dryRun bool) (report gcReport, err error) {
-	err = r.ask(ctx, fmt.Sprintf("/gc?dry_run=%t", dryRun), nil, &report)
-	return report, err
-}
-
-// collect opens the storage and collects. A client that the registry told shortly
-// before it stopped that a blob is here may find it gone, and pushes it again.
-func (r *registry) collect(ctx context.Context, dryRun bool) (report gcReport, err error) {
-	log := slog.New(slog.DiscardHandler)
-	opened, err := r.storage.Open(ctx, log)
-	if err != nil {
-		return report, err
-	}
-	defer func() { err = errors.Join(err, opened.Close()) }()
-	trees, err := openTrees(ctx, opened, r.options, log)
-	if err != nil {
-		return report, err
-	}
-	defer func() { err = errors.Join(err, trees.close()) }()
-	collected, err := trees.collect(ctx, store.CollectOptions{DryRun: dryRun, Idle: true})
-	return gcReport{collected, dryRun}, err
+	return carryOut(ctx, registry, fmt.Sprintf("/gc?dry_run=%t", dryRun), func(t *trees) (gcReport, error) {
+		// A client that the registry told shortly before it stopped that a blob is here
+		// may find it gone, and pushes it again.
+		done, err := t.collect(ctx, store.CollectOptions{DryRun: dryRun, Idle: true})
+		return gcReport{done, dryRun}, err
+	})
 }

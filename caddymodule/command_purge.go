@@ -38,7 +38,8 @@ func purgeCommand(where *location) *cobra.Command {
 		Long: `
 Forgets what a mirror holds of a repository: one tag, one manifest with the blobs
 that it alone needs, or everything. The next request asks the upstream again. The
-name begins with the mirror's, as docker.io/nginx or ghcr.io/owner/app.
+name begins with the mirror's, as docker.io/nginx or ghcr.io/owner/app. The exit
+status is 1 when there is nothing to forget.
 
 It is for mirrors. What was pushed here is deleted by a client that may do so.`,
 		Args: cobra.ArbitraryArgs,
@@ -58,10 +59,18 @@ It is for mirrors. What was pushed here is deleted by a client that may do so.`,
 		if err != nil {
 			return finish(cmd, statusFailed, err)
 		}
+		held := len(report.Tags)+len(report.Manifests) > 0
 		if asJSON {
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+			err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+		} else if held {
+			report.print(cmd.OutOrStdout())
 		}
-		report.print(cmd.OutOrStdout())
+		if err == nil && !held {
+			err = where.nothingHeld(report, args[0])
+		}
+		if err != nil {
+			return finish(cmd, statusFailed, err)
+		}
 		return nil
 	}
 	return cmd
@@ -77,10 +86,6 @@ func commandContext(cmd *cobra.Command) context.Context {
 
 // print says it to a person.
 func (r purgeReport) print(w io.Writer) {
-	if len(r.Tags)+len(r.Manifests) == 0 {
-		fmt.Fprintf(w, "%s: nothing of it was held\n", r.Repository)
-		return
-	}
 	fmt.Fprintf(w, "%s: forgot %d tags and %d manifests, %s\n", r.Repository, len(r.Tags), len(r.Manifests), humanize.IBytes(uint64(r.Bytes)))
 }
 
@@ -112,22 +117,33 @@ func splitName(text string) (repo string, ref core.Reference, err error) {
 }
 
 // purge has the process that has the storage open forget, or does it here.
-func (l *location) purge(ctx context.Context, name string) (report purgeReport, err error) {
+func (l *location) purge(ctx context.Context, name string) (purgeReport, error) {
 	r, err := l.find()
 	if err != nil {
-		return report, err
+		return purgeReport{}, err
 	}
-	err = r.ask(ctx, "/purge?name="+url.QueryEscape(name), nil, &report)
-	if !errors.Is(err, errNobodyListens) {
-		return report, err
-	}
-	err = r.withTrees(ctx, func(t *trees) error {
-		report, err = t.purge(ctx, name, func(repo string, ref core.Reference) (store.Evicted, error) {
+	return carryOut(ctx, r, "/purge?name="+url.QueryEscape(name), func(t *trees) (purgeReport, error) {
+		return t.purge(ctx, name, func(repo string, ref core.Reference) (store.Evicted, error) {
 			return mirror.Purge(ctx, t.mirrors, t.state, repo, ref)
 		})
-		return err
 	})
-	return report, err
+}
+
+// nothingHeld says why nothing was forgotten: of a name that no mirror has, or of one
+// of which nothing is here.
+func (l *location) nothingHeld(r purgeReport, name string) error {
+	app, err := l.app()
+	if err != nil {
+		return err
+	}
+	host, _, _ := strings.Cut(r.Repository, "/")
+	if mirrors := slices.Sorted(maps.Keys(app.Mirrors)); l.storage == "" && app.Mirrors[host] == nil {
+		if len(mirrors) == 0 {
+			return fmt.Errorf("%s is no mirror's, and the configuration has no mirror", name)
+		}
+		return fmt.Errorf("%s is no mirror's; the names of mirrors begin with %s", name, strings.Join(mirrors, "/, ")+"/")
+	}
+	return fmt.Errorf("nothing of %s is held; that it is not there, if the mirror remembered so, is forgotten", name)
 }
 
 // purge checks that the name is a mirror's, and forgets it.

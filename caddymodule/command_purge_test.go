@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -116,7 +118,11 @@ func TestPurgeAsACommand(t *testing.T) {
 		{"purge docker.io/nginx@sha256:12", statusMisuse, ""},
 		{"purge team/app --storage " + storage, statusFailed, ""},
 		{"purge docker.io/nginx:one --storage " + storage, statusDone, "docker.io/library/nginx: forgot 1 tags and 0 manifests, 0 B\n"},
-		{"purge docker.io/nginx:one --storage " + storage, statusDone, "docker.io/library/nginx: nothing of it was held\n"},
+		// What is not there was not done.
+		{"purge docker.io/nginx:one --storage " + storage, statusFailed, ""},
+		{"purge docker.io/nginx@" + string(digest.FromString("none")) + " --storage " + storage, statusFailed, ""},
+		{"purge ghcr.io/a/b --storage " + storage, statusFailed, ""},
+		{"purge ghcr.io/a/b --json --storage " + storage, statusFailed, `{"repository":"ghcr.io/a/b","tags":[],"manifests":[],"bytes":0}` + "\n"},
 	} {
 		out, err := commandOutput(t, append([]string{"registry"}, strings.Fields(row.args)...)...)
 		status := 0
@@ -133,5 +139,29 @@ func TestPurgeAsACommand(t *testing.T) {
 	var report purgeReport
 	if err != nil || json.Unmarshal(out, &report) != nil || len(report.Manifests) != 2 || report.Bytes == 0 {
 		t.Errorf("got %s, %v", out, err)
+	}
+}
+
+// Why there was nothing to forget is a sentence.
+func TestPurgeSaysWhatIsNotHeld(t *testing.T) {
+	storage := t.TempDir()
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	write := func(oci string) {
+		t.Helper()
+		if err := os.WriteFile(config, []byte(site(freePort(t), storage, oci, "")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct{ name, oci, want string }{
+		{"docker.io/nginx:none", "mirror docker.io", "nothing of docker.io/nginx:none is held"},
+		{"ghcr.io/a/b", "mirror docker.io\nmirror quay.io", "ghcr.io/a/b is no mirror's; the names of mirrors begin with docker.io/, quay.io/"},
+		{"ghcr.io/a/b", "", "the configuration has no mirror"},
+	} {
+		write(row.oci)
+		_, err := commandOutput(t, "registry", "purge", row.name, "--config", config)
+		failed := new(exec.ExitError)
+		if !errors.As(err, &failed) || failed.ExitCode() != statusFailed || !strings.Contains(string(failed.Stderr), row.want) {
+			t.Errorf("%s: got %v: %s", row.name, err, failed.Stderr)
+		}
 	}
 }

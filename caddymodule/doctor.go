@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -109,20 +109,18 @@ func (p *patient) look(ctx context.Context) (condition, string, error) {
 	for i, m := range p.mirrors {
 		names[i] = m.name
 	}
-	c, err := p.askCondition(ctx, names)
-	if err == nil {
-		return c, fmt.Sprintf("%s is in use by process %d, which answers", p.local, c.Process), nil
-	}
-	if !errors.Is(err, errNobodyListens) {
-		return condition{}, "", err
-	}
-	err = p.withTrees(ctx, func(t *trees) (err error) {
+	c, err := carryOut(ctx, p.registry, "/condition?"+url.Values{"mirror": names}.Encode(), func(t *trees) (c condition, err error) {
 		usage := mirror.NewUsage(t.state, nil)
 		defer func() { err = errors.Join(err, usage.Close()) }()
-		c, err = t.condition(ctx, usage, names)
-		return err
+		return t.condition(ctx, usage, names)
 	})
-	return c, fmt.Sprintf("%s is in good order, and no process uses it", p.local), err
+	switch {
+	case err != nil:
+		return condition{}, "", err
+	case c.Process == 0:
+		return c, fmt.Sprintf("%s is in good order, and no process uses it", p.local), nil
+	}
+	return c, fmt.Sprintf("%s is in use by process %d, which answers", p.local, c.Process), nil
 }
 
 // condition is what the trees tell.
@@ -145,22 +143,6 @@ func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []stri
 		}
 	}
 	return c, nil
-}
-
-// withTrees opens the storage for this process.
-func (r *registry) withTrees(ctx context.Context, use func(*trees) error) (err error) {
-	log := slog.New(slog.DiscardHandler)
-	opened, err := r.storage.Open(ctx, log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, opened.Close()) }()
-	t, err := openTrees(ctx, opened, r.options, log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, t.close()) }()
-	return use(t)
 }
 
 // lookAtDisk compares what is free with what should be.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -32,6 +33,7 @@ func (m *Mirror) Purge(ctx context.Context, repo string, ref core.Reference) (st
 	if !ok {
 		return store.Evicted{}, fmt.Errorf("%w: the store of %s cannot evict", core.ErrUnsupported, m.name)
 	}
+	m.purgedNow(ctx, repo, ref)
 	m.forgetAnswers(repo, ref, nil)
 	if err := m.behind.settle(ctx, repo); err != nil {
 		return store.Evicted{}, err
@@ -39,7 +41,6 @@ func (m *Mirror) Purge(ctx context.Context, repo string, ref core.Reference) (st
 	m.askAgain(ctx, repo)
 	gone, err := Purge(ctx, local, m.state, repo, ref)
 	m.forgetAnswers(repo, ref, gone.Tags)
-	m.unshare(ctx, repo, ref)
 	for _, tag := range gone.Tags {
 		m.unshare(ctx, repo, core.Reference{Tag: tag})
 	}
@@ -71,6 +72,9 @@ func (m *Mirror) forgetAnswers(repo string, ref core.Reference, tags []string) {
 // Purge is the part of Mirror.Purge that is on the disk, for a store that no mirror
 // serves at the moment.
 func Purge(ctx context.Context, local Purgeable, state bucket.Bucket, repo string, ref core.Reference) (gone store.Evicted, err error) {
+	if err := withdraw(ctx, state, repo, time.Now()); err != nil {
+		return gone, fmt.Errorf("purge %s: %w", repo, err)
+	}
 	keys := []string{tagsKey(repo)}
 	switch {
 	case ref.Tag != "":

@@ -18,6 +18,7 @@ const (
 	listsPrefix     = "mirror/lists/"
 	downloadsPrefix = "mirror/downloads/"
 	rightsPrefix    = "mirror/rights/"
+	purgesPrefix    = "mirror/purges/"
 )
 
 // check is when the upstream last said what a tag names.

@@ -71,24 +71,6 @@ func (m *Mirror) shareTag(ctx context.Context, repo, tag string, d digest.Digest
 	}
 }
 
-// unshare takes back what was told of a tag, of a manifest, or, with an empty ref, of
-// a repository. What another process learned before now is not believed here any more.
-func (m *Mirror) unshare(ctx context.Context, repo string, ref core.Reference) {
-	if m.shared == nil {
-		return
-	}
-	switch {
-	case ref.Digest != "":
-		m.unshared.set(nounOf(repo, ref), time.Now())
-		m.shared.Delete(ctx, m.manifestKey(repo, ref.Digest))
-	case ref.Tag != "":
-		m.unshared.set(nounOf(repo, ref), time.Now())
-		m.shared.Delete(ctx, m.tagKey(repo, ref.Tag))
-	default:
-		m.unshared.set(repo, time.Now())
-	}
-}
-
 // sharedVerdict is what another process learned of a tag after since, if that is
 // still fresh.
 func (m *Mirror) sharedVerdict(ctx context.Context, repo, tag string, since time.Time) (v verdict, ok bool) {
@@ -96,10 +78,8 @@ func (m *Mirror) sharedVerdict(ctx context.Context, repo, tag string, since time
 	if !ok || json.Unmarshal(value, &v) != nil {
 		return verdict{}, false
 	}
-	for _, noun := range []string{repo, repo + ":" + tag} {
-		if until, ok := m.unshared.get(noun); ok && until.After(since) {
-			since = until
-		}
+	if at := m.withdrawn(ctx, repo, core.Reference{Tag: tag}); at.After(since) {
+		since = at
 	}
 	settings, now := m.settings.Load(), time.Now()
 	if !v.Time.After(since) || v.Time.After(now.Add(clockSkew)) {
@@ -143,12 +123,14 @@ func (m *Mirror) sharedTag(ctx context.Context, repo, tag string, held heldTag) 
 	return found, true, nil
 }
 
-// shareManifest gives the others a manifest: its media type, a line end, its bytes.
+// shareManifest gives the others a manifest: the time, its media type, its bytes, with
+// a line end between them.
 func (m *Mirror) shareManifest(ctx context.Context, repo string, found core.Manifest) {
 	if m.shared == nil {
 		return
 	}
-	value := append([]byte(found.Descriptor.MediaType+"\n"), found.Bytes...)
+	value := time.Now().UTC().AppendFormat(nil, time.RFC3339Nano)
+	value = append(append(value, "\n"+found.Descriptor.MediaType+"\n"...), found.Bytes...)
 	m.shared.Put(ctx, m.manifestKey(repo, found.Descriptor.Digest), value, sharedManifestAge)
 }
 
@@ -157,36 +139,36 @@ func (m *Mirror) sharedManifest(ctx context.Context, repo string, d digest.Diges
 	if m.shared == nil {
 		return core.Manifest{}, false
 	}
-	for _, noun := range []string{repo, repo + "@" + string(d)} {
-		if _, ok := m.unshared.get(noun); ok {
-			return core.Manifest{}, false // purged: it is asked for
-		}
-	}
 	value, ok := m.shared.Get(ctx, m.manifestKey(repo, d))
 	if !ok {
 		return core.Manifest{}, false
 	}
-	found, err := decodeManifest(value, d)
+	found, learned, err := decodeManifest(value, d)
 	if err != nil {
 		m.log.Warn("shared manifest is not used", "repository", repo, "digest", d, "error", err)
 		return core.Manifest{}, false
 	}
-	return found, true
+	return found, learned.After(m.withdrawn(ctx, repo, core.Reference{Digest: d}))
 }
 
-func decodeManifest(value []byte, d digest.Digest) (core.Manifest, error) {
-	mediaType, content, ok := bytes.Cut(value, []byte("\n"))
+// decodeManifest reads what shareManifest wrote, and when it was learned.
+func decodeManifest(value []byte, d digest.Digest) (found core.Manifest, learned time.Time, err error) {
+	at, rest, _ := bytes.Cut(value, []byte("\n"))
+	if learned, err = time.Parse(time.RFC3339Nano, string(at)); err != nil {
+		return core.Manifest{}, time.Time{}, errors.New("it does not say when it was learned")
+	}
+	mediaType, content, ok := bytes.Cut(rest, []byte("\n"))
 	switch {
 	case !ok || len(content) > core.MaxManifestSize:
-		return core.Manifest{}, errors.New("it is no manifest")
+		return core.Manifest{}, learned, errors.New("it is no manifest")
 	case d.Algorithm().FromBytes(content) != d:
-		return core.Manifest{}, errors.New("its bytes have another digest")
+		return core.Manifest{}, learned, errors.New("its bytes have another digest")
 	}
 	if _, err := core.ParseManifest(string(mediaType), content); err != nil {
-		return core.Manifest{}, err
+		return core.Manifest{}, learned, err
 	}
 	return core.Manifest{
 		Descriptor: core.Descriptor{MediaType: string(mediaType), Digest: d, Size: int64(len(content))},
 		Bytes:      content,
-	}, nil
+	}, learned, nil
 }

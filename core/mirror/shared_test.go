@@ -70,7 +70,14 @@ func (b *board) keys() []string {
 // node is a mirror as another process has it: with a store and a client of its own.
 func node(t *testing.T, up *upstreamtest.Upstream, shared mirror.Shared, audience string, change func(*upstream.Config)) *mirror.Mirror {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{Verify: store.Verify})
+	m, _ := nodeIn(t, t.TempDir(), up, shared, audience, change)
+	return m
+}
+
+// nodeIn is a node whose storage is in a directory, until stop is called.
+func nodeIn(t *testing.T, directory string, up *upstreamtest.Upstream, shared mirror.Shared, audience string, change func(*upstream.Config)) (m *mirror.Mirror, stop func()) {
+	t.Helper()
+	storage, err := dir.Open(directory, dir.Options{Verify: store.Verify})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,15 +97,16 @@ func node(t *testing.T, up *upstreamtest.Upstream, shared mirror.Shared, audienc
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := mirror.New(mirror.Config{
+	m, err = mirror.New(mirror.Config{
 		Name: "docker.io", Local: s, State: b, Upstream: client, Shared: shared, Audience: audience,
 		Settings: mirror.Settings{TTL: time.Hour},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _, _, _, _ = m.Close(), client.Close(), s.Close(), storage.Close() })
-	return m
+	stop = sync.OnceFunc(func() { _, _, _, _ = m.Close(), client.Close(), s.Close(), storage.Close() })
+	t.Cleanup(stop)
+	return m, stop
 }
 
 func image(t *testing.T) (up *upstreamtest.Upstream, d digest.Digest) {
@@ -190,6 +198,66 @@ func TestAPurgeIsNotUndoneByWhatOthersLearnedBefore(t *testing.T) {
 	}
 }
 
+// A repository that one process purges is purged for all: of what was shared before,
+// also under tags and digests that the one has never seen, nobody takes anything. So it
+// is after a restart, when the others' word of the purge is lost.
+func TestAPurgeOfARepositoryHoldsForAll(t *testing.T) {
+	up, first := image(t)
+	second := up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", document(2), "other")
+	b := new(board)
+	directory := t.TempDir()
+	one, stop := nodeIn(t, directory, up, b, "docker.io", nil)
+	two := node(t, up, b, "docker.io", nil)
+	refs := map[core.Reference]digest.Digest{latest: first, {Tag: "other"}: second, {Digest: second}: second}
+	all := func(name string, m *mirror.Mirror, asked bool) {
+		t.Helper()
+		for ref, want := range refs {
+			up.Forget()
+			if found, err := m.Manifest(fetch, repo, ref); err != nil || found.Descriptor.Digest != want {
+				t.Errorf("%s: %v: got %v, %v", name, ref, found.Descriptor, err)
+			}
+			if saw := up.Requests(); !asked && len(saw) > 0 {
+				t.Errorf("%s: %v: the upstream saw %q", name, ref, saw)
+			}
+		}
+	}
+	all("who learns", two, true)
+	before := maps.Clone(b.entries)
+	if _, err := one.Purge(fetch, repo, core.Reference{}); err != nil { // it has never held anything of it
+		t.Fatal(err)
+	}
+	askedFor := func(name string, m *mirror.Mirror) {
+		t.Helper()
+		for ref, want := range refs {
+			up.Forget()
+			if found, err := m.Manifest(fetch, repo, ref); err != nil || found.Descriptor.Digest != want || len(up.Requests()) == 0 {
+				t.Errorf("%s: %v: got %v, %v; the upstream saw %q", name, ref, found.Descriptor, err, up.Requests())
+			}
+			if _, err := m.Purge(fetch, repo, core.Reference{}); err != nil { // the next asks for itself
+				t.Fatal(err)
+			}
+		}
+	}
+	all("who holds it", two, false)
+	askedFor("a third", node(t, up, b, "docker.io", nil))
+	askedFor("who purged", one)
+	stop()
+	b.entries = maps.Clone(before) // as if the purge had never been told
+	one, _ = nodeIn(t, directory, up, b, "docker.io", nil)
+	for ref := range refs {
+		up.Forget()
+		if _, err := one.Manifest(fetch, repo, ref); err != nil {
+			t.Error(err)
+		}
+		if saw := up.Requests(); len(saw) == 0 && ref.Tag != "" {
+			t.Errorf("after a restart: %v was taken from before the purge", ref)
+		}
+	}
+	// What is learned after it is shared as ever.
+	up.Forget()
+	all("a fourth", node(t, up, b, "docker.io", nil), false)
+}
+
 // Whatever is shared, every pull that works without it works.
 func TestWhatOthersSayIsNotBelievedAgainstTheRules(t *testing.T) {
 	set := func(d string, at time.Time) func([]byte) []byte {
@@ -205,7 +273,12 @@ func TestWhatOthersSayIsNotBelievedAgainstTheRules(t *testing.T) {
 	}{
 		{"as it was put", "tag/", func(v []byte) []byte { return v }, false},
 		{"a manifest of other bytes", "manifest/", func(v []byte) []byte { return append(v, ' ') }, true},
-		{"a manifest without a media type", "manifest/", func(v []byte) []byte { return v[bytes.IndexByte(v, '\n'):] }, true},
+		{"a manifest without a time", "manifest/", func(v []byte) []byte { return v[bytes.IndexByte(v, '\n'):] }, true},
+		{"a manifest without a media type", "manifest/", func(v []byte) []byte {
+			at, rest, _ := bytes.Cut(v, []byte("\n"))
+			_, content, _ := bytes.Cut(rest, []byte("\n"))
+			return slices.Concat(at, []byte("\n\n"), content)
+		}, true},
 		{"an empty manifest", "manifest/", func([]byte) []byte { return nil }, true},
 		{"a tag that is no JSON", "tag/", func([]byte) []byte { return []byte("{") }, true},
 		{"a tag of no digest", "tag/", set("sha256:0", time.Now()), true},

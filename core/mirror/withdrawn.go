@@ -1,0 +1,97 @@
+package mirror
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// What others learned of a repository before it was purged is not believed any more.
+// The time of the purge is in three places: in memory, for this process; in the store,
+// so that it holds after a restart, and for a purge while no process ran; and with
+// what is shared, for the others. No entry lives longer than sharedManifestAge, and
+// so no time of a purge needs to.
+
+// withdrawal is when a repository was purged last.
+type withdrawal struct {
+	Time time.Time `json:"time"`
+}
+
+func purgedKey(repo string) string { return purgesPrefix + repo + "/_purged" }
+
+// withdraw keeps the time of a purge in the store.
+func withdraw(ctx context.Context, state bucket.Bucket, repo string, at time.Time) error {
+	data, err := json.Marshal(withdrawal{at.UTC()})
+	if err != nil {
+		return err
+	}
+	_, err = state.Put(ctx, purgedKey(repo), data, bucket.Condition{})
+	return err
+}
+
+func (m *Mirror) withdrawalKey(repo string) string { return "purged/" + m.audience + "/" + repo }
+
+// unshare takes back what was told of a tag, of a manifest, or, with an empty ref, of
+// a repository. What another process learned before now is not believed here any more.
+func (m *Mirror) unshare(ctx context.Context, repo string, ref core.Reference) {
+	if m.shared == nil {
+		return
+	}
+	now := time.Now()
+	switch {
+	case ref.Digest != "":
+		m.unshared.set(nounOf(repo, ref), now)
+		m.shared.Delete(ctx, m.manifestKey(repo, ref.Digest))
+	case ref.Tag != "":
+		m.unshared.set(nounOf(repo, ref), now)
+		m.shared.Delete(ctx, m.tagKey(repo, ref.Tag))
+	default:
+		m.unshared.set(repo, now)
+		if value, err := json.Marshal(withdrawal{now.UTC()}); err == nil {
+			m.shared.Put(ctx, m.withdrawalKey(repo), value, sharedManifestAge)
+		}
+	}
+}
+
+// withdrawn is when what others knew of ref was taken back last, here or by another
+// process; the zero time: never.
+func (m *Mirror) withdrawn(ctx context.Context, repo string, ref core.Reference) time.Time {
+	at := m.withdrawnHere(ctx, repo)
+	if of, ok := m.unshared.get(nounOf(repo, ref)); ok && of.After(at) {
+		at = of
+	}
+	var told withdrawal
+	if value, ok := m.shared.Get(ctx, m.withdrawalKey(repo)); ok && json.Unmarshal(value, &told) == nil && told.Time.After(at) {
+		at = told.Time
+	}
+	return at
+}
+
+// withdrawnHere is when this storage's copy was purged last. This process alone
+// writes to the storage: what was read once is known.
+func (m *Mirror) withdrawnHere(ctx context.Context, repo string) time.Time {
+	if at, ok := m.unshared.get(repo); ok {
+		return at
+	}
+	last, ok := recall[withdrawal](ctx, m, purgedKey(repo))
+	switch {
+	case ok && time.Since(last.Time) > sharedManifestAge:
+		m.forget(ctx, purgedKey(repo)) // everything is younger
+		last = withdrawal{}
+	case !ok && ctx.Err() != nil:
+		return time.Time{} // it was not read
+	}
+	m.unshared.set(repo, last.Time)
+	return last.Time
+}
+
+// purgedNow records a purge of ref before anything goes: who asks from now on takes
+// nothing from others that they knew before.
+func (m *Mirror) purgedNow(ctx context.Context, repo string, ref core.Reference) {
+	now := time.Now()
+	m.unshare(ctx, repo, ref)
+	m.unshared.set(repo, now)
+}
