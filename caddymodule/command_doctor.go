@@ -24,7 +24,8 @@ func doctorCommand(where *location) *cobra.Command {
 		Short: "Looks at the registry, and says what is wrong",
 		Long: `
 Looks at the storage and at its disk, says who has asked each mirror in the last 30
-days, reaches every upstream, and prints the lines that make clients use the mirrors.
+days, reaches every upstream, the Redis of the cache and the sign-in provider, each
+with what the registry would use, and prints the lines that make clients use the mirrors.
 The exit status is 1 when something is wrong.`,
 		Args: cobra.ArbitraryArgs,
 	}
@@ -92,6 +93,12 @@ func (l *location) examine(ctx context.Context) (doctorReport, error) {
 			}
 			return upstream.New(config)
 		}})
+	}
+	if l.storage == "" { // a storage alone says nothing of these
+		p.more = append(p.more, check{"cache", app.lookAtCache})
+	}
+	if app.OIDC != nil {
+		p.more = append(p.more, check{"sign-in", app.lookAtSignIn})
 	}
 	report := examine(ctx, p.checks())
 	for _, m := range p.mirrors {

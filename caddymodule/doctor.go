@@ -65,6 +65,8 @@ type patient struct {
 	*registry
 	minFree mirror.MinFree
 	mirrors []mirrorPatient
+	// more are checks of what the configuration has beside these.
+	more []check
 }
 
 // mirrorPatient is a configured mirror. client makes what asks its upstream.
@@ -89,7 +91,7 @@ func (p *patient) checks() []check {
 			check{"use of " + m.name, func(context.Context) (string, error) { return describeUse(state, m.name), nil }},
 			check{"upstream of " + m.name, func(ctx context.Context) (string, error) { return m.look(ctx, state.Samples[m.name]) }})
 	}
-	return checks
+	return append(checks, p.more...)
 }
 
 // condition is what an open storage tells about itself.

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"go.uber.org/zap"
 
 	"github.com/eblume/caddy-registry/core/store"
 )
@@ -76,7 +77,7 @@ func (l *location) app() (*App, error) {
 		app.StorageRaw = caddyconfig.JSONModuleObject(FileStorage{Path: l.storage}, "module", "file", nil)
 		return app, nil
 	}
-	document, name, _, err := caddycmd.LoadConfig(l.config, l.adapter)
+	document, name, err := loadQuietly(l.config, l.adapter)
 	if err != nil {
 		return nil, err
 	}
@@ -95,4 +96,14 @@ func (l *location) app() (*App, error) {
 		app = config.Apps.OCI
 	}
 	return app, nil
+}
+
+// loadQuietly reads a configuration without what Caddy tells on the way: the standard
+// error of a command is for what went wrong. Warnings and errors are told.
+func loadQuietly(config, adapter string) (document []byte, name string, err error) {
+	_, standard, held := caddy.BufferedLog()
+	defer caddy.UnbufferDefaultLogger(standard)
+	defer held.FlushTo(standard.WithOptions(zap.IncreaseLevel(zap.WarnLevel)))
+	document, name, _, err = caddycmd.LoadConfig(config, adapter)
+	return document, name, err
 }

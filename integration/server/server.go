@@ -45,6 +45,8 @@ type Options struct {
 	Caddyfile string
 	// Port to listen on (default: a free one).
 	Port int
+	// AdminOff leaves the server without an admin endpoint: Reload cannot reach it.
+	AdminOff bool
 	// Scheme that the configuration serves, for URL (default: http).
 	Scheme string
 }
@@ -57,6 +59,7 @@ type Server struct {
 	Port      int
 
 	dir     string
+	admin   string // the address of the admin endpoint
 	cmd     *exec.Cmd
 	logFile string
 	exited  chan struct{}
@@ -94,6 +97,10 @@ func Launch(t testing.TB, options Options) *Server {
 		URL: options.Scheme + "://" + host, Host: host,
 		Data: options.Data, Port: options.Port,
 		dir: t.TempDir(), exited: make(chan struct{}),
+	}
+	s.admin = "unix/" + filepath.Join(s.dir, "admin.sock")
+	if options.AdminOff {
+		s.admin = "off"
 	}
 	s.logFile = filepath.Join(s.dir, "log")
 	if err := s.Configure(options.Caddyfile); err != nil {
@@ -165,7 +172,7 @@ func (s *Server) Revoke(t testing.TB, id string) {
 // endpoint is moved to a socket of this server's own, because its default port is
 // one for the whole machine.
 func (s *Server) Configure(caddyfile string) error {
-	text, err := withAdmin(caddyfile, "unix/"+filepath.Join(s.dir, "admin.sock"))
+	text, err := withAdmin(caddyfile, s.admin)
 	if err != nil {
 		return err
 	}

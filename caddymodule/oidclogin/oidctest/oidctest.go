@@ -38,6 +38,8 @@ type Provider struct {
 	Token map[string]any
 	// Publish are keys beside its own.
 	Publish []jose.JSONWebKey
+	// Keys, if they are set, are published instead of its own.
+	Keys *jose.JSONWebKeySet
 	// Down answers everything with 503.
 	Down bool
 
@@ -138,6 +140,10 @@ func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
+	if p.Keys != nil {
+		answer(w, http.StatusOK, p.Keys)
+		return
+	}
 	own := jose.JSONWebKey{Key: p.key.Public(), KeyID: p.kid, Algorithm: "ES256", Use: "sig"}
 	answer(w, http.StatusOK, jose.JSONWebKeySet{Keys: append([]jose.JSONWebKey{own}, p.Publish...)})
 }

@@ -1,0 +1,102 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
+	"github.com/eblume/caddy-registry/core/cache/redis"
+)
+
+// What is beside the storage is looked at, and no secret is told. The exit status is
+// that of what is wrong.
+func TestDoctorLooksAtTheCacheAndTheSignIn(t *testing.T) {
+	const password = "hunter2 that nobody may see"
+	t.Setenv("DOCTOR_TEST_PASSWORD", password)
+	server := miniredis.RunT(t)
+	server.RequireAuth(password)
+	fake := oidctest.New(t, "registry")
+	here := fmt.Sprintf("cache redis {\naddress %s\npassword {env.DOCTOR_TEST_PASSWORD}\n}", server.Addr())
+	signIn := func(issuer string) string {
+		return fmt.Sprintf("url http://127.0.0.1:5050\noidc {\nissuer %s\nclient_id registry\nclient_secret {env.DOCTOR_TEST_PASSWORD}\n}", issuer)
+	}
+	for _, row := range []struct {
+		name, oci, check string
+		ok               bool
+		text             string
+	}{
+		{"no cache", "", "cache", true, "in memory, 256 MiB at most"},
+		{"a Redis without an address", "cache redis {\naddress {$DOCTOR_TEST_UNSET:}\n}", "cache", true, "no address"},
+		{"a Redis", here, "cache", true, "can be written and read"},
+		{"a Redis that wants a password", fmt.Sprintf("cache redis {\naddress %s\n}", server.Addr()), "cache", false, "look at user and password"},
+		{"a Redis that is gone", "cache redis {\naddress 127.0.0.1:1\n}", "cache", false, "until then the cache is in memory alone"},
+		{"a secret that is not there", "cache redis {\naddress a\npassword {env.DOCTOR_TEST_UNSET}\n}", "cache", false, "DOCTOR_TEST_UNSET"},
+		{"a provider", signIn(fake.Issuer), "sign-in", true, "must have the redirect URI http://127.0.0.1:5050/oidc/callback"},
+		{"a provider without refresh tokens", signIn(fake.Issuer), "sign-in", true, "groups are those of the last sign-in"},
+		{"an issuer without its slash", signIn(strings.TrimSuffix(fake.Issuer, "/")), "sign-in", false, "to the last slash"},
+		{"an issuer that is gone", signIn("http://127.0.0.1:1/"), "sign-in", false, "cannot be reached"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			config := filepath.Join(t.TempDir(), "Caddyfile")
+			if err := os.WriteFile(config, []byte(site(freePort(t), t.TempDir(), row.oci, "")), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := command(t.Context(), t, "registry", "doctor", "--json", "--config", config)
+			var said strings.Builder
+			cmd.Stderr = &said
+			out, err := cmd.Output()
+			var report doctorReport
+			if json.Unmarshal(out, &report) != nil || (err == nil) != row.ok || report.OK != row.ok {
+				t.Fatalf("got %v: %s: %s", err, out, said.String())
+			}
+			i := slices.IndexFunc(report.Findings, func(f finding) bool { return f.Check == row.check })
+			if i < 0 || report.Findings[i].OK != row.ok || !strings.Contains(report.Findings[i].Text, row.text) {
+				t.Errorf("got %s", out)
+			}
+			if strings.Contains(said.String(), `"level":"info"`) {
+				t.Errorf("the standard error has what is no error: %s", said.String())
+			}
+			if all := string(out) + said.String(); strings.Contains(all, "hunter2") {
+				t.Errorf("it tells the secret: %s", all)
+			}
+		})
+	}
+}
+
+func TestWhatIsSaidOfRedis(t *testing.T) {
+	const ms = time.Millisecond
+	node := func(most int64, policy string, evicted int64) []redis.Node {
+		return []redis.Node{{Version: "7.0.15", Used: 1 << 20, Most: most, Policy: policy, Evicted: evicted}}
+	}
+	for _, row := range []struct {
+		name  string
+		found redis.Found
+		ok    bool
+		want  string
+	}{
+		{"one without a bound", redis.Found{Latency: ms, Dated: true, Nodes: node(0, "noeviction", 0)}, true,
+			"can be written and read, an answer takes 1ms, its clock agrees; version 7.0.15, 1.0 MiB of memory in use without a bound (every entry ends within a day by itself; maxmemory would bound it)"},
+		{"one that makes room", redis.Found{Latency: ms, Nodes: node(1<<30, "allkeys-lru", 7)}, true, "of 1.0 GiB, then allkeys-lru makes room; 7 keys were evicted since its start, which is fine"},
+		{"one that does not", redis.Found{Latency: ms, Nodes: node(1<<30, "noeviction", 0)}, true, "when it is full nothing new is shared"},
+		{"one that tells nothing", redis.Found{Latency: ms}, true, "says nothing to this user"},
+		{"a cluster", redis.Found{Latency: ms, Nodes: append(node(1<<30, "allkeys-lru", 1), node(1<<30, "allkeys-lfu", 2)...)}, true, "2 masters, 2.0 MiB of memory in use of 2.0 GiB, then allkeys-lru and allkeys-lfu makes room; 3 keys"},
+		{"one that is far away", redis.Found{Latency: 150 * ms}, false, "nearer"},
+		{"a clock that is slow", redis.Found{Latency: ms, Dated: true, Skew: -time.Minute}, false, "-1m0s apart"},
+	} {
+		got, err := describeRedis(row.found)
+		if err != nil {
+			got = err.Error()
+		}
+		if (err == nil) != row.ok || !strings.Contains(got, row.want) {
+			t.Errorf("%s: got %q, %v", row.name, got, err)
+		}
+	}
+}

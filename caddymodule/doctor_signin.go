@@ -1,0 +1,37 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
+)
+
+// lookAtSignIn looks at the provider of the block oidc. The secret is read, because one
+// that is not there keeps the registry from starting, but it is sent to nobody.
+func (a *App) lookAtSignIn(ctx context.Context) (string, error) {
+	o := a.OIDC.complete()
+	if err := o.check(a.URL); err != nil {
+		return "", err
+	}
+	if o.ClientSecret != "" {
+		if _, err := resolve("client_secret", o.ClientSecret); err != nil {
+			return "", err
+		}
+	}
+	found, err := oidclogin.New(o.Issuer, o.ClientID, oidclogin.Options{}).Probe(ctx)
+	if err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf("%s is who it should be, and %d of its keys can be used", o.Issuer, found.Keys)
+	if found.Dated {
+		text += fmt.Sprintf(", its clock and ours are %s apart", found.Skew.Abs())
+	}
+	text += fmt.Sprintf("; the client %s must have the redirect URI %s there", o.ClientID, a.ownURL()+o.RedirectPath)
+	if found.Follows {
+		return text + fmt.Sprintf("; it offers offline_access, so groups follow it within %s", time.Duration(o.GroupRefresh)), nil
+	}
+	return text + "; it does not offer offline_access, so groups are those of the last sign-in until each key ends" +
+		" (add that scope at the provider, and they follow)", nil
+}

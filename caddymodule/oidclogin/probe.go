@@ -1,0 +1,80 @@
+package oidclogin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+)
+
+// Found is what a look at a provider has shown.
+type Found struct {
+	// Skew is how far its clock is ahead of ours, by its Date header, which has whole
+	// seconds. Dated tells whether it had one.
+	Skew  time.Duration
+	Dated bool
+	// Keys is how many of its keys can verify a signature.
+	Keys int
+	// Follows tells whether it offers refresh tokens: groups then follow it.
+	Follows bool
+}
+
+// Probe looks at a provider, for a person: it discovers it anew, whatever failed
+// before, and fetches its keys. It needs no secret. Errors: sentences that say what
+// to do.
+func (p *Provider) Probe(ctx context.Context) (found Found, err error) {
+	address := strings.TrimSuffix(p.issuer, "/") + "/.well-known/openid-configuration"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return found, err
+	}
+	asked := time.Now()
+	response, err := p.client.Do(request)
+	if err != nil {
+		return found, fmt.Errorf("discovery cannot be reached: %w; nobody can sign in until it can, and keys go on working", err)
+	}
+	defer response.Body.Close()
+	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+		found.Skew, found.Dated = date.Sub(asked.Add(time.Since(asked)/2)).Round(time.Second), true
+	}
+	if response.StatusCode != http.StatusOK {
+		return found, fmt.Errorf("%s answers %s: is that the provider's issuer, and is the application there?", address, response.Status)
+	}
+	var said struct {
+		document
+		Issuer        string `json:"issuer"`
+		Authorization string `json:"authorization_endpoint"`
+		Token         string `json:"token_endpoint"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&said); err != nil {
+		return found, fmt.Errorf("%s answers something else than a discovery document: %w", address, err)
+	}
+	switch {
+	case said.Issuer != p.issuer:
+		return found, fmt.Errorf("the provider calls itself %q: write exactly that as issuer, to the last slash", said.Issuer)
+	case said.Authorization == "" || said.Token == "" || said.Keys == "":
+		return found, errors.New("discovery names no authorization_endpoint, token_endpoint or jwks_uri: this provider cannot sign people in")
+	case found.Skew.Abs() > skew:
+		return found, fmt.Errorf("its clock and ours are %s apart, and more than %s is too much for its tokens: set the clocks", found.Skew.Abs(), skew)
+	}
+	keys, err := newKeySet(said.Keys, p.client, p.now).fetch(ctx)
+	if err != nil {
+		return found, fmt.Errorf("its keys at %s cannot be had: %w", said.Keys, err)
+	}
+	for _, key := range keys {
+		if key.Use == "" || key.Use == "sig" {
+			found.Keys++
+		}
+	}
+	if found.Keys == 0 {
+		return found, fmt.Errorf("none of its keys at %s can verify a signature: give the provider a signing key (RS256 or ES256), not a shared secret", said.Keys)
+	}
+	found.Follows = slices.Contains(said.Scopes, oidc.ScopeOfflineAccess)
+	return found, nil
+}
