@@ -24,7 +24,7 @@ func doctorCommand(where *location) *cobra.Command {
 		Short: "Looks at the registry, and says what is wrong",
 		Long: `
 Looks at the storage and at its disk, says who has asked each mirror in the last 30
-days, reaches every upstream, the Redis of the cache and the sign-in provider, each
+days, reaches every upstream, the Redis of the cache, the sign-in provider and trusted issuers, each
 with what the registry would use, and prints the lines that make clients use the mirrors.
 The exit status is 1 when something is wrong.`,
 		Args: cobra.ArbitraryArgs,
@@ -100,6 +100,7 @@ func (l *location) examine(ctx context.Context) (doctorReport, error) {
 	if app.OIDC != nil {
 		p.more = append(p.more, check{"sign-in", app.lookAtSignIn})
 	}
+	p.more = append(p.more, app.trustedIssuers()...)
 	report := examine(ctx, p.checks())
 	for _, m := range p.mirrors {
 		report.Clients = append(report.Clients, linesFor(app.base(), m.name)...)

@@ -28,6 +28,9 @@ func TestDoctorLooksAtTheCacheAndTheSignIn(t *testing.T) {
 	signIn := func(issuer string) string {
 		return fmt.Sprintf("url http://127.0.0.1:5050\noidc {\nissuer %s\nclient_id registry\nclient_secret {env.DOCTOR_TEST_PASSWORD}\n}", issuer)
 	}
+	jobs := func(issuer string) string {
+		return fmt.Sprintf("trusted_issuer %s {\naudience registry\nclaim sub *\n}", issuer)
+	}
 	for _, row := range []struct {
 		name, oci, check string
 		ok               bool
@@ -42,6 +45,8 @@ func TestDoctorLooksAtTheCacheAndTheSignIn(t *testing.T) {
 		{"a provider", signIn(fake.Issuer), "sign-in", true, "must have the redirect URI http://127.0.0.1:5050/oidc/callback"},
 		{"a provider without refresh tokens", signIn(fake.Issuer), "sign-in", true, "groups are those of the last sign-in"},
 		{"an issuer without its slash", signIn(strings.TrimSuffix(fake.Issuer, "/")), "sign-in", false, "to the last slash"},
+		{"a trusted issuer", jobs(fake.Issuer), "trusted issuer " + fake.Issuer, true, "1 of its keys can be used"},
+		{"a trusted issuer that is gone", jobs("http://127.0.0.1:1/"), "trusted issuer http://127.0.0.1:1/", false, "until it can be asked"},
 		{"an issuer that is gone", signIn("http://127.0.0.1:1/"), "sign-in", false, "cannot be reached"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -2,10 +2,12 @@ package caddymodule
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
+	"github.com/eblume/caddy-registry/caddymodule/workload"
 )
 
 // lookAtSignIn looks at the provider of the block oidc. The secret is read, because one
@@ -34,4 +36,27 @@ func (a *App) lookAtSignIn(ctx context.Context) (string, error) {
 	}
 	return text + "; it does not offer offline_access, so groups are those of the last sign-in until each key ends" +
 		" (add that scope at the provider, and they follow)", nil
+}
+
+// trustedIssuers are checks of the issuers whose tokens are taken, one for each.
+func (a *App) trustedIssuers() (checks []check) {
+	seen := map[string]bool{}
+	for _, raw := range a.AuthenticatorsRaw {
+		var block struct{ Module, Issuer string }
+		if json.Unmarshal(raw, &block) != nil || block.Module != "trusted_issuer" || seen[block.Issuer] {
+			continue
+		}
+		seen[block.Issuer] = true
+		checks = append(checks, check{"trusted issuer " + block.Issuer, func(ctx context.Context) (string, error) {
+			if err := checkPrivate(block.Issuer); err != nil {
+				return "", err
+			}
+			keys, err := workload.New(block.Issuer, workload.Options{}).Probe(ctx)
+			if err != nil {
+				return "", err
+			}
+			return fmt.Sprintf("it is who it should be, and %d of its keys can be used", keys), nil
+		}})
+	}
+	return checks
 }

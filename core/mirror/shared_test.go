@@ -70,14 +70,20 @@ func (b *board) keys() []string {
 // node is a mirror as another process has it: with a store and a client of its own.
 func node(t *testing.T, up *upstreamtest.Upstream, shared mirror.Shared, audience string, change func(*upstream.Config)) *mirror.Mirror {
 	t.Helper()
-	m, _ := nodeIn(t, t.TempDir(), up, shared, audience, change)
+	m, _ := nodeIn(t, place{directory: t.TempDir()}, up, shared, audience, change)
 	return m
 }
 
-// nodeIn is a node whose storage is in a directory, until stop is called.
-func nodeIn(t *testing.T, directory string, up *upstreamtest.Upstream, shared mirror.Shared, audience string, change func(*upstream.Config)) (m *mirror.Mirror, stop func()) {
+// place is where a node keeps what it has, and how much of it in memory (0: the default).
+type place struct {
+	directory string
+	memory    int64
+}
+
+// nodeIn is a node whose storage is in a place, until stop is called.
+func nodeIn(t testing.TB, at place, up *upstreamtest.Upstream, shared mirror.Shared, audience string, change func(*upstream.Config)) (m *mirror.Mirror, stop func()) {
 	t.Helper()
-	storage, err := dir.Open(directory, dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(at.directory, dir.Options{Verify: store.Verify})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +91,7 @@ func nodeIn(t *testing.T, directory string, up *upstreamtest.Upstream, shared mi
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(context.Background(), b, store.Options{Sparse: true})
+	s, err := store.Open(context.Background(), b, store.Options{Sparse: true, CacheSize: at.memory})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,8 +211,8 @@ func TestAPurgeOfARepositoryHoldsForAll(t *testing.T) {
 	up, first := image(t)
 	second := up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", document(2), "other")
 	b := new(board)
-	directory := t.TempDir()
-	one, stop := nodeIn(t, directory, up, b, "docker.io", nil)
+	here := place{directory: t.TempDir()}
+	one, stop := nodeIn(t, here, up, b, "docker.io", nil)
 	two := node(t, up, b, "docker.io", nil)
 	refs := map[core.Reference]digest.Digest{latest: first, {Tag: "other"}: second, {Digest: second}: second}
 	all := func(name string, m *mirror.Mirror, asked bool) {
@@ -243,7 +249,7 @@ func TestAPurgeOfARepositoryHoldsForAll(t *testing.T) {
 	askedFor("who purged", one)
 	stop()
 	b.entries = maps.Clone(before) // as if the purge had never been told
-	one, _ = nodeIn(t, directory, up, b, "docker.io", nil)
+	one, _ = nodeIn(t, here, up, b, "docker.io", nil)
 	for ref := range refs {
 		up.Forget()
 		if _, err := one.Manifest(fetch, repo, ref); err != nil {
