@@ -13,8 +13,8 @@ import (
 )
 
 // installProgram builds pkg, a package@version, as bin/name, unless bin/name was
-// built of just that by this version of Go.
-func installProgram(bin, name, pkg string) error {
+// built of just that. The build has env besides what this process has.
+func installProgram(bin, name, pkg string, env ...string) error {
 	target := filepath.Join(bin, name)
 	importPath, version, _ := strings.Cut(pkg, "@")
 	switch info, err := buildinfo.ReadFile(target); {
@@ -25,9 +25,8 @@ func installProgram(bin, name, pkg string) error {
 	}
 	fmt.Println("building", pkg)
 	cmd := exec.Command("go", "install", pkg)
-	// GOWORK and GOFLAGS of the caller are about the caller's module. No tool needs a C
-	// compiler, and some would want headers that a machine may not have.
-	cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0")
+	// GOWORK and GOFLAGS of the caller are about the caller's module.
+	cmd.Env = append(append(os.Environ(), "GOBIN="+bin, "GOWORK=off", "GOFLAGS="), env...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return err

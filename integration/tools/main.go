@@ -65,14 +65,15 @@ func install(bin, only string, slow bool) error {
 		programs = append(programs, entries(slowList)...)
 	}
 	for _, line := range programs {
-		name, pkg, found := strings.Cut(line, " ")
-		if !found {
+		words := strings.Fields(line)
+		if len(words) < 2 {
 			return fmt.Errorf("line %q is not a name and a package", line)
 		}
+		name, pkg := words[0], words[1]
 		if only != "" && name != only {
 			continue
 		}
-		if err := installProgram(bin, name, pkg); err != nil {
+		if err := installProgram(bin, name, pkg, words[2:]...); err != nil {
 			return fmt.Errorf("install %s: %w", pkg, err)
 		}
 	}
