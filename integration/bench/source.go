@@ -33,8 +33,11 @@ type source struct {
 	hung chan struct{} // not nil: what is asked is not answered until it is closed
 }
 
-// asked counts requests.
-type asked struct{ blobs, manifests, heads int }
+// asked counts requests, and has when the first byte of a layer was sent.
+type asked struct {
+	blobs, manifests, heads int
+	sent                    time.Time
+}
 
 const (
 	// slice is sent at once, in bytes: connections take turns by it.
@@ -166,6 +169,9 @@ func (s *source) send(w http.ResponseWriter, r *http.Request, name string, blob 
 	for len(blob) > 0 {
 		n := min(slice, len(blob))
 		s.wait(name, (size-len(blob))/slice, n)
+		if size > smallConfig {
+			s.began()
+		}
 		if _, err := w.Write(blob[:n]); err != nil {
 			return
 		}
@@ -173,6 +179,15 @@ func (s *source) send(w http.ResponseWriter, r *http.Request, name string, blob 
 			http.NewResponseController(w).Flush()
 		}
 		blob = blob[n:]
+	}
+}
+
+// began notes when a layer is sent first.
+func (s *source) began() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asked.sent.IsZero() {
+		s.asked.sent = time.Now()
 	}
 }
 
