@@ -58,7 +58,7 @@ func (d *download) grow(n int) {
 	d.tail.data = d.tail.data[:len(d.tail.data)+n]
 	d.held += int64(n)
 	switch {
-	case d.users-1 <= fewReaders || d.told == 0 || d.held-d.told >= block || time.Since(d.toldAt) >= tellWithin:
+	case d.users-1 <= fewReaders || d.held-d.told >= block || time.Since(d.toldAt) >= tellWithin:
 		d.tell()
 	case !d.telling:
 		d.telling = true
