@@ -50,7 +50,7 @@ func (b *bench) pull(url, repo string, img image) (time.Duration, error) {
 		})
 	}
 	group.Wait()
-	return slices.Min(firsts[1:]), errors.Join(errs...)
+	return slices.Min(firsts[1:]), first(errs)
 }
 
 func hostOf(url string) string { return strings.TrimPrefix(url, "http://") }
