@@ -28,7 +28,8 @@ type person struct {
 // provider is panva's oidc-provider in a process of its own.
 type provider struct {
 	*testing.T
-	issuer string
+	root   string // of its host
+	issuer string // below it, with a path as Authentik has it
 	port   int
 	node   string
 	cmd    *exec.Cmd
@@ -46,11 +47,12 @@ func newProvider(t *testing.T) *provider {
 		t.Skipf("%v: run `go run ./tools` in integration", err)
 	}
 	port := server.FreePort(t)
-	return &provider{T: t, issuer: fmt.Sprintf("http://localhost:%d", port), port: port, node: node}
+	root := fmt.Sprintf("http://localhost:%d", port)
+	return &provider{T: t, root: root, issuer: root + "/application/o/registry/", port: port, node: node}
 }
 
 // start runs it, for a registry whose certificate authority is in a file, and returns
-// when it answers.
+// when it answers. It may be started again when it was stopped.
 func (p *provider) start(registry, authority string, people map[string]person) {
 	p.Helper()
 	config, err := json.Marshal(map[string]any{
@@ -97,10 +99,26 @@ func (p *provider) tell(people map[string]person) error {
 	if err != nil {
 		return err
 	}
+	return p.post("/people", data)
+}
+
+// rotate gives it other signing keys, and takes back those that it had.
+func (p *provider) rotate() {
+	p.Helper()
+	if err := p.post("/rotate", nil); err != nil {
+		p.Fatal(err)
+	}
+}
+
+func (p *provider) post(path string, data []byte) error {
 	client := http.Client{Timeout: 5 * time.Second}
-	response, err := client.Post(p.issuer+"/people", "application/json", bytes.NewReader(data))
+	response, err := client.Post(p.root+path, "application/json", bytes.NewReader(data))
 	if err != nil {
 		return err
 	}
-	return response.Body.Close()
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", path, response.Status)
+	}
+	return nil
 }

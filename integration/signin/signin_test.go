@@ -48,7 +48,9 @@ const caddyfile = `{
 			label "the provider"
 		}
 		policy {
-			allow anonymous *
+			allow anonymous read fetch
+			allow group artifact-workloads read fetch create
+			allow group admins *
 		}
 	}
 }
@@ -83,6 +85,11 @@ func begin(t *testing.T, people map[string]person) *house {
 		t.Fatalf("the registry does not find its provider: %v", err)
 	}
 	return h
+}
+
+// denied tells whether skopeo was told that its credentials are good and not enough.
+func denied(out []byte, err error) bool {
+	return err != nil && strings.Contains(string(out), "denied")
 }
 
 // push pushes an image by skopeo, as CI does.
@@ -120,6 +127,9 @@ func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 	if out, err := h.push(image, "zot-ci:"+old, "v1"); err != nil {
 		t.Fatalf("push by the old key: %v: %s", err, out)
 	}
+	if out, err := h.push(imageDir(t), "zot-ci:"+old, "v1"); !denied(out, err) {
+		t.Errorf("CI overwrites a tag: %v: %s", err, out)
+	}
 	b.open("/logout")
 	b.do("sign out", chromedp.Click(mainButton), chromedp.WaitVisible(chromedp.Search(`//h1[contains(., "Signed out")]`)))
 	b.shoot("signed out")
@@ -152,10 +162,21 @@ func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 		t.Errorf("push by the new key: %v: %s", err, out)
 	}
 
-	// Later the provider is down: keys work as before.
+	// Later the provider is down: keys work as before, and so does who is signed in.
 	h.stop()
 	if out, err := h.push(image, "zot-ci:"+key, "v4"); err != nil {
 		t.Errorf("push while the provider is down: %v: %s", err, out)
+	}
+	if got := b.open("/user/apikey"); !strings.Contains(got, "zot-ci") {
+		t.Errorf("while the provider is down the page says %s", got)
+	}
+	// It comes back with other keys, and has forgotten everybody.
+	h.start(h.URL, h.Authority(), map[string]person{"erin": {Groups: []string{"admins"}}})
+	b.open("/login?other=1")
+	b.do("sign in when it is back", chromedp.Click(signInButton), atProvider("erin"))
+	overwrites := b.makeKey("mine")
+	if out, err := h.push(imageDir(t), "erin:"+overwrites, "v1"); err != nil {
+		t.Errorf("an administrator overwrites: %v: %s", err, out)
 	}
 }
 
@@ -169,13 +190,23 @@ func TestGroupsFollowAndSignOut(t *testing.T) {
 	if got := b.open("/"); !strings.Contains(got, "first-group") {
 		t.Errorf("the page says %s", got)
 	}
-	key := b.makeKey("mine")
-	h.know(map[string]person{"ada": {Groups: []string{"second-group"}}, "bob": {}})
-	h.reaches("second-group")
+	key, image := b.makeKey("mine"), imageDir(t)
+	if out, err := h.push(image, "ada:"+key, "v1"); !denied(out, err) {
+		t.Errorf("a push without the group: %v: %s", err, out)
+	}
+	// The provider has other signing keys from now on: what it signs next, a refresh,
+	// is by a key that the registry has not seen.
+	h.rotate()
+	h.know(map[string]person{"ada": {Groups: []string{"artifact-workloads"}}, "bob": {}})
+	h.reaches("artifact-workloads")
+	if out, err := h.push(image, "ada:"+key, "v1"); err != nil {
+		t.Errorf("a push with the group: %v: %s", err, out)
+	}
 
 	// Out at the provider is out here.
+	h.rotate()
 	b.do("sign out at the provider",
-		chromedp.Navigate(h.issuer+"/session/end"),
+		chromedp.Navigate(h.issuer+"session/end"),
 		chromedp.Click(yes),
 		chromedp.WaitNotPresent(yes))
 	h.reaches("You are not signed in")
@@ -191,7 +222,7 @@ func TestGroupsFollowAndSignOut(t *testing.T) {
 	b.signIn("ada") // by her name again: the provider has forgotten her
 
 	// Whom the provider disables is out, and their key has no groups.
-	h.know(map[string]person{"ada": {Groups: []string{"second-group"}, Disabled: true}, "bob": {}})
+	h.know(map[string]person{"ada": {Groups: []string{"artifact-workloads"}, Disabled: true}, "bob": {}})
 	h.reaches("You are not signed in")
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.URL+"/v2/_catalog", nil)
 	if err != nil {

@@ -1,13 +1,43 @@
 // An OpenID Connect provider for the tests of the sign-in: people are a JSON object
 // {name: {groups, disabled}} that POST /people replaces, and a name is all that it
-// asks for. Its configuration is JSON in SIGNIN_PROVIDER.
+// asks for. POST /rotate gives it other signing keys. It lies below the path of its
+// issuer. Its configuration is JSON in SIGNIN_PROVIDER.
+import { generateKeyPairSync } from 'node:crypto'
 import http from 'node:http'
 import Provider from 'oidc-provider'
 
 const { issuer, port, callback, backChannel } = JSON.parse(process.env.SIGNIN_PROVIDER)
+const mount = new URL(issuer).pathname.replace(/\/$/, '')
 let people = {}
+let keys = 0
 
-const provider = new Provider(issuer, {
+// Memory is what all providers of this process know, such as who is signed in. Theirs
+// would be forgotten with the keys.
+const known = new Map()
+class Memory {
+  constructor(kind) { this.kind = kind }
+  key(id) { return `${this.kind}:${id}` }
+  async upsert(id, payload) { known.set(this.key(id), structuredClone(payload)) }
+  async find(id) { return structuredClone(known.get(this.key(id))) }
+  async findByUid(uid) { return structuredClone([...known].find(([key, value]) => key.startsWith(this.key('')) && value.uid === uid)?.[1]) }
+  async findByUserCode() {}
+  async consume(id) { known.get(this.key(id)).consumed = Math.floor(Date.now() / 1000) }
+  async destroy(id) { known.delete(this.key(id)) }
+  async revokeByGrantId(grant) { for (const [key, value] of known) if (value.grantId === grant) known.delete(key) }
+}
+
+// make makes a provider with a key of its own.
+function make() {
+  const key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' })
+  const provider = new Provider(issuer, configuration({ ...key, kid: `key-${++keys}`, use: 'sig', alg: 'RS256' }))
+  provider.on('server_error', (_, error) => console.error(error))
+  provider.on('backchannel.error', (_, error) => console.error(error))
+  return provider
+}
+
+const configuration = (key) => ({
+  adapter: Memory,
+  jwks: { keys: [key] },
   clients: [{
     client_id: 'registry',
     client_secret: 'a secret of the tests',
@@ -28,8 +58,7 @@ const provider = new Provider(issuer, {
   // Its own fetch calls no loopback address, and all of the tests is there.
   fetch: (url, options) => fetch(url, { ...options, dispatcher: undefined }),
 })
-provider.on('server_error', (_, error) => console.error(error))
-provider.on('backchannel.error', (_, error) => console.error(error))
+let provider = make()
 
 async function body(request) {
   let text = ''
@@ -51,16 +80,23 @@ async function interaction(request, response) {
   await provider.interactionFinished(request, response, { login: { accountId }, consent: { grantId: await grant.save() } })
 }
 
-const oidc = provider.callback()
 http.createServer(async (request, response) => {
   try {
     if (request.url === '/people') {
       people = JSON.parse(await body(request))
       response.end()
+    } else if (request.url === '/rotate') {
+      provider = make()
+      response.end(`key-${keys}`)
     } else if (request.url.startsWith('/interaction/')) {
       await interaction(request, response)
+    } else if (request.url.startsWith(`${mount}/`)) {
+      request.originalUrl = request.url
+      request.url = request.url.slice(mount.length)
+      provider.callback()(request, response)
     } else {
-      oidc(request, response)
+      response.statusCode = 404
+      response.end()
     }
   } catch (error) {
     console.error(error)
