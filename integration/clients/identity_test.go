@@ -18,7 +18,7 @@ import (
 )
 
 // tiers are who may do what in these tests: everybody pulls, a workload makes new tags,
-// and an administrator does the rest.
+// and an administrator does the rest. What is internal is pulled with a login only.
 const tiers = `{
 	skip_install_trust
 	auto_https disable_redirects
@@ -26,6 +26,7 @@ const tiers = `{
 		storage file {$REGISTRY_DATA}
 		policy {
 			allow anonymous read fetch
+			deny anonymous read on internal/**
 			allow group artifact-workloads read fetch create
 			allow group admins *
 		}
@@ -120,7 +121,7 @@ func (c signing) keepsTiers(t *testing.T, r registry, h home) {
 	push := func(who caller, image v1.Image, ref string) error {
 		return as(who, func(h home) error { return c.push(t, h, who, image, ref) })
 	}
-	pull := func(who caller) error {
+	pull := func(who caller, ref string) error {
 		return as(who, func(h home) error { return c.pull(t, h, who, ref) })
 	}
 	must := func(what string, err error) {
@@ -147,11 +148,17 @@ func (c signing) keepsTiers(t *testing.T, r registry, h home) {
 	if want := digestOf(t, first); !c.packs && held != want {
 		t.Errorf("tag names %s, want %s", held, want)
 	}
-	must("nobody pulls", pull(nobody))
-	must("a workload pulls", pull(ci))
-	// A push and not a pull: containerd keeps its credentials until it is asked for them.
-	refused("a wrong password", push(caller{"zot-ci", "not the password"}, other, r.ref(repo+":v2")), wrong)
-	refused("nobody pushes", push(nobody, other, r.ref(repo+":v2")), regexp.MustCompile(wrong.String()+`|`+denied.String()))
+	must("nobody pulls", pull(nobody, ref))
+	must("a workload pulls", pull(ci, ref))
+	stranger, either := caller{"zot-ci", "not the password"}, regexp.MustCompile(wrong.String()+`|`+denied.String())
+	refused("a wrong password pushes", push(stranger, other, r.ref(repo+":v2")), wrong)
+	refused("nobody pushes", push(nobody, other, r.ref(repo+":v2")), either)
+	// A pull of what everybody reads is none that asks containerd for its credentials.
+	internal := r.ref("internal/app:v1")
+	must("a workload makes what is internal", push(ci, first, internal))
+	refused("a wrong password pulls", pull(stranger, internal), wrong)
+	refused("nobody pulls what is internal", pull(nobody, internal), either)
+	must("a workload pulls what is internal", pull(ci, internal))
 	refused("a workload overwrites", push(ci, other, ref), denied)
 	must("a workload repeats its push", push(ci, first, ref))
 	if got := names(); got != held {
@@ -162,7 +169,7 @@ func (c signing) keepsTiers(t *testing.T, r registry, h home) {
 	if over == held {
 		t.Error("tag names what it did before it was overwritten")
 	}
-	must("nobody pulls what is new", pull(nobody))
+	must("nobody pulls what is new", pull(nobody, ref))
 	if c.remove == nil {
 		must("an administrator deletes", client.New(r.URL).Login(admin.user, admin.secret).DeleteManifest(t.Context(), repo, over.String()))
 	} else {
