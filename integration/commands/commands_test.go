@@ -30,6 +30,7 @@ func caddyfile(up *upstreamtest.Upstream, admin string) string {
 	%s
 	oci {
 		storage file {$REGISTRY_DATA}
+		min_free 1
 		gc {
 			grace 1ms
 		}
