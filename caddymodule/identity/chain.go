@@ -189,6 +189,8 @@ func (c *Chain) Issue(host string, who Proven) (string, token.Claims, error) {
 	if !who.Anonymous() && !c.recorded(who.Identity) {
 		claims.Groups, claims.Recordless = who.Groups, true
 		lifetime = token.RecordlessLifetime
+	} else if IsLocal(who.Identity) {
+		lifetime = token.RecordlessLifetime // it stands for a password
 	}
 	if !who.Until.IsZero() && !who.Anonymous() {
 		lifetime = min(lifetime, who.Until.Sub(c.Store.now()))

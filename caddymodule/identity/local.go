@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -163,7 +162,7 @@ func (l *Locals) authenticate(ctx context.Context, c Credential) (Proven, error)
 	if !right || !known {
 		return Proven{}, ErrUnknownKind
 	}
-	return Proven{Identity: user.identity(), Until: l.now().Add(token.RecordlessLifetime)}, nil
+	return Proven{Identity: user.identity()}, nil
 }
 
 func (l *Locals) matches(ctx context.Context, c Credential) (bool, error) {
