@@ -71,6 +71,7 @@ type group struct {
 
 var groups = []group{
 	{"manifests", (*bench).manifests},
+	{"identity", (*bench).identity},
 	{"blobs", (*bench).blobs},
 	{"images", (*bench).images},
 	{"monolithic", (*bench).monolithic},
