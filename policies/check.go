@@ -26,6 +26,9 @@ func (n Names) Check(rule Rule) error {
 			return fmt.Errorf("%q can match no repository of this registry, which has %s", glob, n)
 		}
 	}
+	if !covers(rule.On, "") && slices.Contains(rule.Actions, Admin) && !slices.Equal(rule.Actions, Actions) {
+		return fmt.Errorf("admin is the care of the whole registry and never asked on %s; write it in a rule of its own, without `on`", rule.On)
+	}
 	if rule.Deny || len(rule.On) == 0 || slices.Equal(rule.Actions, Actions) {
 		return nil
 	}

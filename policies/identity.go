@@ -49,8 +49,7 @@ func (n *Narrowing) permits(action Action, repo string) bool {
 	if action == Reveal {
 		action = Read // seeing more of what may be read is not an action of its own
 	}
-	return (len(n.Actions) == 0 || slices.Contains(n.Actions, action)) &&
-		(len(n.On) == 0 || n.On.Match(repo))
+	return (len(n.Actions) == 0 || slices.Contains(n.Actions, action)) && covers(n.On, repo)
 }
 
 // Anonymous tells whether nothing is known about the caller.

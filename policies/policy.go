@@ -21,7 +21,7 @@ const (
 	Update
 	// Delete is removing tags, manifests and blobs.
 	Delete
-	// Admin is the care of the registry itself.
+	// Admin is the care of the registry itself. It is not asked of a repository.
 	Admin
 	// Reveal is seeing what a mirror's upstream hides from anonymous callers. It is
 	// no word of a policy, and * does not have it: a mirror says it for itself, as
@@ -55,8 +55,9 @@ func (a Action) String() string {
 // for concurrent use, do no I/O, and are asked again on every request, so that a
 // changed policy acts at once.
 type Policy interface {
-	// Allows decides for one repository by its canonical name. It applies the
-	// narrowing of the caller's credential, too.
+	// Allows decides for one repository by its canonical name, or for the registry
+	// itself, whose name is empty: Admin is asked for that. It applies the narrowing of
+	// the caller's credential, too.
 	Allows(who Identity, action Action, repo string) bool
 }
 

@@ -57,6 +57,18 @@ func (r *Rules) Allows(who Identity, action Action, repo string) bool {
 	return allow >= 0 && deny < 0 && who.Narrow.permits(action, repo)
 }
 
+// covers tells whether what holds on some patterns holds for a repository; repo is empty
+// for the registry itself. That is nobody's part: only what holds everywhere is about it.
+func covers(on globs.Globs, repo string) bool {
+	if len(on) == 0 {
+		return true
+	}
+	if repo == "" {
+		return slices.Contains(on, "**")
+	}
+	return on.Match(repo)
+}
+
 // decide finds the first rule that allows, and the first that denies, or -1.
 func (r *Rules) decide(who *Identity, action Action, repo string) (allow, deny int) {
 	allow = -1
@@ -68,7 +80,7 @@ func (r *Rules) decide(who *Identity, action Action, repo string) (allow, deny i
 		if rule.deny && !rule.who.excludes(who) || !rule.deny && !rule.who.includes(who) {
 			continue
 		}
-		if len(rule.on) > 0 && !rule.on.Match(repo) {
+		if !covers(rule.on, repo) {
 			continue
 		}
 		if rule.deny {

@@ -102,6 +102,31 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// Pages and the API ask whether somebody is an admin of the registry, which is no
+// repository: whoever has every right in a part of it is none.
+func TestTheRegistryItselfIsNoRepository(t *testing.T) {
+	who := Identity{User: "erich", Groups: []string{"ops"}}
+	for line, want := range map[string]bool{
+		"allow group ops *": true, "allow group ops admin": true, "allow group ops * on **": true,
+		"allow group ops * on team/**": false, "allow group ops * on *": false, "allow group ops * on */**": false,
+		"allow group other *": false,
+	} {
+		if got := parse(t, line).Allows(who, Admin, ""); got != want {
+			t.Errorf("%s: got %v", line, got)
+		}
+	}
+	// What is denied on a part is not denied everywhere, and what is denied everywhere is.
+	for line, want := range map[string]bool{"deny group ops * on *": true, "deny group ops *": false, "deny group ops admin": false} {
+		if got := parse(t, "allow group ops *", line).Allows(who, Admin, ""); got != want {
+			t.Errorf("%s: got %v", line, got)
+		}
+	}
+	who.Narrow = &Narrowing{On: globs.Globs{"*"}}
+	if parse(t, "allow group ops *").Allows(who, Admin, "") {
+		t.Error("a credential that is narrowed to repositories is good for the registry")
+	}
+}
+
 func TestRulesApplyTheNarrowing(t *testing.T) {
 	who := Identity{User: "ci", Groups: []string{"admins"}, Narrow: &Narrowing{Actions: []Action{Read, Create}, On: globs.Globs{"team/**"}}}
 	rules := parse(t, tiers...)
@@ -160,6 +185,9 @@ func TestCheckRefusesWhatCanNeverMatch(t *testing.T) {
 		{"a push to a mirror and elsewhere", team, "group ci create on docker.io/** team/**", ""},
 		{"everything on a mirror", team, "group admins * on docker.io/**", ""},
 		{"a group that nobody has", team, "group nobody read", ""},
+		{"the registry's care on a part of it", team, "group ops admin on team/**", "admin"},
+		{"the registry's care on all of it", team, "group ops admin on **", ""},
+		{"the registry's care everywhere", team, "group ops admin", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			rule, err := ParseRule(false, strings.Fields(row.line))
