@@ -113,3 +113,19 @@ func FuzzAuthorization(f *testing.F) {
 		}
 	})
 }
+
+// What a proxy says of the host ends in a challenge.
+func FuzzForwarded(f *testing.F) {
+	f.Add("https", "registry.example.org:5000, proxy")
+	f.Add("http", "a\"b")
+	f.Fuzz(func(t *testing.T, scheme, host string) {
+		r := &http.Request{Host: "registry.example.org", Header: http.Header{"X-Forwarded-Proto": {scheme}, "X-Forwarded-Host": {host}}, RemoteAddr: "127.0.0.1:1"}
+		c := ConnectionOf(r, true)
+		if strings.ContainsAny(c.Base(), "\", \r\n\\?#@") || strings.Count(c.Base(), "/") != 2 || c.Loopback {
+			t.Errorf("%q %q: got %q", scheme, host, c.Base())
+		}
+		if c := ConnectionOf(r, false); c.Host != r.Host || c.HTTPS {
+			t.Errorf("%q %q is believed of a stranger", scheme, host)
+		}
+	})
+}

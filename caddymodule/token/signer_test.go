@@ -7,13 +7,18 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 )
@@ -265,4 +270,24 @@ func BenchmarkVerifyAgain(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func FuzzRequest(f *testing.F) {
+	f.Add("scope=repository:a:pull", "grant_type=password&username=a&password=b&scope=x")
+	f.Add("%zz", "grant_type=refresh_token&refresh_token=c")
+	f.Fuzz(func(t *testing.T, query, body string) {
+		r := &http.Request{Method: http.MethodPost, URL: &url.URL{RawQuery: query}, Body: io.NopCloser(strings.NewReader(body)),
+			Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}}
+		ask, err := Read(httptest.NewRecorder(), r)
+		if err != nil && !errors.Is(err, core.ErrTokenRequest) {
+			t.Errorf("%q %q: %v", query, body, err)
+		}
+		if len(ask.Scopes) > maxScopes+1 {
+			t.Errorf("%d scopes", len(ask.Scopes))
+		}
+		// A secret in the URL is none.
+		if form, _ := url.ParseQuery(body); ask.Password != "" && ask.Password != form.Get("password") && ask.Password != form.Get("refresh_token") {
+			t.Errorf("%q %q: the password is %q", query, body, ask.Password)
+		}
+	})
 }

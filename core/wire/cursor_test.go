@@ -150,3 +150,26 @@ func TestCursorsHaveOneLengthAndOneMaker(t *testing.T) {
 		t.Error("a name was hidden by nobody")
 	}
 }
+
+// unsealed opens what was never sealed: what is behind the seal must stand alone.
+type unsealed struct{}
+
+func (unsealed) Seal(_ string, plain []byte) []byte             { return plain }
+func (unsealed) Unseal(_ string, sealed []byte) ([]byte, error) { return sealed, nil }
+
+func FuzzCursor(f *testing.F) {
+	e := &exchange{opts: Options{Cursors: unsealed{}}}
+	good, err := e.cursor("team/app")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add("~")
+	f.Add("team/app")
+	f.Fuzz(func(t *testing.T, last string) {
+		name, err := e.place(last)
+		if err != nil && !errors.Is(err, errQuery) || err == nil && isCursor(last) && len(name) > core.MaxNameLength {
+			t.Errorf("%q is the place %q, %v", last, name, err)
+		}
+	})
+}
