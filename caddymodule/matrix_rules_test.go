@@ -49,6 +49,11 @@ type matrixCaller struct {
 	presents, good, strange, bearer bool
 	// silent says nothing at all, not even that it is nobody.
 	silent bool
+	// certificate is presented to TLS, so only where there is TLS.
+	certificate bool
+	// tokenOnly is good at /token. user is the name beside the secret, if one is needed.
+	tokenOnly bool
+	user      string
 }
 
 var matrixCallers = []matrixCaller{
@@ -62,6 +67,14 @@ var matrixCallers = []matrixCaller{
 	{name: "workload, registry token as password", tier: tierWorkload, presents: true, good: true},
 	{name: "admin", tier: tierAdmin, presents: true, good: true},
 	{name: "narrowed key", tier: tierNarrowed, presents: true, good: true},
+	{name: "job's token", tier: tierWorkload, presents: true, good: true, bearer: true},
+	{name: "job's token as password", tier: tierWorkload, presents: true, good: true},
+	{name: "token of another branch's job", presents: true, bearer: true},
+	{name: "local user's registry token", tier: tierAdmin, presents: true, good: true, bearer: true},
+	// The password itself is good at /token, and nowhere else.
+	{name: "local user's password", presents: true, strange: true, tokenOnly: true, user: "ada"},
+	{name: "certificate", tier: tierWorkload, presents: true, good: true, certificate: true},
+	{name: "certificate, and a wrong password", presents: true, strange: true, certificate: true},
 	{name: "expired key", presents: true},
 	{name: "revoked key", presents: true, bearer: true},
 	{name: "registry token of a revoked key", presents: true, bearer: true},
@@ -76,6 +89,7 @@ type matrixSite struct {
 	takes, readOnly, fallback bool
 	options                   string
 	remote                    bool // over plain HTTP from another machine
+	tls                       bool
 }
 
 var matrixSites = []matrixSite{
@@ -83,6 +97,7 @@ var matrixSites = []matrixSite{
 	{name: "plain HTTP", remote: true},
 	{name: "read_only", readOnly: true, options: "read_only"},
 	{name: "fallback", takes: true, fallback: true, options: "fallback docker.io"},
+	{name: "HTTPS", takes: true, tls: true},
 }
 
 // matrixRepo is a kind of repository. A name with # is another repository in each cell.

@@ -2,6 +2,10 @@ package caddymodule
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,6 +21,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
@@ -25,6 +30,7 @@ import (
 type matrix struct {
 	*testing.T
 	client *http.Client
+	secure *http.Client   // with a certificate
 	ports  map[string]int // by site
 	// secrets are what the callers present, and tokens those that are for one host.
 	secrets   map[string]string
@@ -52,6 +58,9 @@ func TestMatrix(t *testing.T) {
 					continue // another kind of site makes of it another kind of name
 				}
 				for _, c := range matrixCallers {
+					if s.tls != c.certificate {
+						continue // the others are told the same with TLS and without
+					}
 					if problem := m.cell(e, c, r, s); problem != "" {
 						t.Errorf("%s %s by %s in %s on a %s site: %s", e.method, e.name, c.name, r.name, s.name, problem)
 						if wrong++; wrong > 100 {
@@ -77,17 +86,29 @@ func newMatrix(t *testing.T) *matrix {
 	}
 	t.Cleanup(m.client.CloseIdleConnections)
 	t.Setenv("TEST_HUB_SECRET", "secret")
-	oci := matrixPolicy + "\nurl https://registry.example.org\nprivate team/** secret/**\n" + mirrorOf("quay.io", m.quay) +
+	forge := oidctest.New(t, forgeAudience)
+	m.secrets = map[string]string{
+		"job's token": forge.Sign(forgeJob(forge, nil)), "token of another branch's job": forge.Sign(forgeJob(forge, map[string]any{"ref": "refs/heads/other"})),
+		"local user's password": testPassword,
+	}
+	m.secrets["job's token as password"] = m.secrets["job's token"]
+	oci := matrixPolicy + "\nlocal_user ada " + testHash() + " admins\n" + strings.ReplaceAll(trustForge, "ISSUER", forge.Issuer) +
+		"\nclient_cert {\nuser cn\ngroups artifact-workloads\n}\nurl https://registry.example.org\nprivate team/** secret/**\n" + mirrorOf("quay.io", m.quay) +
 		mirrorOf("docker.io", m.hub, "credentials user {env.TEST_HUB_SECRET}", "private hidden/** to group admins")
 	text := ""
 	for _, s := range matrixSites {
 		m.ports[s.name] = freePort(t)
+		if s.tls {
+			text += m.withTLS(m.ports[s.name])
+			continue
+		}
 		one := siteWith(m.ports[s.name], "STORAGE", oci, s.options)
 		if text != "" {
 			one = one[strings.Index(one, "\nhttp://"):] // the same global options
 		}
 		text += one
 	}
+	text = strings.Replace(text, "admin off", "admin off\n\tskip_install_trust\n\tauto_https disable_redirects", 1)
 	load(t, strings.ReplaceAll(text, "STORAGE", t.TempDir()))
 	m.enter()
 	for _, repo := range []string{"team/app", "secret/app"} {
@@ -122,7 +143,9 @@ func (m *matrix) enter() {
 	narrow.Actions, narrow.Globs = []string{"read", "create"}, []string{"team/app"}
 	brief := service
 	brief.Lifetime = time.Nanosecond
-	m.secrets = map[string]string{"wrong password": "wrong", "wrong Bearer": "wrong"}
+	for _, caller := range []string{"wrong password", "wrong Bearer", "certificate, and a wrong password"} {
+		m.secrets[caller] = "wrong"
+	}
 	var toRevoke [2]identity.Key
 	for name, want := range map[string]identity.NewKey{
 		"signed in without groups": {User: "eve"}, "workload": service, "admin": admins, "narrowed key": narrow,
@@ -136,12 +159,12 @@ func (m *matrix) enter() {
 	for _, s := range matrixSites {
 		for caller, secret := range map[string]string{
 			"anonymous token": "", "workload, registry token": m.secrets["workload"], "workload, registry token as password": m.secrets["workload"],
-			"registry token of a revoked key": m.secrets["registry token of a revoked key"],
+			"registry token of a revoked key": m.secrets["registry token of a revoked key"], "local user's registry token": testPassword,
 		} {
 			// From the site that takes credentials: what it says of the host is this site's.
 			fields := []string{"Host", m.host(s)}
 			if secret != "" {
-				fields = append(fields, "Authorization", basic("zot-ci", secret))
+				fields = append(fields, "Authorization", basic("ada", secret)) // keys and tokens have any name
 			}
 			_, body := at(m.T, m.ports["loopback"]).want(http.StatusOK, "GET", "/token", nil, fields...)
 			m.tokens[caller+" "+s.name] = tokenOf(m.T, body)
@@ -157,7 +180,34 @@ func (m *matrix) enter() {
 	}
 }
 
-func (m *matrix) host(s matrixSite) string { return fmt.Sprintf("127.0.0.1:%d", m.ports[s.name]) }
+func (m *matrix) host(s matrixSite) string {
+	if s.tls {
+		return fmt.Sprintf("localhost:%d", m.ports[s.name]) // a name, or TLS could not say which site is meant
+	}
+	return fmt.Sprintf("127.0.0.1:%d", m.ports[s.name])
+}
+
+// withTLS is a site that asks for certificates, and makes the client that has one.
+func (m *matrix) withTLS(port int) string {
+	a := newAuthority(m.T)
+	cert, key := a.files(a.sign(&x509.Certificate{DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}))
+	ca, _ := a.files(tls.Certificate{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key})
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	m.secure = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		RootCAs: pool, Certificates: []tls.Certificate{*a.client(x509.Certificate{Subject: pkix.Name{CommonName: "robot"}})},
+	}}}
+	m.Cleanup(m.secure.CloseIdleConnections)
+	return fmt.Sprintf("https://localhost:%d {\nbind 127.0.0.1\ntls %s %s {\nclient_auth {\nmode verify_if_given\ntrust_pool file %s\n}\n}\noci_registry\n}\n", port, cert, key, ca)
+}
+
+// base is where a site is.
+func (m *matrix) base(s matrixSite) string {
+	if s.tls {
+		return "https://" + m.host(s)
+	}
+	return "http://" + m.host(s)
+}
 
 // secret is what a caller presents on a site.
 func (m *matrix) secret(c matrixCaller, s matrixSite) string {
@@ -174,10 +224,11 @@ func (m *matrix) fields(c matrixCaller, s matrixSite) http.Header {
 	case c.silent:
 	case c.bearer:
 		header.Set("Authorization", "Bearer "+m.secret(c, s))
+	case c.certificate && m.secret(c, s) == "":
 	case !c.presents:
 		header.Set("Authorization", basic("", ""))
 	default:
-		header.Set("Authorization", basic("anybody", m.secret(c, s)))
+		header.Set("Authorization", basic(cmp.Or(c.user, "anybody"), m.secret(c, s)))
 	}
 	if s.remote {
 		header.Set("X-Forwarded-For", "203.0.113.9")
@@ -188,12 +239,16 @@ func (m *matrix) fields(c matrixCaller, s matrixSite) http.Header {
 // ask makes one request.
 func (m *matrix) ask(s matrixSite, method, path string, header http.Header, body string) (*http.Response, []byte) {
 	m.Helper()
-	request, err := http.NewRequestWithContext(m.Context(), method, "http://"+m.host(s)+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(m.Context(), method, m.base(s)+path, strings.NewReader(body))
 	if err != nil {
 		m.Fatal(err)
 	}
 	request.Header = header
-	response, err := m.client.Do(request)
+	client := m.client
+	if s.tls {
+		client = m.secure
+	}
+	response, err := client.Do(request)
 	if err != nil {
 		m.Fatal(err)
 	}
@@ -342,7 +397,7 @@ func (m *matrix) cell(e matrixEndpoint, c matrixCaller, r matrixRepo, s matrixSi
 	}
 	challenge := ""
 	if want.status == http.StatusUnauthorized {
-		challenge = fmt.Sprintf(`Bearer realm="http://%s/token",service="%[1]s"`, m.host(s))
+		challenge = fmt.Sprintf(`Bearer realm="%s/token",service="%s"`, m.base(s), m.host(s))
 		if want.scope != "" {
 			challenge += fmt.Sprintf(`,scope="%s"`, want.scope)
 		}
@@ -393,14 +448,17 @@ func (m *matrix) tokenEndpoint() {
 	form := func(values url.Values) string { return values.Encode() }
 	for _, s := range matrixSites {
 		for _, c := range matrixCallers {
+			if s.tls != c.certificate {
+				continue
+			}
 			status := http.StatusOK
-			if c.presents && (!s.takes || !c.good) {
+			if c.presents && (!s.takes || !c.good && !c.tokenOnly) {
 				status = http.StatusUnauthorized
 			}
 			secret := m.secret(c, s)
 			forms := map[string]string{}
-			if c.presents {
-				forms["password"] = form(url.Values{"grant_type": {"password"}, "username": {"anybody"}, "password": {secret}})
+			if c.presents && secret != "" {
+				forms["password"] = form(url.Values{"grant_type": {"password"}, "username": {cmp.Or(c.user, "anybody")}, "password": {secret}})
 				forms["refresh_token"] = form(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {secret}})
 			}
 			check := func(what, method, path, body string, header http.Header, status int) {
@@ -427,6 +485,10 @@ func (m *matrix) tokenEndpoint() {
 				header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 				if s.remote {
 					header.Set("X-Forwarded-For", "203.0.113.9")
+				}
+				status := status
+				if c.tokenOnly && grant == "refresh_token" {
+					status = http.StatusUnauthorized // a password is for a name
 				}
 				check(grant, "POST", "/token", forms[grant], header, status)
 			}
