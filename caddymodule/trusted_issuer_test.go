@@ -256,7 +256,8 @@ func TestJobsAreTold(t *testing.T) {
 	r := at(t, port)
 	token := forge.Sign(forgeJob(forge, nil))
 	r.putIndex(http.StatusCreated, "blumeops/app", "v1", emptyIndex, "Authorization", "Bearer "+token)
-	wantHeard(t, "a push", []string{auditPush, "user:workload:forge", "credential:workload " + forge.Issuer + " repo:blumeops/app:ref:refs/heads/main", "tag:v1"})
+	wantHeard(t, "a push, and the first use of its token", []string{"registry_login", "user:workload:forge", "credential:workload " + forge.Issuer},
+		[]string{auditPush, "user:workload:forge", "credential:workload " + forge.Issuer + " repo:blumeops/app:ref:refs/heads/main", "tag:v1"})
 }
 
 func TestBlocksThatAreRefused(t *testing.T) {
