@@ -97,6 +97,41 @@ func TestABlobOfAnotherSizeThanItsManifestSays(t *testing.T) {
 	}
 }
 
+// A body that goes on is not waited for, and fills no disk.
+func TestABlobThatGoesOnIsEndedAtItsSize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, mirror.Settings{})
+		if _, err := f.Manifest(fetch, repo, latest); err != nil {
+			t.Fatal(err)
+		}
+		f.up.BlobAs("library/nginx", f.blob, append(bytes.Clone(layer), layer...))
+		f.up.Fault(upstreamtest.Fault{Path: "/blobs/", NoLength: true, Stall: true, After: int64(len(layer)) + 10000})
+		began := time.Now()
+		if got, err := read(f, fetch, repo, f.blob); !errors.Is(err, core.ErrUpstream) || len(got) >= len(layer) {
+			t.Errorf("got %d bytes, %v, want an error before the end", len(got), err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it took %s, want no waiting for more", took)
+		}
+	})
+}
+
+// What is not kept is verified as what is.
+func TestWithoutRoomABodyIsVerifiedToo(t *testing.T) {
+	for _, fault := range []upstreamtest.Fault{{Corrupt: true}, {Corrupt: true, NoLength: true}} {
+		synctest.Test(t, func(t *testing.T) {
+			f := start(t, mirror.Settings{})
+			f.keeper = &keeper{room: func(int64) bool { return false }}
+			f.restart(t)
+			fault.Path = "/blobs/"
+			f.up.Fault(fault)
+			if got, err := read(f, fetch, repo, f.blob); !errors.Is(err, core.ErrUpstream) || len(got) >= len(layer) {
+				t.Errorf("got %d bytes, %v, want an error before the end", len(got), err)
+			}
+		})
+	}
+}
+
 // An interrupted download may have left more than the blob has, of an upstream that sent
 // something else. It is not kept for the next who asks.
 func TestRubbishOfAnInterruptedDownloadIsDropped(t *testing.T) {

@@ -218,6 +218,7 @@ func TestAttest(t *testing.T) {
 	}{
 		{"by HEAD", upstreamtest.Fault{}, whole, nil},
 		{"by a byte where the signed URL is for GET only", upstreamtest.Fault{Host: "storage", Method: "HEAD", Status: 403}, whole, nil},
+		{"by a byte where the storage does not find it by HEAD", upstreamtest.Fault{Host: "storage", Method: "HEAD", Status: 404}, whole, nil},
 		{"by a byte where the upstream has no HEAD", upstreamtest.Fault{Host: "registry", Method: "HEAD", Status: 405}, whole, nil},
 		{"by a byte where Range is ignored too", upstreamtest.Fault{Host: "storage", Method: "HEAD", Status: 403, NoRange: true}, whole, nil},
 		{"not of what is not there", upstreamtest.Fault{Status: 404}, 0, upstream.ErrNotFound},
@@ -318,8 +319,11 @@ func TestSlowReaderIsNoStall(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer body.Close()
+		if _, err := io.ReadFull(body, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(10 * upstream.DefaultStallTimeout)
-		if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, layer) {
+		if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, layer[1:]) {
 			t.Errorf("got %d bytes, %v, want all", len(got), err)
 		}
 	})
