@@ -34,6 +34,23 @@ func TestReferrersGoWithTheirSubject(t *testing.T) {
 	})
 }
 
+// A kill may lose the pull that brought an image; it counts from its arrival then.
+func TestWhatWasNeverSeenToBePulledCountsFromItsArrival(t *testing.T) {
+	shelved(t, ninety, func(s *shelf) {
+		doc := []byte(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`)
+		d := digest.FromBytes(doc)
+		s.names[d] = "unseen"
+		put := core.ManifestPut{MediaType: ocispec.MediaTypeImageIndex, Bytes: doc, Digest: d, Tags: []string{"unseen"}}
+		if _, err := s.PutManifest(s.t.Context(), nginx, put); err != nil {
+			s.t.Fatal(err)
+		}
+		s.wait(80 * day)
+		s.went()
+		s.wait(20 * day)
+		s.went("unseen")
+	})
+}
+
 // What is known beside an image goes with it: when its tags were checked, and what
 // refers to it.
 func TestRecordsGoWithTheirImage(t *testing.T) {

@@ -160,6 +160,43 @@ func TestWhatIsHiddenSaysNothingMore(t *testing.T) {
 	}
 }
 
+// Before it is known what the upstream shows, credentials fetch nothing for a stranger.
+func TestWhatCannotBeAskedIsNotShown(t *testing.T) {
+	for _, how := range waysIn {
+		synctest.Test(t, func(t *testing.T) {
+			f, secret := hides(t, upstreamtest.Basic, mirror.Settings{})
+			f.up.Fault(upstreamtest.Fault{Method: "HEAD", Status: 500})
+			if how.name == "tags" {
+				f.up.Fault(upstreamtest.Fault{Path: "/tags/", Status: 500})
+			}
+			if err := how.read(stranger, f, secretRepo, secret); !errors.Is(err, core.ErrUnauthorized) {
+				t.Errorf("%s: got %v, want %v", how.name, err, core.ErrUnauthorized)
+			}
+		})
+	}
+}
+
+func TestPurgeAsksAgainWhateverIsPurged(t *testing.T) {
+	for _, ref := range []core.Reference{{}, latest} {
+		synctest.Test(t, func(t *testing.T) {
+			f, _ := hides(t, upstreamtest.Basic, mirror.Settings{})
+			if _, err := f.Manifest(stranger, secretRepo, latest); !errors.Is(err, core.ErrUnauthorized) {
+				t.Fatal(err)
+			}
+			if _, err := f.Purge(insider, secretRepo, ref); err != nil {
+				t.Fatal(err)
+			}
+			f.up.Forget()
+			if _, err := f.Manifest(stranger, secretRepo, latest); !errors.Is(err, core.ErrUnauthorized) {
+				t.Errorf("got %v, want %v", err, core.ErrUnauthorized)
+			}
+			if len(f.up.Requests()) == 0 {
+				t.Errorf("after a purge of %q the upstream was not asked", ref)
+			}
+		})
+	}
+}
+
 // What not even our credentials are shown says nothing about a repository: a mistyped
 // digest hides nobody's images for a day.
 func TestWhatIsMissingHidesNothing(t *testing.T) {
