@@ -121,6 +121,9 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 		return err
 	}
 	defer c.repos.lock(repo)()
+	if err := c.settle(ctx, repo); err != nil {
+		return err
+	}
 	if err := c.collectUntagged(ctx, repo, g); err != nil {
 		return err
 	}
@@ -162,7 +165,6 @@ func (c *collection) collectUntagged(ctx context.Context, repo string, g graph) 
 		}
 		g.keep(row.Digest)
 	}
-	var gone []string
 	for d, node := range g {
 		if node.kept {
 			continue
@@ -188,15 +190,13 @@ func (c *collection) collectUntagged(ctx context.Context, repo string, g graph) 
 			c.gone[manifestKey(d, repo)] = struct{}{}
 			continue
 		}
-		keys, err := c.dropManifest(ctx, repo, node.manifest)
-		if err != nil {
+		if err := c.dropManifest(ctx, repo, node.manifest); err != nil {
 			return err
 		}
-		gone = append(gone, keys...)
 	}
 	// Before any link goes: after a power cut a manifest that is still there has
 	// its blobs.
-	return c.sync(ctx, gone...)
+	return c.settle(ctx, repo)
 }
 
 // collectContent removes content that no repository holds. It looks for that in one

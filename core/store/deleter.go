@@ -15,6 +15,10 @@ import (
 func (s *Store) DeleteTag(ctx context.Context, repo, tag string) error {
 	ctx = context.WithoutCancel(ctx) // as in PutManifest
 	defer s.repos.lock(repo)()
+	// Also before "there is no such tag": a client that tries again takes that for done.
+	if err := s.settle(ctx, repo); err != nil {
+		return err
+	}
 	var held tagRecord
 	deletion := core.DeletionFrom(ctx)
 	if deletion != nil {
@@ -35,15 +39,15 @@ func (s *Store) DeleteTag(ctx context.Context, repo, tag string) error {
 // dropTags removes tags behind one barrier. The caller holds the repository's lock.
 func (s *Store) dropTags(ctx context.Context, repo string, tags ...string) error {
 	defer s.cache.beginTags(repo, tags...)()
-	keys := make([]string, len(tags))
-	for i, tag := range tags {
-		keys[i] = tagKey(repo, tag)
-		if err := s.bucket.Delete(ctx, keys[i], bucket.Condition{}); err != nil {
+	for _, tag := range tags {
+		key := tagKey(repo, tag)
+		if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil {
 			return err
 		}
+		s.owed.add(repo, key)
 		s.project(s.index.DeleteTag(repo, tag))
 	}
-	return s.sync(ctx, keys...)
+	return s.settle(ctx, repo)
 }
 
 // DeleteManifest implements core.Deleter.
@@ -51,6 +55,9 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 	ctx = context.WithoutCancel(ctx)
 	defer s.repos.lock(repo)()
 	defer s.keepContent(d)()
+	if err := s.settle(ctx, repo); err != nil {
+		return err
+	}
 	m, err := s.manifest(ctx, repo, d)
 	if err != nil {
 		return err
@@ -66,45 +73,47 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 			tags = append(tags, tag.Name)
 		}
 	}
-	if len(tags) > 0 {
-		if err := s.dropTags(ctx, repo, tags...); err != nil {
-			return err
-		}
+	if err := s.dropTags(ctx, repo, tags...); err != nil {
+		return err
 	}
 	if deletion := core.DeletionFrom(ctx); deletion != nil {
 		deletion.Tags = tags
 	}
-	keys, err := s.dropManifest(ctx, repo, m)
-	if err != nil {
+	if err := s.dropManifest(ctx, repo, m); err != nil {
 		return err
 	}
-	return s.sync(ctx, keys...)
+	return s.settle(ctx, repo)
 }
 
-// dropManifest removes a manifest's link and referrer entry, and returns the keys
-// whose absence is to be made durable. The caller holds the repository's lock.
-func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) ([]string, error) {
+// dropManifest removes a manifest's link and referrer entry, which are owed then. The
+// caller holds the repository's lock and has settled.
+func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) error {
 	d := m.Descriptor.Digest
 	defer s.cache.beginManifest(repo, d)()
 	links, err := core.ParseManifest(m.Descriptor.MediaType, m.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("delete manifest %s: %w", d, err)
+		return fmt.Errorf("delete manifest %s: %w", d, err)
 	}
 	key := manifestKey(d, repo)
 	if err := s.remove(ctx, key); err != nil {
-		return nil, err
+		return err
 	}
+	s.owed.add(repo, key)
 	s.project(s.index.DeleteManifest(repo, d))
 	subject := links.SubjectDigest()
 	if subject == "" {
-		return []string{key}, nil
+		return nil
 	}
 	// The entry goes when the manifest has gone for good, as linkManifest says.
-	if err := s.sync(ctx, key); err != nil {
-		return nil, err
+	if err := s.settle(ctx, repo); err != nil {
+		return err
 	}
 	key = referrerKey(repo, subject, d)
-	return []string{key}, s.remove(ctx, key)
+	if err := s.remove(ctx, key); err != nil {
+		return err
+	}
+	s.owed.add(repo, key)
+	return nil
 }
 
 // remove deletes an object that may be gone already.
@@ -120,6 +129,9 @@ func (s *Store) DeleteBlob(ctx context.Context, repo string, d digest.Digest) er
 	ctx = context.WithoutCancel(ctx)
 	defer s.repos.lock(repo)()
 	defer s.keepContent(d)()
+	if err := s.settle(ctx, repo); err != nil {
+		return err
+	}
 	if _, err := s.statBlob(ctx, repo, d); err != nil {
 		return s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
 	}
@@ -134,7 +146,8 @@ func (s *Store) DeleteBlob(ctx context.Context, repo string, d digest.Digest) er
 	if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil {
 		return s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
 	}
-	return s.sync(ctx, key)
+	s.owed.add(repo, key)
+	return s.settle(ctx, repo)
 }
 
 // maxUsers bounds how many manifests an answer names.

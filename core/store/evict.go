@@ -94,6 +94,9 @@ func (s *Store) learn(ctx context.Context, repo string, known map[digest.Digest]
 // unlink is the part of an eviction under the repository's lock.
 func (s *Store) unlink(ctx context.Context, repo string, known map[digest.Digest]core.Links, ds []digest.Digest, done *Evicted) error {
 	defer s.repos.lock(repo)()
+	if err := s.settle(ctx, repo); err != nil {
+		return err
+	}
 	if err := s.learn(ctx, repo, known); err != nil {
 		return err
 	}
@@ -119,19 +122,16 @@ func (s *Store) unlink(ctx context.Context, repo string, known map[digest.Digest
 	if err := s.dropTagsOf(ctx, repo, done); err != nil {
 		return err
 	}
-	var gone []string
 	for _, d := range done.Manifests {
 		m, err := s.manifest(ctx, repo, d)
 		if err != nil {
 			return err
 		}
-		keys, err := s.dropManifest(ctx, repo, m)
-		if err != nil {
+		if err := s.dropManifest(ctx, repo, m); err != nil {
 			return err
 		}
-		gone = append(gone, keys...)
 	}
-	if err := s.sync(ctx, gone...); err != nil {
+	if err := s.settle(ctx, repo); err != nil {
 		return err
 	}
 	return s.dropLinks(ctx, repo, candidates, done)
@@ -146,9 +146,6 @@ func (s *Store) dropTagsOf(ctx context.Context, repo string, done *Evicted) erro
 		if slices.Contains(done.Manifests, tag.Digest) {
 			done.Tags = append(done.Tags, tag.Name)
 		}
-	}
-	if len(done.Tags) == 0 {
-		return nil
 	}
 	return s.dropTags(ctx, repo, done.Tags...)
 }

@@ -71,7 +71,7 @@ func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, put
 
 // putTags is the third barrier: one for all the tags of a push. It adds to result what
 // became of them.
-func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, result *core.ManifestResult) error {
+func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, result *core.ManifestResult) (err error) {
 	if len(put.Tags) == 0 {
 		return nil
 	}
@@ -80,6 +80,11 @@ func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, 
 	var before []digest.Digest
 	var refused []error
 	var keys []string
+	defer func() {
+		if err != nil {
+			s.owed.add(repo, keys...)
+		}
+	}()
 	for _, tag := range put.Tags {
 		switch was, err := s.putTag(ctx, repo, tag, result.Descriptor.Digest, put.CreateOnly); {
 		case errors.Is(err, core.ErrTagExists):

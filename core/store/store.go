@@ -26,6 +26,7 @@ type Store struct {
 	cache   *cache
 	uploads uploads
 	grace   grace
+	owed    owed
 
 	optionsMu sync.RWMutex
 	options   Options // guarded by optionsMu

@@ -58,8 +58,12 @@ func openBucket(s *Storage, name string) (*Bucket, error) {
 		return nil, fmt.Errorf("%w: a bucket's name is one component without capitals", bucket.ErrKeyInvalid)
 	}
 	for _, dir := range []string{name, name + "/" + objectsDir, name + "/" + pendingDir, name + "/" + uploadsDir, name + "/" + tmpDir} {
-		if err := s.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := s.root.Mkdir(dir, 0o700)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, noSpace(err)
+		}
+		if err == nil && dir == name {
+			s.spread(dir)
 		}
 	}
 	for _, dir := range []string{name, "."} {
@@ -90,6 +94,14 @@ func openBucket(s *Storage, name string) (*Bucket, error) {
 		go b.sweep(ctx)
 	}
 	return b, nil
+}
+
+// spread is a hint (see the function), so it has no error.
+func (s *Storage) spread(name string) {
+	if f, err := s.root.Open(name); err == nil {
+		spread(f)
+		f.Close()
+	}
 }
 
 // Close implements bucket.Bucket. Uploads stay, for the next process.
