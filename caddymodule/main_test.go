@@ -54,15 +54,48 @@ func adapt(t *testing.T, text string) []byte {
 // load runs a Caddyfile in this process, instead of what ran before.
 func load(t *testing.T, text string) {
 	t.Helper()
-	if err := caddy.Load(adapt(t, text), true); err != nil {
+	config := adapt(t, text)
+	if err := caddy.Load(config, true); err != nil {
 		t.Fatal(err)
 	}
+	listensAlone(t, config)
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
 		released(t)
 	})
+}
+
+// listensAlone waits until the server before no longer listens where a configuration
+// does. Each has a socket of its own (SO_REUSEPORT), the old one is closed behind the
+// reload, and the kernel resets the connections that still wait on it.
+func listensAlone(t *testing.T, config []byte) {
+	t.Helper()
+	var c struct {
+		Apps struct {
+			HTTP struct {
+				Servers map[string]struct{ Listen []string }
+			}
+		}
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		t.Fatal(err)
+	}
+	for _, server := range c.Apps.HTTP.Servers {
+		for _, text := range server.Listen {
+			address, err := caddy.ParseNetworkAddress(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for end := time.Now().Add(patience); caddy.ListenerUsage(address.Network, address.JoinHostPort(0)) > 1; {
+				if time.Now().After(end) {
+					t.Fatalf("the server before still listens on %s", text)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}
 }
 
 // released waits until no request holds a storage open any more: Caddy does not wait

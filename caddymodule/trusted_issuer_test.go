@@ -196,9 +196,7 @@ func TestAnIssuerThatDoesNotAnswer(t *testing.T) {
 	})
 	// The keys outlive a reload, during which the issuer may be down.
 	forge.Down = true
-	if err := caddy.Load(adapt(t, text), true); err != nil {
-		t.Fatal(err)
-	}
+	load(t, text)
 	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+token)
 }
 
