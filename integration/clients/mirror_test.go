@@ -1,10 +1,15 @@
 package clients
 
 import (
+	"encoding/base64"
 	"fmt"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -108,6 +113,50 @@ func TestMirrorForDocker(t *testing.T) {
 	docker("pull", "busybox:v1")
 	if got := docker("run", "--rm", "--network", "none", "busybox:v1"); got != "hello\n" {
 		t.Errorf("container said %q, want hello", got)
+	}
+	if got := blobGETs(hub); got != 2 {
+		t.Errorf("got %d blobs fetched, want the layer and the configuration once", got)
+	}
+}
+
+// A daemon shows its mirror what it logs in with at Docker Hub. On plain HTTP beyond
+// loopback, which is what the registry takes a proxy's requests for, no credentials are
+// looked at, and these must not be what keeps the daemon from its mirror.
+func TestMirrorForADaemonLoggedInAtDockerHub(t *testing.T) {
+	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
+	r, h := startMirror(t, hub, "fallback docker.io"), newHome(t)
+	target, err := url.Parse(r.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown atomic.Int32
+	forward := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
+		if user, password, ok := p.In.BasicAuth(); ok && user == "someone" && password == "dckr_pat_of_somebody" {
+			shown.Add(1)
+		}
+		p.SetURL(target)
+		p.Out.Host = p.In.Host
+		p.SetXForwarded()
+	}}
+	proxy := httptest.NewServer(forward)
+	defer proxy.Close()
+
+	login := base64.StdEncoding.EncodeToString([]byte("someone:dckr_pat_of_somebody"))
+	for name, text := range map[string]string{
+		"daemon.json": form(t, "Docker", strings.TrimPrefix(proxy.URL, "http://")),
+		"config.json": fmt.Sprintf(`{"auths": {"https://index.docker.io/v1/": {"auth": %q}}}`, login),
+	} {
+		if err := os.WriteFile(h.path(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nowhere := fmt.Sprintf("http://127.0.0.1:%d", server.FreePort(t))
+	h.env = append(h.env, "HTTP_PROXY="+nowhere, "HTTPS_PROXY="+nowhere)
+	docker := dockerIn(t, h, "--config-file", h.path("daemon.json"))
+	docker("pull", "busybox:v1")
+	if shown.Load() == 0 {
+		t.Error("the daemon did not show what it logs in with: this tests nothing")
 	}
 	if got := blobGETs(hub); got != 2 {
 		t.Errorf("got %d blobs fetched, want the layer and the configuration once", got)
