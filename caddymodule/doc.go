@@ -4,22 +4,29 @@
 //	app.go         the app `oci`: configuration, and what happens on load
 //	caddyfile.go   its global option
 //	handler.go     the directive `oci_registry`: the path of a request
-//	storage.go     where content is kept: guest modules, oci.storage.*
+//	storage*.go    where content is kept: guest modules, oci.storage.*
 //	shared.go      an open storage, shared by all configurations of the process
 //	trees.go       what is in it: private images, what mirrors hold, identity
-//	mirror*.go     the mirrors: options, secrets, what is open, what is counted
-//	cache.go       what is kept beside it: guest modules, oci.cache.*
-//	policy.go      who may do what
 //	gc.go          the collector's settings and schedule
+//	mirror*.go     the mirrors: options, names, secrets, what is open, what is counted
+//	keeping.go     what bounds them, and who asked for what
+//	cache*.go      what is kept beside it: guest modules, oci.cache.*
+//	policy.go      who may do what
 //	callers.go     what a storage knows about who asks, open with it
 //	who.go         who asks, the challenge, and the token endpoint of a site
 //	oidc.go        how people sign in: the block oidc
+//	local_user.go  people with a password of the configuration
 //	signin.go      the providers of the process, and the pages of a site
-//	authenticators.go  keys' settings, and guest modules oci.authenticators.*
+//	authenticators.go  keys' settings, and guest modules oci.authenticators.*:
+//	                   trusted_issuer.go, client_cert.go
+//	expiry.go      keys that end soon are announced
+//	audit*.go      what was done and refused: records and events
+//	log.go         what is logged without the request's fields
 //	metrics.go     what is counted
 //	location.go    how the user of a command names the registry
 //	control.go     the socket on which commands reach the running process
-//	command.go     `caddy-registry registry …`, one file for each subcommand
+//	command*.go    `caddy-registry registry …`, one file for each subcommand
+//	doctor*.go     what the doctor looks at; client_lines.go: what it tells clients to write
 //
 // Two rules of Caddy shape it. Provision runs under `caddy validate` and while the
 // old configuration still serves: it opens nothing and creates nothing. And apps
