@@ -117,6 +117,17 @@ func atProvider(name string) chromedp.Action[chromedp.Void] {
 	)
 }
 
+// withPassword fills in the form of the login page, in which a name may stand already.
+func withPassword(name, password string) chromedp.Action[chromedp.Void] {
+	secret := chromedp.CSS(`input[name=password]`)
+	return chromedp.Steps(
+		chromedp.WaitVisible(secret),
+		chromedp.SendKeys(chromedp.CSS(`input[name=username]`), name),
+		chromedp.SendKeys(secret, password),
+		chromedp.Click(chromedp.ID("login")),
+	)
+}
+
 const (
 	loginLink    = chromedp.CSS(`main a.button[href="/login"]`)
 	signInButton = chromedp.CSS(`main a.button[href^="/login?"]`)

@@ -25,6 +25,12 @@ import (
 
 const callback = "/zot/auth/callback/oidc"
 
+// The password of erich, and what `hash-password` makes of it.
+const (
+	password = "the door is open"
+	hash     = "$2a$10$td7NJWShfKFAh3.3RspxRe.u70t/6rWt15oFqsOwi/FiA0MzmLp9i"
+)
+
 // house is a registry, its provider, and somebody's browser.
 type house struct {
 	*server.Server
@@ -47,6 +53,7 @@ const caddyfile = `{
 			group_refresh 1s
 			label "the provider"
 		}
+		local_user erich ` + hash + ` admins
 		policy {
 			allow anonymous read fetch
 			allow group artifact-workloads read fetch create
@@ -169,6 +176,15 @@ func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 	}
 	if got := b.open("/user/apikey"); !strings.Contains(got, "zot-ci") {
 		t.Errorf("while the provider is down the page says %s", got)
+	}
+	// For this day there is a password.
+	b.open("/login?other=1")
+	b.do("sign in with a wrong password", withPassword("erich", "the door is shut"),
+		chromedp.WaitVisible(chromedp.Search(`//p[@role="alert" and contains(., "wrong")]`)))
+	b.shoot("wrong password")
+	b.do("sign in with a password", withPassword("", password), signedInAs("erich"))
+	if out, err := h.push(imageDir(t), "erich:"+b.makeKey("emergency"), "v1"); err != nil {
+		t.Errorf("push by the key of a local user: %v: %s", err, out)
 	}
 	// It comes back with other keys, and has forgotten everybody.
 	h.start(h.URL, h.Authority(), map[string]person{"erin": {Groups: []string{"admins"}}})
