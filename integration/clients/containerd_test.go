@@ -31,23 +31,7 @@ func TestMirrorForTheCurrentContainerd(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 	want := mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
 	r, h := startMirror(t, hub, ""), newHome(t)
-	address := h.path("containerd.sock")
-	if err := os.WriteFile(h.path("config.toml"), []byte(currentContainerd), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctr := func(args ...string) (string, error) {
-		return h.try(t, "ctr-current", append([]string{"--address", address, "--namespace", "test"}, args...)...)
-	}
-	must := func(args ...string) string {
-		t.Helper()
-		out, err := ctr(args...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
-	daemon(t, h, func() error { _, err := ctr("version"); return err },
-		"containerd-current", "--config", h.path("config.toml"), "--address", address, "--root", h.path("root"), "--state", h.path("state"))
+	must := containerdIn(t, h, "-current", currentContainerd)
 
 	for _, row := range []struct{ name, host, form string }{
 		{"ns", "docker.io", "containerd"},

@@ -79,18 +79,23 @@ func TestBuildah(t *testing.T) {
 	}
 }
 
-func TestContainerd(t *testing.T) {
-	r, h := start(t), newHome(t)
-	ref := r.ref("team/containerd:v1")
+// debianContainerd configures the containerd of Debian, without what k8s needs.
+const debianContainerd = "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
+
+// containerdIn starts a containerd with everything that it keeps in the home, and
+// returns its client. suffix is that of the programs' names.
+func containerdIn(t *testing.T, h home, suffix, config string) func(args ...string) string {
+	t.Helper()
 	address := h.path("containerd.sock")
-	config := "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
 	if err := os.WriteFile(h.path("config.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctr := func(args ...string) (string, error) {
-		return h.try(t, "ctr", append([]string{"--address", address, "--namespace", "test"}, args...)...)
+		return h.try(t, "ctr"+suffix, append([]string{"--address", address, "--namespace", "test"}, args...)...)
 	}
-	must := func(args ...string) string {
+	daemon(t, h, func() error { _, err := ctr("version"); return err },
+		"containerd"+suffix, "--config", h.path("config.toml"), "--address", address, "--root", h.path("root"), "--state", h.path("state"))
+	return func(args ...string) string {
 		t.Helper()
 		out, err := ctr(args...)
 		if err != nil {
@@ -98,8 +103,12 @@ func TestContainerd(t *testing.T) {
 		}
 		return out
 	}
-	daemon(t, h, func() error { _, err := ctr("version"); return err },
-		"containerd", "--config", h.path("config.toml"), "--address", address, "--root", h.path("root"), "--state", h.path("state"))
+}
+
+func TestContainerd(t *testing.T) {
+	r, h := start(t), newHome(t)
+	ref := r.ref("team/containerd:v1")
+	must := containerdIn(t, h, "", debianContainerd)
 
 	must("images", "import", "--snapshotter", "native", archive(t, h, ref))
 	must("images", "push", "--plain-http", ref)

@@ -181,23 +181,7 @@ func TestMirrorForContainerd(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
 	r, h := startMirror(t, hub, ""), newHome(t)
-	address := h.path("containerd.sock")
-	if err := os.WriteFile(h.path("config.toml"), []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctr := func(args ...string) (string, error) {
-		return h.try(t, "ctr", append([]string{"--address", address, "--namespace", "test"}, args...)...)
-	}
-	must := func(args ...string) string {
-		t.Helper()
-		out, err := ctr(args...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
-	daemon(t, h, func() error { _, err := ctr("version"); return err },
-		"containerd", "--config", h.path("config.toml"), "--address", address, "--root", h.path("root"), "--state", h.path("state"))
+	must := containerdIn(t, h, "", debianContainerd)
 
 	// hosts writes the hosts.toml of a registry. A miss must not leave this machine.
 	nowhere := fmt.Sprintf("http://127.0.0.1:%d", server.FreePort(t))
