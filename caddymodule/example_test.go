@@ -84,11 +84,7 @@ func TestTheExampleServes(t *testing.T) {
 		"{file./run/secrets/oidc}", "{env.TEST_OIDC_SECRET}",
 		"grace_period 10s", "grace_period 1s",
 		"http://:5050", fmt.Sprintf("http://:%d", plain))
-	config := localCertificates(t, adapt(t, text))
-	if err := caddy.Load(config, true); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { caddy.Stop() })
+	loadJSON(t, localCertificates(t, adapt(t, text)))
 
 	r := at(t, plain)
 	secret, _ := robot(t)

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
@@ -302,7 +301,7 @@ func TestTheHashOfALocalUserIsRead(t *testing.T) {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := caddy.Load(adapt(t, text), true)
+		err := loadError(t, adapt(t, text))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:7") || strings.Contains(err.Error(), "plain text") {
 			t.Errorf("%q: got %v, want it to say %s and the line", content, err, want)
 		}

@@ -236,7 +236,7 @@ func TestSecretsOfAMirror(t *testing.T) {
 	if err := validate(t, string(config)); err != nil {
 		t.Errorf("validate wants the secrets: %v", err)
 	}
-	err := caddy.Load(config, true)
+	err := loadError(t, config)
 	if err == nil || !strings.Contains(err.Error(), "mirror hub.test: credentials") {
 		t.Errorf("got %v, want the option's name", err)
 	}

@@ -243,7 +243,7 @@ func TestOIDCIsChecked(t *testing.T) {
 func TestStartNamesTheSecretThatIsNotThere(t *testing.T) {
 	t.Setenv("TEST_OIDC_SECRET", "")
 	port, fake := freePort(t), oidctest.New(t, "registry")
-	err := caddy.Load(adapt(t, site(port, t.TempDir(), oidcBlock(fake, port, ""), "")), true)
+	err := loadError(t, adapt(t, site(port, t.TempDir(), oidcBlock(fake, port, ""), "")))
 	if err == nil || !strings.Contains(err.Error(), "client_secret") {
 		t.Errorf("got error %v, want one that names client_secret", err)
 	}

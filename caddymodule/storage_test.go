@@ -30,7 +30,7 @@ func TestMirrorsLieElsewhereAndAreLockedThere(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(storage, mirrorsTree)); !os.IsNotExist(err) {
 		t.Errorf("mirrors are in the storage too: %v", err)
 	}
-	if err := caddy.Load(adapt(t, elsewhere(mirrors+"2")), true); err == nil || !strings.Contains(err.Error(), "stopped and started") {
+	if err := loadError(t, adapt(t, elsewhere(mirrors+"2"))); err == nil || !strings.Contains(err.Error(), "stopped and started") {
 		t.Errorf("got %v, want a sentence that the mirrors cannot move now", err)
 	}
 	r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
