@@ -15,6 +15,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/integration/fusefs"
+	"github.com/eblume/caddy-registry/integration/powercut"
 )
 
 // A sync that fails is an error for the client and costs nothing that was
@@ -76,15 +77,15 @@ func failingRound(t *testing.T, seed uint64, hit func(string) bool) int64 {
 		}
 		return fusefs.Durable
 	})
-	var cs []*client
+	var cs []*powercut.Client
 	for id := range clients {
-		cs = append(cs, newClient(id, seed))
+		cs = append(cs, powercut.NewClient(id, seed, nil))
 	}
 	if err := run(m, cs, 10, core.ErrUnavailable); err != nil {
 		t.Errorf("while syncs fail: %v", err)
 	}
 	for _, c := range cs {
-		for _, loss := range c.ledger.losses(m.Store) {
+		for _, loss := range c.Ledger.Losses(m.Store) {
 			t.Errorf("while syncs fail: %s", loss)
 		}
 	}
@@ -99,7 +100,7 @@ func failingRound(t *testing.T, seed uint64, hit func(string) bool) int64 {
 	}
 	defer after.stop()
 	for _, c := range cs {
-		for _, loss := range c.ledger.losses(after.Store) {
+		for _, loss := range c.Ledger.Losses(after.Store) {
 			t.Errorf("after the cut: %s", loss)
 		}
 	}
@@ -116,9 +117,9 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var cs []*client
+		var cs []*powercut.Client
 		for id := range clients {
-			cs = append(cs, newClient(id, seed))
+			cs = append(cs, powercut.NewClient(id, seed, nil))
 		}
 		rng := rand.New(rand.NewPCG(seed, 4))
 		disk.SetLimit(disk.Used() + 4000 + rng.Int64N(40000))
@@ -135,7 +136,7 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		for _, c := range cs {
-			for _, loss := range c.ledger.losses(after.Store) {
+			for _, loss := range c.Ledger.Losses(after.Store) {
 				t.Errorf("seed %d: after the cut: %s", seed, loss)
 			}
 		}
@@ -152,10 +153,10 @@ func TestFullDiskKeepsNothingHalfWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.stop()
-	c := newClient(0, 0)
-	c.reg = m.Store
-	first := c.newImage()
-	if err := c.push(ctx, first); err != nil {
+	c := powercut.NewClient(0, 0, nil)
+	c.Registry = m.Store
+	first := c.NewImage()
+	if err := c.Push(ctx, first); err != nil {
 		t.Fatal(err)
 	}
 	before := disk.Used()
@@ -171,10 +172,10 @@ func TestFullDiskKeepsNothingHalfWritten(t *testing.T) {
 	if !errors.Is(err, core.ErrNoSpace) || n != up.Offset() {
 		t.Errorf("1 MiB into 32 KiB: got %v with %d bytes kept of an upload at %d, want ErrNoSpace", err, n, up.Offset())
 	}
-	if err := c.push(ctx, c.newImage()); !errors.Is(err, core.ErrNoSpace) {
+	if err := c.Push(ctx, c.NewImage()); !errors.Is(err, core.ErrNoSpace) {
 		t.Errorf("a push beside it: got %v, want ErrNoSpace", err)
 	}
-	if err := whole(m.Store, first.repo, core.Reference{Digest: first.digest()}, true); err != nil {
+	if err := powercut.Whole(m.Store, first.Repo, core.Reference{Digest: first.Digest()}, true); err != nil {
 		t.Errorf("an image on a full disk: %v", err)
 	}
 	if err := errors.Join(up.Cancel(ctx), up.Close()); err != nil {
@@ -182,7 +183,7 @@ func TestFullDiskKeepsNothingHalfWritten(t *testing.T) {
 	}
 	// What may stay is directories and uploads without bytes, for the collector.
 	shrinks(t, disk, before+room/4)
-	if err := c.push(ctx, c.newImage()); err != nil {
+	if err := c.Push(ctx, c.NewImage()); err != nil {
 		t.Errorf("a push after the cancel made room: %v", err)
 	}
 	if _, err := m.Collect(ctx, store.CollectOptions{}); err != nil {

@@ -33,14 +33,26 @@ func Mount(t testing.TB, f *FS) string {
 // seconds, whatever is still open, and removes the directory; further calls do
 // nothing.
 func (f *FS) Mount(parent string) (dir string, unmount func(), err error) {
-	if err := watch(); err != nil {
-		return "", nil, err
-	}
-	dir, err = os.MkdirTemp(parent, mountPrefix)
+	return Serve(f, parent, f.Kill)
+}
+
+// Kill ends the disk's life at once: everything answers EIO.
+func (f *FS) Kill() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.kill()
+}
+
+// Serve mounts a file system that this process serves on a new directory below
+// parent. unmount is as FS.Mount's; when files stay open it calls kill, after which
+// raw answers every request with an error. If this process is killed the mount goes
+// with it.
+func Serve(raw fuse.RawFileSystem, parent string, kill func()) (dir string, unmount func(), err error) {
+	dir, err = Point(parent)
 	if err != nil {
 		return "", nil, err
 	}
-	server, err := fuse.NewServer(f, dir, &fuse.MountOptions{
+	server, err := fuse.NewServer(raw, dir, &fuse.MountOptions{
 		Name:               "fusefs",
 		FsName:             "fusefs",
 		DirectMount:        true, // works for root without the setuid helper
@@ -55,7 +67,7 @@ func (f *FS) Mount(parent string) (dir string, unmount func(), err error) {
 	}
 	go server.Serve()
 	var once sync.Once
-	unmount = func() { once.Do(func() { f.unmount(server, dir) }) }
+	unmount = func() { once.Do(func() { end(server, dir, kill) }) }
 	if err := server.WaitMount(); err != nil {
 		unmount()
 		return "", nil, fmt.Errorf("mount on %s: %w", dir, err)
@@ -63,7 +75,17 @@ func (f *FS) Mount(parent string) (dir string, unmount func(), err error) {
 	return dir, unmount, nil
 }
 
-func (f *FS) unmount(server *fuse.Server, dir string) {
+// Point makes a directory below parent to mount something on that needs what Serve
+// mounted. If this process is killed it is unmounted too.
+func Point(parent string) (string, error) {
+	if err := watch(); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(parent, mountPrefix)
+}
+
+// end unmounts dir.
+func end(server *fuse.Server, dir string, kill func()) {
 	done := make(chan error, 1)
 	go func() { done <- server.Unmount() }()
 	select {
@@ -74,9 +96,7 @@ func (f *FS) unmount(server *fuse.Server, dir string) {
 		}
 	case <-time.After(unmountPatience):
 	}
-	f.mu.Lock()
-	f.kill()
-	f.mu.Unlock()
+	kill()
 	if exec.Command("fusermount3", "-u", "-z", dir).Run() == nil {
 		os.Remove(dir)
 	}

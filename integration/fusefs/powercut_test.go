@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/integration/fusefs"
+	"github.com/eblume/caddy-registry/integration/powercut"
 )
 
 // How much one round does: enough that pushes, deletes and collections of several
@@ -26,16 +27,16 @@ type fatal struct{ error }
 
 // run lets clients work on m until its disk dies or each has done enough. An
 // error of a living disk ends the run, unless faults are expected.
-func run(m *machine, cs []*client, operations int, expected ...error) error {
+func run(m *machine, cs []*powercut.Client, operations int, expected ...error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	errs := make([]error, len(cs))
 	var group sync.WaitGroup
 	for i, c := range cs {
-		c.reg = m.Store
+		c.Registry = m.Store
 		group.Go(func() {
 			for range operations {
-				if errs[i] = unexpected(c.step(ctx), expected); errs[i] != nil {
+				if errs[i] = unexpected(c.Step(ctx), expected); errs[i] != nil {
 					return
 				}
 			}
@@ -103,9 +104,9 @@ func (r round) play() (losses []string, err error) {
 	if err != nil {
 		return nil, fatal{err}
 	}
-	var cs []*client
+	var cs []*powercut.Client
 	for id := range clients {
-		cs = append(cs, newClient(id, r.seed))
+		cs = append(cs, powercut.NewClient(id, r.seed, nil))
 	}
 	if rng.IntN(2) == 0 { // a machine that was stopped in good order before
 		if err := run(m, cs, 2); err != nil {
@@ -149,14 +150,14 @@ func (r round) play() (losses []string, err error) {
 // every client pushes again what it tried before, relying on the registry's word
 // where it says that it has a blob; the power fails at once, and everything must
 // be there.
-func (r round) reboot(disk *fusefs.FS, before []*client, rng *rand.Rand) []string {
+func (r round) reboot(disk *fusefs.FS, before []*powercut.Client, rng *rand.Rand) []string {
 	m, err := boot(r.t, disk, r.sync)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	defer m.stop()
 	for _, c := range before {
-		if losses := c.ledger.losses(m.Store); len(losses) > 0 {
+		if losses := c.Ledger.Losses(m.Store); len(losses) > 0 {
 			return losses
 		}
 	}
@@ -166,19 +167,18 @@ func (r round) reboot(disk *fusefs.FS, before []*client, rng *rand.Rand) []strin
 	// Only the push that was under way, or all: many writes sync directories for
 	// each other, and hide a registry that takes what it sees for durable.
 	lazy := rng.IntN(2) == 0
-	again := make(ledger)
+	again := powercut.NewLedger(nil)
 	for _, c := range before {
-		pusher := newClient(c.id, r.seed)
-		pusher.reg = m.Store
-		pusher.ledger = again
-		images := c.images
+		pusher := c.Again(r.seed, again)
+		pusher.Registry = m.Store
+		images := c.Images
 		if lazy && len(images) > 0 {
 			images = images[len(images)-1:]
 		}
 		for _, img := range images {
 			retry := *img
-			retry.put.CreateOnly = false
-			if err := pusher.push(context.Background(), &retry); err != nil {
+			retry.Put.CreateOnly = false
+			if err := pusher.Push(context.Background(), &retry); err != nil {
 				return []string{fmt.Sprintf("again after the reboot: %v", err)}
 			}
 		}
@@ -188,7 +188,7 @@ func (r round) reboot(disk *fusefs.FS, before []*client, rng *rand.Rand) []strin
 		return []string{err.Error()}
 	}
 	defer after.stop()
-	losses := again.losses(after.Store)
+	losses := again.Losses(after.Store)
 	for i, loss := range losses {
 		losses[i] = "pushed again, then cut: " + loss
 	}

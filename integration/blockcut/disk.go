@@ -1,0 +1,122 @@
+// Package blockcut is a disk for tests, below a real file system of the kernel, that
+// forgets at a power cut what it had not been told to flush.
+//
+// The disk is in memory. FUSE serves it as one file, a loop device makes a block
+// device of that, and on it is an ext4 or an XFS. So the kernel decides, as on every
+// machine, what a sync of a file writes and when it flushes; the disk only keeps the
+// order of the writes and flushes that came. Cut then answers what a machine may find
+// after a power cut at any moment of that: all that came before the last flush, and of
+// the writes after it each sector or not, in any order. One run can be cut at many
+// moments, and what a cut left is another disk: the kernel recovers its journal.
+//
+//	disk := template.Clone()
+//	dir, unmount, err := blockcut.Ext4.Mount(disk, t.TempDir())
+//	…                       // write and sync; disk.Position() tells when
+//	err = unmount()
+//	after := disk.Cut(position, rng)
+//
+// What a file system that syncs nothing but single files would lose is package
+// fusefs's subject; syncfs, which FUSE does not hear of, is this one's.
+//
+// A real disk is worse in one way: it may lose what it said was flushed. And it is kinder:
+// it rarely keeps a late write and loses an early one.
+package blockcut
+
+import (
+	"slices"
+	"sync"
+)
+
+// SectorSize is what the disk writes whole or not at all, in bytes. The loop device
+// says so to the file system.
+const SectorSize = 4096
+
+// Size of every disk, in bytes: an XFS has 300 MB at least. Only what was written
+// takes memory.
+const Size = 512 << 20
+
+// sector is the content of one; nil stands for zeros.
+type sector *[SectorSize]byte
+
+// record is a write of some sectors or, without any, a flush.
+type record struct {
+	first   int
+	sectors []sector
+}
+
+// Disk is safe for concurrent use. It is mounted at most once.
+type Disk struct {
+	server
+
+	mu      sync.Mutex // guards all below
+	base    []sector   // before the log
+	now     []sector
+	log     []record
+	flushes int
+	foul    error // the first request that no block device would get
+	dead    bool
+}
+
+// New returns a disk of zeros.
+func New() *Disk { return newDisk(make([]sector, Size/SectorSize)) }
+
+func newDisk(content []sector) *Disk {
+	d := &Disk{base: content, now: slices.Clone(content)}
+	d.init(d)
+	return d
+}
+
+// Clone is a disk with what this one has now, all of it flushed. Sectors are never
+// changed in place, so they are shared.
+func (d *Disk) Clone() *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return newDisk(slices.Clone(d.now))
+}
+
+// Position is the number of writes and flushes that have been answered: a moment.
+func (d *Disk) Position() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.log)
+}
+
+// Flushes counts the flushes so far.
+func (d *Disk) Flushes() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.flushes
+}
+
+// Unflushed counts the writes that a power cut at a position may lose.
+func (d *Disk) Unflushed(at int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return at - flushedAt(d.log[:at])
+}
+
+// flushedAt is the length of the log up to its last flush.
+func flushedAt(log []record) int {
+	for n := len(log); n > 0; n-- {
+		if len(log[n-1].sectors) == 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// Err tells of a request that was not of whole sectors: the test's own fault.
+func (d *Disk) Err() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.foul
+}
+
+// kill has every further request fail.
+func (d *Disk) kill() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead = true
+}
+
+func (r record) apply(to []sector) { copy(to[r.first:], r.sectors) }

@@ -1,0 +1,132 @@
+package blockcut_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/store"
+	"github.com/eblume/caddy-registry/integration/blockcut"
+	"github.com/eblume/caddy-registry/integration/powercut"
+)
+
+// patience bounds a life of a machine, which takes a second or two.
+const patience = 2 * time.Minute
+
+// grace is so short that the collector meets pushes that are under way.
+const grace = time.Millisecond
+
+// machine is a registry that runs on a disk.
+type machine struct {
+	*store.Store
+	disk    *blockcut.Disk
+	storage *dir.Storage
+	unmount func() error
+}
+
+// boot mounts the disk and opens the registry on it. An error is what a user of the
+// disk would see; the test ends when the kernel does not take the disk.
+func boot(t testing.TB, k blockcut.Kind, disk *blockcut.Disk, options dir.Options) (*machine, error) {
+	t.Helper()
+	path, unmount, err := k.Mount(disk, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unmount() })
+	m := &machine{disk: disk, unmount: unmount}
+	if err := m.open(path, options); err != nil {
+		return nil, errors.Join(fmt.Errorf("boot: %w", err), unmount())
+	}
+	return m, nil
+}
+
+func (m *machine) open(path string, options dir.Options) error {
+	options.Verify = store.Verify
+	storage, err := dir.Open(filepath.Join(path, "data"), options)
+	if err != nil {
+		return err
+	}
+	bucket, err := storage.Bucket("private")
+	if err == nil {
+		// The index is no truth: after a power cut another one is built, elsewhere.
+		m.Store, err = store.Open(context.Background(), bucket, store.Options{Grace: grace})
+	}
+	if err != nil {
+		return errors.Join(err, storage.Close())
+	}
+	m.storage = storage
+	return nil
+}
+
+// stop ends the process and the machine in good order.
+func (m *machine) stop() error {
+	return errors.Join(m.Store.Close(), m.storage.Close(), m.unmount())
+}
+
+// work lets each client do some operations, and returns the moments at which one was
+// answered.
+func (m *machine) work(cs []*powercut.Client, operations int) (moments []int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var mu sync.Mutex // guards moments and err
+	var group sync.WaitGroup
+	for _, c := range cs {
+		c.Registry = m.Store
+		group.Go(func() {
+			for i := range operations {
+				do := c.Step
+				if i%4 > 0 { // mostly pushes, which need the syncs
+					do = func(ctx context.Context) error { return c.Push(ctx, c.NewImage()) }
+				}
+				failed := do(ctx)
+				mu.Lock()
+				moments = append(moments, m.disk.Position())
+				err = errors.Join(err, failed)
+				mu.Unlock()
+				if failed != nil {
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	return moments, err
+}
+
+// losses are what the machine lacks of each ledger.
+func (m *machine) losses(ledgers []*powercut.Ledger) []string {
+	var mu sync.Mutex // guards losses
+	var losses []string
+	var group sync.WaitGroup
+	for _, l := range ledgers {
+		group.Go(func() {
+			found := l.Losses(m.Store)
+			mu.Lock()
+			defer mu.Unlock()
+			losses = append(losses, found...)
+		})
+	}
+	group.Wait()
+	return losses
+}
+
+// budget is how long each search over seeds may take: a few seconds, or what
+// BLOCKCUT_BUDGET says (a Go duration).
+func budget(t testing.TB, short time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv("BLOCKCUT_BUDGET")
+	if text == "" {
+		return short
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("BLOCKCUT_BUDGET: %v", err)
+	}
+	return d
+}
