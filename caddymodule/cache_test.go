@@ -124,18 +124,26 @@ func TestRegistriesThatShareASecretShareWhatTheyLearned(t *testing.T) {
 		asked                 bool
 	}{
 		{"the first asks the upstream", first, "secret {env.CACHE_TEST_SECRET}", true},
-		{"another storage with the same secret does not", t.TempDir(), "secret {env.CACHE_TEST_SECRET}", false},
+		{"another storage with the same secret does not", "", "secret {env.CACHE_TEST_SECRET}", false},
 		{"one with another secret asks", t.TempDir(), "secret {env.CACHE_TEST_OTHER}", true},
 		{"one with its storage's own secret asks", t.TempDir(), "", true},
 		{"and so does another storage", t.TempDir(), "", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			up.Forget()
 			port := freePort(t)
-			load(t, site(port, row.storage, fmt.Sprintf("mirror mirrored.test {\nupstream %s\n}\ncache redis {\naddress %s\npassword {env.CACHE_TEST_PASSWORD}\n%s\n}", up.URL, server.Addr(), row.secret), ""))
-			at(t, port).want(200, "GET", "/v2/mirrored.test/library/nginx/manifests/latest", nil)
-			if saw := up.Requests(); (len(saw) > 0) != row.asked {
-				t.Errorf("the upstream saw %q; want that it was asked: %v", saw, row.asked)
+			// asks tells whether a registry does to whose storage the image is new.
+			asks := func(storage string) bool {
+				up.Forget()
+				load(t, site(port, storage, fmt.Sprintf("mirror mirrored.test {\nupstream %s\n%s\n}\ncache redis {\naddress %s\npassword {env.CACHE_TEST_PASSWORD}\n%s\n}", up.URL, unhurried, server.Addr(), row.secret), ""))
+				at(t, port).want(200, "GET", "/v2/mirrored.test/library/nginx/manifests/latest", nil)
+				return len(up.Requests()) > 0
+			}
+			if row.asked && !asks(row.storage) {
+				t.Error("the upstream was not asked")
+			}
+			if !row.asked {
+				// Redis has 100 ms, which may be too short for a busy machine.
+				eventually(t, "a registry does not ask", func() bool { return !asks(t.TempDir()) })
 			}
 			_, metrics := at(t, port).do("GET", "/metrics", nil)
 			if !strings.Contains(string(metrics), `registry_cache_requests_total{operation="get",result="`) {
@@ -154,7 +162,7 @@ func TestARegistryStartsWithoutItsRedis(t *testing.T) {
 		"127.0.0.1:1 127.0.0.1:2\ncluster", "127.0.0.1:1 127.0.0.1:2\nsentinel mymaster", "127.0.0.1:1\ntls"} {
 		t.Run("address "+address, func(t *testing.T) {
 			port := freePort(t)
-			load(t, site(port, t.TempDir(), fmt.Sprintf("mirror mirrored.test {\nupstream %s\n}\ncache redis {\naddress %s\n}", up.URL, address), ""))
+			load(t, site(port, t.TempDir(), fmt.Sprintf("mirror mirrored.test {\nupstream %s\n%s\n}\ncache redis {\naddress %s\n}", up.URL, unhurried, address), ""))
 			at(t, port).want(200, "GET", "/v2/mirrored.test/library/nginx/manifests/latest", nil)
 		})
 	}

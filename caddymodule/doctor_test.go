@@ -72,7 +72,7 @@ func TestDoctorLooksAtMirrors(t *testing.T) {
 	defer broken.Fault(upstreamtest.Fault{Status: 503}).Lift()
 	client := func(u *upstreamtest.Upstream) func() (*upstream.Client, error) {
 		return func() (*upstream.Client, error) {
-			return upstream.New(upstream.Config{Name: "quay.io", URLs: []string{u.URL}, User: "user", Secret: "secret", AllowPrivate: u.AllowPrivate()})
+			return upstream.New(upstream.Config{Name: "quay.io", URLs: []string{u.URL}, User: "user", Secret: "secret", AllowPrivate: u.AllowPrivate(), ConnectTimeout: time.Minute, HeadTimeout: time.Minute})
 		}
 	}
 	r, err := (&location{storage: storage}).find()

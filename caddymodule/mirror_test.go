@@ -37,9 +37,13 @@ func upstreamImage(t *testing.T, u *upstreamtest.Upstream, repo, tag string, lay
 
 // mirrorOf is the block of a mirror of an upstream on loopback.
 func mirrorOf(name string, u *upstreamtest.Upstream, options ...string) string {
-	return fmt.Sprintf("mirror %s {\nupstream %s\nallow_private %s\n%s\n}\n",
-		name, u.URL, strings.Join(u.AllowPrivate(), " "), strings.Join(options, "\n"))
+	return fmt.Sprintf("mirror %s {\nupstream %s\nallow_private %s\n%s\n%s\n}\n",
+		name, u.URL, strings.Join(u.AllowPrivate(), " "), unhurried, strings.Join(options, "\n"))
 }
+
+// unhurried has a mirror wait for its upstream as long as a test may take: a busy
+// machine is not an upstream that hangs.
+const unhurried = "connect_timeout 1m\nhead_timeout 1m\nstall_timeout 1m"
 
 // siteWith is site with options of its oci_registry.
 func siteWith(port int, storage, oci, options string) string {

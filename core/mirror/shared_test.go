@@ -95,7 +95,8 @@ func nodeIn(t testing.TB, at place, up *upstreamtest.Upstream, shared mirror.Sha
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := upstream.Config{Name: "docker.io", URLs: []string{up.URL}, AllowPrivate: up.AllowPrivate(), Breaker: time.Nanosecond}
+	config := upstream.Config{Name: "docker.io", URLs: []string{up.URL}, AllowPrivate: up.AllowPrivate(), Breaker: time.Nanosecond,
+		ConnectTimeout: time.Minute, HeadTimeout: time.Minute, StallTimeout: time.Minute} // this is no fake time
 	if change != nil {
 		change(&config)
 	}

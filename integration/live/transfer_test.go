@@ -3,6 +3,7 @@ package live
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -155,8 +156,9 @@ func TestReloadWithOtherSettingsIsTaken(t *testing.T) {
 	}
 	fresh := client.New(s.URL)
 	defer fresh.Close()
-	if _, err := fresh.StartUpload(t.Context(), repo); err == nil {
-		t.Error("push begun after a reload that took the right away: accepted, want refused")
+	var refused *client.StatusError
+	if _, err := fresh.StartUpload(t.Context(), repo); !errors.As(err, &refused) || refused.Status != http.StatusUnauthorized {
+		t.Errorf("push begun after a reload that took the right away: got %v, want status 401", err)
 	}
 	// What began before the reload was allowed then.
 	if err := x.finishPull(); err != nil {

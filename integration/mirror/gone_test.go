@@ -18,6 +18,9 @@ const (
 	tagsEach = 4
 )
 
+// patient is how the mirror is filled: a busy machine is not an upstream that hangs.
+var patient = []string{"connect_timeout 1m", "head_timeout 1m", "stall_timeout 1m"}
+
 // impatient makes every tag expired and every failure last: the upstream is asked
 // once, briefly, and then left alone for longer than the test runs.
 var impatient = []string{"ttl 1ms", "head_timeout 500ms", "connect_timeout 500ms", "stall_timeout 1s", "breaker 1h"}
@@ -37,11 +40,17 @@ func TestEverythingHeldIsServedWithoutTheUpstream(t *testing.T) {
 			u := upstreamtest.New(t, upstreamtest.Options{})
 			want := fill(u)
 			way := newGate(t, u.Registry)
-			text := caddyfile(way.url(), impatient...)
-			s := server.Start(t, server.Options{Caddyfile: text})
+			s := server.Start(t, server.Options{Caddyfile: caddyfile(way.url(), patient...)})
 			ctx := bounded(t)
 			if err := served(ctx, s, want); err != nil {
 				t.Fatalf("while the upstream was there: %v", err)
+			}
+			text := caddyfile(way.url(), impatient...)
+			if err := s.Configure(text); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Reload(ctx, t); err != nil {
+				t.Fatal(err)
 			}
 
 			row.fail(way)

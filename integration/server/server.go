@@ -179,13 +179,18 @@ func (s *Server) Configure(caddyfile string) error {
 	return os.WriteFile(s.config(), []byte(text), 0o600)
 }
 
-// Reload makes the server take the configuration that Configure wrote.
+// Reload makes the server take the configuration that Configure wrote, and waits until
+// it alone answers: Caddy closes the socket of the one before behind the reload, and the
+// kernel then resets the connections that wait on it.
 func (s *Server) Reload(ctx context.Context, t testing.TB) error {
 	out, err := s.Command(ctx, t, "reload", "--force", "--config", s.config(), "--adapter", "caddyfile").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("reload: %w: %s", err, out)
 	}
-	return nil
+	return Eventually(startLimit, func() (bool, error) {
+		twice, err := listenedTwice(s.Port)
+		return !twice, err
+	})
 }
 
 // Authority is the file of the root certificate that signs for `tls internal`.

@@ -58,7 +58,7 @@ func (b *browser) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 
 // page is the address and the text of what is shown.
 func (b *browser) page() string {
-	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	address, err := chromedp.Run(ctx, chromedp.Location())
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/eblume/caddy-registry/integration/server"
 )
@@ -111,7 +110,7 @@ func (p *provider) rotate() {
 }
 
 func (p *provider) post(path string, data []byte) error {
-	client := http.Client{Timeout: 5 * time.Second}
+	client := http.Client{Timeout: patience}
 	response, err := client.Post(p.root+path, "application/json", bytes.NewReader(data))
 	if err != nil {
 		return err
