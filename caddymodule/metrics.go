@@ -19,7 +19,8 @@ import (
 //	registry_pulled_bytes_total              bytes sent in answers
 //	registry_pushed_bytes_total              bytes received in uploads and manifests
 //	registry_cache_requests_total{operation,result}   what is asked of a shared cache
-//	registry_storage_syncs_total{kind}       barriers of the open storages: file, directory
+//	registry_storage_syncs_total{kind}       what the open storages made durable: file, directory;
+//	                                         and group, many of these in one sync
 //	registry_logins_total{method,result}     credentials at /token: ok, refused, limited, error;
 //	                                         methods are api_key, registry_token, workload, …
 //	registry_api_keys{state}                 valid, expiring, expired
@@ -86,14 +87,15 @@ var syncsDesc = prometheus.NewDesc("registry_storage_syncs_total",
 func (syncsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- syncsDesc }
 
 func (syncsCollector) Collect(ch chan<- prometheus.Metric) {
-	var files, directories uint64
+	var files, directories, groups uint64
 	pool.Range(func(_, value any) bool {
-		f, d := value.(*shared).syncs()
-		files, directories = files+f, directories+d
+		f, d, g := value.(*shared).syncs()
+		files, directories, groups = files+f, directories+d, groups+g
 		return true
 	})
 	ch <- prometheus.MustNewConstMetric(syncsDesc, prometheus.CounterValue, float64(files), "file")
 	ch <- prometheus.MustNewConstMetric(syncsDesc, prometheus.CounterValue, float64(directories), "directory")
+	ch <- prometheus.MustNewConstMetric(syncsDesc, prometheus.CounterValue, float64(groups), "group")
 }
 
 // countRequest counts how a request ended.

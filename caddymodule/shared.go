@@ -215,11 +215,11 @@ func (s *shared) closeLocked() error {
 }
 
 // syncs counts the barriers of the open storage.
-func (s *shared) syncs() (files, directories uint64) {
+func (s *shared) syncs() (files, directories, groups uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {
-		return 0, 0
+		return 0, 0, 0
 	}
 	return s.open.Syncs()
 }

@@ -48,8 +48,9 @@ type OpenStorage interface {
 	// MirrorsDir is the directory whose disk the tree of the mirrors fills, or
 	// empty if it is on no local disk.
 	MirrorsDir() string
-	// Syncs counts the barriers since Open, of files and of directories.
-	Syncs() (files, directories uint64)
+	// Syncs counts the files and the directories that were made durable since Open,
+	// and how often many of these were one sync (a group).
+	Syncs() (files, directories, groups uint64)
 	Close() error
 }
 

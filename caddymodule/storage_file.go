@@ -50,9 +50,9 @@ func (s *fileStorage) Local() string { return s.main.Path() }
 
 func (s *fileStorage) MirrorsDir() string { return s.mirrors.Path() }
 
-func (s *fileStorage) Syncs() (files, directories uint64) {
+func (s *fileStorage) Syncs() (files, directories, groups uint64) {
 	main, mirrors := s.main.Stats(), s.mirrors.Stats()
-	return main.DataSyncs + mirrors.DataSyncs, main.DirSyncs + mirrors.DirSyncs
+	return main.DataSyncs + mirrors.DataSyncs, main.DirSyncs + mirrors.DirSyncs, main.Groups + mirrors.Groups
 }
 
 func (s *fileStorage) Close() error { return errors.Join(s.mirrors.Close(), s.main.Close()) }

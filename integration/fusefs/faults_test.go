@@ -64,7 +64,7 @@ func under(prefixes ...string) func(string) bool {
 // names, and returns how many did.
 func failingRound(t *testing.T, seed uint64, hit func(string) bool) int64 {
 	disk := fusefs.New(fusefs.Options{})
-	m, err := boot(t, disk, nil)
+	m, err := boot(t, disk, syncs{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func failingRound(t *testing.T, seed uint64, hit func(string) bool) int64 {
 	if err := run(m, cs, 10); err != nil {
 		t.Errorf("when the disk works again: %v", err)
 	}
-	after, err := boot(t, disk.Cut(rand.New(rand.NewPCG(seed, 3))), nil)
+	after, err := boot(t, disk.Cut(rand.New(rand.NewPCG(seed, 3))), syncs{})
 	m.stop()
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 	end := time.Now().Add(budget(t, 4*time.Second))
 	for seed := uint64(0); time.Now().Before(end) && !t.Failed(); seed++ {
 		disk := fusefs.New(fusefs.Options{})
-		m, err := boot(t, disk, nil)
+		m, err := boot(t, disk, syncs{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +130,7 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 		if err := run(m, cs, 5); err != nil {
 			t.Errorf("seed %d: when there is room again: %v", seed, err)
 		}
-		after, err := boot(t, disk.Cut(rng), nil)
+		after, err := boot(t, disk.Cut(rng), syncs{})
 		m.stop()
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
@@ -148,7 +148,7 @@ func TestFullDiskKeepsNothingHalfWritten(t *testing.T) {
 	const repo = "team/app"
 	ctx := context.Background()
 	disk := fusefs.New(fusefs.Options{})
-	m, err := boot(t, disk, nil)
+	m, err := boot(t, disk, syncs{})
 	if err != nil {
 		t.Fatal(err)
 	}

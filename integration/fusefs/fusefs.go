@@ -138,6 +138,21 @@ func (f *FS) Syncs() map[string]int {
 	return counts
 }
 
+// SyncAll makes everything durable that is seen, as syncfs(2) and a flush do on a local
+// disk. (The kernel does not pass that call on to FUSE.) It is one step. Errors: EIO
+// from a dead disk.
+func (f *FS) SyncAll() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.step() {
+		return syscall.EIO
+	}
+	for _, n := range f.nodes {
+		n.sync(Durable)
+	}
+	return nil
+}
+
 // Steps counts the changes and syncs so far: the moments at which a power cut
 // makes a difference.
 func (f *FS) Steps() int64 {

@@ -55,8 +55,25 @@ func (m *machine) settle() {
 	}
 }
 
-// boot mounts disk and opens the registry on it. Nil is the usual way to sync.
-func boot(t testing.TB, disk *fusefs.FS, sync func(*os.File) error) (*machine, error) {
+// syncs is how a storage makes things durable. The zero value is the usual way: one by
+// one, because syncfs(2) does not reach FUSE.
+type syncs struct {
+	one func(*os.File) error
+	// all, if it is there, is asked instead of one.
+	all func(*fusefs.FS) error
+}
+
+// options are for a storage on a disk.
+func (s syncs) options(disk *fusefs.FS) dir.Options {
+	o := dir.Options{Sync: s.one}
+	if s.all != nil {
+		o.SyncAll, o.GroupFrom = func() error { return s.all(disk) }, 1
+	}
+	return o
+}
+
+// boot mounts disk and opens the registry on it.
+func boot(t testing.TB, disk *fusefs.FS, how syncs) (*machine, error) {
 	t.Helper()
 	path, unmount, err := disk.Mount(t.TempDir())
 	if err != nil {
@@ -64,7 +81,7 @@ func boot(t testing.TB, disk *fusefs.FS, sync func(*os.File) error) (*machine, e
 	}
 	m := &machine{disk: disk, swept: make(sweepWatch), unmount: unmount}
 	t.Cleanup(unmount)
-	err = within(func() error { return m.open(path, sync) })
+	err = within(func() error { return m.open(path, how) })
 	if err != nil {
 		unmount()
 		return nil, fmt.Errorf("boot: %w", err)
@@ -72,8 +89,10 @@ func boot(t testing.TB, disk *fusefs.FS, sync func(*os.File) error) (*machine, e
 	return m, nil
 }
 
-func (m *machine) open(path string, sync func(*os.File) error) error {
-	storage, err := dir.Open(filepath.Join(path, "data"), dir.Options{Verify: store.Verify, Sync: sync, Log: slog.New(m.swept)})
+func (m *machine) open(path string, how syncs) error {
+	options := how.options(m.disk)
+	options.Verify, options.Log = store.Verify, slog.New(m.swept)
+	storage, err := dir.Open(filepath.Join(path, "data"), options)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/eblume/caddy-registry/integration/fusefs"
 )
 
 // unneeded are the syncs that a power cut cannot show to be needed, and why they
@@ -30,7 +32,7 @@ var unneeded = map[string]string{
 func TestEverySyncIsNeeded(t *testing.T) {
 	honest := &saboteur{}
 	for seed := range uint64(6) {
-		if losses, err := (round{t: t, seed: seed, end: ending(seed % 3), sync: honest.sync}).play(); err != nil || len(losses) > 0 {
+		if losses, err := (round{t: t, seed: seed, end: ending(seed % 3), sync: syncs{one: honest.sync}}).play(); err != nil || len(losses) > 0 {
 			t.Fatalf("seed %d: %v %v", seed, losses, err)
 		}
 	}
@@ -53,6 +55,20 @@ func TestEverySyncIsNeeded(t *testing.T) {
 			t.Logf("%-70s %5d calls  seed %d: %s", site, honest.calls[site], seed, loss)
 		}
 	}
+}
+
+// TestTheSyncOfEverythingIsNeeded is the same for the syncs that are made as one.
+func TestTheSyncOfEverythingIsNeeded(t *testing.T) {
+	lazy := syncs{all: func(*fusefs.FS) error { return nil }}
+	end := time.Now().Add(budget(t, time.Minute))
+	for seed := uint64(0); seed < maxSeeds && time.Now().Before(end); seed++ {
+		losses, err := round{t: t, seed: seed, end: ending(seed % 3), sync: lazy}.play()
+		if losses = append(losses, errorText(err)...); len(losses) > 0 {
+			t.Logf("seed %d: %s", seed, losses[0])
+			return
+		}
+	}
+	t.Error("skipped without a loss")
 }
 
 // saboteur syncs for a storage, except at one call site.
@@ -84,7 +100,7 @@ const maxSeeds = 60
 func (s *saboteur) search(t *testing.T, patience time.Duration) (seed uint64, loss string) {
 	t.Helper()
 	for end := time.Now().Add(patience); seed < maxSeeds && time.Now().Before(end); seed++ {
-		r := round{t: t, seed: seed, end: ending(seed % 3), sync: s.sync}
+		r := round{t: t, seed: seed, end: ending(seed % 3), sync: syncs{one: s.sync}}
 		if strings.Contains(s.skip, "sweep") {
 			// What a killed process left seen but not durable is what it is for.
 			r.end, r.early = killed, true

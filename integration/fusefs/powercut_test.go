@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -84,8 +83,8 @@ type round struct {
 	end  ending
 	// early cuts within the first pushes.
 	early bool
-	// sync replaces the storage's, for the test that this test would notice.
-	sync func(*os.File) error
+	// sync replaces the storage's: in groups, or for the test that this test would notice.
+	sync syncs
 }
 
 // steps bounds the changes before the cut. As often as not it comes within the
@@ -199,17 +198,20 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	tests := []struct {
 		name string
 		end  ending
+		sync syncs
 	}{
-		{"in a power cut", power},
-		{"in a kill, then a power cut", killed},
-		{"in a power cut after a good stop", stopped},
+		{"in a power cut", power, syncs{}},
+		{"in a kill, then a power cut", killed, syncs{}},
+		{"in a power cut after a good stop", stopped, syncs{}},
+		{"in a power cut, with syncs as one", power, syncs{all: (*fusefs.FS).SyncAll}},
+		{"in a kill, then a power cut, with syncs as one", killed, syncs{all: (*fusefs.FS).SyncAll}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			end := time.Now().Add(budget(t, 15*time.Second))
+			end := time.Now().Add(budget(t, 12*time.Second))
 			rounds := uint64(0)
 			for ; time.Now().Before(end); rounds++ {
-				losses, err := round{t: t, seed: rounds, end: tt.end}.play()
+				losses, err := round{t: t, seed: rounds, end: tt.end, sync: tt.sync}.play()
 				if err != nil {
 					t.Fatalf("seed %d: %v", rounds, err)
 				}

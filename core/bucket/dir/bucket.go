@@ -75,6 +75,9 @@ func openBucket(s *Storage, name string) (*Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !sameDevice(s.root, root) {
+		s.syncs.never() // a sync of everything would not reach this bucket
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	b := &Bucket{
 		storage: s, root: root, folders: newFolders(root), stop: stop,
@@ -102,6 +105,23 @@ func (s *Storage) spread(name string) {
 		spread(f)
 		f.Close()
 	}
+}
+
+// sameDevice tells whether two directories are on one file system.
+func sameDevice(a, b *os.Root) bool {
+	var devices [2]uint64
+	for i, root := range []*os.Root{a, b} {
+		fi, err := root.Stat(".")
+		if err != nil {
+			return false
+		}
+		st, ok := fi.Sys().(*syscall.Stat_t)
+		if !ok {
+			return false
+		}
+		devices[i] = uint64(st.Dev)
+	}
+	return devices[0] == devices[1]
 }
 
 // Close implements bucket.Bucket. Uploads stay, for the next process.
@@ -192,22 +212,22 @@ func (b *Bucket) lockPath(path string) func() {
 	return mu.Unlock
 }
 
-// syncDir makes the entries of a directory durable. The caller does not hold a slot
-// of the storage.
+// syncDir makes the entries of a directory durable.
 func (b *Bucket) syncDir(dir string) error {
-	b.storage.dirSlots <- struct{}{}
-	defer func() { <-b.storage.dirSlots }()
-	return b.syncDirNow(dir)
+	t := b.storage.syncs.turn(b.storage.syncs.dirs)
+	defer t.end()
+	return b.syncDirIn(t, dir)
 }
 
-// syncDirNow is syncDir for a caller that holds a slot.
-func (b *Bucket) syncDirNow(dir string) error {
+// syncDirIn is syncDir for a caller whose turn it is.
+func (b *Bucket) syncDirIn(t *turn, dir string) error {
 	d, err := b.folders.hold(dir)
 	if err != nil {
 		return err
 	}
 	defer b.folders.release(d)
-	return b.storage.syncDirFile(d.f)
+	b.storage.dirSyncs.Add(1)
+	return t.sync(d.f)
 }
 
 // readDir lists a directory, unordered.

@@ -17,6 +17,7 @@ func TestContract(t *testing.T) {
 	for name, opts := range map[string]dir.Options{
 		"commits that are made durable behind":     {Verify: verify},
 		"commits that wait, as nothing can verify": {},
+		"syncs that are one":                       {Verify: verify, GroupFrom: 1, SyncAll: func() error { return nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := t.TempDir()

@@ -24,6 +24,8 @@
 //   - Sync returns when the directory entries that lead to a key are durable. The
 //     ledger knows which are not, and forgets them when they are; its size follows
 //     what is in flight, not what is stored.
+//   - What waits for a sync waits for one of its own, or for one of everything on the
+//     file system that began after it (see syncer).
 //   - A file in pending/ is read through Options.Verify after an unclean stop, and
 //     published if it is whole.
 //   - The bytes of a file whose sync failed are dropped; nobody syncs that file

@@ -15,18 +15,6 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Bounds of the fsyncs that run at once; each holds a thread. Files and directories
-// have slots of their own, so that the metadata of a small push does not wait for
-// the bytes of large blobs.
-const (
-	// maxDataSyncs is enough to keep a disk's queue full.
-	maxDataSyncs = 32
-	// maxDirSyncs is small: a journaling file system answers all that wait with
-	// one commit, and beyond a few they only contend for its journal (on ext4 the
-	// system time of a push rose with every step from 4 to 64, its speed did not).
-	maxDirSyncs = 8
-)
-
 // Storage is an open storage directory. It holds the lock until Close.
 type Storage struct {
 	root  *os.Root
@@ -34,8 +22,7 @@ type Storage struct {
 	opts  Options
 	clean bool // the last stop was a good one
 
-	dataSlots chan struct{} // one for each fsync of a file that runs
-	dirSlots  chan struct{} // and of a directory
+	syncs     *syncer
 	dataSyncs atomic.Uint64
 	dirSyncs  atomic.Uint64
 	clock     atomic.Int64 // the last stamp, in microseconds
@@ -56,12 +43,20 @@ type Options struct {
 	// Sync makes a file or a directory durable. Default: (*os.File).Sync. Tests
 	// count, delay and fail it.
 	Sync func(*os.File) error
+	// SyncAll makes everything durable that is on the storage's file system, for when
+	// many syncs wait. Default: syncfs(2) on ext4 and XFS, unless the machine has much
+	// else to write; elsewhere, and if Sync is given, every sync is one of Sync.
+	SyncAll func() error
+	// GroupFrom is how many syncs that wait at once are made one by SyncAll.
+	// Default: 12.
+	GroupFrom int
 }
 
 // Stats counts the barriers since Open.
 type Stats struct {
-	DataSyncs uint64 // fsyncs of files
-	DirSyncs  uint64 // fsyncs of directories
+	DataSyncs uint64 // files made durable
+	DirSyncs  uint64 // directories made durable
+	Groups    uint64 // times that many of these were one sync of everything
 }
 
 // Open opens or creates the storage at path and locks it. A relative path is taken
@@ -74,19 +69,15 @@ func Open(path string, opts Options) (*Storage, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	if opts.Sync == nil {
+	ownSync := opts.Sync != nil
+	if !ownSync {
 		opts.Sync = (*os.File).Sync
 	}
 	absolute, err := absolutePath(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{
-		opts:      opts,
-		dataSlots: make(chan struct{}, maxDataSyncs),
-		dirSlots:  make(chan struct{}, maxDirSyncs),
-		buckets:   make(map[string]*Bucket),
-	}
+	s := &Storage{opts: opts, syncs: newSyncer(opts.Sync, opts.Log), buckets: make(map[string]*Bucket)}
 	if err := s.mkdirAll(absolute); err != nil {
 		return nil, fmt.Errorf("create storage %s: %w", absolute, err)
 	}
@@ -101,6 +92,12 @@ func Open(path string, opts Options) (*Storage, error) {
 		s.lock.Close()
 		s.root.Close()
 		return nil, err
+	}
+	switch {
+	case opts.SyncAll != nil:
+		s.syncs.together(opts.SyncAll, opts.GroupFrom)
+	case !ownSync:
+		s.syncs.together(syncAll(s.lock), opts.GroupFrom)
 	}
 	return s, nil
 }
@@ -146,7 +143,7 @@ func (s *Storage) Path() string { return s.root.Name() }
 
 // Stats returns the counts so far.
 func (s *Storage) Stats() Stats {
-	return Stats{DataSyncs: s.dataSyncs.Load(), DirSyncs: s.dirSyncs.Load()}
+	return Stats{DataSyncs: s.dataSyncs.Load(), DirSyncs: s.dirSyncs.Load(), Groups: s.syncs.groups.Load()}
 }
 
 // Close waits for the background work of the buckets, closes them, marks the storage as stopped in good order if
@@ -204,29 +201,19 @@ func (s *Storage) stamp() time.Time {
 
 // syncData makes the bytes of an open file durable.
 func (s *Storage) syncData(f *os.File) error {
-	s.dataSlots <- struct{}{}
-	defer func() { <-s.dataSlots }()
 	s.dataSyncs.Add(1)
-	return s.opts.Sync(f)
+	return s.syncs.sync(s.syncs.files, f)
 }
 
-// syncDir makes the entries of a directory durable. The caller does not hold a
-// slot.
+// syncDir makes the entries of a directory durable.
 func (s *Storage) syncDir(root *os.Root, name string) error {
-	s.dirSlots <- struct{}{}
-	defer func() { <-s.dirSlots }()
 	f, err := root.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return s.syncDirFile(f)
-}
-
-// syncDirFile is syncDir for an open directory and a caller that holds a slot.
-func (s *Storage) syncDirFile(f *os.File) error {
 	s.dirSyncs.Add(1)
-	return s.opts.Sync(f)
+	return s.syncs.sync(s.syncs.dirs, f)
 }
 
 // mkdirAll creates the storage's directory durably: each new directory is an entry

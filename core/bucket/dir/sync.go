@@ -153,15 +153,15 @@ func (b *Bucket) startDir(w wait) *dirRun {
 func (b *Bucket) syncLoop(dir string) {
 	defer b.work.Done()
 	for {
-		// The run takes in every change until it has its slot.
-		b.storage.dirSlots <- struct{}{}
+		// The run takes in every change until its turn.
+		t := b.storage.syncs.turn(b.storage.syncs.dirs)
 		run := b.ledger.next(dir)
 		if run == nil {
-			<-b.storage.dirSlots
+			t.end()
 			return
 		}
-		err := b.syncDirNow(dir)
-		<-b.storage.dirSlots
+		err := b.syncDirIn(t, dir)
+		t.end()
 		if absent(err) {
 			run.gone, err = true, nil
 		}
