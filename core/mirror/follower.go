@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 
 	"github.com/eblume/caddy-registry/core"
@@ -126,7 +127,8 @@ func (f *follower) Read(p []byte) (int, error) {
 }
 
 // WriteTo implements io.WriterTo: it gives all that Read would, and does not copy what
-// is in memory.
+// is in memory. The first bytes are few, and the next follow when those who are about
+// to get their own first ones have them.
 func (f *follower) WriteTo(w io.Writer) (sum int64, err error) {
 	for {
 		end, err := f.readable()
@@ -139,11 +141,18 @@ func (f *follower) WriteTo(w io.Writer) (sum int64, err error) {
 			n, err := io.Copy(w, struct{ io.Reader }{f})
 			return sum + n, err
 		}
+		first := sum == 0
+		if first {
+			end = min(end, f.offset+firstPiece)
+		}
 		n, err := f.d.give(w, f.offset, end)
 		f.offset += int64(n)
 		sum += int64(n)
 		if err != nil {
 			return sum, err
+		}
+		if first {
+			runtime.Gosched()
 		}
 	}
 }

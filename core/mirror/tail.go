@@ -9,14 +9,20 @@ import (
 const (
 	// block is how much of a download's end is in memory, in bytes. A reader that is
 	// slow keeps at most one from being used again.
-	block = 64 << 10
+	block = 256 << 10
 	// leastRead is the least room that the upstream is read into.
 	leastRead = 8 << 10
 	// fewReaders are woken for every piece. More of them are woken once in tellWithin,
 	// or for a block: the wakes of hundreds of readers, each for a few kilobytes, take
 	// the time in which others get their first byte.
 	fewReaders = 8
-	tellWithin = 20 * time.Millisecond
+	tellWithin = 100 * time.Millisecond
+	// firstPiece goes to a reader before all others have got theirs. With the header
+	// of an answer it is one small write.
+	firstPiece = 2 << 10
+	// copied is how much is copied from the file at once, for each reader who has
+	// fallen behind what is in memory.
+	copied = 64 << 10
 )
 
 // tail is a block of a download in memory, as it came: readers who are abreast of the
@@ -115,8 +121,7 @@ func (d *download) ReadAt(p []byte, offset int64) (int, error) {
 	return file.ReadAt(p, offset)
 }
 
-// copyBuffers are for readers who have fallen behind what is in memory.
-var copyBuffers = sync.Pool{New: func() any { return new([block]byte) }}
+var copyBuffers = sync.Pool{New: func() any { return new([copied]byte) }}
 
 // give writes some of what is held from offset to end.
 func (d *download) give(w io.Writer, offset, end int64) (int, error) {
@@ -124,9 +129,9 @@ func (d *download) give(w io.Writer, offset, end int64) (int, error) {
 		defer done()
 		return w.Write(held[:min(int64(len(held)), end-offset)])
 	}
-	buf := copyBuffers.Get().(*[block]byte)
+	buf := copyBuffers.Get().(*[copied]byte)
 	defer copyBuffers.Put(buf)
-	n, err := d.ReadAt(buf[:min(block, end-offset)], offset)
+	n, err := d.ReadAt(buf[:min(copied, end-offset)], offset)
 	if n == 0 {
 		return 0, err
 	}

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -48,6 +49,42 @@ func TestManyReadersAreWokenRarely(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A reader's first bytes are few, so that everybody has some before anybody has many;
+// then he is given all that is here.
+func TestTheFirstPieceIsSmall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &download{state: growing, size: -1}
+		d.changed = sync.NewCond(&d.mu)
+		d.grow(len(d.space()))
+		var pieces pieces
+		f := &follower{ctx: t.Context(), d: d}
+		var sum int64
+		var err error
+		go func() { sum, err = f.WriteTo(&pieces) }()
+		synctest.Wait()
+		// The last byte comes after the digest.
+		if want := []int{firstPiece, block - firstPiece - 1}; !slices.Equal(pieces, want) {
+			t.Errorf("got pieces of %v, want %v", pieces, want)
+		}
+		d.mu.Lock()
+		d.state, d.size = whole, d.held
+		d.changed.Broadcast()
+		d.mu.Unlock()
+		synctest.Wait()
+		if sum != block || err != nil {
+			t.Errorf("got %d bytes, %v, want %d", sum, err, block)
+		}
+	})
+}
+
+// pieces are the sizes of what was written.
+type pieces []int
+
+func (p *pieces) Write(b []byte) (int, error) {
+	*p = append(*p, len(b))
+	return len(b), nil
 }
 
 // What a reader is being given is not written over by what comes later; what nobody
