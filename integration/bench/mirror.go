@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -67,9 +69,10 @@ func (b *bench) mirrorFew() error {
 
 // mirrorMany measures pulls by many clients at once. They and the upstream share the
 // machine's cores with the server: the upstream, too, is late when hundreds of clients
-// connect at once. So the first byte counts from when the upstream has sent it, and what a
-// direct pull gets under the same load is the limit: it is from an upstream that sends to
-// each of them as to one alone.
+// connect at once. So the first byte counts from when the upstream has sent it, and what
+// they get under the same load without a mirror is the limit: from an upstream that sends
+// to each of them as to one alone, and from nginx, the server that costs least, which has
+// the whole image on its disk.
 func (b *bench) mirrorMany() error {
 	direct, ours, _ := b.pullers()
 	all := direct
@@ -80,7 +83,7 @@ func (b *bench) mirrorMany() error {
 	}
 	limit, err := b.coldPulls(s, title(s, "1 client"), []puller{ours, direct}, 1, b.rounds, 0)
 	if err == nil {
-		_, err = b.coldPulls(s, title(s, fmt.Sprintf("%d clients at once", manyPullers)), []puller{ours, all}, manyPullers, b.rounds, limit)
+		_, err = b.coldPulls(s, title(s, fmt.Sprintf("%d clients at once", manyPullers)), []puller{ours, all, {name: "nginx, a file to each at that rate", start: b.throughNginx}}, manyPullers, b.rounds, limit)
 	}
 	return errors.Join(err, s.close())
 }
@@ -174,8 +177,12 @@ func (b *bench) coldPull(s *source, p puller, clients int) (cold, error) {
 	}
 	group.Wait()
 	asked := s.reset()
-	result := cold{first: firsts, sent: asked.sent.Sub(begun), total: time.Since(begun), gets: asked.blobs}
+	result := cold{first: firsts, total: time.Since(begun), gets: asked.blobs}
 	slices.Sort(firsts)
+	result.sent = firsts[0] // of a server that asks no upstream
+	if asked.blobs > 0 {
+		result.sent = asked.sent.Sub(begun)
+	}
 	err = first(errs)
 	if server != nil {
 		var cpuErr, peakErr error
@@ -217,6 +224,32 @@ func (b *bench) mirrorOf(s *source, options string) (*server, error) {
 		return nil, err
 	}
 	return server, server.answers(b.ctx, server.url()+"/v2/_catalog?n=1")
+}
+
+// throughNginx starts nginx over the image's files. It sends as the source does, or slower: after a
+// few slices a connection waits for as long as they should take, however late it is.
+func (b *bench) throughNginx(s *source) (string, string, *process, error) {
+	root, err := b.folder("files")
+	if err != nil {
+		return "", "", nil, err
+	}
+	repo := filepath.Join(root, "v2", filepath.FromSlash(pulledRepo))
+	files := map[string][]byte{"manifests/v1": s.image.manifest}
+	for digest, blob := range s.blobs {
+		files["blobs/"+digest] = blob
+	}
+	for name, content := range files {
+		path := filepath.Join(repo, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, content, 0o644)); err != nil {
+			return "", "", nil, err
+		}
+	}
+	server, err := b.nginxWith(root, fmt.Sprintf("limit_rate %d; sendfile_max_chunk %d;", int(s.rate)/pulledLayers, 4*slice))
+	if err != nil {
+		return "", "", nil, err
+	}
+	// Its memory is its workers', which nobody adds up here; it goes with the group.
+	return server.url(), pulledRepo, nil, server.answers(b.ctx, server.url()+"/v2/"+pulledRepo+"/manifests/v1")
 }
 
 // throughDistribution starts distribution's registry as a pull-through cache.

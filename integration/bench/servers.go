@@ -134,6 +134,11 @@ validation:
 
 // nginxServer starts nginx over root, with a worker for each core and sendfile.
 func (b *bench) nginxServer(root string) (*server, error) {
+	return b.nginxWith(root, "tcp_nopush on;")
+}
+
+// nginxWith is nginxServer with other directives of its block http.
+func (b *bench) nginxWith(root, directives string) (*server, error) {
 	s := &server{name: "nginx"}
 	var err error
 	if s.host, err = freeAddress(); err != nil {
@@ -151,11 +156,11 @@ func (b *bench) nginxServer(root string) (*server, error) {
 	config, err := b.file("nginx.conf", fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; worker_processes auto; %[4]s
 events {}
 http {
-	access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
+	access_log off; sendfile on; %[5]s keepalive_requests 1000000;
 	client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
 	server { listen %[2]s; root %[3]s; }
 }
-`, own, s.host, root, user))
+`, own, s.host, root, user, directives))
 	if err != nil {
 		return nil, err
 	}
