@@ -1,21 +1,15 @@
 package blockcut
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
 // Cut returns one of the states in which a machine may find the disk after the power
 // failed at a position. The same position can be cut many times, with another outcome
 // each.
 func (d *Disk) Cut(at int, rng *rand.Rand) *Disk {
-	d.mu.Lock()
-	log := d.log[:at] // records do not change
-	d.mu.Unlock()
-	content := make([]sector, len(d.base))
-	copy(content, d.base)
-	flushed := flushedAt(log)
-	for _, r := range log[:flushed] {
-		r.apply(content)
-	}
-	unflushed := log[flushed:]
+	content, unflushed := d.flushed(at)
 	// Losses of one kind hide behind a fair coin for a long time.
 	switch rng.IntN(4) {
 	case 0: // nothing unflushed persisted
@@ -33,6 +27,20 @@ func (d *Disk) Cut(at int, rng *rand.Rand) *Disk {
 		scatter(content, unflushed, rng)
 	}
 	return newDisk(content)
+}
+
+// flushed is what the last flush before a position made durable, and the writes
+// between the two.
+func (d *Disk) flushed(at int) (content []sector, rest []record) {
+	d.mu.Lock()
+	log := d.log[:at] // records do not change
+	d.mu.Unlock()
+	content = slices.Clone(d.base)
+	last := flushedAt(log)
+	for _, r := range log[:last] {
+		r.apply(content)
+	}
+	return content, log[last:]
 }
 
 // scatter leaves in each sector that was written any one of the states that it was in.

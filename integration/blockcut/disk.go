@@ -4,22 +4,22 @@
 // The disk is in memory. FUSE serves it as one file, a loop device makes a block
 // device of that, and on it is an ext4 or an XFS. So the kernel decides, as on every
 // machine, what a sync of a file writes and when it flushes; the disk only keeps the
-// order of the writes and flushes that came. Cut then answers what a machine may find
-// after a power cut at any moment of that: all that came before the last flush, and of
-// the writes after it each sector or not, in any order. One run can be cut at many
-// moments, and what a cut left is another disk: the kernel recovers its journal.
+// order in which it answered writes and flushes, and lets a flush overtake writes that
+// are in flight. Cut then tells what a machine may find after a power cut at any moment
+// of that: all that was answered before the last flush, and of the writes after it each
+// sector or not, in any order. One run can be cut at many moments, and what a cut left is
+// another disk: the kernel recovers its journal.
 //
 //	disk := template.Clone()
-//	dir, unmount, err := blockcut.Ext4.Mount(disk, t.TempDir())
+//	dir, unmount, err := blockcut.Ext4.Mount(disk, t.TempDir()) // template is of Ext4.Format
 //	…                       // write and sync; disk.Position() tells when
 //	err = unmount()
 //	after := disk.Cut(position, rng)
 //
-// What a file system that syncs nothing but single files would lose is package
-// fusefs's subject; syncfs, which FUSE does not hear of, is this one's.
-//
-// A real disk is worse in one way: it may lose what it said was flushed. And it is kinder:
-// it rarely keeps a late write and loses an early one.
+// Which sync of a file or directory is needed is for package fusefs to tell, which is
+// worse than any real file system. Here it is seen what ext4 and XFS do for a sync, and
+// for syncfs, which FUSE does not hear of. A disk that lies about its flushes is nobody's
+// subject: nothing can be kept on it.
 package blockcut
 
 import (
@@ -47,13 +47,14 @@ type record struct {
 // Disk is safe for concurrent use. It is mounted at most once.
 type Disk struct {
 	server
+	base []sector // before the log; not changed
 
 	mu      sync.Mutex // guards all below
-	base    []sector   // before the log
 	now     []sector
 	log     []record
 	flushes int
-	foul    error // the first request that no block device would get
+	flush   chan struct{} // closed at the next one
+	foul    error         // the first request that no block device would get
 	dead    bool
 }
 
@@ -61,7 +62,7 @@ type Disk struct {
 func New() *Disk { return newDisk(make([]sector, Size/SectorSize)) }
 
 func newDisk(content []sector) *Disk {
-	d := &Disk{base: content, now: slices.Clone(content)}
+	d := &Disk{base: content, now: slices.Clone(content), flush: make(chan struct{})}
 	d.init(d)
 	return d
 }
@@ -74,7 +75,8 @@ func (d *Disk) Clone() *Disk {
 	return newDisk(slices.Clone(d.now))
 }
 
-// Position is the number of writes and flushes that have been answered: a moment.
+// Position is the number of writes and flushes so far, in the order in which they were
+// answered: a moment.
 func (d *Disk) Position() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -1,3 +1,5 @@
+//go:build linux
+
 package blockcut_test
 
 import (
@@ -22,6 +24,9 @@ const patience = 2 * time.Minute
 // grace is so short that the collector meets pushes that are under way.
 const grace = time.Millisecond
 
+// options are those of the storage at a path; nil stands for the usual ones.
+type options func(path string) dir.Options
+
 // machine is a registry that runs on a disk.
 type machine struct {
 	*store.Store
@@ -32,7 +37,7 @@ type machine struct {
 
 // boot mounts the disk and opens the registry on it. An error is what a user of the
 // disk would see; the test ends when the kernel does not take the disk.
-func boot(t testing.TB, k blockcut.Kind, disk *blockcut.Disk, options dir.Options) (*machine, error) {
+func boot(t testing.TB, k blockcut.Kind, disk *blockcut.Disk, how options) (*machine, error) {
 	t.Helper()
 	path, unmount, err := k.Mount(disk, t.TempDir())
 	if err != nil {
@@ -40,15 +45,19 @@ func boot(t testing.TB, k blockcut.Kind, disk *blockcut.Disk, options dir.Option
 	}
 	t.Cleanup(func() { unmount() })
 	m := &machine{disk: disk, unmount: unmount}
-	if err := m.open(path, options); err != nil {
+	if err := m.open(filepath.Join(path, "data"), how); err != nil {
 		return nil, errors.Join(fmt.Errorf("boot: %w", err), unmount())
 	}
 	return m, nil
 }
 
-func (m *machine) open(path string, options dir.Options) error {
-	options.Verify = store.Verify
-	storage, err := dir.Open(filepath.Join(path, "data"), options)
+func (m *machine) open(path string, how options) error {
+	var o dir.Options
+	if how != nil {
+		o = how(path)
+	}
+	o.Verify = store.Verify
+	storage, err := dir.Open(path, o)
 	if err != nil {
 		return err
 	}
@@ -69,9 +78,23 @@ func (m *machine) stop() error {
 	return errors.Join(m.Store.Close(), m.storage.Close(), m.unmount())
 }
 
+// job is what a client does for its i-th operation.
+type job func(ctx context.Context, c *powercut.Client, i int) error
+
+// pushing pushes a new image.
+func pushing(ctx context.Context, c *powercut.Client, _ int) error { return c.Push(ctx, c.NewImage()) }
+
+// mixed is mostly pushes, which need the syncs.
+func mixed(ctx context.Context, c *powercut.Client, i int) error {
+	if i%4 == 0 {
+		return c.Step(ctx)
+	}
+	return pushing(ctx, c, i)
+}
+
 // work lets each client do some operations, and returns the moments at which one was
 // answered.
-func (m *machine) work(cs []*powercut.Client, operations int) (moments []int, err error) {
+func (m *machine) work(cs []*powercut.Client, operations int, do job) (moments []int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var mu sync.Mutex // guards moments and err
@@ -80,11 +103,7 @@ func (m *machine) work(cs []*powercut.Client, operations int) (moments []int, er
 		c.Registry = m.Store
 		group.Go(func() {
 			for i := range operations {
-				do := c.Step
-				if i%4 > 0 { // mostly pushes, which need the syncs
-					do = func(ctx context.Context) error { return c.Push(ctx, c.NewImage()) }
-				}
-				failed := do(ctx)
+				failed := do(ctx, c, i)
 				mu.Lock()
 				moments = append(moments, m.disk.Position())
 				err = errors.Join(err, failed)

@@ -26,7 +26,7 @@ type Kind struct {
 var (
 	Ext4 = Kind{"ext4", []string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard"}, "commit=300,errors=remount-ro"}
 	XFS  = Kind{"xfs", []string{"mkfs.xfs", "-q", "-K"}, "nouuid"}
-	// Ext4Bare has no journal. After a power cut only its checker may look at it.
+	// Ext4Bare has no journal: after a power cut only its checker could look at it.
 	Ext4Bare = Kind{"ext4", []string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard", "-O", "^has_journal"}, "errors=remount-ro"}
 )
 
@@ -116,7 +116,8 @@ func loop(path string) (*os.File, error) {
 	}
 	defer file.Close()
 	config := unix.LoopConfig{Fd: uint32(file.Fd()), Size: SectorSize}
-	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
+	// Without direct I/O the device makes one request after the other.
+	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_DIRECT_IO
 	for range loopTries {
 		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 		if err != nil {

@@ -2,6 +2,7 @@ package blockcut
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"syscall"
 	"time"
 
@@ -96,6 +97,12 @@ func (s *server) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32
 		}
 	}
 	d := s.disk
+	if rand.IntN(lateOdds) == 0 {
+		select {
+		case <-d.nextFlush():
+		case <-time.After(late):
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.serves(in.Offset, len(data)) {
@@ -117,7 +124,24 @@ func (s *server) Fsync(<-chan struct{}, *fuse.FsyncIn) fuse.Status {
 	}
 	d.log = append(d.log, record{})
 	d.flushes++
+	close(d.flush)
+	d.flush = make(chan struct{})
 	return fuse.OK
+}
+
+// A flush covers what was answered before it came, and not what is in flight. So one in
+// lateOdds writes waits for a flush to overtake it, and for no longer than late: most
+// flushes come only when the writes before them were answered.
+const (
+	lateOdds = 3
+	late     = 500 * time.Microsecond
+)
+
+// nextFlush is closed at the next flush.
+func (d *Disk) nextFlush() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.flush
 }
 
 // serves tells whether the disk lives, and notes a request that is not of whole

@@ -58,6 +58,7 @@ func Serve(raw fuse.RawFileSystem, parent string, kill func()) (dir string, unmo
 		DirectMount:        true, // works for root without the setuid helper
 		DisableXAttrs:      true,
 		DisableReadDirPlus: true,
+		ExtraCapabilities:  fuse.CAP_ASYNC_DIO, // of what the kernel asks directly, much at once
 		// go-fuse logs each request that an aborted connection left behind.
 		Logger: log.New(io.Discard, "", 0),
 	})
