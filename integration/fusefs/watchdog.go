@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"syscall"
 )
 
 // A process that is killed while it waits for its own file system never ends: the
@@ -25,7 +26,10 @@ var mountPrefix = fmt.Sprintf("fusefs-%d-", os.Getpid())
 
 // watch starts the watchdog, once in a process.
 var watch = sync.OnceValue(func() error {
-	if err := exec.Command("sh", "-c", watchdogScript, "sh", strconv.Itoa(os.Getpid()), "/"+mountPrefix).Start(); err != nil {
+	dog := exec.Command("sh", "-c", watchdogScript, "sh", strconv.Itoa(os.Getpid()), "/"+mountPrefix)
+	// What kills us by a signal to our process group should leave it alone.
+	dog.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := dog.Start(); err != nil {
 		return fmt.Errorf("start watchdog: %w", err)
 	}
 	return nil
