@@ -150,7 +150,9 @@ func callSite(f *os.File) string {
 		if ok && strings.HasSuffix(function, ").sweep") {
 			return function + " of every directory" // one call does them all
 		}
-		if ok && !strings.Contains(function, ").syncData") && !strings.Contains(function, ").syncDir") {
+		helps := strings.Contains(function, ").syncData") || strings.Contains(function, ").syncDir") ||
+			strings.HasPrefix(function, "(*syncer).") || strings.HasPrefix(function, "(*turn).")
+		if ok && !helps {
 			return fmt.Sprintf("%s of %s", function, cmp.Or(path, "."))
 		}
 		if !more {
