@@ -26,9 +26,9 @@ func TestAPushNeedsSoManySyncs(t *testing.T) {
 	r.image(t, "team/app", []string{"v2"}, "", "four", "five", "six")
 	after := r.storage.Stats()
 	// Data: three layers, the manifest, the tag (the config is known, and a manifest
-	// that names its media type needs no record).
-	if got := after.DataSyncs - before.DataSyncs; got != 5 {
-		t.Errorf("%d syncs of data, want 5", got)
+	// that names its media type needs no record), and the empty file of another second.
+	if got := after.DataSyncs - before.DataSyncs; got < 5 || got > 6 {
+		t.Errorf("%d syncs of data, want 5 or 6", got)
 	}
 	// Directories: for each of three layers one that has its link too, for the manifest
 	// that of its content and that of its record, some of them new in their parents; the

@@ -19,8 +19,8 @@
 // What holds at every moment, whatever is lost in a power cut:
 //
 //   - A file appears in objects/ only when its bytes have been synced, so an object
-//     is absent, old or whole. (An empty file has no bytes to sync; all empty objects
-//     of a second are names of one.)
+//     is absent, old or whole. (All empty objects of a second are names of one
+//     file, which is synced before the first.)
 //   - Sync returns when the directory entries that lead to a key are durable. The
 //     ledger knows which are not, and forgets them when they are; its size follows
 //     what is in flight, not what is stored.

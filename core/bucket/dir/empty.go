@@ -67,6 +67,13 @@ func (e *empties) renew(b *Bucket) error {
 	if err = b.folders.chtimes(file, b.storage.stamp()); err == nil {
 		e.s, err = b.folders.lstat(file)
 	}
+	if err == nil {
+		// A journal keeps a file with its first name. Without one the sync of a
+		// directory need not write the file that it names.
+		if err = b.storage.syncData(f); err != nil {
+			err = syncError(file, err)
+		}
+	}
 	if err != nil {
 		b.folders.remove(file)
 		return err
@@ -91,8 +98,8 @@ func (e *empties) close(b *Bucket) {
 	e.drop(b)
 }
 
-// putEmpty creates an object without bytes: there is nothing to sync before it may be
-// seen.
+// putEmpty creates an object without bytes: the file that it names was synced when it
+// was made.
 func (b *Bucket) putEmpty(key, path string) (bucket.Info, error) {
 	defer b.lockPath(path)()
 	if p := b.overlay.get(key); p != nil {
