@@ -100,6 +100,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		return next.ServeHTTP(w, r)
 	}
+	sendPieces(w)
 	asked := readAsked(r, identity.AtRegistry)
 	request, err := wire.Parse(r.Method, r.URL)
 	options := wire.Options{Log: h.log, Observe: countRequest, Challenge: func() string { return asked.challenge(request) }}
