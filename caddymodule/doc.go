@@ -22,6 +22,7 @@
 //	expiry.go      keys that end soon are announced
 //	audit*.go      what was done and refused: records and events
 //	log.go         what is logged without the request's fields
+//	pieces.go      how much of an answer is sent at once
 //	metrics.go     what is counted
 //	location.go    how the user of a command names the registry
 //	control.go     the socket on which commands reach the running process

@@ -6,10 +6,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -24,6 +22,8 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/caddymodule/caddytest"
 )
 
 // asCommand makes the test binary behave as the product's: what needs a process of
@@ -102,42 +102,15 @@ func listensAlone(t *testing.T, config []byte) {
 				t.Fatal(err)
 			}
 			eventually(t, "one server listens on "+text, func() bool {
-				return caddy.ListenerUsage(address.Network, address.JoinHostPort(0)) <= 1 && !listenedTwice(t, address.StartPort)
+				// Caddy counts a socket no more right before it closes it.
+				twice, err := caddytest.ListenedTwice(int(address.StartPort))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return caddy.ListenerUsage(address.Network, address.JoinHostPort(0)) <= 1 && !twice
 			})
 		}
 	}
-}
-
-// listenedTwice reports that two sockets listen on one address with this port. Caddy
-// counts a socket no more right before it closes it. Where the kernel has no such
-// table, that count has to do.
-func listenedTwice(t *testing.T, port uint) bool {
-	t.Helper()
-	const (
-		localAddress, state = 1, 3 // columns
-		listening           = "0A"
-	)
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		rows, err := os.ReadFile(table)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		seen := make(map[string]bool)
-		for row := range strings.Lines(string(rows)) {
-			column := strings.Fields(row)
-			if len(column) <= state || column[state] != listening || !strings.HasSuffix(column[localAddress], fmt.Sprintf(":%04X", port)) {
-				continue
-			}
-			if seen[column[localAddress]] {
-				return true
-			}
-			seen[column[localAddress]] = true
-		}
-	}
-	return false
 }
 
 // released waits until no request holds a storage open any more: Caddy does not wait

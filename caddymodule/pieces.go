@@ -7,7 +7,7 @@ import (
 )
 
 // piece is how much of an answer is sent before the time without progress begins anew,
-// in bytes. Caddy's own 64 KiB cost a third of what sending a blob takes; with this a
+// in bytes. Caddy's own 64 KiB cost a quarter of what sending a blob takes; with this a
 // client must take 9 kB/s, at the minute that Caddy waits by default.
 const piece = 512 << 10
 

@@ -153,33 +153,3 @@ func Eventually(limit time.Duration, condition func() (bool, error)) error {
 		}
 	}
 }
-
-// listenedTwice reports that two sockets listen on one address with this port. Where the
-// kernel has no such table nobody can tell, and it says no.
-func listenedTwice(port int) (bool, error) {
-	const (
-		localAddress, state = 1, 3 // columns
-		listening           = "0A"
-	)
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		rows, err := os.ReadFile(table)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		seen := make(map[string]bool)
-		for row := range strings.Lines(string(rows)) {
-			column := strings.Fields(row)
-			if len(column) <= state || column[state] != listening || !strings.HasSuffix(column[localAddress], fmt.Sprintf(":%04X", port)) {
-				continue
-			}
-			if seen[column[localAddress]] {
-				return true, nil
-			}
-			seen[column[localAddress]] = true
-		}
-	}
-	return false, nil
-}

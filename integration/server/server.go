@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/caddytest"
 )
 
 const (
@@ -188,7 +190,7 @@ func (s *Server) Reload(ctx context.Context, t testing.TB) error {
 		return fmt.Errorf("reload: %w: %s", err, out)
 	}
 	return Eventually(startLimit, func() (bool, error) {
-		twice, err := listenedTwice(s.Port)
+		twice, err := caddytest.ListenedTwice(s.Port)
 		return !twice, err
 	})
 }

@@ -48,7 +48,7 @@ type Options struct {
 	// else to write; elsewhere, and if Sync is given, every sync is one of Sync.
 	SyncAll func() error
 	// GroupFrom is how many syncs that wait at once are made one by SyncAll.
-	// Default: 12.
+	// Default: 12. Tests have all of them in groups.
 	GroupFrom int
 }
 

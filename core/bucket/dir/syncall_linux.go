@@ -13,7 +13,8 @@ import (
 
 // maxUnwritten bounds, in bytes, what the machine may have to write when everything on
 // a file system is synced at once: pushes of others' megabytes, or other programs, are
-// not what a small push should wait for. A disk of 500 MB/s needs a quarter of a second for it, and once: it is written then.
+// not what a small push should wait for. A disk of 500 MB/s needs a quarter of a second
+// for it, and once: it is written then.
 const maxUnwritten = 128 << 20
 
 // syncAll returns what makes everything durable that is on the file system of f, or nil
