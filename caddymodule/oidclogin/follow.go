@@ -119,37 +119,51 @@ func (f *Follower) follow(ctx context.Context, user identity.User, done chan str
 	}
 }
 
-// errOutdated: somebody signed in meanwhile, and what they brought is newer.
-var errOutdated = errors.New("the record has changed")
-
 func (f *Follower) refresh(ctx context.Context, user identity.User) error {
 	plain, err := f.sealer.Unseal("refresh token of "+user.Name, user.Refresh)
 	if err != nil {
 		return err
 	}
 	who, err := f.provider.Refresh(ctx, user.Subject, string(plain))
-	gone := errors.Is(err, ErrRefused) || errors.Is(err, ErrNotAllowed)
-	if err != nil && !gone {
-		return err
+	switch {
+	case err == nil:
+		_, err = f.record(ctx, user, func(u *identity.User) {
+			u.Verified, u.Groups, u.Refresh = f.provider.now(), who.Groups, f.Sealed(user.Name, who.Refresh)
+		})
+	case errors.Is(err, ErrRefused) || errors.Is(err, ErrNotAllowed):
+		refused := err
+		var current bool
+		current, err = f.record(ctx, user, func(u *identity.User) {
+			u.Verified, u.Groups, u.Refresh = f.provider.now(), nil, nil
+		})
+		if current {
+			f.log.Warn("the provider does not vouch for the user any more: no groups until the next sign-in", "user", user.Name, "error", refused)
+			f.refused(ctx, user.Name)
+		}
+	case who.Refresh != "" && who.Refresh != string(plain):
+		// The answer is no good, but the old token is used up: without the new one the
+		// next try would look as if the person had been disabled.
+		_, kept := f.record(ctx, user, func(u *identity.User) {
+			u.Refresh = f.Sealed(user.Name, who.Refresh)
+		})
+		err = errors.Join(err, kept)
 	}
-	_, updated := f.users.Update(ctx, user.Name, func(u *identity.User) error {
+	return err
+}
+
+// record changes the record of a user. current is false, and nothing changed, when
+// somebody signed in meanwhile: what they brought is newer.
+func (f *Follower) record(ctx context.Context, user identity.User, change func(*identity.User)) (current bool, err error) {
+	errOutdated := errors.New("the record has changed")
+	_, err = f.users.Update(ctx, user.Name, func(u *identity.User) error {
 		if string(u.Refresh) != string(user.Refresh) {
 			return errOutdated
 		}
-		u.Verified = f.provider.now()
-		if gone {
-			u.Groups, u.Refresh = nil, nil
-			return nil
-		}
-		u.Groups, u.Refresh = who.Groups, f.Sealed(user.Name, who.Refresh)
+		change(u)
 		return nil
 	})
-	if errors.Is(updated, errOutdated) {
-		return nil
+	if errors.Is(err, errOutdated) {
+		return false, nil
 	}
-	if gone {
-		f.log.Warn("the provider does not vouch for the user any more: no groups until the next sign-in", "user", user.Name, "error", err)
-		f.refused(ctx, user.Name)
-	}
-	return updated
+	return true, err
 }

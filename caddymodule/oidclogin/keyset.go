@@ -14,12 +14,13 @@ import (
 )
 
 const (
-	// loginRefetch is how often, at most, a signature that no known key made has the
-	// keys fetched again, for tokens that came from the provider itself.
-	loginRefetch = time.Second
-	// logoutRefetch is the same for tokens that anybody can send: a flood of unknown
-	// keys must not become one of requests to the provider, nor use up what a sign-in
-	// needs after the provider has changed its keys.
+	// loginRefetch is for tokens that came from the provider's own token endpoint: one
+	// that no known key made has the keys fetched at once, however often. It costs the
+	// provider one request more for each that it has answered, and a limit would
+	// refuse whoever comes right after it has changed its keys.
+	loginRefetch = 0
+	// logoutRefetch is how often, at most, tokens that anybody can send have the keys
+	// fetched: a flood of unknown keys must not become one of requests to the provider.
 	logoutRefetch = 10 * time.Second
 	// keyLife is how long fetched keys are believed: what the provider took back is
 	// no good here then.

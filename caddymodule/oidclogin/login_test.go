@@ -252,6 +252,20 @@ func TestUnknownKeysAreLimited(t *testing.T) {
 	}
 }
 
+// A provider that changes its keys again and again is followed each time, at once.
+func TestKeysChangeRightAfterTheyWereFetched(t *testing.T) {
+	fake := oidctest.New(t, "registry")
+	l := newLogin(t, fake, settings())
+	for _, kid := range []string{"two", "three", "four"} {
+		fake.Rotate(kid)
+		delete(fake.Claims, "nonce")
+		query, cookie := begin(t, l, fake)
+		if _, _, err := l.Finish(t.Context(), query, cookie); err != nil {
+			t.Errorf("key %s: %v", kid, err)
+		}
+	}
+}
+
 func logout(changes map[string]any) map[string]any {
 	claims := map[string]any{
 		"jti": "one", "groups": nil, "preferred_username": nil,

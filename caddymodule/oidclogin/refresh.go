@@ -9,8 +9,9 @@ import (
 )
 
 // Refresh asks the provider who somebody is now. The Account's Refresh is the token
-// to use next time. Errors: ErrRefused when the token is no good any more, as that of
-// somebody who was disabled; ErrNotAllowed; ErrUnavailable; ErrAnswer.
+// to use next time, and is set with an error too once the provider has given one: the
+// old one may be used up (RFC 6749 6). Errors: ErrRefused when the token is no good any
+// more, as that of somebody who was disabled; ErrNotAllowed; ErrUnavailable; ErrAnswer.
 func (p *Provider) Refresh(ctx context.Context, subject, refreshToken string) (Account, error) {
 	found, settings, err := p.discover(ctx)
 	if err != nil {
@@ -23,19 +24,20 @@ func (p *Provider) Refresh(ctx context.Context, subject, refreshToken string) (A
 	if err != nil {
 		return Account{}, tokenError(err)
 	}
+	next := Account{Refresh: token.RefreshToken}
 	// An ID token is optional here (OpenID Connect Core 12.2); userinfo says the rest.
 	claims := map[string]any{"sub": subject}
 	if _, has := token.Extra("id_token").(string); has {
 		if claims, err = p.verified(ctx, found, token); err != nil {
-			return Account{}, err
+			return next, err
 		}
 	}
 	if claims["sub"] != subject {
-		return Account{}, fmt.Errorf("%w: it is about somebody else", ErrAnswer)
+		return next, fmt.Errorf("%w: it is about somebody else", ErrAnswer)
 	}
 	who, err := found.account(ctx, claims, token, settings)
 	if err != nil {
-		return Account{}, err
+		return next, err
 	}
 	who.Issuer, who.Refresh = p.issuer, token.RefreshToken
 	return who, settings.admit(who)

@@ -42,6 +42,8 @@ type Provider struct {
 	Keys *jose.JSONWebKeySet
 	// Down answers everything with 503.
 	Down bool
+	// Refreshed is the last refresh token that it was asked with.
+	Refreshed string
 
 	mu     sync.Mutex
 	key    *ecdsa.PrivateKey
@@ -83,6 +85,9 @@ func (p *Provider) Rotate(kid string) {
 	}
 	p.key, p.kid = key, kid
 }
+
+// Key is the key that it signs by.
+func (p *Provider) Key() *ecdsa.PrivateKey { return p.key }
 
 // Count is how often a path was asked for.
 func (p *Provider) Count(path string) int {
@@ -148,7 +153,10 @@ func (p *Provider) keys(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, jose.JSONWebKeySet{Keys: append([]jose.JSONWebKey{own}, p.Publish...)})
 }
 
-func (p *Provider) token(w http.ResponseWriter, _ *http.Request) {
+func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
+	if refresh := r.FormValue("refresh_token"); refresh != "" {
+		p.Refreshed = refresh
+	}
 	body := map[string]any{"access_token": "access", "token_type": "Bearer", "id_token": p.Sign(p.With(p.Claims))}
 	maps.Copy(body, p.Token)
 	status := http.StatusOK
