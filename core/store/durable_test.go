@@ -107,6 +107,43 @@ func TestDamageOnDiskIsNotServed(t *testing.T) {
 	}
 }
 
+// What a record says is not trusted either: it may be another file's content.
+func TestDamagedRecordsAreNotServed(t *testing.T) {
+	ctx := context.Background()
+	for name, content := range map[string]string{
+		"nothing":          "",
+		"zeros":            strings.Repeat("\x00", 124),
+		"a manifest":       `{"schemaVersion":2,"layers":[]}`,
+		"half a digest":    `{"digest":"sha256:25f0c9fd"}`,
+		"no digest at all": `{"digest":"latest"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := t.TempDir()
+			r := open(t, path, store.Options{})
+			subject := r.image(t, "a", []string{"v1"}, "", "layer")
+			r.image(t, "a", nil, subject, "signature")
+			repo := filepath.Join(path, "private", "objects", "repos", "a")
+			referrers, err := filepath.Glob(filepath.Join(repo, "_referrers", "*", "*"))
+			must(t, err)
+			if len(referrers) != 1 {
+				t.Fatalf("got %d entries of referrers, want 1", len(referrers))
+			}
+			for _, file := range append(referrers, filepath.Join(repo, "_tags", "v1")) {
+				must(t, os.WriteFile(file, []byte(content), 0o600))
+			}
+			_, err = r.Resolve(ctx, "a", core.Reference{Tag: "v1"})
+			if err == nil || errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrDigestInvalid) {
+				t.Errorf("a damaged tag was answered with %v, want an error of the server's own", err)
+			}
+			for desc, err := range r.Referrers(ctx, "a", subject, "", "") {
+				if err == nil || errors.Is(err, core.ErrDigestInvalid) {
+					t.Errorf("a damaged referrer was answered with %v, %v, want an error of the server's own", desc, err)
+				}
+			}
+		})
+	}
+}
+
 func TestAnUploadGoesOnAfterARestart(t *testing.T) {
 	path := t.TempDir()
 	ctx := context.Background()

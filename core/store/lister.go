@@ -147,6 +147,9 @@ func (s *Store) referrer(ctx context.Context, repo, key string) (core.Descriptor
 		return core.Descriptor{}, err
 	}
 	desc, err := decode[core.Descriptor](key, data)
+	if err == nil {
+		err = checkDigest(key, desc.Digest)
+	}
 	if err != nil {
 		return core.Descriptor{}, err
 	}

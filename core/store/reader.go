@@ -66,7 +66,11 @@ func (s *Store) tagRecord(ctx context.Context, repo, tag string) (tagRecord, err
 	if err != nil {
 		return tagRecord{}, err
 	}
-	return decode[tagRecord](key, data)
+	record, err := decode[tagRecord](key, data)
+	if err == nil {
+		err = checkDigest(key, record.Digest)
+	}
+	return record, err
 }
 
 // manifest returns the manifest d if repo holds it.

@@ -58,3 +58,12 @@ func decode[T any](key string, data []byte) (record T, err error) {
 	}
 	return record, nil
 }
+
+// checkDigest tells whether a record that was decoded names one. A power cut can leave
+// another file under its name, on a file system without a journal.
+func checkDigest(key string, d digest.Digest) error {
+	if _, err := core.ParseDigest(string(d)); err != nil {
+		return fmt.Errorf("record %s is damaged: %v", key, err) // not the client's mistake
+	}
+	return nil
+}
