@@ -100,7 +100,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		return next.ServeHTTP(w, r)
 	}
-	sendPieces(w)
 	asked := readAsked(r, identity.AtRegistry)
 	request, err := wire.Parse(r.Method, r.URL)
 	options := wire.Options{Log: h.log, Observe: countRequest, Challenge: func() string { return asked.challenge(request) }}
@@ -155,6 +154,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	registry = policies.Guard(registry, h.app.policy, who.Identity)
 	if request.Kind.Writes() {
 		registry = audited{registry, h.app.audit, byWhom(who.Identity, asked.credential.Address)}
+	}
+	if request.Kind == wire.Blob {
+		defer sendPieces(r.Context())()
 	}
 	wire.Serve(w, r, request, registry, options)
 	return nil

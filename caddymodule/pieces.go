@@ -1,30 +1,30 @@
 package caddymodule
 
 import (
-	"net/http"
+	"context"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// piece is how much of an answer is sent before the time without progress begins anew,
-// in bytes. Caddy's own 64 KiB cost a quarter of what sending a blob takes; with this a
-// client must take 9 kB/s, at the minute that Caddy waits by default.
-const piece = 512 << 10
+const (
+	// piece is how much of a blob Caddy hands on at once, in bytes, before the time
+	// without progress begins anew. Its own 64 KiB cost a quarter of what sending a
+	// blob takes. nginx has the same (sendfile_max_chunk).
+	piece = 2 << 20
+	// pieceTime is how many times as long as configured a piece may take, since that
+	// time is for a whole one: at Caddy's minute a client must take 9 kB/s.
+	pieceTime = 4
+)
 
-// sendPieces has Caddy send larger pieces through w, unless the server's configuration
-// says how large they are (max_write_chunk) or does not bound that time at all.
-func sendPieces(w http.ResponseWriter) {
-	for {
-		if timed, ok := w.(*caddyhttp.IdleTimeoutWriter); ok {
-			if timed.MaxChunk == 0 {
-				timed.MaxChunk = piece
-			}
-			return
-		}
-		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return
-		}
-		w = inner.Unwrap()
+// sendPieces has Caddy send larger pieces until restore is called. It changes nothing
+// where the configuration says how large they are (max_write_chunk), how fast a client
+// must be (write_min_rate), or that nothing bounds the time.
+func sendPieces(ctx context.Context) (restore func()) {
+	_, timed := caddyhttp.IdleTimeoutsFromContext(ctx)
+	// The default is filled in when the server is provisioned: whoever wrote it down
+	// cannot be told from who did not.
+	if timed == nil || timed.MaxChunk != caddyhttp.DefaultMaxWriteChunk || timed.Deadline.MinRate > 0 {
+		return func() {}
 	}
+	return timed.Override(pieceTime*timed.Deadline.Timeout, 0, piece)
 }

@@ -1,22 +1,103 @@
 package caddymodule
 
 import (
-	"net/http/httptest"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-func TestPiecesAreLargerUnlessConfigured(t *testing.T) {
-	for configured, want := range map[int]int{0: piece, 1 << 10: 1 << 10} {
-		timed := &caddyhttp.IdleTimeoutWriter{
-			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: httptest.NewRecorder()},
-			MaxChunk:              configured,
-		}
-		sendPieces(&caddyhttp.ResponseWriterWrapper{ResponseWriter: timed})
-		if timed.MaxChunk != want {
-			t.Errorf("with %d configured: pieces of %d bytes, want %d", configured, timed.MaxChunk, want)
-		}
+func init() {
+	caddy.RegisterModule(pieceWatch{})
+	httpcaddyfile.RegisterHandlerDirective("oci_test_pieces", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		return new(pieceWatch), nil
+	})
+}
+
+// pieceWatch stands before the registry. It writes into the header of an answer what
+// bounds its pieces, and sends to piecesAfter what does when the registry is done with a
+// GET.
+type pieceWatch struct{}
+
+var piecesAfter = make(chan string, 1)
+
+func (pieceWatch) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.oci_test_pieces", New: func() caddy.Module { return new(pieceWatch) }}
+}
+
+func (pieceWatch) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	_, timed := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	err := next.ServeHTTP(&watchedWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, timed}, r)
+	if r.Method == http.MethodGet {
+		piecesAfter <- bounds(timed)
 	}
-	sendPieces(httptest.NewRecorder()) // nobody bounds the time
+	return err
+}
+
+func bounds(timed *caddyhttp.IdleTimeoutWriter) string {
+	if timed == nil {
+		return "unbounded"
+	}
+	return fmt.Sprintf("%d in %v", timed.MaxChunk, timed.Deadline.Timeout)
+}
+
+type watchedWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	timed *caddyhttp.IdleTimeoutWriter
+}
+
+func (w *watchedWriter) WriteHeader(status int) {
+	w.Header().Set("Pieces", bounds(w.timed))
+	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+func TestPiecesOfABlobAreLargeUnlessConfigured(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		server   map[string]any
+		blob     string
+		manifest string
+	}{
+		{"by default", nil, "2097152 in 4m0s", "65536 in 1m0s"},
+		{"with a time", map[string]any{"write_idle_timeout": 10 * time.Second}, "2097152 in 40s", "65536 in 10s"},
+		{"with a size", map[string]any{"max_write_chunk": 1 << 10}, "1024 in 1m0s", "1024 in 1m0s"},
+		{"with a rate", map[string]any{"write_min_rate": 100}, "65536 in 1m0s", "65536 in 1m0s"},
+		{"without bound", map[string]any{"write_idle_timeout": -1}, "unbounded", "unbounded"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			port := freePort(t)
+			var config map[string]any
+			caddyfile := strings.Replace(site(port, t.TempDir(), allowAll, ""), "\toci_registry\n", "\troute {\n\t\toci_test_pieces\n\t\toci_registry\n\t}\n", 1)
+			if err := json.Unmarshal(adapt(t, caddyfile), &config); err != nil {
+				t.Fatal(err)
+			}
+			server := config["apps"].(map[string]any)["http"].(map[string]any)["servers"].(map[string]any)["srv0"].(map[string]any)
+			for name, value := range row.server {
+				server[name] = value
+			}
+			changed, err := json.Marshal(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			loadJSON(t, changed)
+			r := at(t, port)
+			r.pushImage("team/app", "v1", []byte("a layer"))
+			blob := r.pushBlob("team/app", []byte("a blob"))
+			for path, want := range map[string]string{"blobs/" + blob.String(): row.blob, "manifests/v1": row.manifest} {
+				response, _ := r.want(http.StatusOK, "GET", "/v2/team/app/"+path, nil)
+				if got := response.Header.Get("Pieces"); got != want {
+					t.Errorf("%s: pieces of %s, want %s", path, got, want)
+				}
+				if got := <-piecesAfter; got != row.manifest {
+					t.Errorf("after %s: pieces of %s, want %s as before", path, got, row.manifest)
+				}
+			}
+		})
+	}
 }
