@@ -82,7 +82,7 @@ func (p *patient) checks() []check {
 	checks := []check{
 		{"storage", func(ctx context.Context) (text string, err error) {
 			*state, text, err = p.look(ctx)
-			return text, err
+			return text + p.risks(), err
 		}},
 		{"disk", func(context.Context) (string, error) { return lookAtDisk(state.MirrorsDir, p.minFree) }},
 	}
@@ -123,6 +123,20 @@ func (p *patient) look(ctx context.Context) (condition, string, error) {
 		return c, fmt.Sprintf("%s is in good order, and no process uses it", p.local), nil
 	}
 	return c, fmt.Sprintf("%s is in use by process %d, which answers", p.local, c.Process), nil
+}
+
+// risks are what the storage's disk lets happen. They are the operator's choice, and no
+// reason to call the registry sick.
+func (p *patient) risks() string {
+	risky, ok := p.storage.(interface{ Risks() []string })
+	if !ok {
+		return ""
+	}
+	var text strings.Builder
+	for _, risk := range risky.Risks() {
+		text.WriteString("; but " + risk)
+	}
+	return text.String()
 }
 
 // condition is what the trees tell.

@@ -24,7 +24,8 @@ func init() {
 // Storage is where a registry keeps its content: a guest module, oci.storage.*. If it
 // also has a method Local() string, which tells OpenStorage.Local before it is open,
 // commands find the running process by it. If it has a method Agrees(Storage) error,
-// it is asked whether it can be served by an open one of the same key.
+// it is asked whether it can be served by an open one of the same key. If it has a method
+// Risks() []string, `registry doctor` tells these sentences, too.
 type Storage interface {
 	// Key names the storage within the process. Configurations whose storages have
 	// the same key share one open storage, opened as the first of them says. It is
@@ -155,6 +156,9 @@ func (s *FileStorage) Agrees(open Storage) error {
 	return nil
 }
 
+// Risks are what a power cut can do to the directories that should not happen.
+func (s *FileStorage) Risks() []string { return dir.Risks(s.absolute, s.mirrors) }
+
 // Open locks the directories, and creates them if they are missing.
 func (s *FileStorage) Open(_ context.Context, log *slog.Logger) (OpenStorage, error) {
 	main, err := dir.Open(s.absolute, dir.Options{Verify: store.Verify, Log: log})
@@ -167,6 +171,10 @@ func (s *FileStorage) Open(_ context.Context, log *slog.Logger) (OpenStorage, er
 	}
 	if err := markCache(s.mirrors); err != nil {
 		return nil, errors.Join(fmt.Errorf("mark %s as a cache: %w", s.mirrors, err), mirrors.Close(), main.Close())
+	}
+	// A warning only: tests and those who can push again do well without a journal.
+	for _, risk := range s.Risks() {
+		log.Warn(risk, "storage", s.absolute)
 	}
 	return &fileStorage{main, mirrors}, nil
 }

@@ -26,12 +26,18 @@ type Kind struct {
 var (
 	Ext4 = Kind{"ext4", []string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard"}, "commit=300,errors=remount-ro"}
 	XFS  = Kind{"xfs", []string{"mkfs.xfs", "-q", "-K"}, "nouuid"}
-	// Ext4Bare has no journal: after a power cut only its checker could look at it.
+	// Ext4Bare has no journal: after a power cut Check comes before a mount.
 	Ext4Bare = Kind{"ext4", []string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard", "-O", "^has_journal"}, "errors=remount-ro"}
 )
 
 // Program is what makes such a file system.
 func (k Kind) Program() string { return k.mkfs[0] }
+
+// With is the kind with one more option of the mount.
+func (k Kind) With(option string) Kind {
+	k.options += "," + option
+	return k
+}
 
 // Format returns a disk with an empty file system.
 func (k Kind) Format(parent string) (*Disk, error) {
@@ -44,6 +50,21 @@ func (k Kind) Format(parent string) (*Disk, error) {
 	}
 	return d.Clone(), d.Err()
 }
+
+// Check has the checker of ext4 repair what is on the disk, as at the start of a machine
+// without anybody to ask.
+func (d *Disk) Check(parent string) error {
+	return d.attached(parent, func(device string) error {
+		err := run("e2fsck", "-f", "-y", device)
+		if status := new(exec.ExitError); errors.As(err, &status) && status.ExitCode() == repaired {
+			return nil
+		}
+		return err
+	})
+}
+
+// repaired is the status of e2fsck(8) when it has changed something, and all is well.
+const repaired = 1
 
 // attached has do use the disk as a block device.
 func (d *Disk) attached(parent string, do func(device string) error) error {

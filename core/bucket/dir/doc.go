@@ -32,5 +32,6 @@
 //     again, because the kernel reports success the second time.
 //
 // The package does not know what objects mean, and does not work on a file system
-// without hard links, directory sync, or times of microseconds: Open refuses it.
+// without hard links, directory sync, or times of microseconds: Open refuses it. On one
+// without a journal a power cut can take what was synced, and Risks says so.
 package dir

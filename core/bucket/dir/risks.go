@@ -1,0 +1,78 @@
+package dir
+
+import (
+	"bufio"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+)
+
+// Risks are sentences for an operator about what lets a power cut take what was synced
+// to the file systems of some directories, each with what to do. It says only what is
+// known: there are none where a system does not tell, as in some containers, and for
+// file systems that lie about a sync without saying so.
+func Risks(paths ...string) []string {
+	var risks []string
+	for _, path := range paths {
+		risks = append(risks, risksAt(path)...)
+	}
+	slices.Sort(risks)
+	return slices.Compact(risks)
+}
+
+// noTask is what ext4 says of the journal's task where there is no journal.
+const noTask = "<none>"
+
+// risksOf are those of the file system on a block device, "major:minor". system is the
+// root directory of a Linux.
+func risksOf(system fs.FS, device string) []string {
+	block, ok := blockDevice(system, device)
+	if !ok {
+		return nil // of no disk, or of several: it has ways of its own
+	}
+	kind, options := superBlock(system, device)
+	what := fmt.Sprintf("the storage's file system on %s", block)
+	var risks []string
+	// What cannot be read is of another file system, or of a kernel that does not tell.
+	task, err := fs.ReadFile(system, "sys/fs/ext4/"+strings.ReplaceAll(strings.TrimPrefix(block, "/dev/"), "/", "!")+"/journal_task")
+	if err == nil && strings.TrimSpace(string(task)) == noTask || kind == "ext2" {
+		risks = append(risks, what+" has no journal: after a power cut, tags and images that were acknowledged can be missing or name other content; unmount it and run `tune2fs -O has_journal "+block+"`, or keep the storage on a file system with a journal")
+	}
+	if slices.Contains(options, "nobarrier") || slices.Contains(options, "barrier=0") {
+		risks = append(risks, what+" is mounted without barriers: what was acknowledged may be in the cache of the disk only, and a power cut takes it if that cache has no battery; mount it without the option nobarrier")
+	}
+	return risks
+}
+
+// blockDevice is the path of a device, if it is a block device.
+func blockDevice(system fs.FS, device string) (path string, ok bool) {
+	text, err := fs.ReadFile(system, "sys/dev/block/"+device+"/uevent")
+	if err != nil {
+		return "", false
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "DEVNAME="); ok {
+			return "/dev/" + name, true
+		}
+	}
+	return "", false
+}
+
+// superBlock is what the file system on a device is, and the options that hold wherever
+// it is mounted; nothing if this process sees no mount of it (proc_pid_mountinfo(5)).
+func superBlock(system fs.FS, device string) (kind string, options []string) {
+	f, err := system.Open("proc/self/mountinfo")
+	if err != nil {
+		return "", nil
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		mount, super, _ := strings.Cut(lines.Text(), " - ")
+		of, about := strings.Fields(mount), strings.Fields(super)
+		if len(of) > 2 && of[2] == device && len(about) > 2 {
+			return about[0], strings.Split(about[2], ",")
+		}
+	}
+	return "", nil
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package dir
+
+// risksAt is of Linux.
+func risksAt(string) []string { return nil }
