@@ -35,8 +35,8 @@ type download struct {
 	changed *sync.Cond
 	state   state
 	size    int64 // -1: not known
-	held    int64 // bytes that are here: in the file, or the first ones in tail
-	tail    *tail // the last of them
+	held    int64 // bytes that are here: in the file, and from its start on in tail
+	tail    *tail // the last of them, nil before the first piece
 	spare   *tail // for the next
 	told    int64 // what was held when readers were woken last
 	toldAt  time.Time
@@ -205,18 +205,14 @@ func (d *download) begin(size int64) {
 // first gives readers what the upstream sends first, from memory, and then makes the
 // upload, whose record is synced: they do not wait for the disk.
 func (d *download) first(body *stream) (core.Upload, error) {
-	head := d.space()
-	n, readErr := body.Read(d.ctx, head)
+	n, err := body.Read(d.ctx, d.space())
 	d.grow(n)
-	if readErr != nil && readErr != io.EOF {
-		return nil, readErr
+	if err != nil && err != io.EOF {
+		return nil, err
 	}
 	up, err := d.newUpload()
 	if err != nil {
 		return up, err
-	}
-	if _, err := up.Append(d.ctx, 0, bytes.NewReader(head[:n])); err != nil {
-		return up, &diskError{err}
 	}
 	return up, d.hold(up)
 }
@@ -235,38 +231,48 @@ func (d *download) hold(up core.Upload) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.file, d.held = file, up.Offset()
+	d.file, d.held = file, max(d.held, up.Offset())
 	return nil
 }
 
-// copy appends what comes, piece by piece, and wakes who waits for it.
+// copy wakes who waits for every piece that comes. The file gets whole blocks: readers
+// have the last one from memory.
 func (d *download) copy(up core.Upload, body *stream) error {
-	held := up.Offset()
-	looked := held
+	looked := up.Offset()
 	for {
-		if held-looked >= roomEvery {
-			looked = held
-			if !d.mirror.keeper.Room(-1) {
-				return errNoRoom
+		if rest, full := d.unstored(up.Offset()); full {
+			if err := d.store(up, rest); err != nil {
+				return err
+			}
+			if up.Offset()-looked >= roomEvery {
+				looked = up.Offset()
+				if !d.mirror.keeper.Room(-1) {
+					return errNoRoom
+				}
 			}
 		}
-		space := d.space()
-		n, err := body.Read(d.ctx, space)
-		if n > 0 {
-			kept, appendErr := up.Append(d.ctx, held, bytes.NewReader(space[:n]))
-			held += kept
-			d.grow(int(kept))
-			if appendErr != nil {
-				return &diskError{appendErr}
+		n, err := body.Read(d.ctx, d.space())
+		d.grow(n)
+		if err != nil {
+			// The next download has what this one got, whatever ended it.
+			rest, _ := d.unstored(up.Offset())
+			if stored := d.store(up, rest); stored != nil {
+				return stored
 			}
-		}
-		switch {
-		case err == io.EOF:
-			return nil
-		case err != nil:
+			if err == io.EOF {
+				return nil
+			}
 			return err
 		}
 	}
+}
+
+// store appends to the upload. It is not cut off by a stop: the bytes are here.
+func (d *download) store(up core.Upload, p []byte) error {
+	if _, err := up.Append(context.WithoutCancel(d.ctx), up.Offset(), bytes.NewReader(p)); err != nil {
+		return &diskError{err}
+	}
+	return nil
 }
 
 // commit makes the bytes the blob, if they are, and links it to all who joined. It

@@ -137,6 +137,7 @@ type fullBucket struct {
 	mu   sync.Mutex // guards what follows
 	room int64
 	set  bool
+	ends []int64 // where appends to uploads ended
 	// stuck, if not nil, keeps writes until it is closed. They fail with lost then.
 	stuck chan struct{}
 	lost  error
@@ -192,6 +193,14 @@ func (b *fullBucket) NewUpload(ctx context.Context) (bucket.Upload, error) {
 	return &fullUpload{u, b}, err
 }
 
+func (b *fullBucket) Upload(ctx context.Context, id string) (bucket.Upload, error) {
+	u, err := b.Bucket.Upload(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &fullUpload{u, b}, nil
+}
+
 type fullUpload struct {
 	bucket.Upload
 	b *fullBucket
@@ -204,7 +213,11 @@ func (u *fullUpload) Append(ctx context.Context, r io.Reader) (int64, error) {
 	if set && u.Offset() >= room {
 		return 0, bucket.ErrNoSpace
 	}
-	return u.Upload.Append(ctx, r)
+	n, err := u.Upload.Append(ctx, r)
+	u.b.mu.Lock()
+	defer u.b.mu.Unlock()
+	u.b.ends = append(u.b.ends, u.Offset())
+	return n, err
 }
 
 var fetch = core.WithAccess(context.Background(), core.Access{Fetch: true})

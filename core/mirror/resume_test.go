@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,6 +69,35 @@ func TestABlobInManyPieces(t *testing.T) {
 		}
 		if got, want := len(f.up.Requests()), len(layer)/piece+1; got != want {
 			t.Errorf("the upstream saw %d requests, want %d", got, want)
+		}
+	})
+}
+
+// However the pieces come, also after an interruption, the file is written in blocks
+// that end where its large folios do, and what an interrupted download got is kept.
+func TestTheFileGrowsByWholeBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, mirror.Settings{})
+		f.up.Fault(upstreamtest.Fault{Path: "/blobs/", CutOff: true, After: 100000, Times: 4})
+		x := f.up.Fault(upstreamtest.Fault{Path: "/blobs/", Stall: true, After: 50000})
+		b, err := f.Blob(fetch, repo, f.blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(b, make([]byte, 450000)); err != nil {
+			t.Fatal(err)
+		}
+		f.stop()
+		b.Close()
+		x.Lift()
+		ends := f.full.ends
+		f.open(t, f.settings)
+		if got, err := read(f, fetch, repo, f.blob); err != nil || !bytes.Equal(got, layer) {
+			t.Errorf("got %d bytes, %v", len(got), err)
+		}
+		ends = append(ends, f.full.ends...)
+		if want := []int64{256 << 10, 450000, 512 << 10, 768 << 10, 1 << 20}; !slices.Equal(slices.Compact(ends), want) {
+			t.Errorf("appends ended at %d, want %d", ends, want)
 		}
 	})
 }

@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	// block is how much of a download's end is in memory, in bytes. A reader that is
-	// slow keeps at most one from being used again.
+	// block is how much of a download's end is in memory, in bytes, and how much is
+	// written to the file at once: blocks end where its multiples do, for the reason
+	// that core/bucket/dir gives for the same size. A reader that is slow keeps at most
+	// one from being used again.
 	block = 256 << 10
-	// leastRead is the least room that the upstream is read into.
-	leastRead = 8 << 10
 	// fewReaders are woken for every piece. More of them are woken once in tellWithin,
 	// or for a block: the wakes of hundreds of readers, each for a few kilobytes, take
 	// the time in which others get their first byte.
@@ -34,11 +34,18 @@ type tail struct {
 	users int
 }
 
-// space is where the upstream's next bytes go. Only run calls it.
+// end is the offset of the byte after the block.
+func (t *tail) end() int64 { return t.start - t.start%block + block }
+
+// full tells whether nothing more goes into the block.
+func (t *tail) full() bool { return t.start+int64(len(t.data)) == t.end() }
+
+// space is where the upstream's next bytes go. Only run calls it, and only when what is
+// in a full block is in the file too: readers look there from now on.
 func (d *download) space() []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if t := d.tail; t == nil || cap(t.data)-len(t.data) < leastRead {
+	if t := d.tail; t == nil || t.full() {
 		next := d.spare
 		if d.spare = nil; next == nil {
 			next = &tail{data: make([]byte, 0, block)}
@@ -47,7 +54,19 @@ func (d *download) space() []byte {
 		d.tail = next
 		d.retire(t)
 	}
-	return d.tail.data[len(d.tail.data):cap(d.tail.data)]
+	t := d.tail
+	return t.data[len(t.data) : t.end()-t.start]
+}
+
+// unstored is what is in memory of a file that has stored bytes, and whether the block
+// is full.
+func (d *download) unstored(stored int64) (p []byte, full bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tail == nil {
+		return nil, false
+	}
+	return d.tail.data[stored-d.tail.start:], d.tail.full()
 }
 
 // retire keeps a tail that nobody uses for the next block. d.mu is held.
@@ -103,22 +122,35 @@ func (d *download) at(offset int64) (p []byte, done func()) {
 
 // ReadAt reads what is held, from memory or from the file. It implements io.ReaderAt
 // but for the end, which it does not know: behind what is held is an error.
-func (d *download) ReadAt(p []byte, offset int64) (int, error) {
+func (d *download) ReadAt(p []byte, offset int64) (sum int, err error) {
+	for sum < len(p) && err == nil {
+		var n int
+		n, err = d.readSome(p[sum:], offset+int64(sum))
+		sum += n
+	}
+	return sum, err
+}
+
+// readSome reads from one of both. It reads nothing only with an error.
+func (d *download) readSome(p []byte, offset int64) (int, error) {
 	if held, done := d.at(offset); held != nil {
 		defer done()
-		n := copy(p, held)
-		if n < len(p) {
-			return n, io.ErrUnexpectedEOF
-		}
-		return n, nil
+		return copy(p, held), nil
 	}
 	d.mu.Lock()
-	file := d.file
+	file, end := d.file, d.held
+	if d.tail != nil {
+		end = d.tail.start
+	}
 	d.mu.Unlock()
-	if file == nil {
+	if file == nil || offset >= end {
 		return 0, io.ErrUnexpectedEOF
 	}
-	return file.ReadAt(p, offset)
+	n, err := file.ReadAt(p[:min(int64(len(p)), end-offset)], offset)
+	if n > 0 {
+		return n, nil
+	}
+	return 0, err
 }
 
 var copyBuffers = sync.Pool{New: func() any { return new([copied]byte) }}

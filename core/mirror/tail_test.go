@@ -11,6 +11,7 @@ import (
 // A few readers are woken for every piece. Many are for the first one, and then once in
 // a while: what they have not heard of they hear of soon, though nothing more comes.
 func TestManyReadersAreWokenRarely(t *testing.T) {
+	const piece = 8 << 10
 	for _, row := range []struct {
 		name    string
 		readers int
@@ -41,9 +42,10 @@ func TestManyReadersAreWokenRarely(t *testing.T) {
 					synctest.Wait()
 				}
 				heard(101)
-				for range block / leastRead {
-					d.space()
-					d.grow(leastRead)
+				for left := block; left > 0; {
+					n := min(piece, left, len(d.space()))
+					d.grow(n)
+					left -= n
 				}
 				heard(101 + block)
 			})

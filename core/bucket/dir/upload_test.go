@@ -1,0 +1,55 @@
+package dir
+
+import (
+	"io"
+	"slices"
+	"testing"
+)
+
+// ragged gives few bytes at a time, and looks at the upload each time.
+type ragged struct {
+	look func() int64
+	left int
+	seen []int64
+}
+
+func (r *ragged) Read(p []byte) (int, error) {
+	r.seen = append(r.seen, r.look())
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	n := min(len(p), r.left, 60_001)
+	r.left -= n
+	return n, nil
+}
+
+// However the pieces come, what is written ends where the large folios of the page
+// cache do, also after an upload was interrupted.
+func TestUploadsAreWrittenInWholeFolios(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	b, err := s.Bucket("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := b.NewUpload(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	var seen []int64
+	for _, length := range []int{300_000, 500_000} {
+		r := &ragged{look: u.Offset, left: length}
+		if n, err := u.Append(t.Context(), r); n != int64(length) || err != nil {
+			t.Fatalf("%d bytes were taken, %v, want %d", n, err, length)
+		}
+		seen = append(seen, r.seen...)
+	}
+	seen = append(slices.Compact(seen), u.Offset())
+	if want := []int64{0, 256 << 10, 300_000, 512 << 10, 768 << 10, 800_000}; !slices.Equal(seen, want) {
+		t.Errorf("writes ended at %d, want %d", seen, want)
+	}
+}
