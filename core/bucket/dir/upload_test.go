@@ -1,9 +1,11 @@
-package dir
+package dir_test
 
 import (
 	"io"
 	"slices"
 	"testing"
+
+	"github.com/eblume/caddy-registry/core/bucket/dir"
 )
 
 // ragged gives few bytes at a time, and looks at the upload each time.
@@ -26,15 +28,7 @@ func (r *ragged) Read(p []byte) (int, error) {
 // However the pieces come, what is written ends where the large folios of the page
 // cache do, also after an upload was interrupted.
 func TestUploadsAreWrittenInWholeFolios(t *testing.T) {
-	s, err := Open(t.TempDir(), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	b, err := s.Bucket("one")
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, b := open(t, dir.Options{})
 	u, err := b.NewUpload(t.Context())
 	if err != nil {
 		t.Fatal(err)
