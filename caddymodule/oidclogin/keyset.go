@@ -2,7 +2,6 @@ package oidclogin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/eblume/caddy-registry/caddymodule/jwks"
 )
 
 const (
@@ -69,7 +70,7 @@ func (v *keyView) VerifySignature(ctx context.Context, token string) ([]byte, er
 	defer v.mu.Unlock()
 	now := v.now()
 	if now.Sub(v.fetched) < keyLife {
-		if payload, ok := verify(signed, v.keys); ok {
+		if payload, ok := jwks.Verify(signed, v.keys); ok {
 			return payload, nil
 		}
 	}
@@ -77,57 +78,13 @@ func (v *keyView) VerifySignature(ctx context.Context, token string) ([]byte, er
 		return nil, errors.New("no known key made the signature, and the keys were fetched just now")
 	}
 	v.tried = now
-	keys, err := v.fetch(ctx)
+	keys, err := jwks.Fetch(ctx, v.client, v.address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: fetch keys: %w", ErrUnavailable, err)
 	}
 	v.keys, v.fetched = keys, now
-	if payload, ok := verify(signed, keys); ok {
+	if payload, ok := jwks.Verify(signed, keys); ok {
 		return payload, nil
 	}
 	return nil, errors.New("no key of the provider made the signature")
-}
-
-func verify(signed *jose.JSONWebSignature, keys []jose.JSONWebKey) ([]byte, bool) {
-	id := signed.Signatures[0].Header.KeyID
-	for _, key := range keys {
-		if id != "" && key.KeyID != id || key.Use != "" && key.Use != "sig" {
-			continue
-		}
-		if payload, err := signed.Verify(key); err == nil {
-			return payload, true
-		}
-	}
-	return nil, false
-}
-
-func (k *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, k.address, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := k.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, errors.New(response.Status)
-	}
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.NewDecoder(response.Body).Decode(&set); err != nil {
-		return nil, err
-	}
-	var keys []jose.JSONWebKey
-	for _, raw := range set.Keys {
-		var key jose.JSONWebKey
-		// A key of a kind that is not known here says nothing about the others. A
-		// symmetric one is nobody's to publish.
-		if err := json.Unmarshal(raw, &key); err == nil && key.Valid() && key.IsPublic() {
-			keys = append(keys, key)
-		}
-	}
-	return keys, nil
 }

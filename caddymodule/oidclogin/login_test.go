@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/eblume/caddy-registry/caddymodule/jwks"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
 	"github.com/eblume/caddy-registry/caddymodule/session"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
@@ -119,7 +120,7 @@ func TestSignIn(t *testing.T) {
 		// What nobody could keep.
 		{name: "more groups than are taken", lie: func(p *oidctest.Provider) { p.Claims["groups"] = many }, want: ErrAnswer},
 		{name: "groups that are numbers", lie: func(p *oidctest.Provider) { p.Claims["groups"] = []int{1} }, want: ErrAnswer},
-		{name: "an answer without end", lie: func(p *oidctest.Provider) { p.Token["padding"] = strings.Repeat("x", maxAnswer) }, want: ErrUnavailable},
+		{name: "an answer without end", lie: func(p *oidctest.Provider) { p.Token["padding"] = strings.Repeat("x", jwks.MaxAnswer) }, want: ErrUnavailable},
 		{name: "no user name", lie: func(p *oidctest.Provider) {
 			p.Claims["preferred_username"] = nil
 			p.UserInfo = map[string]any{"sub": "s-1"}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/eblume/caddy-registry/caddymodule/jwks"
 )
 
 // Found is what a look at a provider has shown.
@@ -63,16 +65,11 @@ func (p *Provider) Probe(ctx context.Context) (found Found, err error) {
 	case found.Skew.Abs() > skew:
 		return found, fmt.Errorf("its clock and ours are %s apart, and more than %s is too much for its tokens: set the clocks", found.Skew.Abs(), skew)
 	}
-	keys, err := newKeySet(said.Keys, p.client, p.now).fetch(ctx)
+	keys, err := jwks.Fetch(ctx, p.client, said.Keys)
 	if err != nil {
 		return found, fmt.Errorf("its keys at %s cannot be had: %w", said.Keys, err)
 	}
-	for _, key := range keys {
-		if key.Use == "" || key.Use == "sig" {
-			found.Keys++
-		}
-	}
-	if found.Keys == 0 {
+	if found.Keys = len(keys); found.Keys == 0 {
 		return found, fmt.Errorf("none of its keys at %s can verify a signature: give the provider a signing key (RS256 or ES256), not a shared secret", said.Keys)
 	}
 	found.Follows = slices.Contains(said.Scopes, oidc.ScopeOfflineAccess)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -12,15 +11,13 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"github.com/eblume/caddy-registry/caddymodule/jwks"
 )
 
 const (
 	// callTimeout bounds one call to the provider: a person waits for it.
 	callTimeout = 10 * time.Second
-	// maxAnswer bounds what one answer of the provider may hold, in bytes.
-	maxAnswer = 1 << 20
-	// maxRedirects is more than any provider needs.
-	maxRedirects = 3
 	// firstRetry and lastRetry are how long a provider that failed is left alone.
 	firstRetry, lastRetry = time.Second, 30 * time.Second
 	// rediscover is how long what discovery said is good for.
@@ -108,16 +105,7 @@ func New(issuer, clientID string, options Options) *Provider {
 	}
 	return &Provider{
 		issuer: issuer, clientID: clientID, now: options.Now,
-		client: &http.Client{
-			Timeout:   callTimeout,
-			Transport: boundedTransport{options.Transport},
-			CheckRedirect: func(_ *http.Request, via []*http.Request) error {
-				if len(via) > maxRedirects {
-					return errors.New("too many redirects")
-				}
-				return nil
-			},
-		},
+		client: jwks.Client(options.Transport, callTimeout, nil),
 	}
 }
 
@@ -263,21 +251,4 @@ func (d *discovered) scopes(wanted []string) []string {
 		scopes = append(scopes, oidc.ScopeOfflineAccess)
 	}
 	return scopes
-}
-
-// boundedTransport cuts answers that are too long: they end as broken JSON.
-type boundedTransport struct{ http.RoundTripper }
-
-func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := t.RoundTripper.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	response.Body = boundedBody{io.LimitReader(response.Body, maxAnswer), response.Body}
-	return response, nil
-}
-
-type boundedBody struct {
-	io.Reader
-	io.Closer
 }

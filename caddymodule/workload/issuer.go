@@ -2,10 +2,8 @@ package workload
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -15,15 +13,13 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/eblume/caddy-registry/caddymodule/jwks"
 )
 
 const (
 	// callTimeout bounds one call to an issuer: a job waits for it.
 	callTimeout = 5 * time.Second
-	// maxAnswer bounds what one answer of an issuer may hold, in bytes.
-	maxAnswer = 1 << 20
-	// maxRedirects is more than any issuer needs.
-	maxRedirects = 3
 	// keyLife is how long keys are believed: what the issuer took back is no good
 	// here then.
 	keyLife = time.Hour
@@ -84,16 +80,7 @@ func New(url string, options Options) *Issuer {
 	if transport == nil {
 		transport = http.DefaultTransport
 	}
-	i.client = &http.Client{
-		Timeout:   callTimeout,
-		Transport: bounded{transport},
-		CheckRedirect: func(next *http.Request, via []*http.Request) error {
-			if len(via) > maxRedirects {
-				return errors.New("too many redirects")
-			}
-			return i.private(next.URL)
-		},
-	}
+	i.client = jwks.Client(transport, callTimeout, i.private)
 	return i
 }
 
@@ -119,7 +106,7 @@ func (i *Issuer) payload(ctx context.Context, token *jose.JSONWebSignature) ([]b
 	for {
 		now, held := i.now(), i.held.Load()
 		if held != nil && now.Sub(held.at) < keyLife {
-			if payload, ok := held.verify(token); ok {
+			if payload, ok := jwks.Verify(token, held.keys); ok {
 				return payload, nil
 			}
 		}
@@ -193,65 +180,5 @@ func (i *Issuer) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	if err := i.private(address); err != nil {
 		return nil, fmt.Errorf("jwks_uri: %w", err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, document.Keys, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := i.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("keys: %s", response.Status)
-	}
-	return readKeys(response.Body)
-}
-
-// readKeys reads a key set, and takes what proves who signed.
-func readKeys(body io.Reader) ([]jose.JSONWebKey, error) {
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.NewDecoder(body).Decode(&set); err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
-	}
-	var keys []jose.JSONWebKey
-	for _, raw := range set.Keys {
-		var key jose.JSONWebKey
-		// A key of a kind that is not known here says nothing about the others. A
-		// symmetric one is nobody's to publish.
-		if json.Unmarshal(raw, &key) == nil && key.Valid() && key.IsPublic() && (key.Use == "" || key.Use == "sig") {
-			keys = append(keys, key)
-		}
-	}
-	return keys, nil
-}
-
-func (p *published) verify(token *jose.JSONWebSignature) ([]byte, bool) {
-	header := token.Signatures[0].Header
-	for _, key := range p.keys {
-		if header.KeyID != "" && key.KeyID != header.KeyID || key.Algorithm != "" && key.Algorithm != header.Algorithm {
-			continue
-		}
-		if payload, err := token.Verify(key); err == nil {
-			return payload, true
-		}
-	}
-	return nil, false
-}
-
-// bounded cuts answers that are too long: they end as broken JSON.
-type bounded struct{ http.RoundTripper }
-
-func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := b.RoundTripper.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(response.Body, maxAnswer), response.Body}
-	return response, nil
+	return jwks.Fetch(ctx, i.client, document.Keys)
 }
