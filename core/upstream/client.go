@@ -220,15 +220,23 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 	case c.anonymous, err != nil && !errors.Is(err, errRefused), err == nil && !r.refusal():
 		return r, err
 	}
-	noToken := r == nil
+	noToken, wrong := r == nil, errors.Is(err, errLogin)
 	if !noToken {
+		wrong = r.StatusCode == http.StatusUnauthorized
 		r.Close()
 	}
 	r, err = c.as(t, ep, q, true)
+	shown := err == nil && r.StatusCode < 400
+	if wrong && !shown {
+		c.refusal.Do(func() {
+			c.log.Warn("the upstream refuses the stored credentials with 401: are the user and the password right, and not expired?",
+				"mirror", c.name, "upstream", ep.base.Host, "repository", q.repo)
+		})
+	}
 	if errors.Is(err, errRefused) {
 		return nil, &Error{Condition: ErrNotFound, Op: t.op, cause: err}
 	}
-	if err == nil && r.StatusCode < 400 {
+	if shown {
 		if m, ok := ep.known(); ok && noToken {
 			ep.tokens.refuse(tokenKey(m, q.repo, false))
 		}

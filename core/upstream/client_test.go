@@ -176,6 +176,41 @@ func TestRefusedCredentialsAreSaidOnce(t *testing.T) {
 	}
 }
 
+// A password that is wrong is said so where the upstream shows nothing without one; a
+// repository that the right one may not see is not blamed on it.
+func TestWrongCredentialsAreSaidWhereNothingIsShown(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		kind upstreamtest.Kind
+		key  string
+		want int
+	}{
+		{"Basic", upstreamtest.Basic, "old", 1},
+		{"Basic, right", upstreamtest.Basic, "secret", 0},
+		{"Docker Hub", upstreamtest.Hub, "old", 1},
+		{"Docker Hub, right", upstreamtest.Hub, "secret", 0},
+		{"GHCR", upstreamtest.GHCR, "old", 1},
+		{"GHCR, right", upstreamtest.GHCR, "secret", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := start(t, upstreamtest.Options{Kind: tt.kind}, with("user", tt.key))
+			f.Private(repo)
+			name := repo
+			if tt.want == 0 {
+				name = "library/absent"
+			}
+			for range 2 {
+				if _, err := f.client.Head(t.Context(), name, tag); err == nil {
+					t.Error("it was shown")
+				}
+			}
+			if got := strings.Count(f.log.String(), "refuses the stored credentials with 401"); got != tt.want {
+				t.Errorf("said %d times, want %d:\n%s", got, tt.want, f.log)
+			}
+		})
+	}
+}
+
 func TestAnonymousClientNeverShowsCredentials(t *testing.T) {
 	f := start(t, upstreamtest.Options{Kind: upstreamtest.Hub}, with("user", "secret"))
 	f.Private(repo)

@@ -32,6 +32,9 @@ const (
 // errRefused: the token endpoint answered 401 or 403.
 var errRefused = errors.New("the token endpoint refused")
 
+// errLogin: it answered 401 to the stored credentials, whatever they asked for.
+var errLogin = fmt.Errorf("%w: 401", errRefused)
+
 // tokens are the bearer tokens of one upstream, by scope and credential. One
 // request renews a token for all who wait.
 type tokens struct {
@@ -161,7 +164,11 @@ func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo stri
 		Insecure:   realm.Scheme == "http",
 	})
 	if err != nil {
-		return token{}, trip.failure(ctx, op, err)
+		err = trip.failure(ctx, op, err)
+		if !anonymous && err == errRefused && trip.answer.StatusCode == http.StatusUnauthorized {
+			err = errLogin
+		}
+		return token{}, err
 	}
 	value := got.Token
 	if value == "" {
