@@ -19,5 +19,5 @@ test-all: # also what is slow to build or to run
 conformance: build # the OCI suite alone, in both versions, over HTTP and HTTPS
 	cd integration && go run ./tools && go test -v -count=1 ./conformance
 
-bench: build # side by side with distribution, stock Caddy and nginx; takes some 20 minutes
+bench: build # side by side with distribution, stock Caddy and nginx; takes some 12 minutes
 	cd integration && go run ./tools && go run ./bench
