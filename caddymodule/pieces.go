@@ -17,13 +17,14 @@ const (
 )
 
 // sendPieces has Caddy send larger pieces until restore is called. It changes nothing
-// where the configuration says how large they are (max_write_chunk), how fast a client
-// must be (write_min_rate), or that nothing bounds the time.
+// where the configuration says how large they are (write_max_chunk of the server, other
+// than 64 KiB), how fast a client must be (the second word of write_idle), or that nothing
+// bounds the time.
 func sendPieces(ctx context.Context) (restore func()) {
 	_, timed := caddyhttp.IdleTimeoutsFromContext(ctx)
 	// The default is filled in when the server is provisioned: whoever wrote it down
 	// cannot be told from who did not.
-	if timed == nil || timed.MaxChunk != caddyhttp.DefaultMaxWriteChunk || timed.Deadline.MinRate > 0 {
+	if timed == nil || timed.MaxChunk != 0 && timed.MaxChunk != caddyhttp.DefaultMaxWriteChunk || timed.Deadline.MinRate > 0 {
 		return func() {}
 	}
 	return timed.Override(pieceTime*timed.Deadline.Timeout, 0, piece)

@@ -156,8 +156,9 @@ func (s *FileStorage) Agrees(open Storage) error {
 	return nil
 }
 
-// Risks are what a power cut can do to the directories that should not happen.
-func (s *FileStorage) Risks() []string { return dir.Risks(s.absolute, s.mirrors) }
+// Risks are what a power cut can do to the storage that should not happen. What mirrors
+// keep can be had again.
+func (s *FileStorage) Risks() []string { return dir.Risks(s.absolute) }
 
 // Open locks the directories, and creates them if they are missing.
 func (s *FileStorage) Open(_ context.Context, log *slog.Logger) (OpenStorage, error) {

@@ -57,7 +57,7 @@ func Fetch(ctx context.Context, client *http.Client, address string) ([]jose.JSO
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("keys: %s", response.Status)
+		return nil, errors.New(response.Status)
 	}
 	return read(response.Body)
 }
@@ -68,7 +68,7 @@ func read(body io.Reader) ([]jose.JSONWebKey, error) {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.NewDecoder(body).Decode(&set); err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
+		return nil, fmt.Errorf("not a key set: %w", err)
 	}
 	var keys []jose.JSONWebKey
 	for _, raw := range set.Keys {

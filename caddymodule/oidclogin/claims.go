@@ -16,6 +16,9 @@ const (
 	maxGroup  = 256 // bytes
 )
 
+// errOther: a token that was swapped.
+var errOther = fmt.Errorf("%w: it is about somebody else", ErrAnswer)
+
 // Account is who the provider says that somebody is.
 type Account struct {
 	Issuer, Subject string
@@ -67,7 +70,7 @@ func (d *discovered) userInfo(ctx context.Context, token *oauth2.Token, subject 
 		return nil, fmt.Errorf("%w: userinfo: %w", ErrUnavailable, err)
 	}
 	if info.Subject != subject {
-		return nil, fmt.Errorf("%w: userinfo is about somebody else", ErrAnswer)
+		return nil, fmt.Errorf("userinfo: %w", errOther)
 	}
 	var claims map[string]any
 	if err := info.Claims(&claims); err != nil {

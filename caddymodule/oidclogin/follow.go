@@ -115,7 +115,7 @@ func (f *Follower) follow(ctx context.Context, user identity.User, done chan str
 	delete(f.tried, user.Name)
 	if err != nil {
 		f.tried[user.Name] = f.provider.now()
-		f.log.Warn("groups could not be asked for, the last ones hold", "user", user.Name, "verified", user.Verified, "error", err)
+		f.log.Warn("groups were not brought up to date, the last ones hold", "user", user.Name, "verified", user.Verified, "error", err)
 	}
 }
 
@@ -136,16 +136,21 @@ func (f *Follower) refresh(ctx context.Context, user identity.User) error {
 		current, err = f.record(ctx, user, func(u *identity.User) {
 			u.Verified, u.Groups, u.Refresh = f.provider.now(), nil, nil
 		})
-		if current {
+		if current && err == nil {
 			f.log.Warn("the provider does not vouch for the user any more: no groups until the next sign-in", "user", user.Name, "error", refused)
+		}
+		if current {
 			f.refused(ctx, user.Name)
 		}
 	case who.Refresh != "" && who.Refresh != string(plain):
 		// The answer is no good, but the old token is used up: without the new one the
 		// next try would look as if the person had been disabled.
-		_, kept := f.record(ctx, user, func(u *identity.User) {
+		current, kept := f.record(ctx, user, func(u *identity.User) {
 			u.Refresh = f.Sealed(user.Name, who.Refresh)
 		})
+		if !current {
+			return nil
+		}
 		err = errors.Join(err, kept)
 	}
 	return err

@@ -51,7 +51,15 @@ func TestTheNextRefreshTokenIsKept(t *testing.T) {
 	if !slices.Equal(users.Groups, []string{"before"}) || string(users.Refresh) != "second" {
 		t.Fatalf("got %v and %s, want the groups from before and the second token", users.Groups, users.Refresh)
 	}
+	// What is about somebody else is theirs, its refresh token too.
 	fake.Sign = honest
+	now = now.Add(followRetry)
+	fake.Claims["sub"], fake.Token["refresh_token"] = "s-2", "another's"
+	f.Touch(t.Context(), "ada")
+	if !slices.Equal(users.Groups, []string{"before"}) || string(users.Refresh) != "second" {
+		t.Fatalf("got %v and %s of another's answer", users.Groups, users.Refresh)
+	}
+	delete(fake.Claims, "sub")
 	now = now.Add(followRetry)
 	fake.Token["refresh_token"] = "third"
 	f.Touch(t.Context(), "ada")

@@ -2,15 +2,15 @@ package oidclogin
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 )
 
 // Refresh asks the provider who somebody is now. The Account's Refresh is the token
-// to use next time, and is set with an error too once the provider has given one: the
-// old one may be used up (RFC 6749 6). Errors: ErrRefused when the token is no good any
+// to use next time, and is set with an error too once the provider has given one, unless
+// for somebody else: the old one may be used up (RFC 6749 6). Errors: ErrRefused when the token is no good any
 // more, as that of somebody who was disabled; ErrNotAllowed; ErrUnavailable; ErrAnswer.
 func (p *Provider) Refresh(ctx context.Context, subject, refreshToken string) (Account, error) {
 	found, settings, err := p.discover(ctx)
@@ -33,10 +33,12 @@ func (p *Provider) Refresh(ctx context.Context, subject, refreshToken string) (A
 		}
 	}
 	if claims["sub"] != subject {
-		return next, fmt.Errorf("%w: it is about somebody else", ErrAnswer)
+		return Account{}, errOther
 	}
 	who, err := found.account(ctx, claims, token, settings)
-	if err != nil {
+	if errors.Is(err, errOther) {
+		return Account{}, err
+	} else if err != nil {
 		return next, err
 	}
 	who.Issuer, who.Refresh = p.issuer, token.RefreshToken

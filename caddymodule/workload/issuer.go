@@ -180,5 +180,9 @@ func (i *Issuer) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	if err := i.private(address); err != nil {
 		return nil, fmt.Errorf("jwks_uri: %w", err)
 	}
-	return jwks.Fetch(ctx, i.client, document.Keys)
+	keys, err := jwks.Fetch(ctx, i.client, document.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	return keys, nil
 }

@@ -35,7 +35,7 @@ type download struct {
 	changed *sync.Cond
 	state   state
 	size    int64 // -1: not known
-	held    int64 // bytes that are here: in the file, and from its start on in tail
+	held    int64 // bytes that are here: in the file before tail.start, the rest in tail
 	tail    *tail // the last of them, nil before the first piece
 	spare   *tail // for the next
 	told    int64 // what was held when readers were woken last
@@ -254,7 +254,7 @@ func (d *download) copy(up core.Upload, body *stream) error {
 		n, err := body.Read(d.ctx, d.space())
 		d.grow(n)
 		if err != nil {
-			// The next download has what this one got, whatever ended it.
+			// The next download goes on from what this one got, if the disk takes it.
 			rest, _ := d.unstored(up.Offset())
 			if stored := d.store(up, rest); stored != nil {
 				return stored

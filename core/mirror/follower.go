@@ -11,8 +11,8 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// follower is one reader of a download. It reads the growing file up to what is
-// held, without the last byte until the whole is verified, and at its own speed.
+// follower is one reader of a download. It reads what is held, from the growing file
+// or from memory, without the last byte until the whole is verified, and at its own speed.
 type follower struct {
 	ctx    context.Context
 	repo   string

@@ -213,12 +213,23 @@ func (u *fullUpload) Append(ctx context.Context, r io.Reader) (int64, error) {
 	if set && u.Offset() >= room {
 		return 0, bucket.ErrNoSpace
 	}
+	if set {
+		r = io.MultiReader(io.LimitReader(r, room-u.Offset()), fullDisk{})
+	}
 	n, err := u.Upload.Append(ctx, r)
+	if set && u.Offset() < room && errors.Is(err, bucket.ErrNoSpace) {
+		err = nil // all that was to be written had room
+	}
 	u.b.mu.Lock()
 	defer u.b.mu.Unlock()
 	u.b.ends = append(u.b.ends, u.Offset())
 	return n, err
 }
+
+// fullDisk is the rest of what has no room.
+type fullDisk struct{}
+
+func (fullDisk) Read([]byte) (int, error) { return 0, bucket.ErrNoSpace }
 
 var fetch = core.WithAccess(context.Background(), core.Access{Fetch: true})
 
@@ -267,7 +278,7 @@ func TestHundredReadersOfAColdBlobAreOneDownload(t *testing.T) {
 }
 
 func TestOnAFullDiskEveryReaderGetsItsBytes(t *testing.T) {
-	for _, room := range []int64{200000, 0} { // what was first was given from memory
+	for _, room := range []int64{1<<20 - 1, 600_001, 300_000, 256 << 10, 200_000, 1, 0} {
 		t.Run(fmt.Sprint(room, " bytes are left"), func(t *testing.T) {
 			f := start(t, mirror.Settings{})
 			f.full.set, f.full.room = true, room

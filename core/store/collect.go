@@ -235,25 +235,30 @@ func (c *collection) collectUploads(ctx context.Context) error {
 		if info.Time.After(c.now.Add(-c.options.UploadAge)) {
 			continue
 		}
-		c.done.Uploads++
-		if c.DryRun {
-			continue
+		dropped := true
+		if !c.DryRun {
+			if dropped, err = c.dropUpload(ctx, info.ID); err != nil {
+				return err
+			}
 		}
-		if err := c.dropUpload(ctx, info.ID); err != nil {
-			return err
+		if dropped {
+			c.done.Uploads++
 		}
 	}
 	return nil
 }
 
-func (c *collection) dropUpload(ctx context.Context, id string) error {
+// dropUpload tells whether the upload is gone; one that somebody writes to stays.
+func (c *collection) dropUpload(ctx context.Context, id string) (dropped bool, err error) {
 	held, err := c.bucket.Upload(ctx, id)
 	if errors.Is(err, bucket.ErrNotExist) {
-		return nil
+		return true, nil
 	} else if err != nil {
-		return err
+		return false, err
 	}
 	defer held.Close()
-	c.uploads.forgetBucket(id)
-	return held.Abort(ctx)
+	if !c.uploads.endBucket(id) {
+		return false, nil
+	}
+	return true, held.Abort(ctx)
 }

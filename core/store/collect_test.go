@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"io"
 	"testing"
 	"time"
 
@@ -146,6 +147,31 @@ func TestAbandonedUploads(t *testing.T) {
 	}
 	if _, err := r.Upload(ctx, "a", u.ID()); err == nil {
 		t.Error("a collected upload is found")
+	}
+}
+
+// A client may be so slow that nothing of what it sends has reached the file for as long
+// as abandoned uploads are kept.
+func TestAnUploadThatIsBeingWrittenIsNotAbandoned(t *testing.T) {
+	r := open(t, t.TempDir(), store.Options{UploadAge: time.Hour})
+	u, err := r.NewUpload(t.Context(), "a", digest.SHA256)
+	must(t, err)
+	defer u.Close()
+	from, to := io.Pipe()
+	appended := make(chan error)
+	go func() {
+		_, err := u.Append(t.Context(), 0, from)
+		appended <- err
+	}()
+	_, err = to.Write([]byte("slow"))
+	must(t, err)
+	r.wait(2 * time.Hour)
+	if done := collect(t, r, store.CollectOptions{}); done.Uploads != 0 {
+		t.Errorf("collected %+v, while it was being written", done)
+	}
+	must(t, to.Close(), <-appended)
+	if u.Offset() != 4 {
+		t.Errorf("got %d bytes, want 4", u.Offset())
 	}
 }
 

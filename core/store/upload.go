@@ -53,15 +53,23 @@ func (u *uploads) forget(id string) {
 	delete(u.open, id)
 }
 
-// forgetBucket forgets the uploads of a bucket's upload ID.
-func (u *uploads) forgetBucket(bucketID string) {
+// endBucket ends the uploads of a bucket's upload ID, unless somebody is writing to one:
+// a slow client adds nothing to the file for as long as a block takes.
+func (u *uploads) endBucket(bucketID string) (ended bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for id := range u.open {
-		if strings.HasPrefix(id, bucketID+"-") {
-			delete(u.open, id)
+	for id, p := range u.open {
+		if !strings.HasPrefix(id, bucketID+"-") {
+			continue
 		}
+		if !p.mu.TryLock() {
+			return false
+		}
+		p.ended = true
+		p.mu.Unlock()
+		delete(u.open, id)
 	}
+	return true
 }
 
 func (u *uploads) close() {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -40,7 +41,9 @@ type shared struct {
 	guard     *guard
 	own, any  *http.Transport // own has the client certificate
 	slots     chan struct{}   // one for each blob in transfer
-	refusal   sync.Once       // the log line about refused credentials
+	refusal   sync.Once       // the log line about credentials that everybody does better without
+	doubt     sync.Once       // the one about those that were never taken
+	accepted  atomic.Bool     // the upstream has taken the credentials for something
 	distrust  sync.Once       // the log line about a realm that may not see them
 }
 
@@ -217,19 +220,26 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 	switch {
 	case c.anonymous && errors.Is(err, errRefused):
 		return nil, &Error{Condition: ErrNotFound, Op: t.op, cause: err}
-	case c.anonymous, err != nil && !errors.Is(err, errRefused), err == nil && !r.refusal():
+	case c.anonymous, err != nil && !errors.Is(err, errRefused):
 		return r, err
+	case err == nil && !r.refusal():
+		if m, ok := ep.known(); ok && m.realm == "" {
+			c.accepted.Store(true)
+		}
+		return r, nil
 	}
 	noToken, wrong := r == nil, errors.Is(err, errLogin)
 	if !noToken {
-		wrong = r.StatusCode == http.StatusUnauthorized
+		// Who was given a token is known there, and only not let in.
+		m, ok := ep.known()
+		wrong = r.StatusCode == http.StatusUnauthorized && ok && m.realm == ""
 		r.Close()
 	}
 	r, err = c.as(t, ep, q, true)
 	shown := err == nil && r.StatusCode < 400
-	if wrong && !shown {
-		c.refusal.Do(func() {
-			c.log.Warn("the upstream refuses the stored credentials with 401: are the user and the password right, and not expired?",
+	if wrong && !shown && !c.accepted.Load() {
+		c.doubt.Do(func() {
+			c.log.Warn("the upstream refuses the stored credentials with 401, and has taken them for nothing yet: are the user and the password right, and not expired?",
 				"mirror", c.name, "upstream", ep.base.Host, "repository", q.repo)
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -176,28 +177,36 @@ func TestRefusedCredentialsAreSaidOnce(t *testing.T) {
 	}
 }
 
-// A password that is wrong is said so where the upstream shows nothing without one; a
-// repository that the right one may not see is not blamed on it.
+// A password that is wrong is said so where the upstream shows nothing without one; what
+// the right one may not see is not blamed on it, whoever answers 401 for that.
 func TestWrongCredentialsAreSaidWhereNothingIsShown(t *testing.T) {
+	const registry, token = "registry", "token"
 	for _, tt := range []struct {
-		name string
-		kind upstreamtest.Kind
-		key  string
-		want int
+		name  string
+		kind  upstreamtest.Kind
+		key   string
+		fault string // who answers 401 for a missing repository
+		want  int
 	}{
-		{"Basic", upstreamtest.Basic, "old", 1},
-		{"Basic, right", upstreamtest.Basic, "secret", 0},
-		{"Docker Hub", upstreamtest.Hub, "old", 1},
-		{"Docker Hub, right", upstreamtest.Hub, "secret", 0},
-		{"GHCR", upstreamtest.GHCR, "old", 1},
-		{"GHCR, right", upstreamtest.GHCR, "secret", 0},
+		{"Basic", upstreamtest.Basic, "old", "", 1},
+		{"Basic, right", upstreamtest.Basic, "secret", registry, 0},
+		{"Docker Hub", upstreamtest.Hub, "old", "", 1},
+		{"Docker Hub, right", upstreamtest.Hub, "secret", registry, 0},
+		{"Docker Hub, right, by its token endpoint", upstreamtest.Hub, "secret", token, 0},
+		{"GHCR", upstreamtest.GHCR, "old", "", 1},
+		{"GHCR, right", upstreamtest.GHCR, "secret", registry, 0},
+		{"no challenge", upstreamtest.Open, "old", registry, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := start(t, upstreamtest.Options{Kind: tt.kind}, with("user", tt.key))
 			f.Private(repo)
 			name := repo
-			if tt.want == 0 {
+			if tt.fault != "" {
+				if _, err := f.client.Head(t.Context(), repo, tag); err != nil {
+					t.Fatal(err)
+				}
 				name = "library/absent"
+				f.Fault(upstreamtest.Fault{Host: tt.fault, Status: http.StatusUnauthorized})
 			}
 			for range 2 {
 				if _, err := f.client.Head(t.Context(), name, tag); err == nil {

@@ -32,7 +32,8 @@ const (
 // errRefused: the token endpoint answered 401 or 403.
 var errRefused = errors.New("the token endpoint refused")
 
-// errLogin: it answered 401 to the stored credentials, whatever they asked for.
+// errLogin: it answered 401 to the stored credentials. That is the answer to a wrong
+// password, but GHCR has it also for what is private or missing.
 var errLogin = fmt.Errorf("%w: 401", errRefused)
 
 // tokens are the bearer tokens of one upstream, by scope and credential. One
@@ -169,6 +170,9 @@ func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo stri
 			err = errLogin
 		}
 		return token{}, err
+	}
+	if !anonymous {
+		c.accepted.Store(true)
 	}
 	value := got.Token
 	if value == "" {

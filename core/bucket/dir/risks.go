@@ -9,17 +9,10 @@ import (
 )
 
 // Risks are sentences for an operator about what lets a power cut take what was synced
-// to the file systems of some directories, each with what to do. It says only what is
-// known: there are none where a system does not tell, as in some containers, and for
-// file systems that lie about a sync without saying so.
-func Risks(paths ...string) []string {
-	var risks []string
-	for _, path := range paths {
-		risks = append(risks, risksAt(path)...)
-	}
-	slices.Sort(risks)
-	return slices.Compact(risks)
-}
+// to the file system of a directory, each with what to do. It says only what is known:
+// there are none where a system does not tell, as in some containers, and for file
+// systems that lie about a sync without saying so.
+func Risks(path string) []string { return risksAt(path) }
 
 // noTask is what ext4 says of the journal's task where there is no journal.
 const noTask = "<none>"
@@ -37,7 +30,7 @@ func risksOf(system fs.FS, device string) []string {
 	// What cannot be read is of another file system, or of a kernel that does not tell.
 	task, err := fs.ReadFile(system, "sys/fs/ext4/"+strings.ReplaceAll(strings.TrimPrefix(block, "/dev/"), "/", "!")+"/journal_task")
 	if err == nil && strings.TrimSpace(string(task)) == noTask || kind == "ext2" {
-		risks = append(risks, what+" has no journal: after a power cut, tags and images that were acknowledged can be missing or name other content; unmount it and run `tune2fs -O has_journal "+block+"`, or keep the storage on a file system with a journal")
+		risks = append(risks, what+" has no journal: after a power cut, tags and images that were acknowledged can be missing or name other content; unmount it, run `tune2fs -O has_journal "+block+"` and mount it as ext4, or keep the storage on a file system with a journal")
 	}
 	if slices.Contains(options, "nobarrier") || slices.Contains(options, "barrier=0") {
 		risks = append(risks, what+" is mounted without barriers: what was acknowledged may be in the cache of the disk only, and a power cut takes it if that cache has no battery; mount it without the option nobarrier")
