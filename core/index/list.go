@@ -8,7 +8,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Tag is a tag and what it names.
+// Tag is a tag and what it names, which is empty if that could not be read.
 type Tag struct {
 	Name   string
 	Digest digest.Digest

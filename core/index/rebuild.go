@@ -8,7 +8,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Entry is one row found by a scan: a tag if Tag is set, else a manifest.
+// Entry is one row found by a scan: a tag if Tag is set, else a manifest. A tag without
+// a digest is there, but what it names could not be read.
 type Entry struct {
 	Repo   string
 	Tag    string

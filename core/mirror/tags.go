@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
@@ -15,6 +16,7 @@ type heldTag struct {
 	manifest core.Manifest
 	ok       bool
 	checked  time.Time // zero: not known, or the upstream has denied the tag since
+	damage   error     // the store has the tag, and cannot read it: as good as not held
 }
 
 func (t heldTag) within(age time.Duration) bool {
@@ -53,10 +55,12 @@ func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error)
 		return held, nil
 	}
 	found, err := m.local.Manifest(ctx, repo, core.Reference{Tag: tag})
-	if err != nil {
-		if unheld(err) {
-			err = nil
-		}
+	switch {
+	case errors.Is(err, store.ErrDamaged):
+		return heldTag{damage: err}, nil // the upstream can put it right
+	case err != nil && unheld(err):
+		return heldTag{}, nil
+	case err != nil:
 		return heldTag{}, err
 	}
 	key := checkKey(repo, tag)
@@ -92,6 +96,9 @@ func (m *Mirror) refresh(ctx context.Context, repo, tag string) (core.Manifest, 
 	held, err := m.heldTag(ctx, repo, tag)
 	if err != nil {
 		return core.Manifest{}, err
+	}
+	if held.damage != nil {
+		m.log.Warn("tag in the store is damaged, and asked for again", "repository", repo, "tag", tag, "error", held.damage)
 	}
 	settings := m.settings.Load()
 	if held.within(m.ttl()) {

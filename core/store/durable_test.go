@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -140,8 +141,80 @@ func TestDamagedRecordsAreNotServed(t *testing.T) {
 					t.Errorf("a damaged referrer was answered with %v, %v, want an error of the server's own", desc, err)
 				}
 			}
+			// What it named before is not known, and not made up.
+			put := core.ManifestPut{MediaType: ocispec.MediaTypeImageIndex, Bytes: []byte(`{"schemaVersion":2,"manifests":[]}`), Tags: []string{"v1"}}
+			damaged, err := os.ReadFile(filepath.Join(repo, "_tags", "v1"))
+			must(t, err)
+			result, err := r.PutManifest(ctx, "a", put)
+			must(t, err)
+			if len(result.Before) != 1 || result.Before[0] != "" {
+				t.Errorf("a push over a damaged tag says that it named %q before, want nothing", result.Before)
+			}
+			must(t, os.WriteFile(filepath.Join(repo, "_tags", "v1"), damaged, 0o600))
+			ctx, deletion := core.WithDeletion(ctx)
+			must(t, r.DeleteTag(ctx, "a", "v1"))
+			if deletion.Digest != "" {
+				t.Errorf("a damaged tag was deleted as one that named %q, want nothing", deletion.Digest)
+			}
 		})
 	}
+}
+
+// One damaged tag costs nobody else the index, and itself nothing that it may name.
+func TestADamagedTagIsIndexedAndKeepsItsRepository(t *testing.T) {
+	ctx := context.Background()
+	path := t.TempDir()
+	file := filepath.Join(path, "index", "private.db")
+	log := &bytes.Buffer{}
+	options := store.Options{IndexPath: file, Grace: time.Hour, Untagged: time.Hour, Log: slog.New(slog.NewTextHandler(log, nil))}
+	r := open(t, path, options)
+	image := r.image(t, "a", []string{"v1"}, "", "layer")
+	r.image(t, "a", []string{"v2"}, "", "other")
+	r.image(t, "b", []string{"v1"}, "", "layer")
+	nobody := r.image(t, "b", nil, "", "nobody's")
+	record := filepath.Join(path, "private", "objects", "repos", "a", "_tags", "v1")
+	must(t, os.WriteFile(record, []byte(`{"digest":"latest"}`), 0o600))
+
+	store.Distrust(r.Store)
+	r.wait(3 * time.Hour)
+	_, err := r.Collect(ctx, store.CollectOptions{Idle: true})
+	if !errors.Is(err, store.ErrDamaged) {
+		t.Errorf("a collection ended with %v, want that a record is damaged", err)
+	}
+	if !store.Indexed(r.Store) {
+		t.Error("the index was not rebuilt")
+	}
+	if got := log.String(); strings.Count(got, "tag is damaged") != 1 || !strings.Contains(got, "a/_tags/v1") {
+		t.Errorf("logged %q, want one line with the tag's key", got)
+	}
+	if !r.has(t, "a", image) || !r.reads(t, "a", "layer") {
+		t.Error("what a damaged tag may name was collected")
+	}
+	if r.has(t, "b", nobody) {
+		t.Error("another repository was not collected")
+	}
+	var tags []string
+	for tag, err := range r.Tags(ctx, "a", "") {
+		must(t, err)
+		tags = append(tags, tag)
+	}
+	if got := strings.Join(tags, " "); got != "v1 v2" {
+		t.Errorf("tags %q, want v1 v2", got)
+	}
+	if err := r.DeleteManifest(ctx, "a", image); !errors.Is(err, store.ErrDamaged) {
+		t.Errorf("deleting what a damaged tag may name: %v, want that a record is damaged", err)
+	}
+	if done, err := r.Evict(ctx, "a", image); !errors.Is(err, store.ErrDamaged) {
+		t.Errorf("evicting what a damaged tag may name: %+v, %v, want that a record is damaged", done, err)
+	}
+	if !r.has(t, "a", image) || !r.reads(t, "a", "layer") {
+		t.Error("what a damaged tag may name was deleted")
+	}
+
+	must(t, r.DeleteTag(ctx, "a", "v1"))
+	must(t, r.DeleteManifest(ctx, "a", image))
+	_, err = r.Collect(ctx, store.CollectOptions{Idle: true})
+	must(t, err)
 }
 
 func TestAnUploadGoesOnAfterARestart(t *testing.T) {

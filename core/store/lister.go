@@ -90,12 +90,27 @@ func (s *Store) tagNames(ctx context.Context, repo, after string) iter.Seq2[stri
 	}
 }
 
-// tagRows yields the tags of repo with their digests.
+// tagRows yields the tags of repo with their digests. A damaged one is an error, as in
+// scanTags: the index does not know what it names either.
 func (s *Store) tagRows(ctx context.Context, repo string) iter.Seq2[index.Tag, error] {
-	if s.index.Ready() {
-		return s.index.Tags(repo, "")
+	if !s.index.Ready() {
+		return s.scanTags(ctx, repo)
 	}
-	return s.scanTags(ctx, repo)
+	return func(yield func(index.Tag, error) bool) {
+		for tag, err := range s.index.Tags(repo, "") {
+			if err == nil && tag.Digest == "" {
+				var record tagRecord
+				record, err = s.tagRecord(ctx, repo, tag.Name)
+				tag.Digest = record.Digest
+			}
+			if errors.Is(err, bucket.ErrNotExist) {
+				continue // deleted meanwhile
+			}
+			if !yield(tag, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // held yields the digests of the manifests of repo.

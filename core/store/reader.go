@@ -60,6 +60,8 @@ func (s *Store) tagged(ctx context.Context, repo, tag string) (digest.Digest, er
 	return record.Digest, nil
 }
 
+// tagRecord reads what is at tagKey. Errors: the bucket's, ErrDamaged; the record is
+// empty then.
 func (s *Store) tagRecord(ctx context.Context, repo, tag string) (tagRecord, error) {
 	key := tagKey(repo, tag)
 	data, _, err := s.bucket.Get(ctx, key)
@@ -70,7 +72,10 @@ func (s *Store) tagRecord(ctx context.Context, repo, tag string) (tagRecord, err
 	if err == nil {
 		err = checkDigest(key, record.Digest)
 	}
-	return record, err
+	if err != nil {
+		return tagRecord{}, err
+	}
+	return record, nil
 }
 
 // manifest returns the manifest d if repo holds it.

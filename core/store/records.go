@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +10,10 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 )
+
+// ErrDamaged is what a record is that does not say what it must. No client made it so,
+// and none gets a code of its own for it. Pushing the same again puts it right.
+var ErrDamaged = errors.New("damaged")
 
 // manifestRecord is the object at manifestKey of a manifest that does not name its
 // media type itself. Of any other the object is empty: what a manifest says of itself
@@ -30,7 +35,7 @@ func decodeManifest(key string, data, manifest []byte) (string, error) {
 	if len(data) == 0 {
 		mediaType := core.MediaTypeOf(manifest)
 		if mediaType == "" {
-			return "", fmt.Errorf("record %s is damaged: it is empty, and the manifest does not name its media type", key)
+			return "", fmt.Errorf("record %s is %w: it is empty, and the manifest does not name its media type", key, ErrDamaged)
 		}
 		return mediaType, nil
 	}
@@ -54,7 +59,8 @@ func encode(record any) []byte {
 
 func decode[T any](key string, data []byte) (record T, err error) {
 	if err := json.Unmarshal(data, &record); err != nil {
-		return record, fmt.Errorf("record %s is damaged: %w", key, err)
+		var none T // some fields may have been read
+		return none, fmt.Errorf("record %s is %w: %w", key, ErrDamaged, err)
 	}
 	return record, nil
 }
@@ -63,7 +69,7 @@ func decode[T any](key string, data []byte) (record T, err error) {
 // another file under its name, on a file system without a journal.
 func checkDigest(key string, d digest.Digest) error {
 	if _, err := core.ParseDigest(string(d)); err != nil {
-		return fmt.Errorf("record %s is damaged: %v", key, err) // not the client's mistake
+		return fmt.Errorf("record %s is %w: names no digest", key, ErrDamaged) // and not err: it is not the client's mistake
 	}
 	return nil
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/eblume/caddy-registry/core/index"
 )
 
-// scan walks over everything that the index projects.
+// scan walks over everything that the index projects. A damaged tag is a row without a
+// digest, so that one of them does not cost every repository its index.
 func (s *Store) scan(ctx context.Context) iter.Seq2[index.Entry, error] {
 	return func(yield func(index.Entry, error) bool) {
 		for entry, err := range s.scanManifests(ctx) {
@@ -32,6 +33,10 @@ func (s *Store) scan(ctx context.Context) iter.Seq2[index.Entry, error] {
 			record, err := s.tagRecord(ctx, repo, tag)
 			if errors.Is(err, bucket.ErrNotExist) {
 				continue
+			}
+			if errors.Is(err, ErrDamaged) {
+				s.log.Error("tag is damaged; it is listed, and cannot be read until it is pushed again or deleted", "key", info.Key, "error", err)
+				err = nil
 			}
 			if !yield(index.Entry{Repo: repo, Tag: tag, Digest: record.Digest}, err) || err != nil {
 				return
@@ -81,7 +86,8 @@ func (s *Store) scanHolds(ctx context.Context, prefix string, d digest.Digest) i
 	}
 }
 
-// scanTags walks over the tags of one repository.
+// scanTags walks over the tags of one repository. A damaged one is an error: what it
+// named may be anything that is about to be removed.
 func (s *Store) scanTags(ctx context.Context, repo string) iter.Seq2[index.Tag, error] {
 	return func(yield func(index.Tag, error) bool) {
 		prefix := tagPrefix(repo)
