@@ -310,6 +310,9 @@ func (p *pass) evict(ctx context.Context, g group, pressed bool) error {
 		}
 	}
 	gone, err := p.Local.Evict(ctx, g.repo, g.manifests...)
+	if err != nil && len(gone.Tags)+len(gone.Manifests) == 0 {
+		return err
+	}
 	p.lacking -= gone.Bytes
 	name := mirrorOf(g.repo)
 	for _, c := range gone.Unlinked {

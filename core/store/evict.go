@@ -100,6 +100,7 @@ func (s *Store) unlink(ctx context.Context, repo string, known map[digest.Digest
 	if err := s.learn(ctx, repo, known); err != nil {
 		return err
 	}
+	var going []digest.Digest
 	candidates := map[digest.Digest]struct{}{}
 	for _, d := range ds {
 		links, ok := known[d]
@@ -107,7 +108,7 @@ func (s *Store) unlink(ctx context.Context, repo string, known map[digest.Digest
 			continue
 		}
 		delete(known, d)
-		done.Manifests = append(done.Manifests, d)
+		going = append(going, d)
 		candidates[d] = struct{}{}
 		for _, desc := range links.Blobs {
 			candidates[desc.Digest] = struct{}{}
@@ -118,11 +119,11 @@ func (s *Store) unlink(ctx context.Context, repo string, known map[digest.Digest
 			delete(candidates, desc.Digest)
 		}
 	}
-	defer s.keepContents(slices.Concat(done.Manifests, slices.Collect(maps.Keys(candidates))))()
-	if err := s.dropTagsOf(ctx, repo, done); err != nil {
+	defer s.keepContents(slices.Concat(going, slices.Collect(maps.Keys(candidates))))()
+	if err := s.dropTagsOf(ctx, repo, going, done); err != nil {
 		return err
 	}
-	for _, d := range done.Manifests {
+	for _, d := range going {
 		m, err := s.manifest(ctx, repo, d)
 		if err != nil {
 			return err
@@ -130,6 +131,7 @@ func (s *Store) unlink(ctx context.Context, repo string, known map[digest.Digest
 		if err := s.dropManifest(ctx, repo, m); err != nil {
 			return err
 		}
+		done.Manifests = append(done.Manifests, d)
 	}
 	if err := s.settle(ctx, repo); err != nil {
 		return err
@@ -138,16 +140,21 @@ func (s *Store) unlink(ctx context.Context, repo string, known map[digest.Digest
 }
 
 // dropTagsOf removes the tags that name the manifests of an eviction.
-func (s *Store) dropTagsOf(ctx context.Context, repo string, done *Evicted) error {
+func (s *Store) dropTagsOf(ctx context.Context, repo string, going []digest.Digest, done *Evicted) error {
+	var tags []string
 	for tag, err := range s.tagRows(ctx, repo) {
 		if err != nil {
 			return err
 		}
-		if slices.Contains(done.Manifests, tag.Digest) {
-			done.Tags = append(done.Tags, tag.Name)
+		if slices.Contains(going, tag.Digest) {
+			tags = append(tags, tag.Name)
 		}
 	}
-	return s.dropTags(ctx, repo, done.Tags...)
+	if err := s.dropTags(ctx, repo, tags...); err != nil {
+		return err
+	}
+	done.Tags = tags
+	return nil
 }
 
 // dropLinks removes repo's links to content, and notes what it was.
