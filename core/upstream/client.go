@@ -250,6 +250,7 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 		if m, ok := ep.known(); ok && noToken {
 			ep.tokens.refuse(tokenKey(m, q.repo, false))
 		}
+		c.doubt.Do(func() {}) // this says more
 		c.refusal.Do(func() {
 			c.log.Warn("the upstream refuses the stored credentials for something that it shows to everybody; they may have expired",
 				"mirror", c.name, "upstream", ep.base.Host, "repository", q.repo)
