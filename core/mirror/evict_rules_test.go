@@ -3,6 +3,8 @@ package mirror_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,6 +121,32 @@ func TestWhatIsPulledDuringAPassStays(t *testing.T) {
 			if _, err := s.Manifest(s.t.Context(), repo, core.Reference{Tag: tag}); (err == nil) != held {
 				s.t.Errorf("%s: %v, want it held: %t", tag, err, held)
 			}
+		}
+	})
+}
+
+// refusing is a store that evicts nothing.
+type refusing struct{ *store.Store }
+
+func (refusing) Evict(context.Context, string, ...digest.Digest) (store.Evicted, error) {
+	return store.Evicted{}, store.ErrDamaged
+}
+
+// An eviction that fails before it has removed anything is told as a failure alone.
+func TestAnEvictionThatRemovedNothingIsNotTold(t *testing.T) {
+	shelved(t, ninety, func(s *shelf) {
+		s.image(nginx, "one")
+		log := new(lines)
+		e := mirror.NewEvictor(mirror.EvictorConfig{
+			Local: refusing{s.Store}, State: s.State, Pulls: s.pulled, Log: slog.New(slog.NewTextHandler(log, nil)),
+			Evicted: func(gone store.Evicted) { s.t.Errorf("told of %+v", gone) },
+		})
+		defer e.Close()
+		time.Sleep(time.Hour)
+		e.SetSettings(mirror.EvictorSettings{Mirrors: map[string]mirror.Limits{"docker.io": {Keep: time.Minute}}})
+		s.wait(10 * time.Second)
+		if got := log.String(); strings.Contains(got, "evicted") || !strings.Contains(got, store.ErrDamaged.Error()) {
+			s.t.Errorf("the log says %q, want the failure alone", got)
 		}
 	})
 }
