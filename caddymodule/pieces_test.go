@@ -61,19 +61,21 @@ func TestPiecesOfABlobAreLargeUnlessConfigured(t *testing.T) {
 	for _, row := range []struct {
 		name     string
 		server   map[string]any
+		route    string // directives before the registry
 		blob     string
 		manifest string
 	}{
-		{"by default", nil, "2097152 in 4m0s", "65536 in 1m0s"},
-		{"with a time", map[string]any{"write_idle_timeout": 10 * time.Second}, "2097152 in 40s", "65536 in 10s"},
-		{"with a size", map[string]any{"max_write_chunk": 1 << 10}, "1024 in 1m0s", "1024 in 1m0s"},
-		{"with a rate", map[string]any{"write_min_rate": 100}, "65536 in 1m0s", "65536 in 1m0s"},
-		{"without bound", map[string]any{"write_idle_timeout": -1}, "unbounded", "unbounded"},
+		{"by default", nil, "", "2097152 in 4m0s", "65536 in 1m0s"},
+		{"with a time", map[string]any{"write_idle_timeout": 10 * time.Second}, "", "2097152 in 40s", "65536 in 10s"},
+		{"with a size", map[string]any{"max_write_chunk": 1 << 10}, "", "1024 in 1m0s", "1024 in 1m0s"},
+		{"with a rate", map[string]any{"write_min_rate": 100}, "", "65536 in 1m0s", "65536 in 1m0s"},
+		{"without bound", map[string]any{"write_idle_timeout": -1}, "", "unbounded", "unbounded"},
+		{"bounded by the route alone", map[string]any{"write_idle_timeout": -1}, "timeouts {\nwrite_timeout 10s\n}\n", "2097152 in 40s", "0 in 10s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			port := freePort(t)
 			var config map[string]any
-			caddyfile := strings.Replace(site(port, t.TempDir(), allowAll, ""), "\toci_registry\n", "\troute {\n\t\toci_test_pieces\n\t\toci_registry\n\t}\n", 1)
+			caddyfile := strings.Replace(site(port, t.TempDir(), allowAll, ""), "\toci_registry\n", "\troute {\n"+row.route+"\t\toci_test_pieces\n\t\toci_registry\n\t}\n", 1)
 			if err := json.Unmarshal(adapt(t, caddyfile), &config); err != nil {
 				t.Fatal(err)
 			}
