@@ -151,6 +151,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	// What the upstream shows to our credentials may not be everybody's.
 	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo) &&
 		(mirror == "" || !h.app.Mirrors[mirror].credentialed())
+	who.Address = asked.credential.Address
 	registry = policies.Guard(registry, h.app.policy, who.Identity)
 	if request.Kind.Writes() {
 		registry = audited{registry, h.app.audit, byWhom(who.Identity, asked.credential.Address)}

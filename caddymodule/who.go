@@ -153,6 +153,7 @@ func addIdentity(r *http.Request, who identity.Proven) {
 
 // serveToken is the token endpoint.
 func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
+	wire.Protect(w.Header())
 	a := readAsked(r, identity.AtToken)
 	options := wire.Options{Log: h.log, Challenge: func() string {
 		return fmt.Sprintf(`Basic realm="%s"`, a.credential.Host)

@@ -14,6 +14,24 @@ type Access struct {
 	Private bool
 	// Known is a caller with an identity: who may not, need not be told to log in.
 	Known bool
+	// Create is a caller who may create in this repository. Only for such a caller does
+	// "you have it" restart a grace: others cause nothing to be remembered.
+	Create bool
+	// Caller is the name of the user who asks, the same on every request. Empty:
+	// anonymous, or nobody said.
+	Caller string
+	// Address is where the request came from, as an IP address without a port. Empty:
+	// nobody said.
+	Address string
+}
+
+// Principal is who answers for what the caller uses up: the user, or for anonymous
+// callers the address. The two never equal each other.
+func (a Access) Principal() string {
+	if a.Caller != "" {
+		return "user " + a.Caller
+	}
+	return "address " + a.Address
 }
 
 // Hidden is the answer to a caller without Private for what the upstream hides: that

@@ -37,6 +37,9 @@ func (g *guard) admit(ctx context.Context, action Action, repo string) (context.
 		Fetch:   g.policy.Allows(g.who, Fetch, repo),
 		Private: g.policy.Allows(g.who, Reveal, repo),
 		Known:   !g.who.Anonymous(),
+		Create:  action == Create || g.policy.Allows(g.who, Create, repo),
+		Caller:  g.who.User,
+		Address: g.who.Address,
 	}), nil
 }
 

@@ -329,6 +329,46 @@ func TestGuardPassesAccessDown(t *testing.T) {
 	}
 }
 
+// Deeper layers learn who asks, and whether it is somebody who may create here, whatever
+// the request does.
+func TestGuardPassesDownWhoAsks(t *testing.T) {
+	stranger := Identity{Address: "192.0.2.7"}
+	known := Identity{User: "ci", Address: "192.0.2.7"}
+	narrow := known
+	narrow.Narrow = &Narrowing{Actions: []Action{Read, Delete}}
+	for _, row := range []struct {
+		name   string
+		who    Identity
+		policy Policy
+		want   core.Access
+		by     string
+	}{
+		{"anonymous who may create", stranger, Everybody(Actions...),
+			core.Access{Fetch: true, Create: true, Address: "192.0.2.7"}, "address 192.0.2.7"},
+		{"anonymous who may not", stranger, Everybody(Read, Delete),
+			core.Access{Address: "192.0.2.7"}, "address 192.0.2.7"},
+		{"known who may create", known, Everybody(Read, Create, Delete),
+			core.Access{Known: true, Create: true, Caller: "ci", Address: "192.0.2.7"}, "user ci"},
+		{"create elsewhere is not create here", known, grants{"read here", "delete here", "create there"},
+			core.Access{Known: true, Caller: "ci", Address: "192.0.2.7"}, "user ci"},
+		{"a credential narrowed to less", narrow, Everybody(Read, Create, Delete),
+			core.Access{Known: true, Caller: "ci", Address: "192.0.2.7"}, "user ci"},
+	} {
+		for _, c := range calls {
+			if c.needs == Create && !row.want.Create {
+				continue
+			}
+			inner := &recorder{}
+			if err := c.call(Guard(inner, row.policy, row.who)); err != nil || inner.access != row.want {
+				t.Errorf("%s: %s: got %+v, %v, want %+v", row.name, c.method, inner.access, err, row.want)
+			}
+			if got := inner.access.Principal(); got != row.by {
+				t.Errorf("%s: %s: got principal %q, want %q", row.name, c.method, got, row.by)
+			}
+		}
+	}
+}
+
 // What only a mirror can apply reaches it, also who asks: a stranger is told to log in.
 func TestGuardPassesDownWhatAMirrorHides(t *testing.T) {
 	policy := grants{"read here", "reveal here"}
@@ -338,7 +378,7 @@ func TestGuardPassesDownWhatAMirrorHides(t *testing.T) {
 		want core.Access
 	}{
 		{"anonymous", anonymous, core.Access{Private: true}},
-		{"known", ci, core.Access{Private: true, Known: true}},
+		{"known", ci, core.Access{Private: true, Known: true, Caller: "ci"}},
 	} {
 		inner := &recorder{}
 		if _, err := Guard(inner, policy, row.who).Stat(context.Background(), "here", content); err != nil || inner.access != row.want {

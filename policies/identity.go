@@ -20,6 +20,9 @@ type Identity struct {
 	// Key is the API key by which the caller is known, also where a registry token
 	// was made of it. The zero value: by something else.
 	Key Key
+	// Address is where the request came from, for what each may use up; no rule reads
+	// it. Empty: nobody said.
+	Address string
 	// Narrow bounds what the credential can be used for. nil: to nothing less than
 	// what the policy allows the user.
 	Narrow *Narrowing

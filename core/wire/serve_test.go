@@ -102,6 +102,7 @@ func (row *exchangeRow) run(t *testing.T) {
 	if got := w.Header().Get("Docker-Distribution-API-Version"); got != "registry/2.0" {
 		t.Errorf("got API version %q", got)
 	}
+	checkProtected(t, w.Header())
 	for key, want := range row.want {
 		if got := strings.Join(w.Header().Values(key), "|"); got != want {
 			t.Errorf("%s: got %q, want %q", key, got, want)
@@ -121,6 +122,19 @@ func (row *exchangeRow) run(t *testing.T) {
 	}
 	if len(outcomes) != 1 || outcomes[0].Status != w.Code || outcomes[0].Sent != int64(w.Body.Len()) || (outcomes[0].Err != nil) != (w.Code >= 400) {
 		t.Errorf("observed %+v", outcomes)
+	}
+}
+
+// checkProtected wants the fields that keep a browser from running an answer, once.
+func checkProtected(t *testing.T, header http.Header) {
+	t.Helper()
+	for key, want := range map[string]string{
+		"X-Content-Type-Options":  "nosniff",
+		"Content-Security-Policy": "sandbox; default-src 'none'",
+	} {
+		if got := header.Values(key); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: got %q, want %q once", key, got, want)
+		}
 	}
 }
 
