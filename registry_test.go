@@ -37,6 +37,7 @@ func TestDirection(t *testing.T) {
 		// Rules are about names, and globs knows nothing but names.
 		{"./policies/...", []string{module + "/core/", module + "/caddymodule"}, module + "/core/globs"},
 		{"./core/globs", []string{module + "/"}, ""},
+		{"./core/memo", []string{module + "/"}, ""},
 		{"./core", []string{module + "/"}, ""},
 	} {
 		t.Run(row.below, func(t *testing.T) {

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/memo"
 	"github.com/eblume/caddy-registry/core/wire"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -26,8 +26,11 @@ const (
 
 // strangers bounds what callers without an identity can write into the audit.
 type strangers struct {
-	mu   sync.Mutex // guards seen
-	seen map[string]*strangerCount
+	now  func() time.Time
+	seen *memo.Memo[string, strangerCount]
+
+	mu   sync.Mutex   // guards over, and a count from the look for room until it is kept
+	over []unrecorded // minutes that are over and were not told of
 }
 
 type strangerCount struct {
@@ -35,27 +38,44 @@ type strangerCount struct {
 	told, unrecorded int
 }
 
-// admit tells whether a refusal has a record of its own, and counts it in either case.
-func (s *strangers) admit(address string, now time.Time) bool {
+// newStrangers counts by a clock; nil is time.Now.
+func newStrangers(now func() time.Time) *strangers {
+	if now == nil {
+		now = time.Now
+	}
+	// None makes room for another: its count would begin anew, and be told without end.
+	return &strangers{now: now, seen: memo.New[string, strangerCount](maxStrangers+1, strangerWindow, now)}
+}
+
+// admit reports whether a refusal has a record of its own, and counts it in either case.
+func (s *strangers) admit(address string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.seen == nil {
-		s.seen = map[string]*strangerCount{}
-	}
-	if s.seen[address] == nil && len(s.seen) >= maxStrangers {
+	s.expireLocked()
+	if _, known := s.seen.Get(address); !known && s.seen.Len() >= maxStrangers {
 		address = ""
 	}
-	count := s.seen[address]
-	if count == nil {
-		count = &strangerCount{since: now}
-		s.seen[address] = count
-	}
-	if count.told < strangerRecords {
-		count.told++
-		return true
-	}
-	count.unrecorded++
-	return false
+	count := s.seen.Update(address, func(count strangerCount, known bool) strangerCount {
+		if !known {
+			count.since = s.now()
+		}
+		if count.told <= strangerRecords {
+			count.told++
+		}
+		if count.told > strangerRecords {
+			count.unrecorded++
+		}
+		return count
+	})
+	return count.unrecorded == 0
+}
+
+func (s *strangers) expireLocked() {
+	s.seen.Expire(func(address string, count strangerCount) {
+		if count.unrecorded > 0 {
+			s.over = append(s.over, unrecorded{address, count.unrecorded, count.since})
+		}
+	})
 }
 
 // unrecorded is how many refusals of an address had no record.
@@ -66,19 +86,12 @@ type unrecorded struct {
 }
 
 // drain forgets the minutes that are over, and returns what is left to tell of them.
-func (s *strangers) drain(now time.Time) (rest []unrecorded) {
+func (s *strangers) drain() []unrecorded {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for address, count := range s.seen {
-		if now.Sub(count.since) < strangerWindow {
-			continue
-		}
-		if count.unrecorded > 0 {
-			rest = append(rest, unrecorded{address, count.unrecorded, count.since})
-		}
-		delete(s.seen, address)
-	}
-	slices.SortFunc(rest, func(a, b unrecorded) int { return a.since.Compare(b.since) })
+	s.expireLocked()
+	rest := s.over
+	s.over = nil
 	return rest
 }
 
@@ -90,8 +103,8 @@ func (a *App) tellStrangers(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			a.audit.tellUnrecorded(a.strangers.drain(now))
+		case <-tick.C:
+			a.audit.tellUnrecorded(a.strangers.drain())
 		}
 	}
 }
@@ -118,7 +131,7 @@ func (h *Handler) observeDenied(request wire.Request, who *identity.Proven, addr
 		switch {
 		case o.Status == http.StatusForbidden, hidden && !who.Anonymous():
 		case o.Status == http.StatusUnauthorized, hidden:
-			if !h.app.strangers.admit(address, time.Now()) {
+			if !h.app.strangers.admit(address) {
 				return
 			}
 		default:

@@ -1,10 +1,10 @@
 package caddymodule
 
 import (
-	"sync"
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/core/memo"
 )
 
 // auditLogin is somebody who signed in on a page, or a credential that was presented: by
@@ -16,48 +16,27 @@ const auditLogin = "registry_login"
 const (
 	// loginAgain is how long a credential from an address is no news.
 	loginAgain = 24 * time.Hour
-	// maxLogins bounds what is remembered: some 200 bytes each. When that is too few,
+	// maxLogins bounds what is remembered: some 300 bytes each. When that is too few,
 	// some are told twice.
 	maxLogins = 10_000
 )
 
 // logins is which credentials were told of, from where and when. It is lost at the end
 // of the process, so that a restart tells of each once more.
-type logins struct {
-	mu   sync.RWMutex // guards told
-	told map[login]time.Time
+type logins struct{ told *memo.Memo[login, struct{}] }
+
+func newLogins(now func() time.Time) logins {
+	return logins{memo.New[login, struct{}](maxLogins, loginAgain, now)}
 }
 
 type login struct{ user, credential, address string }
 
 // news takes note of a login, and tells whether it has to be told.
-func (l *logins) news(one login, now time.Time) bool {
-	l.mu.RLock()
-	at, known := l.told[one]
-	l.mu.RUnlock()
-	if known && now.Sub(at) < loginAgain {
+func (l logins) news(one login) bool {
+	if _, known := l.told.Get(one); known {
 		return false // as nearly each request is
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if at, known := l.told[one]; known && now.Sub(at) < loginAgain {
-		return false // somebody was faster
-	}
-	if l.told == nil {
-		l.told = map[login]time.Time{}
-	}
-	if len(l.told) >= maxLogins {
-		for old, at := range l.told {
-			if now.Sub(at) >= loginAgain {
-				delete(l.told, old)
-			}
-		}
-		if len(l.told) >= maxLogins {
-			clear(l.told)
-		}
-	}
-	l.told[one] = now
-	return true
+	return l.told.Add(one, struct{}{})
 }
 
 // tellLogin tells of a credential that was verified, if that is news or explicit. The
@@ -66,7 +45,7 @@ func (h *Handler) tellLogin(gate *identity.Gate, who identity.Proven, a asked, a
 	if who.Anonymous() {
 		return
 	}
-	news := h.app.shared.callers.logins.news(login{who.User, who.Credential, a.credential.Address}, time.Now())
+	news := h.app.shared.callers.logins.news(login{who.User, who.Credential, a.credential.Address})
 	if news || explicit {
 		h.app.audit.tell(auditLogin, append(byWhom(who.Identity, a.credential.Address), "method", gate.Method(a.credential), "at", at)...)
 	}

@@ -11,8 +11,8 @@ import (
 )
 
 func TestALoginIsNewsOnceADay(t *testing.T) {
-	var l logins
 	now := time.Now()
+	l := newLogins(func() time.Time { return now })
 	one := login{"erich", "key 1", "192.0.2.1"}
 	for _, row := range []struct {
 		name string
@@ -29,15 +29,15 @@ func TestALoginIsNewsOnceADay(t *testing.T) {
 		{"a day after it was told", one, time.Second, true},
 	} {
 		now = now.Add(row.wait)
-		if got := l.news(row.login, now); got != row.news {
+		if got := l.news(row.login); got != row.news {
 			t.Errorf("%s: got %v, want %v", row.name, got, row.news)
 		}
 	}
 	for i := range 3 * maxLogins {
-		l.news(login{address: fmt.Sprint(i)}, now)
+		l.news(login{address: fmt.Sprint(i)})
 	}
-	if len(l.told) > maxLogins {
-		t.Errorf("%d are remembered, want %d at most", len(l.told), maxLogins)
+	if l.told.Len() > maxLogins {
+		t.Errorf("%d are remembered, want %d at most", l.told.Len(), maxLogins)
 	}
 }
 
@@ -97,11 +97,10 @@ func TestLoginsAreTold(t *testing.T) {
 }
 
 func BenchmarkLoginThatIsNoNews(b *testing.B) {
-	var l logins
-	one, now := login{"zot-ci", "key 0123456789ab", "192.0.2.1"}, time.Now()
-	l.news(one, now)
+	l, one := newLogins(nil), login{"zot-ci", "key 0123456789ab", "192.0.2.1"}
+	l.news(one)
 	b.ReportAllocs()
 	for b.Loop() {
-		l.news(one, now)
+		l.news(one)
 	}
 }

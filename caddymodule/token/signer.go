@@ -54,7 +54,7 @@ type Signer struct {
 
 	keys     atomic.Pointer[map[string]*heldKey]
 	newest   atomic.Pointer[heldKey]
-	verified *verified
+	verified verified
 
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
@@ -69,7 +69,7 @@ func Open(ctx context.Context, b bucket.Bucket, log *slog.Logger, now func() tim
 	if now == nil {
 		now = time.Now
 	}
-	s := &Signer{bucket: b, log: log, now: now, verified: newVerified()}
+	s := &Signer{bucket: b, log: log, now: now, verified: newVerified(now)}
 	var err error
 	if s.site, err = loadSite(ctx, b); err != nil {
 		return nil, fmt.Errorf("site: %w", err)

@@ -2,17 +2,18 @@ package token
 
 import (
 	"crypto/sha256"
-	"sync"
+	"time"
+
+	"github.com/eblume/caddy-registry/core/memo"
 )
 
-// maxVerified is how many tokens are remembered, twice: some hundred bytes each.
-const maxVerified = 4096
+// maxVerified is how many tokens are remembered: some hundred bytes each. Of one that
+// makes room and is used again the signature is checked once more.
+const maxVerified = 8192
 
-// verified remembers tokens whose signature was good. It has two generations, and
-// drops the older when the younger is full: a token in use moves to the younger.
+// verified remembers tokens whose signature was good, by their hash.
 type verified struct {
-	mu             sync.RWMutex // guards what follows
-	younger, older map[[sha256.Size]byte]verifiedToken
+	tokens *memo.Memo[[sha256.Size]byte, verifiedToken]
 }
 
 type verifiedToken struct {
@@ -20,30 +21,16 @@ type verifiedToken struct {
 	key    *heldKey // that signed it
 }
 
-func newVerified() *verified {
-	return &verified{younger: map[[sha256.Size]byte]verifiedToken{}}
+// newVerified remembers no token for longer than any is good.
+func newVerified(now func() time.Time) verified {
+	return verified{memo.New[[sha256.Size]byte, verifiedToken](maxVerified, MaxLifetime+leeway, now)}
 }
 
-func (v *verified) get(raw string) (Claims, *heldKey) {
-	hash := sha256.Sum256([]byte(raw))
-	v.mu.RLock()
-	token, young := v.younger[hash]
-	if !young {
-		token = v.older[hash]
-	}
-	v.mu.RUnlock()
-	if !young && token.key != nil {
-		v.put(raw, token.claims, token.key)
-	}
+func (v verified) get(raw string) (Claims, *heldKey) {
+	token, _ := v.tokens.Get(sha256.Sum256([]byte(raw)))
 	return token.claims, token.key
 }
 
-func (v *verified) put(raw string, claims Claims, key *heldKey) {
-	hash := sha256.Sum256([]byte(raw))
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.younger) >= maxVerified {
-		v.older, v.younger = v.younger, make(map[[sha256.Size]byte]verifiedToken, maxVerified)
-	}
-	v.younger[hash] = verifiedToken{claims, key}
+func (v verified) put(raw string, claims Claims, key *heldKey) {
+	v.tokens.Set(sha256.Sum256([]byte(raw)), verifiedToken{claims, key})
 }
