@@ -9,7 +9,6 @@
 //	refresh.go    what a refresh token brings
 //	follow.go     groups that follow the provider while somebody uses the registry
 //	logout.go     signing out, begun here or at the provider
-//	seen.go       what works once
 //
 // It is the code flow with PKCE (S256), a state and a nonce, all bound to the browser
 // by a sealed cookie. The provider is believed in nothing that it did not sign, or did

@@ -14,6 +14,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"github.com/eblume/caddy-registry/core/memo"
 )
 
 const (
@@ -23,6 +25,11 @@ const (
 	sealPurpose = "oidc sign-in"
 	// maxParameter bounds what a callback brings, in bytes.
 	maxParameter = 8 << 10
+	// maxUsed bounds the states and logout tokens that are remembered. Only what the
+	// provider has vouched for is: a code that it took, a token that it signed. When
+	// more than these come within their time, the oldest is forgotten. A state that is
+	// then replayed still needs a code, and the provider takes each code once.
+	maxUsed = 50_000
 )
 
 // Sealer keeps what travels in a browser's cookie from being read or altered.
@@ -35,12 +42,19 @@ type Sealer interface {
 type Login struct {
 	provider *Provider
 	sealer   Sealer
-	used     *seen // states that a callback has brought
+	// used are the states whose code was exchanged. Anybody can begin a sign-in and
+	// bring its state back with an error or an invalid code; these leave no trace.
+	used      *memo.Memo[string, struct{}]
+	loggedOut *memo.Memo[string, struct{}] // ids of logout tokens
 }
 
 // NewLogin signs people in with a provider.
 func NewLogin(provider *Provider, sealer Sealer) *Login {
-	return &Login{provider: provider, sealer: sealer, used: newSeen(provider.now)}
+	return &Login{
+		provider: provider, sealer: sealer,
+		used:      memo.New[string, struct{}](maxUsed, PendingLifetime, provider.now),
+		loggedOut: memo.New[string, struct{}](maxUsed, maxLogoutAge+skew, provider.now),
+	}
 }
 
 // pending is a sign-in under way. Only the browser has it, sealed.
@@ -94,14 +108,17 @@ func joined(a, b string) string {
 
 // Finish takes what the provider's callback brought and what Begin put into the
 // cookie, and returns who has signed in and where they wanted to go. A cookie works
-// once. Errors: all of this package's.
+// until a code was exchanged with it. Errors: all of this package's.
 func (l *Login) Finish(ctx context.Context, query url.Values, cookie string) (who Account, returnTo string, err error) {
 	p, err := l.open(cookie)
 	if err != nil {
 		return Account{}, "/", err
 	}
 	state, code := one(query, "state"), one(query, "code")
-	if subtle.ConstantTimeCompare([]byte(state), []byte(p.State)) != 1 || !l.used.first(p.State, p.Expires) {
+	if subtle.ConstantTimeCompare([]byte(state), []byte(p.State)) != 1 {
+		return Account{}, p.Return, ErrStale
+	}
+	if _, used := l.used.Get(p.State); used {
 		return Account{}, p.Return, ErrStale
 	}
 	found, settings, err := l.provider.discover(ctx)
@@ -124,6 +141,9 @@ func (l *Login) Finish(ctx context.Context, query url.Values, cookie string) (wh
 	token, err := found.client(l.provider.clientID, settings).Exchange(ctx, code, oauth2.VerifierOption(p.Verifier))
 	if err != nil {
 		return Account{}, p.Return, tokenError(err)
+	}
+	if !l.used.Add(p.State, struct{}{}) { // of two callbacks at once, one signs in
+		return Account{}, p.Return, ErrStale
 	}
 	claims, err := l.provider.verified(ctx, found, token)
 	if err != nil {

@@ -58,7 +58,7 @@ func (l *Login) LogoutToken(ctx context.Context, raw string) (SignedOut, error) 
 	if age := now.Sub(token.IssuedAt); age > maxLogoutAge || age < -skew {
 		return SignedOut{}, fmt.Errorf("%w: the logout token is not of now", ErrAnswer)
 	}
-	if !l.used.first("logout "+token.TokenID, now.Add(maxLogoutAge+skew)) {
+	if !l.loggedOut.Add(token.TokenID, struct{}{}) {
 		return SignedOut{}, fmt.Errorf("%w: the logout token was here before", ErrAnswer)
 	}
 	return SignedOut{Issuer: token.Issuer, Subject: token.Subject, SID: token.SessionID}, nil
