@@ -156,7 +156,8 @@ type Deleter interface {
 
 // Lister enumerates (spec end-8, end-12, and the catalog). Every sequence is in
 // byte order and begins behind after; it ends at the first error. Repositories and
-// Holders of whoever leaves names out may end in a *Pause: see Filter.
+// Holders of whoever leaves names out may end in a *Pause (see Filter), and so may
+// Referrers, behind entries of another type.
 type Lister interface {
 	// Repositories yields the names that hold at least one manifest.
 	Repositories(ctx context.Context, after string) iter.Seq2[string, error]

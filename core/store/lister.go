@@ -127,28 +127,33 @@ func (s *Store) held(ctx context.Context, repo string) iter.Seq2[digest.Digest, 
 	}
 }
 
-// Referrers implements core.Lister.
+// Referrers implements core.Lister. It ends in a *core.Pause when it has passed over
+// core.MaxPassed entries, of another type or of manifests that are gone.
 func (s *Store) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[core.Descriptor, error] {
 	return func(yield func(core.Descriptor, error) bool) {
 		start := ""
 		if after != "" {
 			start = referrerKey(repo, subject, after)
 		}
+		passed := 0
 		for info, err := range s.bucket.List(ctx, referrerPrefix(repo, subject), start) {
 			var desc core.Descriptor
 			if err == nil {
 				desc, err = s.referrer(ctx, repo, info.Key)
 			}
+			gone := errors.Is(err, bucket.ErrNotExist) // deleted meanwhile, or its push was cut off by a crash
 			switch {
-			case errors.Is(err, bucket.ErrNotExist):
-				continue // deleted meanwhile, or its push was cut off by a crash
-			case err != nil:
+			case err != nil && !gone:
 				yield(core.Descriptor{}, err)
 				return
-			case artifactType != "" && desc.ArtifactType != artifactType:
+			case !gone && (artifactType == "" || desc.ArtifactType == artifactType):
+				if !yield(desc, nil) {
+					return
+				}
 				continue
 			}
-			if !yield(desc, nil) {
+			if passed++; passed == core.MaxPassed {
+				yield(core.Descriptor{}, &core.Pause{After: strings.TrimPrefix(info.Key, referrerPrefix(repo, subject))})
 				return
 			}
 		}

@@ -20,10 +20,10 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 	s.grace.touch(s.now(), repo, d)
 	if subject := links.SubjectDigest(); subject != "" {
 		key := referrerKey(repo, subject, d)
-		entry := encode(core.Descriptor{
+		entry := encode(core.Referrer(core.Descriptor{
 			MediaType: put.MediaType, Digest: d, Size: int64(len(put.Bytes)),
 			ArtifactType: links.ArtifactType, Annotations: links.Annotations,
-		})
+		}))
 		if _, err := s.bucket.Put(ctx, key, entry, bucket.Condition{}); err != nil {
 			return s.failed("referrer "+string(d), err)
 		}

@@ -85,6 +85,10 @@ func TestReferrers(t *testing.T) {
 	two := func(m *memory) {
 		m.referrers = []core.Descriptor{referrer(1, "x/sbom", ""), referrer(2, "x/sig", "<&>")}
 	}
+	pauses := func(m *memory) {
+		m.referrers = []core.Descriptor{referrer(1, "x/sbom", "")}
+		m.fail["Referrers"] = &core.Pause{After: fmt.Sprintf("sha256:%064d", 9)}
+	}
 	index := func(manifests string) string {
 		return `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[` + manifests + `]}`
 	}
@@ -98,6 +102,12 @@ func TestReferrers(t *testing.T) {
 			want: map[string]string{"Link": `</v2/a/referrers/` + emptyDigest + `?last=sha256%3A` + fmt.Sprintf("%064d", 1) + `&n=1>; rel="next"`}},
 		{name: "HEAD", method: "HEAD", url: at, status: 200, want: none},
 		{name: "that end in an error", method: "GET", url: at, prepare: func(m *memory) { m.fail["Referrers"] = errDisk }, status: 500, code: "UNKNOWN"},
+		// The registry passed over others up to there: a page may be empty, and has a next.
+		{name: "that pause", method: "GET", url: at + "?artifactType=y/y", prepare: pauses, status: 200, wantBody: index(""),
+			want: map[string]string{"Link": `</v2/a/referrers/` + emptyDigest + `?artifactType=y%2Fy&last=sha256%3A` + fmt.Sprintf("%064d", 9) + `>; rel="next"`}},
+		{name: "that pause with some", method: "GET", url: at + "?n=5", prepare: pauses, status: 200, wantBody: index(first),
+			want: map[string]string{"Link": `</v2/a/referrers/` + emptyDigest + `?last=sha256%3A` + fmt.Sprintf("%064d", 9) + `&n=5>; rel="next"`}},
+		{name: "that pause and are not wanted", method: "GET", url: at + "?artifactType=y/y&n=0", prepare: pauses, status: 200, wantBody: index(""), want: map[string]string{"Link": ""}},
 	})
 }
 

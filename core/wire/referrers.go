@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -27,6 +28,11 @@ func (e *exchange) listReferrers() error {
 	var size int
 	var more bool
 	for desc, err := range seq {
+		if pause, paused := errors.AsType[*core.Pause](err); paused {
+			// What was passed over is in a repository that the caller may read.
+			last, more = digest.Digest(pause.After), limit > 0
+			break
+		}
 		if err != nil {
 			return fmt.Errorf("list referrers of %s: %w", e.req.Digest, err)
 		}
@@ -36,7 +42,8 @@ func (e *exchange) listReferrers() error {
 		}
 		// The first goes in however large it is: a page must get the client further.
 		size += len(one)
-		if more = len(manifests) == limit || len(manifests) > 0 && size > maxReferrersPage; more {
+		if len(manifests) == limit || len(manifests) > 0 && size > maxReferrersPage {
+			more = len(manifests) > 0
 			break
 		}
 		manifests, last = append(manifests, one), desc.Digest
@@ -55,7 +62,7 @@ func (e *exchange) listReferrers() error {
 		e.set("Oci-Filters-Applied", "artifactType")
 		query.Set("artifactType", e.req.ArtifactType)
 	}
-	if more && len(manifests) > 0 {
+	if more {
 		if e.req.N >= 0 {
 			query.Set("n", strconv.Itoa(limit))
 		}
