@@ -52,7 +52,7 @@ type lesson struct {
 func (m *Mirror) learn(ctx context.Context, repo string, l *lesson) {
 	l.done = make(chan struct{})
 	if l.tag != "" {
-		m.absent.drop(repo + ":" + l.tag)
+		m.present(repo + ":" + l.tag)
 	}
 	b := &m.behind
 	b.mu.Lock()
@@ -124,8 +124,8 @@ func (m *Mirror) keepLesson(ctx context.Context, repo string, l *lesson) {
 	}
 	if l.tag != "" {
 		key, last := checkKey(repo, l.tag), check{Digest: d, Time: l.at.UTC()}
-		m.checks.set(key, last)
 		m.remember(ctx, key, last)
+		m.checks.set(key, last)
 	}
 }
 
@@ -169,6 +169,17 @@ func (b *behind) settle(ctx context.Context, repo string) error {
 		case <-l.done:
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// settle is that of all mirrors whose repositories these are: a configuration that was
+// replaced may still be keeping what it learned.
+func (m *Mirror) settle(ctx context.Context, repo string) error {
+	for _, other := range m.namesakes() {
+		if err := other.behind.settle(ctx, repo); err != nil {
+			return err
 		}
 	}
 	return nil

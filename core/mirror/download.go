@@ -81,9 +81,13 @@ func (d *download) run() {
 			_ = up.Close() // its bytes are kept, or gone already
 		}
 	}()
-	d.mirror.noteCredentials(d.ctx, d.repo)
+	noted := d.mirror.noteCredentials(d.ctx, d.repo)
 	body := newStream(d.mirror, d.repo, d.digest)
 	defer body.Close()
+	if !noted {
+		d.giveUp(up, body.size, errUnnoted)
+		return
+	}
 	if up != nil {
 		body.offset = up.Offset()
 	}
@@ -145,6 +149,9 @@ func (d *download) giveUp(up core.Upload, size int64, err error) {
 	d.mirror.log.Warn("blob cannot be kept; each reader is served from the upstream", "repository", d.repo, "digest", d.digest, "error", err)
 	d.end(unkept, size, nil)
 }
+
+// errUnnoted is why a download is not kept though the disk may take it.
+var errUnnoted = &diskError{errors.New("that credentials fetch it cannot be recorded")}
 
 // diskError is a failure of the store, not of the upstream.
 type diskError struct{ error }

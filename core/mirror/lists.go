@@ -107,11 +107,13 @@ func listed[L list](ctx context.Context, m *Mirror, key, repo string, look func(
 		if again, ok := recall[L](ctx, m, key); ok && time.Since(again.at()) < m.ttl() {
 			return again, nil // another flight ended between the look and now
 		}
-		m.noteCredentials(ctx, repo)
+		keep := m.noteCredentials(ctx, repo)
 		got, err := ask(ctx, remote)
 		switch {
 		case err == nil:
-			m.remember(ctx, key, got)
+			if keep {
+				m.remember(ctx, key, got)
+			}
 			return got, nil
 		case refused(err):
 			m.forget(ctx, key)
@@ -127,7 +129,7 @@ func listed[L list](ctx context.Context, m *Mirror, key, repo string, look func(
 // with all that was answered before. It may end in a *core.Pause.
 func (m *Mirror) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		if err := m.behind.settle(ctx, ""); err != nil {
+		if err := m.settle(ctx, ""); err != nil {
 			yield("", err)
 			return
 		}

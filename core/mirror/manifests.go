@@ -106,8 +106,8 @@ func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag
 		return core.Manifest{}, m.noteAbsent(nounOf(repo, ref), err, core.ErrManifestUnknown)
 	}
 	found := core.Manifest{Descriptor: answer.Descriptor, Bytes: answer.Bytes}
-	if !answer.Anonymous {
-		m.noteCredentials(ctx, repo)
+	if !answer.Anonymous && !m.noteCredentials(ctx, repo) {
+		return found, nil
 	}
 	m.learn(ctx, repo, &lesson{found: found, tag: tag, at: time.Now(), fresh: true})
 	if m.shared != nil && m.shareable(ctx, repo, answer) {

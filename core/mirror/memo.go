@@ -7,8 +7,9 @@ import "sync"
 type memo[K comparable, V any] struct {
 	most int
 
-	mu      sync.Mutex // guards entries
+	mu      sync.Mutex // guards what follows
 	entries map[K]V
+	changes uint64 // counts set and drop
 }
 
 func newMemo[K comparable, V any](most int) *memo[K, V] {
@@ -22,9 +23,32 @@ func (m *memo[K, V]) get(k K) (V, bool) {
 	return v, ok
 }
 
+// look is get for what can be read elsewhere. put remembers what was read, unless an
+// entry was set or dropped since the look: that is newer. Writers change what is read
+// first and the memo afterwards.
+func (m *memo[K, V]) look(k K) (v V, ok bool, put func(V)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok = m.entries[k]
+	before := m.changes
+	return v, ok, func(v V) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.changes == before {
+			m.put(k, v)
+		}
+	}
+}
+
 func (m *memo[K, V]) set(k K, v V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.changes++
+	m.put(k, v)
+}
+
+// put makes room for an entry. m.mu is held.
+func (m *memo[K, V]) put(k K, v V) {
 	if _, ok := m.entries[k]; !ok && len(m.entries) >= m.most {
 		for old := range m.entries {
 			delete(m.entries, old)
@@ -37,6 +61,7 @@ func (m *memo[K, V]) set(k K, v V) {
 func (m *memo[K, V]) drop(k K) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.changes++
 	delete(m.entries, k)
 }
 

@@ -95,7 +95,9 @@ type Config struct {
 	// mirrors may share it. It stays the caller's and is closed after the mirror.
 	Local core.Registry
 	// State keeps when things were checked and which downloads are unfinished, under
-	// the key prefix "mirror/": usually the bucket below Local.
+	// the key prefix "mirror/": usually the bucket below Local. Mirrors over one State
+	// share what they remember of its records; all of them are given the same value,
+	// which must be comparable.
 	State bucket.Bucket
 	// Upstream is asked for what is not held. If it has credentials, it must be an
 	// *upstream.Client, or be able to do without them as that is (see rights.go).
@@ -131,12 +133,13 @@ type Mirror struct {
 	stretched    atomic.Bool
 
 	flights   singleflight.Group
+	common    *common                  // of the mirrors of state; it has the next three
 	checks    *memo[string, check]     // by check key: what State has
 	unshared  *memo[string, time.Time] // by what was taken back: what others learned before is not believed
+	rights    *memo[string, knownRights]
 	absent    *memo[string, time.Time] // by repository and reference: not found until
 	sizes     *memo[blobID, int64]     // of blobs, from the manifests that list them
 	listed    *memo[blobID, struct{}]  // manifests whose sizes are in sizes
-	rights    *memo[string, knownRights]
 	downloads downloads
 	behind    behind
 
@@ -177,14 +180,13 @@ func New(c Config) (*Mirror, error) {
 	m := &Mirror{
 		name: c.Name, local: c.Local, state: c.State, upstream: c.Upstream, keeper: c.Keeper,
 		log:    c.Log.With("mirror", c.Name),
-		checks: newMemo[string, check](maxChecks),
 		shared: c.Shared, audience: c.Audience,
-		absent:   newMemo[string, time.Time](maxAbsent),
-		unshared: newMemo[string, time.Time](maxUnshared),
-		sizes:    newMemo[blobID, int64](maxSizes),
-		listed:   newMemo[blobID, struct{}](maxListed),
-		rights:   newMemo[string, knownRights](maxRights),
+		absent: newMemo[string, time.Time](maxAbsent),
+		sizes:  newMemo[blobID, int64](maxSizes),
+		listed: newMemo[blobID, struct{}](maxListed),
 	}
+	m.common = joinCommon(m)
+	m.checks, m.unshared, m.rights = m.common.checks, m.common.unshared, m.common.rights
 	m.nobody, m.credentialed = anonymous(c.Upstream)
 	m.life, m.stop = context.WithCancel(context.Background())
 	m.SetSettings(c.Settings)
@@ -202,6 +204,7 @@ func (m *Mirror) SetSettings(s Settings) {
 func (m *Mirror) Close() error {
 	m.stop()
 	m.background.Wait()
+	leaveCommon(m)
 	return nil
 }
 

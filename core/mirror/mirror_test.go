@@ -52,6 +52,7 @@ type fixture struct {
 	keeper   mirror.Keeper
 	config   upstream.Config
 	path     string
+	local    *store.Store
 	full     *fullBucket
 	log      *lines
 	blob     digest.Digest
@@ -91,6 +92,7 @@ func (f *fixture) open(t *testing.T, settings mirror.Settings) {
 	f.full = &fullBucket{Bucket: b}
 	s, err := store.Open(context.Background(), f.full, store.Options{Sparse: true})
 	must(err)
+	f.local = s
 	client, err := upstream.New(f.config)
 	must(err)
 	f.Mirror, err = mirror.New(mirror.Config{
@@ -141,6 +143,17 @@ type fullBucket struct {
 	// stuck, if not nil, keeps writes until it is closed. They fail with lost then.
 	stuck chan struct{}
 	lost  error
+	// unwritable is a prefix of keys that cannot be written, unless it is empty.
+	unwritable string
+}
+
+// refuse makes the keys that begin with prefix fail to be written, or not any more.
+func (b *fullBucket) refuse(prefix string, on bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.unwritable = ""; on {
+		b.unwritable = prefix
+	}
 }
 
 // stick keeps what is written from now on, until end is called: then it is written, or
@@ -174,6 +187,12 @@ func (b *fullBucket) wait() error {
 func (b *fullBucket) Put(ctx context.Context, key string, data []byte, cond bucket.Condition) (bucket.Info, error) {
 	if err := b.wait(); err != nil {
 		return bucket.Info{}, err
+	}
+	b.mu.Lock()
+	unwritable := b.unwritable
+	b.mu.Unlock()
+	if unwritable != "" && strings.HasPrefix(key, unwritable) {
+		return bucket.Info{}, bucket.ErrNoSpace
 	}
 	return b.Bucket.Put(ctx, key, data, cond)
 }

@@ -35,7 +35,7 @@ func (m *Mirror) Purge(ctx context.Context, repo string, ref core.Reference) (st
 	}
 	m.purgedNow(ctx, repo, ref)
 	m.forgetAnswers(repo, ref, nil)
-	if err := m.behind.settle(ctx, repo); err != nil {
+	if err := m.settle(ctx, repo); err != nil {
 		return store.Evicted{}, err
 	}
 	m.askAgain(ctx, repo)
@@ -54,8 +54,17 @@ func (m *Mirror) forgetAnswers(repo string, ref core.Reference, tags []string) {
 		tags = append(tags, ref.Tag)
 	}
 	for _, tag := range tags {
-		m.flights.Forget(repo + ":" + tag)
 		m.checks.drop(checkKey(repo, tag))
+	}
+	for _, other := range m.namesakes() {
+		other.forgetAsked(repo, ref, tags)
+	}
+}
+
+// forgetAsked is the part of forgetAnswers that each mirror has for itself.
+func (m *Mirror) forgetAsked(repo string, ref core.Reference, tags []string) {
+	for _, tag := range tags {
+		m.flights.Forget(repo + ":" + tag)
 	}
 	if ref != (core.Reference{}) {
 		m.flights.Forget(nounOf(repo, ref))

@@ -86,7 +86,7 @@ func recall[T any](ctx context.Context, m *Mirror, key string) (record T, ok boo
 // remember writes a record, which survives a killed process at once and a power cut
 // after a while. One that cannot be written costs a question to the upstream later,
 // and no answer now.
-func (m *Mirror) remember(ctx context.Context, key string, record any) {
+func (m *Mirror) remember(ctx context.Context, key string, record any) (kept bool) {
 	data, err := json.Marshal(record)
 	if err == nil {
 		_, err = m.state.Put(ctx, key, data, bucket.Condition{})
@@ -94,6 +94,7 @@ func (m *Mirror) remember(ctx context.Context, key string, record any) {
 	if err != nil {
 		m.log.Warn("record of the mirror cannot be written", "key", key, "error", err)
 	}
+	return err == nil
 }
 
 func (m *Mirror) forget(ctx context.Context, key string) {

@@ -1,14 +1,18 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
@@ -27,10 +31,35 @@ type rights struct {
 	Asked  time.Time `json:"asked"` // zero: never, and credentials have fetched
 }
 
-// knownRights is a record, or that there is none.
+// knownRights is a record, or that there is none. One that cannot be read is as one
+// whose upstream was never asked: hidden, until it is.
 type knownRights struct {
 	rights
 	ok bool
+}
+
+// readRights reads a record strictly. What it does not say must not be taken for
+// "shown": one flipped bit turns the name of a member into an unknown one, or the year
+// into one that is far away.
+func readRights(data []byte) (rights, error) {
+	var record struct {
+		Hidden *bool      `json:"hidden"`
+		Asked  *time.Time `json:"asked"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&record); err != nil {
+		return rights{}, err
+	}
+	switch {
+	case record.Hidden == nil || record.Asked == nil:
+		return rights{}, errors.New("a member is missing")
+	case decoder.Decode(new(json.RawMessage)) != io.EOF:
+		return rights{}, errors.New("something follows the record")
+	case time.Until(*record.Asked) > clockSkew:
+		return rights{}, errors.New("the upstream was asked in the future")
+	}
+	return rights{*record.Hidden, *record.Asked}, nil
 }
 
 func (r knownRights) within(age time.Duration) bool { return r.ok && time.Since(r.Asked) < age }
@@ -60,28 +89,52 @@ func anonymous(up Upstream) (nobody Upstream, credentialed bool) {
 	return up, false
 }
 
+// rightsOf is the record of any repository of State, as memory or the disk has it. That
+// there is none is remembered until any mirror of State writes one.
 func (m *Mirror) rightsOf(ctx context.Context, repo string) knownRights {
-	known, ok := m.rights.get(repo)
-	if !ok {
-		known.rights, known.ok = recall[rights](ctx, m, rightsKey(repo))
-		if ctx.Err() == nil {
-			m.rights.set(repo, known)
-		}
+	known, ok, put := m.rights.look(repo)
+	if ok {
+		return known
 	}
+	key := rightsKey(repo)
+	data, _, err := m.state.Get(ctx, key)
+	switch {
+	case errors.Is(err, bucket.ErrNotExist):
+		put(knownRights{})
+		return knownRights{}
+	case err != nil:
+		if ctx.Err() == nil {
+			m.log.Warn("record of the mirror cannot be read; the repository is hidden until it can be", "key", key, "error", err)
+		}
+		return knownRights{ok: true}
+	}
+	record, err := readRights(data)
+	if err != nil {
+		m.log.Warn("record of the mirror is damaged; the repository is hidden until the upstream has been asked anonymously",
+			"key", key, "error", err)
+	}
+	known = knownRights{record, true}
+	put(known)
 	return known
 }
 
-func (m *Mirror) setRights(ctx context.Context, repo string, r rights) {
+// setRights writes a record, which memory has before the disk and, as others may have
+// looked there meanwhile, after it.
+func (m *Mirror) setRights(ctx context.Context, repo string, r rights) (kept bool) {
 	m.rights.set(repo, knownRights{r, true})
-	m.remember(ctx, rightsKey(repo), r)
+	kept = m.remember(ctx, rightsKey(repo), r)
+	m.rights.set(repo, knownRights{r, true})
+	return kept
 }
 
-// noteCredentials records, ahead of what they fetch, that credentials are used for a
-// repository: from now on it is hidden unless the upstream says otherwise.
-func (m *Mirror) noteCredentials(ctx context.Context, repo string) {
+// noteCredentials records, ahead of what is kept, that credentials are used for a
+// repository: from now on it is hidden unless the upstream says otherwise. false: that
+// cannot be written, and so nothing that they fetch may be kept either.
+func (m *Mirror) noteCredentials(ctx context.Context, repo string) bool {
 	if m.credentialed && !m.rightsOf(ctx, repo).ok {
-		m.setRights(ctx, repo, rights{})
+		return m.setRights(ctx, repo, rights{})
 	}
+	return true
 }
 
 // askAgain has a hidden repository looked at anew, after a purge.
@@ -214,9 +267,7 @@ func (m *Mirror) visible(ctx context.Context, repo string) bool {
 	return core.Reveals(ctx, repo) || !m.rightsOf(ctx, repo).hidden(m.settings.Load().MaxStale)
 }
 
-// hiddenNow is visible for a repository of any mirror of the store, whose record
-// another one may just have written, and for everybody.
+// hiddenNow is visible for a repository of any mirror of the store, and for everybody.
 func (m *Mirror) hiddenNow(ctx context.Context, repo string) bool {
-	record, ok := recall[rights](ctx, m, rightsKey(repo))
-	return knownRights{record, ok}.hidden(m.settings.Load().MaxStale)
+	return m.rightsOf(ctx, repo).hidden(m.settings.Load().MaxStale)
 }

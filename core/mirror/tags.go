@@ -64,10 +64,10 @@ func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error)
 		return heldTag{}, err
 	}
 	key := checkKey(repo, tag)
-	last, ok := m.checks.get(key)
+	last, ok, put := m.checks.look(key)
 	if !ok {
 		if last, ok = recall[check](ctx, m, key); ok {
-			m.checks.set(key, last)
+			put(last)
 		}
 	}
 	held := heldTag{manifest: found, ok: true}
@@ -81,12 +81,12 @@ func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error)
 // unchecked forgets when a tag was checked: it is not served without asking.
 // Errors: the cause of ctx, when what was learned before could not be waited for.
 func (m *Mirror) unchecked(ctx context.Context, repo, tag string) error {
-	if err := m.behind.settle(ctx, repo); err != nil {
+	if err := m.settle(ctx, repo); err != nil {
 		return err
 	}
 	key := checkKey(repo, tag)
-	m.checks.drop(key)
 	m.forget(ctx, key)
+	m.checks.drop(key)
 	m.unshare(ctx, repo, core.Reference{Tag: tag})
 	return nil
 }

@@ -71,9 +71,11 @@ func (m *Mirror) withdrawn(ctx context.Context, repo string, ref core.Reference)
 }
 
 // withdrawnHere is when this storage's copy was purged last. This process alone
-// writes to the storage: what was read once is known.
+// writes to the storage, and all its mirrors remember together: what was read once is
+// known.
 func (m *Mirror) withdrawnHere(ctx context.Context, repo string) time.Time {
-	if at, ok := m.unshared.get(repo); ok {
+	at, ok, put := m.unshared.look(repo)
+	if ok {
 		return at
 	}
 	last, ok := recall[withdrawal](ctx, m, purgedKey(repo))
@@ -84,7 +86,7 @@ func (m *Mirror) withdrawnHere(ctx context.Context, repo string) time.Time {
 	case !ok && ctx.Err() != nil:
 		return time.Time{} // it was not read
 	}
-	m.unshared.set(repo, last.Time)
+	put(last.Time)
 	return last.Time
 }
 

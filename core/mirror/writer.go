@@ -44,8 +44,10 @@ func (m *Mirror) DeleteTag(ctx context.Context, repo, tag string) error {
 		return err
 	}
 	noun := repo + ":" + tag
-	m.flights.Forget(noun) // who asks from now on does not join a question asked before
-	m.absent.drop(noun)
+	for _, other := range m.namesakes() {
+		other.flights.Forget(noun) // later callers do not join a question asked before
+	}
+	m.present(noun)
 	if err := m.unchecked(ctx, repo, tag); err != nil {
 		return err
 	}
@@ -61,9 +63,11 @@ func (m *Mirror) DeleteManifest(ctx context.Context, repo string, d digest.Diges
 		return err
 	}
 	noun := repo + "@" + string(d)
-	m.flights.Forget(noun)
-	m.absent.drop(noun)
-	if err := m.behind.settle(ctx, repo); err != nil {
+	for _, other := range m.namesakes() {
+		other.flights.Forget(noun)
+	}
+	m.present(noun)
+	if err := m.settle(ctx, repo); err != nil {
 		return err
 	}
 	m.forget(ctx, referrersKey(repo, d))
@@ -77,8 +81,8 @@ func (m *Mirror) DeleteBlob(ctx context.Context, repo string, d digest.Digest) e
 	if _, err := m.remote(repo); err != nil {
 		return err
 	}
-	m.absent.drop(repo + "@" + string(d))
-	if err := m.behind.settle(ctx, repo); err != nil {
+	m.present(repo + "@" + string(d))
+	if err := m.settle(ctx, repo); err != nil {
 		return err
 	}
 	err := m.local.DeleteBlob(ctx, repo, d)
