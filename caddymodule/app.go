@@ -84,6 +84,7 @@ type App struct {
 	audit      audit
 	strangers  *strangers
 	policy     policies.Policy
+	keyRules   []policies.Rule // of policy
 	collection collection
 	settings   *settings // since Start
 	minFree    mirror.MinFree
@@ -129,7 +130,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		shown, _ := m.reveals(name) // checkMirror has seen the error
 		rules = append(slices.Clip(rules), shown...)
 	}
-	a.policy = policies.NewRules(rules...)
+	a.policy, a.keyRules = policies.NewRules(rules...), keyRules(rules)
 	if a.collection, err = a.GC.collection(); err != nil {
 		return fmt.Errorf("gc: %w", err)
 	}
@@ -241,6 +242,7 @@ func (a *App) Start() error {
 	if _, err := a.acquire(a.life); err != nil {
 		return err
 	}
+	a.warnOfIdleRules()
 	a.shared.release()
 	shared, err := a.openCache()
 	if err != nil {

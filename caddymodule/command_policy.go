@@ -40,7 +40,7 @@ type question struct {
 func explainCommand(where *location) *cobra.Command {
 	q := new(question)
 	cmd := &cobra.Command{
-		Use:   "explain [--user <name>] [--group <name>]... [--key <label>] [--anonymous] <action> <name>[:tag]",
+		Use:   "explain [--user <name>] [--group <name>]... [--key <id or label>] [--anonymous] <action> <name>[:tag]",
 		Short: "Says whether somebody may do something, and by which line of the configuration",
 		Long: `
 Says whether somebody may do something in a repository, and by which line of the
@@ -57,7 +57,7 @@ line is not understood.`,
 	flags := cmd.Flags()
 	flags.StringVar(&q.user, "user", "", "the user's name")
 	flags.StringArrayVar(&q.groups, "group", nil, "a group that the user is in; may be repeated")
-	flags.StringVar(&q.key, "key", "", "the label or id of the API key that the user has")
+	flags.StringVar(&q.key, "key", "", "the ID of the API key that the user has, or its label if it is a service account's")
 	flags.BoolVar(&q.anonymous, "anonymous", false, "a caller without an identity, which is the default")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) != 2 {
@@ -100,7 +100,7 @@ func (q *question) who() (policies.Identity, error) {
 	if q.anonymous {
 		return policies.Identity{}, fmt.Errorf("%w: --anonymous is a caller without user, groups and key", errQuestion)
 	}
-	who := policies.Identity{User: q.user, Groups: q.groups, Key: policies.Key{ID: q.key, Label: q.key}}
+	who := policies.Identity{User: q.user, Groups: q.groups, Key: policies.NamedKey(q.key)}
 	if who.User == "" {
 		who.User = unnamed
 	}

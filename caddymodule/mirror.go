@@ -85,7 +85,7 @@ type Reveal struct {
 	// On are patterns of names, as those of Mirror.Allow.
 	On []string `json:"on"`
 	// To is "anonymous", "signed_in", "user <name>", "group <name>", or
-	// "key <label or id>".
+	// "key <id or label>", as in Rule.Who.
 	To string `json:"to"`
 }
 

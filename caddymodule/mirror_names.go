@@ -50,7 +50,7 @@ func (m *Mirror) reveals(name string) ([]policies.Rule, error) {
 		if err != nil {
 			return nil, fmt.Errorf("private: %w", err)
 		}
-		rules = append(rules, policies.Rule{Who: who, Actions: []policies.Action{policies.Reveal}, On: on})
+		rules = append(rules, policies.Rule{Who: who, Actions: []policies.Action{policies.Reveal}, On: on, Line: "mirror " + name + " private"})
 	}
 	return rules, nil
 }

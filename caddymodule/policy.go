@@ -21,7 +21,8 @@ type Policy struct {
 // Rule allows or denies something to somebody.
 type Rule struct {
 	// Who is "anonymous", "signed_in", "user <name>", "group <name>", or
-	// "key <label or id>". To allow something to anonymous is to allow it to
+	// "key <id or label>". A label counts for the keys of service accounts alone, and 12
+	// hexadecimal digits are always an ID. To allow something to anonymous is to allow it to
 	// everybody; to deny it is to deny it to callers without an identity alone.
 	Who string `json:"who"`
 	// Actions are read, fetch, create, update, delete, admin; or "*" alone, which is
@@ -132,7 +133,7 @@ func (a *App) names() policies.Names {
 //	}
 //
 // where <who> is anonymous, signed_in, user <name>, group <name> or
-// key <label or id>, and the actions are read, fetch, create, update, delete, admin.
+// key <id or label>, and the actions are read, fetch, create, update, delete, admin.
 func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()

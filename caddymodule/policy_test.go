@@ -22,6 +22,7 @@ const threeTiers = `{
 			allow group admins *
 			deny user mallory * on blumeops/secret/**
 			allow key "release key" update on blumeops/**
+			allow key 0123456789ac update on blumeops/**
 		}
 	}
 }
@@ -49,6 +50,8 @@ func TestPolicyExplain(t *testing.T) {
 		// Whoever may update alone can push nothing, and is told why.
 		{"a key that may update", push(question{key: "release key"}), false, []string{
 			"denied", ":13: allow key release key update on blumeops/**", "but a push needs create, too: denied"}},
+		{"a key by an ID that is a label", push(question{key: "0123456789ab"}), false, []string{"(the tag is there): denied: no rule allows it"}},
+		{"a key by its ID", push(question{key: "0123456789AC"}), false, []string{":14: allow key 0123456789ac update on blumeops/**"}},
 		{"anybody reads", question{action: "read", target: "blumeops/app"}, true, []string{"read blumeops/app: allowed by " + config + ":9"}},
 		{"who is denied", question{user: "mallory", groups: []string{"admins"}, action: "delete", target: "blumeops/secret/x"}, false, []string{"denied by " + config + ":12: deny user mallory *"}},
 		{"a mirror takes no push", question{groups: []string{"admins"}, action: "push", target: "docker.io/library/nginx:1"}, false, []string{"denied", "docker.io is a mirror"}},

@@ -28,11 +28,17 @@ type Identity struct {
 	Narrow *Narrowing
 }
 
+// KeyIDLength is how many hexadecimal digits the ID of every API key has.
+const KeyIDLength = 12
+
 // Key says which API key it is, for rules whose subject is a key.
 type Key struct {
-	// ID is unique and never given again. Label is what a person called the key;
-	// several keys may have the same.
-	ID, Label string
+	// ID is unique and never given again: KeyIDLength hexadecimal digits in lower case.
+	ID string
+	// Label is what an administrator called the key of a service account; several keys
+	// may have the same. It is empty for a key that a person made for themself: anybody
+	// could choose the label that a rule names.
+	Label string
 }
 
 // Narrowing is what a credential may be used for at most. It allows nothing by

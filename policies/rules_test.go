@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -38,8 +39,9 @@ var tiers = []string{
 
 func TestRules(t *testing.T) {
 	reader := Identity{User: "eve"}
-	workload := Identity{User: "zot-ci", Groups: []string{"artifact-workloads"}, Key: Key{"3f9c", "ci"}}
+	workload := Identity{User: "zot-ci", Groups: []string{"artifact-workloads"}, Key: Key{"3f9c2a01b4d5", "ci"}}
 	admin := Identity{User: "erich", Groups: []string{"people", "admins"}}
+	labelled := func(label string) Identity { return Identity{User: "zot-ci", Key: Key{"0123456789ab", label}} }
 	for _, row := range []struct {
 		name   string
 		policy []string
@@ -64,7 +66,23 @@ func TestRules(t *testing.T) {
 		{"another user", []string{"allow user eve delete"}, admin, Delete, "a", ""},
 		{"a group that is called as a user", []string{"allow group eve delete"}, reader, Delete, "a", ""},
 		{"a key by its label", []string{"allow key ci delete"}, workload, Delete, "a", "allow key ci delete"},
-		{"a key by its id", []string{"allow key 3f9c delete"}, workload, Delete, "a", "allow key 3f9c delete"},
+		{"a key by its id", []string{"allow key 3f9c2a01b4d5 delete"}, workload, Delete, "a", "allow key 3f9c2a01b4d5 delete"},
+		{"a key by its id in capitals", []string{"allow key 3F9C2A01B4D5 delete"}, workload, Delete, "a", "allow key 3F9C2A01B4D5 delete"},
+		{"another id", []string{"allow key 3f9c2a01b4d6 delete"}, workload, Delete, "a", ""},
+		// IDs are no secrets, and labels are free.
+		{"a label that is the id of another", []string{"allow key 3f9c2a01b4d5 delete"}, labelled("3f9c2a01b4d5"), Delete, "a", ""},
+		{"a label that is an id in capitals", []string{"allow key 3F9C2A01B4D5 delete"}, labelled("3F9C2A01B4D5"), Delete, "a", ""},
+		{"a label like an id is no label for anybody", []string{"deny key 3F9C2A01B4D5 read", "allow anonymous read"}, labelled("3F9C2A01B4D5"), Read, "a", "allow anonymous read"},
+		{"a label of 11 hexadecimal digits", []string{"allow key 3f9c2a01b4d delete"}, labelled("3f9c2a01b4d"), Delete, "a", "allow key 3f9c2a01b4d delete"},
+		{"a label of 13 hexadecimal digits", []string{"allow key 3f9c2a01b4d55 delete"}, labelled("3f9c2a01b4d55"), Delete, "a", "allow key 3f9c2a01b4d55 delete"},
+		{"an id that is short is a label", []string{"allow key 3f9c2a delete"}, Identity{User: "a", Key: Key{ID: "3f9c2a"}}, Delete, "a", ""},
+		{"a label in another case", []string{"allow key ci delete"}, labelled("CI"), Delete, "a", ""},
+		{"a label with a space behind it", []string{"allow key ci delete"}, labelled("ci "), Delete, "a", ""},
+		{"a label with a Cyrillic letter", []string{"allow key ci delete"}, labelled("сi"), Delete, "a", ""},
+		{"a label in wide letters", []string{"allow key ci delete"}, labelled("ｃｉ"), Delete, "a", ""},
+		{"a key without a label", []string{"allow key ci delete"}, labelled(""), Delete, "a", ""},
+		{"a user, group and credential that are called as the key", []string{"allow key ci delete"},
+			Identity{User: "ci", Groups: []string{"ci"}, Credential: "key ci", Key: Key{ID: "0123456789ab"}}, Delete, "a", ""},
 		{"no key", []string{"allow key ci delete"}, admin, Delete, "a", ""},
 
 		{"on its names", []string{"allow anonymous read on team/**"}, anonymous, Read, "team/app", "allow anonymous read on team/**"},
@@ -217,7 +235,10 @@ func naive(rules []Rule, who Identity, action Action, repo string) bool {
 		case "group":
 			return who.User != "" && slices.Contains(who.Groups, name)
 		case "key":
-			return who.Key.ID == name || who.Key.Label == name
+			if hexadecimal := regexp.MustCompile("^[0-9a-fA-F]{12}$"); hexadecimal.MatchString(name) {
+				return who.Key.ID == strings.ToLower(name)
+			}
+			return who.Key.Label == name
 		}
 		return who.User == ""
 	}
@@ -236,6 +257,7 @@ func naive(rules []Rule, who Identity, action Action, repo string) bool {
 
 func TestRulesAreWhatIsDocumented(t *testing.T) {
 	names := rapid.SampledFrom([]string{"a", "b"})
+	ids := rapid.SampledFrom([]string{"a", "0123456789ab", "0123456789abc", "0123456789a"})
 	actions := rapid.SampledFrom(Actions)
 	repos := rapid.SampledFrom([]string{"a", "b", "a/b", "a/b/c", "b/a"})
 	patterns := rapid.SampledFrom([]string{"**", "a/**", "*", "*/b", "a", "b/*"})
@@ -244,6 +266,9 @@ func TestRulesAreWhatIsDocumented(t *testing.T) {
 		r := Rule{Deny: rapid.IntRange(0, 3).Draw(t, "deny") == 0, Who: Subject{kind: kind}}
 		if kind > signedIn {
 			r.Who.name = names.Draw(t, "name")
+			if kind == key {
+				r.Who.name = ids.Draw(t, "key")
+			}
 		}
 		r.Actions = rapid.SliceOfN(actions, 1, 3).Draw(t, "actions")
 		r.On = rapid.SliceOfN(patterns, 0, 2).Draw(t, "on")
@@ -255,7 +280,7 @@ func TestRulesAreWhatIsDocumented(t *testing.T) {
 		if rapid.Bool().Draw(t, "known") {
 			who = Identity{User: names.Draw(t, "user"), Groups: rapid.SliceOfN(names, 0, 2).Draw(t, "groups")}
 			if rapid.Bool().Draw(t, "by key") {
-				who.Key = Key{ID: names.Draw(t, "id"), Label: names.Draw(t, "label")}
+				who.Key = Key{ID: ids.Draw(t, "id"), Label: ids.Draw(t, "label")}
 			}
 		}
 		action, repo := actions.Draw(t, "action"), repos.Draw(t, "repo")

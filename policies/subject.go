@@ -9,8 +9,41 @@ import (
 // Subject is whom a rule or an option is about. The zero value is anonymous.
 type Subject struct {
 	kind subjectKind
-	// name is that of a user or group, or the label or id of a key.
+	// name is that of a user or group, or the ID or label of a key: see keyID.
 	name string
+}
+
+// keyID reports whether the name of a key is an ID, in either case of its letters: 12
+// hexadecimal digits, which is what IDs look like and what no rule takes for a label.
+// Otherwise whoever labels their own key with an ID, which is no secret, would have
+// the rights of that key.
+func keyID(name string) bool {
+	if len(name) != KeyIDLength {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
+			return false
+		}
+	}
+	return true
+}
+
+// NamedKey is the key that a rule with this name is about: by its ID if the name looks
+// like one, and else by its label.
+func NamedKey(name string) Key {
+	if keyID(name) {
+		return Key{ID: strings.ToLower(name)}
+	}
+	return Key{Label: name}
+}
+
+// NamesKey returns the key that the subject is about, and whether it is about one.
+func (s Subject) NamesKey() (Key, bool) {
+	if s.kind != key {
+		return Key{}, false
+	}
+	return NamedKey(s.name), true
 }
 
 type subjectKind uint8
@@ -28,15 +61,17 @@ var subjectWords = [...]string{"anonymous", "signed_in", "user", "group", "key"}
 // ParseSubject reads a subject from the front of words, and returns the rest. Its
 // errors are sentences for an operator. Syntax:
 //
-//	anonymous | signed_in | user <name> | group <name> | key <label or id>
+//	anonymous | signed_in | user <name> | group <name> | key <id or label>
+//
+// The label of a key counts for the keys of service accounts alone: see Key.Label.
 func ParseSubject(words []string) (Subject, []string, error) {
 	if len(words) == 0 {
-		return Subject{}, nil, fmt.Errorf("who? write one of: anonymous, signed_in, user <name>, group <name>, key <label or id>")
+		return Subject{}, nil, fmt.Errorf("who? write one of: anonymous, signed_in, user <name>, group <name>, key <id or label>")
 	}
 	kind := slices.Index(subjectWords[:], words[0])
 	switch {
 	case kind < 0:
-		return Subject{}, nil, fmt.Errorf("unknown subject %q; there are anonymous, signed_in, user <name>, group <name> and key <label or id>", words[0])
+		return Subject{}, nil, fmt.Errorf("unknown subject %q; there are anonymous, signed_in, user <name>, group <name> and key <id or label>", words[0])
 	case subjectKind(kind) <= signedIn:
 		return Subject{kind: subjectKind(kind)}, words[1:], nil
 	case len(words) < 2 || words[1] == "":
@@ -62,7 +97,10 @@ func (s Subject) includes(who *Identity) bool {
 	case group:
 		return !who.Anonymous() && slices.Contains(who.Groups, s.name)
 	default:
-		return who.Key.ID == s.name || who.Key.Label == s.name
+		if keyID(s.name) {
+			return strings.EqualFold(who.Key.ID, s.name)
+		}
+		return who.Key.Label == s.name
 	}
 }
 

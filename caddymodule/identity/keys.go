@@ -68,6 +68,18 @@ func (k Key) Expiring(at time.Time) bool {
 	return k.Active(at) && k.Expires.Sub(at) <= Announced
 }
 
+// RuleLabel is the label by which rules know the key, or empty: then they know it by
+// its ID alone. Only service accounts' keys have one, which administrators and commands
+// make; not those of people, who choose their labels themselves, and not one that its
+// maker made in their own name. Keys that were made before rules looked at this have
+// the same marks, and are treated alike.
+func (k Key) RuleLabel() string {
+	if !k.Service || k.By == k.User {
+		return ""
+	}
+	return k.Name
+}
+
 // NewKey is what a key shall be.
 type NewKey struct {
 	User    string
@@ -183,7 +195,7 @@ func (k *Keys) Create(ctx context.Context, want NewKey) (secret string, key Key,
 		return "", Key{}, err
 	}
 	now := k.now().UTC().Truncate(time.Second)
-	var id [6]byte
+	var id [policies.KeyIDLength / 2]byte
 	rand.Read(id[:])
 	key = Key{
 		ID: hex.EncodeToString(id[:]), User: want.User, Name: want.Name,

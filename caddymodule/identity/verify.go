@@ -78,7 +78,7 @@ func (s *Store) identify(held *heldKey, locals *Locals) (policies.Identity, erro
 	held.used.Store(now.UnixNano())
 	return policies.Identity{
 		User: key.User, Groups: groups, Credential: KeyCredential(key.ID),
-		Key: policies.Key{ID: key.ID, Label: key.Name}, Narrow: held.narrow,
+		Key: policies.Key{ID: key.ID, Label: key.RuleLabel()}, Narrow: held.narrow,
 	}, nil
 }
 
