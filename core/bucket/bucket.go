@@ -108,9 +108,14 @@ type Upload interface {
 	// byte held it says io.EOF. The caller closes it. Errors: ErrNotExist.
 	Reader(ctx context.Context) (UploadReader, error)
 	// Commit turns the upload into the object key, visible at once, and begins
-	// to make it durable; Sync(key) waits for that. An object that is there
-	// already stays as it is, and the upload's bytes are dropped.
-	Commit(ctx context.Context, key string) (Info, error)
+	// to make it durable; Sync(key) waits for that. An object of the same size
+	// that is there already stays as it is, and the upload's bytes are dropped,
+	// unless its Version is damaged: its user has read it and found it wrong. An
+	// object that is damaged or of another size is replaced: the upload's bytes
+	// are made durable first and then take its place in one step, so that no
+	// power cut leaves less than there was. Whoever has the old object open
+	// goes on reading it. An empty damaged is no object's Version.
+	Commit(ctx context.Context, key, damaged string) (Info, error)
 	// Abort drops the bytes.
 	Abort(ctx context.Context) error
 	Close() error

@@ -102,7 +102,7 @@ func (f *bucketFixture) append(u bucket.Upload, data string) {
 
 func (f *bucketFixture) commit(u bucket.Upload, key string) bucket.Info {
 	f.Helper()
-	info, err := u.Commit(f.ctx, key)
+	info, err := u.Commit(f.ctx, key, "")
 	if err != nil {
 		f.Fatalf("commit %s: %v", key, err)
 	}

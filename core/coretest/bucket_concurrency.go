@@ -65,7 +65,7 @@ var concurrencyClauses = []bucketClause{
 			if _, err := u.Append(f.ctx, strings.NewReader("content")); err != nil {
 				return err
 			}
-			if _, err := u.Commit(f.ctx, "a/b/c"); err != nil {
+			if _, err := u.Commit(f.ctx, "a/b/c", ""); err != nil {
 				return err
 			}
 			if got, _, err := f.b.Get(f.ctx, "a/b/c"); err != nil || string(got) != "content" {

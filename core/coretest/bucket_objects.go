@@ -191,7 +191,7 @@ var keyClauses = []bucketClause{
 			f.want("delete", f.b.Delete(f.ctx, key, always), bucket.ErrKeyInvalid)
 			f.want("sync", f.b.Sync(f.ctx, key), bucket.ErrKeyInvalid)
 			u := f.upload("x")
-			_, err = u.Commit(f.ctx, key)
+			_, err = u.Commit(f.ctx, key, "")
 			f.want("commit", err, bucket.ErrKeyInvalid)
 			u.Close()
 		}

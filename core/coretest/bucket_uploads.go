@@ -37,20 +37,64 @@ var uploadClauses = []bucketClause{
 		f.has("large", data)
 		f.has("empty", "")
 	}},
-	{"an object that is there stays as it is", func(f *bucketFixture) {
-		f.put("put", "old", always)
-		f.commit(f.upload("first"), "committed")
-		for key, old := range map[string]string{"put": "old", "committed": "first"} {
-			want := f.has(key, old)
-			u := f.upload("second")
-			if got := f.commit(u, key); got != want {
-				f.Errorf("commit: got info %+v, want %+v", got, want)
+	{"an object of the same size that is there stays as it is", func(f *bucketFixture) {
+		f.put("put", "first!", always)
+		f.commit(f.upload("first!"), "committed")
+		for _, key := range []string{"put", "committed"} {
+			for _, damaged := range []string{"", "another version"} {
+				want := f.has(key, "first!")
+				u := f.upload("second")
+				if got, err := u.Commit(f.ctx, key, damaged); err != nil || got != want {
+					f.Errorf("commit: got info %+v, %v, want %+v", got, err, want)
+				}
+				f.has(key, "first!")
+				_, err := f.b.Upload(f.ctx, u.ID())
+				f.want("upload after commit", err, bucket.ErrNotExist)
 			}
-			f.has(key, old)
-			_, err := f.b.Upload(f.ctx, u.ID())
-			f.want("upload after commit", err, bucket.ErrNotExist)
 		}
 		f.uploads()
+	}},
+	{"an object that is damaged or of another size is replaced", func(f *bucketFixture) {
+		f.put("put/short", "old", always)
+		f.put("put/empty", "", ifAbsent)
+		f.put("put/same", "first!", always)
+		f.commit(f.upload("longer than that"), "committed/long")
+		f.commit(f.upload("first!"), "committed/same")
+		f.commit(f.upload("first!"), "committed/and/synced")
+		f.sync("committed/and/synced")
+		for _, key := range []string{"put/short", "put/empty", "put/same", "committed/long", "committed/same", "committed/and/synced"} {
+			o, err := f.b.Open(f.ctx, key)
+			if err != nil {
+				f.Fatal(err)
+			}
+			old := o.Info()
+			damaged := ""
+			if old.Size == int64(len("second")) {
+				damaged = old.Version
+			}
+			u := f.upload("second")
+			info, err := u.Commit(f.ctx, key, damaged)
+			if err != nil || info.Version == old.Version {
+				f.Errorf("commit %s: got info %+v, %v, want another version than %s", key, info, err, old.Version)
+			}
+			if got := f.has(key, "second"); got != info {
+				f.Errorf("got info %+v, want that of the commit, %+v", got, info)
+			}
+			if got, err := io.ReadAll(o); err != nil || int64(len(got)) != old.Size || string(got) == "second" {
+				f.Errorf("%s, opened before: got %q, %v, want the old content", key, got, err)
+			}
+			o.Close()
+			_, err = f.b.Upload(f.ctx, u.ID())
+			f.want("upload after commit", err, bucket.ErrNotExist)
+			f.sync(key)
+			f.has(key, "second")
+		}
+		f.uploads()
+		f.reopen()
+		f.has("committed/same", "second")
+		f.delete("committed/same")
+		f.sync("committed/same")
+		f.lacks("committed/same")
 	}},
 	{"a committed object takes part in conditions", func(f *bucketFixture) {
 		info := f.commit(f.upload("one"), "k")
@@ -146,7 +190,7 @@ var uploadClauses = []bucketClause{
 			name string
 			how  func(bucket.Upload) error
 		}{
-			{"commit", func(u bucket.Upload) error { _, err := u.Commit(f.ctx, "k"); return err }},
+			{"commit", func(u bucket.Upload) error { _, err := u.Commit(f.ctx, "k", ""); return err }},
 			{"abort", func(u bucket.Upload) error { return u.Abort(f.ctx) }},
 		} {
 			u := f.upload("one")
@@ -175,7 +219,7 @@ var uploadClauses = []bucketClause{
 		f.want("abort again", u.Abort(f.ctx), bucket.ErrNotExist)
 		_, err := u.Append(f.ctx, strings.NewReader("y"))
 		f.want("append", err, bucket.ErrNotExist)
-		_, err = u.Commit(f.ctx, "k")
+		_, err = u.Commit(f.ctx, "k", "")
 		f.want("commit", err, bucket.ErrNotExist)
 		_, err = u.Reader(f.ctx)
 		f.want("reader", err, bucket.ErrNotExist)

@@ -333,17 +333,18 @@ func (r *memoryReader) ReadAt(p []byte, off int64) (int, error) {
 
 func (r *memoryReader) Close() error { return nil }
 
-func (u *memoryUpload) Commit(ctx context.Context, key string) (info bucket.Info, err error) {
+func (u *memoryUpload) Commit(ctx context.Context, key, damaged string) (info bucket.Info, err error) {
 	if err := u.memory.before(ctx, "commit "+key); err != nil {
 		return bucket.Info{}, err
 	}
 	err = u.with(func(up *pending) error {
 		delete(u.memory.uploads, u.id)
-		if held := u.memory.visible[key]; held != nil {
+		held := u.memory.visible[key]
+		if held != nil && len(held.data) == len(up.data) && held.info.Version != damaged {
 			info = held.info
-		} else {
-			info = u.memory.set(key, up.data)
+			return nil
 		}
+		info = u.memory.set(key, up.data)
 		return nil
 	})
 	return info, err

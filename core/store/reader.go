@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -64,7 +65,7 @@ func (s *Store) tagged(ctx context.Context, repo, tag string) (digest.Digest, er
 // empty then.
 func (s *Store) tagRecord(ctx context.Context, repo, tag string) (tagRecord, error) {
 	key := tagKey(repo, tag)
-	data, _, err := s.bucket.Get(ctx, key)
+	data, info, err := s.bucket.Get(ctx, key)
 	if err != nil {
 		return tagRecord{}, err
 	}
@@ -73,6 +74,7 @@ func (s *Store) tagRecord(ctx context.Context, repo, tag string) (tagRecord, err
 		err = checkDigest(key, record.Digest)
 	}
 	if err != nil {
+		s.reportDamage(info, err)
 		return tagRecord{}, err
 	}
 	return record, nil
@@ -89,25 +91,38 @@ func (s *Store) manifest(ctx context.Context, repo string, d digest.Digest) (cor
 	if err != nil {
 		return core.Manifest{}, s.unknown(repo, err, core.ErrManifestUnknown, "manifest "+string(d))
 	}
-	put(func() { s.cache.manifests.Set(id, m) })
+	put(func() {
+		s.cache.manifests.Set(id, m)
+		if links, err := core.ParseManifest(m.Descriptor.MediaType, m.Bytes); err == nil {
+			s.damage.named(repo, links.Blobs)
+		}
+	})
 	return m, nil
 }
 
+// readManifest reads a manifest that repo holds, past the cache. Errors: the bucket's;
+// ErrDamaged when repo holds it and its record or its content is not what it must be,
+// or is gone. Then nobody knows what it names.
 func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) (core.Manifest, error) {
 	key := manifestKey(d, repo)
-	data, _, err := s.bucket.Get(ctx, key)
+	data, record, err := s.bucket.Get(ctx, key)
 	if err != nil {
 		return core.Manifest{}, err
 	}
-	bytes, _, err := s.bucket.Get(ctx, blobKey(d))
+	bytes, err := s.readContent(ctx, d)
+	if errors.Is(err, bucket.ErrNotExist) {
+		if _, gone := s.bucket.Stat(ctx, key); gone != nil {
+			return core.Manifest{}, gone // deleted meanwhile, and collected
+		}
+		err = fmt.Errorf("content of manifest %s is %w: it is not there", d, ErrDamaged)
+		s.reportDamage(bucket.Info{Key: blobKey(d)}, err)
+	}
 	if err != nil {
 		return core.Manifest{}, err
-	}
-	if d.Algorithm().FromBytes(bytes) != d {
-		return core.Manifest{}, fmt.Errorf("content of %s is damaged on disk", d)
 	}
 	mediaType, err := decodeManifest(key, data, bytes)
 	if err != nil {
+		s.reportDamage(record, err)
 		return core.Manifest{}, err
 	}
 	return core.Manifest{
@@ -116,24 +131,63 @@ func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) 
 	}, nil
 }
 
+// readContent reads the content of a manifest. Errors: the bucket's, ErrDamaged.
+func (s *Store) readContent(ctx context.Context, d digest.Digest) ([]byte, error) {
+	object, err := s.bucket.Open(ctx, blobKey(d))
+	if err != nil {
+		return nil, err
+	}
+	defer object.Close()
+	info := object.Info()
+	var data []byte
+	if info.Size <= core.MaxManifestSize {
+		data = make([]byte, info.Size)
+		_, err = io.ReadFull(object, data)
+	}
+	if err == nil && d.Algorithm().FromBytes(data) == d {
+		return data, nil
+	}
+	err = fmt.Errorf("content of manifest %s is %w", d, ErrDamaged)
+	s.reportDamage(info, err)
+	return nil, err
+}
+
 // Stat implements core.Reader. The repository's lock keeps the collector, which
 // has looked at the grace and not removed the link yet, from making it a lie.
-func (s *Store) Stat(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
-	defer s.repos.share(repo)()
-	s.grace.touch(s.now(), repo, d)
-	info, err := s.statBlob(ctx, repo, d)
+func (s *Store) Stat(ctx context.Context, repo string, d digest.Digest) (desc core.Descriptor, err error) {
+	err = s.certain(ctx, func() error {
+		defer s.repos.share(repo)()
+		s.grace.touch(s.now(), repo, d)
+		info, err := s.statBlob(ctx, repo, d)
+		desc = blobDescriptor(d, info.Size)
+		return err
+	})
 	if err != nil {
 		return core.Descriptor{}, s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
 	}
-	return blobDescriptor(d, info.Size), nil
+	return desc, nil
 }
 
-// statBlob looks at the link first: content without a link is nobody's.
+// statBlob looks at the link first: content without a link is nobody's. Errors:
+// bucket.ErrNotExist, with ErrDamaged when what is there is not the blob; *doubt.
 func (s *Store) statBlob(ctx context.Context, repo string, d digest.Digest) (bucket.Info, error) {
 	if _, err := s.bucket.Stat(ctx, linkKey(d, repo)); err != nil {
 		return bucket.Info{}, err
 	}
-	return s.bucket.Stat(ctx, blobKey(d))
+	info, err := s.bucket.Stat(ctx, blobKey(d))
+	if err != nil {
+		return bucket.Info{}, err
+	}
+	return info, s.checkBlob(repo, d, info)
+}
+
+// checkBlob is damage.check, with a line in the log.
+func (s *Store) checkBlob(repo string, d digest.Digest, object bucket.Info) error {
+	err := s.damage.check(repo, d, object)
+	if errors.Is(err, ErrDamaged) {
+		s.reportDamage(object, err)
+	}
+	return err
 }
 
 func blobDescriptor(d digest.Digest, size int64) core.Descriptor {
@@ -142,11 +196,19 @@ func blobDescriptor(d digest.Digest, size int64) core.Descriptor {
 
 // Blob implements core.Reader.
 func (s *Store) Blob(ctx context.Context, repo string, d digest.Digest) (core.Blob, error) {
-	_, err := s.bucket.Stat(ctx, linkKey(d, repo))
-	if err != nil {
-		return nil, s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
-	}
-	object, err := s.bucket.Open(ctx, blobKey(d))
+	var object bucket.Object
+	err := s.certain(ctx, func() (err error) {
+		if _, err = s.bucket.Stat(ctx, linkKey(d, repo)); err != nil {
+			return err
+		}
+		if object, err = s.bucket.Open(ctx, blobKey(d)); err != nil {
+			return err
+		}
+		if err = s.checkBlob(repo, d, object.Info()); err != nil {
+			_ = object.Close() // it was not read
+		}
+		return err
+	})
 	if err != nil {
 		return nil, s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
 	}
@@ -175,9 +237,13 @@ var _ core.FileBlob = (*fileBlob)(nil)
 func (b *fileBlob) File() *os.File { return b.file.File() }
 
 // unknown turns the bucket's "does not exist" into what the protocol calls it:
-// ErrNameUnknown if the repository holds nothing, else missing. Other errors pass.
+// ErrNameUnknown if the repository holds nothing, else missing. What is damaged is as
+// good as missing; the error says so with ErrDamaged, and pushing it again repairs
+// it. Other errors pass.
 func (s *Store) unknown(repo string, err error, missing error, noun string) error {
 	switch {
+	case errors.Is(err, ErrDamaged):
+		return fmt.Errorf("%w: %s of %s is %w in the registry's storage; push it again", missing, noun, repo, ErrDamaged)
 	case !errors.Is(err, bucket.ErrNotExist):
 		return fmt.Errorf("%s of %s: %w", noun, repo, err)
 	case s.index.Ready() && !s.index.HasRepository(repo):

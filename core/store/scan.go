@@ -35,7 +35,6 @@ func (s *Store) scan(ctx context.Context) iter.Seq2[index.Entry, error] {
 				continue
 			}
 			if errors.Is(err, ErrDamaged) {
-				s.log.Error("tag is damaged; it is listed, and cannot be read until it is pushed again or deleted", "key", info.Key, "error", err)
 				err = nil
 			}
 			if !yield(index.Entry{Repo: repo, Tag: tag, Digest: record.Digest}, err) || err != nil {

@@ -27,6 +27,7 @@ type Store struct {
 	uploads uploads
 	grace   grace
 	owed    owed
+	damage  *damage
 
 	optionsMu sync.RWMutex
 	options   Options // guarded by optionsMu
@@ -109,10 +110,15 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 		x.Close()
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	known, err := newDamage()
+	if err != nil {
+		x.Close()
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Store{
 		bucket: b, index: x, log: options.Log, now: options.Now, started: options.Now(),
-		cache: c, options: options, stop: stop,
+		cache: c, damage: known, options: options, stop: stop,
 	}
 	if !x.Ready() {
 		s.background.Go(func() { s.rebuild(life) })
@@ -143,6 +149,7 @@ func (s *Store) Close() error {
 	s.uploads.close()
 	s.background.Wait()
 	s.cache.close()
+	s.damage.close()
 	return s.index.Close()
 }
 

@@ -190,10 +190,16 @@ func (u *upload) Commit(ctx context.Context, d digest.Digest) (core.Descriptor, 
 			fmt.Errorf("%w: the %d bytes sent have digest %s, not %s", core.ErrDigestInvalid, u.bucket.Offset(), got, d),
 			u.bucket.Abort(ctx))
 	}
-	info, err := u.store.keep(ctx, u.repo, d, func() (bucket.Info, error) { return u.bucket.Commit(ctx, blobKey(d)) })
+	// Before any lock is taken: what is held already is read whole.
+	damaged, err := u.store.displaced(ctx, d, u.bucket.Offset())
+	if err != nil {
+		return core.Descriptor{}, fmt.Errorf("upload %s: %w", u.id, err)
+	}
+	info, err := u.store.keep(ctx, u.repo, d, func() (bucket.Info, error) { return u.bucket.Commit(ctx, blobKey(d), damaged) })
 	if err != nil {
 		return core.Descriptor{}, err
 	}
+	u.store.damage.proven(d, info.Size)
 	u.end()
 	return blobDescriptor(d, info.Size), nil
 }
@@ -272,11 +278,15 @@ func (s *Store) Mount(ctx context.Context, repo, from string, d digest.Digest) (
 			break
 		}
 	}
-	info, err := s.keep(ctx, repo, d, func() (bucket.Info, error) {
-		if from == "" {
-			return bucket.Info{}, bucket.ErrNotExist
-		}
-		return s.statBlob(ctx, from, d)
+	var info bucket.Info
+	err := s.certain(ctx, func() (err error) {
+		info, err = s.keep(ctx, repo, d, func() (bucket.Info, error) {
+			if from == "" {
+				return bucket.Info{}, bucket.ErrNotExist
+			}
+			return s.statBlob(ctx, from, d)
+		})
+		return err
 	})
 	if errors.Is(err, bucket.ErrNotExist) {
 		return core.Descriptor{}, fmt.Errorf("%w: %s of %s", core.ErrBlobUnknown, d, from)

@@ -17,11 +17,22 @@ import (
 func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
 	// What is half done when a client leaves is finished: a tag that is visible
 	// must not wait for its barrier because nobody listens any more.
-	ctx = context.WithoutCancel(ctx)
+	ctx, asked := context.WithoutCancel(ctx), ctx
 	d, links, err := check(put)
 	if err != nil {
 		return core.ManifestResult{}, err
 	}
+	var result core.ManifestResult
+	err = s.certain(asked, func() (err error) {
+		result, err = s.put(ctx, repo, d, links, put)
+		return err
+	})
+	return result, err
+}
+
+// put is PutManifest of a valid manifest. Errors also: *doubt, before anything is
+// written.
+func (s *Store) put(ctx context.Context, repo string, d digest.Digest, links core.Links, put core.ManifestPut) (core.ManifestResult, error) {
 	defer s.repos.share(repo)()
 	defer s.keepContent(d)()
 	if err := s.putContent(ctx, repo, d, links, put.Bytes); err != nil {
@@ -41,7 +52,8 @@ func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestP
 		Descriptor: core.Descriptor{MediaType: put.MediaType, Digest: d, Size: int64(len(put.Bytes))},
 		Subject:    links.SubjectDigest(),
 	}
-	err = s.putTags(ctx, repo, put, &result)
+	s.damage.named(repo, links.Blobs)
+	err := s.putTags(ctx, repo, put, &result)
 	if err == nil && len(put.Tags) > 0 && len(result.Tags) == 0 {
 		err = result.Refused[0]
 	}
@@ -76,9 +88,17 @@ func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, li
 	group.Go(func() error { return s.barrier(gctx, keys...) })
 	group.Go(func() error {
 		_, err := s.bucket.Put(gctx, blobKey(d), data, bucket.Condition{IfAbsent: true})
-		if err != nil && !errors.Is(err, bucket.ErrExist) {
+		if errors.Is(err, bucket.ErrExist) {
+			if _, readErr := s.readContent(gctx, d); readErr == nil {
+				err = nil
+			} else {
+				_, err = s.bucket.Put(gctx, blobKey(d), data, bucket.Condition{})
+			}
+		}
+		if err != nil {
 			return s.failed("manifest "+string(d), err)
 		}
+		s.damage.proven(d, int64(len(data)))
 		return s.barrier(gctx, blobKey(d))
 	})
 	return group.Wait()
@@ -106,6 +126,8 @@ func (s *Store) named(ctx context.Context, repo string, links core.Links) ([]str
 			missing = append(missing, desc.Digest)
 		case err != nil:
 			return nil, fmt.Errorf("blob %s of %s: %w", desc.Digest, repo, err)
+		case info.Size != desc.Size && !sparse && !s.damage.isProven(desc.Digest, info.Size):
+			return nil, &doubt{desc.Digest} // of the manifest, or of what is held
 		case info.Size != desc.Size && !sparse:
 			return nil, fmt.Errorf("%w: %s is %d bytes, not %d", core.ErrManifestInvalid, desc.Digest, info.Size, desc.Size)
 		}

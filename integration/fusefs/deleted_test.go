@@ -54,7 +54,7 @@ func deletedUploadReturns(t *testing.T, seed uint64, sync func(*os.File) error) 
 	if _, err := up.Append(ctx, bytes.NewReader(data)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := up.Commit(ctx, key); err != nil {
+	if _, err := up.Commit(ctx, key, ""); err != nil {
 		t.Fatal(err)
 	}
 	// pending/ becomes durable with the upload in it, as by an unlucky flush.

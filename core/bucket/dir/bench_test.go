@@ -47,7 +47,7 @@ func image(ctx context.Context, b bucket.Bucket, n uint64) error {
 			return err
 		}
 		blob, link := "blobs/sha256/"+hex, "blobs/sha256/"+hex+"+team+app"
-		if _, err := u.Commit(ctx, blob); err != nil {
+		if _, err := u.Commit(ctx, blob, ""); err != nil {
 			return err
 		}
 		u.Close()
@@ -119,7 +119,7 @@ func BenchmarkUploadSync(b *testing.B) {
 				if _, err := u.Append(b.Context(), bytes.NewReader(data)); err != nil {
 					return err
 				}
-				if _, err := u.Commit(b.Context(), key); err != nil {
+				if _, err := u.Commit(b.Context(), key, ""); err != nil {
 					return err
 				}
 				return bucket.Sync(b.Context(), key)

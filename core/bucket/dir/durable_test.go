@@ -87,7 +87,7 @@ func commit(t *testing.T, b bucket.Bucket, key, data string) {
 	if _, err := u.Append(t.Context(), strings.NewReader(data)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := u.Commit(t.Context(), key); err != nil {
+	if _, err := u.Commit(t.Context(), key, ""); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,0 +1,205 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+const (
+	// maxKnown bounds the sizes in memory, some 8 MiB: those of the blobs of a few
+	// thousand images. A blob whose size was forgotten is served as it is.
+	maxKnown = 1 << 15
+	// maxReported bounds the damaged objects whose log line is not repeated.
+	maxReported = 1 << 10
+	// maxExamined is how many blobs are read at once because their size is wrong.
+	// Reading competes with clients for the disk.
+	maxExamined = 2
+	// maxDoubts bounds how many blobs one request has read, each of which was damaged.
+	maxDoubts = 128
+	// examineStep is how much is read before the context is looked at again.
+	examineStep = 1 << 20
+)
+
+// damage knows how long content must be, and which objects are damaged.
+type damage struct {
+	// sizes has what the digest of a blob has proven, under an empty repository,
+	// and what the manifests of a repository say, under its name.
+	sizes *otter.Cache[blobID, size]
+	// reported has the versions of damaged objects that were logged, by key.
+	reported *otter.Cache[string, string]
+	// examining is a slot for each blob that is being read.
+	examining chan struct{}
+}
+
+type blobID struct {
+	repo   string
+	digest digest.Digest
+}
+
+// size is the size of a blob, or -1 and the version of an object that is not the blob.
+type size struct {
+	bytes   int64
+	damaged string
+}
+
+func newDamage() (*damage, error) {
+	sizes, err := otter.New(&otter.Options[blobID, size]{MaximumSize: maxKnown})
+	if err != nil {
+		return nil, err
+	}
+	reported, err := otter.New(&otter.Options[string, string]{MaximumSize: maxReported})
+	if err != nil {
+		return nil, err
+	}
+	return &damage{sizes: sizes, reported: reported, examining: make(chan struct{}, maxExamined)}, nil
+}
+
+func (d *damage) close() {
+	d.sizes.StopAllGoroutines()
+	d.reported.StopAllGoroutines()
+}
+
+// proven notes the length of bytes that had the digest.
+func (d *damage) proven(blob digest.Digest, bytes int64) {
+	d.sizes.Set(blobID{digest: blob}, size{bytes: bytes})
+}
+
+// named notes what a manifest that repo holds says of its blobs. In a private
+// repository the push has checked it. In a mirror it is the upstream's guess, which
+// is why a contradiction is a doubt and not an answer.
+func (d *damage) named(repo string, blobs []core.Descriptor) {
+	for _, desc := range blobs {
+		d.sizes.Set(blobID{repo, desc.Digest}, size{bytes: desc.Size})
+	}
+}
+
+// check reports whether an object of the bucket can be the blob, as far as memory
+// knows. Errors: bucket.ErrNotExist with ErrDamaged when it cannot be, *doubt when a
+// manifest contradicts it and only its bytes can tell.
+func (d *damage) check(repo string, blob digest.Digest, object bucket.Info) error {
+	known, ok := d.sizes.GetIfPresent(blobID{digest: blob})
+	switch {
+	case ok && known.bytes == object.Size:
+		return nil
+	case ok && (known.bytes >= 0 || known.damaged == object.Version):
+		return fmt.Errorf("content of %s is %w: %w", blob, ErrDamaged, bucket.ErrNotExist)
+	}
+	named, ok := d.sizes.GetIfPresent(blobID{repo, blob})
+	if ok && named.bytes != object.Size {
+		return &doubt{blob}
+	}
+	return nil
+}
+
+// isProven reports whether bytes is known to be the length of the blob.
+func (d *damage) isProven(blob digest.Digest, bytes int64) bool {
+	known, ok := d.sizes.GetIfPresent(blobID{digest: blob})
+	return ok && known.bytes == bytes
+}
+
+// doubt says that a blob must be read before anybody can say whether it is here. It
+// does not leave the store.
+type doubt struct{ digest digest.Digest }
+
+func (d *doubt) Error() string { return fmt.Sprintf("content of %s must be read first", d.digest) }
+
+// certain runs look, and again whenever a blob that it doubts has been read. No lock
+// is held while a blob is read.
+func (s *Store) certain(ctx context.Context, look func() error) error {
+	for range maxDoubts {
+		err := look()
+		var unsure *doubt
+		if !errors.As(err, &unsure) {
+			return err
+		}
+		if err := s.examine(ctx, unsure.digest); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: more than %d damaged blobs in one request; try again", core.ErrUnavailable, maxDoubts)
+}
+
+// examine reads a blob through its digest and notes the outcome, unless somebody else
+// has just done so.
+func (s *Store) examine(ctx context.Context, d digest.Digest) error {
+	select {
+	case s.damage.examining <- struct{}{}:
+		defer func() { <-s.damage.examining }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	info, err := s.bucket.Stat(ctx, blobKey(d))
+	if errors.Is(err, bucket.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if known, ok := s.damage.sizes.GetIfPresent(blobID{digest: d}); ok && (known.bytes >= 0 || known.damaged == info.Version) {
+		return nil
+	}
+	_, err = s.wrong(ctx, d)
+	return err
+}
+
+// wrong reads what is held of d, and returns its version if it is not d. It is empty
+// if it is, or if nothing is there. Errors: the context's.
+func (s *Store) wrong(ctx context.Context, d digest.Digest) (version string, err error) {
+	object, err := s.bucket.Open(ctx, blobKey(d))
+	if errors.Is(err, bucket.ErrNotExist) {
+		return "", nil
+	} else if err != nil {
+		return "", err
+	}
+	defer object.Close()
+	info := object.Info()
+	verifier := d.Verifier()
+	for err == nil {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		_, err = io.CopyN(verifier, object, examineStep)
+	}
+	// A disk that cannot read the bytes has lost them.
+	if err == io.EOF && verifier.Verified() {
+		s.damage.proven(d, info.Size)
+		return "", nil
+	}
+	s.damage.sizes.Set(blobID{digest: d}, size{bytes: -1, damaged: info.Version})
+	s.reportDamage(info, errors.New("its bytes do not have the digest"))
+	return info.Version, nil
+}
+
+// displaced returns the version of what is held of d if an upload of the given length,
+// whose digest is right, shall take its place; empty if it is whole, or is not there.
+// One of another length needs no reading, and the bucket replaces it anyway.
+func (s *Store) displaced(ctx context.Context, d digest.Digest, length int64) (version string, err error) {
+	held, err := s.bucket.Stat(ctx, blobKey(d))
+	switch {
+	case errors.Is(err, bucket.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", err
+	case held.Size != length:
+		s.reportDamage(held, fmt.Errorf("it must have %d bytes", length))
+		return held.Version, nil
+	}
+	return s.wrong(ctx, d)
+}
+
+// reportDamage logs a damaged object once.
+func (s *Store) reportDamage(object bucket.Info, err error) {
+	if version, ok := s.damage.reported.GetIfPresent(object.Key); ok && version == object.Version {
+		return
+	}
+	s.damage.reported.Set(object.Key, object.Version)
+	s.log.Error("object in the storage is damaged and treated as missing; pushing the same content again repairs it",
+		"key", object.Key, "bytes", object.Size, "error", err)
+}
