@@ -145,8 +145,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if request.Kind.Writes() && r.Body != nil {
 		r.Body = countedBody{r.Body}
 	}
-	if mirror != "" {
+	switch {
+	case mirror != "":
 		h.app.shared.countUse(mirror, &h.site, r, request)
+	case request.Kind == wire.Manifest && r.Method == http.MethodGet:
+		// A HEAD is no pull: clients ask so for a digest, and for what they have already.
+		options.Observe = func(o wire.Outcome) {
+			countRequest(o)
+			h.app.shared.countPull(request, w.Header(), o)
+		}
 	}
 	// What the upstream shows to our credentials may not be everybody's.
 	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo) &&

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -18,8 +19,11 @@ import (
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
-// pullsPrefix is where, in the bucket of the mirrors, the times of their pulls are.
-const pullsPrefix = "mirror/pulls/"
+// Where the pulls are, in the bucket of the mirrors and in that of private images.
+const (
+	pullsPrefix  = "mirror/pulls/"
+	privatePulls = "pulls/"
+)
 
 // keeping bounds what mirrors hold, and remembers who asked for it. It belongs to the
 // open storage and not to a configuration.
@@ -92,6 +96,22 @@ func (s *shared) countUse(name string, site *namespace.Site, r *http.Request, re
 	usage := s.trees.keeping.usage
 	s.mu.Unlock()
 	usage.Count(name, formOf(name, site, request), clientOf(r))
+}
+
+// countPull remembers that a client was given a private manifest, or was told that what
+// it has is still the one. The storage is open.
+func (s *shared) countPull(request wire.Request, answer http.Header, o wire.Outcome) {
+	if o.Status != http.StatusOK && o.Status != http.StatusNotModified {
+		return
+	}
+	d := request.Ref.Digest
+	if d == "" {
+		d = digest.Digest(answer.Get("Docker-Content-Digest"))
+	}
+	s.mu.Lock()
+	pulls := s.trees.pulls
+	s.mu.Unlock()
+	pulls.Mark(request.Repo, d, request.Ref.Tag)
 }
 
 // formOf is the way in which a request has named a mirror.

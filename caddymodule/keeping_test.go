@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 	"github.com/eblume/caddy-registry/core/wire"
 )
@@ -139,4 +140,78 @@ func TestTheFormInWhichAMirrorIsNamed(t *testing.T) {
 			t.Errorf("%s?ns=%s: got %s, want %s", row.name, row.ns, got, row.want)
 		}
 	}
+}
+
+// Pulls of private images are counted by manifest and by tag: a GET is one, however it
+// names the manifest, a HEAD is none, nor is what is refused, and nothing is forgotten by
+// a restart.
+func TestPullsOfPrivateImagesAreCounted(t *testing.T) {
+	port, storage := freePort(t), t.TempDir()
+	load(t, site(port, storage, allowAll, ""))
+	r := at(t, port)
+	tagged := r.pushImage("team/app", "v1", []byte("one"))
+	r.pushImage("team/app", "latest", []byte("one"))
+	untagged := r.pushImage("team/app", "gone", []byte("two"))
+	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/gone", nil)
+	get := func(status int, method, ref string) {
+		t.Helper()
+		r.want(status, method, "/v2/team/app/manifests/"+ref, nil)
+	}
+	for range 3 {
+		get(http.StatusOK, "GET", "v1")
+		get(http.StatusOK, "HEAD", "v1")
+		get(http.StatusOK, "HEAD", string(untagged))
+	}
+	get(http.StatusOK, "GET", "latest")
+	get(http.StatusOK, "GET", string(tagged))
+	get(http.StatusOK, "GET", string(untagged))
+	get(http.StatusNotFound, "GET", "v2")
+	get(http.StatusNotFound, "GET", string(digest.FromString("nobody's")))
+	check := func() {
+		t.Helper()
+		// A request is counted when its answer has left.
+		eventually(t, "all pulls are counted", func() bool {
+			var n int64
+			for _, c := range privatePullsOf(t, storage, "team/app").Manifests {
+				n += c.N
+			}
+			return n >= 6
+		})
+		record := privatePullsOf(t, storage, "team/app")
+		if len(record.Manifests) != 2 || record.Manifests[tagged].N != 5 || record.Manifests[untagged].N != 1 {
+			t.Errorf("counted %v of manifests, want 5 and 1", record.Manifests)
+		}
+		if len(record.Tags) != 2 || record.Tags["v1"].N != 3 || record.Tags["latest"].N != 1 {
+			t.Errorf("counted %v of tags, want 3 of v1 and 1 of latest", record.Tags)
+		}
+	}
+	check()
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	load(t, site(port, storage, allowAll, ""))
+	check()
+}
+
+// privatePullsOf is what the open storage at path knows about the pulls of a repository.
+func privatePullsOf(t *testing.T, path, repo string) pulls.Record {
+	t.Helper()
+	key, err := canonicalPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, ok := storages.Load("file:" + key)
+	if !ok {
+		t.Fatalf("storage %s is not open", path)
+	}
+	trees, err := s.(*shared).acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.(*shared).release()
+	record, err := trees.pulls.Record(t.Context(), repo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record
 }

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -19,8 +23,9 @@ const (
 
 // trees are what is open in a storage.
 type trees struct {
-	// private are the images that are pushed here.
+	// private are the images that are pushed here, and pulls who asked for them when.
 	private *store.Store
+	pulls   *pulls.Times
 	// mirrors is what was fetched from other registries, without which the registry
 	// works as well.
 	mirrors *store.Store
@@ -45,9 +50,11 @@ func openTrees(ctx context.Context, opened OpenStorage, options store.Options, l
 	if t.identity, err = opened.Bucket(identityTree); err != nil {
 		return nil, err
 	}
-	if t.private, _, err = openStore(ctx, opened, privateTree, options, log); err != nil {
+	var private bucket.Bucket
+	if t.private, private, err = openStore(ctx, opened, privateTree, options, log); err != nil {
 		return nil, err
 	}
+	t.pulls = pulls.New(pulls.Config{Bucket: private, Prefix: privatePulls, Log: log.With("tree", privateTree)})
 	if t.mirrors, t.state, err = openStore(ctx, opened, mirrorsTree, mirrorsOptions(options), log); err != nil {
 		return nil, err
 	}
@@ -90,8 +97,51 @@ type collected struct {
 func (t *trees) collect(ctx context.Context, how store.CollectOptions) (c collected, err error) {
 	var errs [2]error
 	c.Private, errs[0] = t.private.Collect(ctx, how)
+	if !how.DryRun && ctx.Err() == nil {
+		errs[0] = errors.Join(errs[0], t.foldPulls(ctx))
+	}
 	c.Mirrors, errs[1] = t.mirrors.Collect(ctx, how)
 	return c, errors.Join(errs[:]...)
+}
+
+// foldPulls adds up the pulls of past days, of what the private store still holds.
+func (t *trees) foldPulls(ctx context.Context) error {
+	var failed []error
+	for repo, err := range t.pulls.Repositories(ctx) {
+		if err == nil {
+			var keep pulls.Keep
+			if keep, err = t.stillHeld(ctx, repo); err == nil {
+				err = t.pulls.Fold(ctx, repo, keep)
+			}
+		}
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// stillHeld says what is in a repository of the private store.
+func (t *trees) stillHeld(ctx context.Context, repo string) (pulls.Keep, error) {
+	manifests, tags := map[digest.Digest]struct{}{}, map[string]struct{}{}
+	for d, err := range t.private.Digests(ctx, repo) {
+		if err != nil {
+			return pulls.Keep{}, err
+		}
+		manifests[d] = struct{}{}
+	}
+	for tag, err := range t.private.Tags(ctx, repo, "") {
+		if errors.Is(err, core.ErrNameUnknown) {
+			break
+		} else if err != nil {
+			return pulls.Keep{}, err
+		}
+		tags[tag] = struct{}{}
+	}
+	return pulls.Keep{
+		Manifest: func(d digest.Digest) bool { _, ok := manifests[d]; return ok },
+		Tag:      func(tag string) bool { _, ok := tags[tag]; return ok },
+	}, nil
 }
 
 // close ends the stores. It may be called when not all of them were opened.
@@ -101,6 +151,9 @@ func (t *trees) close() error {
 		if s != nil {
 			errs = append(errs, s.Close())
 		}
+	}
+	if t.pulls != nil {
+		errs = append(errs, t.pulls.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -38,7 +39,7 @@ func (p *pass) order(ctx context.Context) (groups []group, failed []error) {
 	}
 	for repo, err := range p.Pulls.Repositories(ctx) {
 		if err == nil && !some[repo] {
-			err = p.Pulls.Retain(ctx, repo, func(digest.Digest) bool { return false })
+			err = p.Pulls.Fold(ctx, repo, pulls.Keep{Manifest: func(digest.Digest) bool { return false }})
 		}
 		if err != nil {
 			failed = append(failed, err)
@@ -62,7 +63,7 @@ func (p *pass) groups(ctx context.Context, repo string) ([]group, error) {
 		}
 		nodes.add(held, times[held.Digest])
 	}
-	err = p.Pulls.Retain(ctx, repo, func(d digest.Digest) bool { return nodes[d] != nil })
+	err = p.Pulls.Fold(ctx, repo, pulls.Keep{Manifest: func(d digest.Digest) bool { return nodes[d] != nil }})
 	return nodes.groups(repo), err
 }
 

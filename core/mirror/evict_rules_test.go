@@ -109,7 +109,7 @@ func TestWhatIsPulledDuringAPassStays(t *testing.T) {
 		s.image(nginx, "one")
 		two := s.image(httpd, "two")
 		e := mirror.NewEvictor(mirror.EvictorConfig{
-			Local: &pulling{s.Store, func() { time.Sleep(time.Second); s.pulled.Mark(httpd, two) }},
+			Local: &pulling{s.Store, func() { time.Sleep(time.Second); s.pulled.Mark(httpd, two, "") }},
 			State: s.State, Pulls: s.pulled,
 		})
 		defer e.Close()

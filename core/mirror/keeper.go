@@ -35,7 +35,7 @@ var errNoRoom = &diskError{fmt.Errorf("%w: less is free than mirrors must leave"
 // enough: who pulls an image asks for its index first, and an index counts as pulled
 // when one of its platforms is. Blobs are marked by nobody, as one may belong to many
 // images; who asks for blobs alone has asked for their manifest before.
-func (e *Evictor) Pulled(repo string, d digest.Digest) { e.Pulls.Mark(repo, d) }
+func (e *Evictor) Pulled(repo string, d digest.Digest) { e.Pulls.Mark(repo, d, "") }
 
 // Room implements Keeper. When little is free, eviction begins, and downloads are kept
 // meanwhile down to half of what should be free; when that half is used too, or

@@ -1,12 +1,17 @@
 package pulls
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -16,14 +21,10 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
+// None of a repository's components begins with _.
 const (
-	// interval is between two writes: what was marked is in the bucket within a minute.
-	interval = 30 * time.Second
-	// maxMarked bounds what waits in memory, in manifests of some 200 bytes. When it is
-	// reached the writer is woken; what it is too slow for is not remembered.
-	maxMarked = 1 << 16
-	// component ends a repository's key. None of a name's components begins with _.
-	component = "/_pulls"
+	recordPart = "/_pulls"
+	daysPart   = "/_days/"
 )
 
 // Config is what Times are made of.
@@ -36,25 +37,25 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Times are when manifests were last pulled. They are safe for concurrent use.
+// Times are how often and when manifests and tags were pulled. They are safe for
+// concurrent use.
 type Times struct {
-	bucket bucket.Bucket
-	prefix string
-	log    *slog.Logger
+	bucket  bucket.Bucket
+	prefix  string
+	log     *slog.Logger
+	process string // tells our objects from those of others
 
-	mu     sync.Mutex // guards marked and waiting
-	marked map[string]map[digest.Digest]time.Time
-	wait   int // manifests in marked
+	mu         sync.Mutex // guards what follows, for the time of some map look-ups
+	open       map[string]*segment
+	closed     []*segment // that are to be written once more
+	serial     int
+	remembered int // the cost of all of them
 
-	writing    sync.Mutex // held while an object is read and written again
+	writing    sync.Mutex // held by Flush
+	folding    sync.Mutex // held while a record is read and written again
 	wake       chan struct{}
 	stop       context.CancelFunc
 	background sync.WaitGroup
-}
-
-// record is the object of a repository.
-type record struct {
-	Manifests map[digest.Digest]time.Time `json:"manifests"`
 }
 
 // New begins to remember. Close ends it.
@@ -62,9 +63,11 @@ func New(c Config) *Times {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	var process [8]byte
+	rand.Read(process[:])
 	t := &Times{
-		bucket: c.Bucket, prefix: c.Prefix, log: c.Log,
-		marked: map[string]map[digest.Digest]time.Time{}, wake: make(chan struct{}, 1),
+		bucket: c.Bucket, prefix: c.Prefix, log: c.Log, process: hex.EncodeToString(process[:]),
+		open: map[string]*segment{}, wake: make(chan struct{}, 1),
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	t.stop = stop
@@ -84,7 +87,7 @@ func (t *Times) run(ctx context.Context) {
 		case <-t.wake:
 		}
 		if err := t.Flush(ctx); err != nil && ctx.Err() == nil {
-			t.log.Warn("times of pulls cannot be written; they are kept in memory", "error", err)
+			t.log.Warn("pulls cannot be recorded; they are kept in memory", "error", err)
 		}
 	}
 }
@@ -96,11 +99,23 @@ func (t *Times) Close() error {
 	return t.Flush(context.Background())
 }
 
-// Mark notes that a manifest of repo is pulled now. It does no I/O.
-func (t *Times) Mark(repo string, d digest.Digest) {
+// Mark notes that the manifest d of repo is pulled now, by tag if that is not empty. It
+// does no I/O.
+func (t *Times) Mark(repo string, d digest.Digest, tag string) {
 	now := time.Now().UTC()
 	t.mu.Lock()
-	full := t.markLocked(repo, d, now)
+	s := t.open[repo]
+	if day := dayOf(now); s != nil && s.day != day {
+		t.closeLocked(s)
+		s = nil
+	}
+	if s == nil && t.remembered < maxRemembered {
+		s = t.beginLocked(repo, now)
+	}
+	if s != nil {
+		t.remembered += s.mark(d, tag, now, maxRemembered-t.remembered)
+	}
+	full := t.remembered >= maxRemembered
 	t.mu.Unlock()
 	if full {
 		select {
@@ -110,161 +125,230 @@ func (t *Times) Mark(repo string, d digest.Digest) {
 	}
 }
 
-// markLocked keeps the later of two times, and tells whether it had no room.
-func (t *Times) markLocked(repo string, d digest.Digest, at time.Time) (full bool) {
-	of := t.marked[repo]
-	last, ok := of[d]
-	switch {
-	case ok && !at.After(last):
-		return false
-	case !ok && t.wait >= maxMarked:
-		return true
-	case !ok:
-		t.wait++
+func (t *Times) beginLocked(repo string, now time.Time) *segment {
+	day := dayOf(now)
+	key := t.prefix + repo + daysPart + nameOf(day) + "+" + t.process
+	if t.serial++; t.serial > 1 {
+		key += "-" + strconv.Itoa(t.serial)
 	}
-	if of == nil {
-		of = map[digest.Digest]time.Time{}
-		t.marked[repo] = of
+	s := &segment{repo: repo, day: day, key: key}
+	t.open[repo] = s
+	t.remembered += segmentCost
+	return s
+}
+
+func (t *Times) closeLocked(s *segment) {
+	s.closed = true
+	delete(t.open, s.repo)
+	t.closed = append(t.closed, s)
+}
+
+// Flush writes what was marked since the last time. What cannot be written waits for
+// the next; of a day that was over an hour ago it is given up.
+func (t *Times) Flush(ctx context.Context) error {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	now := time.Now().UTC()
+	t.mu.Lock()
+	for _, s := range t.open {
+		if s.day != dayOf(now) || s.rows() >= maxSegment {
+			t.closeLocked(s)
+		}
 	}
-	of[d] = at
-	return false
+	var dirty []*segment
+	for _, s := range t.open {
+		if s.dirty {
+			dirty = append(dirty, s)
+		}
+	}
+	for _, s := range t.closed {
+		if s.dirty && isOver(s.day, now.Add(settled/2)) { // before it may be folded
+			t.log.Warn("pulls of a past day could not be recorded, and are lost", "repository", s.repo, "day", nameOf(s.day))
+			s.dirty = false
+		}
+		if s.dirty {
+			dirty = append(dirty, s)
+		}
+	}
+	t.mu.Unlock()
+	var failed error
+	for _, s := range dirty {
+		if err := t.write(ctx, s); err != nil && failed == nil {
+			failed = err // the others say the same
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forgetLocked()
+	return failed
+}
+
+// write puts a segment's object. It is not synced: a power cut may take it back, as a
+// kill takes what is in memory.
+func (t *Times) write(ctx context.Context, s *segment) error {
+	t.mu.Lock()
+	record := s.record()
+	s.dirty = false
+	t.mu.Unlock()
+	data, err := json.Marshal(record)
+	if err == nil {
+		_, err = t.bucket.Put(ctx, s.key, data, bucket.Condition{})
+	}
+	if err != nil {
+		t.mu.Lock()
+		s.dirty = true
+		t.mu.Unlock()
+		return fmt.Errorf("pulls of %s: %w", s.repo, err)
+	}
+	return nil
+}
+
+// forgetLocked drops closed segments that are written, and, where little room is left,
+// others that are: the next pull of such a repository begins another object.
+func (t *Times) forgetLocked() {
+	t.closed = slices.DeleteFunc(t.closed, func(s *segment) bool {
+		if !s.dirty {
+			t.remembered -= s.cost()
+		}
+		return !s.dirty
+	})
+	if t.remembered < maxRemembered/2 {
+		return
+	}
+	var clean []*segment
+	for _, s := range t.open {
+		if !s.dirty {
+			clean = append(clean, s)
+		}
+	}
+	slices.SortFunc(clean, func(a, b *segment) int { return cmp.Or(a.marked.Compare(b.marked), cmp.Compare(a.repo, b.repo)) })
+	for _, s := range clean {
+		if t.remembered < maxRemembered/2 {
+			return
+		}
+		t.remembered -= s.cost()
+		delete(t.open, s.repo)
+	}
 }
 
 // Of returns when the manifests of repo were last pulled, as far as that is known.
 // Errors are the bucket's.
 func (t *Times) Of(ctx context.Context, repo string) (map[digest.Digest]time.Time, error) {
-	t.writing.Lock() // or a mark on its way from memory to the bucket were in neither
-	defer t.writing.Unlock()
-	times, err := t.read(ctx, repo)
+	record, err := t.Record(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	merge(times, t.marked[repo])
+	times := make(map[digest.Digest]time.Time, len(record.Manifests))
+	for d, c := range record.Manifests {
+		times[d] = c.Last
+	}
 	return times, nil
 }
 
-// merge keeps the later of two times in into.
-func merge(into, from map[digest.Digest]time.Time) {
-	for d, at := range from {
-		if at.After(into[d]) {
-			into[d] = at
-		}
+// Record returns all that is known of the pulls of repo. Errors are the bucket's.
+func (t *Times) Record(ctx context.Context, repo string) (Record, error) {
+	t.folding.Lock()
+	defer t.folding.Unlock()
+	// Memory first: what is written and forgotten meanwhile is in both then, and in
+	// neither otherwise.
+	seen := map[string]struct{}{}
+	var remembered []struct {
+		day string
+		Record
 	}
-}
-
-// read returns what the bucket has. A damaged object is statistics lost.
-func (t *Times) read(ctx context.Context, repo string) (map[digest.Digest]time.Time, error) {
-	data, _, err := t.bucket.Get(ctx, t.key(repo))
-	if err != nil && !errors.Is(err, bucket.ErrNotExist) {
-		return nil, fmt.Errorf("times of pulls of %s: %w", repo, err)
-	}
-	var r record
-	if err == nil {
-		if err := json.Unmarshal(data, &r); err != nil {
-			t.log.Warn("times of pulls are damaged, and begun again", "repository", repo, "error", err)
-			r = record{}
-		}
-	}
-	if r.Manifests == nil {
-		r.Manifests = map[digest.Digest]time.Time{}
-	}
-	return r.Manifests, nil
-}
-
-func (t *Times) key(repo string) string { return t.prefix + repo + component }
-
-// Flush writes what was marked. What cannot be written waits for the next time.
-func (t *Times) Flush(ctx context.Context) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
 	t.mu.Lock()
-	marked := t.marked
-	t.marked, t.wait = map[string]map[digest.Digest]time.Time{}, 0
+	for s := range t.ofLocked(repo) {
+		seen[s.key] = struct{}{}
+		remembered = append(remembered, struct {
+			day string
+			Record
+		}{nameOf(s.day), s.record()})
+	}
 	t.mu.Unlock()
-	var failed []error
-	for repo, of := range marked {
-		err := t.update(ctx, repo, func(times map[digest.Digest]time.Time) { merge(times, of) })
-		if err == nil {
+	record, err := t.read(ctx, repo)
+	if err != nil {
+		return Record{}, err
+	}
+	for _, name := range record.Folded {
+		seen[t.prefix+repo+daysPart+name] = struct{}{}
+	}
+	for object, err := range t.days(ctx, repo) {
+		if err != nil {
+			return Record{}, err
+		}
+		if _, ok := seen[object.key]; ok {
 			continue
 		}
-		failed = append(failed, err)
-		t.mu.Lock()
-		for d, at := range of {
-			t.markLocked(repo, d, at)
+		one, err := t.get(ctx, repo, object.key)
+		if err != nil {
+			return Record{}, err
 		}
-		t.mu.Unlock()
+		record.add(nameOf(object.day), one)
 	}
-	return errors.Join(failed...)
+	for _, one := range remembered {
+		record.add(one.day, one.Record)
+	}
+	record.Folded = nil
+	return record, nil
 }
 
-// update changes a repository's object. The caller holds writing.
-func (t *Times) update(ctx context.Context, repo string, change func(map[digest.Digest]time.Time)) error {
-	times, err := t.read(ctx, repo)
-	if err != nil {
-		return err
-	}
-	change(times)
-	key := t.key(repo)
-	if len(times) == 0 {
-		if err := t.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
-			return fmt.Errorf("times of pulls of %s: %w", repo, err)
+// ofLocked are the segments of one repository.
+func (t *Times) ofLocked(repo string) iter.Seq[*segment] {
+	return func(yield func(*segment) bool) {
+		if s := t.open[repo]; s != nil && !yield(s) {
+			return
 		}
-		return nil
-	}
-	data, err := json.Marshal(record{times})
-	if err == nil {
-		// Not synced: a power cut may take it back, as a kill takes what is in memory.
-		_, err = t.bucket.Put(ctx, key, data, bucket.Condition{})
-	}
-	if err != nil {
-		return fmt.Errorf("times of pulls of %s: %w", repo, err)
-	}
-	return nil
-}
-
-// Retain forgets the manifests of repo that held denies. Errors are the bucket's.
-func (t *Times) Retain(ctx context.Context, repo string, held func(digest.Digest) bool) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
-	t.mu.Lock()
-	for d := range t.marked[repo] {
-		if !held(d) {
-			delete(t.marked[repo], d)
-			t.wait--
-		}
-	}
-	if len(t.marked[repo]) == 0 {
-		delete(t.marked, repo)
-	}
-	t.mu.Unlock()
-	times, err := t.read(ctx, repo)
-	if err != nil {
-		return err
-	}
-	for d := range times {
-		if !held(d) {
-			return t.update(ctx, repo, func(times map[digest.Digest]time.Time) {
-				for d := range times {
-					if !held(d) {
-						delete(times, d)
-					}
-				}
-			})
-		}
-	}
-	return nil
-}
-
-// Repositories yields the repositories that the bucket has times of, in no order.
-func (t *Times) Repositories(ctx context.Context) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		for info, err := range t.bucket.List(ctx, t.prefix, "") {
-			repo, ok := strings.CutSuffix(strings.TrimPrefix(info.Key, t.prefix), component)
-			if (ok || err != nil) && !yield(repo, err) {
+		for _, s := range t.closed {
+			if s.repo == repo && !yield(s) {
 				return
 			}
 		}
 	}
+}
+
+// Repositories yields the repositories that the bucket has pulls of, in no order.
+func (t *Times) Repositories(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		last := ""
+		for info, err := range t.bucket.List(ctx, t.prefix, "") {
+			if err != nil {
+				yield("", err)
+				return
+			}
+			rest := strings.TrimPrefix(info.Key, t.prefix)
+			repo, ok := strings.CutSuffix(rest, recordPart)
+			if !ok {
+				repo, _, ok = strings.Cut(rest, daysPart)
+			}
+			if !ok || repo == last { // all keys of a repository stand together
+				continue
+			}
+			last = repo
+			if !yield(repo, nil) {
+				return
+			}
+		}
+	}
+}
+
+// get reads an object. One that is gone or damaged is statistics lost.
+func (t *Times) get(ctx context.Context, repo, key string) (Record, error) {
+	data, _, err := t.bucket.Get(ctx, key)
+	if errors.Is(err, bucket.ErrNotExist) {
+		return Record{}, nil
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("pulls of %s: %w", repo, err)
+	}
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil {
+		t.log.Warn("a record of pulls is damaged, and begun again", "repository", repo, "key", key, "error", err)
+		return Record{}, nil
+	}
+	return r, nil
+}
+
+// read reads the record of the days that were folded.
+func (t *Times) read(ctx context.Context, repo string) (Record, error) {
+	return t.get(ctx, repo, t.prefix+repo+recordPart)
 }

@@ -113,6 +113,12 @@ func (s *Store) tagRows(ctx context.Context, repo string) iter.Seq2[index.Tag, e
 	}
 }
 
+// Digests yields the digests of the manifests that repo holds, in no order. Errors are
+// the bucket's.
+func (s *Store) Digests(ctx context.Context, repo string) iter.Seq2[digest.Digest, error] {
+	return s.held(ctx, repo)
+}
+
 // held yields the digests of the manifests of repo.
 func (s *Store) held(ctx context.Context, repo string) iter.Seq2[digest.Digest, error] {
 	if s.index.Ready() {

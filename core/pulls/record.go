@@ -1,0 +1,120 @@
+package pulls
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	// maxRows bounds the manifests, and the tags, of one record; those pulled longest
+	// ago go first. A row has some 130 bytes.
+	maxRows = 50_000
+	// maxDays bounds the days whose sums a record keeps.
+	maxDays = 90
+)
+
+// Count is how often something was pulled, and when for the last time.
+type Count struct {
+	N    int64     `json:"n"`
+	Last time.Time `json:"last"`
+}
+
+// UnmarshalJSON also reads the bare time that a record of layout 2 has.
+func (c *Count) UnmarshalJSON(data []byte) error {
+	if bytes.HasPrefix(data, []byte{'"'}) {
+		*c = Count{}
+		return json.Unmarshal(data, &c.Last)
+	}
+	type plain Count
+	return json.Unmarshal(data, (*plain)(c))
+}
+
+func (c *Count) add(other Count) {
+	c.N += other.N
+	if other.Last.After(c.Last) {
+		c.Last = other.Last
+	}
+}
+
+// Record is what is known of the pulls of one repository.
+type Record struct {
+	Manifests map[digest.Digest]Count `json:"manifests,omitempty"`
+	Tags      map[string]Count        `json:"tags,omitempty"`
+	// Days has the pulls of a day (UTC, 2006-01-02): those of manifests, which a pull
+	// by tag is too.
+	Days map[string]int64 `json:"days,omitempty"`
+	// Folded names the objects that the last fold has added and was about to remove: a
+	// fold that was cut off must not add them twice.
+	Folded []string `json:"folded,omitempty"`
+}
+
+// add adds the counts of one day.
+func (r *Record) add(day string, other Record) {
+	addTo(&r.Manifests, other.Manifests)
+	addTo(&r.Tags, other.Tags)
+	var n int64
+	for _, c := range other.Manifests {
+		n += c.N
+	}
+	if n > 0 {
+		if r.Days == nil {
+			r.Days = map[string]int64{}
+		}
+		r.Days[day] += n
+	}
+}
+
+func addTo[K comparable](into *map[K]Count, from map[K]Count) {
+	if *into == nil {
+		*into = make(map[K]Count, len(from))
+	}
+	for k, c := range from {
+		sum := (*into)[k]
+		sum.add(c)
+		(*into)[k] = sum
+	}
+}
+
+// retain drops the manifests and tags that keep denies, and what is beyond the bounds.
+// It reports whether it dropped any.
+func (r *Record) retain(keep Keep) (dropped bool) {
+	before := len(r.Manifests) + len(r.Tags) + len(r.Days)
+	maps.DeleteFunc(r.Manifests, func(d digest.Digest, _ Count) bool { return keep.Manifest != nil && !keep.Manifest(d) })
+	maps.DeleteFunc(r.Tags, func(tag string, _ Count) bool { return keep.Tag != nil && !keep.Tag(tag) })
+	newest(r.Manifests)
+	newest(r.Tags)
+	days := slices.Sorted(maps.Keys(r.Days))
+	for _, day := range days[:max(0, len(days)-maxDays)] {
+		delete(r.Days, day)
+	}
+	return len(r.Manifests)+len(r.Tags)+len(r.Days) < before
+}
+
+// newest leaves the maxRows that were pulled last.
+func newest[K comparable](rows map[K]Count) {
+	if len(rows) <= maxRows {
+		return
+	}
+	times := make([]time.Time, 0, len(rows))
+	for _, c := range rows {
+		times = append(times, c.Last)
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	oldest := times[len(times)-maxRows]
+	maps.DeleteFunc(rows, func(_ K, c Count) bool { return c.Last.Before(oldest) })
+}
+
+// empty reports whether nothing is known of any manifest or tag. The sums of days alone
+// do not keep a record: the repository has gone.
+func (r *Record) empty() bool { return len(r.Manifests) == 0 && len(r.Tags) == 0 }
+
+// Keep says which rows of a repository's record are still of use; nil means all.
+type Keep struct {
+	Manifest func(digest.Digest) bool
+	Tag      func(tag string) bool
+}
