@@ -108,3 +108,13 @@ func TestNoVersionOfCaddysIsRaised(t *testing.T) {
 		t.Error("go.mod shares no module with Caddy's: this test looks at the wrong file")
 	}
 }
+
+// What reads blocks of the Caddyfile knows Caddy, and nothing of the registry.
+func TestTheOptionReaderStandsAlone(t *testing.T) {
+	const option = module + "/caddymodule/option"
+	for dependency := range strings.Lines(golang(t, "list", "-deps", option)) {
+		if dependency = strings.TrimSpace(dependency); strings.HasPrefix(dependency, module+"/") && dependency != option {
+			t.Errorf("%s depends on %s", option, dependency)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -9,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/option"
 )
 
 // APIKeys is what API keys are like.
@@ -38,48 +40,29 @@ func (k *APIKeys) check() error {
 //	    max_lifetime <duration>
 //	}
 func (k *APIKeys) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() != "max_lifetime" {
-			return d.Errf("unknown option %q of api_keys", d.Val())
-		}
-		var value string
-		if !d.AllArgs(&value) {
-			return d.ArgErr()
-		}
-		duration, err := caddy.ParseDuration(value)
-		if err != nil {
-			return d.Errf("max_lifetime: %v", err)
-		}
-		if duration <= 0 {
-			return d.Err("max_lifetime must be more than nothing")
-		}
-		k.MaxLifetime = caddy.Duration(duration)
-	}
-	return nil
+	return option.Block(d, "api_keys", option.Options{"max_lifetime": option.Duration(&k.MaxLifetime)})
 }
 
 // The namespace of the guest modules that verify credentials.
 const authenticatorNamespace = "oci.authenticators."
 
-func isAuthenticator(option string) bool {
-	_, err := caddy.GetModule(authenticatorNamespace + option)
-	return err == nil
-}
-
-// unmarshalAuthenticator reads an option that is the name of a guest module.
-func (a *App) unmarshalAuthenticator(d *caddyfile.Dispenser, option string) error {
-	if !isAuthenticator(option) {
-		return d.Errf("unknown option %q of oci", option)
+// authenticatorOptions adds an option for each guest module, by the module's name.
+func (a *App) authenticatorOptions(options option.Options) {
+	for _, module := range caddy.GetModules(strings.TrimSuffix(authenticatorNamespace, ".")) {
+		name := module.ID.Name()
+		read := option.Func(func(d *caddyfile.Dispenser) error {
+			module, err := caddyfile.UnmarshalModule(d, authenticatorNamespace+name)
+			if err != nil {
+				return err
+			}
+			a.AuthenticatorsRaw = append(a.AuthenticatorsRaw, caddyconfig.JSONModuleObject(module, "module", name, nil))
+			return nil
+		})
+		if name != clientCertName {
+			read = read.Repeated()
+		}
+		options[name] = read
 	}
-	module, err := caddyfile.UnmarshalModule(d, authenticatorNamespace+option)
-	if err != nil {
-		return err
-	}
-	a.AuthenticatorsRaw = append(a.AuthenticatorsRaw, caddyconfig.JSONModuleObject(module, "module", option, nil))
-	return nil
 }
 
 // provisionAuthenticators makes the guest modules.
@@ -95,7 +78,7 @@ func (a *App) provisionAuthenticators(ctx caddy.Context) error {
 	for _, module := range modules.([]any) {
 		if _, ok := module.(*ClientCert); ok {
 			if certificates++; certificates > 1 {
-				return fmt.Errorf("%s is here twice", clientCertName)
+				return fmt.Errorf("duplicate option %s", clientCertName)
 			}
 		}
 		authenticator, ok := module.(identity.Authenticator)

@@ -3,12 +3,11 @@ package caddymodule
 import (
 	"fmt"
 	"log/slog"
-	"math"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/dustin/go-humanize"
 
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core/mirror"
 )
 
@@ -38,17 +37,21 @@ func (MemoryCache) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision reads the size.
-func (c *MemoryCache) Provision(caddy.Context) error {
-	c.bytes = defaultMemory
-	if c.Size == "" {
-		return nil
+func (c *MemoryCache) Provision(caddy.Context) (err error) {
+	c.bytes, err = memorySize(c.Size)
+	return err
+}
+
+// memorySize reads the option size of a cache, or its default.
+func memorySize(text string) (int64, error) {
+	if text == "" {
+		return defaultMemory, nil
 	}
-	size, err := humanize.ParseBytes(c.Size)
-	if err != nil || size == 0 || size > math.MaxInt64 {
-		return fmt.Errorf("size: %q is not like 256MiB", c.Size)
+	size, err := option.ParseSize(text)
+	if err != nil {
+		return 0, fmt.Errorf("size: %w", err)
 	}
-	c.bytes = int64(size)
-	return nil
+	return size, nil
 }
 
 // Memory implements Cache.
@@ -67,13 +70,10 @@ func (c *MemoryCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		c.Size = d.Val()
 	}
-	if d.NextArg() {
-		return d.ArgErr()
+	if _, err := memorySize(c.Size); err != nil {
+		return d.WrapErr(err)
 	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		return d.Errf("unknown option %q of cache memory", d.Val())
-	}
-	return nil
+	return option.Block(d, "cache memory", nil)
 }
 
 var (

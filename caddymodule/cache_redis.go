@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core/cache/redis"
 	"github.com/eblume/caddy-registry/core/mirror"
 )
@@ -54,6 +55,9 @@ type RedisCache struct {
 	// images into them. Default: a key of the storage's own, so that nothing is
 	// shared between storages.
 	Secret string `json:"secret,omitempty"`
+	// Size bounds the manifests and tags in the memory of this process, such as 64MiB,
+	// as that of MemoryCache does. Default: 256MiB.
+	Size string `json:"size,omitempty"`
 }
 
 // RedisSentinel is a Redis that sentinels watch: they say who is its master.
@@ -112,11 +116,14 @@ func (c *RedisCache) Validate() error {
 			return errors.New("client_certificate: a certificate and a key are needed")
 		}
 	}
+	if _, err := memorySize(c.Size); err != nil {
+		return err
+	}
 	for _, secret := range c.secrets() {
 		if *secret.text == "" {
 			continue
 		}
-		if err := checkSecret(*secret.text); err != nil {
+		if err := option.CheckSecret(*secret.text); err != nil {
 			return fmt.Errorf("%s: %w", secret.option, err)
 		}
 	}
@@ -172,7 +179,10 @@ func redisAddress(text, defaultPort string) (string, error) {
 }
 
 // Memory implements Cache.
-func (*RedisCache) Memory() int64 { return defaultMemory }
+func (c *RedisCache) Memory() int64 {
+	size, _ := memorySize(c.Size) // Validate has seen the error
+	return size
+}
 
 // connection is what is needed to reach Redis, with its secrets and files. fingerprint
 // is of all that makes one connection another. There is none without an address.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/eblume/caddy-registry/core/mirror"
@@ -29,8 +30,8 @@ func TestCacheMeans(t *testing.T) {
 	for _, row := range []struct{ name, option, want string }{
 		{"memory", "cache memory", `{"module":"memory"}`},
 		{"memory of a size", "cache memory 64MiB", `{"module":"memory","size":"64MiB"}`},
-		{"every option of Redis", "cache redis {\naddress r:1\nuser u\npassword {env.P}\ndb 3\ntls\nprefix p\nsecret {file./s}\n}",
-			`{"module":"redis","address":["r:1"],"user":"u","password":"{env.P}","db":3,"tls":{},"prefix":"p","secret":"{file./s}"}`},
+		{"every option of Redis", "cache redis {\naddress r:1\nuser u\npassword {env.P}\ndb 3\ntls\nprefix p\nsecret {file./s}\nsize 64MiB\n}",
+			`{"module":"redis","address":["r:1"],"user":"u","password":"{env.P}","db":3,"tls":{},"prefix":"p","secret":"{file./s}","size":"64MiB"}`},
 		{"an address from the environment", "cache redis {\naddress {$CACHE_TEST_REDIS:}\n}", `{"module":"redis","address":["redis.example:6379"]}`},
 		{"a variable that is not set", "cache redis {\naddress {$CACHE_TEST_NO_REDIS:}\n}", `{"module":"redis"}`},
 		{"TLS with files", "cache redis {\naddress r\ntls {\nca /ca.pem\nclient_certificate /c.pem /c.key\nserver_name redis\n}\n}",
@@ -57,11 +58,31 @@ func TestCacheMeans(t *testing.T) {
 	}
 }
 
+// The memory before Redis is as large as is said, as that of cache memory.
+func TestCacheHasAMemoryOfItsSize(t *testing.T) {
+	for size, want := range map[string]int64{"": 256 << 20, "64MiB": 64 << 20, "1GB": 1e9} {
+		if got := (&RedisCache{Size: size}).Memory(); got != want {
+			t.Errorf("redis of size %q: got %d bytes, want %d", size, got, want)
+		}
+		memory := &MemoryCache{Size: size}
+		if err := memory.Provision(caddy.Context{}); err != nil || memory.Memory() != want {
+			t.Errorf("memory of size %q: got %d bytes and %v, want %d", size, memory.Memory(), err, want)
+		}
+	}
+	if err := (&RedisCache{Size: "much"}).Validate(); err == nil || !strings.Contains(err.Error(), "size") {
+		t.Errorf("a size that is none: got %v", err)
+	}
+}
+
 func TestCacheRefuses(t *testing.T) {
 	for _, row := range []struct{ name, option, want string }{
 		{"no module", "cache", "Caddyfile:3"},
 		{"an unknown one", "cache disk", "oci.cache.disk"},
 		{"two sizes", "cache memory 1MiB 2MiB", "Caddyfile:3"},
+		{"a size of nothing", "cache memory 0", "\"0\" is not a size"},
+		{"a size of nothing beside Redis", "cache redis {\nsize 0\n}", "size: \"0\" is not a size"},
+		{"a size that is none", "cache redis {\nsize much\n}", "size: \"much\" is not a size"},
+		{"a block of the memory", "cache memory {\nsize 1MiB\n}", "unknown option \"size\" of cache memory, which has none"},
 		{"an unknown option", "cache redis {\nreplica a\n}", "unknown option \"replica\" of cache redis"},
 		{"an unknown option of tls", "cache redis {\ntls {\nkey a\n}\n}", "unknown option \"key\" of tls"},
 		{"an unknown option of sentinel", "cache redis {\nsentinel m {\ndb 1\n}\n}", "unknown option \"db\" of sentinel"},
@@ -71,7 +92,6 @@ func TestCacheRefuses(t *testing.T) {
 		{"the same without an address", "cache redis {\ncluster\ndb 1\n}", "remove db or cluster"},
 		{"a certificate without a key", "cache redis {\ntls {\nclient_certificate a\n}\n}", "Caddyfile:5"},
 		{"a sentinel's password in the file", "cache redis {\nsentinel m {\npassword hunter2\n}\n}", "password of sentinel"},
-		{"an option that is here twice", "cache redis {\ndb 1\ndb 2\n}", "twice"},
 		{"a database that is no number", "cache redis {\ndb x\n}", "db"},
 		{"two addresses of nothing", "cache redis {\naddress a b\n}", "add cluster, or sentinel"},
 		{"an address that is a URL", "cache redis {\naddress redis://a\n}", "address"},

@@ -1,12 +1,11 @@
 package caddymodule
 
 import (
-	"slices"
-
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/eblume/caddy-registry/caddymodule/option"
 )
 
 func init() {
@@ -17,7 +16,7 @@ func init() {
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		d.Next() // onto the option's name, whose line the error tells
-		return nil, d.Err("option oci is here twice")
+		return nil, d.Err("duplicate option oci")
 	}
 	app := new(App)
 	if err := app.UnmarshalCaddyfile(d); err != nil {
@@ -64,79 +63,54 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 // An authenticator is the name of a module oci.authenticators.*, with what that module
 // says; see Mirror, OIDC and TrustedIssuer for the options of those. hostnames,
 // private, mirror, local_user and authenticators other than client_cert may be
-// repeated. An option that is unknown, or here twice, is refused with its line.
+// repeated. An option that is unknown, or a duplicate, is refused with its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
-	if d.NextArg() {
-		return d.ArgErr()
+	options := option.Options{
+		"url":       option.Once(&a.URL),
+		"hostnames": option.List(&a.Hostnames).Repeated(),
+		"min_free":  option.Once(&a.MinFree).Check(func() error { _, err := a.leaveFree(); return err }),
+		"private":   option.List(&a.Private).Repeated(),
+		"cache":     option.Func(a.unmarshalCache),
+		"mirror":    option.Func(a.unmarshalMirror).Repeated(),
+		"storage":   option.Func(a.unmarshalStorage),
+		"gc": option.Func(func(d *caddyfile.Dispenser) error {
+			a.GC = new(GC)
+			return a.GC.UnmarshalCaddyfile(d)
+		}),
+		"policy": option.Func(func(d *caddyfile.Dispenser) error {
+			a.Policy = new(Policy)
+			return a.Policy.UnmarshalCaddyfile(d)
+		}),
+		"api_keys": option.Func(func(d *caddyfile.Dispenser) error {
+			a.APIKeys = new(APIKeys)
+			return a.APIKeys.UnmarshalCaddyfile(d)
+		}),
+		"oidc": option.Func(func(d *caddyfile.Dispenser) error {
+			a.OIDC = new(OIDC)
+			return a.OIDC.UnmarshalCaddyfile(d)
+		}),
+		"local_user": option.Func(a.unmarshalLocalUser).Repeated(),
 	}
-	seen := map[string]bool{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if seen[option] && !slices.Contains([]string{"hostnames", "private", "mirror", "local_user"}, option) &&
-			(option == clientCertName || !isAuthenticator(option)) {
-			return d.Errf("option %s is here twice", option)
-		}
-		seen[option] = true
-		if err := a.unmarshalOption(d, option); err != nil {
-			return err
-		}
-	}
-	return nil
+	a.authenticatorOptions(options)
+	return option.Block(d, "oci", options)
 }
 
-func (a *App) unmarshalOption(d *caddyfile.Dispenser, option string) error {
-	switch option {
-	case "url":
-		if !d.AllArgs(&a.URL) {
-			return d.ArgErr()
-		}
-	case "hostnames":
-		return someArgs(d, &a.Hostnames)
-	case "min_free":
-		if !d.AllArgs(&a.MinFree) {
-			return d.ArgErr()
-		}
-		if _, err := a.leaveFree(); err != nil {
-			return d.Errf("min_free: %v", err)
-		}
-	case "private":
-		return someArgs(d, &a.Private)
-	case "cache":
-		return a.unmarshalCache(d)
-	case "mirror":
-		return a.unmarshalMirror(d)
-	case "storage":
-		if !d.NextArg() {
-			return d.ArgErr()
-		}
-		name := d.Val()
-		module, err := caddyfile.UnmarshalModule(d, "oci.storage."+name)
-		if err != nil {
-			return err
-		}
-		storage, ok := module.(Storage)
-		if !ok {
-			return d.Errf("module oci.storage.%s is not a storage", name)
-		}
-		a.StorageRaw = caddyconfig.JSONModuleObject(storage, "module", name, nil)
-	case "gc":
-		a.GC = new(GC)
-		return a.GC.UnmarshalCaddyfile(d)
-	case "policy":
-		a.Policy = new(Policy)
-		return a.Policy.UnmarshalCaddyfile(d)
-	case "api_keys":
-		a.APIKeys = new(APIKeys)
-		return a.APIKeys.UnmarshalCaddyfile(d)
-	case "oidc":
-		a.OIDC = new(OIDC)
-		return a.OIDC.UnmarshalCaddyfile(d)
-	case "local_user":
-		return a.unmarshalLocalUser(d)
-	default:
-		return a.unmarshalAuthenticator(d, option)
+// unmarshalStorage reads the option storage, whose name was consumed.
+func (a *App) unmarshalStorage(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
 	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, "oci.storage."+name)
+	if err != nil {
+		return err
+	}
+	storage, ok := module.(Storage)
+	if !ok {
+		return d.Errf("module oci.storage.%s is not a storage", name)
+	}
+	a.StorageRaw = caddyconfig.JSONModuleObject(storage, "module", name, nil)
 	return nil
 }
 
@@ -149,39 +123,12 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 //	    uploads  <duration>
 //	}
 func (g *GC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	options := map[string]*caddy.Duration{
-		"interval": &g.Interval, "grace": &g.Grace, "untagged": &g.Untagged, "uploads": &g.Uploads,
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		to, ok := options[option]
-		if !ok {
-			return d.Errf("unknown option %q of gc", option)
-		}
-		if option == "untagged" && d.CountRemainingArgs() == 1 && d.NextArg() {
-			if d.Val() == "keep" {
-				continue
-			}
-			d.Prev()
-		}
-		if err := durationArg(d, option, to); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// someArgs appends the rest of the line, which must not be empty.
-func someArgs(d *caddyfile.Dispenser, to *[]string) error {
-	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return d.ArgErr()
-	}
-	*to = append(*to, args...)
-	return nil
+	return option.Block(d, "gc", option.Options{
+		"interval": option.Duration(&g.Interval),
+		"grace":    option.Duration(&g.Grace),
+		"untagged": option.Duration(&g.Untagged, "keep"),
+		"uploads":  option.Duration(&g.Uploads),
+	})
 }
 
 var (

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/workload"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -121,32 +122,14 @@ func (c *ClientCert) nameOf(leaf *x509.Certificate) (string, error) {
 //	    user   san|cn
 //	    groups <groups...>
 //	}
+//
+// groups may be repeated.
 func (c *ClientCert) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		switch option := d.Val(); option {
-		case "user":
-			if c.User != "" {
-				return d.Err("option user is here twice")
-			}
-			if !d.AllArgs(&c.User) {
-				return d.ArgErr()
-			}
-		case "groups":
-			if err := someArgs(d, &c.Groups); err != nil {
-				return err
-			}
-		default:
-			return d.Errf("unknown option %q of %s", option, clientCertName)
-		}
-		if err := c.Validate(); err != nil {
-			return d.WrapErr(err)
-		}
-	}
-	return nil
+	return option.Block(d, clientCertName, option.Options{
+		"user":   option.Once(&c.User).Check(c.Validate),
+		"groups": option.List(&c.Groups).Check(c.Validate).Repeated(),
+	})
 }
 
 var (

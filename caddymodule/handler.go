@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/wire"
 	"github.com/eblume/caddy-registry/policies"
@@ -202,34 +203,12 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	options := map[string]*string{"upstream": &h.Upstream, "fallback": &h.Fallback}
-	flags := map[string]*bool{"read_only": &h.ReadOnly, "insecure_credentials": &h.InsecureCredentials}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if flag, ok := flags[option]; ok {
-			if *flag {
-				return d.Errf("option %s is here twice", option)
-			}
-			if *flag = true; d.NextArg() {
-				return d.ArgErr()
-			}
-			continue
-		}
-		to, ok := options[option]
-		if !ok {
-			return d.Errf("unknown option %q of oci_registry", option)
-		}
-		if *to != "" {
-			return d.Errf("option %s is here twice", option)
-		}
-		if !d.AllArgs(to) {
-			return d.ArgErr()
-		}
-	}
-	return nil
+	return option.Block(d, "oci_registry", option.Options{
+		"upstream":             option.Once(&h.Upstream),
+		"fallback":             option.Once(&h.Fallback),
+		"read_only":            option.Flag(&h.ReadOnly),
+		"insecure_credentials": option.Flag(&h.InsecureCredentials),
+	})
 }
 
 var (

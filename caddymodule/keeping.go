@@ -2,17 +2,15 @@ package caddymodule
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/dustin/go-humanize"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/pulls"
@@ -83,11 +81,7 @@ func (m *Mirror) maxSize() (int64, error) {
 	if m.MaxSize == "" {
 		return 0, nil
 	}
-	bytes, err := humanize.ParseBytes(m.MaxSize)
-	if err != nil || bytes == 0 || bytes > math.MaxInt64 {
-		return 0, fmt.Errorf("%q is not a size such as 200GiB", m.MaxSize)
-	}
-	return int64(bytes), nil
+	return option.ParseSize(m.MaxSize)
 }
 
 // countUse remembers who asks a mirror, and how. The storage is open.

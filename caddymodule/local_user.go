@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -36,7 +37,7 @@ type LocalUser struct {
 	Line string `json:"line,omitempty"`
 }
 
-func isPlaceholder(text string) bool { return checkSecret(text) == nil }
+func isPlaceholder(text string) bool { return option.CheckSecret(text) == nil }
 
 // check refuses what can be nobody. It does not resolve the hash.
 func (u LocalUser) check() error {
@@ -147,9 +148,6 @@ func (a *App) unmarshalLocalUser(d *caddyfile.Dispenser) error {
 	words := d.RemainingArgs()
 	if len(words) < 2 {
 		return d.Err("write: local_user <name> <bcrypt hash> <groups...>; `caddy-registry hash-password --algorithm bcrypt` makes the hash")
-	}
-	if inner := d.Nesting(); d.NextBlock(inner) {
-		return d.Err("a local_user is one line and has no block")
 	}
 	a.LocalUsers = append(a.LocalUsers, LocalUser{Name: words[0], Hash: words[1], Groups: words[2:], Line: line})
 	return nil

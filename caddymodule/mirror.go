@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -178,7 +179,7 @@ func (m *Mirror) check() error {
 		if m.Credentials.User == "" {
 			return fmt.Errorf("credentials: there is no user")
 		}
-		if err := checkSecret(m.Credentials.Secret); err != nil {
+		if err := option.CheckSecret(m.Credentials.Secret); err != nil {
 			return fmt.Errorf("credentials: %w", err)
 		}
 	}

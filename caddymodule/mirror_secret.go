@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -15,18 +14,6 @@ import (
 )
 
 func dur(d caddy.Duration) time.Duration { return time.Duration(d) }
-
-// errBareSecret is a secret that stands in the configuration, from where the admin
-// endpoint and the autosaved file would show it. {$NAME} ends there too.
-var errBareSecret = errors.New("the secret must be a placeholder, such as {env.NAME} or {file./run/secrets/name}, so that it is not in the configuration")
-
-// checkSecret checks how a secret is written, without resolving it.
-func checkSecret(text string) error {
-	if !strings.HasPrefix(text, "{") || !strings.HasSuffix(text, "}") {
-		return errBareSecret
-	}
-	return nil
-}
 
 // resolve replaces placeholders. Errors name the placeholder, never what it holds.
 func resolve(option, text string) (string, error) {

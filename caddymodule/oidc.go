@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/web"
 )
 
@@ -104,7 +105,7 @@ func (o OIDC) check(site string) error {
 		return errors.New("client_id is missing")
 	}
 	if o.ClientSecret != "" {
-		if err := checkSecret(o.ClientSecret); err != nil {
+		if err := option.CheckSecret(o.ClientSecret); err != nil {
 			return fmt.Errorf("client_secret: %w", err)
 		}
 	}
@@ -113,7 +114,7 @@ func (o OIDC) check(site string) error {
 		return fmt.Errorf("redirect_path: %q is no path, or one that has another use", path)
 	}
 	if o.GroupRefresh < 0 || o.Session < 0 {
-		return errors.New("group_refresh and session must be more than nothing")
+		return errors.New("group_refresh and session must be positive")
 	}
 	return nil
 }
@@ -152,40 +153,19 @@ func loopbackName(host string) bool {
 //	    label          <text>
 //	}
 func (o *OIDC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	texts := map[string]*string{
-		"issuer": &o.Issuer, "client_id": &o.ClientID, "client_secret": &o.ClientSecret,
-		"username_claim": &o.UsernameClaim, "groups_claim": &o.GroupsClaim,
-		"redirect_path": &o.RedirectPath, "label": &o.Label,
-	}
-	lists := map[string]*[]string{"scopes": &o.Scopes, "allowed_groups": &o.AllowedGroups}
-	durations := map[string]*caddy.Duration{"group_refresh": &o.GroupRefresh, "session": &o.Session}
-	seen := map[string]bool{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if seen[option] {
-			return d.Errf("option %s is here twice", option)
-		}
-		seen[option] = true
-		var err error
-		if to, ok := texts[option]; ok {
-			if !d.AllArgs(to) {
-				err = d.ArgErr()
-			}
-		} else if to, ok := lists[option]; ok {
-			err = someArgs(d, to)
-		} else if to, ok := durations[option]; ok {
-			err = durationArg(d, option, to)
-		} else {
-			err = d.Errf("unknown option %q of oidc", option)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return option.Block(d, "oidc", option.Options{
+		"issuer":         option.Once(&o.Issuer),
+		"client_id":      option.Once(&o.ClientID),
+		"client_secret":  option.Once(&o.ClientSecret), // checked with the rest
+		"scopes":         option.List(&o.Scopes),
+		"username_claim": option.Once(&o.UsernameClaim),
+		"groups_claim":   option.Once(&o.GroupsClaim),
+		"allowed_groups": option.List(&o.AllowedGroups),
+		"redirect_path":  option.Once(&o.RedirectPath),
+		"group_refresh":  option.Duration(&o.GroupRefresh),
+		"session":        option.Duration(&o.Session),
+		"label":          option.Once(&o.Label),
+	})
 }
 
 var _ caddyfile.Unmarshaler = (*OIDC)(nil)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/policies"
 )
 
@@ -135,33 +136,23 @@ func (a *App) names() policies.Names {
 // where <who> is anonymous, signed_in, user <name>, group <name> or
 // key <id or label>, and the actions are read, fetch, create, update, delete, admin.
 func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
+	rule := func(deny bool, to *[]Rule) option.Option {
+		return option.Func(func(d *caddyfile.Dispenser) error {
+			line := fmt.Sprintf("%s:%d", d.File(), d.Line())
+			rule, err := unmarshalRule(deny, d.RemainingArgs())
+			if err != nil {
+				return d.WrapErr(err)
+			}
+			rule.Line = line
+			*to = append(*to, rule)
+			return nil
+		}).Repeated()
 	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		effect := d.Val()
-		if effect != "allow" && effect != "deny" {
-			return d.Errf("unknown rule %q; a rule begins with allow or deny", effect)
-		}
-		line := fmt.Sprintf("%s:%d", d.File(), d.Line())
-		rule, err := unmarshalRule(effect == "deny", d.RemainingArgs())
-		if err != nil {
-			return d.WrapErr(err)
-		}
-		if inner := d.Nesting(); d.NextBlock(inner) {
-			return d.Err("a rule is one line and has no block")
-		}
-		rule.Line = line
-		if effect == "deny" {
-			p.Deny = append(p.Deny, rule)
-		} else {
-			p.Allow = append(p.Allow, rule)
-		}
+	err := option.Block(d, "policy", option.Options{"allow": rule(false, &p.Allow), "deny": rule(true, &p.Deny)})
+	if err == nil && len(p.Allow)+len(p.Deny) == 0 {
+		err = d.Errf("policy %v", errNoRule)
 	}
-	if len(p.Allow)+len(p.Deny) == 0 {
-		return d.Errf("policy %v", errNoRule)
-	}
-	return nil
+	return err
 }
 
 // unmarshalRule reads what stands behind allow or deny.

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 	"github.com/eblume/caddy-registry/core/store"
@@ -190,21 +191,7 @@ func (s *FileStorage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		s.Path = d.Val()
 	}
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() != "mirrors" {
-			return d.Errf("unknown option %q of storage file", d.Val())
-		}
-		if s.Mirrors != "" {
-			return d.Err("option mirrors is here twice")
-		}
-		if !d.AllArgs(&s.Mirrors) {
-			return d.ArgErr()
-		}
-	}
-	return nil
+	return option.Block(d, "storage file", option.Options{"mirrors": option.Once(&s.Mirrors)})
 }
 
 var (

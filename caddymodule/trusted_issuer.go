@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/workload"
 )
 
@@ -178,16 +179,25 @@ func (t *TrustedIssuer) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	t.Line = fmt.Sprintf("%s:%d", d.File(), d.Line())
-	seen := map[string]bool{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if seen[option] && option != "claim" {
-			return d.Errf("option %s is here twice", option)
-		}
-		seen[option] = true
-		if err := t.unmarshalOption(d, option); err != nil {
-			return err
-		}
+	err := option.Block(d, "trusted_issuer", option.Options{
+		"audience": option.List(&t.Audience),
+		"claim":    option.Func(t.unmarshalClaim).Repeated(),
+		"condition": option.Func(func(d *caddyfile.Dispenser) error {
+			if !d.AllArgs(&t.Condition) || t.Condition == "" {
+				return d.Err("write the condition in backticks: condition `claims.ref == \"refs/heads/main\"`")
+			}
+			return nil
+		}),
+		"user": option.Func(func(d *caddyfile.Dispenser) error {
+			if !d.AllArgs(&t.User) || t.User == "" {
+				return d.ArgErr()
+			}
+			return nil
+		}),
+		"groups": option.List(&t.Groups),
+	})
+	if err != nil {
+		return err
 	}
 	// Here and not only when it is provisioned, so that `adapt` says it, too.
 	if _, err := t.check(); err != nil {
@@ -196,29 +206,12 @@ func (t *TrustedIssuer) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (t *TrustedIssuer) unmarshalOption(d *caddyfile.Dispenser, option string) error {
-	switch option {
-	case "audience":
-		return someArgs(d, &t.Audience)
-	case "groups":
-		return someArgs(d, &t.Groups)
-	case "claim":
-		args := d.RemainingArgs()
-		if len(args) < 2 {
-			return d.Err("write: claim <name> <pattern>")
-		}
-		t.Claim = append(t.Claim, workload.Claim{Name: args[0], Globs: args[1:]})
-	case "condition":
-		if !d.AllArgs(&t.Condition) || t.Condition == "" {
-			return d.Err("write the condition in backticks: condition `claims.ref == \"refs/heads/main\"`")
-		}
-	case "user":
-		if !d.AllArgs(&t.User) || t.User == "" {
-			return d.ArgErr()
-		}
-	default:
-		return d.Errf("unknown option %q of trusted_issuer", option)
+func (t *TrustedIssuer) unmarshalClaim(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 2 {
+		return d.Err("write: claim <name> <pattern>")
 	}
+	t.Claim = append(t.Claim, workload.Claim{Name: args[0], Globs: args[1:]})
 	return nil
 }
 

@@ -272,7 +272,7 @@ func TestBlocksThatAreRefused(t *testing.T) {
 		{"a claim without a pattern", "trusted_issuer https://a {\naudience a\nclaim ref\n}", []string{"Caddyfile:5", "claim <name> <pattern>"}},
 		{"a condition in pieces", "trusted_issuer https://a {\naudience a\ncondition claims.ref == a\n}", []string{"Caddyfile:5", "backticks"}},
 		{"a condition that is none", "trusted_issuer https://a {\naudience a\ncondition `claims.ref`\n}", []string{"Caddyfile:3", "condition: "}},
-		{"two conditions", "trusted_issuer https://a {\naudience a\ncondition `claims.a == 1`\ncondition `claims.b == 1`\n}", []string{"Caddyfile:6", "condition is here twice"}},
+		{"two conditions", "trusted_issuer https://a {\naudience a\ncondition `claims.a == 1`\ncondition `claims.b == 1`\n}", []string{"Caddyfile:6", "duplicate option condition"}},
 		{"an unknown option", "trusted_issuer https://a {\naudience a\nclient_id x\n}", []string{"Caddyfile:5", "client_id"}},
 		{"a group that the token chooses", "trusted_issuer https://a {\naudience a\ngroups {claims.groups}\n}", []string{"Caddyfile:3", "could choose any"}},
 	} {
