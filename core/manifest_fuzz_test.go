@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"testing"
@@ -10,43 +11,98 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// FuzzParseManifest holds what the store relies on: bytes from outside never panic,
-// and what is accepted names only digests that are safe to make paths of.
-func FuzzParseManifest(f *testing.F) {
-	const d = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+// read is how a client in Go reads a manifest of any kind.
+type read struct {
+	SchemaVersion int               `json:"schemaVersion"`
+	MediaType     string            `json:"mediaType"`
+	ArtifactType  string            `json:"artifactType"`
+	Config        *core.Descriptor  `json:"config"`
+	Layers        []core.Descriptor `json:"layers"`
+	Blobs         []core.Descriptor `json:"blobs"`
+	Manifests     []core.Descriptor `json:"manifests"`
+	Subject       *core.Descriptor  `json:"subject"`
+	Annotations   map[string]string `json:"annotations"`
+}
+
+// FuzzInspect holds what the store relies on: bytes from outside never panic, what may be pushed
+// names only digests that are safe to make paths of, and means to encoding/json what it means here.
+func FuzzInspect(f *testing.F) {
 	for _, mediaType := range []string{
 		ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex, core.MediaTypeDockerManifest, core.MediaTypeDockerManifestList,
-		"application/vnd.oci.artifact.manifest.v1+json", "",
+		"application/vnd.oci.artifact.manifest.v1+json", own, "text/html", "",
 	} {
 		for _, body := range []string{
-			"", "null", "[]", "{}", `{"schemaVersion":1}`, `{"config":null,"layers":null}`,
-			`{"config":{"digest":"` + d + `","size":2},"layers":[{"digest":"` + d + `","size":-1}]}`,
-			`{"config":{"digest":"` + d + `"},"subject":{"digest":"sha256:../x"}}`,
-			`{"manifests":[{"digest":"` + d + `"}],"blobs":[{"digest":""}],"mediaType":"` + mediaType + `"}`,
-			`{"manifests":[{"digest":"sha512:` + d + `"}],"artifactType":"a/b","annotations":{"a":"b"}}`,
+			"", "null", "[]", "{}", `{"schemaVersion":1}`, `{"config":null,"layers":null}`, "\xef\xbb\xbf{}", `{}{}`,
+			`{"config":DESC,"layers":[DESC,{"digest":"` + empty + `","size":-1}]}`,
+			`{"config":DESC,"subject":{"digest":"sha256:../x"}}`,
+			`{"manifests":[DESC],"blobs":[{"digest":""}],"mediaType":"` + mediaType + `"}`,
+			`{"manifests":[{"digest":"sha512:` + empty + `"}],"artifactType":"a/b","annotations":{"a":"b"}}`,
+			`{"config":DESC,"Layers":[],"layers":[DESC],"layer\u0073":[]}`,
+			`{"config":DESC,"annotations":{"a":"\ud800\ud83d\ude00\n","a":1}}`,
+			`{"config":{"digest":"` + empty + `","size":50.0,"data":"e30","urls":["x",null],"platform":{"os":"a","os.features":[1]}}}`,
 		} {
-			f.Add(mediaType, []byte(body))
+			f.Add(mediaType, document(body))
 		}
 	}
 	f.Fuzz(func(t *testing.T, mediaType string, data []byte) {
-		links, err := core.ParseManifest(mediaType, data)
+		doc, err := core.Inspect(data)
 		if err != nil {
+			var object map[string]json.RawMessage
+			if !errors.Is(err, core.ErrManifestInvalid) || json.Unmarshal(data, &object) == nil && object != nil {
+				t.Errorf("got error %v, want %q and only for what is not a JSON object", err, core.ErrManifestInvalid)
+			}
+			return
+		}
+		if served := doc.ServedType(mediaType); served != core.ServableType(served) {
+			t.Errorf("would be served as %q", served)
+		}
+		named := slices.Concat(doc.Layers, doc.Blobs, doc.Manifests)
+		for _, desc := range []*core.Descriptor{doc.Config, doc.Subject} {
+			if desc != nil {
+				named = append(named, *desc)
+			}
+		}
+		for _, desc := range named {
+			if _, err := core.ParseDigest(string(desc.Digest)); err != nil || desc.Size < -1 {
+				t.Errorf("has read %q with size %d: %v", desc.Digest, desc.Size, err)
+			}
+		}
+		if err := doc.CheckPush(mediaType); err != nil {
 			if !errors.Is(err, core.ErrManifestInvalid) {
 				t.Errorf("got error %v, want %q", err, core.ErrManifestInvalid)
 			}
 			return
 		}
-		named := slices.Concat(links.Blobs, links.Manifests)
-		if links.Subject != nil {
-			named = append(named, *links.Subject)
+		var other read
+		if err := json.Unmarshal(data, &other); err != nil {
+			t.Fatalf("a client in Go cannot read it: %v", err)
 		}
-		for _, desc := range named {
-			if _, err := core.ParseDigest(string(desc.Digest)); err != nil || desc.Size < 0 {
-				t.Errorf("accepted %q with size %d: %v", desc.Digest, desc.Size, err)
+		same := func(what string, a, b []core.Descriptor) {
+			if !slices.EqualFunc(a, b, func(a, b core.Descriptor) bool {
+				return a.Digest == b.Digest && a.Size == b.Size && a.MediaType == b.MediaType
+			}) {
+				t.Errorf("%s: got %v, a client in Go reads %v", what, a, b)
 			}
 		}
-		if links.SubjectDigest() != "" && links.Subject == nil {
-			t.Errorf("subject %s of a manifest without one", links.SubjectDigest())
+		one := func(d *core.Descriptor) (list []core.Descriptor) {
+			if d != nil {
+				list = append(list, *d)
+			}
+			return list
+		}
+		same("config", one(doc.Config), one(other.Config))
+		same("layers", doc.Layers, other.Layers)
+		same("blobs", doc.Blobs, other.Blobs)
+		same("manifests", doc.Manifests, other.Manifests)
+		same("subject", one(doc.Subject), one(other.Subject))
+		if doc.MediaType != other.MediaType || len(doc.Annotations) != len(other.Annotations) && doc.Annotations != nil {
+			t.Errorf("got type %q and %d annotations, a client in Go reads %q and %d",
+				doc.MediaType, len(doc.Annotations), other.MediaType, len(other.Annotations))
+		}
+		for name, text := range doc.Annotations {
+			if other.Annotations[name] != text {
+				t.Errorf("annotation %q: got %q, a client in Go reads %q", name, text, other.Annotations[name])
+			}
 		}
 	})
 }

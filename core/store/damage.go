@@ -77,7 +77,9 @@ func (d *damage) proven(blob digest.Digest, bytes int64) {
 // is why a contradiction is a doubt and not an answer.
 func (d *damage) named(repo string, blobs []core.Descriptor) {
 	for _, desc := range blobs {
-		d.sizes.Set(blobID{repo, desc.Digest}, size{bytes: desc.Size})
+		if desc.Size >= 0 {
+			d.sizes.Set(blobID{repo, desc.Digest}, size{bytes: desc.Size})
+		}
 	}
 }
 

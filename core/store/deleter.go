@@ -90,7 +90,7 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) error {
 	d := m.Descriptor.Digest
 	defer s.cache.beginManifest(repo, d)()
-	links, err := core.ParseManifest(m.Descriptor.MediaType, m.Bytes)
+	links, err := heldLinks(m.Bytes)
 	if err != nil {
 		return fmt.Errorf("delete manifest %s: %w", d, err)
 	}
@@ -166,7 +166,7 @@ func (s *Store) users(ctx context.Context, repo string, d digest.Digest) ([]dige
 		} else if err != nil {
 			return nil, err
 		}
-		links, err := core.ParseManifest(m.Descriptor.MediaType, m.Bytes)
+		links, err := heldLinks(m.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("manifest %s: %w", held, err)
 		}

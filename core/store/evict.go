@@ -80,7 +80,7 @@ func (s *Store) learn(ctx context.Context, repo string, known map[digest.Digest]
 			} else if err != nil {
 				return err
 			}
-			if links, err = core.ParseManifest(m.Descriptor.MediaType, m.Bytes); err != nil {
+			if links, err = heldLinks(m.Bytes); err != nil {
 				return fmt.Errorf("manifest %s: %w", d, err)
 			}
 		}

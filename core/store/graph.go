@@ -35,7 +35,7 @@ func (c *collection) graph(ctx context.Context, repo string, manifests []digest.
 		} else if err != nil {
 			return nil, err
 		}
-		links, err := core.ParseManifest(m.Descriptor.MediaType, m.Bytes)
+		links, err := heldLinks(m.Bytes)
 		if err != nil {
 			return nil, err
 		}
@@ -76,4 +76,13 @@ func (g graph) blobs() map[digest.Digest]struct{} {
 		}
 	}
 	return needed
+}
+
+// heldLinks returns what a manifest that is held names: the rules of a push do not apply to it.
+func heldLinks(manifest []byte) (core.Links, error) {
+	doc, err := core.Inspect(manifest)
+	return core.Links{
+		Blobs: doc.Required(), Manifests: doc.Manifests, Subject: doc.Subject,
+		ArtifactType: doc.ArtifactType, Annotations: doc.Annotations,
+	}, err
 }

@@ -15,14 +15,14 @@ import (
 // linkManifest is the second barrier: it makes the manifest readable in repo. The
 // referrer entry has one of its own before that: a client that sees the manifest
 // after a power cut does not push it again, so the entry must be there by then.
-func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, links core.Links, put core.ManifestPut) error {
+func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) error {
 	defer s.cache.beginManifest(repo, d)()
 	s.grace.touch(s.now(), repo, d)
-	if subject := links.SubjectDigest(); subject != "" {
+	if subject := doc.SubjectDigest(); subject != "" {
 		key := referrerKey(repo, subject, d)
 		entry := encode(core.Referrer(core.Descriptor{
 			MediaType: put.MediaType, Digest: d, Size: int64(len(put.Bytes)),
-			ArtifactType: links.ArtifactType, Annotations: links.Annotations,
+			ArtifactType: doc.ArtifactType, Annotations: doc.Annotations,
 		}))
 		if _, err := s.bucket.Put(ctx, key, entry, bucket.Condition{}); err != nil {
 			return s.failed("referrer "+string(d), err)
@@ -31,7 +31,7 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 			return err
 		}
 	}
-	if err := s.putRecord(ctx, repo, d, put); err != nil {
+	if err := s.putRecord(ctx, repo, d, doc, put); err != nil {
 		return err
 	}
 	// The index follows what can be seen, before the barrier: DeleteBlob asks it.
@@ -52,9 +52,9 @@ func (s *Store) reindexManifest(ctx context.Context, repo string, d digest.Diges
 
 // putRecord writes the manifest's link, unless it is there: a push of what is here
 // already changes nothing, except that another media type is believed.
-func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, put core.ManifestPut) error {
+func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) error {
 	key := manifestKey(d, repo)
-	record := encodeManifest(put.MediaType, put.Bytes)
+	record := encodeManifest(put.MediaType, doc)
 	_, err := s.bucket.Put(ctx, key, record, bucket.Condition{IfAbsent: true})
 	if errors.Is(err, bucket.ErrExist) {
 		data, _, getErr := s.bucket.Get(ctx, key)

@@ -93,7 +93,7 @@ func (s *Store) manifest(ctx context.Context, repo string, d digest.Digest) (cor
 	}
 	put(func() {
 		s.cache.manifests.Set(id, m)
-		if links, err := core.ParseManifest(m.Descriptor.MediaType, m.Bytes); err == nil {
+		if links, err := heldLinks(m.Bytes); err == nil {
 			s.damage.named(repo, links.Blobs)
 		}
 	})

@@ -23,24 +23,32 @@ type manifestRecord struct {
 }
 
 // encodeManifest makes the object at manifestKey.
-func encodeManifest(mediaType string, manifest []byte) []byte {
-	if core.MediaTypeOf(manifest) == mediaType {
+func encodeManifest(mediaType string, doc *core.Document) []byte {
+	if doc.MediaType == mediaType {
 		return nil
 	}
 	return encode(manifestRecord{mediaType})
 }
 
-// decodeManifest returns the media type that the object at manifestKey says.
+// decodeManifest returns the media type under which a manifest is served: what the object at
+// manifestKey says, unless the document contradicts it or it is not a type of manifests.
+// Older versions took any type.
 func decodeManifest(key string, data, manifest []byte) (string, error) {
+	doc, err := core.Inspect(manifest)
+	if err != nil {
+		return core.MediaTypeUnknown, nil
+	}
 	if len(data) == 0 {
-		mediaType := core.MediaTypeOf(manifest)
-		if mediaType == "" {
+		if doc.MediaType == "" {
 			return "", fmt.Errorf("record %s is %w: it is empty, and the manifest does not name its media type", key, ErrDamaged)
 		}
-		return mediaType, nil
+		return doc.ServedType(""), nil
 	}
 	record, err := decode[manifestRecord](key, data)
-	return record.MediaType, err
+	if err != nil {
+		return "", err
+	}
+	return doc.ServedType(record.MediaType), nil
 }
 
 // tagRecord is the object at tagKey.

@@ -18,13 +18,13 @@ func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestP
 	// What is half done when a client leaves is finished: a tag that is visible
 	// must not wait for its barrier because nobody listens any more.
 	ctx, asked := context.WithoutCancel(ctx), ctx
-	d, links, err := check(put)
+	d, doc, err := s.check(&put)
 	if err != nil {
 		return core.ManifestResult{}, err
 	}
 	var result core.ManifestResult
 	err = s.certain(asked, func() (err error) {
-		result, err = s.put(ctx, repo, d, links, put)
+		result, err = s.put(ctx, repo, d, &doc, put)
 		return err
 	})
 	return result, err
@@ -32,27 +32,27 @@ func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestP
 
 // put is PutManifest of a valid manifest. Errors also: *doubt, before anything is
 // written.
-func (s *Store) put(ctx context.Context, repo string, d digest.Digest, links core.Links, put core.ManifestPut) (core.ManifestResult, error) {
+func (s *Store) put(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) (core.ManifestResult, error) {
 	defer s.repos.share(repo)()
 	defer s.keepContent(d)()
-	if err := s.putContent(ctx, repo, d, links, put.Bytes); err != nil {
+	if err := s.putContent(ctx, repo, d, doc, put.Bytes); err != nil {
 		return core.ManifestResult{}, err
 	}
 	// Again at the end: a collector that listed the manifests before this one was
 	// among them must find its links young, however long the barriers took.
 	defer func() {
-		for _, desc := range links.Blobs {
+		for _, desc := range doc.Required() {
 			s.grace.touch(s.now(), repo, desc.Digest)
 		}
 	}()
-	if err := s.linkManifest(ctx, repo, d, links, put); err != nil {
+	if err := s.linkManifest(ctx, repo, d, doc, put); err != nil {
 		return core.ManifestResult{}, err
 	}
 	result := core.ManifestResult{
 		Descriptor: core.Descriptor{MediaType: put.MediaType, Digest: d, Size: int64(len(put.Bytes))},
-		Subject:    links.SubjectDigest(),
+		Subject:    doc.SubjectDigest(),
 	}
-	s.damage.named(repo, links.Blobs)
+	s.damage.named(repo, doc.Required())
 	err := s.putTags(ctx, repo, put, &result)
 	if err == nil && len(put.Tags) > 0 && len(result.Tags) == 0 {
 		err = result.Refused[0]
@@ -60,10 +60,11 @@ func (s *Store) put(ctx context.Context, repo string, d digest.Digest, links cor
 	return result, err
 }
 
-// check validates a put without I/O.
-func check(put core.ManifestPut) (digest.Digest, core.Links, error) {
+// check validates a put without I/O. A sparse store takes what an upstream vouches for, with a
+// media type that can be served.
+func (s *Store) check(put *core.ManifestPut) (digest.Digest, core.Document, error) {
 	if len(put.Bytes) > core.MaxManifestSize {
-		return "", core.Links{}, core.ErrManifestTooLarge
+		return "", core.Document{}, core.ErrManifestTooLarge
 	}
 	algorithm := digest.SHA256
 	if put.Digest != "" {
@@ -71,16 +72,23 @@ func check(put core.ManifestPut) (digest.Digest, core.Links, error) {
 	}
 	d := algorithm.FromBytes(put.Bytes)
 	if put.Digest != "" && put.Digest != d {
-		return "", core.Links{}, fmt.Errorf("%w: the manifest's digest is %s, not %s", core.ErrDigestInvalid, d, put.Digest)
+		return "", core.Document{}, fmt.Errorf("%w: the manifest's digest is %s, not %s", core.ErrDigestInvalid, d, put.Digest)
 	}
-	links, err := core.ParseManifest(put.MediaType, put.Bytes)
-	return d, links, err
+	doc, err := core.Inspect(put.Bytes)
+	switch {
+	case err != nil:
+	case s.options.Sparse: // never changes
+		put.MediaType = doc.ServedType(put.MediaType)
+	default:
+		err = doc.CheckPush(put.MediaType)
+	}
+	return d, doc, err
 }
 
 // putContent is the first barrier: when it returns, everything that the manifest
 // names and its own bytes are durable. Nothing names the bytes yet.
-func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, links core.Links, data []byte) error {
-	keys, err := s.named(ctx, repo, links)
+func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, doc *core.Document, data []byte) error {
+	keys, err := s.named(ctx, repo, doc)
 	if err != nil {
 		return err
 	}
@@ -108,14 +116,14 @@ func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, li
 // must be durable before the manifest is. It restarts the grace of what is named
 // before it looks, so that the collector cannot come between. In a sparse store what
 // is missing has no key.
-func (s *Store) named(ctx context.Context, repo string, links core.Links) ([]string, error) {
+func (s *Store) named(ctx context.Context, repo string, doc *core.Document) ([]string, error) {
 	now := s.now()
-	for _, child := range links.Manifests {
+	for _, child := range doc.Manifests {
 		s.grace.touch(now, repo, child.Digest)
 	}
 	var keys []string
 	var missing []digest.Digest
-	for _, desc := range links.Blobs {
+	for _, desc := range doc.Required() {
 		s.grace.touch(now, repo, desc.Digest)
 		info, err := s.statBlob(ctx, repo, desc.Digest)
 		sparse := s.options.Sparse // never changes

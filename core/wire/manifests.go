@@ -29,7 +29,8 @@ func (e *exchange) manifest() error {
 		e.writeHeader(http.StatusNotModified)
 		return nil
 	}
-	e.set("Content-Type", m.Descriptor.MediaType)
+	// Whatever a registry says: nothing that a stranger sent is ever served as a page.
+	e.set("Content-Type", core.ServableType(m.Descriptor.MediaType))
 	if e.r.Method == http.MethodHead {
 		e.set("Content-Length", strconv.FormatInt(m.Descriptor.Size, 10))
 		e.writeHeader(http.StatusOK)

@@ -1,0 +1,171 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// MaxDescriptors bounds the descriptors in one manifest: config, layers, blobs, manifests and
+// subject together. The largest in use have some hundred (a layer each for the packages of an
+// image, an index of many platforms); a document of MaxManifestSize has room for 1.4 million, at
+// 120 bytes of memory each.
+const MaxDescriptors = 10_000
+
+// Kind is what a document is by its shape: by the members that it has.
+type Kind int
+
+const (
+	KindOther    Kind = iota // none of the members below: an artifact of its own kind
+	KindImage                // config or layers
+	KindIndex                // manifests
+	KindArtifact             // blobs: the withdrawn artifact manifest of OCI, and that of ORAS
+	KindSchema1              // fsLayers, or schemaVersion 1: Docker schema 1
+)
+
+func (k Kind) String() string {
+	return [...]string{"an artifact of its own kind", "an image manifest", "an index", "an artifact manifest", "a Docker schema 1 manifest"}[k]
+}
+
+// mediaType returns the type of a document of kind k that says no other, or "".
+func (k Kind) mediaType() string {
+	return [...]string{KindImage: ocispec.MediaTypeImageManifest, KindIndex: ocispec.MediaTypeImageIndex, KindSchema1: ""}[k]
+}
+
+// Document is what the bytes of a manifest say. Inspect makes one.
+//
+// It has what could be read, for content that is held already or comes from an upstream: such
+// content is served whatever is wrong with it. What a push must not have is in Ambiguous and
+// Malformed, which CheckPush looks at.
+type Document struct {
+	// Kind is decided by the members, never by what the document or a client says. Of an ambiguous
+	// document it is the one that its mediaType says, if it has the members of that.
+	Kind Kind
+	// MediaType is the member mediaType, as it is written; empty if there is none.
+	MediaType string
+	// ArtifactType is what a referrers list says: the manifest's own, else its config's media type
+	// (spec.md, "Pushing Manifests with Subject").
+	ArtifactType string
+	// Config is nil if there is none or it cannot be read.
+	Config *Descriptor
+	// Layers, Blobs and Manifests have the descriptors that could be read: media type, digest
+	// and size, which is -1 if it could not. All of them, Config and Subject are empty if
+	// there are more than MaxDescriptors.
+	Layers, Blobs, Manifests []Descriptor
+	// Subject is what the manifest refers to, or nil.
+	Subject *Descriptor
+	// Annotations are those that are texts; nil if they are too large for a referrers list.
+	Annotations map[string]string
+	// Ambiguous says why the document can be read as two things (GHSA-mc8v-mgrf-8f4m), or is nil:
+	// it has members of two kinds, or a member twice that decides what it names. Two
+	// clients may see two images in it, so it must not be passed on either.
+	Ambiguous error
+	// Malformed is what else a push must not have, or nil. What it concerns is left out.
+	Malformed error
+	// kinds has the kinds whose members the document has.
+	kinds kinds
+}
+
+// kinds is a set of Kind.
+type kinds uint8
+
+func (s kinds) has(k Kind) bool { return s&(1<<k) != 0 }
+
+// SubjectDigest returns the digest of the subject, or "".
+func (d *Document) SubjectDigest() digest.Digest {
+	if d.Subject == nil {
+		return ""
+	}
+	return d.Subject.Digest
+}
+
+// Required returns what must be in a repository before the manifest is pushed there: config and
+// layers, or blobs, without the layers that are not distributable. What an index names may be
+// missing (a sparse index). What must stay while the manifest does is another question, which
+// the package graph answers.
+func (d *Document) Required() []Descriptor {
+	var required []Descriptor
+	if d.Kind != KindImage && d.Kind != KindArtifact {
+		return nil
+	}
+	if d.Config != nil {
+		required = append(required, *d.Config)
+	}
+	for _, layers := range [][]Descriptor{d.Layers, d.Blobs} {
+		for _, layer := range layers {
+			if !nonDistributable(layer.MediaType) {
+				required = append(required, layer)
+			}
+		}
+	}
+	return required
+}
+
+const schema1Sentence = "Docker schema 1 is not supported; push the image again with a current client"
+
+// CheckPush decides whether the document may be pushed as contentType, which is as ParseMediaType
+// returns it, or empty. These rules are for pushes and imports: what is held already was pushed
+// by other rules and is served all the same.
+// Errors: ErrManifestInvalid, with what to do about it.
+func (d *Document) CheckPush(contentType string) error {
+	var problem error
+	switch wanted := kindOf(contentType); {
+	case wanted == KindSchema1 || d.Kind == KindSchema1:
+		problem = errors.New(schema1Sentence)
+	case !IsManifestType(contentType):
+		problem = fmt.Errorf("Content-Type %q is not a media type of manifests, application/…+json; send %s", clip(contentType), d.expected())
+	case d.Ambiguous != nil:
+		problem = d.Ambiguous
+	case d.Malformed != nil:
+		problem = d.Malformed
+	case d.MediaType != "" && !strings.EqualFold(d.MediaType, contentType):
+		problem = fmt.Errorf("Content-Type is %q but the member mediaType is %q; make them agree", clip(contentType), clip(d.MediaType))
+	case wanted == KindIndex && d.Kind == KindOther:
+		problem = errors.New("an index must have the member manifests, a list that may be empty")
+	case wanted == KindImage && d.Kind == KindOther, wanted == KindImage && d.Kind == KindImage && d.Config == nil:
+		problem = errors.New("an image manifest must have a config")
+	case wanted == KindArtifact && d.Kind == KindOther: // blobs may be left out
+	case wanted != KindOther && wanted != d.Kind:
+		problem = fmt.Errorf("Content-Type %q is the type of %s but the document is %s; send the type of what it is", clip(contentType), wanted, d.Kind)
+	}
+	if problem == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrManifestInvalid, problem)
+}
+
+// expected says which Content-Type a push of the document should have.
+func (d *Document) expected() string {
+	if t := d.ServedType(""); t != MediaTypeUnknown {
+		return t
+	}
+	return "the media type of its format"
+}
+
+// ServedType returns the media type under which the document is served: the stated one (of its
+// record, or an upstream's) unless that is not a type of manifests or contradicts the document;
+// else its own, with the same conditions; else that of its shape; else MediaTypeUnknown.
+func (d *Document) ServedType(stated string) string {
+	for _, t := range []string{stated, d.MediaType} {
+		if t = strings.ToLower(t); IsManifestType(t) && d.agrees(t) {
+			return t
+		}
+	}
+	if t := d.Kind.mediaType(); t != "" {
+		return t
+	}
+	return MediaTypeUnknown
+}
+
+// agrees reports whether mediaType does not contradict the document's member mediaType, if that is
+// a type of manifests, nor its shape. A document without the members of any kind contradicts no type.
+func (d *Document) agrees(mediaType string) bool {
+	if own := strings.ToLower(d.MediaType); own != mediaType && IsManifestType(own) {
+		return false
+	}
+	wanted := kindOf(mediaType)
+	return wanted == KindOther || d.kinds == 0 || d.kinds.has(wanted)
+}
