@@ -30,6 +30,7 @@ type download struct {
 	repos   []string // that the blob is linked to in the end
 	readers int
 	left    uint64 // when the last reader left, by downloads.left
+	stopped bool   // because nobody read it: it is about to end
 
 	mu      sync.Mutex // guards what follows
 	changed *sync.Cond
@@ -57,10 +58,13 @@ const (
 	broken
 )
 
-func newDownload(m *Mirror, repo string, slot blobID) *download {
+func newDownload(ctx context.Context, m *Mirror, repo string, slot blobID) *download {
 	dl := &download{mirror: m, repo: repo, digest: slot.digest, slot: slot, repos: []string{repo}, size: -1, users: 1}
 	dl.changed = sync.NewCond(&dl.mu)
-	dl.ctx, dl.cancel = context.WithCancelCause(m.life)
+	// Whoever asked first answers for the place that it takes among the transfers.
+	access := core.AccessFrom(ctx)
+	life := core.WithAccess(m.life, core.Access{Caller: access.Caller, Address: access.Address})
+	dl.ctx, dl.cancel = context.WithCancelCause(life)
 	return dl
 }
 

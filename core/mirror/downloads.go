@@ -70,7 +70,7 @@ func (ds *downloads) start(ctx context.Context, m *Mirror, repo string, slot blo
 		}
 		return nil
 	}
-	dl := newDownload(m, repo, slot)
+	dl := newDownload(ctx, m, repo, slot)
 	if ds.running == nil {
 		ds.running = make(map[blobID]*download)
 	}
@@ -89,16 +89,18 @@ func (ds *downloads) leave(dl *download) {
 	}
 	ds.left++
 	dl.left = ds.left
-	unread, first := 0, dl
+	unread, first := 0, (*download)(nil)
 	for _, other := range ds.running {
-		if other.readers == 0 {
-			unread++
-			if other.left < first.left {
-				first = other
-			}
+		if other.readers > 0 || other.stopped {
+			continue
+		}
+		unread++
+		if first == nil || other.left < first.left {
+			first = other
 		}
 	}
 	if unread > maxUnread {
+		first.stopped = true
 		first.cancel(errUnread)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -22,12 +21,10 @@ import (
 // offset that is the blob's whole size gives an empty body.
 // Errors: those of the package; ErrCorrupt when another range is sent.
 func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset int64) (body io.ReadCloser, size int64, err error) {
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, 0, context.Cause(ctx)
+	free, err := c.slots.acquire(ctx, repo)
+	if err != nil {
+		return nil, 0, err
 	}
-	free := sync.OnceFunc(func() { <-c.slots })
 	defer func() {
 		if err != nil {
 			free()

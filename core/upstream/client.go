@@ -40,7 +40,7 @@ type shared struct {
 	endpoints []*endpoint
 	guard     *guard
 	own, any  *http.Transport // own has the client certificate
-	slots     chan struct{}   // one for each blob in transfer
+	slots     *transfers      // one for each blob in transfer
 	refusal   sync.Once       // the log line about credentials that everybody does better without
 	doubt     sync.Once       // the one about those that were never taken
 	accepted  atomic.Bool     // the upstream has taken the credentials for something
@@ -62,7 +62,7 @@ type endpoint struct {
 // New checks c and reads its credentials file. It does not use the network.
 func New(c Config) (*Client, error) {
 	c = c.withDefaults()
-	s := &shared{name: c.Name, config: c, log: c.Log, slots: make(chan struct{}, c.MaxConnections)}
+	s := &shared{name: c.Name, config: c, log: c.Log, slots: newTransfers(c.MaxConnections)}
 	var bases []*url.URL
 	for _, u := range c.URLs {
 		base, err := parseBase(u)

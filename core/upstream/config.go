@@ -44,7 +44,8 @@ type Config struct {
 	StallTimeout time.Duration
 	// Breaker is how long an upstream that failed is left alone. Default 30s.
 	Breaker time.Duration
-	// MaxConnections bounds the blobs in transfer at once. Default 32.
+	// MaxConnections bounds the blobs in transfer at once. Default 32. One caller may
+	// have three quarters of them, and one repository of a caller half.
 	MaxConnections int
 
 	// CA replaces the system's certificate authorities.
