@@ -54,6 +54,9 @@ func (m *Mirror) learn(ctx context.Context, repo string, l *lesson) {
 	if l.tag != "" {
 		m.present(repo + ":" + l.tag)
 	}
+	if l.fresh {
+		m.present(referrersKey(repo, l.found.Descriptor.Digest)) // what refers to it is worth a second question now
+	}
 	b := &m.behind
 	b.mu.Lock()
 	log := b.repos[repo]

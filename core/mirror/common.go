@@ -19,6 +19,10 @@ type common struct {
 	checks   *memo[string, check]     // by check key: the record in State
 	unshared *memo[string, time.Time] // by what was withdrawn: what others learned before is not believed
 	rights   *memo[string, knownRights]
+	lists    *weighed[list] // by key: records in State, and lists that are in memory alone
+	// reading has a place for each list that is being read and decoded: that takes some
+	// times as much memory as the list itself.
+	reading chan struct{}
 
 	mu      sync.Mutex           // guards mirrors
 	mirrors map[*Mirror]struct{} // that are open
@@ -41,6 +45,8 @@ func joinCommon(m *Mirror) *common {
 			checks:   newMemo[string, check](maxChecks),
 			unshared: newMemo[string, time.Time](maxUnshared),
 			rights:   newMemo[string, knownRights](maxRights),
+			lists:    newWeighed(maxLists, weigh),
+			reading:  make(chan struct{}, maxReading),
 			mirrors:  map[*Mirror]struct{}{},
 		}
 		commons.of[m.state] = c

@@ -203,6 +203,11 @@ func (e *Evictor) Pass(ctx context.Context) error {
 	if due || p.beyond() {
 		failed = p.run(ctx)
 	}
+	if due {
+		if err := p.age(ctx); err != nil {
+			failed = append(failed, err)
+		}
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.held, e.full = held, p.lacking > 0

@@ -1,11 +1,9 @@
 package mirror
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"iter"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,24 +13,29 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// Tags implements core.Lister with the upstream's list, cached as tags are. Errors
-// as of Manifest, with ErrNameUnknown for a repository that is not there.
+// Tags implements core.Lister with the upstream's list, cached as tags are. While the
+// upstream cannot be asked and the list is not held, it yields the tags that are, which
+// the log calls incomplete. Errors as of Manifest, with ErrNameUnknown for a repository
+// that is not there.
 func (m *Mirror) Tags(ctx context.Context, repo, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		got, err := listed(ctx, m, tagsKey(repo), repo, lookAtTags, func(ctx context.Context, remote string) (tagsList, error) {
-			tags, err := m.upstream.Tags(ctx, remote)
-			slices.Sort(tags)
-			return tagsList{Time: time.Now().UTC(), Tags: slices.Compact(tags)}, err
+		got, err := listed(ctx, m, &question[tagRows]{
+			key: tagsKey(repo), repo: repo, look: lookAtTags,
+			ask: func(ctx context.Context, remote string) (tagRows, error) {
+				tags, err := m.upstream.Tags(ctx, remote)
+				return newTagRows(time.Now().UTC(), tags), err
+			},
+			keeps: func(context.Context) bool { return true },
 		})
+		if unasked(err) && m.heldTags(ctx, repo, after, yield) {
+			m.log.Info("incomplete list of tags served, the upstream cannot be asked", "repository", repo, "error", err)
+			return
+		}
 		if err != nil {
 			yield("", err)
 			return
 		}
-		at, held := slices.BinarySearch(got.Tags, after)
-		if held {
-			at++
-		}
-		for _, tag := range got.Tags[at:] {
+		for tag := range got.after(after) {
 			if !yield(tag, nil) {
 				return
 			}
@@ -40,18 +43,61 @@ func (m *Mirror) Tags(ctx context.Context, repo, after string) iter.Seq2[string,
 	}
 }
 
-// Referrers implements core.Lister with the upstream's list, cached as tags are.
+// unasked tells the failures after which what is held counts.
+func unasked(err error) bool {
+	return errors.Is(err, core.ErrUpstream) || errors.Is(err, core.ErrUpstreamTimeout) || errors.Is(err, core.ErrTooManyRequests)
+}
+
+// heldTags yields the tags that would be served now although the upstream cannot be
+// asked: held, and checked within max_stale. false: it has yielded nothing, because
+// there are none.
+func (m *Mirror) heldTags(ctx context.Context, repo, after string, yield func(string, error) bool) (some bool) {
+	if m.settle(ctx, repo) != nil {
+		return false
+	}
+	maxStale := m.settings.Load().MaxStale
+	each := func(after string, yield func(string) bool) {
+		for tag, err := range m.local.Tags(ctx, repo, after) {
+			if err != nil {
+				return // what is held cannot be listed: the upstream's failure is the answer
+			}
+			last, ok := m.checkOf(ctx, repo, tag)
+			if ok && time.Since(last.Time) < maxStale && !yield(tag) {
+				return
+			}
+		}
+	}
+	each(after, func(tag string) bool {
+		some = true
+		return yield(tag, nil)
+	})
+	if !some && after != "" { // an empty last page is no failure
+		each("", func(string) bool {
+			some = true
+			return false
+		})
+	}
+	return some
+}
+
+// Referrers implements core.Lister with the upstream's list, cached as tags are. On the
+// disk there are only lists that have something, of manifests that are held: clients
+// choose the digests. For what is not held the upstream is asked one question, whether
+// its referrers API knows any.
 func (m *Mirror) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[core.Descriptor, error] {
 	return func(yield func(core.Descriptor, error) bool) {
-		if _, err := m.reads(ctx, repo); err != nil {
-			yield(core.Descriptor{}, err)
-			return
-		}
-		look := func(remote string) look { return lookAtManifest(remote, subject) }
-		got, err := listed(ctx, m, referrersKey(repo, subject), repo, look, func(ctx context.Context, remote string) (referrersList, error) {
-			found, err := m.upstream.Referrers(ctx, remote, subject)
-			slices.SortFunc(found, func(a, b core.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
-			return referrersList{Time: time.Now().UTC(), Referrers: found}, err
+		got, err := listed(ctx, m, &question[referrersList]{
+			key: referrersKey(repo, subject), repo: repo,
+			look: func(remote string) look { return lookAtManifest(remote, subject) },
+			ask: func(ctx context.Context, remote string) (referrersList, error) {
+				ask := m.upstream.Referrers
+				if api, ok := m.upstream.(referrersAPI); ok && !m.has(ctx, repo, subject) {
+					ask = api.ReferrersAPI
+				}
+				found, err := ask(ctx, remote, subject)
+				return newReferrersList(time.Now().UTC(), found), err
+			},
+			keeps: func(ctx context.Context) bool { return m.has(ctx, repo, subject) },
 		})
 		if errors.Is(err, upstream.ErrNotFound) {
 			return // an unknown repository has no referrers; a hidden one is refused
@@ -71,58 +117,105 @@ func (m *Mirror) Referrers(ctx context.Context, repo string, subject digest.Dige
 	}
 }
 
-// list is a record of State that has its time.
-type list interface{ at() time.Time }
+// referrersAPI is an upstream that can be asked without the tag that stands for its
+// referrers API, which costs a second request: upstream.Client.
+type referrersAPI interface {
+	ReferrersAPI(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error)
+}
 
-func (l tagsList) at() time.Time      { return l.Time }
-func (l referrersList) at() time.Time { return l.Time }
+// has tells whether a manifest is held.
+func (m *Mirror) has(ctx context.Context, repo string, d digest.Digest) bool {
+	_, err := m.held(ctx, repo, d)
+	return err == nil
+}
 
-// listed returns a list by the rules of tags. It is read from State each time:
-// lists are asked for rarely and may be large.
-func listed[L list](ctx context.Context, m *Mirror, key, repo string, look func(remote string) look, ask func(ctx context.Context, remote string) (L, error)) (L, error) {
+// question is one for a list.
+type question[L list] struct {
+	key, repo string
+	look      func(remote string) look
+	ask       func(ctx context.Context, remote string) (L, error)
+	// keeps tells whether a list with something in it may be kept on the disk.
+	keeps func(ctx context.Context) bool
+}
+
+// listed returns a list by the rules of tags. One that is empty is remembered in memory
+// alone: clients choose what they ask for, and get an empty list for most of it.
+func listed[L list](ctx context.Context, m *Mirror, q *question[L]) (L, error) {
 	var none L
-	remote, err := m.reads(ctx, repo)
+	remote, err := m.reads(ctx, q.repo)
 	if err != nil {
 		return none, err
 	}
 	settings := m.settings.Load()
-	held, ok := recall[L](ctx, m, key)
-	if err := m.reveal(ctx, repo, ok, core.ErrNameUnknown, look(remote)); err != nil {
+	held, ok, err := kept[L](ctx, m, q.key)
+	if err != nil {
 		return none, err
 	}
-	if ok && time.Since(held.at()) < m.ttl() {
+	if err := m.reveal(ctx, q.repo, ok, core.ErrNameUnknown, q.look(remote)); err != nil {
+		return none, err
+	}
+	at := held.at()
+	if !ok {
+		at, ok = m.empty.get(q.key)
+	}
+	if ok && time.Since(at) < m.ttl() {
 		return held, nil
 	}
-	if err := m.knownAbsent(key, core.ErrNameUnknown); err != nil {
+	if err := m.knownAbsent(q.key, core.ErrNameUnknown); err != nil {
 		return none, err
 	}
-	within := ok && time.Since(held.at()) < settings.MaxStale
+	within := ok && time.Since(at) < settings.MaxStale
 	if !core.AccessFrom(ctx).Fetch && within {
 		return held, nil
 	}
-	if err := mayFetch(ctx, "the list of "+repo); err != nil {
+	if err := mayFetch(ctx, "the list of "+q.repo); err != nil {
 		return none, err
 	}
-	return together(ctx, m, key, func(ctx context.Context) (L, error) {
-		if again, ok := recall[L](ctx, m, key); ok && time.Since(again.at()) < m.ttl() {
+	return together(ctx, m, q.key, func(ctx context.Context) (L, error) {
+		if again, ok, _ := kept[L](ctx, m, q.key); ok && time.Since(again.at()) < m.ttl() {
 			return again, nil // another flight ended between the look and now
 		}
-		keep := m.noteCredentials(ctx, repo)
-		got, err := ask(ctx, remote)
+		got, err := q.ask(ctx, remote)
 		switch {
 		case err == nil:
-			if keep {
-				m.remember(ctx, key, got)
-			}
+			keep(ctx, m, q, got)
 			return got, nil
 		case refused(err):
-			m.forget(ctx, key)
+			m.unlist(ctx, q.key)
 		case within:
-			m.log.Info("stale list served, the upstream cannot be asked", "repository", repo, "checked", held.at(), "error", err)
+			m.log.Info("stale list served, the upstream cannot be asked", "repository", q.repo, "checked", at, "error", err)
 			return held, nil
 		}
-		return none, m.noteAbsent(key, err, core.ErrNameUnknown)
+		return none, m.noteAbsent(q.key, err, core.ErrNameUnknown)
 	})
+}
+
+// keep remembers a list that the upstream gave.
+func keep[L list](ctx context.Context, m *Mirror, q *question[L], got L) {
+	if got.weight() == 0 {
+		m.unlist(ctx, q.key)
+		m.empty.set(q.key, got.at())
+		return
+	}
+	m.empty.drop(q.key)
+	if !m.noteCredentials(ctx, q.repo) {
+		return
+	}
+	if q.keeps(ctx) {
+		m.remember(ctx, q.key, got)
+	} else {
+		m.forget(ctx, q.key) // one from when it was held
+	}
+	m.lists.set(q.key, got)
+}
+
+// unlist forgets a list.
+func (m *Mirror) unlist(ctx context.Context, key string) {
+	m.forget(ctx, key)
+	m.lists.drop(key)
+	for _, other := range m.namesakes() {
+		other.empty.drop(key)
+	}
 }
 
 // Repositories implements core.Lister: those of this mirror that something is held of,

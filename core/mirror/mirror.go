@@ -133,10 +133,12 @@ type Mirror struct {
 	stretched    atomic.Bool
 
 	flights   singleflight.Group
-	common    *common                  // of the mirrors of state; it has the next three
+	common    *common                  // of the mirrors of state; it has the next four
 	checks    *memo[string, check]     // by check key: what State has
 	unshared  *memo[string, time.Time] // by what was taken back: what others learned before is not believed
 	rights    *memo[string, knownRights]
+	lists     *weighed[list]
+	empty     *memo[string, time.Time] // by key of a list: since when it has nothing in it
 	absent    *memo[string, time.Time] // by repository and reference: not found until
 	sizes     *memo[blobID, int64]     // of blobs, from the manifests that list them
 	listed    *memo[blobID, struct{}]  // manifests whose sizes are in sizes
@@ -182,11 +184,12 @@ func New(c Config) (*Mirror, error) {
 		log:    c.Log.With("mirror", c.Name),
 		shared: c.Shared, audience: c.Audience,
 		absent: newMemo[string, time.Time](maxAbsent),
+		empty:  newMemo[string, time.Time](maxEmpty),
 		sizes:  newMemo[blobID, int64](maxSizes),
 		listed: newMemo[blobID, struct{}](maxListed),
 	}
 	m.common = joinCommon(m)
-	m.checks, m.unshared, m.rights = m.common.checks, m.common.unshared, m.common.rights
+	m.checks, m.unshared, m.rights, m.lists = m.common.checks, m.common.unshared, m.common.rights, m.common.lists
 	m.nobody, m.credentialed = anonymous(c.Upstream)
 	m.life, m.stop = context.WithCancel(context.Background())
 	m.SetSettings(c.Settings)

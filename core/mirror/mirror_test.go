@@ -145,6 +145,17 @@ type fullBucket struct {
 	lost  error
 	// unwritable is a prefix of keys that cannot be written, unless it is empty.
 	unwritable string
+	gets       []string // keys of what was read, in order
+}
+
+func (b *fullBucket) Get(ctx context.Context, key string) ([]byte, bucket.Info, error) {
+	data, info, err := b.Bucket.Get(ctx, key)
+	if err == nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.gets = append(b.gets, key)
+	}
+	return data, info, err
 }
 
 // refuse makes the keys that begin with prefix fail to be written, or not any more.

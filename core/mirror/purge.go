@@ -56,6 +56,13 @@ func (m *Mirror) forgetAnswers(repo string, ref core.Reference, tags []string) {
 	for _, tag := range tags {
 		m.checks.drop(checkKey(repo, tag))
 	}
+	m.lists.drop(tagsKey(repo))
+	switch {
+	case ref.Digest != "":
+		m.lists.drop(referrersKey(repo, ref.Digest))
+	case ref.Tag == "":
+		m.lists.dropIf(func(key string) bool { return strings.HasPrefix(key, listsPrefix+repo+"/_") })
+	}
 	for _, other := range m.namesakes() {
 		other.forgetAsked(repo, ref, tags)
 	}
@@ -66,6 +73,7 @@ func (m *Mirror) forgetAsked(repo string, ref core.Reference, tags []string) {
 	for _, tag := range tags {
 		m.flights.Forget(repo + ":" + tag)
 	}
+	m.empty.dropIf(func(key string) bool { return strings.HasPrefix(key, listsPrefix+repo+"/_") })
 	if ref != (core.Reference{}) {
 		m.flights.Forget(nounOf(repo, ref))
 		m.absent.drop(nounOf(repo, ref))

@@ -45,6 +45,10 @@ type unfinished struct {
 	Upload string `json:"upload"`
 }
 
+// future tells that a record's time is damaged, or of a clock that was wrong: what
+// counts from it would be fresh for too long.
+func future(t time.Time) bool { return time.Until(t) > clockSkew }
+
 func checkKey(repo, tag string) string { return checksPrefix + repo + "/_tags/" + tag }
 
 func rightsKey(repo string) string { return rightsPrefix + repo + "/_shown" }
@@ -75,7 +79,10 @@ func recall[T any](ctx context.Context, m *Mirror, key string) (record T, ok boo
 		}
 		return record, false
 	}
-	if err := json.Unmarshal(data, &record); err != nil {
+	if data, err = unseal(data); err == nil {
+		err = json.Unmarshal(data, &record)
+	}
+	if err != nil {
 		m.log.Warn("record of the mirror is damaged", "key", key, "error", err)
 		var none T
 		return none, false
@@ -89,7 +96,7 @@ func recall[T any](ctx context.Context, m *Mirror, key string) (record T, ok boo
 func (m *Mirror) remember(ctx context.Context, key string, record any) (kept bool) {
 	data, err := json.Marshal(record)
 	if err == nil {
-		_, err = m.state.Put(ctx, key, data, bucket.Condition{})
+		_, err = m.state.Put(ctx, key, seal(data), bucket.Condition{})
 	}
 	if err != nil {
 		m.log.Warn("record of the mirror cannot be written", "key", key, "error", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +50,9 @@ func secretUpstream(t *testing.T, settings mirror.Settings) (f *fixture, secret 
 	f = startAs(t, upstreamtest.Options{Kind: upstreamtest.Basic}, settings)
 	f.up.Blob("team/secret", layer)
 	secret = f.up.Manifest("team/secret", ocispec.MediaTypeImageManifest, append(document(len(layer)), '\n'), "latest")
+	referrers := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":3}]}`,
+		ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, digest.FromString("x"))
+	f.up.Manifest("team/secret", ocispec.MediaTypeImageIndex, []byte(referrers), strings.Replace(string(secret), ":", "-", 1))
 	f.up.Private("team/secret")
 	return f, secret
 }

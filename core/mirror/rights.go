@@ -56,7 +56,7 @@ func readRights(data []byte) (rights, error) {
 		return rights{}, errors.New("a member is missing")
 	case decoder.Decode(new(json.RawMessage)) != io.EOF:
 		return rights{}, errors.New("something follows the record")
-	case time.Until(*record.Asked) > clockSkew:
+	case future(*record.Asked):
 		return rights{}, errors.New("the upstream was asked in the future")
 	}
 	return rights{*record.Hidden, *record.Asked}, nil
@@ -108,7 +108,10 @@ func (m *Mirror) rightsOf(ctx context.Context, repo string) knownRights {
 		}
 		return knownRights{ok: true}
 	}
-	record, err := readRights(data)
+	var record rights
+	if data, err = unseal(data); err == nil {
+		record, err = readRights(data)
+	}
 	if err != nil {
 		m.log.Warn("record of the mirror is damaged; the repository is hidden until the upstream has been asked anonymously",
 			"key", key, "error", err)

@@ -63,19 +63,26 @@ func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error)
 	case err != nil:
 		return heldTag{}, err
 	}
-	key := checkKey(repo, tag)
-	last, ok, put := m.checks.look(key)
-	if !ok {
-		if last, ok = recall[check](ctx, m, key); ok {
-			put(last)
-		}
-	}
 	held := heldTag{manifest: found, ok: true}
 	// The tag is the truth. A check of another digest was cut off from it by a crash.
-	if last.Digest == found.Descriptor.Digest {
+	if last, ok := m.checkOf(ctx, repo, tag); ok && last.Digest == found.Descriptor.Digest {
 		held.checked = last.Time
 	}
 	return held, nil
+}
+
+// checkOf is when a tag was checked, as memory or State has it.
+func (m *Mirror) checkOf(ctx context.Context, repo, tag string) (check, bool) {
+	key := checkKey(repo, tag)
+	last, ok, put := m.checks.look(key)
+	if ok {
+		return last, true
+	}
+	if last, ok = recall[check](ctx, m, key); !ok || future(last.Time) {
+		return check{}, false
+	}
+	put(last)
+	return last, true
 }
 
 // unchecked forgets when a tag was checked: it is not served without asking.

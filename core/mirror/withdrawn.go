@@ -28,7 +28,7 @@ func withdraw(ctx context.Context, state bucket.Bucket, repo string, at time.Tim
 	if err != nil {
 		return err
 	}
-	_, err = state.Put(ctx, purgedKey(repo), data, bucket.Condition{})
+	_, err = state.Put(ctx, purgedKey(repo), seal(data), bucket.Condition{})
 	return err
 }
 

@@ -52,7 +52,7 @@ func (m *Mirror) DeleteTag(ctx context.Context, repo, tag string) error {
 		return err
 	}
 	m.askAgain(ctx, repo)
-	m.forget(ctx, tagsKey(repo))
+	m.unlist(ctx, tagsKey(repo))
 	return m.local.DeleteTag(ctx, repo, tag)
 }
 
@@ -70,7 +70,7 @@ func (m *Mirror) DeleteManifest(ctx context.Context, repo string, d digest.Diges
 	if err := m.settle(ctx, repo); err != nil {
 		return err
 	}
-	m.forget(ctx, referrersKey(repo, d))
+	m.unlist(ctx, referrersKey(repo, d))
 	m.unshare(ctx, repo, core.Reference{Digest: d})
 	m.askAgain(ctx, repo)
 	return m.local.DeleteManifest(ctx, repo, d)

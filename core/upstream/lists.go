@@ -54,10 +54,32 @@ func (c *Client) Tags(ctx context.Context, repo string) ([]string, error) {
 // stands for it (spec.md, "Unavailable Referrers API"). None is an empty list: that
 // the repository or d does not exist cannot be told from it.
 func (c *Client) Referrers(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error) {
+	found, err := c.ReferrersAPI(ctx, repo, d)
+	if !errors.Is(err, ErrNotFound) {
+		return found, err
+	}
+	answer, err := c.Manifest(ctx, repo, core.Reference{Tag: referrersTag(d)})
+	if errors.Is(err, ErrNotFound) {
+		return []core.Descriptor{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	links, err := core.ParseManifest(answer.Descriptor.MediaType, answer.Bytes)
+	if err != nil {
+		return nil, &Error{Condition: ErrInvalid, Op: "referrers of " + repo + "@" + string(d), cause: err}
+	}
+	return links.Manifests, nil
+}
+
+// ReferrersAPI is Referrers without the tag: one question, if there is one page.
+// Errors: also ErrNotFound, which the API says of an unknown repository alone, and
+// whoever does not have the API of everything.
+func (c *Client) ReferrersAPI(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error) {
 	found := []core.Descriptor{}
 	err := c.pages(ctx, repo, "referrers/"+string(d), ocispec.MediaTypeImageIndex, func(r *reply, data []byte) error {
 		if t, err := core.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != ocispec.MediaTypeImageIndex {
-			return errNoAPI // a web page that answers everything
+			return r.fail(ErrNotFound, "no referrers API") // a web page that answers everything
 		}
 		links, err := core.ParseManifest(ocispec.MediaTypeImageIndex, data)
 		if err != nil {
@@ -73,27 +95,11 @@ func (c *Client) Referrers(ctx context.Context, repo string, d digest.Digest) ([
 	switch {
 	case err == nil:
 		return found, nil
-	case errors.Is(err, errNoAPI), errors.Is(err, ErrNotFound):
 	case errors.As(err, &e) && (e.Status == http.StatusBadRequest || e.Status == http.StatusMethodNotAllowed):
-	default:
-		return nil, err
+		return nil, &Error{Condition: ErrNotFound, Op: e.Op, Status: e.Status, cause: errors.New("no referrers API")}
 	}
-	answer, err := c.Manifest(ctx, repo, core.Reference{Tag: referrersTag(d)})
-	if errors.Is(err, ErrNotFound) {
-		return found, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	links, err := core.ParseManifest(answer.Descriptor.MediaType, answer.Bytes)
-	if err != nil {
-		return nil, &Error{Condition: ErrInvalid, Op: "referrers of " + repo + "@" + string(d), cause: err}
-	}
-	return append(found, links.Manifests...), nil
+	return nil, err
 }
-
-// errNoAPI: what answers does not know the referrers API.
-var errNoAPI = errors.New("no referrers API")
 
 // referrersTag is the tag that stands for d's referrers: its algorithm and at most
 // 64 characters of its hex (spec.md, "Referrers Tag Schema").

@@ -1,0 +1,36 @@
+package mirror
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+)
+
+// A record is JSON, and a last line with its CRC-32C in hex. Most damage to JSON is a
+// syntax error, but a flipped bit can as well make it another tag, another year, or a
+// member that nobody knows. Records of earlier versions have no such line: a damaged
+// line end makes the line a part of the JSON, which is an error then.
+
+// errSum is that of a record whose bytes are not those that were written.
+var errSum = errors.New("its checksum is another one")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// seal appends the checksum to a record.
+func seal(record []byte) []byte {
+	return fmt.Appendf(record, "\n%08x", crc32.Checksum(record, castagnoli))
+}
+
+// unseal returns the record without its checksum. Errors: errSum.
+func unseal(data []byte) ([]byte, error) {
+	end := bytes.LastIndexByte(data, '\n')
+	if end < 0 {
+		return data, nil
+	}
+	record := data[:end]
+	if string(data[end+1:]) != fmt.Sprintf("%08x", crc32.Checksum(record, castagnoli)) {
+		return nil, errSum
+	}
+	return record, nil
+}
