@@ -65,6 +65,10 @@ func (r gcReport) print(w io.Writer) {
 	}{{privateTree, r.Private}, {mirrorsTree, r.Mirrors}} {
 		fmt.Fprintf(w, "%s: %s %s of content: %d blobs, %d links to blobs, %d untagged manifests, %d abandoned uploads\n",
 			tree.name, verb, humanize.IBytes(uint64(tree.Bytes)), tree.Blobs, tree.Links, tree.Manifests, tree.Uploads)
+		if tree.Kept > 0 {
+			fmt.Fprintf(w, "%s: %d repositories were kept as they are, because something in them is damaged; the registry's log names it\n",
+				tree.name, tree.Kept)
+		}
 	}
 }
 

@@ -27,6 +27,9 @@ type Collected struct {
 	Blobs     int   `json:"blobs"`     // content, of blobs and of manifests
 	Bytes     int64 `json:"bytes"`     // of that content
 	Uploads   int   `json:"uploads"`   // abandoned
+	// Kept counts the repositories of which nothing was removed that something damaged
+	// in them may name. The log says what it is.
+	Kept int `json:"kept"`
 }
 
 // collection is one run of the collector.
@@ -117,11 +120,17 @@ func (c *collection) young(info bucket.Info, repo string, d digest.Digest) bool 
 // repository. The manifests are read before its lock is taken: they do not change.
 func (c *collection) collectRepository(ctx context.Context, repo string, manifests, links []digest.Digest) error {
 	g, err := c.graph(ctx, repo, manifests)
-	if err != nil {
+	if errors.Is(err, ErrDamaged) {
+		c.keepWhole(repo, err)
+		return nil
+	} else if err != nil {
 		return err
 	}
 	defer c.repos.lock(repo)()
 	if err := c.settle(ctx, repo); err != nil {
+		return err
+	}
+	if known, err := c.keepTagged(ctx, repo, g); err != nil || !known {
 		return err
 	}
 	if err := c.collectUntagged(ctx, repo, g); err != nil {
@@ -153,17 +162,11 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 	return c.sync(ctx, gone...)
 }
 
-// collectUntagged removes the manifests of g that nothing reaches, if so configured,
-// and takes them out of g.
+// collectUntagged removes the manifests of g that nothing reaches and no tag keeps, if
+// so configured, and takes them out of g.
 func (c *collection) collectUntagged(ctx context.Context, repo string, g graph) error {
 	if c.options.Untagged < 0 {
 		return nil
-	}
-	for row, err := range c.scanTags(ctx, repo) {
-		if err != nil {
-			return err
-		}
-		g.keep(row.Digest)
 	}
 	for d, node := range g {
 		if node.kept {

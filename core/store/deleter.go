@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -59,14 +60,18 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 		return err
 	}
 	m, err := s.manifest(ctx, repo, d)
-	if err != nil {
+	if errors.Is(err, ErrDamaged) {
+		m = core.Manifest{Descriptor: core.Descriptor{Digest: d}} // it can go unread
+	} else if err != nil {
 		return err
 	}
 	// Tags first, behind their own barrier: after a power cut a tag may name
 	// nothing that was deleted.
 	var tags []string
 	for tag, err := range s.tagRows(ctx, repo) {
-		if err != nil {
+		if errors.Is(err, ErrDamaged) {
+			continue // it is served as naming nothing, whatever it named
+		} else if err != nil {
 			return err
 		}
 		if tag.Digest == d {
@@ -90,7 +95,7 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) error {
 	d := m.Descriptor.Digest
 	defer s.cache.beginManifest(repo, d)()
-	links, err := heldLinks(m.Bytes)
+	entries, err := s.entriesOf(ctx, repo, m)
 	if err != nil {
 		return fmt.Errorf("delete manifest %s: %w", d, err)
 	}
@@ -100,20 +105,41 @@ func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) 
 	}
 	s.owed.add(repo, key)
 	s.project(s.index.DeleteManifest(repo, d))
-	subject := links.SubjectDigest()
-	if subject == "" {
+	if len(entries) == 0 {
 		return nil
 	}
 	// The entry goes when the manifest has gone for good, as linkManifest says.
 	if err := s.settle(ctx, repo); err != nil {
 		return err
 	}
-	key = referrerKey(repo, subject, d)
-	if err := s.remove(ctx, key); err != nil {
-		return err
+	for _, key := range entries {
+		if err := s.remove(ctx, key); err != nil {
+			return err
+		}
+		s.owed.add(repo, key)
 	}
-	s.owed.add(repo, key)
 	return nil
+}
+
+// entriesOf returns the keys of a manifest's referrer entries: one if it has a subject.
+// Of a manifest that cannot be read they are looked for.
+func (s *Store) entriesOf(ctx context.Context, repo string, m core.Manifest) (keys []string, err error) {
+	d := m.Descriptor.Digest
+	if links, err := heldLinks(m.Bytes); err == nil {
+		if subject := links.SubjectDigest(); subject != "" {
+			keys = append(keys, referrerKey(repo, subject, d))
+		}
+		return keys, nil
+	}
+	for info, err := range s.bucket.List(ctx, reposPrefix+repo+referrersPart, "") {
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasSuffix(info.Key, "/"+string(d)) {
+			keys = append(keys, info.Key)
+		}
+	}
+	return keys, nil
 }
 
 // remove deletes an object that may be gone already.
@@ -132,15 +158,19 @@ func (s *Store) DeleteBlob(ctx context.Context, repo string, d digest.Digest) er
 	if err := s.settle(ctx, repo); err != nil {
 		return err
 	}
-	if _, err := s.statBlob(ctx, repo, d); err != nil {
+	if _, err := s.bucket.Stat(ctx, linkKey(d, repo)); err != nil {
 		return s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
 	}
-	users, err := s.users(ctx, repo, d)
+	users, damaged, err := s.users(ctx, repo, d)
 	if err != nil {
 		return err
 	}
-	if len(users) > 0 {
-		return core.WithDetail(fmt.Errorf("%w: %s is named by %v", core.ErrBlobInUse, d, users), map[string]any{"manifests": users})
+	if users = append(users, damaged...); len(users) > 0 {
+		err := fmt.Errorf("%w: %s is named by %v", core.ErrBlobInUse, d, users)
+		if len(damaged) > 0 {
+			err = fmt.Errorf("%w, of which %v are damaged and may name anything", err, damaged)
+		}
+		return core.WithDetail(err, map[string]any{"manifests": users})
 	}
 	key := linkKey(d, repo)
 	if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil {
@@ -153,22 +183,27 @@ func (s *Store) DeleteBlob(ctx context.Context, repo string, d digest.Digest) er
 // maxUsers bounds how many manifests an answer names.
 const maxUsers = 20
 
-// users returns manifests of repo that name the blob d, at most maxUsers.
-func (s *Store) users(ctx context.Context, repo string, d digest.Digest) ([]digest.Digest, error) {
-	var users []digest.Digest
+// users returns manifests of repo that name the blob d, and those that are damaged and
+// may name it, at most maxUsers each.
+func (s *Store) users(ctx context.Context, repo string, d digest.Digest) (users, damaged []digest.Digest, err error) {
 	for held, err := range s.held(ctx, repo) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		m, err := s.manifest(ctx, repo, held)
-		if errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrNameUnknown) {
+		if errors.Is(err, ErrDamaged) {
+			if len(damaged) < maxUsers {
+				damaged = append(damaged, held)
+			}
+			continue
+		} else if errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrNameUnknown) {
 			continue
 		} else if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		links, err := heldLinks(m.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("manifest %s: %w", held, err)
+			return nil, nil, fmt.Errorf("manifest %s: %w", held, err)
 		}
 		for _, desc := range links.Blobs {
 			if desc.Digest == d {
@@ -180,5 +215,5 @@ func (s *Store) users(ctx context.Context, repo string, d digest.Digest) ([]dige
 			break
 		}
 	}
-	return users, nil
+	return users, damaged, nil
 }

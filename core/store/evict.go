@@ -64,7 +64,7 @@ func (s *Store) Evict(ctx context.Context, repo string, ds ...digest.Digest) (Ev
 }
 
 // learn adds to known what the manifests of repo name. One that is gone is left out.
-// One that cannot be read is an error: which blobs it needs is not known.
+// One that is damaged names nothing: whatever it needs can be had again.
 func (s *Store) learn(ctx context.Context, repo string, known map[digest.Digest]core.Links) error {
 	held := map[digest.Digest]core.Links{}
 	for d, err := range s.held(ctx, repo) {
@@ -76,6 +76,9 @@ func (s *Store) learn(ctx context.Context, repo string, known map[digest.Digest]
 			// Not through the cache, as in a collection.
 			m, err := s.readManifest(ctx, repo, d)
 			if errors.Is(err, bucket.ErrNotExist) {
+				continue
+			} else if errors.Is(err, ErrDamaged) {
+				held[d] = core.Links{}
 				continue
 			} else if err != nil {
 				return err
@@ -125,7 +128,9 @@ func (s *Store) unlink(ctx context.Context, repo string, known map[digest.Digest
 	}
 	for _, d := range going {
 		m, err := s.manifest(ctx, repo, d)
-		if err != nil {
+		if errors.Is(err, ErrDamaged) {
+			m = core.Manifest{Descriptor: core.Descriptor{Digest: d}}
+		} else if err != nil {
 			return err
 		}
 		if err := s.dropManifest(ctx, repo, m); err != nil {
@@ -139,14 +144,15 @@ func (s *Store) unlink(ctx context.Context, repo string, known map[digest.Digest
 	return s.dropLinks(ctx, repo, candidates, done)
 }
 
-// dropTagsOf removes the tags that name the manifests of an eviction.
+// dropTagsOf removes the tags that name the manifests of an eviction, and those that
+// are damaged: they name nothing, and the upstream can be asked again.
 func (s *Store) dropTagsOf(ctx context.Context, repo string, going []digest.Digest, done *Evicted) error {
 	var tags []string
 	for tag, err := range s.tagRows(ctx, repo) {
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrDamaged) {
 			return err
 		}
-		if slices.Contains(going, tag.Digest) {
+		if err != nil || slices.Contains(going, tag.Digest) {
 			tags = append(tags, tag.Name)
 		}
 	}
@@ -217,8 +223,8 @@ type Held struct {
 	Time   time.Time // of its put
 }
 
-// Manifests reads all the manifests of repo, in no order, and passes by the cache.
-// Errors are the bucket's; a damaged manifest is one.
+// Manifests reads all the manifests of repo, in no order, and passes by the cache. One
+// that is damaged has no Links. Errors are the bucket's.
 func (s *Store) Manifests(ctx context.Context, repo string) iter.Seq2[Held, error] {
 	return func(yield func(Held, error) bool) {
 		known := map[digest.Digest]core.Links{}

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
 )
 
 // graph is what the manifests of one repository name.
@@ -22,15 +23,13 @@ type node struct {
 
 // graph reads the manifests. One that was deleted meanwhile is left out. One that
 // cannot be read stops the collection of this repository: what it names is unknown.
+// Errors: the bucket's, ErrDamaged.
 func (c *collection) graph(ctx context.Context, repo string, manifests []digest.Digest) (graph, error) {
 	g := make(graph, len(manifests))
 	for _, d := range manifests {
 		// Not through the cache: a collection must not push out what clients use.
 		m, err := c.readManifest(ctx, repo, d)
-		if err != nil {
-			err = c.unknown(repo, err, core.ErrManifestUnknown, "manifest "+string(d))
-		}
-		if errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrNameUnknown) {
+		if errors.Is(err, bucket.ErrNotExist) {
 			continue
 		} else if err != nil {
 			return nil, err

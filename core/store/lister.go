@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -106,7 +107,7 @@ func (s *Store) tagRows(ctx context.Context, repo string) iter.Seq2[index.Tag, e
 			if errors.Is(err, bucket.ErrNotExist) {
 				continue // deleted meanwhile
 			}
-			if !yield(tag, err) || err != nil {
+			if !yield(tag, err) || err != nil && !errors.Is(err, ErrDamaged) {
 				return
 			}
 		}
@@ -166,21 +167,42 @@ func (s *Store) Referrers(ctx context.Context, repo string, subject digest.Diges
 	}
 }
 
-// referrer reads an entry, and that the manifest it describes is here.
+// referrer reads an entry, and that the manifest it describes is here. What a damaged
+// entry said is read from the manifest. Errors: the bucket's.
 func (s *Store) referrer(ctx context.Context, repo, key string) (core.Descriptor, error) {
-	data, _, err := s.bucket.Get(ctx, key)
+	data, info, err := s.bucket.Get(ctx, key)
 	if err != nil {
 		return core.Descriptor{}, err
 	}
+	d := digest.Digest(key[strings.LastIndexByte(key, '/')+1:])
 	desc, err := decode[core.Descriptor](key, data)
-	if err == nil {
-		err = checkDigest(key, desc.Digest)
+	if err == nil && desc.Digest != d {
+		err = fmt.Errorf("record %s is %w: names %q", key, ErrDamaged, desc.Digest)
 	}
 	if err != nil {
-		return core.Descriptor{}, err
+		s.reportDamage(info, err)
+		return s.describeReferrer(ctx, repo, d)
 	}
 	_, err = s.bucket.Stat(ctx, manifestKey(desc.Digest, repo))
 	return desc, err
+}
+
+// describeReferrer is what linkManifest writes into the entry of a manifest. Errors: the
+// bucket's; bucket.ErrNotExist also when the manifest is damaged.
+func (s *Store) describeReferrer(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
+	if _, err := core.ParseDigest(string(d)); err != nil {
+		return core.Descriptor{}, bucket.ErrNotExist // no key of ours
+	}
+	m, err := s.readManifest(ctx, repo, d)
+	if err == nil {
+		links, parseErr := heldLinks(m.Bytes)
+		m.Descriptor.ArtifactType, m.Descriptor.Annotations = links.ArtifactType, links.Annotations
+		err = parseErr
+	}
+	if errors.Is(err, ErrDamaged) {
+		err = bucket.ErrNotExist
+	}
+	return core.Referrer(m.Descriptor), err
 }
 
 // Holders implements core.Lister.

@@ -91,9 +91,10 @@ func (s *Store) manifest(ctx context.Context, repo string, d digest.Digest) (cor
 	if err != nil {
 		return core.Manifest{}, s.unknown(repo, err, core.ErrManifestUnknown, "manifest "+string(d))
 	}
+	links, parseErr := heldLinks(m.Bytes)
 	put(func() {
 		s.cache.manifests.Set(id, m)
-		if links, err := heldLinks(m.Bytes); err == nil {
+		if parseErr == nil {
 			s.damage.named(repo, links.Blobs)
 		}
 	})

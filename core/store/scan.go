@@ -85,8 +85,8 @@ func (s *Store) scanHolds(ctx context.Context, prefix string, d digest.Digest) i
 	}
 }
 
-// scanTags walks over the tags of one repository. A damaged one is an error: what it
-// named may be anything that is about to be removed.
+// scanTags walks over the tags of one repository. A damaged one is an error, ErrDamaged:
+// what it named may be anything that is about to be removed. The walk goes on behind it.
 func (s *Store) scanTags(ctx context.Context, repo string) iter.Seq2[index.Tag, error] {
 	return func(yield func(index.Tag, error) bool) {
 		prefix := tagPrefix(repo)
@@ -99,7 +99,7 @@ func (s *Store) scanTags(ctx context.Context, repo string) iter.Seq2[index.Tag, 
 			if errors.Is(err, bucket.ErrNotExist) {
 				continue // deleted meanwhile
 			}
-			if !yield(index.Tag{Name: tag, Digest: record.Digest}, err) || err != nil {
+			if !yield(index.Tag{Name: tag, Digest: record.Digest}, err) || err != nil && !errors.Is(err, ErrDamaged) {
 				return
 			}
 		}

@@ -1,0 +1,44 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// keepWhole notes that nothing is removed from repo that something damaged in it may
+// name.
+func (c *collection) keepWhole(repo string, err error) {
+	c.done.Kept++
+	c.log.Error("repository is not collected, because something in it is damaged; push it again or delete it",
+		"repository", repo, "error", err)
+}
+
+// keepTagged keeps in g what the tags of repo name. false without an error means that
+// a tag is damaged, or names a manifest that is not there: nobody knows what it stands
+// for and which blobs that needs, so everything stays. The caller holds the
+// repository's lock.
+func (c *collection) keepTagged(ctx context.Context, repo string, g graph) (known bool, err error) {
+	known = true
+	for row, err := range c.scanTags(ctx, repo) {
+		if err == nil && g[row.Digest] == nil {
+			// It may have come after the manifests were listed.
+			if _, err = c.bucket.Stat(ctx, manifestKey(row.Digest, repo)); errors.Is(err, bucket.ErrNotExist) {
+				err = fmt.Errorf("tag %s is %w: it names %s, which is not there", row.Name, ErrDamaged, row.Digest)
+			}
+		}
+		if errors.Is(err, ErrDamaged) {
+			if known {
+				c.keepWhole(repo, err)
+			}
+			known = false
+			continue
+		} else if err != nil {
+			return false, err
+		}
+		g.keep(row.Digest)
+	}
+	return known, nil
+}
