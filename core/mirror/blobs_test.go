@@ -248,9 +248,9 @@ func TestASharedLayerIsLinkedAfterAttestation(t *testing.T) {
 	}{
 		{"held", false, false, true, []string{"HEAD"}, nil},
 		{"held, where HEAD is not allowed", false, true, true, []string{"HEAD", "GET bytes=0-0"}, nil},
-		{"held, of a repository that lacks it", false, false, false, []string{"HEAD"}, core.ErrBlobUnknown},
+		{"held, of a repository that lacks it", false, false, false, []string{"HEAD", "GET bytes=0-0"}, core.ErrBlobUnknown},
 		{"on its way", true, false, true, []string{"HEAD"}, nil},
-		{"on its way, of a repository that lacks it", true, false, false, []string{"HEAD"}, core.ErrBlobUnknown},
+		{"on its way, of a repository that lacks it", true, false, false, []string{"HEAD", "GET bytes=0-0"}, core.ErrBlobUnknown},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -39,9 +39,10 @@ func failed(err error, missing *core.Error) error {
 }
 
 // refused tells whether the upstream answered, and the answer was no: then what is
-// held must not be served as if nobody had asked.
+// held must not be served as if nobody had asked. All the rest is trouble.
 func refused(err error) bool {
-	return errors.Is(err, upstream.ErrNotFound) || errors.Is(err, upstream.ErrDenied) || errors.Is(err, upstream.ErrInvalid)
+	v := upstream.VerdictOf(err)
+	return v == upstream.Gone || v == upstream.Refused
 }
 
 // unheld tells whether the store does not have something, rather than failing.

@@ -304,7 +304,8 @@ func TestHundredReadersOfAColdBlobAreOneDownload(t *testing.T) {
 	if _, err := read(f, fetch, other, f.blob); !errors.Is(err, core.ErrBlobUnknown) {
 		t.Errorf("another repository that lacks it: %v", err)
 	}
-	f.saw(t, "registry HEAD /v2/library/httpd/blobs/"+string(f.blob))
+	lacks := "/v2/library/httpd/blobs/" + string(f.blob)
+	f.saw(t, "registry HEAD "+lacks, "registry GET "+lacks+" bytes=0-0")
 }
 
 func TestOnAFullDiskEveryReaderGetsItsBytes(t *testing.T) {

@@ -240,10 +240,6 @@ func lookAtManifest(remote string, d digest.Digest) look {
 	return func(ctx context.Context, up Upstream) error {
 		ref := core.Reference{Digest: d}
 		_, err := up.Head(ctx, remote, ref)
-		var e *upstream.Error
-		if errors.Is(err, upstream.ErrNoDigest) && errors.As(err, &e) && e.Status < 300 {
-			return nil
-		}
 		if errors.Is(err, upstream.ErrNoDigest) {
 			_, err = up.Manifest(ctx, remote, ref)
 		}

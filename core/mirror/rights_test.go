@@ -129,7 +129,7 @@ func TestTheUpstreamIsAskedOncePerDayWhatItShows(t *testing.T) {
 		f.saw(t)
 		time.Sleep(time.Minute)
 		read(core.ErrUnauthorized)
-		f.saw(t, anonymous, anonymous+" basic")
+		f.saw(t, anonymous, strings.Replace(anonymous, "HEAD", "GET", 1), anonymous+" basic")
 
 		// What holds is the last answer, and it holds max_stale.
 		f.network.Refuse(f.up.Registry, true)

@@ -25,6 +25,7 @@ func TestAnExpiredTag(t *testing.T) {
 	newer := append(document(len(layer)), '\n')
 	getNew := "registry GET /v2/library/nginx/manifests/" + string(digest.FromBytes(newer))
 	publish := func(f *fixture) { f.up.Manifest("library/nginx", ocispec.MediaTypeImageManifest, newer, "latest") }
+	schema1 := http.Header{"Content-Type": {"application/vnd.docker.distribution.manifest.v1+prettyjws"}}
 	fault := func(x upstreamtest.Fault) func(*fixture) { return func(f *fixture) { f.up.Fault(x) } }
 	for _, row := range []struct {
 		name  string
@@ -38,9 +39,15 @@ func TestAnExpiredTag(t *testing.T) {
 		{"that names the same costs one HEAD", func(*fixture) {}, nil, false, []string{headTag}, 0, nil},
 		{"that names another costs a HEAD and a GET", publish, nil, true, []string{headTag, getNew}, 0, nil},
 
-		// Only these two say that a HEAD cannot tell.
-		{"is got after a 405", fault(upstreamtest.Fault{Method: "HEAD", Status: 405}), nil, false, []string{headTag, getTag}, 0, nil},
+		// A HEAD never says no: whatever else it is answered with, a GET tells.
 		{"is got after a HEAD without a digest", fault(upstreamtest.Fault{Method: "HEAD", NoDigest: true}), nil, false, []string{headTag, getTag}, 0, nil},
+		{"is got after a HEAD of schema 1", fault(upstreamtest.Fault{Method: "HEAD", Header: schema1}), nil, false, []string{headTag, getTag}, 0, nil},
+		{"is got after a HEAD with 400", fault(upstreamtest.Fault{Method: "HEAD", Status: 400}), nil, false, []string{headTag, getTag}, 0, nil},
+		{"is got after a HEAD with 401", fault(upstreamtest.Fault{Method: "HEAD", Status: 401}), nil, false, []string{headTag, getTag}, 0, nil},
+		{"is got after a HEAD with 403", fault(upstreamtest.Fault{Method: "HEAD", Status: 403}), nil, false, []string{headTag, getTag}, 0, nil},
+		{"is got after a HEAD with 404", fault(upstreamtest.Fault{Method: "HEAD", Status: 404}), nil, false, []string{headTag, getTag}, 0, nil},
+		{"is got after a HEAD with 405", fault(upstreamtest.Fault{Method: "HEAD", Status: 405}), nil, false, []string{headTag, getTag}, 0, nil},
+		{"is got after a HEAD with 501", fault(upstreamtest.Fault{Method: "HEAD", Status: 501}), nil, false, []string{headTag, getTag}, 0, nil},
 
 		// A GET after these would count as a pull, or add to the trouble. What is held is
 		// served, and the upstream left alone for a while.
@@ -52,10 +59,10 @@ func TestAnExpiredTag(t *testing.T) {
 		{"is stale while connections are refused", func(f *fixture) { f.network.Refuse(f.up.Registry, true) }, nil, false, nil, 0, nil},
 
 		// A no is an answer.
-		{"is not served after a 401", fault(upstreamtest.Fault{Status: 401}), core.ErrDenied, false, []string{headTag}, 0, []string{headTag}},
-		{"is not served after a 403", fault(upstreamtest.Fault{Status: 403}), core.ErrDenied, false, []string{headTag}, 0, []string{headTag}},
-		{"is not served after a 404, which is remembered", func(f *fixture) { f.up.Untag("library/nginx", "latest") }, core.ErrManifestUnknown, false, []string{headTag}, 0, nil},
-		{"is not served as schema 1", fault(upstreamtest.Fault{Header: http.Header{"Content-Type": {"application/vnd.docker.distribution.manifest.v1+prettyjws"}}}), core.ErrManifestInvalid, false, []string{headTag}, 0, []string{headTag}},
+		{"is not served after a 401", fault(upstreamtest.Fault{Status: 401}), core.ErrDenied, false, []string{headTag, getTag}, 0, []string{headTag, getTag}},
+		{"is not served after a 403", fault(upstreamtest.Fault{Status: 403}), core.ErrDenied, false, []string{headTag, getTag}, 0, []string{headTag, getTag}},
+		{"is not served after a 404, which is remembered", func(f *fixture) { f.up.Untag("library/nginx", "latest") }, core.ErrManifestUnknown, false, []string{headTag, getTag}, 0, nil},
+		{"is not served as schema 1", fault(upstreamtest.Fault{Status: 200, Header: schema1, Body: `{"schemaVersion":1,"fsLayers":[]}`}), core.ErrManifestInvalid, false, []string{headTag, getTag}, 0, []string{headTag, getTag}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -266,17 +273,18 @@ func TestACold(t *testing.T) {
 		name  string
 		fault upstreamtest.Fault
 		want  error
+		twice bool
 	}{
-		{"tag that is limited", upstreamtest.Fault{Status: 429}, core.ErrTooManyRequests},
-		{"tag of a broken upstream", upstreamtest.Fault{Status: 500}, core.ErrUpstream},
-		{"tag of a silent upstream", upstreamtest.Fault{Hang: true}, core.ErrUpstreamTimeout},
-		{"tag that is denied", upstreamtest.Fault{Status: 403}, core.ErrDenied},
-		{"tag that is missing", upstreamtest.Fault{Status: 404}, core.ErrManifestUnknown},
-		{"tag whose bytes are not its digest's", upstreamtest.Fault{Corrupt: true}, core.ErrUpstream},
-		{"tag that is cut off", upstreamtest.Fault{CutOff: true, After: 20}, core.ErrUpstream},
+		{"tag that is limited", upstreamtest.Fault{Status: 429}, core.ErrTooManyRequests, false},
+		{"tag of a broken upstream", upstreamtest.Fault{Status: 500}, core.ErrUpstream, false},
+		{"tag of a silent upstream", upstreamtest.Fault{Hang: true}, core.ErrUpstreamTimeout, false},
+		{"tag that is denied", upstreamtest.Fault{Status: 403}, core.ErrDenied, false},
+		{"tag that is missing", upstreamtest.Fault{Status: 404}, core.ErrManifestUnknown, false},
+		{"tag whose bytes are not its digest's", upstreamtest.Fault{Corrupt: true}, core.ErrUpstream, true},
+		{"tag that is cut off", upstreamtest.Fault{CutOff: true, After: 20}, core.ErrUpstream, true},
 		{"tag of schema 1", upstreamtest.Fault{Status: 200, Body: `{"schemaVersion":1,"name":"x"}`,
-			Header: http.Header{"Content-Type": {"application/vnd.docker.distribution.manifest.v1+json"}}}, core.ErrManifestInvalid},
-		{"tag without a digest or a length", upstreamtest.Fault{NoDigest: true, NoLength: true}, nil},
+			Header: http.Header{"Content-Type": {"application/vnd.docker.distribution.manifest.v1+json"}}}, core.ErrManifestInvalid, false},
+		{"tag without a digest or a length", upstreamtest.Fault{NoDigest: true, NoLength: true}, nil, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -295,7 +303,11 @@ func TestACold(t *testing.T) {
 						t.Errorf("asked with Accept %q", accept)
 					}
 				}
-				f.saw(t, getTag)
+				saw := []string{getTag}
+				if row.twice {
+					saw = append(saw, getTag) // one fresh try
+				}
+				f.saw(t, saw...)
 			})
 		})
 	}

@@ -16,19 +16,27 @@ func (ep *endpoint) learn(m method) (news bool) {
 	return news
 }
 
+// unlearn forgets m, unless another request has learned something else meanwhile.
+func (ep *endpoint) unlearn(m method) {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	if ep.method == m {
+		ep.learned, ep.method = false, method{}
+	}
+}
+
 func (ep *endpoint) known() (method, bool) {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
 	return ep.method, ep.learned
 }
 
-// authorization is the Authorization header for a request to ep's own host, or
-// empty while no challenge was seen. fresh: the token was made for this request.
+// authorization is the Authorization header that m wants for a request to ep's own
+// host. fresh: a token was asked for now, and did not come from memory.
 // Errors: errRefused, and those of exchange.
-func (c *Client) authorization(t *trip, ep *endpoint, repo string, anonymous bool) (header string, fresh bool, err error) {
-	m, ok := ep.known()
+func (c *Client) authorization(t *trip, ep *endpoint, m method, repo string, anonymous bool) (header string, fresh bool, err error) {
 	switch {
-	case !ok, m.realm == "" && anonymous:
+	case m.realm == "" && anonymous:
 		return "", false, nil
 	case m.realm == "":
 		if c.login.Password == "" {
@@ -41,7 +49,7 @@ func (c *Client) authorization(t *trip, ep *endpoint, repo string, anonymous boo
 		return c.exchange(ctx, ep, m, repo, anonymous, t.op)
 	})
 	if err != nil && t.ctx.Err() != nil {
-		err = failure(t.caller, t.ctx, t.op, err)
+		err = failure(t.caller, t.ctx, t.op, realm, err)
 	}
 	return "Bearer " + value, fresh, err
 }

@@ -127,24 +127,21 @@ func (b *blobBody) Close() error {
 }
 
 // Attest tells whether repo has the blob: nil when it has, with its size or -1. It
-// is a HEAD after redirects or, as signed URLs are often for GET only, a Range of
-// one byte. It is bounded by Config.HeadTimeout, each of the two.
+// is a HEAD after redirects or, where that is answered with an error (signed URLs are
+// often for GET only), a Range of one byte, whose answer counts. It is bounded by
+// Config.HeadTimeout, each of the two.
 // Errors: those of the package; ErrNotFound when it has not.
 func (c *Client) Attest(ctx context.Context, repo string, d digest.Digest) (size int64, err error) {
 	path := "blobs/" + string(d)
 	_, err = c.ask(ctx, question{
-		method: http.MethodHead, repo: repo, path: path, within: c.config.HeadTimeout,
+		method: http.MethodHead, repo: repo, path: path, within: c.config.HeadTimeout, unsure: true,
 		read: func(r *reply) error {
 			size = r.ContentLength
 			return nil
 		},
 	})
-	var e *Error
-	if err == nil || !errors.As(err, &e) || e.Status == 0 || e.Condition != ErrDenied && !(e.elsewhere && e.Condition == ErrNotFound) {
+	if !errors.Is(err, ErrNoDigest) {
 		return size, err
-	}
-	if !e.elsewhere && e.Status != http.StatusMethodNotAllowed && e.Status != http.StatusBadRequest {
-		return 0, err
 	}
 	_, err = c.ask(ctx, question{
 		method: http.MethodGet, repo: repo, path: path, within: c.config.HeadTimeout,
@@ -160,5 +157,9 @@ func (c *Client) Attest(ctx context.Context, repo string, d digest.Digest) (size
 			return nil
 		},
 	})
+	var e *Error
+	if errors.As(err, &e) && e.Status == http.StatusRequestedRangeNotSatisfiable && e.complete == 0 {
+		return 0, nil // an empty blob has no first byte
+	}
 	return size, err
 }

@@ -78,7 +78,7 @@ func (b *breaker) leave(p *pass, err error, gone bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var failed *Error
-	failing := errors.As(err, &failed) && trouble(failed) && !failed.elsewhere
+	failing := errors.As(err, &failed) && failed.breaks()
 	for _, key := range p.probed {
 		if g := b.gates[key]; g != nil && (gone || failing) {
 			g.probing = false

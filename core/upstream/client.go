@@ -150,6 +150,9 @@ type question struct {
 	path   string // below /v2/<repo>/, with its query
 	header http.Header
 	pull   bool // a manifest GET, which counts against the pull limit
+	// unsure is for a HEAD that a GET follows where it fails. Registries and what is
+	// before them often cannot do HEAD, and say so with any status: ErrNoDigest.
+	unsure bool
 	// within bounds the whole; 0: only stalls are bounded.
 	within time.Duration
 	// read takes a bounded answer while the request's timeouts still run. nil: the
@@ -158,7 +161,8 @@ type question struct {
 }
 
 // ask tries the URLs in order until one gives an answer, good or bad: what is not
-// trouble is final.
+// trouble is final. Of each, a GET that was answered oddly is made once more; a HEAD is
+// not, as a GET follows it (see question.unsure).
 func (c *Client) ask(ctx context.Context, q question) (*reply, error) {
 	var last error
 	for i, ep := range c.endpoints {
@@ -180,8 +184,15 @@ func (c *Client) ask(ctx context.Context, q question) (*reply, error) {
 		share.within /= time.Duration(len(c.endpoints) - i)
 		began := time.Now()
 		r, err := c.attempt(ctx, ep, share, op)
+		var e *Error
+		if errors.As(err, &e) && e.odd() && ctx.Err() == nil && (q.method == http.MethodGet || e.from == realm) {
+			if share.within > 0 {
+				share.within = max(share.within-time.Since(began), time.Millisecond)
+			}
+			r, err = c.attempt(ctx, ep, share, op)
+		}
 		ep.breaker.leave(way, err, ctx.Err() != nil)
-		if err == nil || ctx.Err() != nil || !trouble(err) {
+		if err == nil || ctx.Err() != nil || !errors.As(err, &e) || !e.nextURL() {
 			return r, err
 		}
 		last = err
@@ -197,6 +208,9 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, q question, op strin
 	r, err := c.authorized(t, ep, q)
 	if err == nil {
 		err = r.check(c.config.Breaker)
+		if q.unsure && r.mayLie() {
+			err = r.fail(ErrNoDigest, "HEAD is answered with an error, which a GET has to confirm")
+		}
 	}
 	if err == nil && q.read != nil {
 		err = q.read(r)
@@ -219,7 +233,7 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 	r, err := c.as(t, ep, q, c.anonymous)
 	switch {
 	case c.anonymous && errors.Is(err, errRefused):
-		return nil, &Error{Condition: ErrNotFound, Op: t.op, cause: err}
+		return nil, &Error{Condition: ErrNotFound, Op: t.op, cause: err, from: realm}
 	case c.anonymous, err != nil && !errors.Is(err, errRefused):
 		return r, err
 	case err == nil && !r.refusal():
@@ -244,7 +258,7 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 		})
 	}
 	if errors.Is(err, errRefused) {
-		return nil, &Error{Condition: ErrNotFound, Op: t.op, cause: err}
+		return nil, &Error{Condition: ErrNotFound, Op: t.op, cause: err, from: realm}
 	}
 	if shown {
 		if m, ok := ep.known(); ok && noToken {
@@ -260,31 +274,61 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 }
 
 // as asks once, and once more when the upstream's challenge tells something new.
+//
+// What was learned from an earlier challenge is not believed for life: when a token
+// cannot be had by it, the request is made without one, and the challenge of the
+// answer decides. A registry that has moved its token endpoint, changed its scheme, or
+// wants no token any more is followed that way; so is one that erred once.
 func (c *Client) as(t *trip, ep *endpoint, q question, anonymous bool) (*reply, error) {
-	auth, fresh, err := c.authorization(t, ep, q.repo, anonymous)
+	m, learned := ep.known()
+	var auth string
+	var fresh bool
+	var failed error
+	if learned {
+		auth, fresh, failed = c.authorization(t, ep, m, q.repo, anonymous)
+	}
+	if failed != nil {
+		refused := errors.Is(failed, errRefused)
+		if !refused && t.caller.Err() == nil && !errors.Is(failed, ErrRateLimited) {
+			ep.unlearn(m)
+		}
+		if t.ctx.Err() != nil || errors.Is(failed, ErrRateLimited) || refused && (!fresh || t.challenged(m)) {
+			return nil, failed
+		}
+		auth = ""
+	}
+	r, err := c.send(t, ep, q, auth, anonymous)
 	if err != nil {
 		return nil, err
 	}
-	r, err := c.send(t, ep, q, auth, anonymous)
-	if err != nil || r.StatusCode != http.StatusUnauthorized || r.elsewhere {
-		return r, err
+	now, challenged := r.challenge()
+	if challenged {
+		t.challenge = &now
 	}
-	m, ok := choose(parseChallenges(r.Header.Values("WWW-Authenticate")))
-	if !ok {
+	if failed != nil && (challenged && now == m || !challenged && r.StatusCode >= 400) {
+		// The same was tried a moment ago. Or this is the answer to a caller without
+		// a token, which is not an answer to us.
+		r.Close()
+		return nil, failed
+	}
+	if !challenged {
 		return r, nil
 	}
-	if news := ep.learn(m); !news && fresh {
+	if news := ep.learn(now); !news && fresh {
 		return r, nil // it refuses what it gave
 	}
 	if token, ok := cutBearer(auth); ok {
-		ep.tokens.drop(tokenKey(m, q.repo, anonymous), token)
+		ep.tokens.drop(tokenKey(now, q.repo, anonymous), token)
 	}
-	again, _, err := c.authorization(t, ep, q.repo, anonymous)
+	again, _, err := c.authorization(t, ep, now, q.repo, anonymous)
 	if err == nil && again == auth {
 		return r, nil
 	}
 	r.Close()
 	if err != nil {
+		if !errors.Is(err, errRefused) {
+			ep.unlearn(now)
+		}
 		return nil, err
 	}
 	return c.send(t, ep, q, again, anonymous)

@@ -114,7 +114,7 @@ func TestHeadAsksOnlyWhatItMust(t *testing.T) {
 		{"of an open registry", upstreamtest.Open, "", "", false, []string{headTag}, true, nil},
 		{"of an open registry, with credentials", upstreamtest.Open, "user", "secret", false, []string{headTag}, true, nil},
 		{"of a registry with Basic", upstreamtest.Basic, "user", "secret", false, []string{headTag, headTag + " basic"}, false, nil},
-		{"of a registry with Basic and no credentials", upstreamtest.Basic, "", "", false, []string{headTag}, true, upstream.ErrDenied},
+		{"of a registry with Basic and no credentials", upstreamtest.Basic, "", "", false, []string{headTag}, true, upstream.ErrNoDigest},
 		{"of Docker Hub, anonymously", upstreamtest.Hub, "", "", false,
 			[]string{headTag, "token GET /token", headTag + " bearer"}, true, nil},
 		{"of Docker Hub, with credentials", upstreamtest.Hub, "user", "secret", false,
@@ -122,7 +122,7 @@ func TestHeadAsksOnlyWhatItMust(t *testing.T) {
 		{"of a private repository of Docker Hub, with credentials", upstreamtest.Hub, "user", "secret", true,
 			[]string{headTag, "token GET /token basic", headTag + " bearer"}, false, nil},
 		{"of a private repository of Docker Hub, anonymously", upstreamtest.Hub, "", "", true,
-			[]string{headTag, "token GET /token", headTag + " bearer"}, true, upstream.ErrDenied},
+			[]string{headTag, "token GET /token", headTag + " bearer"}, true, upstream.ErrNoDigest},
 
 		// Stale credentials must not break what everybody may have.
 		{"of Docker Hub, with stale credentials", upstreamtest.Hub, "user", "old", false,
@@ -227,10 +227,10 @@ func TestAnonymousClientNeverShowsCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Forget()
-	if _, err := f.client.Anonymous().Head(t.Context(), repo, tag); !errors.Is(err, upstream.ErrDenied) {
+	if _, err := f.client.Anonymous().Manifest(t.Context(), repo, tag); !errors.Is(err, upstream.ErrDenied) {
 		t.Errorf("got %v, want %v", err, upstream.ErrDenied)
 	}
-	f.saw(t, "token GET /token", headTag+" bearer")
+	f.saw(t, "token GET /token", getTag+" bearer")
 }
 
 func TestEveryRequestForAManifestAcceptsEveryType(t *testing.T) {

@@ -33,18 +33,24 @@ func TestHeadSays(t *testing.T) {
 		err   error
 	}{
 		{"the digest", upstreamtest.Fault{}, tag, nil},
-		{"not found of a 404", upstreamtest.Fault{Status: 404}, tag, upstream.ErrNotFound},
-		{"denied of a 403", upstreamtest.Fault{Status: 403}, tag, upstream.ErrDenied},
 		{"unavailable of a 500", upstreamtest.Fault{Status: 500}, tag, upstream.ErrUnavailable},
 		{"rate limited of a 429", upstreamtest.Fault{Status: 429}, tag, upstream.ErrRateLimited},
 
-		// These two, and nothing else, are reasons for a GET.
+		{"unavailable of a 503", upstreamtest.Fault{Status: 503}, tag, upstream.ErrUnavailable},
+
+		// The rest are reasons for a GET: a HEAD never says no.
+		{"no digest of a 400", upstreamtest.Fault{Status: 400}, tag, upstream.ErrNoDigest},
+		{"no digest of a 401", upstreamtest.Fault{Status: 401}, tag, upstream.ErrNoDigest},
+		{"no digest of a 403", upstreamtest.Fault{Status: 403}, tag, upstream.ErrNoDigest},
+		{"no digest of a 404", upstreamtest.Fault{Status: 404}, tag, upstream.ErrNoDigest},
 		{"no digest of a 405", upstreamtest.Fault{Status: 405}, tag, upstream.ErrNoDigest},
+		{"no digest of a 410", upstreamtest.Fault{Status: 410}, tag, upstream.ErrNoDigest},
+		{"no digest of a 501", upstreamtest.Fault{Status: 501}, tag, upstream.ErrNoDigest},
 		{"no digest of a 200 without one", upstreamtest.Fault{NoDigest: true}, tag, upstream.ErrNoDigest},
 		{"no digest of a 200 with a broken one", upstreamtest.Fault{Header: header("Docker-Content-Digest", "sha256:../../x")}, tag, upstream.ErrNoDigest},
 
-		{"corrupt of another digest", upstreamtest.Fault{Header: header("Docker-Content-Digest", other)}, core.Reference{Digest: digest.FromBytes(document)}, upstream.ErrCorrupt},
-		{"invalid of schema 1", upstreamtest.Fault{Header: header("Content-Type", "application/vnd.docker.distribution.manifest.v1+prettyjws")}, tag, upstream.ErrInvalid},
+		{"no digest of another digest", upstreamtest.Fault{Header: header("Docker-Content-Digest", other)}, core.Reference{Digest: digest.FromBytes(document)}, upstream.ErrNoDigest},
+		{"no digest of schema 1", upstreamtest.Fault{Header: header("Content-Type", "application/vnd.docker.distribution.manifest.v1+prettyjws")}, tag, upstream.ErrNoDigest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := start(t, upstreamtest.Options{}, nil)
@@ -79,10 +85,13 @@ func TestManifestIsWhatWasAsked(t *testing.T) {
 		{"not with another digest promised", string(document), index, digest.FromString("other"), upstreamtest.Fault{}, "", upstream.ErrCorrupt},
 		{"not cut off", string(document), index, "", upstreamtest.Fault{CutOff: true, After: 9}, "", upstream.ErrUnavailable},
 		{"not short", string(document), index, "", upstreamtest.Fault{Short: true, After: 9}, "", upstream.ErrCorrupt},
-		{"not short without a digest", string(document), index, "", upstreamtest.Fault{Short: true, After: 9, NoDigest: true}, "", upstream.ErrInvalid},
+		{"not short without a digest", string(document), index, "", upstreamtest.Fault{Short: true, After: 9, NoDigest: true}, "", upstream.ErrCorrupt},
 		{"not too large by its length", huge, index, "", upstreamtest.Fault{}, "", upstream.ErrTooLarge},
 		{"not too large without a length", huge, index, "", upstreamtest.Fault{NoLength: true}, "", upstream.ErrTooLarge},
-		{"not a web page", "<html>", "text/html", "", upstreamtest.Fault{}, "", upstream.ErrInvalid},
+		{"not a web page", "<html>", "text/html", "", upstreamtest.Fault{}, "", upstream.ErrCorrupt},
+		{"not a web page as a manifest", "<html>", index, "", upstreamtest.Fault{}, "", upstream.ErrCorrupt},
+		{"not a web page as schema 1", "<html>", "application/vnd.docker.distribution.manifest.v1+json", "", upstreamtest.Fault{}, "", upstream.ErrCorrupt},
+		{"not nothing", "", index, "", upstreamtest.Fault{}, "", upstream.ErrCorrupt},
 		{"not schema 1", `{"schemaVersion":1,"fsLayers":[]}`, "application/vnd.docker.distribution.manifest.v1+json", "", upstreamtest.Fault{}, "", upstream.ErrInvalid},
 		{"not schema 1 without a type", `{"schemaVersion":1,"fsLayers":[]}`, "application/json", "", upstreamtest.Fault{}, "", upstream.ErrInvalid},
 		{"not by a limit", string(document), index, "", upstreamtest.Fault{Status: 429}, "", upstream.ErrRateLimited},
@@ -143,7 +152,10 @@ func TestBlobFromAnOffset(t *testing.T) {
 		{"answered without a Content-Range", 5000, upstreamtest.Fault{Header: header("Content-Range", "")}, 0, upstream.ErrCorrupt},
 		{"cut off", 0, upstreamtest.Fault{CutOff: true, After: 100}, 0, upstream.ErrUnavailable},
 		{"cut off, without a length", 0, upstreamtest.Fault{CutOff: true, After: 100, NoLength: true}, 0, upstream.ErrUnavailable},
-		{"that is not there", 0, upstreamtest.Fault{Status: 404}, 0, upstream.ErrNotFound},
+		{"that is not there", 0, upstreamtest.Fault{Host: "registry", Path: "/blobs/", Status: 404}, 0, upstream.ErrNotFound},
+		{"that the storage does not find", 0, upstreamtest.Fault{Status: 404}, 0, upstream.ErrUnavailable},
+		{"whose signature has expired once", 0, upstreamtest.Fault{Status: 403, Times: 1}, whole, nil},
+		{"whose signature has expired", 0, upstreamtest.Fault{Status: 403}, 0, upstream.ErrUnavailable},
 		{"of a storage that fails", 0, upstreamtest.Fault{Host: "storage", Status: 503}, 0, upstream.ErrUnavailable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -221,8 +233,13 @@ func TestAttest(t *testing.T) {
 		{"by a byte where the storage does not find it by HEAD", upstreamtest.Fault{Host: "storage", Method: "HEAD", Status: 404}, whole, nil},
 		{"by a byte where the upstream has no HEAD", upstreamtest.Fault{Host: "registry", Method: "HEAD", Status: 405}, whole, nil},
 		{"by a byte where Range is ignored too", upstreamtest.Fault{Host: "storage", Method: "HEAD", Status: 403, NoRange: true}, whole, nil},
-		{"not of what is not there", upstreamtest.Fault{Status: 404}, 0, upstream.ErrNotFound},
-		{"not of what is denied", upstreamtest.Fault{Host: "storage", Status: 403}, 0, upstream.ErrDenied},
+		{"by a byte where HEAD is denied", upstreamtest.Fault{Host: "registry", Method: "HEAD", Status: 403}, whole, nil},
+		{"by a byte where HEAD finds nothing", upstreamtest.Fault{Host: "registry", Method: "HEAD", Status: 404}, whole, nil},
+		{"of an empty blob, which has no byte", upstreamtest.Fault{Host: "storage", Status: 416, Header: header("Content-Range", "bytes */0")}, 0, nil},
+		{"not of what is not there", upstreamtest.Fault{Host: "registry", Status: 404}, 0, upstream.ErrNotFound},
+		{"not of what is denied", upstreamtest.Fault{Host: "registry", Status: 403}, 0, upstream.ErrDenied},
+		{"not where the storage denies", upstreamtest.Fault{Host: "storage", Status: 403}, 0, upstream.ErrUnavailable},
+		{"not where the storage does not find it", upstreamtest.Fault{Host: "storage", Status: 404}, 0, upstream.ErrUnavailable},
 		{"not while the storage fails", upstreamtest.Fault{Host: "storage", Status: 500}, 0, upstream.ErrUnavailable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -254,10 +271,10 @@ func TestTags(t *testing.T) {
 		}, []string{"a", "b", "c"}, nil},
 		{"of null", []upstreamtest.Fault{page(`{"tags":null}`, "")}, []string{}, nil},
 		{"without what is no tag", []upstreamtest.Fault{page(`{"tags":["a","../b"]}`, "")}, []string{"a"}, nil},
-		{"not where the link leads to another host", []upstreamtest.Fault{page(`{"tags":["a"]}`, `<http://127.0.0.1:1`+list+`?n=1>; rel="next"`)}, nil, upstream.ErrCorrupt},
-		{"not where the link leads to another list", []upstreamtest.Fault{page(`{"tags":["a"]}`, `</v2/secret/tags/list?n=1>; rel="next"`)}, nil, upstream.ErrCorrupt},
-		{"not where the link leads back", []upstreamtest.Fault{page(`{"tags":["a"]}`, `<`+list+`?n=1000>; rel="next"`)}, nil, upstream.ErrCorrupt},
-		{"not of a web page", []upstreamtest.Fault{page(`<html>`, "")}, nil, upstream.ErrCorrupt},
+		{"not where the link leads to another host", []upstreamtest.Fault{page(`{"tags":["a"]}`, `<http://127.0.0.1:1`+list+`?n=1>; rel="next"`), page(`{"tags":["a"]}`, `<http://127.0.0.1:1`+list+`?n=1>; rel="next"`)}, nil, upstream.ErrCorrupt},
+		{"not where the link leads to another list", []upstreamtest.Fault{page(`{"tags":["a"]}`, `</v2/secret/tags/list?n=1>; rel="next"`), page(`{"tags":["a"]}`, `</v2/secret/tags/list?n=1>; rel="next"`)}, nil, upstream.ErrCorrupt},
+		{"not where the link leads back", []upstreamtest.Fault{page(`{"tags":["a"]}`, `<`+list+`?n=1000>; rel="next"`), page(`{"tags":["a"]}`, `<`+list+`?n=1000>; rel="next"`)}, nil, upstream.ErrCorrupt},
+		{"not of a web page", []upstreamtest.Fault{page(`<html>`, ""), page(`<html>`, "")}, nil, upstream.ErrCorrupt},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, p := range tt.pages {

@@ -13,26 +13,27 @@ import (
 // has the details. A context that the caller ended is its own error, not one of
 // these, and never counts against the upstream.
 var (
-	// ErrNotFound: the upstream answered 404, or its token endpoint refused even an
-	// anonymous caller, which is how GHCR answers for what is private or missing.
+	// ErrNotFound: the registry answered 404 or 410, or its token endpoint refused even
+	// an anonymous caller, which is how GHCR answers for what is private or missing.
+	// VerdictOf distinguishes the two.
 	ErrNotFound = errors.New("not found upstream")
-	// ErrDenied: 401, 403 or another 4xx, also after the anonymous try.
+	// ErrDenied: the registry answered 401 or 403, also after the anonymous try.
 	ErrDenied = errors.New("denied by upstream")
 	// ErrRateLimited: 429. Error.Until says when to ask again.
 	ErrRateLimited = errors.New("rate limited by upstream")
-	// ErrUnavailable: 5xx, refused, no DNS, TLS, cut off, or left alone because it
-	// failed a moment ago.
+	// ErrUnavailable: 5xx, refused, no DNS, TLS, cut off, left alone because it failed
+	// a moment ago, or an answer that is not a registry's (see verdict.go).
 	ErrUnavailable = errors.New("upstream unavailable")
 	// ErrTimeout: a timeout of Config passed.
 	ErrTimeout = errors.New("upstream timed out")
 	// ErrTooLarge: the answer is larger than its kind may be.
 	ErrTooLarge = errors.New("upstream's answer is too large")
-	// ErrNoDigest: HEAD is not allowed, or its 200 names no digest. Only a GET tells.
+	// ErrNoDigest: HEAD was answered with an error that a GET may not meet, or its 200
+	// names no digest. Only a GET tells.
 	ErrNoDigest = errors.New("upstream did not say the digest")
 	// ErrCorrupt: the bytes are not what was asked for.
 	ErrCorrupt = errors.New("upstream sent something else")
-	// ErrInvalid: what was sent is not a manifest, or is one that is not supported
-	// (Docker schema 1).
+	// ErrInvalid: the registry has the image only as Docker schema 1.
 	ErrInvalid = errors.New("upstream sent no usable manifest")
 )
 
@@ -54,8 +55,8 @@ type Error struct {
 	Skipped bool
 
 	cause error
-	// elsewhere: another host failed, to which the upstream redirected.
-	elsewhere bool
+	// from is who failed.
+	from stage
 	// complete is the whole size that a 416 names.
 	complete int64
 }
@@ -79,11 +80,6 @@ func (e *Error) Error() string {
 // nobody shall take for the caller's.
 func (e *Error) Unwrap() error { return e.Condition }
 
-// trouble tells the failures after which the next URL is worth a try.
-func trouble(err error) bool {
-	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrTimeout) || errors.Is(err, ErrRateLimited)
-}
-
 // Causes of a context that this package ended.
 var (
 	errStalled  = errors.New("no byte within the stall timeout")
@@ -92,7 +88,7 @@ var (
 
 // failure makes an Error of what the network reported. When the caller's own
 // context has ended, that is the error.
-func failure(caller, attempt context.Context, op string, err error) error {
+func failure(caller, attempt context.Context, op string, from stage, err error) error {
 	if caller.Err() != nil {
 		return context.Cause(caller)
 	}
@@ -105,7 +101,7 @@ func failure(caller, attempt context.Context, op string, err error) error {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		condition = ErrTimeout
 	}
-	return &Error{Condition: condition, Op: op, cause: bare(err)}
+	return &Error{Condition: condition, Op: op, cause: bare(err), from: from}
 }
 
 // bare drops the URL that net/http puts around errors: a signed one is a secret.

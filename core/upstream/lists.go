@@ -67,7 +67,7 @@ func (c *Client) Referrers(ctx context.Context, repo string, d digest.Digest) ([
 	}
 	links, err := core.ParseManifest(answer.Descriptor.MediaType, answer.Bytes)
 	if err != nil {
-		return nil, &Error{Condition: ErrInvalid, Op: "referrers of " + repo + "@" + string(d), cause: err}
+		return nil, &Error{Condition: ErrCorrupt, Op: "referrers of " + repo + "@" + string(d), cause: err}
 	}
 	return links.Manifests, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -37,9 +36,10 @@ type Answer struct {
 	Anonymous bool
 }
 
-// Head asks what ref names. It is bounded by Config.HeadTimeout and is no pull.
-// Errors: ErrNoDigest when only Manifest can tell, and those of the package but
-// ErrTooLarge.
+// Head asks what ref names. It is bounded by Config.HeadTimeout and is no pull. It never
+// says no: where it is not answered with a digest, only Manifest can tell.
+// Errors: ErrNoDigest for that; ErrNotFound when no token is given for repo; those of
+// trouble.
 func (c *Client) Head(ctx context.Context, repo string, ref core.Reference) (Answer, error) {
 	var answer Answer
 	_, err := c.ask(ctx, question{
@@ -48,17 +48,18 @@ func (c *Client) Head(ctx context.Context, repo string, ref core.Reference) (Ans
 		path:   "manifests/" + ref.String(),
 		header: http.Header{"Accept": {accept}},
 		within: c.config.HeadTimeout,
+		unsure: true,
 		read: func(r *reply) error {
 			d, err := core.ParseDigest(r.Header.Get("Docker-Content-Digest"))
 			if err != nil {
 				return r.fail(ErrNoDigest, "no usable Docker-Content-Digest")
 			}
 			if ref.Digest != "" && d != ref.Digest {
-				return r.fail(ErrCorrupt, "another digest than was asked for")
+				return r.fail(ErrNoDigest, "HEAD names another digest than was asked for")
 			}
 			mediaType, _ := core.ParseMediaType(r.Header.Get("Content-Type")) // a GET finds out
 			if strings.HasPrefix(mediaType, schema1) {
-				return r.fail(ErrInvalid, schema1Sentence)
+				return r.fail(ErrNoDigest, "HEAD says that it is Docker schema 1")
 			}
 			answer = Answer{
 				Descriptor: core.Descriptor{MediaType: mediaType, Digest: d, Size: r.ContentLength},
@@ -67,12 +68,6 @@ func (c *Client) Head(ctx context.Context, repo string, ref core.Reference) (Ans
 			return nil
 		},
 	})
-	var e *Error
-	if errors.As(err, &e) && e.Status == http.StatusMethodNotAllowed {
-		noHead := *e // another request may share the original
-		noHead.Condition = ErrNoDigest
-		err = &noHead
-	}
 	return answer, err
 }
 
@@ -112,10 +107,10 @@ func (r *reply) manifest(ref core.Reference) (Answer, error) {
 	}
 	mediaType := manifestType(r.Header.Get("Content-Type"), data)
 	if _, err := core.ParseManifest(mediaType, data); err != nil {
-		if isSchema1(mediaType, data) {
+		if isSchema1(data) && !r.elsewhere {
 			return Answer{}, r.fail(ErrInvalid, schema1Sentence)
 		}
-		return Answer{}, r.fail(ErrInvalid, printable(err.Error()))
+		return Answer{}, r.fail(ErrCorrupt, printable(err.Error()))
 	}
 	return Answer{
 		Descriptor: core.Descriptor{MediaType: mediaType, Digest: want, Size: int64(len(data))},
@@ -126,11 +121,12 @@ func (r *reply) manifest(ref core.Reference) (Answer, error) {
 
 const schema1Sentence = "the upstream has this image only as Docker schema 1, which is not supported; push it again with a current client"
 
-func isSchema1(mediaType string, data []byte) bool {
+// isSchema1 goes by the bytes alone: a page under that type is not schema 1.
+func isSchema1(data []byte) bool {
 	var doc struct {
 		SchemaVersion int `json:"schemaVersion"`
 	}
-	return strings.HasPrefix(mediaType, schema1) || json.Unmarshal(data, &doc) == nil && doc.SchemaVersion == 1
+	return json.Unmarshal(data, &doc) == nil && doc.SchemaVersion == 1
 }
 
 // manifestType is the Content-Type, or what the manifest says of itself where a

@@ -59,7 +59,7 @@ func (c *Client) look(ctx context.Context, ep *endpoint, f *Found) error {
 	asked := time.Now()
 	response, err := c.transport(ep.base).RoundTrip(request)
 	if err != nil {
-		return failure(ctx, attempt, op, err)
+		return failure(ctx, attempt, op, registry, err)
 	}
 	defer response.Body.Close()
 	f.Status = response.StatusCode

@@ -24,7 +24,9 @@ func TestTokenEndpointSays(t *testing.T) {
 		{"unavailable of a 503", 503, "", upstream.ErrUnavailable},
 		{"not found of a 401, to anonymous", 401, "", upstream.ErrNotFound},
 		{"not found of a 403, to anonymous", 403, "", upstream.ErrNotFound},
-		{"denied of a 400", 400, "", upstream.ErrDenied},
+		{"unavailable of a 400", 400, "", upstream.ErrUnavailable},
+		{"unavailable of a 404", 404, "", upstream.ErrUnavailable},
+		{"unavailable of a 408", 408, "", upstream.ErrUnavailable},
 
 		// What it says is not trusted.
 		{"unavailable of no token", 200, `{"expires_in":60}`, upstream.ErrUnavailable},
@@ -86,7 +88,7 @@ func TestLimitsOfPullsAndOfRequests(t *testing.T) {
 func TestRemovedTagIsNotFound(t *testing.T) {
 	f := start(t, upstreamtest.Options{Kind: upstreamtest.GHCR}, nil)
 	f.Untag(repo, tag.Tag)
-	if _, err := f.client.Head(t.Context(), repo, tag); !errors.Is(err, upstream.ErrNotFound) {
+	if _, err := f.client.Manifest(t.Context(), repo, tag); !errors.Is(err, upstream.ErrNotFound) {
 		t.Errorf("got %v, want %v", err, upstream.ErrNotFound)
 	}
 }

@@ -73,7 +73,7 @@ func (t *tokens) get(ctx context.Context, key string, timeout time.Duration, fet
 	select {
 	case r := <-flight:
 		if r.Err != nil {
-			return "", false, r.Err
+			return "", true, r.Err
 		}
 		return r.Val.(token).result(true)
 	case <-ctx.Done():
@@ -129,19 +129,19 @@ func (t *tokens) drop(key, value string) {
 // exchange asks the realm for a token to pull repo. It returns errRefused, or an
 // error of this package for op.
 func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo string, anonymous bool, op string) (token, error) {
-	realm, err := url.Parse(m.realm)
+	at, err := url.Parse(m.realm)
 	if err == nil {
-		err = c.guard.step(ep.base, realm)
+		err = c.guard.step(ep.base, at)
 	}
 	if err != nil {
-		return token{}, &Error{Condition: ErrUnavailable, Op: op, cause: fmt.Errorf("token realm: %w", bare(err))}
+		return token{}, tokenTrouble(op, fmt.Errorf("token realm: %w", bare(err)))
 	}
 	auth := authn.Anonymous
 	if !anonymous {
-		if !c.guard.trusts(ep.base, realm) {
+		if !c.guard.trusts(ep.base, at) {
 			c.distrust.Do(func() {
 				c.log.Warn("credentials are not sent to a token endpoint of another domain; allow_private with its host:port would allow it",
-					"mirror", c.name, "realm", printable(realm.Host))
+					"mirror", c.name, "realm", printable(at.Host))
 			})
 			return token{}, errRefused
 		}
@@ -149,20 +149,20 @@ func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo stri
 	}
 	// The library refuses private realms of other hosts by their spelling. The
 	// guard has decided that by address, so to the library the realm is the registry.
-	registry, err := name.NewRegistry(realm.Host, name.WeakValidation)
+	registry, err := name.NewRegistry(at.Host, name.WeakValidation)
 	if err != nil {
-		return token{}, &Error{Condition: ErrUnavailable, Op: op, cause: errors.New("token realm: not a host")}
+		return token{}, tokenTrouble(op, errors.New("token realm: not a host"))
 	}
 	scopes := []string{"repository:" + repo + ":pull"}
 	if m.scope != "" {
 		scopes = append(scopes, m.scope)
 	}
 	asked := time.Now()
-	trip := &realmTrip{client: c, realm: realm}
+	trip := &realmTrip{client: c, realm: at}
 	got, err := transport.Exchange(ctx, registry, auth, trip, scopes, &transport.Challenge{
 		Scheme:     "bearer",
 		Parameters: map[string]string{"realm": m.realm, "service": m.service},
-		Insecure:   realm.Scheme == "http",
+		Insecure:   at.Scheme == "http",
 	})
 	if err != nil {
 		err = trip.failure(ctx, op, err)
@@ -179,7 +179,7 @@ func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo stri
 		value = got.AccessToken
 	}
 	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return token{}, &Error{Condition: ErrUnavailable, Op: op, cause: errors.New("token endpoint: the token is not one")}
+		return token{}, tokenTrouble(op, errors.New("token endpoint: the token is not one"))
 	}
 	life := time.Duration(min(max(got.ExpiresIn, 0), int(maxTokenLife/time.Second))) * time.Second
 	if life == 0 {
@@ -210,19 +210,23 @@ func (t *realmTrip) RoundTrip(r *http.Request) (*http.Response, error) {
 // failure reads an exchange's error from the endpoint's status. The library's own
 // error is not shown: it may repeat the answer, and that a token.
 func (t *realmTrip) failure(ctx context.Context, op string, err error) error {
+	op += ": token endpoint"
 	if t.answer == nil {
-		return failure(context.Background(), ctx, op+": token endpoint", err)
+		return failure(context.Background(), ctx, op, realm, err)
 	}
-	e := &Error{Op: op + ": token endpoint", Status: t.answer.StatusCode, Condition: ErrDenied}
-	switch status := t.answer.StatusCode; {
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+	e := &Error{Op: op, Status: t.answer.StatusCode, from: realm}
+	e.Condition = condition(e.from, e.Status)
+	switch {
+	case e.Condition == ErrNotFound:
 		return errRefused
-	case status == http.StatusTooManyRequests:
-		e.Condition = ErrRateLimited
+	case e.Condition == ErrRateLimited:
 		e.Until = retryAfter(t.answer.Header.Get("Retry-After"), time.Now(), t.client.config.Breaker)
-	case status < 400 || status >= 500:
-		e.Condition = ErrUnavailable
+	case e.Status < 400:
 		e.cause = errors.New("there is no token in the answer")
 	}
 	return e
+}
+
+func tokenTrouble(op string, cause error) error {
+	return &Error{Condition: ErrUnavailable, Op: op, cause: cause, from: realm}
 }

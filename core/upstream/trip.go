@@ -29,7 +29,12 @@ type trip struct {
 	within context.CancelFunc // nil without a bound
 	stall  time.Duration
 	timer  *time.Timer
+	// challenge is the last one that the registry answered with on this trip.
+	challenge *method
 }
+
+// challenged reports whether the registry has just asked for m.
+func (t *trip) challenged(m method) bool { return t.challenge != nil && *t.challenge == m }
 
 func newTrip(caller context.Context, op string, within, stall time.Duration) *trip {
 	t := &trip{caller: caller, op: op, stall: stall}
@@ -75,12 +80,7 @@ func (c *Client) send(t *trip, ep *endpoint, q question, auth string, anonymous 
 		resp, err := c.transport(target).RoundTrip(req)
 		t.disarm()
 		if err != nil {
-			err = failure(t.caller, t.ctx, t.op, err)
-			var e *Error
-			if elsewhere && errors.As(err, &e) {
-				e.elsewhere = true
-			}
-			return nil, err
+			return nil, failure(t.caller, t.ctx, t.op, stageOf(elsewhere), err)
 		}
 		if !elsewhere {
 			ep.limits.note(anonymous, resp.Header)
@@ -95,11 +95,11 @@ func (c *Client) send(t *trip, ep *endpoint, q question, auth string, anonymous 
 			err = c.guard.step(target, next)
 		}
 		if err != nil {
-			return nil, &Error{Condition: ErrUnavailable, Op: t.op, Status: resp.StatusCode, cause: bare(err), elsewhere: elsewhere}
+			return nil, &Error{Condition: ErrUnavailable, Op: t.op, Status: resp.StatusCode, cause: bare(err), from: stageOf(elsewhere)}
 		}
 		target = next
 	}
-	return nil, &Error{Condition: ErrUnavailable, Op: t.op, cause: errors.New("too many redirects"), elsewhere: true}
+	return nil, &Error{Condition: ErrUnavailable, Op: t.op, cause: errors.New("too many redirects"), from: away}
 }
 
 func redirects(r *http.Response) bool {
@@ -128,10 +128,10 @@ func (r *reply) Read(p []byte) (int, error) {
 	if err == nil || err == io.EOF {
 		return n, err
 	}
-	err = failure(r.trip.caller, r.trip.ctx, r.trip.op, err)
+	err = failure(r.trip.caller, r.trip.ctx, r.trip.op, stageOf(r.elsewhere), err)
 	var e *Error
 	if errors.As(err, &e) {
-		e.elsewhere = r.elsewhere
+		e.Status = r.StatusCode // it had answered, and this says nothing of other requests
 	}
 	return n, err
 }
@@ -145,13 +145,28 @@ func (r *reply) Close() error {
 	return r.Body.Close()
 }
 
+// challenge is how the registry itself wants to be asked, if it says so.
+func (r *reply) challenge() (m method, ok bool) {
+	if r.elsewhere || r.StatusCode != http.StatusUnauthorized {
+		return method{}, false
+	}
+	return choose(parseChallenges(r.Header.Values("WWW-Authenticate")))
+}
+
+// mayLie reports whether a GET may be answered well where this was the answer to a
+// HEAD. An upstream that is down, or limits us, is not asked again at once.
+func (r *reply) mayLie() bool {
+	return r.StatusCode >= 400 && r.StatusCode < 500 && r.StatusCode != http.StatusTooManyRequests ||
+		r.StatusCode == http.StatusNotImplemented
+}
+
 // refusal tells whether the upstream itself refused the caller.
 func (r *reply) refusal() bool {
 	return !r.elsewhere && (r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden)
 }
 
 func (r *reply) fail(condition error, cause string) error {
-	return &Error{Condition: condition, Op: r.trip.op, Status: r.StatusCode, cause: errors.New(cause), elsewhere: r.elsewhere}
+	return &Error{Condition: condition, Op: r.trip.op, Status: r.StatusCode, cause: errors.New(cause), from: stageOf(r.elsewhere)}
 }
 
 // check makes an error of a status that is not an answer. wait is what a 429 means
@@ -160,24 +175,18 @@ func (r *reply) check(wait time.Duration) error {
 	if r.StatusCode >= 200 && r.StatusCode < 300 {
 		return nil
 	}
-	e := &Error{Op: r.trip.op, Status: r.StatusCode, elsewhere: r.elsewhere}
+	e := &Error{Op: r.trip.op, Status: r.StatusCode, from: stageOf(r.elsewhere)}
+	e.Condition = condition(e.from, e.Status)
 	switch {
-	case r.StatusCode == http.StatusNotFound, r.StatusCode == http.StatusGone:
-		e.Condition = ErrNotFound
-	case r.StatusCode == http.StatusTooManyRequests:
-		e.Condition = ErrRateLimited
+	case e.Condition == ErrRateLimited:
 		e.Until = retryAfter(r.Header.Get("Retry-After"), time.Now(), wait)
 		var body bytes.Buffer
 		_, _ = io.CopyN(&body, r, maxErrorBody) // an explanation cut short explains less
 		e.PullLimit = pullLimit(r.Header, body.Bytes())
 		e.cause = errors.New(printable(strings.TrimSpace(body.String())))
-	case r.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-		e.Condition = ErrCorrupt
+	case e.Status == http.StatusRequestedRangeNotSatisfiable:
 		e.complete = completeLength(r.Header.Get("Content-Range"))
-	case r.StatusCode >= 400 && r.StatusCode < 500:
-		e.Condition = ErrDenied
-	default:
-		e.Condition = ErrUnavailable
+	case e.Status >= 500:
 		if after := r.Header.Get("Retry-After"); after != "" {
 			e.Until = retryAfter(after, time.Now(), wait)
 		}

@@ -1,0 +1,130 @@
+package upstream
+
+import (
+	"errors"
+	"net/http"
+)
+
+// stage is who answered, or failed to, within one exchange.
+type stage int
+
+const (
+	registry stage = iota // the host of one of Config.URLs
+	realm                 // its token endpoint
+	away                  // a host to which it redirected, and that host's token endpoint
+)
+
+func stageOf(elsewhere bool) stage {
+	if elsewhere {
+		return away
+	}
+	return registry
+}
+
+// condition is the one table of what a status that is not 2xx means:
+//
+//	                  registry         realm            away
+//	401, 403          ErrDenied        ErrNotFound      ErrUnavailable
+//	404, 410          ErrNotFound      ErrUnavailable   ErrUnavailable
+//	416               ErrCorrupt       ErrUnavailable   ErrCorrupt
+//	429               ErrRateLimited   ErrRateLimited   ErrRateLimited
+//	any other         ErrUnavailable   ErrUnavailable   ErrUnavailable
+//
+// Only a registry's own word, and that of its realm, is a no. Whatever else stands
+// between us and it (a portal, a proxy, a storage whose signature has expired, a token
+// endpoint that has moved) answers with statuses of its own, which say nothing about
+// what the registry holds.
+func condition(from stage, status int) error {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		switch from {
+		case registry:
+			return ErrDenied
+		case realm:
+			return ErrNotFound
+		}
+	case http.StatusNotFound, http.StatusGone:
+		if from == registry {
+			return ErrNotFound
+		}
+	case http.StatusRequestedRangeNotSatisfiable:
+		if from != realm {
+			return ErrCorrupt
+		}
+	case http.StatusTooManyRequests:
+		return ErrRateLimited
+	}
+	return ErrUnavailable
+}
+
+// Verdict is what a failure means for what a mirror holds already.
+type Verdict int
+
+const (
+	// Trouble says nothing about what the registry holds: it could not be asked, or
+	// what came is not its word. What is held is served, as long as it may be stale.
+	Trouble Verdict = iota
+	// Limited is trouble that says when to ask again: 429.
+	Limited
+	// Gone is the registry's own 404 or 410.
+	Gone
+	// Refused is a no: the registry's own 401 or 403, its realm's 401 or 403, and an
+	// image that it has as Docker schema 1 only. It ends what is held.
+	Refused
+)
+
+// VerdictOf returns what err, an error of this package or one that wraps it, means.
+func VerdictOf(err error) Verdict {
+	var e *Error
+	switch {
+	case errors.Is(err, ErrRateLimited):
+		return Limited
+	case errors.Is(err, ErrDenied), errors.Is(err, ErrInvalid):
+		return Refused
+	case errors.Is(err, ErrNotFound) && errors.As(err, &e) && e.from == realm:
+		return Refused
+	case errors.Is(err, ErrNotFound):
+		return Gone
+	}
+	return Trouble
+}
+
+// odd reports whether somebody answered, but not as a registry, its realm or its
+// storage does. One fresh try from the beginning may meet the right one (a new
+// signature, another node behind a balancer), and other requests may go well: the
+// breaker does not count it. Of a realm that cannot be reached it is the same, as the
+// next challenge may name another.
+func (e *Error) odd() bool {
+	switch e.Condition {
+	case ErrCorrupt:
+		return e.Status != http.StatusRequestedRangeNotSatisfiable // a fresh try says the same
+	case ErrUnavailable:
+		return e.from == away || e.from == realm && e.Status == 0 || e.Status > 0 && e.Status < 500
+	}
+	return false
+}
+
+// breaks reports whether the breaker counts the failure: the next request would most
+// likely meet it, too.
+func (e *Error) breaks() bool {
+	switch e.Condition {
+	case ErrUnavailable:
+		return !e.odd()
+	case ErrTimeout, ErrRateLimited:
+		return e.from != away
+	}
+	return false
+}
+
+// nextURL reports whether the next of several URLs is asked. It is after trouble, and
+// never after a 401, 403 or 404 of anybody: a name that one registry refuses or does
+// not have must not be looked for in another, where anybody may have taken it.
+func (e *Error) nextURL() bool {
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone,
+		http.StatusRequestedRangeNotSatisfiable:
+		return false
+	}
+	v := VerdictOf(e)
+	return (v == Trouble || v == Limited) && e.Condition != ErrNoDigest
+}
