@@ -16,7 +16,6 @@ import (
 type callers struct {
 	store    *identity.Store
 	tokens   *token.Signer
-	failures identity.Failures
 	sessions *session.Store
 	logins   logins
 	log      *slog.Logger

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/token"
 )
 
 // basic is an Authorization field.
@@ -182,21 +185,84 @@ func TestATokenIsForTheHostThatWasCalled(t *testing.T) {
 	r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "two.example", "Authorization", bearer)
 }
 
-func TestTooManyFailuresAreToldToWait(t *testing.T) {
+// A refused key or token is 401 with its challenge however often it comes: a client
+// whose token has ended renews it after that, and gives up after a 429. Many machines
+// have one address, and most of them are right.
+func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 	port := freePort(t)
-	load(t, site(port, t.TempDir(), "", ""))
-	r := at(t, port)
-	key, _ := robot(t)
-	for range 10 {
-		r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("zot-ci", "wrong"))
+	load(t, site(port, t.TempDir(), "local_user erich "+testHash(), ""))
+	r, store := at(t, port), running(t).store
+	made := func(want identity.NewKey) (string, identity.Key) {
+		t.Helper()
+		want.By = byCommand
+		secret, key, err := store.Keys().Create(t.Context(), want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secret, key
 	}
-	response, _ := r.want(http.StatusTooManyRequests, "GET", "/v2/", nil, "Authorization", basic("zot-ci", "wrong"))
-	if response.Header.Get("Retry-After") == "" {
-		t.Error("no Retry-After")
+	tokenFor := func(secret string) string {
+		t.Helper()
+		_, body := r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("x", secret))
+		return tokenOf(t, body)
 	}
-	// Others at the same address, and whoever is right, are not touched.
-	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", basic("zot-ci", key))
-	r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("erich", "wrong"))
+	good, _ := made(identity.NewKey{User: "robot", Service: true})
+	revoked, key := made(identity.NewKey{User: "robot", Service: true, Name: "old"})
+	ofRevoked := tokenFor(revoked)
+	if _, err := store.Keys().Revoke(t.Context(), key.ID); err != nil {
+		t.Fatal(err)
+	}
+	disabled, _ := made(identity.NewKey{User: "mallory", Service: true, Name: "hers"})
+	ofDisabled := tokenFor(disabled)
+	if _, err := store.Users().SetDisabled(t.Context(), "mallory", true); err != nil {
+		t.Fatal(err)
+	}
+	gone, _ := made(identity.NewKey{User: "nobody", Name: "of nobody"})
+	expired, _ := made(identity.NewKey{User: "robot", Service: true, Name: "ended", Lifetime: time.Nanosecond})
+	_, password := r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("erich", testPassword))
+	elsewhere, _, err := running(t).tokens.Sign("elsewhere.example", token.Claims{}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, _, err := running(t).tokens.Sign(fmt.Sprintf("127.0.0.1:%d", port), token.Claims{}, -time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ name, secret, want string }{
+		{"a revoked key", revoked, `API key \"old\" was revoked`},
+		{"a token of a revoked key", ofRevoked, "was revoked"},
+		{"a key of a disabled user", disabled, "mallory is disabled"},
+		{"a token of a disabled user's key", ofDisabled, "mallory is disabled"},
+		{"a key of somebody who is gone", gone, "nobody is disabled, or gone"},
+		{"an expired key", expired, "expired on"},
+		{"an unknown key", good[:len(good)-1] + "!", "wrong credentials"},
+		{"a forged token", strings.TrimRight(ofRevoked, "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") + "AAAA", "wrong credentials"},
+		{"a token for another host", elsewhere, "elsewhere.example"},
+		{"a token that has ended", ended, "it has expired"},
+	} {
+		for _, field := range []string{"Bearer " + row.secret, basic("x", row.secret), basic("robot", row.secret)} {
+			for range 12 {
+				response, body := r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", field)
+				if !strings.Contains(response.Header.Get("WWW-Authenticate"), `Bearer realm="http://127.0.0.1`) || !strings.Contains(string(body), row.want) {
+					t.Fatalf("%s: got %q, %s; want %q", row.name, response.Header.Get("WWW-Authenticate"), body, row.want)
+				}
+				response, body = r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", field)
+				if response.Header.Get("WWW-Authenticate") == "" || !strings.Contains(string(body), row.want) {
+					t.Fatalf("%s at /token: got %s, want %q", row.name, body, row.want)
+				}
+			}
+		}
+	}
+	// Nor do broken fields and passwords where none is taken stand in the way of others.
+	for range 30 {
+		for _, field := range []string{"Bearer", "Basic !", "Digest x", basic("erich", ""), basic("erich", "a password below /v2/")} {
+			r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", field)
+		}
+	}
+	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", basic("robot", good))
+	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+tokenFor(good))
+	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+tokenOf(t, password))
+	r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("erich", testPassword))
 	r.want(http.StatusOK, "GET", "/v2/_catalog", nil)
 }
 

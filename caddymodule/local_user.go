@@ -99,7 +99,7 @@ func (a *App) provisionLocalUsers() error {
 			}
 			users = append(users, resolved)
 		}
-		return identity.NewLocals(users, nil), nil
+		return identity.NewLocals(users, a.shared.passwords), nil
 	})
 	return nil
 }
@@ -133,7 +133,7 @@ func wrongPassword(err error) (status int, problem string) {
 	case errors.Is(err, core.ErrUnauthorized):
 		return http.StatusForbidden, "The user name or the password is wrong."
 	case errors.Is(err, core.ErrTooManyRequests):
-		return http.StatusTooManyRequests, "That was wrong too often. Try again in some minutes."
+		return http.StatusTooManyRequests, "Too many wrong passwords for this user come from your network. Try again in a moment."
 	case errors.Is(err, context.Canceled):
 		return http.StatusServiceUnavailable, ""
 	}

@@ -388,7 +388,6 @@ func (m *matrix) cell(e matrixEndpoint, c matrixCaller, r matrixRepo, s matrixSi
 	}
 	want.scope = strings.ReplaceAll(want.scope, "#", fmt.Sprint(m.serial))
 	response, data := m.ask(s, e.method, path, header, body)
-	running(m.T).failures = identity.Failures{} // too many wrong ones are another test's
 	switch code := codeOf(data); {
 	case response.StatusCode != want.status:
 		return fmt.Sprintf("got status %d %s, want %d %s", response.StatusCode, data, want.status, want.codes)
@@ -464,7 +463,6 @@ func (m *matrix) tokenEndpoint() {
 			check := func(what, method, path, body string, header http.Header, status int) {
 				m.serial++
 				response, data := m.ask(s, method, path, header, body)
-				running(m.T).failures = identity.Failures{}
 				if response.StatusCode != status {
 					m.Errorf("%s of /token by %s on a %s site: got status %d %s, want %d", what, c.name, s.name, response.StatusCode, data, status)
 				}

@@ -31,6 +31,9 @@ type shared struct {
 	storage Storage
 	log     *slog.Logger
 	cache   cacheLink // what all mirrors share with
+	// passwords are those of local users that were tried, whatever configuration
+	// they stood in: a reload forgives no guesses and forgets nobody.
+	passwords *identity.Passwords
 
 	mu       sync.Mutex // guards what follows, and is held while opening
 	trees    *trees
@@ -65,7 +68,7 @@ func sharedOf(storage Storage, log *slog.Logger) *shared {
 			return s
 		}
 	}
-	s := &shared{storage: storage, log: log, configurations: 1}
+	s := &shared{storage: storage, log: log, passwords: identity.NewPasswords(nil), configurations: 1}
 	storages.Store(storage.Key(), s)
 	return s
 }

@@ -61,7 +61,6 @@ func (h *Handler) gate() *identity.Gate {
 	callers := h.app.shared.callers
 	return &identity.Gate{
 		Chain:    &identity.Chain{Store: callers.store, Tokens: callers.tokens, Others: h.app.authenticators, Locals: h.app.knownLocals()},
-		Failures: &callers.failures,
 		ReadOnly: h.ReadOnly,
 		Insecure: h.InsecureCredentials,
 		URL:      strings.TrimSuffix(h.app.URL, "/"),

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 func encoded(userAndPassword string) string {
@@ -73,29 +72,6 @@ func TestTheIssuerOfAJWTIsRead(t *testing.T) {
 		if c.Issuer != want {
 			t.Errorf("%s: got %q, want %q", secret, c.Issuer, want)
 		}
-	}
-}
-
-func TestFailuresAreForgotten(t *testing.T) {
-	var f Failures
-	now := time.Now()
-	c := Credential{Address: "192.0.2.1", User: "erich"}
-	for i := range allowedFailures {
-		if retry := f.Failed(c, now); !retry.IsZero() {
-			t.Fatalf("failure %d: told to wait", i+1)
-		}
-	}
-	if retry := f.Failed(c, now); !retry.Equal(now.Add(failureWindow)) {
-		t.Errorf("got %s, want the end of the window", retry)
-	}
-	if retry := f.Failed(c, now.Add(failureWindow)); !retry.IsZero() {
-		t.Error("still told to wait after the window")
-	}
-	for i := range 3 * maxFailing {
-		f.Failed(Credential{User: time.Duration(i).String()}, now)
-	}
-	if len(f.seen) > maxFailing {
-		t.Errorf("%d callers are remembered", len(f.seen))
 	}
 }
 

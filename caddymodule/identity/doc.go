@@ -9,10 +9,10 @@
 //	users.go       people: their groups, and whether they are disabled
 //	credential.go  what a caller presents
 //	connection.go  how it came: whether others could have read it
-//	local.go       passwords of the configuration
+//	local.go       users of the configuration, who have passwords
+//	passwords.go   compares passwords, in an order that keeps nobody out
 //	chain.go       verifies a credential by the one way that its kind has
 //	gate.go        what a site takes for a credential at all
-//	failures.go    wrong credentials, counted
 //
 // A record is durable before its change is acknowledged, and acts from then on: a
 // key that was revoked is refused on the very next request. Nothing on the path of a

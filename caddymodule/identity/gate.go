@@ -12,8 +12,6 @@ import (
 // Gate is what a site takes for a credential, before the chain looks at it.
 type Gate struct {
 	*Chain
-	// Failures counts wrong credentials.
-	Failures *Failures
 	// ReadOnly sites take none, and Insecure ones also where others could read them.
 	ReadOnly, Insecure bool
 	// FallbackOnly tells whether nothing but the site's fallback claims a repository,
@@ -28,13 +26,15 @@ type Gate struct {
 //
 // On a site with a fallback, an unknown credential is nobody's if only the fallback
 // claims each of pulls, because Docker sends the credentials of Docker Hub to its
-// mirror. Such a one is not counted, and nobody is told about it.
+// mirror. Nobody is told about such a one.
 //
-// Errors: core.ErrUnauthorized for wrong credentials, core.ErrTooManyRequests after
-// too many of them, core.ErrUnavailable if they cannot be verified now.
+// Errors: core.ErrUnauthorized for wrong credentials, core.ErrUnavailable if they cannot
+// be verified now. core.ErrTooManyRequests is for passwords alone, which are guessed: a
+// key or a token has too many bits for that, and a client whose token has ended renews
+// it after a 401 and gives up after anything else.
 func (g *Gate) Admit(ctx context.Context, c Credential, broken error, conn Connection, pulls []string) (Proven, error) {
 	if broken != nil {
-		return Proven{}, g.wrong(c, broken)
+		return Proven{}, g.wrong(broken)
 	}
 	if !c.Presented() && (c.TLS == nil || g.ReadOnly) {
 		return Proven{}, nil
@@ -46,10 +46,10 @@ func (g *Gate) Admit(ctx context.Context, c Credential, broken error, conn Conne
 	switch {
 	case err == nil:
 		return proven, nil
-	case errors.Is(err, ErrUnknownKind) && g.fallback(pulls):
+	case (errors.Is(err, ErrUnknownKind) || errors.Is(err, core.ErrTooManyRequests)) && g.fallback(pulls):
 		return Proven{}, nil
 	case Refused(err):
-		return Proven{}, g.wrong(c, err)
+		return Proven{}, g.wrong(err)
 	case errors.Is(err, core.ErrTooManyRequests):
 		return Proven{}, err
 	}
@@ -98,11 +98,8 @@ func (g *Gate) fallback(pulls []string) bool {
 	return true
 }
 
-// wrong counts wrong credentials, and words the refusal.
-func (g *Gate) wrong(c Credential, err error) error {
-	if retry := g.Failures.Failed(c, g.Store.now()); !retry.IsZero() {
-		return core.WithRetry(fmt.Errorf("%w: too many wrong credentials", core.ErrTooManyRequests), retry)
-	}
+// wrong words the refusal of wrong credentials.
+func (g *Gate) wrong(err error) error {
 	var refused *KeyRefused
 	if errors.As(err, &refused) && !refused.Disabled && g.URL != "" {
 		return fmt.Errorf("%w: %w; make a new one at %s/user/apikey", core.ErrUnauthorized, err, g.URL)

@@ -8,9 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -48,8 +46,8 @@ func (c *comparer) made() []string {
 }
 
 func locals(now func() time.Time, users ...LocalUser) (*Locals, *comparer) {
-	l, c := NewLocals(users, now), new(comparer)
-	l.compare = c.compare
+	l, c := NewLocals(users, NewPasswords(now)), new(comparer)
+	l.passwords.compare = c.compare
 	return l, c
 }
 
@@ -64,7 +62,7 @@ func password(user, secret, address string) Credential {
 	return c
 }
 
-func TestAPasswordIsComparedOnceAMinute(t *testing.T) {
+func TestAPasswordIsComparedOnceADay(t *testing.T) {
 	clock := &clock{time.Now()}
 	l, c := locals(clock.now, erich, ada)
 	try := func(user, secret string) bool {
@@ -82,8 +80,8 @@ func TestAPasswordIsComparedOnceAMinute(t *testing.T) {
 		compared           int
 	}{
 		{"the password", "erich", "correct horse", 0, true, 1},
-		{"again", "erich", "correct horse", 59 * time.Second, true, 0},
-		{"after a minute", "erich", "correct horse", time.Second, true, 1},
+		{"again", "erich", "correct horse", 24*time.Hour - time.Second, true, 0},
+		{"after a day", "erich", "correct horse", time.Second, true, 1},
 		{"that of somebody else", "ada", "correct horse", 0, false, 1},
 		{"a wrong one", "erich", "wrong", 0, false, 1},
 		{"the same wrong one", "erich", "wrong", 0, false, 0},
@@ -99,11 +97,6 @@ func TestAPasswordIsComparedOnceAMinute(t *testing.T) {
 		if got := len(c.made()); got != row.compared {
 			t.Errorf("%s: compared %d times, want %d", row.name, got, row.compared)
 		}
-	}
-	clock.advance(time.Hour)
-	try("erich", "correct horse")
-	if n := len(l.remembered); n != 1 {
-		t.Errorf("%d comparisons are remembered, want the one of this minute", n)
 	}
 }
 
@@ -138,42 +131,6 @@ func TestNobodyIsSignedInByAStandIn(t *testing.T) {
 	}
 }
 
-func TestOnePasswordOfAnAddressIsComparedAtATime(t *testing.T) {
-	// Time passes only while everybody waits: whatever may be compared at once, is.
-	synctest.Test(t, func(t *testing.T) {
-		l, c := locals(nil, erich)
-		l.cores = make(chan struct{}, 2)
-		var now, most atomic.Int32
-		c.before = func() {
-			n := now.Add(1)
-			for seen := most.Load(); n > seen && !most.CompareAndSwap(seen, n); seen = most.Load() {
-			}
-			time.Sleep(time.Millisecond)
-			now.Add(-1)
-		}
-		crowd := func(addresses, each int) {
-			var done sync.WaitGroup
-			for i := range addresses * each {
-				done.Go(func() {
-					l.authenticate(context.Background(), password("erich", fmt.Sprint(addresses, "guess", i), fmt.Sprint(i%addresses)))
-				})
-			}
-			done.Wait()
-		}
-		crowd(1, 20)
-		if got := most.Load(); got != 1 {
-			t.Errorf("one address: %d at once, want 1", got)
-		}
-		crowd(10, 5)
-		if got := most.Load(); got != 2 {
-			t.Errorf("ten addresses: %d at once, want as many as there are cores for it", got)
-		}
-		if len(l.turns) != 0 {
-			t.Errorf("%d turns are left", len(l.turns))
-		}
-	})
-}
-
 // Behind one address all have the same password: the first comparison serves the rest.
 func TestACrowdWithOnePasswordIsComparedOnce(t *testing.T) {
 	l, c := locals(nil, erich)
@@ -189,38 +146,6 @@ func TestACrowdWithOnePasswordIsComparedOnce(t *testing.T) {
 	if got := len(c.made()); got != 1 {
 		t.Errorf("compared %d times, want once", got)
 	}
-}
-
-func TestATurnThatDoesNotCome(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, c := locals(nil, erich)
-		c.before = func() { time.Sleep(time.Hour) }
-		go func() {
-			l.authenticate(context.Background(), password("erich", "slow", "a"))
-		}()
-		synctest.Wait()
-		ctx, cancel := context.WithCancel(t.Context())
-		left := make(chan error)
-		go func() {
-			_, err := l.authenticate(ctx, password("erich", "one", "a"))
-			left <- err
-		}()
-		synctest.Wait()
-		cancel()
-		if err := <-left; !errors.Is(err, context.Canceled) {
-			t.Errorf("who left got %v", err)
-		}
-		began := time.Now()
-		_, err := l.authenticate(t.Context(), password("erich", "two", "a"))
-		if !errors.Is(err, core.ErrTooManyRequests) || core.Retry(err).IsZero() || time.Since(began) != maxTurn {
-			t.Errorf("got %v after %s, want to be told to come later after %s", err, time.Since(began), maxTurn)
-		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if len(l.turns) != 0 {
-			t.Errorf("%d turns are left", len(l.turns))
-		}
-	})
 }
 
 func TestCheckPasswordHash(t *testing.T) {
@@ -294,7 +219,7 @@ func TestWhereAPasswordIsTaken(t *testing.T) {
 		{"a forged token of ours", AtToken, "erich", ours, false, "registry_token", false, 0},
 		{"a token of nobody that is trusted", AtToken, "erich", foreign, false, "local_user", false, 1},
 	} {
-		credential := password(row.user, row.secret, "a")
+		credential := password(row.user, row.secret, row.name) // delays are another test's
 		credential.Place, credential.Bearer = row.place, row.bearer
 		if got := chain.Method(credential); got != row.method {
 			t.Errorf("%s: is taken for %s, want %s", row.name, got, row.method)
@@ -348,7 +273,7 @@ func TestWhatALineGivesEndsWithIt(t *testing.T) {
 		{"no local users", nil, "", ""},
 		{"an admin's no", []LocalUser{disabled}, "", ""},
 	} {
-		chain.Locals = NewLocals(row.users, m.clock.now)
+		chain.Locals = NewLocals(row.users, nil)
 		if _, err := m.Users().SetDisabled(t.Context(), "erich", row.name == "an admin's no"); err != nil {
 			t.Fatal(err)
 		}
@@ -364,7 +289,7 @@ func TestWhatALineGivesEndsWithIt(t *testing.T) {
 	}
 	m.restart() // and the key is on the disk as it is
 	chain.Store = m.Store
-	chain.Locals = NewLocals([]LocalUser{erich}, m.clock.now)
+	chain.Locals = NewLocals([]LocalUser{erich}, nil)
 	m.Users().SetDisabled(t.Context(), "erich", false)
 	if who, err := m.KeyIdentity(key, chain.Locals); err != nil || len(who.Groups) != 1 {
 		t.Errorf("after a restart: got %v, %v", who, err)
@@ -377,10 +302,10 @@ func TestPasswordsAtASiteWithAFallback(t *testing.T) {
 	chain := chainWith(m, nil)
 	chain.Locals, _ = locals(m.clock.now, erich)
 	for _, readOnly := range []bool{false, true} {
-		gate := &Gate{Chain: chain, Failures: new(Failures), ReadOnly: readOnly,
+		gate := &Gate{Chain: chain, ReadOnly: readOnly,
 			FallbackOnly: func(name string) bool { return strings.HasPrefix(name, "library/") }}
 		for _, user := range []string{"erich", "nobody"} {
-			for range 2 * allowedFailures {
+			for range 20 {
 				if who, err := gate.Admit(t.Context(), password(user, "hub-password", "a"), nil, Connection{HTTPS: true}, []string{"library/nginx"}); err != nil || !who.Anonymous() {
 					t.Fatalf("%s, read_only %v: got %v, %v", user, readOnly, who, err)
 				}
