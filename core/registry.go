@@ -52,8 +52,9 @@ type Reader interface {
 	// Manifest returns the manifest that ref names.
 	// Errors: ErrNameUnknown, ErrManifestUnknown.
 	Manifest(ctx context.Context, repo string, ref Reference) (Manifest, error)
-	// Stat describes a blob. The caller was told "you have it": a blob that no
-	// manifest names yet gets a new grace before it may be collected.
+	// Stat describes a blob. A caller who may create (Access.Create) was told "you
+	// have it": a blob that no manifest names yet gets a new grace before it may be
+	// collected.
 	// Errors: ErrNameUnknown, ErrBlobUnknown.
 	Stat(ctx context.Context, repo string, d digest.Digest) (Descriptor, error)
 	// Blob opens a blob. ctx bounds the reading too. Errors: as Stat.

@@ -48,7 +48,7 @@ func TestSayingYouHaveItRestartsTheGrace(t *testing.T) {
 	r := open(t, t.TempDir(), store.Options{Grace: time.Hour})
 	r.blob(t, "a", "layer")
 	r.wait(2 * time.Hour)
-	if _, err := r.Stat(context.Background(), "a", digest.FromString("layer")); err != nil {
+	if _, err := r.Stat(pusher(t.Context()), "a", digest.FromString("layer")); err != nil {
 		t.Fatal(err)
 	}
 	if done := collect(t, r, store.CollectOptions{}); done != (store.Collected{}) {

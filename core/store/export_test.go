@@ -1,7 +1,18 @@
 package store
 
+import "github.com/opencontainers/go-digest"
+
 // Distrust makes the store scan its bucket for lists, as after an unclean stop.
 func Distrust(s *Store) { s.index.Distrust() }
+
+// Touched is how much of what clients were told is remembered.
+func Touched(s *Store) int { return s.grace.size() }
+
+// MaxTouched bounds it.
+const MaxTouched = maxTouched
+
+// Touch restarts a grace.
+func Touch(s *Store, repo string, d digest.Digest) { s.grace.touch(s.now(), repo, d) }
 
 // Indexed tells whether lists come from the index.
 func Indexed(s *Store) bool { return s.index.Ready() }

@@ -1,23 +1,44 @@
 package store
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 )
 
+// maxTouched bounds the entries of a grace, some 6 MiB. A push of the largest manifest
+// touches 10,000.
+const maxTouched = 1 << 17
+
 // grace remembers whom the store told lately that content is here, so that the
 // collector leaves it: a client that asked is about to push a manifest that names
-// it. It lives in memory only; after a start everything counts as touched.
+// it. Only what exists is touched, for callers who may create, and under the
+// repository's lock, which the collector takes before it looks. It lives in memory only;
+// after a start everything counts as touched, and also when there is no room for more.
 type grace struct {
 	mu      sync.Mutex
-	touched map[touch]time.Time // guarded by mu; pruned by the collector
+	touched map[touch]int64 // when, in ns since 1970; guarded by mu, pruned by the collector
+	all     time.Time       // everything was touched then; guarded by mu
 }
 
-type touch struct {
-	repo   string
-	digest digest.Digest
+// touch is a digest in a repository, hashed twice: names are long, and two of one hash
+// would only share a grace.
+type touch [2]uint64
+
+var touchSeeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+func touchOf(repo string, d digest.Digest) (t touch) {
+	for i, seed := range touchSeeds {
+		var h maphash.Hash
+		h.SetSeed(seed)
+		h.WriteString(repo)
+		h.WriteByte('@')
+		h.WriteString(string(d))
+		t[i] = h.Sum64()
+	}
+	return t
 }
 
 // touch restarts the grace of content in repo.
@@ -25,19 +46,24 @@ func (g *grace) touch(now time.Time, repo string, ds ...digest.Digest) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.touched == nil {
-		g.touched = map[touch]time.Time{}
+		g.touched = map[touch]int64{}
 	}
 	for _, d := range ds {
-		g.touched[touch{repo, d}] = now
+		t := touchOf(repo, d)
+		if _, ok := g.touched[t]; !ok && len(g.touched) >= maxTouched {
+			clear(g.touched)
+			g.all = now
+		}
+		g.touched[t] = now.UnixNano()
 	}
 }
 
-// young tells whether content of repo was touched after since.
+// young reports whether content of repo was touched after since.
 func (g *grace) young(since time.Time, repo string, d digest.Digest) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	at, ok := g.touched[touch{repo, d}]
-	return ok && at.After(since)
+	at, ok := g.touched[touchOf(repo, d)]
+	return ok && at > since.UnixNano() || g.all.After(since)
 }
 
 // prune forgets what was touched before since.
@@ -45,8 +71,15 @@ func (g *grace) prune(since time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for t, at := range g.touched {
-		if !at.After(since) {
+		if at <= since.UnixNano() {
 			delete(g.touched, t)
 		}
 	}
+}
+
+// size is the number of entries.
+func (g *grace) size() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.touched)
 }

@@ -127,7 +127,7 @@ func (m *machine) upload(t *rapid.T) {
 func (m *machine) stat(t *rapid.T) {
 	name, r := m.pick(t)
 	d := digest.FromString(rapid.SampledFrom(modelBlobs).Draw(t, "blob"))
-	_, err := m.world.Stat(t.Context(), name, d)
+	_, err := m.world.Stat(pusher(t.Context()), name, d)
 	want(t, "stat", err, known(r.blobs[d], core.ErrBlobUnknown)...)
 	m.touch(r, d)
 }
@@ -144,10 +144,10 @@ func (m *machine) mount(t *rapid.T) {
 	if held {
 		want(t, "mount", err, nil)
 		r.blobs[d] = true
+		m.touch(r, d)
 	} else {
 		want(t, "mount", err, core.ErrBlobUnknown)
 	}
-	m.touch(r, d)
 }
 
 func (m *machine) image(t *rapid.T) {

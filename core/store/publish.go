@@ -17,7 +17,6 @@ import (
 // after a power cut does not push it again, so the entry must be there by then.
 func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) error {
 	defer s.cache.beginManifest(repo, d)()
-	s.grace.touch(s.now(), repo, d)
 	if subject := doc.SubjectDigest(); subject != "" {
 		key := referrerKey(repo, subject, d)
 		entry := encode(core.Referrer(core.Descriptor{
@@ -34,6 +33,7 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 	if err := s.putRecord(ctx, repo, d, doc, put); err != nil {
 		return err
 	}
+	s.grace.touch(s.now(), repo, d)
 	// The index follows what can be seen, before the barrier: DeleteBlob asks it.
 	s.project(s.index.PutManifest(repo, d))
 	err := s.barrier(ctx, manifestKey(d, repo))

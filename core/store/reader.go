@@ -16,11 +16,14 @@ import (
 // Resolve implements core.Reader. By digest it is the question of a client that is
 // about to push an index, so the answer restarts the manifest's grace, as in Stat.
 func (s *Store) Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error) {
-	if ref.Digest != "" {
+	told := ref.Digest != "" && core.AccessFrom(ctx).Create
+	if told {
 		defer s.repos.share(repo)()
-		s.grace.touch(s.now(), repo, ref.Digest)
 	}
 	m, err := s.Manifest(ctx, repo, ref)
+	if told && err == nil {
+		s.grace.touch(s.now(), repo, ref.Digest)
+	}
 	return m.Descriptor, err
 }
 
@@ -153,14 +156,20 @@ func (s *Store) readContent(ctx context.Context, d digest.Digest) ([]byte, error
 	return nil, err
 }
 
-// Stat implements core.Reader. The repository's lock keeps the collector, which
-// has looked at the grace and not removed the link yet, from making it a lie.
+// Stat implements core.Reader. To a caller who may create it says that the blob need
+// not be pushed. The repository's lock keeps the collector, which has looked at the
+// grace and not removed the link yet, from making it a lie.
 func (s *Store) Stat(ctx context.Context, repo string, d digest.Digest) (desc core.Descriptor, err error) {
+	told := core.AccessFrom(ctx).Create
 	err = s.certain(ctx, func() error {
-		defer s.repos.share(repo)()
-		s.grace.touch(s.now(), repo, d)
+		if told {
+			defer s.repos.share(repo)()
+		}
 		info, err := s.statBlob(ctx, repo, d)
 		desc = blobDescriptor(d, info.Size)
+		if told && err == nil {
+			s.grace.touch(s.now(), repo, d)
+		}
 		return err
 	})
 	if err != nil {

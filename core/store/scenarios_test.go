@@ -32,7 +32,7 @@ var scenarios = []scenario{
 		return []actor{
 			{"push", func(ctx context.Context) {
 				for _, data := range []string{"config", "layer"} {
-					if _, err := w.Stat(ctx, repo, digest.FromString(data)); err != nil {
+					if _, err := w.Stat(pusher(ctx), repo, digest.FromString(data)); err != nil {
 						put = core.ErrManifestBlobUnknown // it would be uploaded: another scenario
 						return
 					}

@@ -255,7 +255,6 @@ func (u *upload) end() {
 func (s *Store) keep(ctx context.Context, repo string, d digest.Digest, put func() (bucket.Info, error)) (bucket.Info, error) {
 	defer s.repos.share(repo)()
 	defer s.keepContent(d)()
-	s.grace.touch(s.now(), repo, d)
 	info, err := put()
 	if err != nil {
 		return info, s.failed("blob "+string(d), err)
@@ -264,6 +263,7 @@ func (s *Store) keep(ctx context.Context, repo string, d digest.Digest, put func
 	if err != nil && !errors.Is(err, bucket.ErrExist) {
 		return info, s.failed("blob "+string(d), err)
 	}
+	s.grace.touch(s.now(), repo, d)
 	return info, nil
 }
 

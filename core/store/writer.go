@@ -35,16 +35,13 @@ func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestP
 func (s *Store) put(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) (core.ManifestResult, error) {
 	defer s.repos.share(repo)()
 	defer s.keepContent(d)()
-	if err := s.putContent(ctx, repo, d, doc, put.Bytes); err != nil {
+	held, err := s.putContent(ctx, repo, d, doc, put.Bytes)
+	if err != nil {
 		return core.ManifestResult{}, err
 	}
 	// Again at the end: a collector that listed the manifests before this one was
 	// among them must find its links young, however long the barriers took.
-	defer func() {
-		for _, desc := range doc.Required() {
-			s.grace.touch(s.now(), repo, desc.Digest)
-		}
-	}()
+	defer func() { s.grace.touch(s.now(), repo, held...) }()
 	if err := s.linkManifest(ctx, repo, d, doc, put); err != nil {
 		return core.ManifestResult{}, err
 	}
@@ -53,7 +50,7 @@ func (s *Store) put(ctx context.Context, repo string, d digest.Digest, doc *core
 		Subject:    doc.SubjectDigest(),
 	}
 	s.damage.named(repo, doc.Required())
-	err := s.putTags(ctx, repo, put, &result)
+	err = s.putTags(ctx, repo, put, &result)
 	if err == nil && len(put.Tags) > 0 && len(result.Tags) == 0 {
 		err = result.Refused[0]
 	}
@@ -86,11 +83,16 @@ func (s *Store) check(put *core.ManifestPut) (digest.Digest, core.Document, erro
 }
 
 // putContent is the first barrier: when it returns, everything that the manifest
-// names and its own bytes are durable. Nothing names the bytes yet.
-func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, doc *core.Document, data []byte) error {
-	keys, err := s.named(ctx, repo, doc)
+// names and its own bytes are durable. Nothing names the bytes yet. It returns what the
+// repository holds of the blobs that the manifest names.
+func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, doc *core.Document, data []byte) ([]digest.Digest, error) {
+	held, err := s.named(ctx, repo, doc)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	var keys []string
+	for _, blob := range held {
+		keys = append(keys, blobKey(blob), linkKey(blob, repo))
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.barrier(gctx, keys...) })
@@ -109,22 +111,24 @@ func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, do
 		s.damage.proven(d, int64(len(data)))
 		return s.barrier(gctx, blobKey(d))
 	})
-	return group.Wait()
+	return held, group.Wait()
 }
 
-// named checks that repo holds the blobs of a manifest and returns the keys that
-// must be durable before the manifest is. It restarts the grace of what is named
-// before it looks, so that the collector cannot come between. In a sparse store what
-// is missing has no key.
-func (s *Store) named(ctx context.Context, repo string, doc *core.Document) ([]string, error) {
+// named checks that repo holds the blobs of a manifest, and returns those that it
+// holds: all, but in a sparse store. It restarts the grace of what is held, the children
+// of an index too; the repository's lock keeps the collector from coming between.
+func (s *Store) named(ctx context.Context, repo string, doc *core.Document) (held []digest.Digest, err error) {
 	now := s.now()
 	for _, child := range doc.Manifests {
-		s.grace.touch(now, repo, child.Digest)
+		_, err := s.bucket.Stat(ctx, manifestKey(child.Digest, repo))
+		if err == nil {
+			s.grace.touch(now, repo, child.Digest)
+		} else if !errors.Is(err, bucket.ErrNotExist) {
+			return nil, fmt.Errorf("manifest %s of %s: %w", child.Digest, repo, err)
+		}
 	}
-	var keys []string
 	var missing []digest.Digest
 	for _, desc := range doc.Required() {
-		s.grace.touch(now, repo, desc.Digest)
 		info, err := s.statBlob(ctx, repo, desc.Digest)
 		sparse := s.options.Sparse // never changes
 		switch {
@@ -132,6 +136,7 @@ func (s *Store) named(ctx context.Context, repo string, doc *core.Document) ([]s
 			continue
 		case errors.Is(err, bucket.ErrNotExist):
 			missing = append(missing, desc.Digest)
+			continue
 		case err != nil:
 			return nil, fmt.Errorf("blob %s of %s: %w", desc.Digest, repo, err)
 		case info.Size != desc.Size && !sparse && !s.damage.isProven(desc.Digest, info.Size):
@@ -139,11 +144,12 @@ func (s *Store) named(ctx context.Context, repo string, doc *core.Document) ([]s
 		case info.Size != desc.Size && !sparse:
 			return nil, fmt.Errorf("%w: %s is %d bytes, not %d", core.ErrManifestInvalid, desc.Digest, info.Size, desc.Size)
 		}
-		keys = append(keys, blobKey(desc.Digest), linkKey(desc.Digest, repo))
+		s.grace.touch(now, repo, desc.Digest)
+		held = append(held, desc.Digest)
 	}
 	if missing != nil {
 		return nil, core.WithDetail(fmt.Errorf("%w: push %v to %s first", core.ErrManifestBlobUnknown, missing, repo),
 			map[string]any{"missing": missing})
 	}
-	return keys, nil
+	return held, nil
 }

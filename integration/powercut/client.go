@@ -198,7 +198,8 @@ func (c *Client) tagged(n Name) digest.Digest {
 
 // send makes the registry have a blob: it asks, mounts or uploads, as clients do.
 func (c *Client) send(ctx context.Context, repo string, d digest.Digest, data []byte) error {
-	if _, err := c.Registry.Stat(ctx, repo, d); err == nil || !isUnknown(err) {
+	// Who may not create is told nothing that keeps the blob here.
+	if _, err := c.Registry.Stat(core.WithAccess(ctx, core.Access{Create: true}), repo, d); err == nil || !isUnknown(err) {
 		return err
 	}
 	if c.rng.IntN(2) == 0 {
