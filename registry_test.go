@@ -38,6 +38,7 @@ func TestDirection(t *testing.T) {
 		{"./policies/...", []string{module + "/core/", module + "/caddymodule"}, module + "/core/globs"},
 		{"./core/globs", []string{module + "/"}, ""},
 		{"./core/memo", []string{module + "/"}, ""},
+		{"./caddymodule/record", []string{module + "/"}, ""},
 		{"./core", []string{module + "/"}, ""},
 	} {
 		t.Run(row.below, func(t *testing.T) {

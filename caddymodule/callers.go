@@ -35,7 +35,7 @@ func openCallers(ctx context.Context, b bucket.Bucket, log *slog.Logger) (*calle
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	sessions, err := session.Open(ctx, b, nil)
+	sessions, err := session.Open(ctx, b, log, nil)
 	if err != nil {
 		return nil, errors.Join(err, tokens.Close(), store.Close())
 	}

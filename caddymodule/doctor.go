@@ -11,6 +11,10 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/session"
+	"github.com/eblume/caddy-registry/caddymodule/token"
+	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
@@ -78,11 +82,18 @@ type mirrorPatient struct {
 // checks are those of the storage and of every mirror. Whoever adds something that can
 // be wrong adds a check here.
 func (p *patient) checks() []check {
-	state := new(condition)
+	state, looked := new(condition), false
 	checks := []check{
 		{"storage", func(ctx context.Context) (text string, err error) {
 			*state, text, err = p.look(ctx)
+			looked = err == nil
 			return text + p.risks(), err
+		}},
+		{"identity", func(context.Context) (string, error) {
+			if !looked {
+				return "", errors.New("not examined, because the storage was not reached")
+			}
+			return state.identity()
 		}},
 		{"disk", func(context.Context) (string, error) { return lookAtDisk(state.MirrorsDir, p.minFree) }},
 	}
@@ -100,6 +111,8 @@ type condition struct {
 	MirrorsDir string                  `json:"mirrors_dir"`
 	Usage      map[string][]mirror.Use `json:"usage"` // by configured mirror
 	Held       map[string]int64        `json:"held"`  // bytes by mirror; none before the first look
+	// Damaged are records of identity, each with what to do about it.
+	Damaged []string `json:"damaged,omitempty"`
 	// Samples are a held repository of each mirror, to ask the upstream for.
 	Samples map[string]string `json:"samples"`
 }
@@ -142,6 +155,13 @@ func (p *patient) risks() string {
 // condition is what the trees tell.
 func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []string) (condition, error) {
 	c := condition{MirrorsDir: t.mirrorsDir, Usage: map[string][]mirror.Use{}, Samples: map[string]string{}}
+	for _, look := range []func(context.Context, bucket.Bucket) ([]string, error){identity.Examine, token.Examine, session.Examine} {
+		damaged, err := look(ctx, t.identity)
+		if err != nil {
+			return c, fmt.Errorf("identity: %w", err)
+		}
+		c.Damaged = append(c.Damaged, damaged...)
+	}
 	for _, name := range names {
 		uses, err := usage.Of(ctx, name)
 		if err != nil {
@@ -159,6 +179,14 @@ func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []stri
 		}
 	}
 	return c, nil
+}
+
+// identity says which records of identity are damaged.
+func (c *condition) identity() (string, error) {
+	if len(c.Damaged) > 0 {
+		return "", errors.New(strings.Join(c.Damaged, "\n"))
+	}
+	return "every key, user and signing key can be read", nil
 }
 
 // lookAtDisk compares what is free with what should be.

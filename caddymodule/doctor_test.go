@@ -86,6 +86,7 @@ func TestDoctorLooksAtMirrors(t *testing.T) {
 	report := examine(t.Context(), p.checks())
 	for i, want := range []finding{
 		{"storage", true, "is in use by process"},
+		{"identity", true, "can be read"},
 		{"disk", false, "they evict"},
 		{"use of quay.io", true, "4 requests in the last 30 days, by ns, prefix, from 10.0.0."},
 		{"upstream of quay.io", true, "asks for a password, was asked with the credentials"},

@@ -100,7 +100,7 @@ func TestDoctorByConfiguration(t *testing.T) {
 	}
 	report, err := look()
 	want := []finding{
-		{"storage", true, "is in use by process"}, {"disk", true, "mirrors leave 0 B free"},
+		{"storage", true, "is in use by process"}, {"identity", true, "can be read"}, {"disk", true, "mirrors leave 0 B free"},
 		{"use of docker.io", true, "nobody has asked it"}, {"upstream of docker.io", true, "asks for a token"},
 		{"use of quay.io", true, "2 requests in the last 30 days, by ns, prefix, from 127.0.0.1"}, {"upstream of quay.io", true, "asks for no token"},
 		{"cache", true, "in memory"},

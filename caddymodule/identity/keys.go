@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/eblume/caddy-registry/caddymodule/record"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -111,12 +112,29 @@ type Keys struct {
 	mu     sync.RWMutex // guards what follows, not what they point to
 	byHash map[[sha256.Size]byte]*heldKey
 	byID   map[string]*heldKey
+	// damaged are the keys whose records cannot be read, by ID. They are good for
+	// nothing: whether one was revoked is not known either.
+	damaged map[string]error
 }
 
 // keyRecord is a key on the disk.
 type keyRecord struct {
 	Key
 	Hash []byte `json:"hash"`
+}
+
+const keysPrefix = "keys"
+
+// checkKeyRecord refuses what no key can be, with which a damaged record may be read.
+func checkKeyRecord(id string, r keyRecord) error {
+	switch {
+	case r.ID != id || len(r.Hash) != sha256.Size || r.Expires.IsZero():
+		return record.ErrDamaged
+	case checkName(r.User) != nil:
+		return record.ErrDamaged
+	}
+	_, err := narrowing(r.Actions, r.Globs)
+	return err
 }
 
 // heldKey is a key in memory. Its Key is replaced and never changed.
@@ -130,30 +148,27 @@ type heldKey struct {
 }
 
 func openKeys(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Keys, error) {
-	records, err := loadRecords[keyRecord](ctx, b, "keys")
+	records, damaged, err := loadRecords(ctx, b, keysPrefix, checkKeyRecord)
 	if err != nil {
 		return nil, err
 	}
-	uses, err := loadRecords[time.Time](ctx, b, "uses")
+	// Damaged uses and announcements are dropped: they are statistics.
+	uses, _, err := loadRecords[time.Time](ctx, b, "uses", nil)
 	if err != nil {
 		return nil, err
 	}
-	announced, err := loadRecords[time.Time](ctx, b, strings.TrimSuffix(announcedPrefix, "/"))
+	announced, _, err := loadRecords[time.Time](ctx, b, strings.TrimSuffix(announcedPrefix, "/"), nil)
 	if err != nil {
 		return nil, err
 	}
 	k := &Keys{
-		records: records, bucket: b, now: now,
+		records: records, bucket: b, now: now, damaged: damaged,
 		byHash: map[[sha256.Size]byte]*heldKey{}, byID: map[string]*heldKey{},
 	}
 	k.max.Store(int64(DefaultLifetime))
 	names, values := records.all()
 	for _, name := range names {
-		record := values[name]
-		if len(record.Hash) != sha256.Size {
-			return nil, fmt.Errorf("read %s: its hash is not one", name)
-		}
-		held, err := k.hold(record)
+		held, err := k.hold(values[name])
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
@@ -271,8 +286,11 @@ func days(d time.Duration) string {
 // Errors: ErrKeyUnknown.
 func (k *Keys) Revoke(ctx context.Context, id string) (Key, error) {
 	k.mu.RLock()
-	held := k.byID[id]
+	held, damaged := k.byID[id], k.damaged[id]
 	k.mu.RUnlock()
+	if damaged != nil {
+		return k.removeDamaged(ctx, id)
+	}
 	if held == nil {
 		return Key{}, fmt.Errorf("key %s: %w", id, ErrKeyUnknown)
 	}
@@ -293,6 +311,23 @@ func (k *Keys) Revoke(ctx context.Context, id string) (Key, error) {
 		k.tell(Revoked, record.Key, actor(ctx))
 	}
 	return record.Key, nil
+}
+
+// removeDamaged removes a record that nobody can read, and that lets nobody in already.
+func (k *Keys) removeDamaged(ctx context.Context, id string) (Key, error) {
+	ctx, name := context.WithoutCancel(ctx), keysPrefix+"/"+id
+	if err := k.bucket.Delete(ctx, name, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		return Key{}, fmt.Errorf("revoke key %s: %w", id, err)
+	}
+	if err := k.bucket.Sync(ctx, name); err != nil {
+		return Key{}, fmt.Errorf("revoke key %s: %w", id, err)
+	}
+	k.mu.Lock()
+	delete(k.damaged, id)
+	k.mu.Unlock()
+	key := Key{ID: id, Name: "damaged record", Revoked: k.now().UTC().Truncate(time.Second)}
+	k.tell(Revoked, key, actor(ctx))
+	return key, nil
 }
 
 // Get returns a key by its ID.

@@ -272,15 +272,84 @@ func TestNoSecretLiesOnTheDisk(t *testing.T) {
 	}
 }
 
-// A record that cannot be read might be a revocation.
-func TestADamagedRecordKeepsTheStoreFromOpening(t *testing.T) {
-	for _, record := range []string{"{", `{"id":"x","hash":"AAAA"}`} {
-		m := start(t)
-		if _, err := m.bucket.Put(context.Background(), "keys/x", []byte(record), bucket.Condition{}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Open(context.Background(), m.bucket, Options{}); err == nil {
-			t.Errorf("%s: it opens", record)
+// One damaged record refuses what it stands for, and nothing else. It is named, and can
+// be made good.
+func TestADamagedRecordRefusesItselfAlone(t *testing.T) {
+	damages := map[string]func([]byte) []byte{
+		"flip":           func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
+		"flip the last":  func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
+		"cut":            func(b []byte) []byte { return b[:len(b)/2] },
+		"empty":          func([]byte) []byte { return nil },
+		"zeroes":         func(b []byte) []byte { return make([]byte, len(b)) },
+		"another's":      func([]byte) []byte { return []byte(`{"id":"x","name":"x","user":"x","hash":"AAAA"}`) },
+		"another type's": func([]byte) []byte { return []byte(`[1]`) },
+	}
+	for name, damage := range damages {
+		for _, what := range []string{"key", "user", "use", "announced"} {
+			t.Run(what+"/"+name, func(t *testing.T) {
+				m := start(t)
+				ada := User{Name: "ada", Issuer: "https://id.example", Subject: "1", Groups: []string{"admins"}}
+				if _, err := m.Users().SignedIn(t.Context(), ada); err != nil {
+					t.Fatal(err)
+				}
+				good, _ := m.makeKey(robot)
+				secret, key := m.makeKey(NewKey{User: "ada", By: "ada"})
+				if _, err := m.KeyIdentity(secret, nil); err != nil {
+					t.Fatal(err)
+				}
+				if err := m.keys.note(t.Context(), m.keys.byID[key.ID], key.ID, m.clock.now()); err != nil {
+					t.Fatal(err)
+				}
+				m.stop()
+				m.stop = func() {}
+				path := filepath.Join(m.path, "identity", "objects", map[string]string{
+					"key": "keys/" + key.ID, "user": "users/" + recordName("ada"), "use": "uses/" + key.ID, "announced": "announced/" + key.ID,
+				}[what])
+				data, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, damage(data), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				m.run()
+				if _, err := m.KeyIdentity(good, nil); err != nil {
+					t.Errorf("another key: %v", err)
+				}
+				_, err = m.KeyIdentity(secret, nil)
+				refused := what == "key" || what == "user"
+				if (err != nil) != refused || err != nil && !errors.Is(err, ErrCredential) {
+					t.Errorf("its own key: got %v, refused: want %v", err, refused)
+				}
+				if _, err = m.KeyIDIdentity(key.ID, nil); (err != nil) != refused {
+					t.Errorf("its own key by ID: got %v, refused: want %v", err, refused)
+				}
+				_, err = m.Users().SignedIn(t.Context(), User{Name: "ada", Issuer: "https://evil.example", Subject: "2", Groups: []string{"admins"}})
+				if want := map[bool]error{true: ErrUserDamaged, false: ErrNameTaken}[what == "user"]; !errors.Is(err, want) {
+					t.Errorf("a sign-in by the name: got %v, want %v", err, want)
+				}
+				found, err := Examine(t.Context(), m.bucket)
+				if err != nil || (len(found) == 1) != refused {
+					t.Errorf("Examine says %q, %v", found, err)
+				}
+				switch what {
+				case "key":
+					if _, err := m.Keys().Revoke(t.Context(), key.ID); err != nil {
+						t.Error(err)
+					}
+				case "user":
+					if user, err := m.Users().SetDisabled(t.Context(), "ada", false); err != nil || len(user.Groups) > 0 {
+						t.Errorf("got %+v, %v", user, err)
+					}
+					if _, err := m.Users().SignedIn(t.Context(), ada); err != nil {
+						t.Errorf("once an administrator has started the user anew: %v", err)
+					}
+				}
+				m.restart()
+				if found, err := Examine(t.Context(), m.bucket); err != nil || len(found) > 0 {
+					t.Errorf("once it was made good Examine says %q, %v", found, err)
+				}
+			})
 		}
 	}
 }

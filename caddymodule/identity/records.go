@@ -2,13 +2,14 @@ package identity
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
 	"sync"
 
+	"github.com/eblume/caddy-registry/caddymodule/record"
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
@@ -25,25 +26,37 @@ type records[T any] struct {
 	values map[string]T
 }
 
-// loadRecords reads what the bucket has. A record that cannot be read is an error: a
-// key that somebody revoked must not work again because its record is damaged.
-func loadRecords[T any](ctx context.Context, b bucket.Bucket, prefix string) (*records[T], error) {
-	r := &records[T]{bucket: b, prefix: prefix, values: map[string]T{}}
+// loadRecords reads what the bucket has. Records that cannot be read, or that check
+// refuses, are not among them: damaged says which, by name. One damaged record must not
+// keep the others from being served.
+func loadRecords[T any](ctx context.Context, b bucket.Bucket, prefix string, check func(name string, value T) error) (r *records[T], damaged map[string]error, err error) {
+	r, damaged = &records[T]{bucket: b, prefix: prefix, values: map[string]T{}}, map[string]error{}
 	for info, err := range b.List(ctx, prefix+"/", "") {
 		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", prefix, err)
+			return nil, nil, fmt.Errorf("list %s: %w", prefix, err)
 		}
+		name := path.Base(info.Key)
 		data, _, err := b.Get(ctx, info.Key)
-		if err != nil {
-			return nil, err
+		switch {
+		case errors.Is(err, bucket.ErrNotExist):
+			continue // removed meanwhile
+		case ctx.Err() != nil:
+			return nil, nil, ctx.Err()
+		case err != nil:
+			damaged[name] = err
+			continue
 		}
 		var value T
-		if err := json.Unmarshal(data, &value); err != nil {
-			return nil, fmt.Errorf("read %s: %w", info.Key, err)
+		if err = record.Decode(data, &value); err == nil && check != nil {
+			err = check(name, value)
 		}
-		r.values[path.Base(info.Key)] = value
+		if err != nil {
+			damaged[name] = err
+			continue
+		}
+		r.values[name] = value
 	}
-	return r, nil
+	return r, damaged, nil
 }
 
 func (r *records[T]) get(name string) (T, bool) {
@@ -71,7 +84,7 @@ func (r *records[T]) update(ctx context.Context, name string, change func(value 
 	if err != nil {
 		return old, err
 	}
-	data, err := json.Marshal(value)
+	data, err := record.Encode(value)
 	if err != nil {
 		return old, err
 	}

@@ -2,8 +2,10 @@ package identity
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,10 +51,44 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 	if s.keys, err = openKeys(ctx, b, s.now); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
+	for _, one := range []struct {
+		prefix, remedy string
+		damaged        map[string]error
+	}{
+		{keysPrefix, "make a new key, and revoke this one to remove its record", s.keys.damaged},
+		{usersPrefix, "start the user anew with `registry user enable`", s.users.damaged},
+	} {
+		for name, err := range one.damaged {
+			s.log.Error("a record of identity is damaged, and what it stands for is refused", "record", one.prefix+"/"+name, "error", err, "remedy", one.remedy)
+		}
+	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.stopped.Go(func() { s.writeUsesBehind(life) })
 	return s, nil
+}
+
+// Examine returns the records in a bucket that are damaged, by what they stand for, and
+// what to do about them. It changes nothing, and may be called while a Store is open.
+func Examine(ctx context.Context, b bucket.Bucket) (damaged []string, err error) {
+	_, keys, err := loadRecords(ctx, b, keysPrefix, checkKeyRecord)
+	if err != nil {
+		return nil, err
+	}
+	for id := range keys {
+		damaged = append(damaged, fmt.Sprintf("key %s is refused: its record is damaged; make a new one, and run `registry key revoke %[1]s`", id))
+	}
+	_, users, err := loadRecords(ctx, b, usersPrefix, checkUserRecord)
+	for name := range users {
+		user, notHex := hex.DecodeString(name)
+		if notHex != nil {
+			damaged = append(damaged, fmt.Sprintf("%s/%s is the record of no user; remove the file", usersPrefix, name))
+			continue
+		}
+		damaged = append(damaged, fmt.Sprintf("user %q is refused: the record is damaged; start it anew with `registry user enable`", user))
+	}
+	slices.Sort(damaged)
+	return damaged, err
 }
 
 // Keys are the API keys.

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/eblume/caddy-registry/caddymodule/record"
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
@@ -27,6 +28,9 @@ type User struct {
 	Verified time.Time `json:"verified,omitzero"`
 	// Disabled users are refused, with all their credentials.
 	Disabled bool `json:"disabled,omitempty"`
+	// damaged says that the record cannot be read. The user is disabled until an
+	// administrator says otherwise: who and in which groups they are is not known.
+	damaged bool
 	// Refresh is the provider's refresh token, sealed by whoever wrote it. With one
 	// the groups follow the provider. It is never shown.
 	Refresh []byte `json:"refresh,omitempty"`
@@ -36,6 +40,7 @@ type User struct {
 type Users struct {
 	records *records[User]
 	now     func() time.Time
+	damaged map[string]error // as Open found them
 }
 
 // maxUserName bounds a name, in bytes: its hexadecimal form is a key of the bucket.
@@ -49,14 +54,31 @@ var (
 	ErrUserUnknown = errors.New("no such user")
 	// ErrUserInvalid: a name that cannot be one.
 	ErrUserInvalid = errors.New("invalid user name")
+	// ErrUserDamaged: the record cannot be read.
+	ErrUserDamaged = errors.New("the user's record is damaged; an administrator can start it anew with `registry user enable`")
 )
 
+const usersPrefix = "users"
+
+// checkUserRecord refuses what no user can be, with which a damaged record may be read.
+func checkUserRecord(name string, u User) error {
+	if recordName(u.Name) != name {
+		return record.ErrDamaged
+	}
+	return nil
+}
+
 func openUsers(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Users, error) {
-	records, err := loadRecords[User](ctx, b, "users")
+	records, damaged, err := loadRecords(ctx, b, usersPrefix, checkUserRecord)
 	if err != nil {
 		return nil, err
 	}
-	return &Users{records, now}, nil
+	for name := range damaged {
+		if user, err := hex.DecodeString(name); err == nil {
+			records.values[name] = User{Name: string(user), Disabled: true, damaged: true}
+		}
+	}
+	return &Users{records, now, damaged}, nil
 }
 
 // CheckUserName refuses what cannot be the name of a user: what is empty or longer
@@ -104,12 +126,16 @@ func (u *Users) List() []User {
 // SignedIn keeps what a provider has just said about a user: Issuer, Subject, Groups
 // and Refresh; Verified is now. It returns when that is durable. That the user is
 // disabled stays, and is for the caller to look at in the result.
-// Errors: ErrNameTaken when another issuer or subject has the name, ErrUserInvalid.
+// Errors: ErrNameTaken when another issuer or subject has the name, ErrUserInvalid,
+// ErrUserDamaged.
 func (u *Users) SignedIn(ctx context.Context, who User) (User, error) {
 	if err := CheckUserName(who.Name); err != nil {
 		return User{}, err
 	}
 	return u.records.update(ctx, recordName(who.Name), func(old User, _ bool) (User, error) {
+		if old.damaged { // the name may be somebody else's
+			return User{}, fmt.Errorf("user %s: %w", who.Name, ErrUserDamaged)
+		}
 		if old.Subject != "" && (old.Issuer != who.Issuer || old.Subject != who.Subject) {
 			return User{}, fmt.Errorf("user %s: %w", who.Name, ErrNameTaken)
 		}
@@ -127,6 +153,9 @@ func (u *Users) Update(ctx context.Context, name string, change func(*User) erro
 		if !exists {
 			return User{}, fmt.Errorf("user %s: %w", name, ErrUserUnknown)
 		}
+		if old.damaged {
+			return User{}, fmt.Errorf("user %s: %w", name, ErrUserDamaged)
+		}
 		if err := change(&old); err != nil {
 			return User{}, err
 		}
@@ -135,7 +164,8 @@ func (u *Users) Update(ctx context.Context, name string, change func(*User) erro
 	})
 }
 
-// SetDisabled disables a user, or enables one again. It acts on the next request,
+// SetDisabled disables a user, or enables one again, also one whose record is damaged:
+// what was in it is lost then, and whoever signs in next by that name has it. It acts on the next request,
 // returns when it is durable, and works for names that never signed in: service
 // accounts and workloads too. Errors: ErrUserInvalid.
 func (u *Users) SetDisabled(ctx context.Context, name string, disabled bool) (User, error) {
@@ -143,7 +173,7 @@ func (u *Users) SetDisabled(ctx context.Context, name string, disabled bool) (Us
 		return User{}, err
 	}
 	return u.records.update(ctx, recordName(name), func(old User, _ bool) (User, error) {
-		old.Name, old.Disabled = name, disabled
+		old.Name, old.Disabled, old.damaged = name, disabled, false
 		return old, nil
 	})
 }

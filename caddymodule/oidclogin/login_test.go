@@ -29,7 +29,7 @@ func sealer(t *testing.T) *session.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := session.Open(t.Context(), b, nil)
+	s, err := session.Open(t.Context(), b, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@
 //
 // A session is for pages. Nothing here is a credential under /v2/ or at /token.
 //
-//	sessions, err := session.Open(ctx, bucket, nil)
+//	sessions, err := session.Open(ctx, bucket, log, nil)
 //	id, err := sessions.Create(ctx, session.Session{User: "ada"}, 12*time.Hour)
 //	session.SetCookie(w, "registry_session", id, 12*time.Hour, secure)
 package session

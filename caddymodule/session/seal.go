@@ -6,7 +6,6 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"errors"
-	"fmt"
 
 	"github.com/eblume/caddy-registry/core/bucket"
 )
@@ -14,27 +13,35 @@ import (
 // keyObject is where the storage's sealing key lies.
 const keyObject = "sealing/key"
 
+// keySize is that of AES-256, in bytes.
+const keySize = 32
+
 // ErrSeal is what was not sealed here, or for this, or was altered.
 var ErrSeal = errors.New("the seal is broken")
 
 // sealKey is AES-256-GCM under a key that never leaves the storage.
 type sealKey struct{ cipher.AEAD }
 
-// loadKey reads the key, or makes it: durable before anything is sealed by it.
-func loadKey(ctx context.Context, b bucket.Bucket) (sealKey, error) {
-	secret, _, err := b.Get(ctx, keyObject)
-	if errors.Is(err, bucket.ErrNotExist) {
-		secret = make([]byte, 32)
-		rand.Read(secret) // never fails
-		if _, err = b.Put(ctx, keyObject, secret, bucket.Condition{IfAbsent: true}); err == nil {
-			err = b.Sync(ctx, keyObject)
+// loadKey reads the key, or makes it: durable before anything is sealed by it. What a
+// damaged key has sealed is lost with it: sign-ins under way, and the refresh tokens of
+// people, whose groups follow the provider again once they have signed in.
+func (s *Store) loadKey(ctx context.Context) (sealKey, error) {
+	secret, _, err := s.bucket.Get(ctx, keyObject)
+	if err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		return sealKey{}, err // it may be there, and is not overwritten
+	}
+	if len(secret) != keySize {
+		if err == nil {
+			s.log.Error("the sealing key is damaged, and is replaced; groups follow the provider again after the next sign-in", "record", keyObject)
 		}
-	}
-	if err != nil {
-		return sealKey{}, err
-	}
-	if len(secret) != 32 {
-		return sealKey{}, fmt.Errorf("%s has %d bytes, want 32", keyObject, len(secret))
+		secret = make([]byte, keySize)
+		rand.Read(secret) // never fails
+		if _, err := s.bucket.Put(ctx, keyObject, secret, bucket.Condition{}); err != nil {
+			return sealKey{}, err
+		}
+		if err := s.bucket.Sync(ctx, keyObject); err != nil {
+			return sealKey{}, err
+		}
 	}
 	block, err := aes.NewCipher(secret)
 	if err != nil {
@@ -42,6 +49,21 @@ func loadKey(ctx context.Context, b bucket.Bucket) (sealKey, error) {
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
 	return sealKey{aead}, err
+}
+
+// Examine returns what is damaged of the sessions' records in a bucket beside sessions,
+// which end by it. It changes nothing.
+func Examine(ctx context.Context, b bucket.Bucket) (damaged []string, err error) {
+	secret, _, err := b.Get(ctx, keyObject)
+	switch {
+	case errors.Is(err, bucket.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(secret) != keySize:
+		damaged = append(damaged, "the sealing key is damaged; a restart makes another one, and groups follow the provider again after the next sign-in")
+	}
+	return damaged, nil
 }
 
 // Seal encrypts what only this storage shall read again. purpose says what for and

@@ -5,13 +5,14 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path"
 	"sync"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/record"
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
@@ -42,6 +43,7 @@ const (
 // concurrent use, and the bucket belongs to this process.
 type Store struct {
 	bucket bucket.Bucket
+	log    *slog.Logger
 	now    func() time.Time
 	key    sealKey
 
@@ -53,30 +55,42 @@ type Store struct {
 	swept time.Time // under writing
 }
 
-// Open reads the sessions and makes the storage's key if it has none. now is the
-// clock, by default time.Now. The bucket stays the caller's.
-func Open(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Store, error) {
+// Open reads the sessions and makes the storage's key if it has none, or a damaged one.
+// A nil log takes nothing, a nil now is time.Now. The bucket stays the caller's.
+func Open(ctx context.Context, b bucket.Bucket, log *slog.Logger, now func() time.Time) (*Store, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	if now == nil {
 		now = time.Now
 	}
-	s := &Store{bucket: b, now: now, sessions: map[string]Session{}, swept: now()}
+	s := &Store{bucket: b, log: log, now: now, sessions: map[string]Session{}, swept: now()}
 	var err error
-	if s.key, err = loadKey(ctx, b); err != nil {
+	if s.key, err = s.loadKey(ctx); err != nil {
 		return nil, fmt.Errorf("sealing key: %w", err)
 	}
+	var damaged []string
 	for info, err := range b.List(ctx, prefix+"/", "") {
 		if err != nil {
 			return nil, fmt.Errorf("list sessions: %w", err)
 		}
 		data, _, err := b.Get(ctx, info.Key)
-		if err != nil {
-			return nil, fmt.Errorf("read session: %w", err)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
 		var session Session
-		if err := json.Unmarshal(data, &session); err != nil {
-			continue // damaged: nobody is signed in by it, and a sign-in makes another
+		if err == nil {
+			err = record.Decode(data, &session)
+		}
+		if err != nil || session.User == "" || session.Expires.IsZero() {
+			damaged = append(damaged, info.Key)
+			continue // nobody is signed in by it, and a sign-in makes another
 		}
 		s.sessions[path.Base(info.Key)] = session
+	}
+	for _, key := range damaged {
+		s.log.Warn("a session is damaged, and removed", "record", key)
+		b.Delete(ctx, key, bucket.Condition{}) // it is refused anyway
 	}
 	return s, nil
 }
@@ -86,7 +100,7 @@ func Open(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Store, e
 func (s *Store) Create(ctx context.Context, session Session, lifetime time.Duration) (id string, err error) {
 	session.Created = s.now().UTC().Truncate(time.Second)
 	session.Expires = session.Created.Add(lifetime)
-	data, err := json.Marshal(session)
+	data, err := record.Encode(session)
 	if err != nil {
 		return "", err
 	}

@@ -28,7 +28,7 @@ func openBucket(t *testing.T) bucket.Bucket {
 
 func open(t *testing.T, b bucket.Bucket, now func() time.Time) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), b, now)
+	s, err := Open(t.Context(), b, nil, now)
 	if err != nil {
 		t.Fatal(err)
 	}

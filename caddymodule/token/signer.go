@@ -51,6 +51,8 @@ type Signer struct {
 	log    *slog.Logger
 	now    func() time.Time
 	site   string
+	// damaged are signing keys that cannot be read; rotate has them to itself.
+	damaged []string
 
 	keys     atomic.Pointer[map[string]*heldKey]
 	newest   atomic.Pointer[heldKey]
@@ -71,12 +73,16 @@ func Open(ctx context.Context, b bucket.Bucket, log *slog.Logger, now func() tim
 	}
 	s := &Signer{bucket: b, log: log, now: now, verified: newVerified(now)}
 	var err error
-	if s.site, err = loadSite(ctx, b); err != nil {
+	if s.site, err = s.loadSite(ctx); err != nil {
 		return nil, fmt.Errorf("site: %w", err)
 	}
-	keys, err := loadKeys(ctx, b)
+	keys, damaged, err := loadKeys(ctx, b)
 	if err != nil {
 		return nil, fmt.Errorf("signing keys: %w", err)
+	}
+	for id, err := range damaged {
+		log.Error("a signing key is damaged, and not used", "record", signingPrefix+id, "error", err)
+		s.damaged = append(s.damaged, id)
 	}
 	s.replace(keys, func(map[string]*heldKey) {})
 	if err := s.rotate(ctx); err != nil {

@@ -291,3 +291,55 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+// A damaged signing key signs and verifies nothing; another one is made, and the
+// rotation removes the damaged one. A damaged name of the registry is replaced.
+func TestADamagedSigningKeyIsReplaced(t *testing.T) {
+	b, now := tree(t), time.Now()
+	s := open(t, b, &now)
+	raw, first := sign(t, s), s.newest.Load().id
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, _, err := b.Get(t.Context(), signingPrefix+first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if _, err := b.Put(t.Context(), signingPrefix+first, data, bucket.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, b, &now)
+	if _, err := s.Verify(raw, host); !errors.Is(err, ErrToken) {
+		t.Errorf("a token of the damaged key: got %v", err)
+	}
+	if _, err := s.Verify(sign(t, s), host); err != nil || s.newest.Load().id == first {
+		t.Errorf("a token of another key: got %v", err)
+	}
+	if found, err := Examine(t.Context(), b); err != nil || len(found) != 1 {
+		t.Errorf("Examine says %q, %v", found, err)
+	}
+	now = now.Add(overlap)
+	if err := s.rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := Examine(t.Context(), b); err != nil || len(found) > 0 {
+		t.Errorf("after the rotation Examine says %q, %v", found, err)
+	}
+	site := s.Site()
+	for _, damaged := range []string{"", site[:20], strings.ToLower(site), "\x00" + site[1:], site + "A", "urn:caddy-registry:"} {
+		if _, err := b.Put(t.Context(), siteObject, []byte(damaged), bucket.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := Examine(t.Context(), b); err != nil || len(found) != 1 {
+			t.Errorf("%q: Examine says %q, %v", damaged, found, err)
+		}
+		again := open(t, b, &now)
+		if !validSite.MatchString(again.Site()) {
+			t.Errorf("%q: the registry's name is %q", damaged, again.Site())
+		}
+		if _, err := again.Verify(sign(t, again), host); err != nil {
+			t.Errorf("%q: a new token: %v", damaged, err)
+		}
+	}
+}

@@ -5,14 +5,17 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/eblume/caddy-registry/caddymodule/record"
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
@@ -57,44 +60,83 @@ func hold(id string, key signingKey) (*heldKey, error) {
 	return &heldKey{id, key.Created, private.Public().(ed25519.PublicKey), signer}, nil
 }
 
+const sitePrefix = "urn:caddy-registry:"
+
+var validSite = regexp.MustCompile("^" + sitePrefix + "[A-Z2-7]{26}$") // as rand.Text makes it
+
 // loadSite reads the random name of this registry, or gives it one. Tokens of another
-// storage are strangers' tokens, also when both have one host.
-func loadSite(ctx context.Context, b bucket.Bucket) (string, error) {
-	data, _, err := b.Get(ctx, siteObject)
-	if err == nil {
+// storage are strangers' tokens, also when both have one host. One that is damaged is
+// replaced, which ends the tokens that were issued by the old one: clients get new ones.
+func (s *Signer) loadSite(ctx context.Context) (string, error) {
+	data, _, err := s.bucket.Get(ctx, siteObject)
+	switch {
+	case err == nil && validSite.Match(data):
 		return string(data), nil
+	case err == nil:
+		s.log.Error("the registry's name in tokens is damaged, and is replaced", "record", siteObject)
+	case !errors.Is(err, bucket.ErrNotExist):
+		return "", err // it may be there, and is not overwritten
 	}
-	if !errors.Is(err, bucket.ErrNotExist) {
+	site := sitePrefix + rand.Text()
+	if _, err := s.bucket.Put(ctx, siteObject, []byte(site), bucket.Condition{}); err != nil {
 		return "", err
 	}
-	site := "urn:caddy-registry:" + rand.Text()
-	if _, err := b.Put(ctx, siteObject, []byte(site), bucket.Condition{IfAbsent: true}); err != nil {
-		return "", err
-	}
-	return site, b.Sync(ctx, siteObject)
+	return site, s.bucket.Sync(ctx, siteObject)
 }
 
-// loadKeys reads the signing keys.
-func loadKeys(ctx context.Context, b bucket.Bucket) (map[string]*heldKey, error) {
-	keys := map[string]*heldKey{}
+// loadKeys reads the signing keys. Those that are damaged sign and verify nothing.
+func loadKeys(ctx context.Context, b bucket.Bucket) (keys map[string]*heldKey, damaged map[string]error, err error) {
+	keys, damaged = map[string]*heldKey{}, map[string]error{}
 	for info, err := range b.List(ctx, signingPrefix, "") {
 		if err != nil {
-			return nil, err
-		}
-		data, _, err := b.Get(ctx, info.Key)
-		if err != nil {
-			return nil, err
-		}
-		var key signingKey
-		if err := json.Unmarshal(data, &key); err != nil {
-			return nil, fmt.Errorf("read %s: %w", info.Key, err)
+			return nil, nil, err
 		}
 		id := path.Base(info.Key)
-		if keys[id], err = hold(id, key); err != nil {
-			return nil, err
+		data, _, err := b.Get(ctx, info.Key)
+		switch {
+		case errors.Is(err, bucket.ErrNotExist):
+			continue // removed meanwhile
+		case ctx.Err() != nil:
+			return nil, nil, ctx.Err()
 		}
+		var key signingKey
+		if err == nil {
+			err = record.Decode(data, &key)
+		}
+		if err == nil && key.Created.IsZero() {
+			err = record.ErrDamaged
+		}
+		var held *heldKey
+		if err == nil {
+			held, err = hold(id, key)
+		}
+		if err != nil {
+			damaged[id] = err
+			continue
+		}
+		keys[id] = held
 	}
-	return keys, nil
+	return keys, damaged, nil
+}
+
+// Examine returns what is damaged of the tokens' records in a bucket, and what to do
+// about it. It changes nothing.
+func Examine(ctx context.Context, b bucket.Bucket) (damaged []string, err error) {
+	if data, _, err := b.Get(ctx, siteObject); err == nil && !validSite.Match(data) {
+		damaged = append(damaged, "the registry's name in tokens is damaged; a restart makes another one")
+	}
+	keys, bad, err := loadKeys(ctx, b)
+	for id := range bad {
+		text := fmt.Sprintf("signing key %s is not used: its record is damaged", id)
+		if len(keys) == 0 {
+			text += "; a restart makes another one"
+		} else {
+			text += "; another one signs, and the next rotation removes it"
+		}
+		damaged = append(damaged, text)
+	}
+	slices.Sort(damaged)
+	return damaged, err
 }
 
 // rotate makes a new signing key if the newest is too old, and forgets those that
@@ -114,7 +156,7 @@ func (s *Signer) rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(key)
+	data, err := record.Encode(key)
 	if err != nil {
 		return err
 	}
@@ -133,8 +175,8 @@ func (s *Signer) forget(ctx context.Context, newest *heldKey) error {
 	if s.now().Sub(newest.created) < overlap {
 		return nil
 	}
-	keys := *s.keys.Load()
-	for id := range keys {
+	old := slices.Concat(slices.Collect(maps.Keys(*s.keys.Load())), s.damaged)
+	for _, id := range old {
 		if id == newest.id {
 			continue
 		}
@@ -143,6 +185,7 @@ func (s *Signer) forget(ctx context.Context, newest *heldKey) error {
 			return err
 		}
 	}
+	s.damaged = nil
 	return nil
 }
 

@@ -48,7 +48,7 @@ func newBrowser(t *testing.T) *browser {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	sessions, err := session.Open(t.Context(), bucket, nil)
+	sessions, err := session.Open(t.Context(), bucket, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
