@@ -113,6 +113,11 @@ func (a audited) PutManifest(ctx context.Context, repo string, put core.Manifest
 	return result, nil
 }
 
+// AdmitManifest implements core.Admitter. What it refuses, Observe tells.
+func (a audited) AdmitManifest(ctx context.Context, repo string) error {
+	return core.AdmitManifest(ctx, a.Registry, repo)
+}
+
 // DeleteTag tells what the tag named when it went.
 func (a audited) DeleteTag(ctx context.Context, repo, tag string) error {
 	ctx, deleted := core.WithDeletion(ctx)

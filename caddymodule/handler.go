@@ -140,7 +140,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 
+	who.Address = asked.credential.Address
 	options.Cursors = h.app.shared.callers.sessions
+	options.Manifests, options.Principal = manifestBudget, principal(who.Identity)
 	// Docker drops a mirror that answers 401.
 	options.NoLogin = h.fallbackOnly(request.Name)
 	if request.Kind.Writes() && r.Body != nil {
@@ -159,7 +161,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	// What the upstream shows to our credentials may not be everybody's.
 	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo) &&
 		(mirror == "" || !h.app.Mirrors[mirror].credentialed())
-	who.Address = asked.credential.Address
 	registry = policies.Guard(registry, h.app.policy, who.Identity)
 	if request.Kind.Writes() {
 		registry = audited{registry, h.app.audit, byWhom(who.Identity, asked.credential.Address)}

@@ -14,7 +14,9 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/budget"
 	"github.com/eblume/caddy-registry/core/wire"
+	"github.com/eblume/caddy-registry/policies"
 )
 
 // tokenPath is where the realm of every site is.
@@ -99,6 +101,15 @@ func (h *Handler) who(r *http.Request, a asked, request wire.Request) (identity.
 	return who, nil
 }
 
+// manifestBudget bounds the manifests that this process receives at once, whichever
+// configuration and storage they are for: the memory is the process's.
+var manifestBudget = budget.New(budget.Manifests, budget.ManifestsEach)
+
+// principal is who answers for what a request uses up.
+func principal(who policies.Identity) string {
+	return core.Access{Caller: who.User, Address: who.Address}.Principal()
+}
+
 // admit finds out who asks. When it is by the key of a person whose groups are older
 // than they may be, the provider is asked first.
 func (h *Handler) admit(ctx context.Context, gate *identity.Gate, a asked, pulls []string) (identity.Proven, error) {
@@ -161,6 +172,7 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
 	case http.MethodGet, http.MethodPost:
 	default:
 		w.Header().Set("Allow", "GET, POST")
+		wire.LeaveBody(w, r)
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
@@ -175,6 +187,7 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 	if err != nil {
 		return err
 	}
+	r.Body = http.NoBody // it was read
 	if ask.Form {
 		a.credential.Bearer, a.credential.User, a.credential.Secret, a.credential.Issuer = false, "", "", ""
 		a.broken = a.credential.SetBasic(ask.User, ask.Password)

@@ -59,6 +59,11 @@ func (r *recorder) PutManifest(ctx context.Context, repo string, put core.Manife
 	return core.ManifestResult{}, nil
 }
 
+func (r *recorder) AdmitManifest(ctx context.Context, repo string) error {
+	r.record(ctx, "AdmitManifest", repo)
+	return nil
+}
+
 func (r *recorder) Mount(ctx context.Context, repo, from string, _ digest.Digest) (core.Descriptor, error) {
 	r.record(ctx, "Mount", repo, "from", from)
 	return core.Descriptor{}, r.mountErr[from]
@@ -163,6 +168,9 @@ var calls = []struct {
 	{"PutManifest", Create, func(r core.Registry) error {
 		_, err := r.PutManifest(context.Background(), "here", core.ManifestPut{Tags: []string{"v1"}})
 		return err
+	}},
+	{"AdmitManifest", Create, func(r core.Registry) error {
+		return core.AdmitManifest(context.Background(), r, "here")
 	}},
 	{"Mount", Create, func(r core.Registry) error {
 		_, err := r.Mount(context.Background(), "here", "here", content)

@@ -23,6 +23,15 @@ func (g *guard) PutManifest(ctx context.Context, repo string, put core.ManifestP
 	return g.registry.PutManifest(ctx, repo, put)
 }
 
+// AdmitManifest needs Create, as PutManifest does, and reads nothing of the manifest.
+func (g *guard) AdmitManifest(ctx context.Context, repo string) error {
+	ctx, err := g.admit(ctx, Create, repo)
+	if err != nil {
+		return err
+	}
+	return core.AdmitManifest(ctx, g.registry, repo)
+}
+
 // Mount needs Create here and Read there. A repository that the caller may not read
 // is answered like one that does not hold the blob: the client then uploads, and
 // learns nothing. Without from, any repository that the caller may read will do.

@@ -375,6 +375,9 @@ func TestAPurgedTagIsAskedForOnTheNextRead(t *testing.T) {
 func TestAPushIsRefusedWithAPlaceToPushTo(t *testing.T) {
 	f := start(t, mirror.Settings{PushTo: "team/**"})
 	_, put := f.PutManifest(fetch, repo, core.ManifestPut{})
+	if err := core.AdmitManifest(fetch, f.Mirror, repo); !errors.Is(err, core.ErrDenied) {
+		t.Errorf("before the body of a manifest: got %v", err)
+	}
 	_, mount := f.Mount(fetch, repo, other, f.blob)
 	_, begin := f.NewUpload(fetch, repo, digest.Canonical)
 	_, goOn := f.Upload(fetch, repo, "x")

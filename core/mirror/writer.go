@@ -21,6 +21,9 @@ func (m *Mirror) PutManifest(_ context.Context, repo string, _ core.ManifestPut)
 	return core.ManifestResult{}, m.readOnly(repo)
 }
 
+// AdmitManifest implements core.Admitter by refusing. Errors: ErrDenied.
+func (m *Mirror) AdmitManifest(_ context.Context, repo string) error { return m.readOnly(repo) }
+
 // Mount implements core.Writer by refusing. Errors: ErrDenied.
 func (m *Mirror) Mount(_ context.Context, repo, _ string, _ digest.Digest) (core.Descriptor, error) {
 	return core.Descriptor{}, m.readOnly(repo)

@@ -95,6 +95,15 @@ func (u *union) PutManifest(ctx context.Context, repo string, put core.ManifestP
 	return r.PutManifest(ctx, repo, put)
 }
 
+// AdmitManifest implements core.Admitter for those registries that do.
+func (u *union) AdmitManifest(ctx context.Context, repo string) error {
+	r, err := u.registry(repo)
+	if err != nil {
+		return err
+	}
+	return core.AdmitManifest(ctx, r, repo)
+}
+
 func (u *union) Mount(ctx context.Context, repo, from string, d digest.Digest) (core.Descriptor, error) {
 	r, err := u.registry(repo)
 	if err != nil {

@@ -235,3 +235,17 @@ func call(registry core.Registry, method, repo string) error {
 	}
 	return nil
 }
+
+// shut is a registry that admits no manifest.
+type shut struct{ names }
+
+func (*shut) AdmitManifest(context.Context, string) error { return core.ErrDenied }
+
+func TestTheUnionAsksWhoeverHasTheNameBeforeAManifest(t *testing.T) {
+	u := New(Route{Claims: prefix("a/"), Registry: left}, Route{Claims: prefix("m/"), Registry: &shut{}})
+	for repo, want := range map[string]error{"a/1": nil, "m/1": core.ErrDenied, "x/1": core.ErrNameUnknown} {
+		if err := core.AdmitManifest(t.Context(), u, repo); !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", repo, err, want)
+		}
+	}
+}

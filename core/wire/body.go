@@ -34,6 +34,7 @@ func (e *exchange) append(upload core.Upload) error {
 	case length >= 0 && n != length:
 		return fmt.Errorf("%w: %d bytes of %d were taken", core.ErrSizeInvalid, n, length)
 	}
+	e.bodyRead = true
 	return nil
 }
 

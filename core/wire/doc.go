@@ -16,6 +16,6 @@
 //
 // It keeps no state, starts no goroutine and buffers no blob: a body goes from the
 // connection into core.Upload.Append and from core.Blob to the connection. It knows
-// neither identities nor policies; a Registry that refuses is enough for it. It sets
-// no deadlines: the server in front bounds the time without progress.
+// neither identities nor policies; a Registry that refuses is enough for it. The server
+// in front bounds the time without progress; how long a manifest may take, wire does.
 package wire

@@ -35,6 +35,7 @@ var statuses = map[*core.Error]int{
 	errBlobRange:                http.StatusRequestedRangeNotSatisfiable,
 	errBodyInvalid:              http.StatusBadRequest,
 	errBodyTooLarge:             http.StatusRequestEntityTooLarge,
+	errBodySlow:                 http.StatusRequestTimeout,
 	core.ErrNameInvalid:         http.StatusBadRequest,
 	core.ErrNameUnknown:         http.StatusNotFound,
 	core.ErrTagInvalid:          http.StatusBadRequest,

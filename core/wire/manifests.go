@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -44,14 +43,19 @@ func (e *exchange) manifest() error {
 
 // putManifest answers end-7a and end-7b.
 func (e *exchange) putManifest() error {
+	// Before the first byte: nobody who may not push has a body read.
+	if err := core.AdmitManifest(e.r.Context(), e.reg, e.req.Repo); err != nil {
+		return err
+	}
 	mediaType, err := core.ParseMediaType(e.r.Header.Get("Content-Type"))
 	if err != nil {
 		return err
 	}
-	data, err := e.readManifest()
+	data, release, err := e.readManifest()
 	if err != nil {
 		return err
 	}
+	defer release()
 	put := core.ManifestPut{
 		MediaType: mediaType,
 		Bytes:     data,
@@ -79,30 +83,6 @@ func (e *exchange) putManifest() error {
 	}
 	e.writeHeader(http.StatusCreated)
 	return nil
-}
-
-// readManifest reads the body, all of it or none. Memory is taken as bytes arrive
-// where the client did not say how many there are.
-func (e *exchange) readManifest() ([]byte, error) {
-	length := e.r.ContentLength
-	if length > core.MaxManifestSize {
-		return nil, core.ErrManifestTooLarge
-	}
-	if length < 0 {
-		data, err := io.ReadAll(io.LimitReader(e.r.Body, core.MaxManifestSize+1))
-		if err != nil {
-			return nil, bodyError(err)
-		}
-		if len(data) > core.MaxManifestSize {
-			return nil, core.ErrManifestTooLarge
-		}
-		return data, nil
-	}
-	data := make([]byte, length)
-	if _, err := io.ReadFull(e.r.Body, data); err != nil {
-		return nil, bodyError(err)
-	}
-	return data, nil
 }
 
 func withoutTag(tags []string, tag string) []string {

@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/budget"
 )
 
 // apiVersion is in the field Docker-Distribution-API-Version of every answer: Docker's
@@ -43,6 +45,12 @@ type Options struct {
 	// Cursors hide where a catalog goes on that left out too many names for one page.
 	// Default: such a page is an error.
 	Cursors Cursors
+	// Manifests bounds those that are received and stored at the same time. Default:
+	// they are not bounded.
+	Manifests *budget.Budget
+	// Principal is who answers for what the request uses of Manifests: see
+	// core.Access.Principal.
+	Principal string
 	// Log takes refused requests and broken bodies. Default: nothing is logged.
 	Log *slog.Logger
 	// Observe is called once at the end, also when the body broke and Serve
@@ -69,9 +77,8 @@ type Outcome struct {
 // http.ErrAbortHandler, which makes net/http cut the connection: a client must not
 // take a part for the whole.
 //
-// A request with a body may be answered before the body was read. net/http then reads
-// up to 256 KiB of the rest, and closes the connection if there is more, so no client
-// is left writing to nobody.
+// A request with a body may be answered before the body was read, and is when the caller
+// may not do what it asks. See LeaveBody.
 func Serve(w http.ResponseWriter, r *http.Request, req Request, reg core.Registry, opts Options) {
 	e := begin(w, r, req, opts)
 	e.reg = reg
@@ -119,6 +126,8 @@ type exchange struct {
 	values [12]string  // of header's fields: see set
 	used   int         // of values
 
+	bodyRead bool // the request's body, to its end
+
 	status int
 	sent   int64
 	err    error
@@ -131,8 +140,32 @@ func (e *exchange) done() {
 }
 
 func (e *exchange) writeHeader(status int) {
+	if !e.bodyRead {
+		LeaveBody(e.w, e.r)
+	}
 	e.status = status
 	e.w.WriteHeader(status)
+}
+
+// linger is how long net/http may look for the rest of a body that nobody reads. It
+// takes up to 256 KiB of it before the answer goes out, at the client's pace, because
+// a client that is still sending would be reset and lose the answer. That is for those
+// who send, and not for those who only say that they will.
+const linger = 2 * time.Second
+
+// LeaveBody prepares an answer to a request whose body nobody has read: it comes within
+// linger. A client that waits with its body (Expect: 100-continue) has it at once, and the
+// connection ends (RFC 9110, 10.1.1): behind a server that wraps bodies, as Caddy's does,
+// net/http does not see that nobody asked for the body, and would wait for it. Nothing is
+// done where there is no body, and in HTTP/2, where each request ends by itself.
+func LeaveBody(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor != 1 || r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	if r.Header.Get("Expect") != "" {
+		w.Header().Set("Connection", "close")
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger)) // a test's writer may have none
 }
 
 // write sends a short body. Its error is the client's absence, which net/http notices.
