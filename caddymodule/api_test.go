@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -202,4 +203,35 @@ func TestKeysAsJSON(t *testing.T) {
 		t.Errorf("another path below /api/ is not the next handler's: %s", body)
 	}
 	wantHeard(t, "what was refused")
+}
+
+// A person has so many valid keys, by the API as by the page; an administrator makes
+// so many for each service account.
+func TestKeysOfAUserAreLimited(t *testing.T) {
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), localPolicy+"local_user erich "+testHash()+" admins\nlocal_user ada "+testHash(), ""))
+	running(t).store.Keys().SetMaxKeys(2)
+	signIn := func(user string) *visitor {
+		v := visit(t, port, nil)
+		v.page(http.StatusSeeOther, "/login", passwordForm(user, testPassword))
+		return v
+	}
+	ada, erich := signIn("ada"), signIn("erich")
+	first := ada.api(http.StatusCreated, "POST", "/api/keys", `{}`)
+	ada.makeKey()
+	ada.api(http.StatusForbidden, "POST", "/api/keys", `{"expires":"1h"}`)
+	_, page := ada.page(http.StatusForbidden, "/user/apikey", url.Values{"do": {"make"}, "days": {"90"}})
+	if !strings.Contains(page, "ada has 2, and may have 2; revoke one first") || shownKey.MatchString(page) {
+		t.Errorf("the page says %s", page)
+	}
+	for range 2 {
+		erich.api(http.StatusCreated, "POST", "/api/keys", `{"user":"ada"}`)
+		erich.api(http.StatusCreated, "POST", "/api/keys", `{"user":"robot"}`)
+		erich.api(http.StatusCreated, "POST", "/api/keys", `{}`)
+	}
+	for _, body := range []string{`{"user":"ada"}`, `{"user":"robot"}`, `{}`} {
+		erich.api(http.StatusForbidden, "POST", "/api/keys", body)
+	}
+	ada.api(http.StatusOK, "DELETE", "/api/keys/"+first.Key.ID, "")
+	ada.api(http.StatusCreated, "POST", "/api/keys", `{}`)
 }

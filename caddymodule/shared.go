@@ -80,6 +80,8 @@ type settings struct {
 	mirrors []mirrorSpec
 	// lifetime is how long API keys last at most.
 	lifetime time.Duration
+	// keys is how many valid API keys a user may have; 0: identity.DefaultMaxKeys.
+	keys int
 	// signIn is how people sign in; nil: they do not.
 	signIn *signInSpec
 	cache  mirror.Shared // nil: nothing is shared
@@ -111,6 +113,7 @@ func (s *shared) applyLocked() {
 	last := s.settings[len(s.settings)-1]
 	s.trees.setOptions(last.options)
 	s.callers.store.Keys().SetMaxLifetime(last.lifetime)
+	s.callers.store.Keys().SetMaxKeys(last.keys)
 	if last.signIn != nil {
 		s.callers.signIn(last.signIn).apply(last.signIn)
 	}

@@ -107,7 +107,10 @@ type Keys struct {
 	bucket  bucket.Bucket
 	now     func() time.Time
 	max     atomic.Int64 // nanoseconds
+	maxKeys atomic.Int64 // valid ones of a user
 	watch   atomic.Pointer[func(Change, Key, string)]
+
+	creating sync.Mutex // held from the look for room until the key is held
 
 	mu     sync.RWMutex // guards what follows, not what they point to
 	byHash map[[sha256.Size]byte]*heldKey
@@ -166,6 +169,7 @@ func openKeys(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Keys
 		byHash: map[[sha256.Size]byte]*heldKey{}, byID: map[string]*heldKey{},
 	}
 	k.max.Store(int64(DefaultLifetime))
+	k.SetMaxKeys(DefaultMaxKeys)
 	names, values := records.all()
 	for _, name := range names {
 		held, err := k.hold(values[name])
@@ -204,10 +208,19 @@ func (k *Keys) SetMaxLifetime(d time.Duration) { k.max.Store(int64(d)) }
 func (k *Keys) MaxLifetime() time.Duration { return time.Duration(k.max.Load()) }
 
 // Create makes a key, and returns when it is durable. The secret is what the user
-// gets to see, once: it is not kept. Errors: ErrKeyInvalid, ErrUserInvalid.
+// gets to see, once: it is not kept. Errors: ErrKeyInvalid, ErrUserInvalid,
+// ErrTooManyKeys.
 func (k *Keys) Create(ctx context.Context, want NewKey) (secret string, key Key, err error) {
 	if err := k.check(&want); err != nil {
 		return "", Key{}, err
+	}
+	k.creating.Lock()
+	defer k.creating.Unlock()
+	if err := k.room(owner{want.User, want.Service}); err != nil {
+		return "", Key{}, err
+	}
+	if err := k.forgetDead(ctx, owner{want.User, want.Service}); err != nil {
+		return "", Key{}, fmt.Errorf("make key: %w", err)
 	}
 	now := k.now().UTC().Truncate(time.Second)
 	var id [policies.KeyIDLength / 2]byte
@@ -295,7 +308,10 @@ func (k *Keys) Revoke(ctx context.Context, id string) (Key, error) {
 		return Key{}, fmt.Errorf("key %s: %w", id, ErrKeyUnknown)
 	}
 	changed := false
-	record, err := k.records.update(ctx, id, func(old keyRecord, _ bool) (keyRecord, error) {
+	record, err := k.records.update(ctx, id, func(old keyRecord, exists bool) (keyRecord, error) {
+		if !exists { // it ended long ago, and was forgotten in this moment
+			return old, ErrKeyUnknown
+		}
 		if old.Revoked.IsZero() {
 			changed = true
 			old.Revoked = k.now().UTC().Truncate(time.Second)

@@ -73,6 +73,23 @@ func (r *records[T]) all() (names []string, values map[string]T) {
 	return slices.Sorted(maps.Keys(r.values)), maps.Clone(r.values)
 }
 
+// remove removes a record, and returns when that is durable.
+func (r *records[T]) remove(ctx context.Context, name string) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	ctx, key := context.WithoutCancel(ctx), r.prefix+"/"+name
+	if err := r.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		return err
+	}
+	if err := r.bucket.Sync(ctx, key); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	delete(r.values, name)
+	r.mu.Unlock()
+	return nil
+}
+
 // update changes a record, or makes it, and returns when that is durable. change gets
 // the present record and whether there is one, and must not keep or alter what it
 // refers to; its error changes nothing.

@@ -35,6 +35,9 @@ const (
 	// maxSessions bounds what is held in memory, and what a list at the start costs:
 	// a record has some 300 bytes. The sessions nearest their end give way.
 	maxSessions = 20_000
+	// maxOfUser is how many of them one user may have: browsers that are signed in. The
+	// oldest gives way, so that signing in again and again ends nobody else's.
+	maxOfUser = 50
 	// sweepEvery is how often records are removed whose time is over.
 	sweepEvery = 10 * time.Minute
 )
@@ -111,6 +114,7 @@ func (s *Store) Create(ctx context.Context, session Session, lifetime time.Durat
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.sweep(ctx)
+	s.makeRoomFor(ctx, session)
 	key := prefix + "/" + hash
 	if _, err := s.bucket.Put(ctx, key, data, bucket.Condition{IfAbsent: true}); err != nil {
 		return "", fmt.Errorf("keep session: %w", err)
@@ -208,6 +212,31 @@ func (s *Store) sweep(ctx context.Context) {
 	s.mu.Unlock()
 	for _, key := range over {
 		s.bucket.Delete(ctx, key, bucket.Condition{}) // expired ones are refused anyway
+	}
+}
+
+// makeRoomFor ends the oldest session of a user who has as many as one may have.
+func (s *Store) makeRoomFor(ctx context.Context, next Session) {
+	s.mu.Lock()
+	oldest, count := "", 0
+	for hash, session := range s.sessions {
+		if session.User != next.User || session.Issuer != next.Issuer {
+			continue
+		}
+		if count++; oldest == "" || session.Created.Before(s.sessions[oldest].Created) {
+			oldest = hash
+		}
+	}
+	if count < maxOfUser {
+		s.mu.Unlock()
+		return
+	}
+	delete(s.sessions, oldest)
+	s.mu.Unlock()
+	// If this fails, the disk has one too many until the next start, and its browser
+	// is signed in again then.
+	if err := s.remove(ctx, []string{prefix + "/" + oldest}); err != nil {
+		s.log.Warn("the oldest session of a user was not removed from the disk", "user", next.User, "error", err)
 	}
 }
 

@@ -130,3 +130,36 @@ func FuzzCookie(f *testing.F) {
 		}
 	})
 }
+
+// Somebody who signs in without end ends sessions of their own, the oldest first.
+func TestSessionsOfAUserAreBounded(t *testing.T) {
+	b, now := openBucket(t), time.Now()
+	s := open(t, b, func() time.Time { return now })
+	create := func(user, issuer string) string {
+		t.Helper()
+		now = now.Add(time.Second)
+		id, err := s.Create(t.Context(), Session{User: user, Issuer: issuer}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	others := []string{create("eve", "a"), create("ada", "b")}
+	var ids []string
+	for range maxOfUser + 3 {
+		ids = append(ids, create("ada", "a"))
+	}
+	for range 2 {
+		for i, id := range ids {
+			if _, in := s.Get(id); in != (i >= 3) {
+				t.Errorf("session %d: signed in %v", i, in)
+			}
+		}
+		for _, id := range others {
+			if _, in := s.Get(id); !in {
+				t.Error("somebody else's session was ended")
+			}
+		}
+		s = open(t, b, func() time.Time { return now })
+	}
+}

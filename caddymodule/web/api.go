@@ -53,7 +53,7 @@ func (s *Site) api(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, errAnswered):
 		return
 	case errors.As(err, &wrong):
-	case errors.Is(err, errForbidden):
+	case errors.Is(err, errForbidden), errors.Is(err, identity.ErrTooManyKeys):
 		wrong = &problem{http.StatusForbidden, "DENIED", err.Error()}
 	case errors.Is(err, identity.ErrKeyUnknown):
 		wrong = &problem{http.StatusNotFound, "KEY_UNKNOWN", "there is no such key, or it is not yours"}

@@ -33,6 +33,8 @@ func (s *Site) keys(w http.ResponseWriter, r *http.Request, https bool) {
 		case errors.Is(err, errForbidden), errors.Is(err, identity.ErrKeyUnknown):
 			s.fail(w, r, http.StatusForbidden, "Not yours to change", "There is no such key, or only an admin may do this.")
 			return
+		case errors.Is(err, identity.ErrTooManyKeys):
+			status, p.Problem = http.StatusForbidden, err.Error()
 		case errors.Is(err, identity.ErrKeyInvalid), errors.Is(err, identity.ErrUserInvalid), errors.Is(err, errForm):
 			status, p.Problem = http.StatusBadRequest, err.Error()
 		case err != nil:
