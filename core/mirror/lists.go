@@ -99,7 +99,7 @@ func (m *Mirror) Referrers(ctx context.Context, repo string, subject digest.Dige
 			},
 			keeps: func(ctx context.Context) bool { return m.has(ctx, repo, subject) },
 		})
-		if errors.Is(err, upstream.ErrNotFound) {
+		if errors.Is(err, upstream.ErrNotFound) || upstream.NotFoundElsewhere(err) {
 			return // an unknown repository has no referrers; a hidden one is refused
 		}
 		if err != nil {

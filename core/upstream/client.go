@@ -41,6 +41,7 @@ type shared struct {
 	guard     *guard
 	own, any  *http.Transport // own has the client certificate
 	slots     *transfers      // one for each blob in transfer
+	lists     chan struct{}   // one for each list that is being read
 	refusal   sync.Once       // the log line about credentials that everybody does better without
 	doubt     sync.Once       // the one about those that were never taken
 	accepted  atomic.Bool     // the upstream has taken the credentials for something
@@ -62,7 +63,7 @@ type endpoint struct {
 // New checks c and reads its credentials file. It does not use the network.
 func New(c Config) (*Client, error) {
 	c = c.withDefaults()
-	s := &shared{name: c.Name, config: c, log: c.Log, slots: newTransfers(c.MaxConnections)}
+	s := &shared{name: c.Name, config: c, log: c.Log, slots: newTransfers(c.MaxConnections), lists: make(chan struct{}, listsAtOnce)}
 	var bases []*url.URL
 	for _, u := range c.URLs {
 		base, err := parseBase(u)

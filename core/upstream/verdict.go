@@ -89,6 +89,13 @@ func VerdictOf(err error) Verdict {
 	return Trouble
 }
 
+// NotFoundElsewhere reports whether a host to which the registry redirected answered 404
+// or 410. It is trouble; but where nothing is held, an empty list may be the better answer.
+func NotFoundElsewhere(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.from == away && (e.Status == http.StatusNotFound || e.Status == http.StatusGone)
+}
+
 // odd reports whether somebody answered, but not as a registry, its realm or its
 // storage does. One fresh try from the beginning may meet the right one (a new
 // signature, another node behind a balancer), and other requests may go well: the
@@ -99,7 +106,8 @@ func (e *Error) odd() bool {
 	case ErrCorrupt:
 		return e.Status != http.StatusRequestedRangeNotSatisfiable // a fresh try says the same
 	case ErrUnavailable:
-		return e.from == away || e.from == realm && e.Status == 0 || e.Status > 0 && e.Status < 500
+		return e.from == away || e.from == realm && e.Status == 0 || e.Status > 0 && e.Status < 500 ||
+			e.Status == http.StatusNotImplemented // of one endpoint
 	}
 	return false
 }
