@@ -271,7 +271,6 @@ func TestTags(t *testing.T) {
 		}, []string{"a", "b", "c"}, nil},
 		{"of null", []upstreamtest.Fault{page(`{"tags":null}`, "")}, []string{}, nil},
 		{"without what is no tag", []upstreamtest.Fault{page(`{"tags":["a","../b"]}`, "")}, []string{"a"}, nil},
-		{"not where the link leads to another host", []upstreamtest.Fault{page(`{"tags":["a"]}`, `<http://127.0.0.1:1`+list+`?n=1>; rel="next"`), page(`{"tags":["a"]}`, `<http://127.0.0.1:1`+list+`?n=1>; rel="next"`)}, nil, upstream.ErrCorrupt},
 		{"not where the link leads to another list", []upstreamtest.Fault{page(`{"tags":["a"]}`, `</v2/secret/tags/list?n=1>; rel="next"`), page(`{"tags":["a"]}`, `</v2/secret/tags/list?n=1>; rel="next"`)}, nil, upstream.ErrCorrupt},
 		{"not where the link leads back", []upstreamtest.Fault{page(`{"tags":["a"]}`, `<`+list+`?n=1000>; rel="next"`), page(`{"tags":["a"]}`, `<`+list+`?n=1000>; rel="next"`)}, nil, upstream.ErrCorrupt},
 		{"not of a web page", []upstreamtest.Fault{page(`<html>`, ""), page(`<html>`, "")}, nil, upstream.ErrCorrupt},
@@ -344,4 +343,70 @@ func TestSlowReaderIsNoStall(t *testing.T) {
 			t.Errorf("got %d bytes, %v, want all", len(got), err)
 		}
 	})
+}
+
+// A mirror passes on what the digest vouches for, whatever it cannot read in it, with the
+// type of its shape where the upstream's is not one of manifests.
+func TestManifestThatWeCannotReadIsPassedOn(t *testing.T) {
+	const image, thing = ocispec.MediaTypeImageManifest, "application/vnd.example.thing+json"
+	blob := `{"mediaType":"a/b","digest":"` + string(digest.FromString("x")) + `","size":1}`
+	whole := func(more string) string {
+		return `{"schemaVersion":2,"config":` + blob + `,"layers":[` + blob + `]` + more + `}`
+	}
+	platform := `{"schemaVersion":2,"manifests":[{"mediaType":"` + image + `","digest":"` + string(digest.FromString("x")) + `","size":1,"platform":"linux/amd64"}]}`
+	for _, tt := range []struct {
+		name, kind, data string
+		want             string // the type; empty: it is refused
+		unvouched        bool   // no digest was promised
+	}{
+		{"an annotation that is a number", image, whole(`,"annotations":{"a":1}`), image, false},
+		{"an annotation that is a number, without a digest", image, whole(`,"annotations":{"a":1}`), image, true},
+		{"annotations that are a list", image, whole(`,"annotations":[]`), image, false},
+		{"a platform that is a text", index, platform, index, false},
+		{"a size that is a fraction", image, strings.Replace(whole(""), `"size":1`, `"size":1.0`, 1), image, false},
+		{"a size that is negative", image, strings.Replace(whole(""), `"size":1`, `"size":-1`, 1), image, false},
+		{"a digest that is not one", image, strings.Replace(whole(""), "sha256:", "sha256:../", 1), image, false},
+		{"data without padding", image, whole(`,"subject":{"mediaType":"a/b","digest":"` + string(digest.FromString("y")) + `","size":1,"data":"e30"}`), image, false},
+		{"a subject that is a text", image, whole(`,"subject":"x"`), image, false},
+		{"a config that is a text", thing, `{"mediaType":"` + thing + `","config":"x"}`, thing, false},
+		{"a schemaVersion that is a text", image, strings.Replace(whole(""), `2`, `"2"`, 1), image, false},
+		{"more than 10,000 layers", image, `{"config":` + blob + `,"layers":[` + strings.Repeat(blob+",", 10_001) + blob + `]}`, image, false},
+
+		{"an image as HTML", "text/html", whole(""), image, false},
+		{"an image as SVG", "image/svg+xml", whole(""), image, false},
+		{"an index as nothing", "", `{"manifests":[]}`, index, true},
+		{"an image as an index", index, whole(""), image, false},
+		{"an index as an image", image, `{"manifests":[]}`, index, false},
+		{"an image by a type in capitals", strings.ToUpper(image), whole(""), image, false},
+		{"something as HTML", "text/html", `{"x":"<script>"}`, core.MediaTypeUnknown, false},
+		{"something of its own kind", thing, `{"mediaType":"` + thing + `"}`, thing, true},
+
+		{"something that nothing vouches for", "application/json", `{"error":"please log in"}`, "", true},
+		{"an empty object that nothing vouches for", image, `{}`, "", true},
+		{"both kinds' members", image, whole(`,"manifests":[]`), "", false},
+		{"both kinds' members, as an index", index, whole(`,"manifests":[]`), "", false},
+		{"a member twice", image, whole(`,"layers":[]`), "", false},
+		{"a member in another case as well", image, whole(`,"Layers":[]`), "", false},
+		{"a member of a layer twice", image, strings.Replace(whole(""), `"size":1`, `"size":1,"size":2`, 1), "", false},
+		{"a second document", image, whole("") + whole(""), "", false},
+		{"a list", image, `[]`, "", false},
+		{"nothing", image, ``, "", false},
+		{"a page", "text/html", `<html>`, "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := start(t, upstreamtest.Options{}, nil)
+			d := f.Manifest(repo, tt.kind, []byte(tt.data), tag.Tag)
+			f.Fault(upstreamtest.Fault{NoDigest: tt.unvouched})
+			got, err := f.client.Manifest(t.Context(), repo, tag)
+			if tt.want == "" {
+				if !errors.Is(err, upstream.ErrCorrupt) {
+					t.Errorf("got %v, want %v", err, upstream.ErrCorrupt)
+				}
+				return
+			}
+			if err != nil || got.Descriptor.Digest != d || got.Descriptor.MediaType != tt.want || string(got.Bytes) != tt.data {
+				t.Errorf("got %+v, %v, want %s of %s", got.Descriptor, err, d, tt.want)
+			}
+		})
+	}
 }

@@ -3,7 +3,6 @@ package upstream
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
@@ -89,65 +88,50 @@ func (c *Client) Manifest(ctx context.Context, repo string, ref core.Reference) 
 	return answer, err
 }
 
+// manifest reads a manifest, which is passed on if its digest is right, whatever is in it
+// that we cannot read: a client may not read that either. It has the type of its shape
+// where the registry's is not one of manifests.
 func (r *reply) manifest(ref core.Reference) (Answer, error) {
 	data, err := r.bounded(core.MaxManifestSize)
 	if err != nil {
 		return Answer{}, err
 	}
+	doc, invalid := core.Inspect(data)
+	if invalid == nil && doc.Kind == core.KindSchema1 && !r.elsewhere {
+		// Its digest, where it is signed, is not of these bytes.
+		return Answer{}, r.fail(ErrInvalid, schema1Sentence)
+	}
 	// A digest that is asked for, or promised, is held against the bytes; only
 	// without either the algorithm is ours to choose.
-	want := ref.Digest
+	want, vouched := ref.Digest, true
 	if want == "" {
 		if want, err = core.ParseDigest(r.Header.Get("Docker-Content-Digest")); err != nil {
-			want = digest.FromBytes(data)
+			want, vouched = digest.FromBytes(data), false
 		}
 	}
 	if got := want.Algorithm().FromBytes(data); got != want {
 		return Answer{}, r.fail(ErrCorrupt, "the manifest's digest is "+string(got)+", not "+string(want))
 	}
-	mediaType := manifestType(r.Header.Get("Content-Type"), data)
-	if _, err := core.ParseManifest(mediaType, data); err != nil {
-		if isSchema1(data) && !r.elsewhere {
-			return Answer{}, r.fail(ErrInvalid, schema1Sentence)
-		}
-		return Answer{}, r.fail(ErrCorrupt, printable(err.Error()))
+	switch {
+	case invalid != nil:
+		return Answer{}, r.fail(ErrCorrupt, printable(invalid.Error()))
+	case doc.Kind == core.KindSchema1:
+		return Answer{}, r.fail(ErrCorrupt, schema1Sentence)
+	case doc.Ambiguous != nil:
+		return Answer{}, r.fail(ErrCorrupt, printable(doc.Ambiguous.Error()))
+	}
+	stated, _ := core.ParseMediaType(r.Header.Get("Content-Type")) // an empty one says nothing
+	if !vouched && doc.Kind == core.KindOther && (doc.MediaType == "" || !strings.EqualFold(doc.MediaType, stated)) {
+		return Answer{}, r.fail(ErrCorrupt, "it is JSON, but nothing says that it is a manifest")
 	}
 	return Answer{
-		Descriptor: core.Descriptor{MediaType: mediaType, Digest: want, Size: int64(len(data))},
+		Descriptor: core.Descriptor{MediaType: doc.ServedType(stated), Digest: want, Size: int64(len(data))},
 		Bytes:      data,
 		Anonymous:  r.anonymous,
 	}, nil
 }
 
 const schema1Sentence = "the upstream has this image only as Docker schema 1, which is not supported; push it again with a current client"
-
-// isSchema1 goes by the bytes alone: a page under that type is not schema 1.
-func isSchema1(data []byte) bool {
-	var doc struct {
-		SchemaVersion int `json:"schemaVersion"`
-	}
-	return json.Unmarshal(data, &doc) == nil && doc.SchemaVersion == 1
-}
-
-// manifestType is the Content-Type, or what the manifest says of itself where a
-// plain file server stands in front of the upstream.
-func manifestType(contentType string, data []byte) string {
-	t, err := core.ParseMediaType(contentType)
-	if err == nil && t != "application/json" && t != "text/plain" && t != "application/octet-stream" {
-		return t
-	}
-	var doc struct {
-		MediaType string          `json:"mediaType"`
-		Manifests json.RawMessage `json:"manifests"`
-	}
-	switch err := json.Unmarshal(data, &doc); {
-	case err == nil && doc.MediaType != "":
-		return doc.MediaType
-	case err == nil && doc.Manifests != nil:
-		return ocispec.MediaTypeImageIndex
-	}
-	return ocispec.MediaTypeImageManifest
-}
 
 // bounded reads the whole body. Errors: ErrTooLarge beyond most bytes.
 func (r *reply) bounded(most int64) ([]byte, error) {
