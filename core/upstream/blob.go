@@ -35,6 +35,13 @@ func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset 
 		q.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-", offset)}}
 	}
 	r, err := c.ask(ctx, q)
+	if err == nil && r.Uncompressed && r.StatusCode == http.StatusPartialContent {
+		// A range of the compressed bytes. They cannot be resumed: all is read again.
+		r.Close()
+		r.trip.end()
+		q.header = nil
+		r, err = c.ask(ctx, q)
+	}
 	if err != nil {
 		var e *Error
 		if errors.As(err, &e) && e.Status == http.StatusRequestedRangeNotSatisfiable && e.complete == offset && offset > 0 {
@@ -53,7 +60,7 @@ func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset 
 
 // extent says a blob's whole size, and how many bytes come before offset.
 func (r *reply) extent(offset int64) (size, skip int64, err error) {
-	if r.StatusCode != http.StatusPartialContent {
+	if r.StatusCode != http.StatusPartialContent || r.Uncompressed {
 		return r.ContentLength, offset, nil // all of it, as a 200 to a Range is
 	}
 	first, size, ok := parseContentRange(r.Header.Get("Content-Range"))
@@ -148,7 +155,7 @@ func (c *Client) Attest(ctx context.Context, repo string, d digest.Digest) (size
 		header: http.Header{"Range": {"bytes=0-0"}},
 		read: func(r *reply) error {
 			size = r.ContentLength
-			if r.StatusCode == http.StatusPartialContent {
+			if r.StatusCode == http.StatusPartialContent && !r.Uncompressed {
 				var ok bool
 				if _, size, ok = parseContentRange(r.Header.Get("Content-Range")); !ok {
 					return r.fail(ErrCorrupt, "a range that cannot be read")

@@ -56,6 +56,7 @@ func (c *Client) look(ctx context.Context, ep *endpoint, f *Found) error {
 		return &Error{Condition: ErrUnavailable, Op: op, cause: bare(err)}
 	}
 	request.Header.Set("User-Agent", userAgent)
+	request.Header.Set("Accept-Encoding", "identity")
 	asked := time.Now()
 	response, err := c.transport(ep.base).RoundTrip(request)
 	if err != nil {

@@ -129,12 +129,9 @@ func (t *tokens) drop(key, value string) {
 // exchange asks the realm for a token to pull repo. It returns errRefused, or an
 // error of this package for op.
 func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo string, anonymous bool, op string) (token, error) {
-	at, err := url.Parse(m.realm)
-	if err == nil {
-		err = c.guard.step(ep.base, at)
-	}
+	at, err := c.realm(ep.base, m, op)
 	if err != nil {
-		return token{}, tokenTrouble(op, fmt.Errorf("token realm: %w", bare(err)))
+		return token{}, err
 	}
 	auth := authn.Anonymous
 	if !anonymous {
@@ -147,32 +144,49 @@ func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo stri
 		}
 		auth = authn.FromConfig(*c.login)
 	}
-	// The library refuses private realms of other hosts by their spelling. The
-	// guard has decided that by address, so to the library the realm is the registry.
-	registry, err := name.NewRegistry(at.Host, name.WeakValidation)
-	if err != nil {
-		return token{}, tokenTrouble(op, errors.New("token realm: not a host"))
-	}
 	scopes := []string{"repository:" + repo + ":pull"}
 	if m.scope != "" {
 		scopes = append(scopes, m.scope)
 	}
+	trip := &realmTrip{transport: c.transport(at), realm: at, wait: c.config.Breaker}
+	tok, err := trip.exchange(ctx, m, scopes, auth, op)
+	switch {
+	case err == nil && !anonymous:
+		c.accepted.Store(true)
+	case err == errRefused && !anonymous && trip.answer.StatusCode == http.StatusUnauthorized:
+		err = errLogin
+	}
+	return tok, err
+}
+
+// realm is where m's tokens come from, if from may send there.
+func (c *Client) realm(from *url.URL, m method, op string) (*url.URL, error) {
+	at, err := url.Parse(m.realm)
+	if err == nil {
+		err = c.guard.step(from, at)
+	}
+	if err != nil {
+		return nil, tokenTrouble(op, fmt.Errorf("token realm: %w", bare(err)))
+	}
+	return at, nil
+}
+
+// exchange makes the request. Errors: errRefused, or one of this package for op.
+func (t *realmTrip) exchange(ctx context.Context, m method, scopes []string, auth authn.Authenticator, op string) (token, error) {
+	// The library refuses private realms of other hosts by their spelling. The
+	// guard has decided that by address, so to the library the realm is the registry.
+	registry, err := name.NewRegistry(t.realm.Host, name.WeakValidation)
+	if err != nil {
+		return token{}, tokenTrouble(op, errors.New("token realm: not a host"))
+	}
 	asked := time.Now()
-	trip := &realmTrip{client: c, realm: at}
-	got, err := transport.Exchange(ctx, registry, auth, trip, scopes, &transport.Challenge{
+	got, err := transport.Exchange(ctx, registry, auth, t, scopes, &transport.Challenge{
 		Scheme:     "bearer",
 		Parameters: map[string]string{"realm": m.realm, "service": m.service},
-		Insecure:   at.Scheme == "http",
+		Insecure:   t.realm.Scheme == "http",
 	})
 	if err != nil {
-		err = trip.failure(ctx, op, err)
-		if !anonymous && err == errRefused && trip.answer.StatusCode == http.StatusUnauthorized {
-			err = errLogin
-		}
-		return token{}, err
-	}
-	if !anonymous {
-		c.accepted.Store(true)
+		return token{}, t.failure(ctx, op, err)
 	}
 	value := got.Token
 	if value == "" {
@@ -190,9 +204,10 @@ func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo stri
 
 // realmTrip carries one token exchange and keeps what the endpoint answered.
 type realmTrip struct {
-	client *Client
-	realm  *url.URL
-	answer *http.Response
+	transport http.RoundTripper
+	realm     *url.URL
+	wait      time.Duration // what a 429 means that does not say how long
+	answer    *http.Response
 }
 
 // RoundTrip refuses redirects to another host: the request carries the credentials,
@@ -202,8 +217,14 @@ func (t *realmTrip) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("the token endpoint redirects to another host")
 	}
 	r.Header.Set("User-Agent", userAgent)
-	resp, err := t.client.transport(r.URL).RoundTrip(r)
+	r.Header.Set("Accept-Encoding", "identity")
+	resp, err := t.transport.RoundTrip(r)
 	t.answer = resp
+	if err == nil && decode(resp) != nil {
+		// The library reads no token from it then.
+		_ = resp.Body.Close()
+		resp.Body = http.NoBody
+	}
 	return resp, err
 }
 
@@ -220,7 +241,7 @@ func (t *realmTrip) failure(ctx context.Context, op string, err error) error {
 	case e.Condition == ErrNotFound:
 		return errRefused
 	case e.Condition == ErrRateLimited:
-		e.Until = retryAfter(t.answer.Header.Get("Retry-After"), time.Now(), t.client.config.Breaker)
+		e.Until = retryAfter(t.answer.Header.Get("Retry-After"), time.Now(), t.wait)
 	case e.Status < 400:
 		e.cause = errors.New("there is no token in the answer")
 	}

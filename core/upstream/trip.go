@@ -66,15 +66,19 @@ func (c *Client) send(t *trip, ep *endpoint, q question, auth string, anonymous 
 	if err != nil {
 		return nil, &Error{Condition: ErrUnavailable, Op: t.op, cause: bare(err)}
 	}
-	for range maxRedirects + 1 {
+	met := strangers{}
+	for redirected := 0; redirected <= maxRedirects; {
 		elsewhere := hostPort(target) != hostPort(ep.base)
 		req := (&http.Request{Method: q.method, URL: target, Host: target.Host, Header: q.header.Clone()}).WithContext(t.ctx)
 		if req.Header == nil {
 			req.Header = http.Header{}
 		}
 		req.Header.Set("User-Agent", userAgent)
+		req.Header.Set("Accept-Encoding", "identity") // see decode
 		if auth != "" && !elsewhere && target.Scheme == ep.base.Scheme {
 			req.Header.Set("Authorization", auth)
+		} else if s, ok := met[origin(target)]; ok && elsewhere {
+			req.Header.Set("Authorization", "Bearer "+s.value)
 		}
 		t.arm()
 		resp, err := c.transport(target).RoundTrip(req)
@@ -86,7 +90,23 @@ func (c *Client) send(t *trip, ep *endpoint, q question, auth string, anonymous 
 			ep.limits.note(anonymous, resp.Header)
 		}
 		r := &reply{Response: resp, trip: t, base: ep.base, elsewhere: elsewhere, anonymous: (anonymous || auth == "") && (c.nobody || c.config.Certificate == nil)}
+		if elsewhere && resp.StatusCode == http.StatusUnauthorized {
+			ok, err := c.introduce(met, t, ep, q.repo, target, resp)
+			if ok || err != nil {
+				r.Close()
+			}
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				continue
+			}
+		}
 		if !redirects(resp) {
+			if err := decode(resp); err != nil && resp.StatusCode < 300 {
+				resp.Body.Close()
+				return nil, r.fail(ErrUnavailable, err.Error())
+			}
 			return r, nil
 		}
 		r.Close()
@@ -98,6 +118,7 @@ func (c *Client) send(t *trip, ep *endpoint, q question, auth string, anonymous 
 			return nil, &Error{Condition: ErrUnavailable, Op: t.op, Status: resp.StatusCode, cause: bare(err), from: stageOf(elsewhere)}
 		}
 		target = next
+		redirected++
 	}
 	return nil, &Error{Condition: ErrUnavailable, Op: t.op, cause: errors.New("too many redirects"), from: away}
 }
