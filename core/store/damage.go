@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/maypok86/otter/v2"
 	"github.com/opencontainers/go-digest"
@@ -24,9 +25,11 @@ const (
 	maxExamined = 2
 	// maxDoubts bounds how many blobs one request has read, each of which was damaged.
 	maxDoubts = 128
-	// examineStep is how much is read before the context is looked at again.
-	examineStep = 1 << 20
+	// examineStep is how much is read at once, and before the context is looked at again.
+	examineStep = 256 << 10
 )
+
+var examineBuffers = sync.Pool{New: func() any { b := make([]byte, examineStep); return &b }}
 
 // damage knows how long content must be, and which objects are damaged.
 type damage struct {
@@ -163,11 +166,15 @@ func (s *Store) wrong(ctx context.Context, d digest.Digest) (version string, err
 	defer object.Close()
 	info := object.Info()
 	verifier := d.Verifier()
+	buf := examineBuffers.Get().(*[]byte)
+	defer examineBuffers.Put(buf)
 	for err == nil {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		_, err = io.CopyN(verifier, object, examineStep)
+		var n int
+		n, err = object.Read(*buf)
+		_, _ = verifier.Write((*buf)[:n]) // a hash takes everything
 	}
 	// A disk that cannot read the bytes has lost them.
 	if err == io.EOF && verifier.Verified() {

@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -330,5 +331,35 @@ func TestAnUploadWhoseFileWasCutIsNoBlob(t *testing.T) {
 	}
 	if d.reads(t, "a", "some content") {
 		t.Error("the blob is there")
+	}
+}
+
+// BenchmarkPushOfABlob pushes 64 MiB that are new, and 64 MiB that are held: those are
+// read through their digest before the upload is dropped.
+func BenchmarkPushOfABlob(b *testing.B) {
+	content := bytes.Repeat([]byte("0123456789abcdef"), 4<<20)
+	d := digest.FromBytes(content)
+	for _, held := range []bool{false, true} {
+		b.Run(fmt.Sprintf("held %v", held), func(b *testing.B) {
+			r := open(b, b.TempDir(), store.Options{})
+			push := func() {
+				u, err := r.NewUpload(b.Context(), "a", digest.SHA256)
+				must(b, err)
+				_, err = u.Append(b.Context(), 0, bytes.NewReader(content))
+				must(b, err)
+				_, err = u.Commit(b.Context(), d)
+				must(b, err, u.Close(), r.bucket.Sync(b.Context(), blobFile(d)))
+			}
+			push()
+			b.SetBytes(int64(len(content)))
+			for b.Loop() {
+				if !held {
+					b.StopTimer()
+					must(b, r.bucket.Delete(b.Context(), blobFile(d), bucket.Condition{}))
+					b.StartTimer()
+				}
+				push()
+			}
+		})
 	}
 }

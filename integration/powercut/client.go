@@ -68,8 +68,9 @@ type Client struct {
 	Ledger   *Ledger
 	Images   []*Image // all that it ever tried to push
 
-	id  int
-	rng *rand.Rand
+	id    int
+	rng   *rand.Rand
+	blind bool // sends every blob, whatever the registry claims to have
 }
 
 // NewClient returns a client that does the same whenever it has the same id and seed
@@ -198,14 +199,8 @@ func (c *Client) tagged(n Name) digest.Digest {
 
 // send makes the registry have a blob: it asks, mounts or uploads, as clients do.
 func (c *Client) send(ctx context.Context, repo string, d digest.Digest, data []byte) error {
-	// Who may not create is told nothing that keeps the blob here.
-	if _, err := c.Registry.Stat(core.WithAccess(ctx, core.Access{Create: true}), repo, d); err == nil || !isUnknown(err) {
+	if had, err := c.has(ctx, repo, d); had || err != nil {
 		return err
-	}
-	if c.rng.IntN(2) == 0 {
-		if _, err := c.Registry.Mount(ctx, repo, "", d); err == nil || !isUnknown(err) {
-			return err
-		}
 	}
 	up, err := c.Registry.NewUpload(ctx, repo, digest.SHA256)
 	if err != nil {
@@ -219,6 +214,25 @@ func (c *Client) send(ctx context.Context, repo string, d digest.Digest, data []
 	}
 	_, err = up.Commit(ctx, d)
 	return err
+}
+
+// has asks for a blob, or for a mount of it, unless the client is blind.
+func (c *Client) has(ctx context.Context, repo string, d digest.Digest) (bool, error) {
+	if c.blind {
+		return false, nil
+	}
+	// Who may not create is told nothing that keeps the blob here.
+	if _, err := c.Registry.Stat(core.WithAccess(ctx, core.Access{Create: true}), repo, d); err == nil || !isUnknown(err) {
+		return err == nil, err
+	}
+	if c.rng.IntN(2) > 0 {
+		return false, nil
+	}
+	_, err := c.Registry.Mount(ctx, repo, "", d)
+	if isUnknown(err) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // pick returns a name of the kind that is wanted, at random but by the seed.

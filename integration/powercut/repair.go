@@ -1,0 +1,59 @@
+package powercut
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Repair pushes a new image, damages the file of its manifest and those of its blobs
+// in the bucket at path, durably, and pushes it again without asking what is there.
+// When it returns, the image is acknowledged as any other. It is for one client: until
+// then images of others that share a blob are damaged, too.
+func (c *Client) Repair(ctx context.Context, path string) error {
+	img := c.NewImage()
+	if err := c.Push(ctx, img); err != nil {
+		return err
+	}
+	files := []digest.Digest{img.Digest()}
+	for d := range img.blobs {
+		files = append(files, d)
+	}
+	for i, d := range files {
+		file := filepath.Join(path, "objects", "blobs", d.Algorithm().String(), d.Encoded()[:2], d.Encoded())
+		if err := damage(file, i%2 == 0); err != nil {
+			return err
+		}
+	}
+	blind := *c
+	blind.blind = true
+	return blind.Push(ctx, img)
+}
+
+// damage changes a byte of a file, or takes its second half away; an empty one grows.
+func damage(file string, flip bool) (err error) {
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	first := make([]byte, 1)
+	_, _ = f.ReadAt(first, 0) // an empty file has none
+	first[0] ^= 1
+	if flip || info.Size() < 2 {
+		_, err = f.WriteAt(first, 0)
+	} else {
+		err = f.Truncate(info.Size() / 2)
+	}
+	if err != nil {
+		return err
+	}
+	return f.Sync()
+}
