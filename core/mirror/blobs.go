@@ -14,14 +14,17 @@ import (
 // given up between two looks.
 const maxLooks = 4
 
-// Stat implements core.Reader. A blob that is not held is described by the manifest
-// that lists it, else by the upstream. Other errors as of Manifest.
+// Stat implements core.Reader. A blob that is not held is described by the manifests
+// that list it, if those that are held agree, else by the upstream. Other errors as of Manifest.
 func (m *Mirror) Stat(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
 	remote, err := m.reads(ctx, repo)
 	if err != nil {
 		return core.Descriptor{}, err
 	}
 	held, err := m.local.Stat(ctx, repo, d)
+	if err == nil && m.expect(ctx, repo, d, held.Size) {
+		held, err = m.local.Stat(ctx, repo, d)
+	}
 	if hidden := m.reveal(ctx, repo, err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d)); hidden != nil {
 		return core.Descriptor{}, hidden
 	}
@@ -35,7 +38,7 @@ func (m *Mirror) Stat(ctx context.Context, repo string, d digest.Digest) (core.D
 	if err := mayFetch(ctx, noun); err != nil {
 		return core.Descriptor{}, err
 	}
-	size, ok := m.sizes.get(blobID{repo, d})
+	size, ok := m.guessed(ctx, repo, d)
 	if !ok {
 		if size, err = m.attest(ctx, repo, d); err != nil {
 			return core.Descriptor{}, err
@@ -75,6 +78,10 @@ func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.B
 	}
 	for range maxLooks {
 		held, err := m.local.Blob(ctx, repo, d)
+		if err == nil && m.expect(ctx, repo, d, held.Descriptor().Size) {
+			held.Close()
+			held, err = m.local.Blob(ctx, repo, d)
+		}
 		if hidden := m.reveal(ctx, repo, err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d)); hidden != nil {
 			if err == nil {
 				held.Close()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 	"time"
 
@@ -87,7 +88,7 @@ func (d *download) run() {
 	}()
 	noted := d.mirror.noteCredentials(d.ctx, d.repo)
 	body := newStream(d.mirror, d.repo, d.digest)
-	defer body.Close()
+	defer func() { body.Close() }()
 	if !noted {
 		d.giveUp(up, body.size, errUnnoted)
 		return
@@ -99,14 +100,16 @@ func (d *download) run() {
 		d.giveUp(up, body.size, errNoRoom)
 		return
 	}
-	if err := body.open(d.ctx); err != nil {
-		if up != nil && errors.Is(err, upstream.ErrCorrupt) {
-			d.discard(up) // it has more bytes than the blob
-		}
+	err := body.open(d.ctx)
+	if up != nil && beyond(err) {
+		d.discard(up)
+		up, body = nil, newStream(d.mirror, d.repo, d.digest)
+		err = body.open(d.ctx)
+	}
+	if err != nil {
 		d.fail(err)
 		return
 	}
-	var err error
 	if !d.room(body) { // now that the size is known
 		err = errNoRoom
 	}
@@ -135,11 +138,17 @@ func (d *download) run() {
 	}
 }
 
+// beyond tells that what an earlier download has left is more than the blob has.
+func beyond(err error) bool {
+	var e *upstream.Error
+	return errors.Is(err, upstream.ErrCorrupt) || errors.As(err, &e) && e.Status == http.StatusRequestedRangeNotSatisfiable
+}
+
 // room tells whether what is missing of the blob may be kept.
 func (d *download) room(body *stream) bool {
 	missing := int64(-1)
-	if body.size >= 0 {
-		missing = body.size - body.offset
+	if size := body.expected(); size >= 0 {
+		missing = max(0, size-body.offset)
 	}
 	return d.mirror.keeper.Room(missing)
 }

@@ -154,20 +154,3 @@ type blobID struct {
 	repo   string
 	digest digest.Digest
 }
-
-// noteSizes remembers the sizes of the blobs that a manifest lists. Once is enough:
-// the manifest of a digest never changes.
-func (m *Mirror) noteSizes(repo string, found core.Manifest) {
-	id := blobID{repo, found.Descriptor.Digest}
-	if _, ok := m.listed.get(id); ok {
-		return
-	}
-	links, err := core.ParseManifest(found.Descriptor.MediaType, found.Bytes)
-	if err != nil {
-		return // the upstream's, and the store's, is checked already
-	}
-	for _, desc := range links.Blobs {
-		m.sizes.set(blobID{repo, desc.Digest}, desc.Size)
-	}
-	m.listed.set(id, struct{}{})
-}

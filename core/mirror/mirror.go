@@ -140,8 +140,9 @@ type Mirror struct {
 	lists     *weighed[list]
 	empty     *memo[string, time.Time] // by key of a list: since when it has nothing in it
 	absent    *memo[string, time.Time] // by repository and reference: not found until
-	sizes     *memo[blobID, int64]     // of blobs, from the manifests that list them
+	sizes     *memo[blobID, guess]     // of blobs, from the manifests that list them
 	listed    *memo[blobID, struct{}]  // manifests whose sizes are in sizes
+	surveyed  *memo[string, struct{}]  // repositories whose manifests are in listed
 	downloads downloads
 	behind    behind
 
@@ -185,8 +186,10 @@ func New(c Config) (*Mirror, error) {
 		shared: c.Shared, audience: c.Audience,
 		absent: newMemo[string, time.Time](maxAbsent),
 		empty:  newMemo[string, time.Time](maxEmpty),
-		sizes:  newMemo[blobID, int64](maxSizes),
+		sizes:  newMemo[blobID, guess](maxSizes),
 		listed: newMemo[blobID, struct{}](maxListed),
+
+		surveyed: newMemo[string, struct{}](maxListed),
 	}
 	m.common = joinCommon(m)
 	m.checks, m.unshared, m.rights, m.lists = m.common.checks, m.common.unshared, m.common.rights, m.common.lists

@@ -64,6 +64,7 @@ func (m *Mirror) forgetAnswers(repo string, ref core.Reference, tags []string) {
 		m.lists.dropIf(func(key string) bool { return strings.HasPrefix(key, listsPrefix+repo+"/_") })
 	}
 	for _, other := range m.namesakes() {
+		other.forgetSizes(repo)
 		other.forgetAsked(repo, ref, tags)
 	}
 }

@@ -164,7 +164,14 @@ func decodeManifest(value []byte, d digest.Digest) (found core.Manifest, learned
 	case d.Algorithm().FromBytes(content) != d:
 		return core.Manifest{}, learned, errors.New("its bytes have another digest")
 	}
-	if _, err := core.ParseManifest(string(mediaType), content); err != nil {
+	doc, err := core.Inspect(content)
+	if err == nil {
+		err = doc.Ambiguous
+	}
+	if err == nil && doc.ServedType(string(mediaType)) != string(mediaType) {
+		err = errors.New("its media type is not that of its shape")
+	}
+	if err != nil {
 		return core.Manifest{}, learned, err
 	}
 	return core.Manifest{

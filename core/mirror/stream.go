@@ -19,30 +19,48 @@ const (
 	firstPause = time.Second
 	// maxPause bounds a pause that the upstream, or its breaker, asks for.
 	maxPause = 40 * time.Second
+	// farBeyond is how many bytes more than its guess, or else how many times the guess,
+	// a blob may have of which the upstream does not say how long it is. Beyond both it
+	// is taken for one that never ends.
+	farBeyond = 64 << 20
+	manyTimes = 2
 )
 
 // stream is a blob as the upstream sends it, resumed where it broke off. Its bytes
 // are not verified. One goroutine reads it.
 type stream struct {
-	mirror    *Mirror
-	repo      string
-	remote    string
-	digest    digest.Digest
-	offset    int64 // of the next byte
-	size      int64 // -1: not known
-	body      io.ReadCloser
+	mirror *Mirror
+	repo   string
+	remote string
+	digest digest.Digest
+	offset int64 // of the next byte
+	size   int64 // as the upstream says; -1: it does not
+	guess  int64 // as manifests say, which may be wrong; -1: not known
+	body   io.ReadCloser
+	ended  int64 // the offset at which it ended before the guess
+	// sum is of the bytes up to the guess, if the upstream does not say the size: where
+	// the guess is right the blob ends there, whatever follows. nil: not looked at.
+	sum       digest.Verifier
 	fruitless int
 	last      error // why the body broke off
 }
 
 // newStream begins at the first byte; whoever wants another sets offset before open.
 func newStream(m *Mirror, repo string, d digest.Digest) *stream {
-	s := &stream{mirror: m, repo: repo, digest: d, size: -1}
+	s := &stream{mirror: m, repo: repo, digest: d, size: -1, guess: -1, ended: -1}
 	s.remote, _ = m.remote(repo) // every method of Mirror has checked it
-	if size, ok := m.sizes.get(blobID{repo, d}); ok {
-		s.size = size
+	if guess, ok := m.sizes.get(blobID{repo, d}); ok {
+		s.guess = guess.size
 	}
 	return s
+}
+
+// expected is how long the blob is, as far as anybody has said; -1: nobody has.
+func (s *stream) expected() int64 {
+	if s.size >= 0 {
+		return s.size
+	}
+	return s.guess
 }
 
 // open asks the upstream once. Before it, nothing has been promised to anybody, so a
@@ -54,21 +72,31 @@ func (s *stream) open(ctx context.Context) error {
 	}
 	if size >= 0 && s.size >= 0 && size != s.size {
 		body.Close()
-		return fmt.Errorf("%w: %s of %s has %d bytes, not the %d that were announced", upstream.ErrCorrupt, s.digest, s.repo, size, s.size)
+		return fmt.Errorf("%w: %s of %s has %d bytes, not the %d that it had before", upstream.ErrCorrupt, s.digest, s.repo, size, s.size)
 	}
 	if size >= 0 {
 		s.size = size
+	} else if s.size < 0 && s.guess >= 0 && s.offset == 0 {
+		s.sum = s.digest.Verifier()
 	}
 	s.body = body
 	return nil
 }
 
 // Read reads on, over as many connections as it takes. ctx must be the one of open.
-// Its end is the blob's, as far as the size tells.
+// Its end is the blob's, as far as the size tells. Without one it may be a connection
+// that broke off: then an end before the guess is believed when nothing more comes from
+// there. Whoever reads checks the digest.
 func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 	for {
+		if s.size >= 0 && s.offset == s.size && s.body == nil {
+			return 0, io.EOF
+		}
 		if s.body == nil {
 			if err := s.reopen(ctx); err != nil {
+				if s.offset == s.ended && ctx.Err() == nil && !passing(err) {
+					return 0, io.EOF // there is nothing behind its end
+				}
 				return 0, err
 			}
 		}
@@ -77,16 +105,25 @@ func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 		if n > 0 {
 			s.fruitless = 0
 		}
+		if s.guessed(p[:n]) {
+			n -= int(s.offset - s.guess)
+			s.offset, s.size = s.guess, s.guess
+			s.Close()
+			return n, io.EOF
+		}
 		switch {
+		case s.size < 0 && s.guess >= 0 && s.offset > max(s.guess+farBeyond, manyTimes*s.guess):
+			return 0, fmt.Errorf("%w: %s of %s goes on far beyond the %d bytes that its manifest says", upstream.ErrCorrupt, s.digest, s.repo, s.guess)
 		case s.size >= 0 && s.offset > s.size:
 			return 0, fmt.Errorf("%w: %s of %s goes on beyond its %d bytes", upstream.ErrCorrupt, s.digest, s.repo, s.size)
 		case err == nil && n > 0:
 			return n, nil
 		case err == nil:
-		case err == io.EOF && (s.size < 0 || s.offset == s.size):
+		case err == io.EOF && s.ends():
 			return n, io.EOF
 		case err == io.EOF:
-			s.interrupt(fmt.Errorf("%w: it ended %s of %s after %d bytes of %d", upstream.ErrUnavailable, s.digest, s.repo, s.offset, s.size))
+			s.ended = s.offset
+			s.interrupt(fmt.Errorf("%w: it ended %s of %s after %d bytes of %d", upstream.ErrUnavailable, s.digest, s.repo, s.offset, s.expected()))
 		case ctx.Err() != nil || !passing(err):
 			return n, err
 		default:
@@ -96,6 +133,30 @@ func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// guessed hashes the bytes that came last, and reports whether the blob ends at the
+// guess: some of them may be behind it.
+func (s *stream) guessed(p []byte) bool {
+	if s.sum == nil || s.size >= 0 {
+		return false
+	}
+	over := max(0, s.offset-s.guess)
+	_, _ = s.sum.Write(p[:max(0, int64(len(p))-over)]) // a hash takes everything
+	if s.offset < s.guess {
+		return false
+	}
+	right := s.sum.Verified()
+	s.sum = nil
+	return right
+}
+
+// ends reports whether an end that the upstream has sent is the blob's.
+func (s *stream) ends() bool {
+	if s.size >= 0 {
+		return s.offset == s.size
+	}
+	return s.offset >= s.guess || s.offset == s.ended
 }
 
 func (s *stream) interrupt(err error) {

@@ -68,6 +68,7 @@ func (m *Mirror) DeleteManifest(ctx context.Context, repo string, d digest.Diges
 	noun := repo + "@" + string(d)
 	for _, other := range m.namesakes() {
 		other.flights.Forget(noun)
+		other.forgetSizes(repo)
 	}
 	m.present(noun)
 	if err := m.settle(ctx, repo); err != nil {
