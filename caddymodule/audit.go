@@ -17,7 +17,7 @@ import (
 // events app with the same fields as its data.
 const (
 	auditPush        = "registry_push"      // a manifest, or a tag that is new or named this already
-	auditOverwrite   = "registry_overwrite" // a tag names something else now
+	auditOverwrite   = "registry_overwrite" // a tag names something else now, or a manifest has another media type
 	auditDelete      = "registry_delete"
 	auditDenied      = "registry_denied" // a write that was refused to somebody
 	auditKeyMade     = "registry_key_made"
@@ -93,7 +93,10 @@ func (a audited) PutManifest(ctx context.Context, repo string, put core.Manifest
 		return result, err // Observe tells who was denied
 	}
 	d := result.Descriptor.Digest
-	if len(put.Tags) == 0 {
+	switch {
+	case result.TypeBefore != "":
+		a.tell(auditOverwrite, repo, "digest", d, "media_type", result.Descriptor.MediaType, "media_type_before", result.TypeBefore)
+	case len(put.Tags) == 0:
 		a.tell(auditPush, repo, "digest", d)
 	}
 	for i, tag := range result.Tags {

@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/core"
 )
 
 func init() { caddy.RegisterModule(listener{}) }
@@ -118,6 +119,18 @@ func TestChangesAreTold(t *testing.T) {
 	wantHeard(t, "an overwrite by who may not", and(byCI, auditDenied, "team/app:v1", one))
 	two := put(http.StatusCreated, adminField, "v1", "two")
 	wantHeard(t, "an overwrite", []string{auditLogin, "user:erich"}, and(byAdmin, auditOverwrite, "tag:v1", "digest:"+two, "digest_before:"+one))
+	// Bytes that do not say their type: another one makes another thing of all that names them.
+	untyped := fmt.Sprintf(`{"config":{"mediaType":%q,"digest":%q,"size":2}}`, ocispec.MediaTypeEmptyJSON, config)
+	asType := func(status int, authorization, mediaType string) {
+		t.Helper()
+		r.want(status, "PUT", "/v2/team/app/manifests/"+digest.FromString(untyped).String(), strings.NewReader(untyped), "Content-Type", mediaType, "Authorization", authorization)
+	}
+	asType(http.StatusCreated, ciField, ocispec.MediaTypeImageManifest)
+	wantHeard(t, "a push without a tag", and(byCI, auditPush, "digest:"+digest.FromString(untyped).String()))
+	asType(http.StatusForbidden, ciField, core.MediaTypeDockerManifest)
+	wantHeard(t, "another type by who may not", and(byCI, auditDenied, ocispec.MediaTypeImageManifest))
+	asType(http.StatusCreated, adminField, core.MediaTypeDockerManifest)
+	wantHeard(t, "another type", and(byAdmin, auditOverwrite, "media_type:"+core.MediaTypeDockerManifest, "media_type_before:"+ocispec.MediaTypeImageManifest))
 	r.want(http.StatusForbidden, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", ciField)
 	wantHeard(t, "a deletion by who may not", and(byCI, auditDenied, "action:delete_manifest"))
 	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", adminField)

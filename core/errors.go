@@ -35,6 +35,7 @@ var (
 	ErrTokenRequest        = &Error{"UNSUPPORTED", "token request invalid: grant_type is password or refresh_token"}
 	ErrDenied              = &Error{"DENIED", "requested access to the resource is denied"}
 	ErrTagExists           = &Error{"DENIED", "tag exists and may not be overwritten"}
+	ErrTypeHeld            = &Error{"DENIED", "manifest is held with another media type"}
 	ErrTooManyRequests     = &Error{"TOOMANYREQUESTS", "too many requests"}
 	ErrUnsupported         = &Error{"UNSUPPORTED", "operation is not supported"}
 	ErrNoSpace             = &Error{"UNAVAILABLE", "no space left on the registry's disk"}

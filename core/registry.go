@@ -70,7 +70,7 @@ type Writer interface {
 	// Tags that could not be set are in the result's Refused; if there were tags
 	// and none was set, that is the error (and the manifest is kept, untagged).
 	// Errors: ErrManifestInvalid, ErrManifestBlobUnknown (detail: the digests),
-	// ErrDigestInvalid, ErrTagExists, ErrNoSpace.
+	// ErrDigestInvalid, ErrTagExists, ErrTypeHeld, ErrNoSpace.
 	PutManifest(ctx context.Context, repo string, put ManifestPut) (ManifestResult, error)
 	// Mount makes a blob of the repository from readable in repo. An empty from
 	// means: of any repository (which ones the caller may read is the guard's
@@ -97,7 +97,8 @@ type ManifestPut struct {
 	Tags []string
 	// CreateOnly refuses a tag that names another digest already. Of two
 	// concurrent first pushes of one tag exactly one succeeds. A tag that names
-	// this very digest is accepted.
+	// this very digest is accepted. It also refuses another media type for a
+	// manifest that the repository holds: tags would name another thing by it.
 	CreateOnly bool
 }
 
@@ -111,6 +112,9 @@ type ManifestResult struct {
 	// Before has what each of Tags named until then, in their order: as the step that
 	// set it found it, and not as an earlier look did. Empty for a tag that is new.
 	Before []digest.Digest
+	// TypeBefore is the media type under which the repository held the manifest until
+	// then, if the put changed it, else empty.
+	TypeBefore string
 	// Refused has an error for each tag that was not set.
 	Refused []error
 }

@@ -68,6 +68,7 @@ func Writer(t *testing.T, open Open) {
 			f.wantManifest("team/move", tagged("latest"), two)
 		}},
 		{"create does not overwrite", createOnly},
+		{"create does not change the type of a manifest", createOnlyTypes},
 		{"a subject is named in the answer, also when it is not here", func(t *testing.T, f *fixture) {
 			config := f.config("team/subject", "s")
 			subject := core.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: absentDigest("subject"), Size: 3}

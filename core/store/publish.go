@@ -15,7 +15,13 @@ import (
 // linkManifest is the second barrier: it makes the manifest readable in repo. The
 // referrer entry has one of its own before that: a client that sees the manifest
 // after a power cut does not push it again, so the entry must be there by then.
-func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) error {
+//
+// It returns the media type that the manifest had, if that changes.
+func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) (before string, err error) {
+	defer s.holdType(repo, d, doc, put)()
+	if before, err = s.retype(ctx, repo, d, doc, put); err != nil {
+		return "", err
+	}
 	defer s.cache.beginManifest(repo, d)()
 	if subject := doc.SubjectDigest(); subject != "" {
 		key := referrerKey(repo, subject, d)
@@ -24,23 +30,23 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 			ArtifactType: doc.ArtifactType, Annotations: doc.Annotations,
 		}))
 		if _, err := s.bucket.Put(ctx, key, entry, bucket.Condition{}); err != nil {
-			return s.failed("referrer "+string(d), err)
+			return "", s.failed("referrer "+string(d), err)
 		}
 		if err := s.barrier(ctx, key); err != nil {
-			return err
+			return "", err
 		}
 	}
 	if err := s.putRecord(ctx, repo, d, doc, put); err != nil {
-		return err
+		return "", err
 	}
 	s.grace.touch(s.now(), repo, d)
 	// The index follows what can be seen, before the barrier: DeleteBlob asks it.
 	s.project(s.index.PutManifest(repo, d))
-	err := s.barrier(ctx, manifestKey(d, repo))
-	if err != nil {
+	if err := s.barrier(ctx, manifestKey(d, repo)); err != nil {
 		s.reindexManifest(ctx, repo, d)
+		return "", err
 	}
-	return err
+	return before, nil
 }
 
 // reindexManifest makes the index agree with the bucket after a barrier that failed.
@@ -51,7 +57,7 @@ func (s *Store) reindexManifest(ctx context.Context, repo string, d digest.Diges
 }
 
 // putRecord writes the manifest's link, unless it is there: a push of what is here
-// already changes nothing, except that another media type is believed.
+// already changes nothing, except that another media type is believed; see retype.
 func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) error {
 	key := manifestKey(d, repo)
 	record := encodeManifest(put.MediaType, doc)

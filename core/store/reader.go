@@ -124,7 +124,11 @@ func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) 
 	if err != nil {
 		return core.Manifest{}, err
 	}
-	mediaType, err := decodeManifest(key, data, bytes)
+	doc, err := core.Inspect(bytes)
+	if err != nil {
+		doc = core.Document{} // it has the digest, and is served for what it is: unknown
+	}
+	mediaType, err := decodeManifest(key, data, &doc)
 	if err != nil {
 		s.reportDamage(record, err)
 		return core.Manifest{}, err

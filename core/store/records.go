@@ -33,11 +33,7 @@ func encodeManifest(mediaType string, doc *core.Document) []byte {
 // decodeManifest returns the media type under which a manifest is served: what the object at
 // manifestKey says, unless the document contradicts it or it is not a type of manifests.
 // Older versions took any type.
-func decodeManifest(key string, data, manifest []byte) (string, error) {
-	doc, err := core.Inspect(manifest)
-	if err != nil {
-		return core.MediaTypeUnknown, nil
-	}
+func decodeManifest(key string, data []byte, doc *core.Document) (string, error) {
 	if len(data) == 0 {
 		if doc.MediaType == "" {
 			return "", fmt.Errorf("record %s is %w: it is empty, and the manifest does not name its media type", key, ErrDamaged)

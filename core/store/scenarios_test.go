@@ -57,6 +57,37 @@ var scenarios = []scenario{
 		actors, after := commitAndCollect(ctx, w, &err)
 		return actors, after, err
 	}},
+	{"two creators push the same bytes as two types", func(ctx context.Context, w *world) ([]actor, func(core.Registry) error, error) {
+		subject := blobOf("subject")
+		data := marshalled(ocispec.Index{Manifests: []core.Descriptor{}, Subject: &subject})
+		types := []string{ocispec.MediaTypeImageIndex, core.MediaTypeDockerManifestList}
+		errs := make([]error, len(types))
+		var actors []actor
+		for i, mediaType := range types {
+			actors = append(actors, actor{mediaType, func(ctx context.Context) {
+				_, errs[i] = w.PutManifest(ctx, repo, core.ManifestPut{MediaType: mediaType, Bytes: data, CreateOnly: true})
+			}})
+		}
+		return actors, func(s core.Registry) error {
+			first := 0
+			if errs[0] != nil {
+				first = 1
+			}
+			if errs[first] != nil || !errors.Is(errs[1-first], core.ErrTypeHeld) {
+				return fmt.Errorf("got %v and %v, want one to be refused", errs[0], errs[1])
+			}
+			desc, err := s.Resolve(ctx, repo, core.Reference{Digest: digest.FromBytes(data)})
+			if err != nil || desc.MediaType != types[first] {
+				return fmt.Errorf("served as %q (%v), pushed as %q", desc.MediaType, err, types[first])
+			}
+			for desc, err := range s.Referrers(ctx, repo, subject.Digest, "", "") {
+				if err != nil || desc.MediaType != types[first] {
+					return fmt.Errorf("listed as %q (%v), pushed as %q", desc.MediaType, err, types[first])
+				}
+			}
+			return nil
+		}, nil
+	}},
 	{"a put and a delete of one manifest", func(ctx context.Context, w *world) ([]actor, func(core.Registry) error, error) {
 		err := w.push(ctx, repo, "config", "layer", "v1")
 		var put, deleted error

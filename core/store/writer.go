@@ -42,12 +42,14 @@ func (s *Store) put(ctx context.Context, repo string, d digest.Digest, doc *core
 	// Again at the end: a collector that listed the manifests before this one was
 	// among them must find its links young, however long the barriers took.
 	defer func() { s.grace.touch(s.now(), repo, held...) }()
-	if err := s.linkManifest(ctx, repo, d, doc, put); err != nil {
+	before, err := s.linkManifest(ctx, repo, d, doc, put)
+	if err != nil {
 		return core.ManifestResult{}, err
 	}
 	result := core.ManifestResult{
 		Descriptor: core.Descriptor{MediaType: put.MediaType, Digest: d, Size: int64(len(put.Bytes))},
 		Subject:    doc.SubjectDigest(),
+		TypeBefore: before,
 	}
 	s.damage.named(repo, doc.Required())
 	err = s.putTags(ctx, repo, put, &result)

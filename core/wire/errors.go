@@ -54,6 +54,7 @@ var statuses = map[*core.Error]int{
 	core.ErrTokenRequest:        http.StatusBadRequest,
 	core.ErrDenied:              http.StatusForbidden,
 	core.ErrTagExists:           http.StatusForbidden,
+	core.ErrTypeHeld:            http.StatusForbidden,
 	core.ErrTooManyRequests:     http.StatusTooManyRequests,
 	core.ErrUnsupported:         http.StatusMethodNotAllowed,
 	core.ErrNoSpace:             http.StatusInsufficientStorage,
