@@ -87,8 +87,8 @@ func (a *App) provisionAuthenticators(ctx caddy.Context) error {
 		}
 		a.authenticators = append(a.authenticators, authenticator)
 	}
-	a.authenticators = joinIssuers(a.authenticators)
-	return nil
+	a.authenticators, err = joinIssuers(a.authenticators)
+	return err
 }
 
 var _ caddyfile.Unmarshaler = (*APIKeys)(nil)

@@ -42,7 +42,10 @@ func (a *App) lookAtSignIn(ctx context.Context) (string, error) {
 func (a *App) trustedIssuers() (checks []check) {
 	seen := map[string]bool{}
 	for _, raw := range a.AuthenticatorsRaw {
-		var block struct{ Module, Issuer string }
+		var block struct {
+			Module string `json:"module"`
+			TrustedIssuer
+		}
 		if json.Unmarshal(raw, &block) != nil || block.Module != "trusted_issuer" || seen[block.Issuer] {
 			continue
 		}
@@ -51,7 +54,7 @@ func (a *App) trustedIssuers() (checks []check) {
 			if err := checkPrivate(block.Issuer); err != nil {
 				return "", err
 			}
-			keys, err := workload.New(block.Issuer, workload.Options{}).Probe(ctx)
+			keys, err := workload.New(block.Issuer, workload.Options{Files: block.files()}).Probe(ctx)
 			if err != nil {
 				return "", err
 			}

@@ -47,6 +47,18 @@ type TrustedIssuer struct {
 	// {claims.NAME}. Default: none.
 	Groups []string `json:"groups,omitempty"`
 
+	// CA is a file with the certificates of the authorities that vouch for the issuer, in
+	// PEM, such as that of a Kubernetes cluster. Default: the system's.
+	CA string `json:"ca,omitempty"`
+
+	// KeysFile is a file with the issuer's keys as a JSON Web Key Set. With it the
+	// issuer is asked nothing. Default: none.
+	KeysFile string `json:"keys_file,omitempty"`
+
+	// BearerTokenFile is a file with a token for the requests for the keys: the API of
+	// Kubernetes wants one. These files are read at each request. Default: none.
+	BearerTokenFile string `json:"bearer_token_file,omitempty"`
+
 	// Line says where the block is written, for errors. The Caddyfile sets it.
 	// Default: unknown.
 	Line string `json:"line,omitempty"`
@@ -55,8 +67,8 @@ type TrustedIssuer struct {
 	rules  []*workload.Compiled // this block's, and those of later blocks of the issuer
 }
 
-// issuers has a *workload.Issuer for each URL that a configuration of this process
-// names: keys that were fetched outlive a reload.
+// issuers has a *workload.Issuer for each URL, and way to ask it, that a configuration
+// of this process names: keys that were fetched outlive a reload.
 var issuers = caddy.NewUsagePool()
 
 // CaddyModule returns the Caddy module information.
@@ -74,8 +86,8 @@ func (t *TrustedIssuer) Provision(ctx caddy.Context) error {
 		return t.located(err)
 	}
 	t.rules = []*workload.Compiled{rule}
-	value, _, err := issuers.LoadOrNew(t.Issuer, func() (caddy.Destructor, error) {
-		return workload.New(t.Issuer, workload.Options{Log: withoutContext(ctx.Slogger())}), nil
+	value, _, err := issuers.LoadOrNew(t.key(), func() (caddy.Destructor, error) {
+		return workload.New(t.Issuer, workload.Options{Log: withoutContext(ctx.Slogger()), Files: t.files()}), nil
 	})
 	if err != nil {
 		return err
@@ -84,9 +96,25 @@ func (t *TrustedIssuer) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// files say how the issuer is asked.
+func (t *TrustedIssuer) files() workload.Files {
+	return workload.Files{CA: t.CA, Keys: t.KeysFile, BearerToken: t.BearerTokenFile}
+}
+
+// issuerKey is a key of issuers.
+type issuerKey struct {
+	url   string
+	files workload.Files
+}
+
+func (t *TrustedIssuer) key() issuerKey { return issuerKey{t.Issuer, t.files()} }
+
 // check refuses what would trust nobody, or everybody.
 func (t *TrustedIssuer) check() (*workload.Compiled, error) {
 	if err := checkPrivate(t.Issuer); err != nil {
+		return nil, err
+	}
+	if err := t.files().Check(); err != nil {
 		return nil, err
 	}
 	return workload.Rule{
@@ -104,8 +132,9 @@ func (t *TrustedIssuer) located(err error) error {
 }
 
 // joinIssuers makes one authenticator of all blocks of an issuer, and puts issuers
-// before others: what kind a token is, its iss decides, and not the order of blocks.
-func joinIssuers(all []identity.Authenticator) []identity.Authenticator {
+// before others: what kind a token is, its iss decides, and not the order of blocks. How
+// the issuer is asked stands in the first of its blocks, and may be repeated in others.
+func joinIssuers(all []identity.Authenticator) ([]identity.Authenticator, error) {
 	var first, rest []identity.Authenticator
 	byURL := map[string]*TrustedIssuer{}
 	for _, a := range all {
@@ -116,11 +145,13 @@ func joinIssuers(all []identity.Authenticator) []identity.Authenticator {
 		case byURL[t.Issuer] == nil:
 			byURL[t.Issuer] = t
 			first = append(first, t)
+		case t.files() != workload.Files{} && t.files() != byURL[t.Issuer].files():
+			return nil, t.located(errors.New("ca, keys_file and bearer_token_file are for all blocks of an issuer; write them in its first block"))
 		default:
 			byURL[t.Issuer].rules = append(byURL[t.Issuer].rules, t.rules...)
 		}
 	}
-	return slices.Concat(first, rest)
+	return slices.Concat(first, rest), nil
 }
 
 // Recognizes tells whether a credential claims to be from this issuer.
@@ -158,7 +189,7 @@ func (t *TrustedIssuer) Cleanup() error {
 	if t.issuer == nil {
 		return nil
 	}
-	_, err := issuers.Delete(t.Issuer)
+	_, err := issuers.Delete(t.key())
 	return err
 }
 
@@ -170,6 +201,9 @@ func (t *TrustedIssuer) Cleanup() error {
 //	    condition <CEL over claims>
 //	    user      <name>
 //	    groups    <names...>
+//	    ca                <file>
+//	    keys_file         <file>
+//	    bearer_token_file <file>
 //	}
 //
 // claim may be repeated: each has to match, by one of its globs.
@@ -194,7 +228,10 @@ func (t *TrustedIssuer) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			return nil
 		}),
-		"groups": option.List(&t.Groups),
+		"groups":            option.List(&t.Groups),
+		"ca":                option.Once(&t.CA),
+		"keys_file":         option.Once(&t.KeysFile),
+		"bearer_token_file": option.Once(&t.BearerTokenFile),
 	})
 	if err != nil {
 		return err

@@ -59,11 +59,12 @@ func Fetch(ctx context.Context, client *http.Client, address string) ([]jose.JSO
 	if response.StatusCode != http.StatusOK {
 		return nil, errors.New(response.Status)
 	}
-	return read(response.Body)
+	return Read(response.Body)
 }
 
-// read reads a key set, and takes what proves who signed.
-func read(body io.Reader) ([]jose.JSONWebKey, error) {
+// Read reads a key set, and takes what proves who signed. The caller bounds the body.
+// Errors: what is no key set.
+func Read(body io.Reader) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}

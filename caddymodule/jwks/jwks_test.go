@@ -7,7 +7,7 @@ import (
 
 // Among the keys that an issuer publishes are some that prove nothing.
 func TestKeysThatAreNotTaken(t *testing.T) {
-	keys, err := read(strings.NewReader(`{"keys":[
+	keys, err := Read(strings.NewReader(`{"keys":[
 		{"kty":"oct","kid":"shared","k":"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"},
 		{"kty":"strange","kid":"strange"},
 		"text", null,

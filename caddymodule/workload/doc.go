@@ -7,6 +7,7 @@
 //	condition.go  a condition in CEL over the claims
 //	template.go   {claims.NAME} in the names of users and groups
 //	rule.go       which tokens are somebody here, and who
+//	private.go    issuers that are not open to everybody: their authority, keys, and a token
 //	wellknown.go  issuers that strangers share
 //
 // A token is believed if a key that its issuer publishes has signed it by RS256, ES256

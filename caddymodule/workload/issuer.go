@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/eblume/caddy-registry/caddymodule/jwks"
@@ -41,16 +40,20 @@ type Options struct {
 	Log *slog.Logger
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
-	// Transport makes the calls. Default: http.DefaultTransport.
+	// Transport makes the calls, unless Files name authorities. Default:
+	// http.DefaultTransport.
 	Transport http.RoundTripper
+	// Files say how the issuer is asked. They must have been checked.
+	Files Files
 }
 
 // Issuer is one issuer, for the whole process. It is safe for concurrent use.
 type Issuer struct {
-	url    string
-	client *http.Client
-	log    *slog.Logger
-	now    func() time.Time
+	url       string
+	transport http.RoundTripper
+	files     Files
+	log       *slog.Logger
+	now       func() time.Time
 
 	held atomic.Pointer[published] // nil: nothing yet
 
@@ -69,18 +72,16 @@ type published struct {
 
 // New makes an issuer and asks it nothing. Its url is what tokens have as iss.
 func New(url string, options Options) *Issuer {
-	i := &Issuer{url: url, log: options.Log, now: options.Now}
+	i := &Issuer{url: url, transport: options.Transport, files: options.Files, log: options.Log, now: options.Now}
 	if i.log == nil {
 		i.log = slog.New(slog.DiscardHandler)
 	}
 	if i.now == nil {
 		i.now = time.Now
 	}
-	transport := options.Transport
-	if transport == nil {
-		transport = http.DefaultTransport
+	if i.transport == nil {
+		i.transport = http.DefaultTransport
 	}
-	i.client = jwks.Client(transport, callTimeout, i.private)
 	return i
 }
 
@@ -139,7 +140,7 @@ func (i *Issuer) payload(ctx context.Context, token *jose.JSONWebSignature) ([]b
 }
 
 func (i *Issuer) ask(ctx context.Context, done chan struct{}) {
-	keys, err := i.fetch(oidc.ClientContext(ctx, i.client))
+	keys, err := i.fetch(ctx)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	defer close(done)
@@ -159,30 +160,4 @@ func (i *Issuer) ask(ctx context.Context, done chan struct{}) {
 	now := i.now()
 	i.held.Store(&published{keys, now})
 	i.failure, i.failures, i.askAgain = nil, 0, now.Add(refetch)
-}
-
-// fetch asks where the keys are, and for them.
-func (i *Issuer) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
-	provider, err := oidc.NewProvider(ctx, i.url) // which says that it is another: an error
-	if err != nil {
-		return nil, err
-	}
-	var document struct {
-		Keys string `json:"jwks_uri"`
-	}
-	if err := provider.Claims(&document); err != nil {
-		return nil, err
-	}
-	address, err := url.Parse(document.Keys)
-	if err != nil {
-		return nil, fmt.Errorf("jwks_uri: %w", err)
-	}
-	if err := i.private(address); err != nil {
-		return nil, fmt.Errorf("jwks_uri: %w", err)
-	}
-	keys, err := jwks.Fetch(ctx, i.client, document.Keys)
-	if err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
-	}
-	return keys, nil
 }

@@ -182,7 +182,7 @@ func TestAnIssuerThatIsDown(t *testing.T) {
 func TestAJobThatLeaves(t *testing.T) {
 	f := newForge(t)
 	held, asked := make(chan struct{}), make(chan struct{}, 1)
-	f.issuer.client.Transport = inMemory{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	f.issuer.transport = inMemory{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/keys") {
 			asked <- struct{}{}
 			<-held

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/coreos/go-oidc/v3/oidc"
 )
 
 // Probe asks the issuer who it is and for its keys, for a person, whatever failed
 // before. It returns how many keys can verify a token. Errors: sentences.
 func (i *Issuer) Probe(ctx context.Context) (keys int, err error) {
-	found, err := i.fetch(oidc.ClientContext(ctx, i.client))
+	found, err := i.fetch(ctx)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("%w: until it can be asked, tokens of its jobs are good only where their keys are known", err)

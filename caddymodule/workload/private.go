@@ -1,0 +1,157 @@
+package workload
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/eblume/caddy-registry/caddymodule/jwks"
+)
+
+// Files say how an issuer is asked that is not open to everybody, such as that of a
+// Kubernetes cluster. They are read at each question, because whoever rotates them tells
+// nobody. The zero value asks as any issuer on the web is asked.
+type Files struct {
+	// CA has certificates of the authorities that vouch for the issuer, in PEM. Then no
+	// others do. Default: those of the system.
+	CA string
+	// Keys is a key set (RFC 7517). Then the issuer is asked nothing at all.
+	Keys string
+	// BearerToken is a token to show to the issuer, and where it says its keys are.
+	BearerToken string
+}
+
+// Check refuses files that do not go together.
+func (f Files) Check() error {
+	if f.Keys != "" && (f.CA != "" || f.BearerToken != "") {
+		return errors.New("keys_file asks the issuer nothing: remove ca and bearer_token_file, or keys_file")
+	}
+	return nil
+}
+
+const (
+	// maxFile bounds the files of authorities and keys, in bytes, as answers are.
+	maxFile = jwks.MaxAnswer
+	// maxBearer bounds a bearer token, in bytes: what servers take in a header.
+	maxBearer = 16 << 10
+)
+
+// fetch asks where the keys are, and for them.
+func (i *Issuer) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
+	if i.files.Keys != "" {
+		data, err := readFile(i.files.Keys, maxFile)
+		if err != nil {
+			return nil, fmt.Errorf("keys_file: %w", err)
+		}
+		keys, err := jwks.Read(bytes.NewReader(data))
+		if err != nil {
+			return nil, fmt.Errorf("keys_file %s: %w", i.files.Keys, err)
+		}
+		return keys, nil
+	}
+	client, ask, err := i.asker()
+	if err != nil {
+		return nil, err
+	}
+	ctx = oidc.ClientContext(ctx, client)
+	provider, err := oidc.NewProvider(ctx, i.url) // which says that it is another: an error
+	if err != nil {
+		return nil, err
+	}
+	var document struct {
+		Keys string `json:"jwks_uri"`
+	}
+	if err := provider.Claims(&document); err != nil {
+		return nil, err
+	}
+	address, err := url.Parse(document.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("jwks_uri: %w", err)
+	}
+	if err := i.private(address); err != nil {
+		return nil, fmt.Errorf("jwks_uri: %w", err)
+	}
+	ask.hosts = append(ask.hosts, address.Host) // Kubernetes names the server by its IP address
+	keys, err := jwks.Fetch(ctx, client, document.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	return keys, nil
+}
+
+// asker makes a client from what the files say now.
+func (i *Issuer) asker() (*http.Client, *authorized, error) {
+	ask := &authorized{RoundTripper: i.transport}
+	if i.files.CA != "" {
+		data, err := readFile(i.files.CA, maxFile)
+		if err != nil {
+			return nil, nil, fmt.Errorf("ca: %w", err)
+		}
+		authorities := x509.NewCertPool()
+		if !authorities.AppendCertsFromPEM(data) {
+			return nil, nil, fmt.Errorf("ca: %s has no certificate in PEM", i.files.CA)
+		}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig = &tls.Config{RootCAs: authorities}
+		transport.DisableKeepAlives = true // it is used for two requests
+		ask.RoundTripper = transport
+	}
+	if i.files.BearerToken != "" {
+		data, err := readFile(i.files.BearerToken, maxBearer)
+		if err != nil {
+			return nil, nil, fmt.Errorf("bearer_token_file: %w", err)
+		}
+		if ask.token = strings.TrimSpace(string(data)); ask.token == "" || strings.ContainsAny(ask.token, "\r\n\x00") {
+			return nil, nil, fmt.Errorf("bearer_token_file: %s has no token on its one line", i.files.BearerToken)
+		}
+	}
+	own, err := url.Parse(i.url)
+	if err != nil {
+		return nil, nil, err
+	}
+	ask.hosts = []string{own.Host}
+	return jwks.Client(ask, callTimeout, i.private), ask, nil
+}
+
+// authorized shows a token to some hosts, and to none to which these redirect.
+type authorized struct {
+	http.RoundTripper
+	token string
+	hosts []string
+}
+
+func (a *authorized) RoundTrip(r *http.Request) (*http.Response, error) {
+	for _, host := range a.hosts {
+		if a.token != "" && r.URL.Host == host {
+			r = r.Clone(r.Context())
+			r.Header.Set("Authorization", "Bearer "+a.token)
+			break
+		}
+	}
+	return a.RoundTripper.RoundTrip(r)
+}
+
+// readFile reads a file of bounded size.
+func readFile(path string, most int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("%s has more than %d bytes", path, most)
+	}
+	return data, err
+}
