@@ -185,6 +185,18 @@ func TestATokenIsForTheHostThatWasCalled(t *testing.T) {
 	r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "two.example", "Authorization", bearer)
 }
 
+func TestAnEmptyAuthorizationFieldIsAnonymous(t *testing.T) {
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), "", ""))
+	r := at(t, port)
+	r.want(http.StatusOK, "GET", "/v2/_catalog", nil, "Authorization", "")
+	r.want(http.StatusOK, "GET", "/token", nil, "Authorization", "")
+	response, _ := r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", "")
+	if field := response.Header.Get("WWW-Authenticate"); !strings.HasPrefix(field, "Bearer ") || strings.Contains(field, "error=") {
+		t.Errorf("got the challenge %q", field)
+	}
+}
+
 // A refused key or token is 401 with its challenge however often it comes: a client
 // whose token has ended renews it after that, and gives up after a 429. Many machines
 // have one address, and most of them are right.

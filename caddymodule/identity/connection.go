@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -39,23 +41,99 @@ func (c Connection) Base() string { return c.Scheme() + "://" + c.Host }
 func (c Connection) Audience() string { return namespace.CanonicalHost(c.Host) }
 
 // forwarding are the fields by which a request shows that somebody forwarded it.
-var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
+var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
 
 // ConnectionOf looks at a request. trusted says that a proxy sent it whose forwarding
 // fields may be believed; those of anybody else say only that there is one.
 func ConnectionOf(r *http.Request, trusted bool) Connection {
 	c := Connection{HTTPS: r.TLS != nil, Host: r.Host}
 	if trusted {
-		if scheme := first(r.Header.Get("X-Forwarded-Proto")); scheme != "" {
-			c.HTTPS = strings.EqualFold(scheme, "https")
-		}
-		if host := first(r.Header.Get("X-Forwarded-Host")); validHost(host) {
-			c.Host = host
-		}
+		c.believe(r.Header)
 	}
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	c.Loopback = local != nil && loopback(local.String()) && loopback(r.RemoteAddr) && !forwarded(r)
 	return c
+}
+
+// believe takes what a proxy says of the client's connection: X-Forwarded-Proto,
+// X-Forwarded-Host and X-Forwarded-Port, or, where neither of the first two is there,
+// Forwarded (RFC 7239). A proxy that sets the ones may pass the other on as a client
+// wrote it. The port is for a host without one, as nginx passes it on by
+// `proxy_set_header Host $host`.
+func (c *Connection) believe(header http.Header) {
+	scheme, host := first(header.Get("X-Forwarded-Proto")), first(header.Get("X-Forwarded-Host"))
+	if scheme == "" && host == "" {
+		scheme, host = readForwarded(header.Get("Forwarded"))
+	}
+	if scheme != "" {
+		c.HTTPS = strings.EqualFold(scheme, "https")
+	}
+	if validHost(host) {
+		c.Host = host
+	}
+	port, err := strconv.ParseUint(first(header.Get("X-Forwarded-Port")), 10, 16)
+	if err != nil || port == 0 || c.HTTPS && port == 443 || !c.HTTPS && port == 80 {
+		return
+	}
+	if bare, err := url.Parse("//" + c.Host); err == nil && bare.Host == c.Host && bare.Port() == "" && !strings.HasSuffix(c.Host, ":") {
+		c.Host += ":" + strconv.FormatUint(port, 10)
+	}
+}
+
+// readForwarded returns what the first element of a Forwarded field says of the
+// client's own request: that is the one nearest to the client. Both are empty if the
+// element is malformed.
+func readForwarded(field string) (scheme, host string) {
+	seen := map[string]bool{}
+	for rest := field; ; {
+		name, value, after, ok := forwardedPair(rest)
+		if !ok || seen[name] { // RFC 7239, 4: each parameter is there once
+			return "", ""
+		}
+		seen[name] = true
+		switch name {
+		case "proto":
+			scheme = value
+		case "host":
+			host = value
+		}
+		after = strings.TrimLeft(after, " \t")
+		if after == "" || after[0] == ',' {
+			return scheme, host
+		}
+		if after[0] != ';' {
+			return "", ""
+		}
+		rest = after[1:]
+	}
+}
+
+// forwardedPair reads one parameter: its name in lower case, and its value, which is a
+// token or a quoted string.
+func forwardedPair(text string) (name, value, rest string, ok bool) {
+	name, rest, ok = strings.Cut(text, "=")
+	name = strings.ToLower(strings.Trim(name, " \t"))
+	if !ok || name == "" || strings.ContainsAny(name, " \t,;\"") {
+		return "", "", "", false
+	}
+	if !strings.HasPrefix(rest, `"`) {
+		end := strings.IndexAny(rest, " \t,;\"")
+		if end < 0 {
+			end = len(rest)
+		}
+		return name, rest[:end], rest[end:], end > 0
+	}
+	var unquoted strings.Builder
+	for i := 1; i < len(rest); i++ {
+		switch {
+		case rest[i] == '"':
+			return name, unquoted.String(), rest[i+1:], true
+		case rest[i] == '\\' && i+1 < len(rest):
+			i++
+		}
+		unquoted.WriteByte(rest[i])
+	}
+	return "", "", "", false
 }
 
 func forwarded(r *http.Request) bool {

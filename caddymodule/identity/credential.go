@@ -64,7 +64,8 @@ const (
 	maxClaimed = 255
 )
 
-// ReadCredential reads the Authorization field. Without one the credential is empty.
+// ReadCredential reads the Authorization field. Without one, or with one that is empty,
+// as scripts send it whose variable is not set, the credential is empty.
 // Errors: ErrCredential for what is no credential of a kind that there is here; the
 // message never repeats what was sent.
 func ReadCredential(r *http.Request, place Place) (Credential, error) {
@@ -80,6 +81,8 @@ func ReadCredential(r *http.Request, place Place) (Credential, error) {
 		return c, nil
 	case len(fields) > 1:
 		return c, fmt.Errorf("more than one Authorization field: %w", ErrCredential)
+	case strings.TrimSpace(fields[0]) == "":
+		return c, nil
 	case len(fields[0]) > maxAuthorization:
 		return c, fmt.Errorf("long Authorization field: %w", ErrCredential)
 	}

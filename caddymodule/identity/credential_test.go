@@ -81,7 +81,7 @@ func FuzzAuthorization(f *testing.F) {
 	f.Fuzz(func(t *testing.T, field string) {
 		r := &http.Request{Header: http.Header{"Authorization": {field}}}
 		c, err := ReadCredential(r, AtRegistry)
-		if err == nil && !c.Presented() && !c.Explicit {
+		if err == nil && !c.Presented() && !c.Explicit && strings.TrimSpace(field) != "" {
 			t.Errorf("%q is neither a credential, nor nobody, nor wrong", field)
 		}
 		if err != nil && !errors.Is(err, ErrCredential) {
