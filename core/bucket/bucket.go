@@ -71,10 +71,10 @@ type Info struct {
 	Key  string
 	Size int64 // bytes
 	// Time is when the object was last written, of a precision that the disk has;
-	// that of an empty object may be a second early.
+	// that of an object that is empty or Alike may be a second early.
 	Time time.Time
-	// Version changes with every write of the key that has bytes; all empty objects
-	// may have one. It is opaque, for IfMatch.
+	// Version changes with every write of the key that has bytes, but objects that are
+	// empty or Alike may have one together. It is opaque, for IfMatch.
 	Version string
 }
 
@@ -84,6 +84,10 @@ type Condition struct {
 	IfAbsent bool
 	// IfMatch: only when the object's Version is this.
 	IfMatch string
+	// Alike, with IfAbsent: other objects are made with these very bytes in the same
+	// second. It changes nothing but the cost: a disk keeps them as one file with many
+	// names. A write to one of them leaves the others alone.
+	Alike bool
 }
 
 // Object is an open object.

@@ -2,6 +2,7 @@ package coretest
 
 import (
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/eblume/caddy-registry/core/bucket"
@@ -25,6 +26,32 @@ var objectClauses = []bucketClause{
 		f.put("empty/always", "full", always)
 		f.put("empty/always", "", always)
 		f.has("empty/always", "")
+	}},
+	{"objects that are alike are as good as others", func(f *bucketFixture) {
+		alike := bucket.Condition{IfAbsent: true, Alike: true}
+		for _, key := range []string{"alike/one", "alike/two", "alike/three", "other/four"} {
+			f.put(key, "the same", alike)
+			_, err := f.b.Put(f.ctx, key, []byte("the same"), alike)
+			f.want("put again", err, bucket.ErrExist)
+		}
+		f.put("alike/other", "another", alike)
+		f.put("alike/two", "changed", always)
+		f.delete("alike/three")
+		f.put("alike/three", "the same", alike)
+		f.put("alike/long", strings.Repeat("long", 4<<10), alike)
+		f.has("alike/one", "the same")
+		f.has("alike/two", "changed")
+		f.has("alike/three", "the same")
+		f.has("other/four", "the same")
+		f.has("alike/other", "another")
+		f.has("alike/long", strings.Repeat("long", 4<<10))
+		for i := range 200 { // more contents than anybody remembers
+			key := "many/k" + strconv.Itoa(i)
+			f.put(key, key, alike)
+			f.has(key, key)
+		}
+		f.sync("alike/one", "alike/two", "alike/three", "many/k199")
+		f.lists("alike/", "", "alike/long", "alike/one", "alike/other", "alike/three", "alike/two")
 	}},
 	{"a path to an object is not an object", func(f *bucketFixture) {
 		f.put("a/b/c", "x", always)

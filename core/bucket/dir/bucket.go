@@ -38,7 +38,7 @@ type Bucket struct {
 	ledger  *ledger
 	overlay overlay
 	uploads openUploads
-	empties empties
+	alikes  alikes
 	locks   [stripes]sync.Mutex
 	seed    maphash.Seed
 	names   atomic.Uint64 // numbers the files in tmp/
@@ -132,7 +132,7 @@ func (b *Bucket) Close() error {
 		err := b.syncAll()
 		b.work.Wait()
 		b.uploads.closeAll()
-		b.empties.close(b)
+		b.alikes.close(b)
 		b.folders.close()
 		b.closed = errors.Join(err, b.root.Close())
 	})

@@ -30,8 +30,10 @@ func (b *Bucket) Put(ctx context.Context, key string, data []byte, cond bucket.C
 	if err := b.check(key, path, cond); err != nil {
 		return bucket.Info{}, err
 	}
-	if len(data) == 0 && cond.IfAbsent {
-		return b.putEmpty(key, path)
+	if cond.IfAbsent && (cond.Alike || len(data) == 0) && len(data) <= alikeBytes {
+		if info, done, err := b.putAlike(key, path, data); done {
+			return info, err
+		}
 	}
 	tmp := tmpDir + "/" + strconv.FormatUint(b.names.Add(1), 36)
 	info, err := b.writeTmp(tmp, key, data)
@@ -125,7 +127,7 @@ func (b *Bucket) Delete(ctx context.Context, key string, cond bucket.Condition) 
 
 // check decides a condition. It is final only under the object's lock.
 func (b *Bucket) check(key, path string, cond bucket.Condition) error {
-	if cond == (bucket.Condition{}) {
+	if !cond.IfAbsent && cond.IfMatch == "" {
 		return nil
 	}
 	info, err := b.stat(key, path)
