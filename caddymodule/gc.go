@@ -23,7 +23,8 @@ type GC struct {
 	Grace caddy.Duration `json:"grace,omitempty"`
 
 	// Untagged is the age at which manifests go that no tag reaches, not even by
-	// an index or as a subject. Default: they are kept.
+	// an index or as a subject. It counts from the latest of the push, the moment
+	// when the last tag left, and the last pull. Default: they are kept.
 	Untagged caddy.Duration `json:"untagged,omitempty"`
 
 	// Uploads is how long an unfinished upload is kept since its last byte.

@@ -50,11 +50,16 @@ func openTrees(ctx context.Context, opened OpenStorage, options store.Options, l
 	if t.identity, err = opened.Bucket(identityTree); err != nil {
 		return nil, err
 	}
-	var private bucket.Bucket
-	if t.private, private, err = openStore(ctx, opened, privateTree, options, log); err != nil {
+	private, err := opened.Bucket(privateTree)
+	if err != nil {
 		return nil, err
 	}
 	t.pulls = pulls.New(pulls.Config{Bucket: private, Prefix: privatePulls, Log: log.With("tree", privateTree)})
+	privateOptions := options
+	privateOptions.Pulled = t.pulls.Of
+	if t.private, _, err = openStore(ctx, opened, privateTree, privateOptions, log); err != nil {
+		return nil, err
+	}
 	if t.mirrors, t.state, err = openStore(ctx, opened, mirrorsTree, mirrorsOptions(options), log); err != nil {
 		return nil, err
 	}

@@ -168,18 +168,22 @@ func (c *collection) collectUntagged(ctx context.Context, repo string, g graph) 
 	if c.options.Untagged < 0 {
 		return nil
 	}
+	pulled, err := c.pulled(ctx, repo)
+	if err != nil {
+		return err
+	}
 	for d, node := range g {
 		if node.kept {
 			continue
 		}
-		info, err := c.bucket.Stat(ctx, manifestKey(d, repo))
+		info, wanted, err := c.wanted(ctx, repo, d, pulled)
 		if errors.Is(err, bucket.ErrNotExist) {
 			delete(g, d)
 			continue
 		} else if err != nil {
 			return err
 		}
-		if c.young(info, repo, d) || info.Time.After(c.now.Add(-c.options.Untagged)) {
+		if c.young(info, repo, d) || wanted.After(c.now.Add(-c.options.Untagged)) {
 			g.keep(d) // and what it needs
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -20,18 +19,19 @@ func (s *Store) DeleteTag(ctx context.Context, repo, tag string) error {
 	if err := s.settle(ctx, repo); err != nil {
 		return err
 	}
-	var held tagRecord
-	deletion := core.DeletionFrom(ctx)
-	if deletion != nil {
-		// Nobody changes the tag while the lock is held. A record that cannot be read
-		// can be deleted nevertheless.
-		held, _ = s.tagRecord(ctx, repo, tag)
+	// Nobody changes the tag while the lock is held. A record that cannot be read can be
+	// deleted nevertheless.
+	held, err := s.tagRecord(ctx, repo, tag)
+	if err == nil {
+		if err := s.leave(ctx, repo, held.Digest); err != nil {
+			return err
+		}
 	}
-	err := s.dropTags(ctx, repo, tag)
+	err = s.dropTags(ctx, repo, tag)
 	if errors.Is(err, bucket.ErrNotExist) {
 		return s.unknown(repo, err, core.ErrManifestUnknown, "tag "+tag)
 	}
-	if err == nil && deletion != nil {
+	if deletion := core.DeletionFrom(ctx); err == nil && deletion != nil {
 		deletion.Digest = held.Digest
 	}
 	return err
@@ -122,20 +122,22 @@ func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) 
 }
 
 // entriesOf returns the keys of a manifest's referrer entries: one if it has a subject.
-// Of a manifest that cannot be read they are looked for.
+// They are looked for, as their keys say what its type was when it was pushed; of a
+// manifest that cannot be read, below all subjects.
 func (s *Store) entriesOf(ctx context.Context, repo string, m core.Manifest) (keys []string, err error) {
-	d := m.Descriptor.Digest
+	d, prefix := m.Descriptor.Digest, reposPrefix+repo+referrersPart
 	if links, err := heldLinks(m.Bytes); err == nil {
-		if subject := links.SubjectDigest(); subject != "" {
-			keys = append(keys, referrerKey(repo, subject, d))
+		subject := links.SubjectDigest()
+		if subject == "" {
+			return nil, nil
 		}
-		return keys, nil
+		prefix = referrerPrefix(repo, subject) + string(d)
 	}
-	for info, err := range s.bucket.List(ctx, reposPrefix+repo+referrersPart, "") {
+	for info, err := range s.bucket.List(ctx, prefix, "") {
 		if err != nil {
 			return nil, err
 		}
-		if strings.HasSuffix(info.Key, "/"+string(d)) {
+		if _, _, of, _, ok := splitReferrer(info.Key); ok && of == d {
 			keys = append(keys, info.Key)
 		}
 	}

@@ -5,10 +5,11 @@
 // digest is never enough to read. The keys, all of them truth:
 //
 //	blobs/sha256/ab/<hex>                  content of blobs and of manifests
-//	blobs/sha256/ab/<hex>+<repo>           its link: repo holds this blob (empty object)
-//	manifests/sha256/ab/<hex>+<repo>       repo holds this manifest (empty, or a record)
-//	repos/<repo>/_tags/<tag>               what the tag names (record)
-//	repos/<repo>/_referrers/<subject>/<digest>   descriptor of a referrer
+//	blobs/sha256/ab/<hex>+<repo>           its link: repo holds this blob (linkRecord)
+//	manifests/sha256/ab/<hex>+<repo>       repo holds this manifest (linkRecord)
+//	repos/<repo>/_tags/<tag>               what the tag names, and did before (tagRecord)
+//	repos/<repo>/_referrers/<subject>/<digest>+<mark>   descriptor of a referrer; the mark is its type's
+//	layout                                 which layout the bucket has (layout)
 //
 // In the digest-major keys the slashes of <repo> are written as +, so "who needs
 // this content" is one List, and content and its links are made durable by one sync.

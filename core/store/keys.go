@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"strings"
@@ -58,8 +60,38 @@ func referrerPrefix(repo string, subject digest.Digest) string {
 	return reposPrefix + repo + referrersPart + string(subject) + "/"
 }
 
-func referrerKey(repo string, subject, d digest.Digest) string {
-	return referrerPrefix(repo, subject) + string(d)
+// referrerKey ends in a mark of the artifact type, so that a list of one type reads no
+// entry of another. Its keys are in the order of digests.
+func referrerKey(repo string, subject, d digest.Digest, artifactType string) string {
+	return referrerPrefix(repo, subject) + string(d) + holdMark + typeMark(artifactType)
+}
+
+// typeMark is short because types are long, and in capitals. Two types that have one mark
+// are told apart by what the entries say.
+func typeMark(artifactType string) string {
+	sum := sha256.Sum256([]byte(artifactType))
+	return hex.EncodeToString(sum[:8])
+}
+
+// afterReferrer is behind all keys of d, and before those of the next digest.
+func afterReferrer(repo string, subject, d digest.Digest) string {
+	return referrerPrefix(repo, subject) + string(d) + holdMark + "z"
+}
+
+// splitReferrer reads repos/<repo>/_referrers/<subject>/<digest>+<mark>. Layout 2 had no
+// mark.
+func splitReferrer(key string) (repo string, subject, d digest.Digest, mark string, ok bool) {
+	repo, rest, ok := strings.Cut(strings.TrimPrefix(key, reposPrefix), referrersPart)
+	first, last, found := strings.Cut(rest, "/")
+	last, mark, _ = strings.Cut(last, holdMark)
+	if !ok || !found {
+		return "", "", "", "", false
+	}
+	subject, err := core.ParseDigest(first)
+	if err == nil {
+		d, err = core.ParseDigest(last)
+	}
+	return repo, subject, d, mark, err == nil
 }
 
 // flat writes a repository name as one key component: + is in no repository name,

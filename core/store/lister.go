@@ -134,33 +134,41 @@ func (s *Store) held(ctx context.Context, repo string) iter.Seq2[digest.Digest, 
 	}
 }
 
-// Referrers implements core.Lister. It ends in a *core.Pause when it has passed over
-// core.MaxPassed entries, of another type or of manifests that are gone.
+// Referrers implements core.Lister. It reads the entries of the asked type alone, and
+// ends in a *core.Pause when it has passed over core.MaxPassed of others, or of manifests
+// that are gone.
 func (s *Store) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[core.Descriptor, error] {
 	return func(yield func(core.Descriptor, error) bool) {
-		start := ""
+		start, wanted := "", typeMark(artifactType)
 		if after != "" {
-			start = referrerKey(repo, subject, after)
+			start = afterReferrer(repo, subject, after)
 		}
 		passed := 0
 		for info, err := range s.bucket.List(ctx, referrerPrefix(repo, subject), start) {
-			var desc core.Descriptor
-			if err == nil {
-				desc, err = s.referrer(ctx, repo, info.Key)
-			}
-			gone := errors.Is(err, bucket.ErrNotExist) // deleted meanwhile, or its push was cut off by a crash
-			switch {
-			case err != nil && !gone:
+			if err != nil {
 				yield(core.Descriptor{}, err)
 				return
-			case !gone && (artifactType == "" || desc.ArtifactType == artifactType):
-				if !yield(desc, nil) {
+			}
+			_, _, d, mark, ok := splitReferrer(info.Key)
+			if !ok || mark == "" {
+				continue // not ours
+			}
+			if artifactType == "" || mark == wanted {
+				desc, err := s.referrer(ctx, repo, info.Key, d)
+				switch {
+				case errors.Is(err, bucket.ErrNotExist): // deleted meanwhile, or its push was cut off by a crash
+				case err != nil:
+					yield(core.Descriptor{}, err)
 					return
+				case artifactType == "" || desc.ArtifactType == artifactType:
+					if !yield(desc, nil) {
+						return
+					}
+					continue
 				}
-				continue
 			}
 			if passed++; passed == core.MaxPassed {
-				yield(core.Descriptor{}, &core.Pause{After: strings.TrimPrefix(info.Key, referrerPrefix(repo, subject))})
+				yield(core.Descriptor{}, &core.Pause{After: string(d)})
 				return
 			}
 		}
@@ -169,12 +177,11 @@ func (s *Store) Referrers(ctx context.Context, repo string, subject digest.Diges
 
 // referrer reads an entry, and that the manifest it describes is here. What a damaged
 // entry said is read from the manifest. Errors: the bucket's.
-func (s *Store) referrer(ctx context.Context, repo, key string) (core.Descriptor, error) {
+func (s *Store) referrer(ctx context.Context, repo, key string, d digest.Digest) (core.Descriptor, error) {
 	data, info, err := s.bucket.Get(ctx, key)
 	if err != nil {
 		return core.Descriptor{}, err
 	}
-	d := digest.Digest(key[strings.LastIndexByte(key, '/')+1:])
 	desc, err := decode[core.Descriptor](key, data)
 	if err == nil && desc.Digest != d {
 		err = fmt.Errorf("record %s is %w: names %q", key, ErrDamaged, desc.Digest)
@@ -190,14 +197,13 @@ func (s *Store) referrer(ctx context.Context, repo, key string) (core.Descriptor
 // describeReferrer is what linkManifest writes into the entry of a manifest. Errors: the
 // bucket's; bucket.ErrNotExist also when the manifest is damaged.
 func (s *Store) describeReferrer(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
-	if _, err := core.ParseDigest(string(d)); err != nil {
-		return core.Descriptor{}, bucket.ErrNotExist // no key of ours
-	}
 	m, err := s.readManifest(ctx, repo, d)
 	if err == nil {
 		links, parseErr := heldLinks(m.Bytes)
 		m.Descriptor.ArtifactType, m.Descriptor.Annotations = links.ArtifactType, links.Annotations
-		err = parseErr
+		if parseErr != nil {
+			err = ErrDamaged
+		}
 	}
 	if errors.Is(err, ErrDamaged) {
 		err = bucket.ErrNotExist

@@ -1,10 +1,10 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -24,12 +24,12 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 	}
 	defer s.cache.beginManifest(repo, d)()
 	if subject := doc.SubjectDigest(); subject != "" {
-		key := referrerKey(repo, subject, d)
-		entry := encode(core.Referrer(core.Descriptor{
+		entry := core.Referrer(core.Descriptor{
 			MediaType: put.MediaType, Digest: d, Size: int64(len(put.Bytes)),
 			ArtifactType: doc.ArtifactType, Annotations: doc.Annotations,
-		}))
-		if _, err := s.bucket.Put(ctx, key, entry, bucket.Condition{}); err != nil {
+		})
+		key := referrerKey(repo, subject, d, entry.ArtifactType)
+		if _, err := s.bucket.Put(ctx, key, encode(entry), bucket.Condition{}); err != nil {
 			return "", s.failed("referrer "+string(d), err)
 		}
 		if err := s.barrier(ctx, key); err != nil {
@@ -56,18 +56,19 @@ func (s *Store) reindexManifest(ctx context.Context, repo string, d digest.Diges
 	}
 }
 
+// repushed is how often a manifest that is pushed again and again without a tag has its
+// record rewritten: often enough for `untagged`, which counts days.
+const repushed = 24 * time.Hour
+
 // putRecord writes the manifest's link, unless it is there: a push of what is here
-// already changes nothing, except that another media type is believed; see retype.
+// already changes nothing, except that another media type is believed (see retype), that
+// damage is repaired, and that a manifest without a tag is young again.
 func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) error {
 	key := manifestKey(d, repo)
-	record := encodeManifest(put.MediaType, doc)
-	_, err := s.bucket.Put(ctx, key, record, bucket.Condition{IfAbsent: true})
+	mediaType := saidType(put.MediaType, doc)
+	err := s.putLink(ctx, key, mediaType, caller(ctx))
 	if errors.Is(err, bucket.ErrExist) {
-		data, _, getErr := s.bucket.Get(ctx, key)
-		if getErr == nil && bytes.Equal(data, record) {
-			return nil
-		}
-		_, err = s.bucket.Put(ctx, key, record, bucket.Condition{})
+		return s.putRecordAgain(ctx, key, mediaType, len(put.Tags) > 0)
 	}
 	if err != nil {
 		return s.failed("manifest "+string(d), err)
@@ -75,9 +76,35 @@ func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, doc
 	return nil
 }
 
+func (s *Store) putRecordAgain(ctx context.Context, key, mediaType string, tagged bool) error {
+	lock := s.links.of(key)
+	lock.Lock()
+	defer lock.Unlock()
+	data, info, err := s.bucket.Get(ctx, key)
+	if err != nil {
+		return s.failed("record "+key, err)
+	}
+	record, err := decodeLink(info, data)
+	now := s.now().UTC()
+	switch {
+	case err != nil:
+		record = linkRecord{MediaType: mediaType, Since: now, By: caller(ctx)}
+	case record.MediaType != mediaType:
+		record.MediaType = mediaType
+	case !tagged && now.Sub(record.used()) >= repushed:
+		record.Again = now
+	default:
+		return nil
+	}
+	if _, err := s.bucket.Put(ctx, key, encode(record), bucket.Condition{}); err != nil {
+		return s.failed("record "+key, err)
+	}
+	return nil
+}
+
 // putTags is the third barrier: one for all the tags of a push. It adds to result what
 // became of them.
-func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, result *core.ManifestResult) (err error) {
+func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, early left, result *core.ManifestResult) (err error) {
 	if len(put.Tags) == 0 {
 		return nil
 	}
@@ -92,7 +119,7 @@ func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, 
 		}
 	}()
 	for _, tag := range put.Tags {
-		switch was, err := s.putTag(ctx, repo, tag, result.Descriptor.Digest, put.CreateOnly); {
+		switch was, err := s.putTag(ctx, repo, tag, result.Descriptor.Digest, put.CreateOnly, early); {
 		case errors.Is(err, core.ErrTagExists):
 			refused = append(refused, err)
 		case err != nil:
@@ -114,14 +141,15 @@ func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, 
 
 // putTag makes tag name d, and returns what it named before. With createOnly one
 // atomic put decides, not the look that follows when it was refused (DESIGN, "Create
-// is not update"); without, the tag's lock makes the look and the put one step.
-func (s *Store) putTag(ctx context.Context, repo, tag string, d digest.Digest, createOnly bool) (before digest.Digest, err error) {
+// is not update"); without, the tag's lock makes the look and the put one step. What the
+// tag leaves says so before it does, unless it is among early.
+func (s *Store) putTag(ctx context.Context, repo, tag string, d digest.Digest, createOnly bool, early left) (before digest.Digest, err error) {
 	key := tagKey(repo, tag)
 	lock := s.tags.of(key)
 	lock.Lock()
 	defer lock.Unlock()
-	record := encode(tagRecord{Digest: d, Time: s.now()})
-	_, err = s.bucket.Put(ctx, key, record, bucket.Condition{IfAbsent: true})
+	state := tagState{Nonce: newNonce(), Digest: d, Since: s.now().UTC(), By: caller(ctx)}
+	_, err = s.bucket.Put(ctx, key, encode(tagRecord{tagState: state}), bucket.Condition{IfAbsent: true})
 	if errors.Is(err, bucket.ErrExist) {
 		held, getErr := s.tagRecord(ctx, repo, tag)
 		before = held.Digest // empty if it could not be read
@@ -131,12 +159,17 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, d digest.Digest, c
 			return d, nil // a CI retry is not an overwrite
 		case createOnly && getErr == nil:
 			return "", core.WithDetail(
-				fmt.Errorf("%w: %s:%s names %s since %s", core.ErrTagExists, repo, tag, held.Digest, held.Time.UTC().Format("2006-01-02 15:04:05 MST")),
-				map[string]any{"tag": tag, "digest": held.Digest, "since": held.Time.UTC()})
+				fmt.Errorf("%w: %s:%s names %s since %s", core.ErrTagExists, repo, tag, held.Digest, held.Since.UTC().Format("2006-01-02 15:04:05 MST")),
+				map[string]any{"tag": tag, "digest": held.Digest, "since": held.Since.UTC()})
 		case createOnly:
 			return "", fmt.Errorf("%w: %s:%s: %w", core.ErrTagExists, repo, tag, getErr)
 		}
-		_, err = s.bucket.Put(ctx, key, record, bucket.Condition{})
+		if before != "" && !early[before] {
+			if err := s.leave(ctx, repo, before); err != nil {
+				return "", err
+			}
+		}
+		_, err = s.bucket.Put(ctx, key, encode(held.next(state)), bucket.Condition{})
 	}
 	if err != nil {
 		return "", s.failed("tag "+tag, err)

@@ -72,10 +72,7 @@ func (s *Store) tagRecord(ctx context.Context, repo, tag string) (tagRecord, err
 	if err != nil {
 		return tagRecord{}, err
 	}
-	record, err := decode[tagRecord](key, data)
-	if err == nil {
-		err = checkDigest(key, record.Digest)
-	}
+	record, err := decodeTag(key, data)
 	if err != nil {
 		s.reportDamage(info, err)
 		return tagRecord{}, err
@@ -124,13 +121,13 @@ func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) 
 	if err != nil {
 		return core.Manifest{}, err
 	}
-	doc, err := core.Inspect(bytes)
-	if err != nil {
-		doc = core.Document{} // it has the digest, and is served for what it is: unknown
+	mediaType := core.MediaTypeUnknown // it has the digest, and is served for what it is
+	if doc, inspectErr := core.Inspect(bytes); inspectErr == nil {
+		if mediaType, err = decodeManifest(key, data, &doc); err != nil {
+			s.reportDamage(record, err)
+		}
 	}
-	mediaType, err := decodeManifest(key, data, &doc)
-	if err != nil {
-		s.reportDamage(record, err)
+	if mediaType == "" {
 		return core.Manifest{}, err
 	}
 	return core.Manifest{

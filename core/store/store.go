@@ -2,10 +2,13 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
@@ -23,11 +26,15 @@ type Store struct {
 	repos   repositories
 	digests stripes // shared by keepContent, exclusive while content is dropped
 	tags    stripes // one tag's record and its row in the index change together
+	links   stripes // one manifest's record is read and written again; taken after a tag's
+	stamps  stamps
 	cache   *cache
 	uploads uploads
 	grace   grace
 	owed    owed
 	damage  *damage
+	// converted is when the storage became one of this layout.
+	converted time.Time
 
 	optionsMu sync.RWMutex
 	options   Options // guarded by optionsMu
@@ -60,8 +67,13 @@ type Options struct {
 	// upload or from the last time a client was told that it is here. Default 1h.
 	Grace time.Duration
 	// Untagged is the age at which a manifest may go that no tag, no kept index
-	// and no kept subject reaches. Negative keeps them. Default (zero): keep.
+	// and no kept subject reaches. It counts from the latest of its push, the moment
+	// when the last tag left it, and its last pull. Negative keeps them. Default
+	// (zero): keep.
 	Untagged time.Duration
+	// Pulled returns when the manifests of a repository were last pulled. It cannot be
+	// changed while the store is open. Default: no pulls are known.
+	Pulled func(ctx context.Context, repo string) (map[digest.Digest]time.Time, error)
 	// UploadAge is how long an upload is kept since its last byte. Default 24h.
 	UploadAge time.Duration
 	// Sparse takes manifests whose blobs are not here, or are not what the manifest
@@ -119,6 +131,9 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 	s := &Store{
 		bucket: b, index: x, log: options.Log, now: options.Now, started: options.Now(),
 		cache: c, damage: known, options: options, stop: stop,
+	}
+	if err := s.convert(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())
 	}
 	if !x.Ready() {
 		s.background.Go(func() { s.rebuild(life) })

@@ -99,7 +99,7 @@ func (s *Store) NewUpload(ctx context.Context, repo string, algorithm digest.Alg
 	p.mu.Lock()
 	p.algorithm, p.hash = algorithm, algorithm.Hash()
 	p.mu.Unlock()
-	return &upload{store: s, repo: repo, id: id, bucket: held, progress: p}, nil
+	return &upload{store: s, repo: repo, id: id, by: caller(ctx), bucket: held, progress: p}, nil
 }
 
 // Upload implements core.Writer.
@@ -114,7 +114,7 @@ func (s *Store) Upload(ctx context.Context, repo, id string) (core.Upload, error
 	} else if err != nil {
 		return nil, s.failed("upload "+id, err)
 	}
-	return &upload{store: s, repo: repo, id: id, bucket: held, progress: s.uploads.get(id)}, nil
+	return &upload{store: s, repo: repo, id: id, by: caller(ctx), bucket: held, progress: s.uploads.get(id)}, nil
 }
 
 // upload is one request's hold on an unfinished upload.
@@ -122,6 +122,7 @@ type upload struct {
 	store    *Store
 	repo     string
 	id       string
+	by       string // who asked for it
 	bucket   bucket.Upload
 	progress *progress
 }
@@ -195,7 +196,7 @@ func (u *upload) Commit(ctx context.Context, d digest.Digest) (core.Descriptor, 
 	if err != nil {
 		return core.Descriptor{}, fmt.Errorf("upload %s: %w", u.id, err)
 	}
-	info, err := u.store.keep(ctx, u.repo, d, func() (bucket.Info, error) { return u.bucket.Commit(ctx, blobKey(d), damaged) })
+	info, err := u.store.keep(ctx, u.repo, d, u.by, func() (bucket.Info, error) { return u.bucket.Commit(ctx, blobKey(d), damaged) })
 	if err != nil {
 		return core.Descriptor{}, err
 	}
@@ -252,14 +253,14 @@ func (u *upload) end() {
 // links and removes old links, cannot come between. Neither content nor link is
 // durable when keep returns: the bucket has begun to sync the content, and the first
 // manifest that names the blob waits for both.
-func (s *Store) keep(ctx context.Context, repo string, d digest.Digest, put func() (bucket.Info, error)) (bucket.Info, error) {
+func (s *Store) keep(ctx context.Context, repo string, d digest.Digest, by string, put func() (bucket.Info, error)) (bucket.Info, error) {
 	defer s.repos.share(repo)()
 	defer s.keepContent(d)()
 	info, err := put()
 	if err != nil {
 		return info, s.failed("blob "+string(d), err)
 	}
-	_, err = s.bucket.Put(ctx, linkKey(d, repo), nil, bucket.Condition{IfAbsent: true})
+	err = s.putLink(ctx, linkKey(d, repo), "", by)
 	if err != nil && !errors.Is(err, bucket.ErrExist) {
 		return info, s.failed("blob "+string(d), err)
 	}
@@ -280,7 +281,7 @@ func (s *Store) Mount(ctx context.Context, repo, from string, d digest.Digest) (
 	}
 	var info bucket.Info
 	err := s.certain(ctx, func() (err error) {
-		info, err = s.keep(ctx, repo, d, func() (bucket.Info, error) {
+		info, err = s.keep(ctx, repo, d, caller(ctx), func() (bucket.Info, error) {
 			if from == "" {
 				return bucket.Info{}, bucket.ErrNotExist
 			}

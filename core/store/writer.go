@@ -35,7 +35,12 @@ func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestP
 func (s *Store) put(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) (core.ManifestResult, error) {
 	defer s.repos.share(repo)()
 	defer s.keepContent(d)()
-	held, err := s.putContent(ctx, repo, d, doc, put.Bytes)
+	var early left
+	held, err := s.putContent(ctx, repo, d, doc, put.Bytes, func(ctx context.Context) {
+		if !put.CreateOnly {
+			early = s.leaveEarly(ctx, repo, d, put.Tags)
+		}
+	})
 	if err != nil {
 		return core.ManifestResult{}, err
 	}
@@ -52,7 +57,7 @@ func (s *Store) put(ctx context.Context, repo string, d digest.Digest, doc *core
 		TypeBefore: before,
 	}
 	s.damage.named(repo, doc.Required())
-	err = s.putTags(ctx, repo, put, &result)
+	err = s.putTags(ctx, repo, put, early, &result)
 	if err == nil && len(put.Tags) > 0 && len(result.Tags) == 0 {
 		err = result.Refused[0]
 	}
@@ -86,8 +91,9 @@ func (s *Store) check(put *core.ManifestPut) (digest.Digest, core.Document, erro
 
 // putContent is the first barrier: when it returns, everything that the manifest
 // names and its own bytes are durable. Nothing names the bytes yet. It returns what the
-// repository holds of the blobs that the manifest names.
-func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, doc *core.Document, data []byte) ([]digest.Digest, error) {
+// repository holds of the blobs that the manifest names. Beside waiting it does one thing
+// more.
+func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, doc *core.Document, data []byte, beside func(context.Context)) ([]digest.Digest, error) {
 	held, err := s.named(ctx, repo, doc)
 	if err != nil {
 		return nil, err
@@ -98,6 +104,7 @@ func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, do
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.barrier(gctx, keys...) })
+	group.Go(func() error { beside(gctx); return nil })
 	group.Go(func() error {
 		_, err := s.bucket.Put(gctx, blobKey(d), data, bucket.Condition{IfAbsent: true})
 		if errors.Is(err, bucket.ErrExist) {

@@ -19,12 +19,12 @@ import (
 // unneeded are the syncs that a power cut cannot show to be needed, and why they
 // are made.
 var unneeded = map[string]string{
-	"(*Storage).probe of .":                  "asks whether directories can be synced at all",
-	"(*Storage).takeCleanMark of .":          "what is seen after a cut is durable, so a mark that came back says the truth",
-	"(*Storage).writeDurably of .":           "openBucket syncs the directory too, and a lost clean mark costs a sweep",
-	"(*Storage).writeDurably of clean.new":   "the mark has no bytes",
-	"(*empties).renew of private/tmp/<file>": "the disk of these tests keeps a file that has a name; ext4 without a journal need not",
-	"(*Bucket).syncLoop of private/pending":  "the store's links decide; see TestDeletedUploadStaysDeleted",
+	"(*Storage).probe of .":                 "asks whether directories can be synced at all",
+	"(*Storage).takeCleanMark of .":         "what is seen after a cut is durable, so a mark that came back says the truth",
+	"(*Storage).writeDurably of .":          "openBucket syncs the directory too, and a lost clean mark costs a sweep",
+	"(*Storage).writeDurably of clean.new":  "the mark has no bytes",
+	"(*source).renew of private/tmp/<file>": "the disk of these tests keeps a file that has a name; ext4 without a journal need not",
+	"(*Bucket).syncLoop of private/pending": "the store's links decide; see TestDeletedUploadStaysDeleted",
 }
 
 // TestEverySyncIsNeeded shows that TestNothingAcknowledgedIsLost would notice if

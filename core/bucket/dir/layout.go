@@ -13,11 +13,13 @@ const (
 	lockFile   = "lock"
 	layoutFile = "layout.json"
 	cleanFile  = "clean"
-	// layoutVersion is what this program reads and writes. It rises when an older
-	// program would misread the directory, or this one an older directory.
-	layoutVersion = 2
+	// layoutVersion is what this program writes. It rises when an older program would
+	// misread the directory, or this one an older directory.
+	layoutVersion = 3
 	// oldestLayout is what this program can still read. Version 1 had a directory for
-	// each digest that is linked; it was in no release.
+	// each digest that is linked; it was in no release. Of version 2 the directory is the
+	// same, and whoever opens a bucket converts what is in it. The version is raised
+	// before that: from the first change on an older program is refused.
 	oldestLayout = 2
 )
 
@@ -30,11 +32,7 @@ type layout struct {
 func (s *Storage) checkLayout() (fresh bool, err error) {
 	data, err := s.root.ReadFile(layoutFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		data, err := json.Marshal(layout{layoutVersion})
-		if err != nil {
-			return false, fmt.Errorf("write %s: %w", layoutFile, err)
-		}
-		return true, s.writeDurably(layoutFile, append(data, '\n'))
+		return true, s.writeLayout()
 	}
 	if err != nil {
 		return false, fmt.Errorf("read %s: %w", layoutFile, err)
@@ -49,7 +47,20 @@ func (s *Storage) checkLayout() (fresh bool, err error) {
 	if l.Version < oldestLayout {
 		return false, fmt.Errorf("storage %s has layout version %d, which was in no release, and this program reads from version %d: copy its images into an empty storage with the program that wrote it (skopeo copies from one registry to another)", s.root.Name(), l.Version, oldestLayout)
 	}
+	if l.Version < layoutVersion {
+		s.opts.Log.Info("storage is of an older layout and is converted; programs that know only that one cannot open it any more",
+			"storage", s.root.Name(), "from", l.Version, "to", layoutVersion)
+		return false, s.writeLayout()
+	}
 	return false, nil
+}
+
+func (s *Storage) writeLayout() error {
+	data, err := json.Marshal(layout{layoutVersion})
+	if err != nil {
+		return fmt.Errorf("write %s: %w", layoutFile, err)
+	}
+	return s.writeDurably(layoutFile, append(data, '\n'))
 }
 
 // takeCleanMark tells whether the storage was stopped in good order, and removes

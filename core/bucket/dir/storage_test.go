@@ -1,6 +1,7 @@
 package dir_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,12 +34,51 @@ func TestASecondOpenNamesTheFirst(t *testing.T) {
 	}
 }
 
+// The version is raised before anything is converted, and an open that was cut off ahead
+// of that leaves a directory that an older program reads as before.
+func TestAnOlderLayoutIsRaised(t *testing.T) {
+	path := t.TempDir()
+	file := filepath.Join(path, "layout.json")
+	if err := os.WriteFile(file, []byte(`{"version":2}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	version := func() string {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(data))
+	}
+	failing := errors.New("no sync")
+	_, err := dir.Open(path, dir.Options{Sync: func(f *os.File) error {
+		if strings.HasSuffix(f.Name(), "layout.json.new") {
+			return failing
+		}
+		return f.Sync()
+	}})
+	if !errors.Is(err, failing) || version() != `{"version":2}` {
+		t.Errorf("got %v and %s, want the failed sync and version 2", err, version())
+	}
+	for range 2 {
+		s, err := dir.Open(path, dir.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if version() != `{"version":3}` {
+			t.Errorf("got %s, want version 3", version())
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	tests := map[string]struct {
 		layout string
 		want   string
 	}{
-		"a newer layout":            {`{"version":3}`, "run the newer program"},
+		"a newer layout":            {`{"version":4}`, "run the newer program"},
 		"an older layout":           {`{"version":1}`, "copy its images"},
 		"a layout without version":  {`{}`, "does not say a version"},
 		"a layout that is not JSON": {`version: 1`, "does not say a version"},

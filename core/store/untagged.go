@@ -1,0 +1,34 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// wanted is when somebody last wanted the manifest d, which no tag reaches: the latest of
+// its push, the moment when the last tag left it, its last pull, and the conversion of
+// the storage, since layout 2 did not know any of these but the first. A damaged record
+// counts from its last write. Errors: bucket.ErrNotExist, and others of the bucket.
+func (c *collection) wanted(ctx context.Context, repo string, d digest.Digest, pulled map[digest.Digest]time.Time) (bucket.Info, time.Time, error) {
+	data, info, err := c.bucket.Get(ctx, manifestKey(d, repo))
+	if err != nil {
+		return bucket.Info{}, time.Time{}, err
+	}
+	record, err := decodeLink(info, data)
+	if err != nil {
+		record = linkRecord{Since: info.Time}
+	}
+	return info, latest(record.used(), pulled[d], c.converted), nil
+}
+
+// pulled returns when the manifests of repo were last pulled, as far as that is known.
+func (c *collection) pulled(ctx context.Context, repo string) (map[digest.Digest]time.Time, error) {
+	if c.options.Pulled == nil {
+		return nil, nil
+	}
+	return c.options.Pulled(ctx, repo)
+}
