@@ -32,15 +32,17 @@ const (
 	maxBefore = 8
 	// maxComparing bounds the comparisons that run at once, whatever the machine has.
 	maxComparing = 4
-	// freshPlaces is how many comparisons of one address may stand there at once.
+	// freshPlaces is how many comparisons of one address, and of one user, may stand
+	// there at once: guessing at one user from everywhere leaves room for the others.
 	freshPlaces = 4
 	// maxFailingNames is how many users may fail from one address before all that is
 	// new from there queues with what has failed.
 	maxFailingNames = 10
 
-	// maxLast is how many comparisons wait in the last queue, and lastPlaces how many of
-	// them one pair may have. What comes on top is refused at once.
-	maxLast, lastPlaces = 20, 4
+	// maxLast is how many comparisons wait in the last queue, lastPlaces how many of them
+	// one pair may have, and lastShare how many one address or one user. What comes on
+	// top is refused at once.
+	maxLast, lastShare, lastPlaces = 20, 10, 4
 
 	// allowedFailures of a pair cost it nothing: people mistype. Then each one doubles
 	// the time until the pair is compared again, from firstDelay to maxDelay, which is
@@ -168,13 +170,8 @@ func (p *Passwords) join(id [sha256.Size]byte, by pair, hash, secret string, kno
 	}
 	a := &attempt{id: id, by: by, hash: hash, secret: secret, known: known, queue: p.queueOf(by), callers: 1, done: make(chan struct{})}
 	if a.queue == last {
-		places := 0
-		for _, other := range p.queues[last] {
-			if other.by == by {
-				places++
-			}
-		}
-		if places >= lastPlaces || len(p.queues[last]) >= maxLast {
+		of := countOf(by, p.queues[last])
+		if of.pair >= lastPlaces || max(of.address, of.user) >= lastShare || len(p.queues[last]) >= maxLast {
 			failed, _ := p.failing.Get(by)
 			at := p.now().Add(max(time.Second, failed.until.Sub(p.now())))
 			return nil, false, core.WithRetry(fmt.Errorf("%w: too many passwords are being tried", core.ErrTooManyRequests), at)
@@ -194,16 +191,29 @@ func (p *Passwords) queueOf(by pair) int {
 	if names, _ := p.names.Get(by.address); names >= maxFailingNames || len(p.queues[fresh])+p.cores > maxBefore {
 		return last
 	}
-	places := 0
-	for _, a := range p.attempts {
-		if a.queue == fresh && a.by.address == by.address {
-			places++
-		}
-	}
-	if places >= freshPlaces {
+	waiting, running := countOf(by, p.queues[fresh]), countOf(by, p.running)
+	if max(waiting.address+running.address, waiting.user+running.user) >= freshPlaces {
 		return last
 	}
 	return fresh
+}
+
+// shares are how many of some attempts are of a pair, its address and its user.
+type shares struct{ pair, address, user int }
+
+func countOf(by pair, attempts []*attempt) (of shares) {
+	for _, a := range attempts {
+		if a.by == by {
+			of.pair++
+		}
+		if a.by.address == by.address {
+			of.address++
+		}
+		if a.by.user == by.user {
+			of.user++
+		}
+	}
+	return of
 }
 
 // leave ends the wait of one caller. A comparison that nobody waits for is not made.
