@@ -71,7 +71,7 @@ func Open(ctx context.Context, b bucket.Bucket, log *slog.Logger, now func() tim
 	if now == nil {
 		now = time.Now
 	}
-	s := &Signer{bucket: b, log: log, now: now, verified: newVerified(now)}
+	s := &Signer{bucket: b, log: log, now: now, verified: newVerified()}
 	var err error
 	if s.site, err = s.loadSite(ctx); err != nil {
 		return nil, fmt.Errorf("site: %w", err)

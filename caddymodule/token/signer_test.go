@@ -189,7 +189,7 @@ func TestKeysAreRotatedWithAnOverlap(t *testing.T) {
 }
 
 func TestVerifiedTokensAreBounded(t *testing.T) {
-	v, key := newVerified(nil), new(heldKey)
+	v, key := newVerified(), new(heldKey)
 	for i := range 3 * maxVerified {
 		v.put(strings.Repeat("x", i%7)+string(rune('a'+i%26))+time.Duration(i).String(), Claims{}, key)
 	}

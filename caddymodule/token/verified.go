@@ -2,7 +2,6 @@ package token
 
 import (
 	"crypto/sha256"
-	"time"
 
 	"github.com/eblume/caddy-registry/core/memo"
 )
@@ -21,9 +20,10 @@ type verifiedToken struct {
 	key    *heldKey // that signed it
 }
 
-// newVerified remembers no token for longer than any is good.
-func newVerified(now func() time.Time) verified {
-	return verified{memo.New[[sha256.Size]byte, verifiedToken](maxVerified, MaxLifetime+leeway, now)}
+// newVerified remembers each token until it makes room: that it has ended is for Verify
+// to see, which looks at a clock anyway.
+func newVerified() verified {
+	return verified{memo.New[[sha256.Size]byte, verifiedToken](maxVerified, 0, nil)}
 }
 
 func (v verified) get(raw string) (Claims, *heldKey) {
