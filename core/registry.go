@@ -36,7 +36,8 @@ type Manifest struct {
 // Blob is the content of a blob, read from its first byte. The caller closes it.
 //
 // More abilities are found by type assertion: io.Seeker (without it there are no
-// ranges), FileBlob, and io.WriterTo, which gives what Read would, up to the end.
+// ranges), FileBlob, io.WriterTo, which gives what Read would, up to the end, and
+// Ready() bool, which reports that the next Read does not wait for an upstream.
 type Blob interface {
 	io.ReadCloser
 	// Descriptor has the blob's digest and its size in bytes, or size -1 if the

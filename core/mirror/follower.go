@@ -104,6 +104,16 @@ func (f *follower) Descriptor() core.Descriptor {
 	return descriptor(f.d.digest, size)
 }
 
+// Ready reports whether there is a byte to read, or never will be. See core.Blob.
+func (f *follower) Ready() bool {
+	if f.alone != nil {
+		return false
+	}
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	return f.d.state > growing || f.d.readable() > f.offset
+}
+
 // Read implements core.Blob. It returns as soon as there is a byte.
 func (f *follower) Read(p []byte) (int, error) {
 	if len(p) == 0 {

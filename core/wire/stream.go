@@ -50,6 +50,11 @@ func (e *exchange) copyBlob(blob core.Blob, part span, size int64) (n int64, fau
 		return n, nil, err
 	}
 	out := &flusher{Writer: e.w, control: http.NewResponseController(e.w)}
+	if fileOf(blob) == nil && !ready(blob) {
+		// Clients give up after some seconds without a header, and a Range may begin
+		// where a download arrives in minutes. The blob is open, so this is the answer.
+		_ = out.control.Flush() // what is wrong with the connection is met by Write
+	}
 	// What is on its way from an upstream gives its bytes without a copy in between.
 	if whole, ok := blob.(io.WriterTo); ok && (part.length < 0 || part.start+part.length == size) {
 		if n, err = whole.WriteTo(out); out.err == nil {
@@ -64,6 +69,13 @@ func (e *exchange) copyBlob(blob core.Blob, part span, size int64) (n int64, fau
 	}
 	n, err = io.Copy(out, reader)
 	return n, from.err, err
+}
+
+// ready reports whether the first byte of a blob is here, so that it can share a packet
+// with the header.
+func ready(blob core.Blob) bool {
+	r, ok := blob.(interface{ Ready() bool })
+	return ok && r.Ready()
 }
 
 // logBroken says whose fault a broken body is. A client that leaves, or reads nothing

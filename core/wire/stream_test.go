@@ -247,6 +247,88 @@ func TestFirstByteIsNotHeldBack(t *testing.T) {
 	}
 }
 
+// readyBlob is a stream that says whether its first byte is here.
+type readyBlob struct {
+	streamBlob
+	here bool
+}
+
+func (b *readyBlob) Ready() bool { return b.here }
+
+// flushes counts the flushes of an answer, and how many of them came before its body.
+type flushes struct {
+	http.ResponseWriter
+	all, early int
+	wrote      bool
+}
+
+func (w *flushes) Write(p []byte) (int, error) {
+	w.wrote = true
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *flushes) ReadFrom(r io.Reader) (int64, error) {
+	w.wrote = true
+	return w.ResponseWriter.(io.ReaderFrom).ReadFrom(r)
+}
+
+func (w *flushes) FlushError() error {
+	w.all++
+	if !w.wrote {
+		w.early++
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// The header goes out at once where the body has to be waited for. Where it is here the
+// two share a packet, and a file is never flushed.
+func TestHeaderDoesNotWaitForTheBody(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		open       func(desc core.Descriptor) core.Blob
+		all, early int
+	}{
+		{"a file", nil, 0, 0},
+		{"a stream whose first byte is here", func(desc core.Descriptor) core.Blob {
+			return &readyBlob{streamBlob{struct{ io.Reader }{bytes.NewReader(content)}, desc}, true}
+		}, 1, 0},
+		{"a stream whose first byte is not here", func(desc core.Descriptor) core.Blob {
+			return &readyBlob{streamBlob{struct{ io.Reader }{bytes.NewReader(content)}, desc}, false}
+		}, 2, 1},
+		{"a stream that does not say", func(desc core.Descriptor) core.Blob {
+			return &streamBlob{struct{ io.Reader }{bytes.NewReader(content)}, desc}
+		}, 2, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := filled(t)
+			if tt.open == nil {
+				fromFiles(t, m, content)
+			} else {
+				m.open = func(desc core.Descriptor, _ []byte) core.Blob { return tt.open(desc) }
+			}
+			inner := handler(m, Options{})
+			var w *flushes
+			server := httptest.NewServer(http.HandlerFunc(func(to http.ResponseWriter, r *http.Request) {
+				w = &flushes{ResponseWriter: to}
+				inner.ServeHTTP(w, r)
+			}))
+			resp, err := http.Get(server.URL + "/v2/a/b/blobs/" + string(contentDigest))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			server.Close()
+			if err != nil || !bytes.Equal(got, content) {
+				t.Errorf("got %d bytes, %v", len(got), err)
+			}
+			if w.all != tt.all || w.early != tt.early {
+				t.Errorf("it was flushed %d times, %d of them before the body, want %d and %d", w.all, w.early, tt.all, tt.early)
+			}
+		})
+	}
+}
+
 func TestClientThatLeft(t *testing.T) {
 	t.Run("before the answer", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
