@@ -40,6 +40,11 @@ type Mirror struct {
 	// NotFoundTTL is how long "not found" is remembered. Default: 10s.
 	NotFoundTTL caddy.Duration `json:"not_found_ttl,omitempty"`
 
+	// Gone is what becomes of a held tag that the upstream has deleted: "serve" goes on
+	// serving it, with a Warning, while the upstream lets anonymous callers into its
+	// repository, and "drop" does not. Default: serve.
+	Gone string `json:"gone,omitempty"`
+
 	// Keep is how long an image is kept after its last pull. Default: 90d.
 	Keep caddy.Duration `json:"keep,omitempty"`
 	// MaxSize is how much the mirror may hold, such as 200GiB, each blob counted
@@ -172,6 +177,9 @@ func (m *Mirror) check() error {
 	if _, err := m.maxSize(); err != nil {
 		return fmt.Errorf("max_size: %w", err)
 	}
+	if err := m.checkGone(); err != nil {
+		return fmt.Errorf("gone: %w", err)
+	}
 	if m.Credentials != nil {
 		if m.CredentialsFile != "" {
 			return fmt.Errorf("credentials and credentials_file: use one of them")
@@ -185,6 +193,14 @@ func (m *Mirror) check() error {
 	}
 	if c := m.ClientCertificate; c != nil && (c.Certificate == "" || c.Key == "") {
 		return fmt.Errorf("client_certificate: a certificate and a key are needed")
+	}
+	return nil
+}
+
+// checkGone checks the word of the option gone.
+func (m *Mirror) checkGone() error {
+	if m.Gone != "" && m.Gone != "serve" && m.Gone != "drop" {
+		return fmt.Errorf("%q must be serve or drop", m.Gone)
 	}
 	return nil
 }
@@ -207,7 +223,7 @@ func (m *Mirror) upstream(name string) upstream.Config {
 
 // settings are those that may change while the mirror serves.
 func (m *Mirror) settings(name string, private namespace.Globs) mirror.Settings {
-	s := mirror.Settings{TTL: dur(m.TTL), MaxStale: dur(m.MaxStale), NotFoundTTL: dur(m.NotFoundTTL)}
+	s := mirror.Settings{TTL: dur(m.TTL), MaxStale: dur(m.MaxStale), NotFoundTTL: dur(m.NotFoundTTL), DropGone: m.Gone == "drop"}
 	s.Allow, s.Deny, _ = m.names(name) // checkMirror has seen the error
 	if len(private) > 0 {
 		s.PushTo = private.String()

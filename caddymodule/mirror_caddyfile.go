@@ -35,6 +35,7 @@ func (a *App) unmarshalMirror(d *caddyfile.Dispenser) error {
 //	    ttl                <duration>
 //	    max_stale          <duration>
 //	    not_found_ttl      <duration>
+//	    gone               serve|drop
 //	    keep               <duration>
 //	    max_size           <size>
 //	    head_timeout       <duration>
@@ -60,6 +61,7 @@ func (m *Mirror) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"ttl":                option.Duration(&m.TTL),
 		"max_stale":          option.Duration(&m.MaxStale),
 		"not_found_ttl":      option.Duration(&m.NotFoundTTL),
+		"gone":               option.Once(&m.Gone).Check(m.checkGone),
 		"keep":               option.Duration(&m.Keep),
 		"max_size":           option.Size(&m.MaxSize),
 		"head_timeout":       option.Duration(&m.HeadTimeout),

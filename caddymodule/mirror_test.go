@@ -317,6 +317,7 @@ func TestMirrorCaddyfileRefuses(t *testing.T) {
 		{"a duplicate mirror", "mirror docker.io\nmirror docker.io", []string{":4", "duplicate mirror docker.io"}},
 		{"a time that is none", "mirror docker.io {\nttl soon\n}", []string{":4", "ttl", "soon"}},
 		{"no time at all", "mirror docker.io {\nmax_stale 0s\n}", []string{":4", "max_stale"}},
+		{"another word for gone", "mirror docker.io {\ngone keep\n}", []string{":4", "gone", "serve or drop"}},
 		{"no connections", "mirror docker.io {\nmax_connections 0\n}", []string{":4", "max_connections"}},
 		{"a secret in the open", "mirror docker.io {\ncredentials me hunter2\n}", []string{":4", "placeholder"}},
 		{"credentials without a secret", "mirror docker.io {\ncredentials me\n}", []string{":4"}},

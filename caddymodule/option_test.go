@@ -19,7 +19,7 @@ var blocks = []struct {
 	{"oidc", "oidc {", "}", []string{"issuer https://a", "client_id a", "client_secret {env.A}", "scopes openid", "username_claim a",
 		"groups_claim a", "allowed_groups a", "redirect_path /a", "group_refresh 1m", "session 1h", "label a"}},
 	{"mirror", "mirror docker.io {", "}", []string{"credentials a {env.A}", "credentials_file /a", "ttl 1m", "max_stale 1h",
-		"not_found_ttl 1s", "keep 1d", "max_size 1GiB", "head_timeout 1s", "connect_timeout 1s", "stall_timeout 1s", "breaker 1s",
+		"not_found_ttl 1s", "gone drop", "keep 1d", "max_size 1GiB", "head_timeout 1s", "connect_timeout 1s", "stall_timeout 1s", "breaker 1s",
 		"max_connections 1", "ca /a", "client_certificate /a /b"}},
 	{"cache redis", "cache redis {", "}", []string{"address a", "sentinel a", "cluster", "user a", "password {env.A}", "db 0", "tls",
 		"prefix a", "secret {env.A}", "size 1MiB"}},

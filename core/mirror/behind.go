@@ -43,6 +43,7 @@ type lesson struct {
 	found core.Manifest
 	tag   string
 	at    time.Time // when the upstream said so
+	gone  time.Time // since when it has no such tag; zero: it has
 	// fresh: the store has no such manifest, or its tag names another.
 	fresh bool
 	done  chan struct{} // closed when it is in the store, or cannot be
@@ -126,7 +127,7 @@ func (m *Mirror) keepLesson(ctx context.Context, repo string, l *lesson) {
 		}
 	}
 	if l.tag != "" {
-		key, last := checkKey(repo, l.tag), check{Digest: d, Time: l.at.UTC()}
+		key, last := checkKey(repo, l.tag), check{Digest: d, Time: l.at.UTC(), Gone: l.gone.UTC()}
 		m.remember(ctx, key, last)
 		m.checks.set(key, last)
 	}
@@ -138,7 +139,7 @@ func (b *behind) tag(repo, tag string) (heldTag, bool) {
 	defer b.mu.Unlock()
 	if log := b.repos[repo]; log != nil {
 		if l := log.tags[tag]; l != nil {
-			return heldTag{manifest: l.found, ok: true, checked: l.at}, true
+			return heldTag{manifest: l.found, ok: true, checked: l.at, gone: l.gone}, true
 		}
 	}
 	return heldTag{}, false

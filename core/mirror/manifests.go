@@ -85,13 +85,17 @@ func (m *Mirror) byDigest(ctx context.Context, repo string, d digest.Digest) (co
 			m.learn(ctx, repo, &lesson{found: found, fresh: true})
 			return found, nil
 		}
-		return m.fetch(ctx, repo, core.Reference{Digest: d}, "")
+		found, err := m.fetch(ctx, repo, core.Reference{Digest: d}, "")
+		if err != nil {
+			return core.Manifest{}, m.noteAbsent(noun, err, core.ErrManifestUnknown)
+		}
+		return found, nil
 	})
 }
 
 // fetch gets a manifest from the upstream and has it kept, with tag naming it unless
 // that is empty. It does not wait for that, and a manifest that cannot be kept is
-// served all the same.
+// served all the same. Errors: those of the upstream.
 func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag string) (core.Manifest, error) {
 	remote, err := m.remote(repo)
 	if err != nil {
@@ -103,7 +107,7 @@ func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag
 		if ref.Tag != "" && !m.credentialed && errors.Is(err, upstream.ErrNotFound) {
 			m.shareTag(ctx, repo, tag, "", asked)
 		}
-		return core.Manifest{}, m.noteAbsent(nounOf(repo, ref), err, core.ErrManifestUnknown)
+		return core.Manifest{}, err
 	}
 	found := core.Manifest{Descriptor: answer.Descriptor, Bytes: answer.Bytes}
 	if !answer.Anonymous && !m.noteCredentials(ctx, repo) {

@@ -62,6 +62,9 @@ type Settings struct {
 	MaxStale time.Duration
 	// NotFoundTTL is how long "not found" is remembered, in memory. Default 10s.
 	NotFoundTTL time.Duration
+	// DropGone ends a held tag with the upstream's 404. Default: it is served on, with a
+	// warning, while the upstream lets anonymous callers into its repository.
+	DropGone bool
 	// Allow and Deny are patterns of canonical names, as docker.io/library/**. What
 	// Deny matches, and with an Allow what that does not match, is not served at all:
 	// neither fetched, nor from what is held. Default: everything is allowed.

@@ -25,6 +25,9 @@ const (
 type check struct {
 	Digest digest.Digest `json:"digest"`
 	Time   time.Time     `json:"time"`
+	// Gone is since when the upstream has no such tag, and what it named before is served
+	// on. Zero: it has it.
+	Gone time.Time `json:"gone,omitzero"`
 }
 
 // tagsList and referrersList are lists as the upstream gave them.

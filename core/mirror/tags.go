@@ -16,6 +16,7 @@ type heldTag struct {
 	manifest core.Manifest
 	ok       bool
 	checked  time.Time // zero: not known, or the upstream has denied the tag since
+	gone     time.Time // since when the upstream has no such tag; zero: it has one
 	damage   error     // the store has the tag, and cannot read it: as good as not held
 }
 
@@ -31,22 +32,27 @@ func (m *Mirror) byTag(ctx context.Context, repo, tag string) (core.Manifest, er
 		return core.Manifest{}, err
 	}
 	settings := m.settings.Load()
-	if held.within(m.ttl()) {
-		return held.manifest, nil
-	}
 	noun := repo + ":" + tag
-	if err := m.knownAbsent(noun, core.ErrManifestUnknown); err != nil {
+	if held.within(m.ttl()) {
+		return held.served(ctx, noun), nil
+	}
+	// Of what is held it is not known yet what its absence means.
+	if err := m.knownAbsent(noun, core.ErrManifestUnknown); err != nil && !held.mayOutlive() {
 		return core.Manifest{}, err
 	}
 	if !core.AccessFrom(ctx).Fetch && held.within(settings.MaxStale) {
-		return held.manifest, nil
+		return held.served(ctx, noun), nil
 	}
 	if err := mayFetch(ctx, noun); err != nil {
 		return core.Manifest{}, err
 	}
-	return together(ctx, m, noun, func(ctx context.Context) (core.Manifest, error) {
+	held, err = together(ctx, m, noun, func(ctx context.Context) (heldTag, error) {
 		return m.refresh(ctx, repo, tag)
 	})
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	return held.served(ctx, noun), nil
 }
 
 // heldTag looks into the store, and at what is on its way there.
@@ -66,7 +72,7 @@ func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error)
 	held := heldTag{manifest: found, ok: true}
 	// The tag is the truth. A check of another digest was cut off from it by a crash.
 	if last, ok := m.checkOf(ctx, repo, tag); ok && last.Digest == found.Descriptor.Digest {
-		held.checked = last.Time
+		held.checked, held.gone = last.Time, last.Gone
 	}
 	return held, nil
 }
@@ -99,25 +105,32 @@ func (m *Mirror) unchecked(ctx context.Context, repo, tag string) error {
 }
 
 // refresh asks the upstream what a tag names. It runs once for all who wait.
-func (m *Mirror) refresh(ctx context.Context, repo, tag string) (core.Manifest, error) {
+func (m *Mirror) refresh(ctx context.Context, repo, tag string) (heldTag, error) {
 	held, err := m.heldTag(ctx, repo, tag)
 	if err != nil {
-		return core.Manifest{}, err
+		return heldTag{}, err
 	}
 	if held.damage != nil {
 		m.log.Warn("tag in the store is damaged, and asked for again", "repository", repo, "tag", tag, "error", held.damage)
 	}
 	settings := m.settings.Load()
 	if held.within(m.ttl()) {
-		return held.manifest, nil // another flight ended between the look and now
+		return held, nil // another flight ended between the look and now
 	}
 	if found, ok, err := m.sharedTag(ctx, repo, tag, held); ok || err != nil {
-		return found, err
+		return heldTag{manifest: found, ok: ok}, err
 	}
 	found, err := m.ask(ctx, repo, tag, held)
+	if err == nil {
+		return heldTag{manifest: found, ok: true}, nil
+	}
+	if upstream.VerdictOf(err) == upstream.Gone {
+		var still heldTag
+		if still, err = m.outlives(ctx, repo, tag, held, err); err == nil {
+			return still, nil
+		}
+	}
 	switch {
-	case err == nil:
-		return found, nil
 	case refused(err):
 		// Also later, when the upstream is down, nobody may see what it denied.
 		if held.ok {
@@ -127,13 +140,14 @@ func (m *Mirror) refresh(ctx context.Context, repo, tag string) (core.Manifest, 
 		m.log.Info("stale tag served, the upstream cannot be asked",
 			"repository", repo, "tag", tag, "digest", held.manifest.Descriptor.Digest,
 			"checked", held.checked, "error", err)
-		return held.manifest, nil
+		return held, nil
 	}
-	return core.Manifest{}, err
+	return heldTag{}, m.noteAbsent(repo+":"+tag, err, core.ErrManifestUnknown)
 }
 
 // ask is one HEAD when something is held, and one GET when that is not enough. What
 // was not answered is never asked again as a GET, which may count as a pull.
+// Errors: those of the upstream.
 func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (core.Manifest, error) {
 	remote, err := m.remote(repo)
 	if err != nil {
@@ -148,7 +162,7 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (core.
 	if errors.Is(err, upstream.ErrNoDigest) {
 		return m.fetch(ctx, repo, ref, tag)
 	} else if err != nil {
-		return core.Manifest{}, m.noteAbsent(repo+":"+tag, err, core.ErrManifestUnknown)
+		return core.Manifest{}, err
 	}
 	d := answer.Descriptor.Digest
 	if m.shared != nil && m.shareable(ctx, repo, answer) {
@@ -168,5 +182,9 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (core.
 		return known, nil
 	}
 	// By digest: what the HEAD said and what the GET brings are the same then.
-	return m.fetch(ctx, repo, core.Reference{Digest: d}, tag)
+	found, err := m.fetch(ctx, repo, core.Reference{Digest: d}, tag)
+	if upstream.VerdictOf(err) == upstream.Gone || errors.Is(err, upstream.ErrCorrupt) {
+		return m.fetch(ctx, repo, ref, tag) // the HEAD lied, or the tag has moved on
+	}
+	return found, err
 }

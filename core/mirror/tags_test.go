@@ -61,7 +61,10 @@ func TestAnExpiredTag(t *testing.T) {
 		// A no is an answer.
 		{"is not served after a 401", fault(upstreamtest.Fault{Status: 401}), core.ErrDenied, false, []string{headTag, getTag}, 0, []string{headTag, getTag}},
 		{"is not served after a 403", fault(upstreamtest.Fault{Status: 403}), core.ErrDenied, false, []string{headTag, getTag}, 0, []string{headTag, getTag}},
-		{"is not served after a 404, which is remembered", func(f *fixture) { f.up.Untag("library/nginx", "latest") }, core.ErrManifestUnknown, false, []string{headTag, getTag}, 0, nil},
+		{"is not served after a 404 with gone drop, which is remembered", func(f *fixture) {
+			f.SetSettings(mirror.Settings{DropGone: true})
+			f.up.Untag("library/nginx", "latest")
+		}, core.ErrManifestUnknown, false, []string{headTag, getTag}, 0, nil},
 		{"is not served as schema 1", fault(upstreamtest.Fault{Status: 200, Header: schema1, Body: `{"schemaVersion":1,"fsLayers":[]}`}), core.ErrManifestInvalid, false, []string{headTag, getTag}, 0, []string{headTag, getTag}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

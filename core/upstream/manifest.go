@@ -88,6 +88,25 @@ func (c *Client) Manifest(ctx context.Context, repo string, ref core.Reference) 
 	return answer, err
 }
 
+// Admits reports whether the registry lets anonymous callers into repo, although it has
+// just said that ref is not there: nil if one whose token, if it needs one, was made for
+// this question is told the same, or shown ref. An earlier token would not do: a
+// repository may have become private since. It may count as a pull.
+// Errors: those of the package; ErrDenied or ErrNotFound when such a caller is refused.
+func (c *Client) Admits(ctx context.Context, repo string, ref core.Reference) error {
+	nobody := c.Anonymous()
+	for _, ep := range c.endpoints {
+		if m, ok := ep.known(); ok {
+			ep.tokens.forget(tokenKey(m, repo, true))
+		}
+	}
+	_, err := nobody.Manifest(ctx, repo, ref)
+	if VerdictOf(err) == Gone {
+		return nil
+	}
+	return err
+}
+
 // manifest reads a manifest, which is passed on if its digest is right, whatever is in it
 // that we cannot read: a client may not read that either. It has the type of its shape
 // where the registry's is not one of manifests.

@@ -126,6 +126,13 @@ func (t *tokens) drop(key, value string) {
 	}
 }
 
+// forget has the next who asks get a new token.
+func (t *tokens) forget(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.cache, key)
+}
+
 // exchange asks the realm for a token to pull repo. It returns errRefused, or an
 // error of this package for op.
 func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo string, anonymous bool, op string) (token, error) {

@@ -12,13 +12,17 @@ import (
 func (e *exchange) manifest() error {
 	var m core.Manifest
 	var err error
+	ctx, warnings := core.WithWarnings(e.r.Context())
 	if e.r.Method == http.MethodHead {
-		m.Descriptor, err = e.reg.Resolve(e.r.Context(), e.req.Repo, e.req.Ref)
+		m.Descriptor, err = e.reg.Resolve(ctx, e.req.Repo, e.req.Ref)
 	} else {
-		m, err = e.reg.Manifest(e.r.Context(), e.req.Repo, e.req.Ref)
+		m, err = e.reg.Manifest(ctx, e.req.Repo, e.req.Ref)
 	}
 	if err != nil {
 		return err
+	}
+	for _, text := range warnings.All() {
+		e.header.Add("Warning", "299 - "+strconv.Quote(text)) // spec.md, "Warnings"
 	}
 	tag := etag(m.Descriptor.Digest)
 	e.set("Etag", tag)

@@ -1,0 +1,61 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/upstream"
+)
+
+// What an upstream deleted is served on (Settings.DropGone is false): whoever deployed it
+// needs it, and often nobody has told them. The upstream's 404 is a check of the tag as
+// another answer is, and since when it says so is in the check's record, so that a purge
+// of the tag, and nothing else, ends it.
+
+// admitter is an upstream that can be asked whether it lets anybody into a repository:
+// upstream.Client. Of another one what is gone is not served.
+type admitter interface {
+	Admits(ctx context.Context, repo string, ref core.Reference) error
+}
+
+// outlives returns what is held of a tag that the upstream does not have any more, for
+// whose repository anonymous callers still get in. Some registries say "not found" of what
+// has become private, and so may a token endpoint: then this returns its refusal.
+// Errors: cause when the tag ends with the upstream's; those of the upstream.
+func (m *Mirror) outlives(ctx context.Context, repo, tag string, held heldTag, cause error) (heldTag, error) {
+	up, ok := m.upstream.(admitter)
+	if !ok || !held.mayOutlive() || m.settings.Load().DropGone {
+		return heldTag{}, cause
+	}
+	remote, err := m.remote(repo)
+	if err != nil {
+		return heldTag{}, err
+	}
+	if err := up.Admits(ctx, remote, core.Reference{Tag: tag}); err != nil {
+		return heldTag{}, err
+	}
+	now := time.Now()
+	if held.gone.IsZero() {
+		held.gone = now
+		m.log.Warn("tag is gone from the upstream; what is held of it is served on, until it is purged",
+			"repository", repo, "tag", tag, "digest", held.manifest.Descriptor.Digest)
+	}
+	held.checked = now
+	m.learn(ctx, repo, &lesson{found: held.manifest, tag: tag, at: now, gone: held.gone})
+	return held, nil
+}
+
+// mayOutlive reports whether the tag was last named, or known to be gone, and not refused.
+func (t heldTag) mayOutlive() bool { return t.ok && !t.checked.IsZero() }
+
+// served is what the caller gets of a tag: with a warning if the upstream has it no more.
+func (t heldTag) served(ctx context.Context, noun string) core.Manifest {
+	if !t.gone.IsZero() {
+		core.Warn(ctx, fmt.Sprintf("%s is gone from its upstream since %s; this is a copy", noun, t.gone.UTC().Format(time.RFC3339)))
+	}
+	return t.manifest
+}
+
+var _ admitter = (*upstream.Client)(nil)
