@@ -40,6 +40,8 @@ type modelRepo struct {
 	tags      map[string]digest.Digest
 	// touched is when a client last brought, was told of, or named content.
 	touched map[digest.Digest]time.Time
+	// left is when a tag last ceased to name a manifest.
+	left map[digest.Digest]time.Time
 }
 
 type modelManifest struct {
@@ -68,7 +70,7 @@ func newMachine(t *rapid.T) *machine {
 	for _, name := range modelRepos {
 		m.repos[name] = &modelRepo{
 			blobs: map[digest.Digest]bool{}, manifests: map[digest.Digest]modelManifest{},
-			tags: map[string]digest.Digest{}, touched: map[digest.Digest]time.Time{},
+			tags: map[string]digest.Digest{}, touched: map[digest.Digest]time.Time{}, left: map[digest.Digest]time.Time{},
 		}
 	}
 	if m.world, err = newWorld(); err != nil {
@@ -186,6 +188,9 @@ func (m *machine) put(t *rapid.T, data []byte, manifest modelManifest) {
 		if held, ok := r.tags[tag]; ok && held != d && createOnly {
 			refused++
 		} else {
+			if ok && held != d {
+				r.left[held] = m.world.now()
+			}
 			r.tags[tag] = d
 		}
 	}
@@ -199,7 +204,10 @@ func (m *machine) put(t *rapid.T, data []byte, manifest modelManifest) {
 func (m *machine) deleteTag(t *rapid.T) {
 	name, r := m.pick(t)
 	tag := rapid.SampledFrom(modelTags).Draw(t, "tag")
-	_, ok := r.tags[tag]
+	held, ok := r.tags[tag]
+	if ok {
+		r.left[held] = m.world.now()
+	}
 	want(t, "delete tag", m.world.DeleteTag(t.Context(), name, tag), known(ok, core.ErrManifestUnknown)...)
 	delete(r.tags, tag)
 }
@@ -242,11 +250,11 @@ func (m *machine) wait(t *rapid.T) {
 	m.world.clock.Add(60 * rapid.Int64Range(10, 90).Draw(t, "minutes"))
 }
 
-// collect is the collector's whole promise: what a tag reaches stays, and what was
-// touched within the grace, and nothing else.
+// collect is the collector's whole promise: what a tag reaches stays, or did until a
+// moment ago, and what was touched within the grace, and nothing else.
 func (m *machine) collect(t *rapid.T) {
 	want(t, "collect", m.world.collect(t.Context()), nil)
-	since := m.world.now().Add(-m.world.collecting().Grace)
+	since, untagged := m.world.now().Add(-m.world.collecting().Grace), m.world.now().Add(-m.world.collecting().Untagged)
 	for _, r := range m.repos {
 		kept := map[digest.Digest]bool{}
 		var keep func(d digest.Digest)
@@ -262,7 +270,7 @@ func (m *machine) collect(t *rapid.T) {
 			keep(d)
 		}
 		for d := range r.manifests {
-			if r.touched[d].After(since) {
+			if r.touched[d].After(since) || r.left[d].After(untagged) {
 				keep(d)
 			}
 		}
