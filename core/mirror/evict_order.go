@@ -72,7 +72,7 @@ type nodes map[digest.Digest]*node
 
 type node struct {
 	pulled    time.Time
-	children  []digest.Digest // of an index
+	children  []digest.Digest // held manifests that it names: of an index
 	referrers []digest.Digest
 	subject   digest.Digest
 	height    int // above the images; 0: not known yet
@@ -86,12 +86,9 @@ const arrives = time.Minute
 // add takes a manifest in. What was never seen to be pulled counts from its arrival, and
 // so does what has come again since, when a kill has lost the pull that brought it.
 func (ns nodes) add(held store.Held, pulled time.Time) {
-	n := &node{pulled: pulled, subject: held.Links.SubjectDigest()}
+	n := &node{pulled: pulled, subject: held.Subject, children: held.Names}
 	if held.Time.Sub(pulled) > arrives {
 		n.pulled = held.Time
-	}
-	for _, child := range held.Links.Manifests {
-		n.children = append(n.children, child.Digest)
 	}
 	ns[held.Digest] = n
 }

@@ -8,7 +8,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/graph"
 )
 
 // CollectOptions say how to collect.
@@ -119,7 +121,7 @@ func (c *collection) young(info bucket.Info, repo string, d digest.Digest) bool 
 // collectRepository removes untagged manifests and unneeded links of one
 // repository. The manifests are read before its lock is taken: they do not change.
 func (c *collection) collectRepository(ctx context.Context, repo string, manifests, links []digest.Digest) error {
-	g, err := c.graph(ctx, repo, manifests)
+	g, err := c.graph(ctx, repo, manifests, links)
 	if errors.Is(err, ErrDamaged) {
 		c.keepWhole(repo, err)
 		return nil
@@ -136,10 +138,9 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 	if err := c.collectUntagged(ctx, repo, g); err != nil {
 		return err
 	}
-	needed := g.blobs()
 	var gone []string
 	for _, d := range links {
-		if _, ok := needed[d]; ok {
+		if g.Used(d) {
 			continue
 		}
 		key := linkKey(d, repo)
@@ -164,7 +165,7 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 
 // collectUntagged removes the manifests of g that nothing reaches and no tag keeps, if
 // so configured, and takes them out of g.
-func (c *collection) collectUntagged(ctx context.Context, repo string, g graph) error {
+func (c *collection) collectUntagged(ctx context.Context, repo string, g *graph.Graph) error {
 	if c.options.Untagged < 0 {
 		return nil
 	}
@@ -172,32 +173,33 @@ func (c *collection) collectUntagged(ctx context.Context, repo string, g graph) 
 	if err != nil {
 		return err
 	}
-	for d, node := range g {
-		if node.kept {
-			continue
-		}
+	for d := range g.Loose() {
 		info, wanted, err := c.wanted(ctx, repo, d, pulled)
 		if errors.Is(err, bucket.ErrNotExist) {
-			delete(g, d)
 			continue
 		} else if err != nil {
 			return err
 		}
 		if c.young(info, repo, d) || wanted.After(c.now.Add(-c.options.Untagged)) {
-			g.keep(d) // and what it needs
+			g.Keep(d) // and what it needs
 		}
 	}
-	for d, node := range g {
-		if node.kept {
-			continue
+	for d := range g.Loose() {
+		// The manifest goes, whether it can be read again or not.
+		data, err := c.readContent(ctx, d)
+		if err != nil {
+			data = nil
+		}
+		g.Remove(d, data)
+		if _, err := c.bucket.Stat(ctx, manifestKey(d, repo)); errors.Is(err, bucket.ErrNotExist) {
+			continue // deleted meanwhile
 		}
 		c.done.Manifests++
-		delete(g, d)
 		if c.DryRun {
 			c.gone[manifestKey(d, repo)] = struct{}{}
 			continue
 		}
-		if err := c.dropManifest(ctx, repo, node.manifest); err != nil {
+		if err := c.dropManifest(ctx, repo, core.Manifest{Descriptor: core.Descriptor{Digest: d}, Bytes: data}); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/graph"
 )
 
 // keepWhole notes that nothing is removed from repo that something damaged in it may
@@ -20,10 +21,10 @@ func (c *collection) keepWhole(repo string, err error) {
 // a tag is damaged, or names a manifest that is not there: nobody knows what it stands
 // for and which blobs that needs, so everything stays. The caller holds the
 // repository's lock.
-func (c *collection) keepTagged(ctx context.Context, repo string, g graph) (known bool, err error) {
+func (c *collection) keepTagged(ctx context.Context, repo string, g *graph.Graph) (known bool, err error) {
 	known = true
 	for row, err := range c.scanTags(ctx, repo) {
-		if err == nil && g[row.Digest] == nil {
+		if err == nil && !g.Has(row.Digest) {
 			// It may have come after the manifests were listed.
 			if _, err = c.bucket.Stat(ctx, manifestKey(row.Digest, repo)); errors.Is(err, bucket.ErrNotExist) {
 				err = fmt.Errorf("tag %s is %w: it names %s, which is not there", row.Name, ErrDamaged, row.Digest)
@@ -38,7 +39,7 @@ func (c *collection) keepTagged(ctx context.Context, repo string, g graph) (know
 		} else if err != nil {
 			return false, err
 		}
-		g.keep(row.Digest)
+		g.Keep(row.Digest)
 	}
 	return known, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/graph"
 )
 
 // DeleteTag implements core.Deleter.
@@ -126,8 +127,9 @@ func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) 
 // manifest that cannot be read, below all subjects.
 func (s *Store) entriesOf(ctx context.Context, repo string, m core.Manifest) (keys []string, err error) {
 	d, prefix := m.Descriptor.Digest, reposPrefix+repo+referrersPart
-	if links, err := heldLinks(m.Bytes); err == nil {
-		subject := links.SubjectDigest()
+	// A document that a push may not have was held by other rules, which may have read another subject.
+	if doc, err := core.Inspect(m.Bytes); err == nil && doc.Ambiguous == nil && doc.Malformed == nil {
+		subject := doc.SubjectDigest()
 		if subject == "" {
 			return nil, nil
 		}
@@ -203,15 +205,8 @@ func (s *Store) users(ctx context.Context, repo string, d digest.Digest) (users,
 		} else if err != nil {
 			return nil, nil, err
 		}
-		links, err := heldLinks(m.Bytes)
-		if err != nil {
-			return nil, nil, fmt.Errorf("manifest %s: %w", held, err)
-		}
-		for _, desc := range links.Blobs {
-			if desc.Digest == d {
-				users = append(users, held)
-				break
-			}
+		if graph.Names(m.Bytes, d) {
+			users = append(users, held)
 		}
 		if len(users) == maxUsers {
 			break

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/graph"
 )
 
 // Evicted is what an eviction removed.
@@ -38,10 +38,10 @@ func (s *Store) Evict(ctx context.Context, repo string, ds ...digest.Digest) (Ev
 	var done Evicted
 	// What the manifests name does not change, so most of them are read before the
 	// repository's lock is taken.
-	known := map[digest.Digest]core.Links{}
-	err := s.learn(ctx, repo, known)
+	w := newWeighing(ds)
+	err := s.weigh(ctx, repo, w)
 	if err == nil {
-		err = s.unlink(ctx, repo, known, ds, &done)
+		err = s.unlink(ctx, repo, w, &done)
 	}
 	if err != nil {
 		return done, fmt.Errorf("evict from %s: %w", repo, err)
@@ -63,77 +63,29 @@ func (s *Store) Evict(ctx context.Context, repo string, ds ...digest.Digest) (Ev
 	return done, nil
 }
 
-// learn adds to known what the manifests of repo name. One that is gone is left out.
-// One that is damaged names nothing: whatever it needs can be had again.
-func (s *Store) learn(ctx context.Context, repo string, known map[digest.Digest]core.Links) error {
-	held := map[digest.Digest]core.Links{}
-	for d, err := range s.held(ctx, repo) {
-		if err != nil {
-			return err
-		}
-		links, ok := known[d]
-		if !ok {
-			// Not through the cache, as in a collection.
-			m, err := s.readManifest(ctx, repo, d)
-			if errors.Is(err, bucket.ErrNotExist) {
-				continue
-			} else if errors.Is(err, ErrDamaged) {
-				held[d] = core.Links{}
-				continue
-			} else if err != nil {
-				return err
-			}
-			if links, err = heldLinks(m.Bytes); err != nil {
-				return fmt.Errorf("manifest %s: %w", d, err)
-			}
-		}
-		held[d] = links
-	}
-	clear(known)
-	maps.Copy(known, held)
-	return nil
-}
-
 // unlink is the part of an eviction under the repository's lock.
-func (s *Store) unlink(ctx context.Context, repo string, known map[digest.Digest]core.Links, ds []digest.Digest, done *Evicted) error {
+func (s *Store) unlink(ctx context.Context, repo string, w *weighing, done *Evicted) error {
 	defer s.repos.lock(repo)()
 	if err := s.settle(ctx, repo); err != nil {
 		return err
 	}
-	if err := s.learn(ctx, repo, known); err != nil {
+	if err := s.weigh(ctx, repo, w); err != nil {
 		return err
 	}
-	var going []digest.Digest
-	candidates := map[digest.Digest]struct{}{}
-	for _, d := range ds {
-		links, ok := known[d]
-		if !ok {
-			continue
-		}
-		delete(known, d)
-		going = append(going, d)
-		candidates[d] = struct{}{}
-		for _, desc := range links.Blobs {
-			candidates[desc.Digest] = struct{}{}
-		}
-	}
-	for _, links := range known {
-		for _, desc := range links.Blobs {
-			delete(candidates, desc.Digest)
-		}
-	}
-	defer s.keepContents(slices.Concat(going, slices.Collect(maps.Keys(candidates))))()
+	going, candidates := w.outcome()
+	defer s.keepContents(slices.Concat(going, candidates))()
 	if err := s.dropTagsOf(ctx, repo, going, done); err != nil {
 		return err
 	}
 	for _, d := range going {
-		m, err := s.manifest(ctx, repo, d)
-		if errors.Is(err, ErrDamaged) {
-			m = core.Manifest{Descriptor: core.Descriptor{Digest: d}}
-		} else if err != nil {
-			return err
+		if _, err := s.bucket.Stat(ctx, manifestKey(d, repo)); errors.Is(err, bucket.ErrNotExist) {
+			continue // deleted since it was read
 		}
-		if err := s.dropManifest(ctx, repo, m); err != nil {
+		data, err := s.readContent(ctx, d)
+		if err != nil {
+			data = nil // it can go unread
+		}
+		if err := s.dropManifest(ctx, repo, core.Manifest{Descriptor: core.Descriptor{Digest: d}, Bytes: data}); err != nil {
 			return err
 		}
 		done.Manifests = append(done.Manifests, d)
@@ -141,7 +93,7 @@ func (s *Store) unlink(ctx context.Context, repo string, known map[digest.Digest
 	if err := s.settle(ctx, repo); err != nil {
 		return err
 	}
-	return s.dropLinks(ctx, repo, candidates, done)
+	return s.dropLinks(ctx, repo, slices.Concat(going, candidates), w, done)
 }
 
 // dropTagsOf removes the tags that name the manifests of an eviction, and those that
@@ -164,9 +116,9 @@ func (s *Store) dropTagsOf(ctx context.Context, repo string, going []digest.Dige
 }
 
 // dropLinks removes repo's links to content, and notes what it was.
-func (s *Store) dropLinks(ctx context.Context, repo string, content map[digest.Digest]struct{}, done *Evicted) error {
+func (s *Store) dropLinks(ctx context.Context, repo string, content []digest.Digest, w *weighing, done *Evicted) error {
 	var gone []string
-	for d := range content {
+	for _, d := range content {
 		info, err := s.bucket.Stat(ctx, blobKey(d))
 		if errors.Is(err, bucket.ErrNotExist) {
 			continue // never asked for
@@ -174,7 +126,10 @@ func (s *Store) dropLinks(ctx context.Context, repo string, content map[digest.D
 			return err
 		}
 		key := linkKey(d, repo)
-		err = s.bucket.Delete(ctx, key, bucket.Condition{})
+		err = bucket.ErrNotExist
+		if !w.stays(d) {
+			err = s.bucket.Delete(ctx, key, bucket.Condition{})
+		}
 		switch {
 		case err == nil:
 			gone = append(gone, key)
@@ -219,28 +174,62 @@ func (s *Store) holders(ctx context.Context, d digest.Digest) ([]string, error) 
 // Held is a manifest that a repository holds.
 type Held struct {
 	Digest digest.Digest
-	Links  core.Links
-	Time   time.Time // of its put
+	// Names are the manifests of the repository that it names, without its subject. It is
+	// empty for one that is damaged.
+	Names   []digest.Digest
+	Subject digest.Digest // or empty
+	Time    time.Time     // of its put
 }
 
-// Manifests reads all the manifests of repo, in no order, and passes by the cache. One
-// that is damaged has no Links. Errors are the bucket's.
+// Manifests reads all the manifests of repo, one at a time and in no order, and passes by
+// the cache. Errors are the bucket's.
 func (s *Store) Manifests(ctx context.Context, repo string) iter.Seq2[Held, error] {
 	return func(yield func(Held, error) bool) {
-		known := map[digest.Digest]core.Links{}
-		if err := s.learn(ctx, repo, known); err != nil {
-			yield(Held{}, fmt.Errorf("manifests of %s: %w", repo, err))
-			return
+		all := map[digest.Digest]struct{}{}
+		for d, err := range s.held(ctx, repo) {
+			if err != nil {
+				yield(Held{}, fmt.Errorf("manifests of %s: %w", repo, err))
+				return
+			}
+			all[d] = struct{}{}
 		}
-		for d, links := range known {
-			key := manifestKey(d, repo)
-			info, err := s.bucket.Stat(ctx, key)
+		for d := range all {
+			held, err := s.describe(ctx, repo, d, all)
 			if errors.Is(err, bucket.ErrNotExist) {
 				continue // deleted meanwhile
 			}
-			if !yield(Held{Digest: d, Links: links, Time: info.Time}, err) || err != nil {
+			if err != nil {
+				err = fmt.Errorf("manifests of %s: %w", repo, err)
+			}
+			if !yield(held, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+func (s *Store) describe(ctx context.Context, repo string, d digest.Digest, all map[digest.Digest]struct{}) (Held, error) {
+	info, err := s.bucket.Stat(ctx, manifestKey(d, repo))
+	if err != nil {
+		return Held{}, err
+	}
+	held := Held{Digest: d, Time: info.Time}
+	m, err := s.readManifest(ctx, repo, d)
+	if errors.Is(err, ErrDamaged) {
+		return held, nil
+	} else if err != nil {
+		return Held{}, err
+	}
+	held.Subject = subjectOf(m.Bytes)
+	seen := map[digest.Digest]struct{}{held.Subject: {}}
+	for named := range graph.Named(m.Bytes) {
+		if _, ok := all[named]; !ok {
+			continue
+		}
+		if _, ok := seen[named]; !ok {
+			seen[named] = struct{}{}
+			held.Names = append(held.Names, named)
+		}
+	}
+	return held, nil
 }

@@ -8,24 +8,14 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/graph"
 )
 
-// graph is what the manifests of one repository name.
-type graph map[digest.Digest]*node
-
-type node struct {
-	manifest core.Manifest
-	links    core.Links
-	// referrers are the manifests whose subject this one is.
-	referrers []digest.Digest
-	kept      bool
-}
-
-// graph reads the manifests. One that was deleted meanwhile is left out. One that
+// graph reads the manifests, one at a time. One that was deleted meanwhile is left out. One that
 // cannot be read stops the collection of this repository: what it names is unknown.
 // Errors: the bucket's, ErrDamaged.
-func (c *collection) graph(ctx context.Context, repo string, manifests []digest.Digest) (graph, error) {
-	g := make(graph, len(manifests))
+func (c *collection) graph(ctx context.Context, repo string, manifests, blobs []digest.Digest) (*graph.Graph, error) {
+	g := graph.New(manifests, blobs)
 	for _, d := range manifests {
 		// Not through the cache: a collection must not push out what clients use.
 		m, err := c.readManifest(ctx, repo, d)
@@ -34,54 +24,16 @@ func (c *collection) graph(ctx context.Context, repo string, manifests []digest.
 		} else if err != nil {
 			return nil, err
 		}
-		links, err := heldLinks(m.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		g[d] = &node{manifest: m, links: links}
-	}
-	for d, n := range g {
-		if subject, ok := g[n.links.SubjectDigest()]; ok {
-			subject.referrers = append(subject.referrers, d)
-		}
+		g.Add(d, subjectOf(m.Bytes), m.Bytes)
 	}
 	return g, nil
 }
 
-// keep marks d and everything that is kept with it: an index keeps its children, a
-// subject its referrers.
-func (g graph) keep(d digest.Digest) {
-	pending := []digest.Digest{d}
-	for len(pending) > 0 {
-		n := g[pending[len(pending)-1]]
-		pending = pending[:len(pending)-1]
-		if n == nil || n.kept {
-			continue
-		}
-		n.kept = true
-		for _, child := range n.links.Manifests {
-			pending = append(pending, child.Digest)
-		}
-		pending = append(pending, n.referrers...)
-	}
-}
-
-// blobs are the blobs that the manifests of g name.
-func (g graph) blobs() map[digest.Digest]struct{} {
-	needed := map[digest.Digest]struct{}{}
-	for _, n := range g {
-		for _, desc := range n.links.Blobs {
-			needed[desc.Digest] = struct{}{}
-		}
-	}
-	return needed
-}
-
-// heldLinks returns what a manifest that is held names: the rules of a push do not apply to it.
-func heldLinks(manifest []byte) (core.Links, error) {
+// subjectOf returns the subject of a manifest, or "".
+func subjectOf(manifest []byte) digest.Digest {
 	doc, err := core.Inspect(manifest)
-	return core.Links{
-		Blobs: doc.Required(), Manifests: doc.Manifests, Subject: doc.Subject,
-		ArtifactType: doc.ArtifactType, Annotations: doc.Annotations,
-	}, err
+	if err != nil {
+		return ""
+	}
+	return doc.SubjectDigest()
 }

@@ -199,8 +199,8 @@ func (s *Store) referrer(ctx context.Context, repo, key string, d digest.Digest)
 func (s *Store) describeReferrer(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
 	m, err := s.readManifest(ctx, repo, d)
 	if err == nil {
-		links, parseErr := heldLinks(m.Bytes)
-		m.Descriptor.ArtifactType, m.Descriptor.Annotations = links.ArtifactType, links.Annotations
+		doc, parseErr := core.Inspect(m.Bytes)
+		m.Descriptor.ArtifactType, m.Descriptor.Annotations = doc.ArtifactType, doc.Annotations
 		if parseErr != nil {
 			err = ErrDamaged
 		}

@@ -91,11 +91,11 @@ func (s *Store) manifest(ctx context.Context, repo string, d digest.Digest) (cor
 	if err != nil {
 		return core.Manifest{}, s.unknown(repo, err, core.ErrManifestUnknown, "manifest "+string(d))
 	}
-	links, parseErr := heldLinks(m.Bytes)
+	doc, parseErr := core.Inspect(m.Bytes)
 	put(func() {
 		s.cache.manifests.Set(id, m)
 		if parseErr == nil {
-			s.damage.named(repo, links.Blobs)
+			s.damage.named(repo, doc.Required())
 		}
 	})
 	return m, nil

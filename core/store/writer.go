@@ -10,6 +10,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/graph"
 )
 
 // PutManifest implements core.Writer. See the package comment for the order of its
@@ -94,7 +95,7 @@ func (s *Store) check(put *core.ManifestPut) (digest.Digest, core.Document, erro
 // repository holds of the blobs that the manifest names. Beside waiting it does one thing
 // more.
 func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, doc *core.Document, data []byte, beside func(context.Context)) ([]digest.Digest, error) {
-	held, err := s.named(ctx, repo, doc)
+	held, err := s.named(ctx, repo, doc, data)
 	if err != nil {
 		return nil, err
 	}
@@ -123,21 +124,16 @@ func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, do
 	return held, group.Wait()
 }
 
-// named checks that repo holds the blobs of a manifest, and returns those that it
-// holds: all, but in a sparse store. It restarts the grace of what is held, the children
-// of an index too; the repository's lock keeps the collector from coming between.
-func (s *Store) named(ctx context.Context, repo string, doc *core.Document) (held []digest.Digest, err error) {
+// named checks that repo holds what a push needs, and returns the blobs that it holds of all that
+// the manifest names: layers that need not be there may be, and artifacts of other kinds name blobs
+// in members of their own. It restarts the grace of what is held, manifests too; the
+// repository's lock keeps the collector from coming between.
+func (s *Store) named(ctx context.Context, repo string, doc *core.Document, manifest []byte) (held []digest.Digest, err error) {
 	now := s.now()
-	for _, child := range doc.Manifests {
-		_, err := s.bucket.Stat(ctx, manifestKey(child.Digest, repo))
-		if err == nil {
-			s.grace.touch(now, repo, child.Digest)
-		} else if !errors.Is(err, bucket.ErrNotExist) {
-			return nil, fmt.Errorf("manifest %s of %s: %w", child.Digest, repo, err)
-		}
-	}
+	seen := map[digest.Digest]struct{}{}
 	var missing []digest.Digest
 	for _, desc := range doc.Required() {
+		seen[desc.Digest] = struct{}{}
 		info, err := s.statBlob(ctx, repo, desc.Digest)
 		sparse := s.options.Sparse // never changes
 		switch {
@@ -160,5 +156,38 @@ func (s *Store) named(ctx context.Context, repo string, doc *core.Document) (hel
 		return nil, core.WithDetail(fmt.Errorf("%w: push %v to %s first", core.ErrManifestBlobUnknown, missing, repo),
 			map[string]any{"missing": missing})
 	}
+	for d := range graph.Named(manifest) {
+		if _, ok := seen[d]; ok {
+			continue
+		}
+		if seen[d] = struct{}{}; len(seen) > core.MaxDescriptors {
+			if s.options.Sparse {
+				break // what is not kept can be had again
+			}
+			return nil, fmt.Errorf("%w: it names more than %d digests; split it, for example into several manifests under an index", core.ErrManifestInvalid, core.MaxDescriptors)
+		}
+		blob, err := s.alsoHeld(ctx, repo, d)
+		if err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", d, repo, err)
+		}
+		if blob {
+			held = append(held, d)
+		}
+	}
 	return held, nil
+}
+
+// alsoHeld restarts the grace of d if repo holds it, as a manifest or as a blob, and reports whether
+// it is a blob.
+func (s *Store) alsoHeld(ctx context.Context, repo string, d digest.Digest) (blob bool, err error) {
+	_, err = s.statBlob(ctx, repo, d)
+	if blob = err == nil; !blob && errors.Is(err, bucket.ErrNotExist) {
+		_, err = s.bucket.Stat(ctx, manifestKey(d, repo))
+	}
+	if err == nil {
+		s.grace.touch(s.now(), repo, d)
+	} else if errors.Is(err, bucket.ErrNotExist) {
+		err = nil
+	}
+	return blob, err
 }

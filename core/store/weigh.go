@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/graph"
+)
+
+// weighing finds out which blobs go with some manifests of a repository: those that they name and
+// no other manifest of the repository does. It holds no manifest, and only digests of what the
+// repository holds.
+type weighing struct {
+	going map[digest.Digest]bool // the manifests that go; true: held, and read
+	// named has the blobs that these name; true: something that stays names it, too.
+	named map[digest.Digest]bool
+	read  map[digest.Digest]struct{} // the manifests that stay and were read
+}
+
+func newWeighing(going []digest.Digest) *weighing {
+	w := &weighing{going: map[digest.Digest]bool{}, named: map[digest.Digest]bool{}, read: map[digest.Digest]struct{}{}}
+	for _, d := range going {
+		w.going[d] = false
+	}
+	return w
+}
+
+// outcome returns the manifests that are held and go, and the blobs that go with them.
+func (w *weighing) outcome() (going, blobs []digest.Digest) {
+	for d, held := range w.going {
+		if held {
+			going = append(going, d)
+		}
+	}
+	for d, stays := range w.named {
+		if _, also := w.going[d]; !stays && !also {
+			blobs = append(blobs, d)
+		}
+	}
+	return going, blobs
+}
+
+// stays reports whether a manifest that stays names d.
+func (w *weighing) stays(d digest.Digest) bool { return w.named[d] }
+
+// weigh reads the manifests of repo that w has not read yet: first those that go, then the others. One
+// that is damaged names nothing: whatever it needs can be had again. A manifest that stayed and
+// was deleted since keeps what it named until the next eviction.
+func (s *Store) weigh(ctx context.Context, repo string, w *weighing) error {
+	before := len(w.named)
+	for d, read := range w.going {
+		if read {
+			continue
+		}
+		m, err := s.readManifest(ctx, repo, d)
+		if errors.Is(err, bucket.ErrNotExist) {
+			continue
+		} else if err != nil && !errors.Is(err, ErrDamaged) {
+			return err
+		}
+		w.going[d] = true
+		if err := s.weighBlob(ctx, repo, d, w); err != nil { // it may be a blob, too
+			return err
+		}
+		for named := range graph.Named(m.Bytes) {
+			if err := s.weighBlob(ctx, repo, named, w); err != nil {
+				return err
+			}
+		}
+	}
+	if len(w.named) > before {
+		clear(w.read) // they were not asked about these
+	}
+	for d, err := range s.held(ctx, repo) {
+		if err != nil {
+			return err
+		}
+		if _, read := w.read[d]; read || w.going[d] {
+			continue
+		}
+		m, err := s.readManifest(ctx, repo, d)
+		if err != nil && !errors.Is(err, bucket.ErrNotExist) && !errors.Is(err, ErrDamaged) {
+			return err
+		}
+		w.read[d] = struct{}{}
+		for named := range graph.Named(m.Bytes) {
+			if _, ok := w.named[named]; ok {
+				w.named[named] = true
+			}
+		}
+	}
+	return nil
+}
+
+// weighBlob takes d into w if it is a blob of repo.
+func (s *Store) weighBlob(ctx context.Context, repo string, d digest.Digest, w *weighing) error {
+	if _, ok := w.named[d]; ok {
+		return nil
+	}
+	_, err := s.bucket.Stat(ctx, linkKey(d, repo))
+	if errors.Is(err, bucket.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		w.named[d] = false
+	}
+	return err
+}
