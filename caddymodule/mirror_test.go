@@ -249,9 +249,9 @@ func TestSecretsOfAMirror(t *testing.T) {
 		t.Fatal(err)
 	}
 	port := freePort(t)
-	load(t, site(port, t.TempDir(), allowAll+"\n"+mirrorOf("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}"), ""))
+	load(t, site(port, t.TempDir(), allowAll+"\n"+mirrorOf("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}", "private team/** to anonymous"), ""))
 	r := at(t, port)
-	r.do("GET", "/v2/hub.test/team/app/manifests/v1", nil) // who may see it is core/mirror's
+	r.do("GET", "/v2/hub.test/team/app/manifests/v1", nil)
 	if !slices.ContainsFunc(hub.Recorded(), func(r upstreamtest.Request) bool { return r.Auth == "basic" }) {
 		t.Errorf("the credentials were not used: %q", hub.Requests())
 	}

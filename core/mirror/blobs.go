@@ -25,7 +25,7 @@ func (m *Mirror) Stat(ctx context.Context, repo string, d digest.Digest) (core.D
 	if err == nil && m.expect(ctx, repo, d, held.Size) {
 		held, err = m.local.Stat(ctx, repo, d)
 	}
-	if hidden := m.reveal(ctx, repo, err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d)); hidden != nil {
+	if hidden := m.reveal(ctx, repo, repo+"@"+string(d), err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d)); hidden != nil {
 		return core.Descriptor{}, hidden
 	}
 	if err == nil || !unheld(err) {
@@ -82,7 +82,7 @@ func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.B
 			held.Close()
 			held, err = m.local.Blob(ctx, repo, d)
 		}
-		if hidden := m.reveal(ctx, repo, err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d)); hidden != nil {
+		if hidden := m.reveal(ctx, repo, repo+"@"+string(d), err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d)); hidden != nil {
 			if err == nil {
 				held.Close()
 			}

@@ -165,12 +165,18 @@ func TestWhatCannotBeAskedIsNotShown(t *testing.T) {
 	for _, how := range waysIn {
 		synctest.Test(t, func(t *testing.T) {
 			f, secret := hides(t, upstreamtest.Basic, mirror.Settings{})
+			before := len(f.files(t))
 			f.up.Fault(upstreamtest.Fault{Method: "HEAD", Status: 500})
 			if how.name == "tags" {
 				f.up.Fault(upstreamtest.Fault{Path: "/tags/", Status: 500})
 			}
-			if err := how.read(stranger, f, secretRepo, secret); !errors.Is(err, core.ErrUnauthorized) {
-				t.Errorf("%s: got %v, want %v", how.name, err, core.ErrUnauthorized)
+			for _, who := range []context.Context{stranger, knownOne} {
+				if err := how.read(who, f, secretRepo, secret); !errors.Is(err, core.ErrUpstream) {
+					t.Errorf("%s: got %v, want %v", how.name, err, core.ErrUpstream)
+				}
+			}
+			if files := f.files(t); len(files) != before {
+				t.Errorf("%s: %q are kept", how.name, files)
 			}
 		})
 	}
@@ -223,6 +229,9 @@ func TestWhatIsMissingHidesNothing(t *testing.T) {
 func TestStrangersAskNothingOfWhatIsHidden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _ := hides(t, upstreamtest.Hub, mirror.Settings{})
+		if _, err := f.Manifest(insider, secretRepo, latest); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := f.Manifest(stranger, secretRepo, latest); !errors.Is(err, core.ErrUnauthorized) {
 			t.Fatal(err)
 		}
@@ -265,6 +274,9 @@ func TestAHiddenAnswerEndsAtMaxStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, secret := hides(t, upstreamtest.Basic, mirror.Settings{MaxStale: 10 * 24 * time.Hour})
 		ref := core.Reference{Digest: secret}
+		if _, err := f.Manifest(insider, secretRepo, ref); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := f.Manifest(stranger, secretRepo, ref); !errors.Is(err, core.ErrUnauthorized) {
 			t.Fatal(err)
 		}

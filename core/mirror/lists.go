@@ -88,7 +88,7 @@ func (m *Mirror) Referrers(ctx context.Context, repo string, subject digest.Dige
 	return func(yield func(core.Descriptor, error) bool) {
 		got, err := listed(ctx, m, &question[referrersList]{
 			key: referrersKey(repo, subject), repo: repo,
-			look: func(remote string) look { return lookAtManifest(remote, subject) },
+			look: func(remote string) look { return lookAtManifest(remote, core.Reference{Digest: subject}) },
 			ask: func(ctx context.Context, remote string) (referrersList, error) {
 				ask := m.upstream.Referrers
 				if api, ok := m.upstream.(referrersAPI); ok && !m.has(ctx, repo, subject) {
@@ -151,7 +151,7 @@ func listed[L list](ctx context.Context, m *Mirror, q *question[L]) (L, error) {
 	if err != nil {
 		return none, err
 	}
-	if err := m.reveal(ctx, q.repo, ok, core.ErrNameUnknown, q.look(remote)); err != nil {
+	if err := m.reveal(ctx, q.repo, q.key, ok, core.ErrNameUnknown, q.look(remote)); err != nil {
 		return none, err
 	}
 	at := held.at()

@@ -31,6 +31,14 @@ func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) 
 		return core.Manifest{}, err
 	}
 	held := m.holds(ctx, repo, ref)
+	if m.credentialed && !held {
+		// Before credentials fetch anything.
+		recorded := m.rightsOf(ctx, repo).ok
+		err := m.reveal(ctx, repo, nounOf(repo, ref), recorded, core.ErrManifestUnknown, lookAtManifest(remote, ref))
+		if err != nil {
+			return core.Manifest{}, err
+		}
+	}
 	var found core.Manifest
 	if ref.Digest != "" {
 		found, err = m.byDigest(ctx, repo, ref.Digest)
@@ -38,7 +46,8 @@ func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) 
 		found, err = m.byTag(ctx, repo, ref.Tag)
 	}
 	if err == nil {
-		err = m.reveal(ctx, repo, held, core.ErrManifestUnknown, lookAtManifest(remote, found.Descriptor.Digest))
+		exactly := core.Reference{Digest: found.Descriptor.Digest}
+		err = m.reveal(ctx, repo, nounOf(repo, exactly), true, core.ErrManifestUnknown, lookAtManifest(remote, exactly))
 	} else if m.rightsOf(ctx, repo).secret() {
 		err = cmp.Or(m.hide(ctx, repo), err) // not even why
 	}
@@ -52,7 +61,7 @@ func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) 
 
 // holds tells, where it matters, whether what ref names was here before the request.
 func (m *Mirror) holds(ctx context.Context, repo string, ref core.Reference) bool {
-	if !m.credentialed || m.rightsOf(ctx, repo).ok {
+	if !m.credentialed || m.rightsOf(ctx, repo).within(rightsAge) {
 		return true // the record decides
 	}
 	if ref.Tag != "" {

@@ -74,6 +74,7 @@ func (m *Mirror) forgetAsked(repo string, ref core.Reference, tags []string) {
 	for _, tag := range tags {
 		m.flights.Forget(repo + ":" + tag)
 	}
+	m.absent.drop(unseenNoun(repo))
 	m.empty.dropIf(func(key string) bool { return strings.HasPrefix(key, listsPrefix+repo+"/_") })
 	if ref != (core.Reference{}) {
 		m.flights.Forget(nounOf(repo, ref))

@@ -167,8 +167,8 @@ func (m *Mirror) hide(ctx context.Context, repo string) error {
 // reveal decides whether the caller may see what is about to be served, and asks the
 // upstream as nobody when its last answer is too old. held: something of the
 // repository was here before this request. missing is the error for what not even our
-// credentials are shown.
-func (m *Mirror) reveal(ctx context.Context, repo string, held bool, missing *core.Error, look look) error {
+// credentials are shown, and noun is what the look is at.
+func (m *Mirror) reveal(ctx context.Context, repo, noun string, held bool, missing *core.Error, look look) error {
 	access := core.AccessFrom(ctx)
 	if access.Private {
 		return nil
@@ -182,9 +182,15 @@ func (m *Mirror) reveal(ctx context.Context, repo string, held bool, missing *co
 		// any other repository that is not held.
 		return access.Unfetched("what is asked for of " + repo)
 	}
-	stale := known.hidden(m.settings.Load().MaxStale) || !known.ok && !held
+	if !known.ok && !held {
+		if err := m.unveil(ctx, repo, noun, missing, look); err != nil {
+			return err
+		}
+		known = m.rightsOf(ctx, repo)
+	}
+	stale := known.hidden(m.settings.Load().MaxStale)
 	if !known.within(rightsAge) && access.Fetch {
-		now, err := together(ctx, m, "rights "+repo, func(ctx context.Context) (knownRights, error) {
+		now, err := together(ctx, m, "rights "+noun, func(ctx context.Context) (knownRights, error) {
 			return m.askRights(ctx, repo, look)
 		})
 		switch {
@@ -212,7 +218,7 @@ func (m *Mirror) askRights(ctx context.Context, repo string, look look) (knownRi
 	err := look(ctx, m.nobody)
 	now := rights{Asked: time.Now().UTC()}
 	switch {
-	case err == nil, errors.Is(err, upstream.ErrInvalid):
+	case err == nil, errors.Is(err, errNoTags), errors.Is(err, upstream.ErrInvalid):
 	case !refused(err):
 		return known, err
 	case !m.credentialed:
@@ -222,7 +228,7 @@ func (m *Mirror) askRights(ctx context.Context, repo string, look look) (knownRi
 		// Credentials that are no more have fetched it, and nobody is shown it.
 		now.Hidden = true
 	default:
-		if err := look(ctx, m.upstream); err != nil {
+		if err := look(ctx, m.upstream); err != nil && !errors.Is(err, errNoTags) {
 			return known, err
 		}
 		now.Hidden = true
@@ -235,10 +241,9 @@ func (m *Mirror) askRights(ctx context.Context, repo string, look look) (knownRi
 	return knownRights{now, true}, nil
 }
 
-// lookAtManifest asks for a manifest's digest; where HEAD does not tell, by a GET.
-func lookAtManifest(remote string, d digest.Digest) look {
+// lookAtManifest asks what a reference names; where HEAD does not tell, by a GET.
+func lookAtManifest(remote string, ref core.Reference) look {
 	return func(ctx context.Context, up Upstream) error {
-		ref := core.Reference{Digest: d}
 		_, err := up.Head(ctx, remote, ref)
 		if errors.Is(err, upstream.ErrNoDigest) {
 			_, err = up.Manifest(ctx, remote, ref)
@@ -254,9 +259,16 @@ func lookAtBlob(remote string, d digest.Digest) look {
 	}
 }
 
+// errNoTags is the outcome of a look at an empty list, which some registries give for
+// repositories that are not there.
+var errNoTags = errors.New("the upstream has no tags")
+
 func lookAtTags(remote string) look {
 	return func(ctx context.Context, up Upstream) error {
-		_, err := up.Tags(ctx, remote)
+		tags, err := up.Tags(ctx, remote)
+		if err == nil && len(tags) == 0 {
+			return errNoTags
+		}
 		return err
 	}
 }

@@ -118,6 +118,9 @@ func TestTheUpstreamIsAskedOncePerDayWhatItShows(t *testing.T) {
 				t.Errorf("got %v, want %v", err, want)
 			}
 		}
+		if _, err := f.Manifest(insider, secretRepo, core.Reference{Digest: secret}); err != nil {
+			t.Fatal(err)
+		}
 		anonymous := "registry HEAD /v2/team/secret/manifests/" + string(secret)
 		read(core.ErrUnauthorized)
 		if got := f.up.Requests(); !slices.Contains(got, anonymous) {
@@ -164,6 +167,9 @@ func TestWhatWasNeverAskedIsHiddenIfCredentialsFetchedIt(t *testing.T) {
 		f.up.Blob("library/httpd", layer)
 		httpd := f.up.Manifest("library/httpd", ocispec.MediaTypeImageManifest, document(3), "latest")
 		down = f.up.Fault(upstreamtest.Fault{Method: "HEAD", Path: "/manifests/" + string(httpd), Status: 500})
+		if _, err := f.Manifest(insider, other, latest); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := f.Manifest(stranger, other, latest); !errors.Is(err, core.ErrUnauthorized) {
 			t.Errorf("fetched with credentials, never asked: %v, want %v", err, core.ErrUnauthorized)
 		}
@@ -205,6 +211,9 @@ func TestBytesOfAHiddenRepositoryAreNotLinked(t *testing.T) {
 func TestPurgeAsksAgainWhatIsShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _ := hides(t, upstreamtest.Basic, mirror.Settings{})
+		if _, err := f.Manifest(insider, secretRepo, latest); err != nil {
+			t.Fatal(err)
+		}
 		f.up.Fault(upstreamtest.Fault{Method: "HEAD", Status: 401, Times: 1})
 		if _, err := f.Manifest(stranger, secretRepo, latest); !errors.Is(err, core.ErrUnauthorized) {
 			t.Fatal(err)
