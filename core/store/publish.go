@@ -66,7 +66,7 @@ const repushed = 24 * time.Hour
 func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) error {
 	key := manifestKey(d, repo)
 	mediaType := saidType(put.MediaType, doc)
-	err := s.putLink(ctx, key, mediaType, caller(ctx))
+	err := s.putLink(ctx, key, mediaType, s.caller(ctx))
 	if errors.Is(err, bucket.ErrExist) {
 		return s.putRecordAgain(ctx, key, mediaType, len(put.Tags) > 0)
 	}
@@ -88,7 +88,7 @@ func (s *Store) putRecordAgain(ctx context.Context, key, mediaType string, tagge
 	now := s.now().UTC()
 	switch {
 	case err != nil:
-		record = linkRecord{MediaType: mediaType, Since: now, By: caller(ctx)}
+		record = linkRecord{MediaType: mediaType, Since: now, By: s.caller(ctx)}
 	case record.MediaType != mediaType:
 		record.MediaType = mediaType
 	case !tagged && now.Sub(record.used()) >= repushed:
@@ -148,7 +148,7 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, d digest.Digest, c
 	lock := s.tags.of(key)
 	lock.Lock()
 	defer lock.Unlock()
-	state := tagState{Nonce: newNonce(), Digest: d, Since: s.now().UTC(), By: caller(ctx)}
+	state := tagState{Nonce: newNonce(), Digest: d, Since: s.now().UTC(), By: s.caller(ctx)}
 	_, err = s.bucket.Put(ctx, key, encode(tagRecord{tagState: state}), bucket.Condition{IfAbsent: true})
 	if errors.Is(err, bucket.ErrExist) {
 		held, getErr := s.tagRecord(ctx, repo, tag)

@@ -152,8 +152,12 @@ func newNonce() string {
 // token's issuer can make longer ones, and nothing is looked up by them here.
 const maxCaller = 255
 
-// caller is who asks, for a record.
-func caller(ctx context.Context) string {
+// caller is who asks, for a record. What a mirror keeps nobody has pushed: who happened to
+// ask for it first is none of anybody's business.
+func (s *Store) caller(ctx context.Context) string {
+	if s.options.Sparse { // never changes
+		return ""
+	}
 	name := core.AccessFrom(ctx).Caller
 	if len(name) > maxCaller {
 		name = strings.ToValidUTF8(name[:maxCaller], "")

@@ -1,8 +1,10 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,5 +47,34 @@ func TestSparseStoreTakesManifestsWithoutTheirBlobs(t *testing.T) {
 	}
 	if !sparse.reads(t, repo, "held") || sparse.reads(t, repo, "named by nothing") {
 		t.Error("the collector took the wrong blob")
+	}
+}
+
+// Who asked a mirror for an image first has not pushed it, and stands in no record. A
+// private store says who pushed.
+func TestOnlyPushesHaveANameInTheRecords(t *testing.T) {
+	for _, sparse := range []bool{true, false} {
+		w, err := newWorld()
+		must(t, err, w.Close())
+		options := w.collecting()
+		options.Sparse = sparse
+		w.Store, err = store.Open(t.Context(), w.memory, options)
+		must(t, err, w.push(as(t, "ada"), repo, "config", "one", "v1"), w.push(as(t, "ada"), repo, "config", "two", "v1"))
+		_, err = w.Mount(as(t, "ada"), "team/copy", repo, digest.FromString("one"))
+		must(t, err, w.Close())
+		named := 0
+		for key, o := range w.memory.visible {
+			if bytes.Contains(o.data, []byte("ada")) {
+				named++
+				if sparse {
+					t.Errorf("the record %s of a mirror is %s", key, o.data)
+				}
+			} else if !sparse && strings.Contains(key, "+") {
+				t.Errorf("the record %s of a push is %s", key, o.data)
+			}
+		}
+		if !sparse && named != 7 { // four links of blobs, two manifests, a tag
+			t.Errorf("%d records have the name of who pushed, want 7", named)
+		}
 	}
 }

@@ -99,7 +99,7 @@ func (s *Store) NewUpload(ctx context.Context, repo string, algorithm digest.Alg
 	p.mu.Lock()
 	p.algorithm, p.hash = algorithm, algorithm.Hash()
 	p.mu.Unlock()
-	return &upload{store: s, repo: repo, id: id, by: caller(ctx), bucket: held, progress: p}, nil
+	return &upload{store: s, repo: repo, id: id, by: s.caller(ctx), bucket: held, progress: p}, nil
 }
 
 // Upload implements core.Writer.
@@ -114,7 +114,7 @@ func (s *Store) Upload(ctx context.Context, repo, id string) (core.Upload, error
 	} else if err != nil {
 		return nil, s.failed("upload "+id, err)
 	}
-	return &upload{store: s, repo: repo, id: id, by: caller(ctx), bucket: held, progress: s.uploads.get(id)}, nil
+	return &upload{store: s, repo: repo, id: id, by: s.caller(ctx), bucket: held, progress: s.uploads.get(id)}, nil
 }
 
 // upload is one request's hold on an unfinished upload.
@@ -281,7 +281,7 @@ func (s *Store) Mount(ctx context.Context, repo, from string, d digest.Digest) (
 	}
 	var info bucket.Info
 	err := s.certain(ctx, func() (err error) {
-		info, err = s.keep(ctx, repo, d, caller(ctx), func() (bucket.Info, error) {
+		info, err = s.keep(ctx, repo, d, s.caller(ctx), func() (bucket.Info, error) {
 			if from == "" {
 				return bucket.Info{}, bucket.ErrNotExist
 			}
