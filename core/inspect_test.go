@@ -353,21 +353,22 @@ func hostile() map[string][]byte {
 func TestInspectIsBounded(t *testing.T) {
 	const most = 20 << 20
 	for name, data := range hostile() {
-		for _, inspect := range []func([]byte) (core.Document, error){core.Inspect, core.InspectReferrers} {
-			var before, after runtime.MemStats
-			runtime.GC()
-			runtime.ReadMemStats(&before)
-			_, err := inspect(data)
-			runtime.ReadMemStats(&after)
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			if got := after.TotalAlloc - before.TotalAlloc; got > most {
-				t.Errorf("%s: allocated %d MiB in all, want at most %d", name, got>>20, most>>20)
-			} else {
-				t.Logf("%s: %d KiB", name, got>>10)
-			}
+		inspect := core.Inspect
+		if strings.HasPrefix(name, "annotations") {
+			inspect = core.InspectReferrers // which keeps more of them
 		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := inspect(data)
+		runtime.ReadMemStats(&after)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got := after.TotalAlloc - before.TotalAlloc
+		if got > most {
+			t.Errorf("%s: allocated %d MiB in all, want at most %d", name, got>>20, most>>20)
+		}
+		t.Logf("%s: %d KiB", name, got>>10)
 	}
 }
 

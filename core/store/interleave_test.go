@@ -129,11 +129,11 @@ func holds(ctx context.Context, s core.Registry, repo string, ref core.Reference
 	if got := m.Descriptor.Digest.Algorithm().FromBytes(m.Bytes); got != m.Descriptor.Digest || ref.Digest != "" && got != ref.Digest {
 		return fmt.Errorf("%s:%s has digest %s, its descriptor says %s", repo, ref, got, m.Descriptor.Digest)
 	}
-	links, err := core.ParseManifest(m.Descriptor.MediaType, m.Bytes)
+	doc, err := core.Inspect(m.Bytes)
 	if err != nil {
 		return err
 	}
-	for _, desc := range links.Blobs {
+	for _, desc := range doc.Required() {
 		if err := readable(ctx, s, repo, desc.Digest); err != nil {
 			return fmt.Errorf("%s:%s is broken: %w", repo, ref, err)
 		}

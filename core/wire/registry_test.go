@@ -124,7 +124,10 @@ func (m *memory) PutManifest(_ context.Context, repo string, put core.ManifestPu
 	if err := m.fail["PutManifest"]; err != nil {
 		return core.ManifestResult{}, err
 	}
-	links, err := core.ParseManifest(put.MediaType, put.Bytes)
+	doc, err := core.Inspect(put.Bytes)
+	if err == nil {
+		err = doc.CheckPush(put.MediaType)
+	}
 	if err != nil {
 		return core.ManifestResult{}, err
 	}
@@ -139,7 +142,7 @@ func (m *memory) PutManifest(_ context.Context, repo string, put core.ManifestPu
 	if m.tags[repo] == nil {
 		m.tags[repo] = map[string]digest.Digest{}
 	}
-	result := core.ManifestResult{Descriptor: desc, Subject: links.SubjectDigest()}
+	result := core.ManifestResult{Descriptor: desc, Subject: doc.SubjectDigest()}
 	for _, tag := range put.Tags {
 		if m.fail["tag "+tag] != nil {
 			result.Refused = append(result.Refused, m.fail["tag "+tag])

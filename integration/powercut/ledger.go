@@ -163,24 +163,24 @@ func Whole(reg core.Registry, repo string, ref core.Reference, acknowledged bool
 	if got := digest.FromBytes(m.Bytes); got != m.Descriptor.Digest {
 		return fmt.Errorf("the bytes of %s have digest %s", m.Descriptor.Digest, got)
 	}
-	links, err := core.ParseManifest(m.Descriptor.MediaType, m.Bytes)
+	doc, err := core.Inspect(m.Bytes)
 	if err != nil {
 		return err
 	}
-	for _, desc := range links.Blobs {
+	for _, desc := range doc.Required() {
 		if err := readBlob(ctx, reg, repo, desc); err != nil {
 			return fmt.Errorf("blob %s: %w", desc.Digest, err)
 		}
 	}
-	if links.Subject == nil || !acknowledged {
+	if doc.Subject == nil || !acknowledged {
 		return nil
 	}
-	for referrer, err := range reg.Referrers(ctx, repo, links.Subject.Digest, "", "") {
+	for referrer, err := range reg.Referrers(ctx, repo, doc.Subject.Digest, "", "") {
 		if err != nil || referrer.Digest == m.Descriptor.Digest {
 			return err
 		}
 	}
-	return fmt.Errorf("%s is not among the referrers of %s", m.Descriptor.Digest, links.Subject.Digest)
+	return fmt.Errorf("%s is not among the referrers of %s", m.Descriptor.Digest, doc.Subject.Digest)
 }
 
 func readBlob(ctx context.Context, reg core.Registry, repo string, desc core.Descriptor) error {
