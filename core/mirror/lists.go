@@ -28,6 +28,7 @@ func (m *Mirror) Tags(ctx context.Context, repo, after string) iter.Seq2[string,
 			keeps: func(context.Context) bool { return true },
 		})
 		if unasked(err) && m.heldTags(ctx, repo, after, yield) {
+			core.Warn(ctx, "the upstream cannot be asked; the list has only those tags of "+repo+" that are held here")
 			m.log.Info("incomplete list of tags served, the upstream cannot be asked", "repository", repo, "error", err)
 			return
 		}

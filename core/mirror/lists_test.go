@@ -165,7 +165,11 @@ func TestTagsThatAreHeldAreListedWhileTheUpstreamIsAway(t *testing.T) {
 				f.up.Fault(row.fault)
 				f.network.Refuse(f.up.Registry, row.fault.Path == "nothing")
 				f.restart(t)
-				got, err := list(f.Tags(fetch, repo, row.after))
+				ctx, warnings := core.WithWarnings(fetch)
+				got, err := list(f.Tags(ctx, repo, row.after))
+				if said := warnings.All(); (len(said) == 1) != (row.err == nil) {
+					t.Errorf("it warns of %q", said)
+				}
 				if !errors.Is(err, row.err) || !slices.Equal(got, row.want) {
 					t.Errorf("got %q, %v, want %q, %v", got, err, row.want, row.err)
 				}

@@ -21,9 +21,7 @@ func (e *exchange) manifest() error {
 	if err != nil {
 		return err
 	}
-	for _, text := range warnings.All() {
-		e.header.Add("Warning", "299 - "+strconv.Quote(text)) // spec.md, "Warnings"
-	}
+	e.warn(warnings)
 	tag := etag(m.Descriptor.Digest)
 	e.set("Etag", tag)
 	e.set("Docker-Content-Digest", tag[1:len(tag)-1])
@@ -43,6 +41,13 @@ func (e *exchange) manifest() error {
 	e.writeHeader(http.StatusOK)
 	e.write(m.Bytes)
 	return nil
+}
+
+// warn adds what a registry has warned of (spec.md, "Warnings").
+func (e *exchange) warn(warnings *core.Warnings) {
+	for _, text := range warnings.All() {
+		e.header.Add("Warning", "299 - "+strconv.Quote(text))
+	}
 }
 
 // putManifest answers end-7a and end-7b.

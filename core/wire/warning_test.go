@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"iter"
 	"net/http/httptest"
 	"slices"
 	"testing"
@@ -25,6 +26,35 @@ func (r warning) Manifest(ctx context.Context, repo string, ref core.Reference) 
 func (r warning) Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error) {
 	m, err := r.Manifest(ctx, repo, ref)
 	return m.Descriptor, err
+}
+
+func (r warning) Tags(ctx context.Context, repo, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for tag, err := range r.memory.Tags(ctx, repo, after) {
+			if !yield(tag, err) {
+				break
+			}
+		}
+		for _, text := range r.of {
+			core.Warn(ctx, text)
+		}
+	}
+}
+
+// A list that is not whole says so, also on a page that is not its last.
+func TestWarningsOfAList(t *testing.T) {
+	for _, path := range []string{"/v2/a/b/tags/list", "/v2/a/b/tags/list?n=1"} {
+		r := httptest.NewRequest("GET", path, nil)
+		req, err := Parse(r.Method, r.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		Serve(w, r, req, warning{filled(t), []string{"not all"}}, Options{})
+		if got, want := w.Header().Values("Warning"), []string{`299 - "not all"`}; !slices.Equal(got, want) || w.Code != 200 {
+			t.Errorf("%s: got %q with status %d, want %q", path, got, w.Code, want)
+		}
+	}
 }
 
 // What a registry warns of is said with a good answer, as spec.md wants it.
