@@ -83,19 +83,14 @@ func (m *Mirror) heldTags(ctx context.Context, repo, after string, yield func(st
 
 // Referrers implements core.Lister with the upstream's list, cached as tags are. On the
 // disk there are only lists that have something, of manifests that are held: clients
-// choose the digests. For what is not held the upstream is asked one question, whether
-// its referrers API knows any.
+// choose the digests.
 func (m *Mirror) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[core.Descriptor, error] {
 	return func(yield func(core.Descriptor, error) bool) {
 		got, err := listed(ctx, m, &question[referrersList]{
 			key: referrersKey(repo, subject), repo: repo,
 			look: func(remote string) look { return lookAtManifest(remote, core.Reference{Digest: subject}) },
 			ask: func(ctx context.Context, remote string) (referrersList, error) {
-				ask := m.upstream.Referrers
-				if api, ok := m.upstream.(referrersAPI); ok && !m.has(ctx, repo, subject) {
-					ask = api.ReferrersAPI
-				}
-				found, err := ask(ctx, remote, subject)
+				found, err := m.upstream.Referrers(ctx, remote, subject)
 				return newReferrersList(time.Now().UTC(), found), err
 			},
 			keeps: func(ctx context.Context) bool { return m.has(ctx, repo, subject) },
@@ -116,12 +111,6 @@ func (m *Mirror) Referrers(ctx context.Context, repo string, subject digest.Dige
 			}
 		}
 	}
-}
-
-// referrersAPI is an upstream that can be asked without the tag that stands for its
-// referrers API, which costs a second request: upstream.Client.
-type referrersAPI interface {
-	ReferrersAPI(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error)
 }
 
 // has tells whether a manifest is held.

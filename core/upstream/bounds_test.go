@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -21,11 +22,15 @@ type endless struct {
 	kind  string // Content-Type
 	page  func(i int) []byte
 	pages int // 0: without an end
+
+	mu    sync.Mutex // guards the two
 	sent  int64
 	asked int
 }
 
 func (e *endless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	i := e.asked
 	e.asked++
 	if e.pages == 0 || e.asked < e.pages {
@@ -85,11 +90,13 @@ func TestListIsBounded(t *testing.T) {
 				if tt.tags {
 					_, err = f.client.Tags(t.Context(), repo)
 				} else {
-					_, err = f.client.ReferrersAPI(t.Context(), repo, digest.FromString("x"))
+					_, err = f.client.Referrers(t.Context(), repo, digest.FromString("x"))
 				}
 				if !errors.Is(err, tt.err) {
 					t.Errorf("got %v, want %v", err, tt.err)
 				}
+				e.mu.Lock()
+				defer e.mu.Unlock()
 				if e.sent > tt.sent || e.asked > 1000 {
 					t.Errorf("it sent %d bytes in %d pages, want at most %d in 1000", e.sent, e.asked, tt.sent)
 				}

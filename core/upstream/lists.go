@@ -136,7 +136,7 @@ func (f *failing) Read(p []byte) (int, error) {
 // stands for it (spec.md, "Unavailable Referrers API"). None is an empty list: that
 // the repository or d does not exist cannot be told from it.
 func (c *Client) Referrers(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error) {
-	found, err := c.ReferrersAPI(ctx, repo, d)
+	found, err := c.referrersAPI(ctx, repo, d)
 	if VerdictOf(err) != Gone {
 		return found, err
 	}
@@ -156,10 +156,10 @@ func (c *Client) Referrers(ctx context.Context, repo string, d digest.Digest) ([
 	return found, nil
 }
 
-// ReferrersAPI is Referrers without the tag: one question, if there is one page.
+// referrersAPI is Referrers without the tag: one question, if there is one page.
 // Errors: also ErrNotFound, which the API says of an unknown repository alone, and
 // whoever does not have the API of everything.
-func (c *Client) ReferrersAPI(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error) {
+func (c *Client) referrersAPI(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error) {
 	var annotated int
 	found, err := pages(ctx, c, repo, "referrers/"+string(d), ocispec.MediaTypeImageIndex, core.MaxDescriptors, func(r *reply, body io.Reader) ([]core.Descriptor, error) {
 		if t, err := core.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != ocispec.MediaTypeImageIndex {

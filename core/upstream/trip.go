@@ -177,7 +177,7 @@ func (r *reply) challenge() (m method, ok bool) {
 // mayLie reports whether a GET may be answered well where this was the answer to a
 // HEAD. An upstream that is down, or limits us, is not asked again at once.
 func (r *reply) mayLie() bool {
-	return r.StatusCode >= 400 && r.StatusCode < 500 && r.StatusCode != http.StatusTooManyRequests ||
+	return r.StatusCode >= 300 && r.StatusCode < 500 && r.StatusCode != http.StatusTooManyRequests ||
 		r.StatusCode == http.StatusNotImplemented
 }
 
