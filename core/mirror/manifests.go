@@ -118,6 +118,7 @@ func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag
 		}
 		return core.Manifest{}, err
 	}
+	defer answer.Release()
 	found := core.Manifest{Descriptor: answer.Descriptor, Bytes: answer.Bytes}
 	if !answer.Anonymous && !m.noteCredentials(ctx, repo) {
 		return found, nil

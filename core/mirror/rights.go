@@ -246,7 +246,9 @@ func lookAtManifest(remote string, ref core.Reference) look {
 	return func(ctx context.Context, up Upstream) error {
 		_, err := up.Head(ctx, remote, ref)
 		if errors.Is(err, upstream.ErrNoDigest) {
-			_, err = up.Manifest(ctx, remote, ref)
+			var answer upstream.Answer
+			answer, err = up.Manifest(ctx, remote, ref)
+			answer.Release()
 		}
 		return err
 	}

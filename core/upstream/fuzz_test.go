@@ -102,14 +102,15 @@ func FuzzManifest(f *testing.F) {
 		}
 		timer := time.NewTimer(time.Hour)
 		defer timer.Stop()
-		r := &reply{trip: &trip{stall: time.Hour, timer: timer}, Response: &http.Response{
+		r := &reply{trip: &trip{stall: time.Hour, timer: timer}, base: &url.URL{}, Response: &http.Response{
 			StatusCode: http.StatusOK, ContentLength: -1, Body: io.NopCloser(strings.NewReader(body)),
 			Header: http.Header{"Content-Type": {contentType}, "Docker-Content-Digest": {promised}},
 		}}
-		got, err := r.manifest(core.Reference{Digest: want})
+		got, err := r.manifest(t.Context(), core.Reference{Digest: want})
 		if err != nil {
 			return
 		}
+		defer got.Release()
 		d := got.Descriptor.Digest
 		if d.Algorithm().FromBytes(got.Bytes) != d || want != "" && d != want || string(got.Bytes) != body {
 			t.Errorf("got %+v of %q", got.Descriptor, body)

@@ -147,6 +147,7 @@ func (c *Client) Referrers(ctx context.Context, repo string, d digest.Digest) ([
 	if err != nil {
 		return nil, err
 	}
+	defer answer.Release()
 	op := "referrers of " + repo + "@" + string(d)
 	found, cause := decodeReferrers(answer.Bytes)
 	if cause != nil {

@@ -1,9 +1,7 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
-	"io"
 	"net/http"
 	"strings"
 
@@ -33,6 +31,16 @@ type Answer struct {
 	Bytes []byte
 	// Anonymous: it was shown to a caller without credentials.
 	Anonymous bool
+
+	release func()
+}
+
+// Release gives back what Bytes takes of the memory for manifests of upstreams. It is
+// called when they are kept, or are of no use, by whoever asked for a manifest.
+func (a Answer) Release() {
+	if a.release != nil {
+		a.release()
+	}
 }
 
 // Head asks what ref names. It is bounded by Config.HeadTimeout and is no pull. It never
@@ -71,7 +79,9 @@ func (c *Client) Head(ctx context.Context, repo string, ref core.Reference) (Ans
 }
 
 // Manifest fetches what ref names, at most core.MaxManifestSize bytes. Digest and
-// size are those of the received bytes. It may count as a pull.
+// size are those of the received bytes. It may count as a pull. The caller releases the
+// answer. Errors: also core.ErrUnavailable and core.ErrTooManyRequests when the memory
+// for manifests stays taken.
 func (c *Client) Manifest(ctx context.Context, repo string, ref core.Reference) (Answer, error) {
 	var answer Answer
 	_, err := c.ask(ctx, question{
@@ -81,7 +91,7 @@ func (c *Client) Manifest(ctx context.Context, repo string, ref core.Reference) 
 		header: http.Header{"Accept": {accept}},
 		pull:   true,
 		read: func(r *reply) (err error) {
-			answer, err = r.manifest(ref)
+			answer, err = r.manifest(ctx, ref)
 			return err
 		},
 	})
@@ -110,11 +120,22 @@ func (c *Client) Admits(ctx context.Context, repo string, ref core.Reference) er
 // manifest reads a manifest, which is passed on if its digest is right, whatever is in it
 // that we cannot read: a client may not read that either. It has the type of its shape
 // where the registry's is not one of manifests.
-func (r *reply) manifest(ref core.Reference) (Answer, error) {
-	data, err := r.bounded(core.MaxManifestSize)
+func (r *reply) manifest(ctx context.Context, ref core.Reference) (Answer, error) {
+	data, release, err := r.reserved(ctx, core.MaxManifestSize)
+	var answer Answer
+	if err == nil {
+		answer, err = r.inspect(ref, data)
+	}
 	if err != nil {
+		release()
 		return Answer{}, err
 	}
+	answer.release = release
+	return answer, nil
+}
+
+// inspect makes the answer of a manifest's bytes.
+func (r *reply) inspect(ref core.Reference, data []byte) (Answer, error) {
 	doc, invalid := core.Inspect(data)
 	if invalid == nil && doc.Kind == core.KindSchema1 && !r.elsewhere {
 		// Its digest, where it is signed, is not of these bytes.
@@ -124,6 +145,7 @@ func (r *reply) manifest(ref core.Reference) (Answer, error) {
 	// without either the algorithm is ours to choose.
 	want, vouched := ref.Digest, true
 	if want == "" {
+		var err error
 		if want, err = core.ParseDigest(r.Header.Get("Docker-Content-Digest")); err != nil {
 			want, vouched = digest.FromBytes(data), false
 		}
@@ -151,16 +173,3 @@ func (r *reply) manifest(ref core.Reference) (Answer, error) {
 }
 
 const schema1Sentence = "the upstream has this image only as Docker schema 1, which is not supported; push it again with a current client"
-
-// bounded reads the whole body. Errors: ErrTooLarge beyond most bytes.
-func (r *reply) bounded(most int64) ([]byte, error) {
-	if r.ContentLength > most {
-		return nil, r.fail(ErrTooLarge, "it says that it is larger than its kind may be")
-	}
-	var data bytes.Buffer
-	n, err := data.ReadFrom(io.LimitReader(r, most+1))
-	if err == nil && n > most {
-		err = r.fail(ErrTooLarge, "it goes on beyond what its kind may be")
-	}
-	return data.Bytes(), err
-}

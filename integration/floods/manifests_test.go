@@ -110,18 +110,3 @@ func bombUpstream(t *testing.T) *httptest.Server {
 func mirrorOf(up *httptest.Server, options string) string {
 	return fmt.Sprintf("mirror up.example {\nupstream %s\nallow_private 127.0.0.0/8\n%s\n}", up.URL, options)
 }
-
-// A page of an upstream's referrers is twice as large.
-func TestReferrersOfAnUpstream(t *testing.T) {
-	f := start(t, "", mirrorOf(bombUpstream(t), ""))
-	c := f.anonymous()
-	f.together(atOnce, atOnce, func(i int) error {
-		d := digest.FromString(fmt.Sprint("subject", i))
-		status, err := f.ask(c, http.MethodGet, "/v2/up.example/team/app/referrers/"+d.String(), "", nil)
-		if err != nil || status == http.StatusInternalServerError {
-			return fmt.Errorf("status %d: %v", status, err)
-		}
-		return nil
-	})
-	f.bounded()
-}

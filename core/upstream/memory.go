@@ -1,0 +1,65 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"io"
+
+	"github.com/eblume/caddy-registry/core/budget"
+)
+
+const (
+	// received is how many bytes of manifests this process receives and parses at once
+	// from upstreams, which anybody who may fetch can ask for. It is a quarter of what
+	// pushes have: four of the largest manifests, or a thousand usual ones.
+	received = budget.Manifests / 4
+	// receivedEach is the part of it that one upstream can have, so that a slow one
+	// leaves room for others.
+	receivedEach = received / 2
+	// receivedFirst is what is reserved for an answer that does not say its length, in
+	// bytes. Few manifests are larger, and only those reserve the most that one may have.
+	receivedFirst = 64 << 10
+)
+
+var receiving = budget.New(received, receivedEach)
+
+// reserved reads the whole body into memory that is reserved first, so that many large
+// answers wait for each other. release is called once, also after an error. Errors:
+// ErrTooLarge beyond most bytes; those of budget.Budget.Acquire.
+func (r *reply) reserved(ctx context.Context, most int64) (data []byte, release func(), err error) {
+	var given []func()
+	release = func() {
+		for _, give := range given {
+			give()
+		}
+	}
+	reserve := func(n int64) error {
+		give, err := receiving.Acquire(ctx, r.base.Host, n)
+		if err == nil {
+			given = append(given, give)
+		}
+		return err
+	}
+	if r.ContentLength > most {
+		return nil, release, r.fail(ErrTooLarge, "it says that it is larger than its kind may be")
+	}
+	first := r.ContentLength
+	if first < 0 {
+		first = min(receivedFirst, most)
+	}
+	if err := reserve(first); err != nil {
+		return nil, release, err
+	}
+	var body bytes.Buffer
+	body.Grow(int(first) + bytes.MinRead) // ReadFrom looks for the end with as much free
+	n, err := body.ReadFrom(io.LimitReader(r, first))
+	if err == nil && n == first && r.ContentLength < 0 {
+		if err = reserve(most - first); err == nil {
+			n, err = body.ReadFrom(io.LimitReader(r, most-first+1))
+			if err == nil && n > most-first {
+				err = r.fail(ErrTooLarge, "it goes on beyond what its kind may be")
+			}
+		}
+	}
+	return body.Bytes(), release, err
+}
