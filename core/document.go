@@ -104,7 +104,7 @@ func (d *Document) Required() []Descriptor {
 	return required
 }
 
-const schema1Sentence = "Docker schema 1 is not supported; push the image again with a current client"
+const schema1Sentence = "a manifest of Docker schema 1 is not supported; push the image again with a current client"
 
 // CheckPush decides whether the document may be pushed as contentType, which is as ParseMediaType
 // returns it, or empty. These rules are for pushes and imports: what is held already was pushed

@@ -251,7 +251,7 @@ func TestTheNoteComesBeforeTheTagLeaves(t *testing.T) {
 				must(t, err, w.push(as(t, "ada"), repo, "config", "one", "v1"))
 				w.clock.Add(int64(100 * day / time.Second))
 				crashed := crashAfter(w, k)
-				err = leave(w)
+				_ = leave(w) // fails where it is cut off
 				must(t, w.Close())
 				for _, kept := range []bool{true, false} {
 					after := &world{memory: w.memory.powerCut(func(key string) bool { return kept || strings.Contains(key, "_tags") }), clock: w.clock}
