@@ -20,6 +20,10 @@ type CollectOptions struct {
 	// Idle says that no client has been served from this storage within the
 	// grace, so that the times on disk tell all (a command on a stopped registry).
 	Idle bool
+	// Pressed reports whether space is needed: then uploads that have been idle for ten
+	// minutes go too, the oldest first, while it is. Default: after a write met a full
+	// disk, until the end of the collection.
+	Pressed func() bool
 }
 
 // Collected counts what a collection removed, or would remove.
@@ -233,41 +237,4 @@ func (c *collection) collectContent(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// collectUploads drops uploads that nobody has added to for long.
-func (c *collection) collectUploads(ctx context.Context) error {
-	for info, err := range c.bucket.Uploads(ctx) {
-		if err != nil {
-			return err
-		}
-		if info.Time.After(c.now.Add(-c.options.UploadAge)) {
-			continue
-		}
-		dropped := true
-		if !c.DryRun {
-			if dropped, err = c.dropUpload(ctx, info.ID); err != nil {
-				return err
-			}
-		}
-		if dropped {
-			c.done.Uploads++
-		}
-	}
-	return nil
-}
-
-// dropUpload tells whether the upload is gone; one that somebody writes to stays.
-func (c *collection) dropUpload(ctx context.Context, id string) (dropped bool, err error) {
-	held, err := c.bucket.Upload(ctx, id)
-	if errors.Is(err, bucket.ErrNotExist) {
-		return true, nil
-	} else if err != nil {
-		return false, err
-	}
-	defer held.Close()
-	if !c.uploads.endBucket(id) {
-		return false, nil
-	}
-	return true, held.Abort(ctx)
 }

@@ -221,6 +221,7 @@ func (s *Store) sync(ctx context.Context, keys ...string) error {
 func (s *Store) failed(noun string, err error) error {
 	switch {
 	case errors.Is(err, bucket.ErrNoSpace):
+		s.full.Store(true)
 		return fmt.Errorf("%w: %s: %w", core.ErrNoSpace, noun, err)
 	case errors.Is(err, bucket.ErrSync), errors.Is(err, bucket.ErrNotExist):
 		return fmt.Errorf("%w: %s: %w", core.ErrUnavailable, noun, err)

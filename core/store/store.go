@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -35,6 +36,7 @@ type Store struct {
 	damage  *damage
 	// converted is when the storage became one of this layout.
 	converted time.Time
+	full      atomic.Bool // a write met a full disk since the last collection
 
 	optionsMu sync.RWMutex
 	options   Options // guarded by optionsMu

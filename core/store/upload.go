@@ -168,7 +168,7 @@ func (u *upload) Append(ctx context.Context, at int64, r io.Reader) (int64, erro
 	if err != nil {
 		p.hash = nil // it may have seen bytes that were not kept
 		if errors.Is(err, bucket.ErrNoSpace) {
-			err = u.store.failed("upload "+u.id, err)
+			err = u.dropFull(ctx, err)
 		}
 	}
 	return n, err
@@ -197,12 +197,24 @@ func (u *upload) Commit(ctx context.Context, d digest.Digest) (core.Descriptor, 
 		return core.Descriptor{}, fmt.Errorf("upload %s: %w", u.id, err)
 	}
 	info, err := u.store.keep(ctx, u.repo, d, u.by, func() (bucket.Info, error) { return u.bucket.Commit(ctx, blobKey(d), damaged) })
-	if err != nil {
+	if errors.Is(err, core.ErrNoSpace) {
+		return core.Descriptor{}, u.dropFull(ctx, err)
+	} else if err != nil {
 		return core.Descriptor{}, err
 	}
 	u.store.damage.proven(d, info.Size)
 	u.end()
 	return blobDescriptor(d, info.Size), nil
+}
+
+// dropFull ends an upload that met a full disk with err: it holds the space that others
+// need to go on, and the client of a day's upload may never come back.
+func (u *upload) dropFull(ctx context.Context, err error) error {
+	u.end()
+	if dropErr := u.bucket.Abort(context.WithoutCancel(ctx)); dropErr != nil && !errors.Is(dropErr, bucket.ErrNotExist) {
+		u.store.log.Error("upload that met a full disk could not be dropped; the collector will", "upload", u.id, "error", dropErr)
+	}
+	return u.store.failed("upload "+u.id+" was dropped", err)
 }
 
 // digest is the digest of the bytes held, by the hash that went along if it did.

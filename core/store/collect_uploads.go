@@ -1,0 +1,64 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// idleUpload is how long nothing was added to an upload that goes when space is needed.
+// A client that is at work adds more often.
+const idleUpload = 10 * time.Minute
+
+// collectUploads drops uploads that nobody has added to for long, and under pressure
+// also those that have been idle for a while, the oldest first.
+func (c *collection) collectUploads(ctx context.Context) error {
+	full := c.full.Load()
+	if !c.DryRun {
+		c.full.Store(false)
+	}
+	pressed := func() bool { return full || c.Pressed != nil && c.Pressed() }
+	var uploads []bucket.UploadInfo
+	for info, err := range c.bucket.Uploads(ctx) {
+		if err != nil {
+			return err
+		}
+		if !info.Time.After(c.now.Add(-min(idleUpload, c.options.UploadAge))) {
+			uploads = append(uploads, info)
+		}
+	}
+	slices.SortFunc(uploads, func(a, b bucket.UploadInfo) int { return a.Time.Compare(b.Time) })
+	for _, info := range uploads {
+		if info.Time.After(c.now.Add(-c.options.UploadAge)) && !pressed() {
+			return nil // all that follow are younger
+		}
+		dropped, err := true, error(nil)
+		if !c.DryRun {
+			if dropped, err = c.dropUpload(ctx, info.ID); err != nil {
+				return err
+			}
+		}
+		if dropped {
+			c.done.Uploads++
+		}
+	}
+	return nil
+}
+
+// dropUpload tells whether the upload is gone; one that somebody writes to stays.
+func (c *collection) dropUpload(ctx context.Context, id string) (dropped bool, err error) {
+	held, err := c.bucket.Upload(ctx, id)
+	if errors.Is(err, bucket.ErrNotExist) {
+		return true, nil
+	} else if err != nil {
+		return false, err
+	}
+	defer held.Close()
+	if !c.uploads.endBucket(id) {
+		return false, nil
+	}
+	return true, held.Abort(ctx)
+}
