@@ -41,7 +41,7 @@ func (k *Keys) Announce(ctx context.Context) (due []Key, err error) {
 func (k *Keys) note(ctx context.Context, held *heldKey, id string, at time.Time) error {
 	held.announced = at
 	if at.IsZero() {
-		err := k.bucket.Delete(ctx, announcedPrefix+id, bucket.Condition{})
+		err := k.bucket.Delete(ctx, announcedPrefix+id)
 		if errors.Is(err, bucket.ErrNotExist) {
 			return nil
 		}

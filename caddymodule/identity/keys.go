@@ -332,10 +332,10 @@ func (k *Keys) Revoke(ctx context.Context, id string) (Key, error) {
 // removeDamaged removes a record that nobody can read, and that lets nobody in already.
 func (k *Keys) removeDamaged(ctx context.Context, id string) (Key, error) {
 	ctx, name := context.WithoutCancel(ctx), keysPrefix+"/"+id
-	if err := k.bucket.Delete(ctx, name, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+	if err := k.bucket.Delete(ctx, name); err != nil && !errors.Is(err, bucket.ErrNotExist) {
 		return Key{}, fmt.Errorf("revoke key %s: %w", id, err)
 	}
-	if err := k.bucket.Sync(ctx, name); err != nil {
+	if err := bucket.Sync(ctx, k.bucket, name); err != nil {
 		return Key{}, fmt.Errorf("revoke key %s: %w", id, err)
 	}
 	k.mu.Lock()

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/eblume/caddy-registry/core/bucket"
 )
 
 const (
@@ -90,7 +88,7 @@ func (k *Keys) forgetDead(ctx context.Context, o owner) error {
 		delete(k.byHash, [32]byte(record.Hash))
 		k.mu.Unlock()
 		for _, name := range []string{"uses/" + key.ID, announcedPrefix + key.ID} {
-			k.bucket.Delete(ctx, name, bucket.Condition{}) // a statistic of nothing does no harm
+			k.bucket.Delete(ctx, name) // a statistic of nothing does no harm
 		}
 	}
 	return failed

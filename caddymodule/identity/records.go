@@ -78,10 +78,10 @@ func (r *records[T]) remove(ctx context.Context, name string) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	ctx, key := context.WithoutCancel(ctx), r.prefix+"/"+name
-	if err := r.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+	if err := r.bucket.Delete(ctx, key); err != nil && !errors.Is(err, bucket.ErrNotExist) {
 		return err
 	}
-	if err := r.bucket.Sync(ctx, key); err != nil {
+	if err := bucket.Sync(ctx, r.bucket, key); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -111,7 +111,7 @@ func (r *records[T]) update(ctx context.Context, name string, change func(value 
 	if _, err := r.bucket.Put(ctx, key, data, bucket.Condition{}); err != nil {
 		return old, err
 	}
-	if err := r.bucket.Sync(ctx, key); err != nil {
+	if err := bucket.Sync(ctx, r.bucket, key); err != nil {
 		return old, err
 	}
 	r.mu.Lock()

@@ -39,7 +39,7 @@ func (s *Store) loadKey(ctx context.Context) (sealKey, error) {
 		if _, err := s.bucket.Put(ctx, keyObject, secret, bucket.Condition{}); err != nil {
 			return sealKey{}, err
 		}
-		if err := s.bucket.Sync(ctx, keyObject); err != nil {
+		if err := bucket.Sync(ctx, s.bucket, keyObject); err != nil {
 			return sealKey{}, err
 		}
 	}

@@ -93,7 +93,7 @@ func Open(ctx context.Context, b bucket.Bucket, log *slog.Logger, now func() tim
 	}
 	for _, key := range damaged {
 		s.log.Warn("a session is damaged, and removed", "record", key)
-		b.Delete(ctx, key, bucket.Condition{}) // it is refused anyway
+		b.Delete(ctx, key) // it is refused anyway
 	}
 	return s, nil
 }
@@ -119,7 +119,7 @@ func (s *Store) Create(ctx context.Context, session Session, lifetime time.Durat
 	if _, err := s.bucket.Put(ctx, key, data, bucket.Condition{IfAbsent: true}); err != nil {
 		return "", fmt.Errorf("keep session: %w", err)
 	}
-	if err := s.bucket.Sync(ctx, key); err != nil {
+	if err := bucket.Sync(ctx, s.bucket, key); err != nil {
 		return "", fmt.Errorf("keep session: %w", err)
 	}
 	s.mu.Lock()
@@ -173,14 +173,14 @@ func (s *Store) end(ctx context.Context, which func(hash string, session Session
 func (s *Store) remove(ctx context.Context, keys []string) error {
 	var failed error
 	for _, key := range keys {
-		if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		if err := s.bucket.Delete(ctx, key); err != nil && !errors.Is(err, bucket.ErrNotExist) {
 			failed = errors.Join(failed, fmt.Errorf("end session: %w", err))
 		}
 	}
 	if len(keys) == 0 {
 		return nil
 	}
-	return errors.Join(failed, s.bucket.Sync(ctx, keys...))
+	return errors.Join(failed, bucket.Sync(ctx, s.bucket, keys...))
 }
 
 // sweep removes what is over, now and then, and makes room for one more. What it
@@ -211,7 +211,7 @@ func (s *Store) sweep(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	for _, key := range over {
-		s.bucket.Delete(ctx, key, bucket.Condition{}) // expired ones are refused anyway
+		s.bucket.Delete(ctx, key) // expired ones are refused anyway
 	}
 }
 

@@ -81,7 +81,7 @@ func (s *Signer) loadSite(ctx context.Context) (string, error) {
 	if _, err := s.bucket.Put(ctx, siteObject, []byte(site), bucket.Condition{}); err != nil {
 		return "", err
 	}
-	return site, s.bucket.Sync(ctx, siteObject)
+	return site, bucket.Sync(ctx, s.bucket, siteObject)
 }
 
 // loadKeys reads the signing keys. Those that are damaged sign and verify nothing.
@@ -163,7 +163,7 @@ func (s *Signer) rotate(ctx context.Context) error {
 	if _, err := s.bucket.Put(ctx, signingPrefix+id, data, bucket.Condition{IfAbsent: true}); err != nil {
 		return err
 	}
-	if err := s.bucket.Sync(ctx, signingPrefix+id); err != nil {
+	if err := bucket.Sync(ctx, s.bucket, signingPrefix+id); err != nil {
 		return err
 	}
 	s.replace(keys, func(next map[string]*heldKey) { next[id] = held })
@@ -181,7 +181,7 @@ func (s *Signer) forget(ctx context.Context, newest *heldKey) error {
 			continue
 		}
 		s.replace(*s.keys.Load(), func(next map[string]*heldKey) { delete(next, id) })
-		if err := s.bucket.Delete(ctx, signingPrefix+id, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		if err := s.bucket.Delete(ctx, signingPrefix+id); err != nil && !errors.Is(err, bucket.ErrNotExist) {
 			return err
 		}
 	}

@@ -1,11 +1,14 @@
 // Package bucket is the object space under a store: flat keys, whole objects,
-// conditional writes, resumable uploads, and an explicit barrier. It knows nothing
-// of registries. dir/ keeps it on a local disk; an S3 bucket can keep the same
-// promises with conditional requests, so nothing above relies on a path.
+// conditional writes and resumable uploads. It knows nothing of registries. dir/ keeps
+// it on a local disk; an S3 bucket can keep the same promises with conditional requests,
+// so nothing above relies on a path. What only some buckets can do is an ability, an
+// interface of its own that is found by type assertion: DeleteIfMatch, OpenAfterDelete,
+// FollowUpload, Barrier.
 //
 // Visible and durable are two things here. A write is visible to every reader when
-// the call returns. It survives a power cut when a Sync that names its key has
-// returned without error, and not before; what was never synced may be gone after
+// the call returns. Where the bucket has a Barrier, it survives a power cut when a Sync
+// that names its key has returned without error, and not before; elsewhere it is durable
+// when the call returns. What was never synced may be gone after
 // a power cut, but it is never there in part: an object is absent, old, or whole.
 // A killed process loses nothing that was visible.
 package bucket
@@ -31,29 +34,19 @@ type Bucket interface {
 	Get(ctx context.Context, key string) ([]byte, Info, error)
 	// Stat describes an object. Errors: ErrNotExist.
 	Stat(ctx context.Context, key string) (Info, error)
-	// Open reads an object of any size. It stays readable if it is deleted while
-	// open. The caller closes it. Errors: ErrNotExist.
+	// Open reads an object of any size. The caller closes it. What becomes of it when
+	// it is deleted meanwhile: see OpenAfterDelete. Errors: ErrNotExist.
 	Open(ctx context.Context, key string) (Object, error)
 	// Put writes a small object whole, atomically. The data must not be changed
 	// until it returns. Errors: ErrExist and ErrChanged by condition, ErrNoSpace.
 	Put(ctx context.Context, key string, data []byte, cond Condition) (Info, error)
-	// Delete removes an object. Errors: ErrNotExist, ErrChanged.
-	Delete(ctx context.Context, key string, cond Condition) error
+	// Delete removes an object. Errors: ErrNotExist.
+	Delete(ctx context.Context, key string) error
 	// List yields the objects whose keys begin with prefix and are greater than
 	// after, in byte order of the whole key. An object written or deleted
 	// meanwhile may or may not be seen. Errors: ErrKeyInvalid for a prefix that
 	// begins no key.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
-	// Sync is the barrier: it returns when the present state of every key (its
-	// content, or its absence) is durable. Concurrent calls share their work.
-	// If it fails for an object created since the bucket was opened, that object
-	// is removed and is gone for everybody, and every Sync of it fails until the
-	// write is made again. An object that replaced another is kept instead: what
-	// was acknowledged before must not go, so either of the two may be found. A
-	// failed sync is never tried again on the same file, because the kernel
-	// reports success the second time.
-	// Errors: ErrSync, with the key.
-	Sync(ctx context.Context, keys ...string) error
 	// NewUpload begins an object of unknown size. Errors: ErrNoSpace.
 	NewUpload(ctx context.Context) (Upload, error)
 	// Upload finds an upload again, also after a restart. While an Upload of
@@ -106,29 +99,17 @@ type Upload interface {
 	// Append writes r to the end and returns how much of it was kept, also when
 	// there is an error. Errors: ErrNoSpace, and r's own.
 	Append(ctx context.Context, r io.Reader) (int64, error)
-	// Reader reads the bytes held, also those that are appended later: for the
-	// digest after a restart, and for who follows a download. It may be used by
-	// many at once and stays readable after Commit and Abort; behind the last
-	// byte held it says io.EOF. The caller closes it. Errors: ErrNotExist.
-	Reader(ctx context.Context) (UploadReader, error)
 	// Commit turns the upload into the object key, visible at once, and begins
 	// to make it durable; Sync(key) waits for that. An object of the same size
 	// that is there already stays as it is, and the upload's bytes are dropped,
 	// unless its Version is damaged: its user has read it and found it wrong. An
 	// object that is damaged or of another size is replaced: the upload's bytes
 	// are made durable first and then take its place in one step, so that no
-	// power cut leaves less than there was. Whoever has the old object open
-	// goes on reading it. An empty damaged is no object's Version.
+	// power cut leaves less than there was. An empty damaged is no object's Version.
 	Commit(ctx context.Context, key, damaged string) (Info, error)
 	// Abort drops the bytes.
 	Abort(ctx context.Context) error
 	Close() error
-}
-
-// UploadReader reads an upload while it grows.
-type UploadReader interface {
-	io.ReaderAt
-	io.Closer
 }
 
 // UploadInfo describes an unfinished upload.

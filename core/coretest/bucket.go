@@ -12,13 +12,16 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Bucket runs the contract of a bucket.Bucket over what open returns. The first
-// call of open with one t makes an empty bucket; a later one, which comes after
-// Close, opens the same bucket again. open closes with t what is still open.
+// OpenBucket makes an empty bucket at its first call with one t; a later one, which
+// comes after Close, opens the same bucket again. What is still open is closed with t.
+type OpenBucket func(t *testing.T) bucket.Bucket
+
+// Bucket runs the contract of a bucket.Bucket over what open returns. Its abilities have
+// suites of their own.
 //
 // What a power cut or a failing disk does is not asked here: it takes a disk that
 // can be told to fail.
-func Bucket(t *testing.T, open func(t *testing.T) bucket.Bucket) {
+func Bucket(t *testing.T, open OpenBucket) {
 	groups := []struct {
 		name    string
 		clauses []bucketClause
@@ -30,12 +33,26 @@ func Bucket(t *testing.T, open func(t *testing.T) bucket.Bucket) {
 		{"concurrency", concurrencyClauses},
 	}
 	for _, group := range groups {
-		t.Run(group.name, func(t *testing.T) {
-			for _, c := range group.clauses {
-				t.Run(c.name, func(t *testing.T) {
-					c.test(&bucketFixture{T: t, ctx: t.Context(), b: open(t), open: open})
-				})
-			}
+		t.Run(group.name, func(t *testing.T) { runBucket(t, open, group.clauses) })
+	}
+}
+
+// DeleteIfMatch runs the contract of a bucket.Bucket that is a bucket.DeleteIfMatch.
+func DeleteIfMatch(t *testing.T, open OpenBucket) { runBucket(t, open, deleteIfMatchClauses) }
+
+// OpenAfterDelete runs the contract of a bucket.Bucket that is a bucket.OpenAfterDelete.
+func OpenAfterDelete(t *testing.T, open OpenBucket) { runBucket(t, open, openAfterDeleteClauses) }
+
+// FollowUpload runs the contract of a bucket.Bucket that is a bucket.FollowUpload.
+func FollowUpload(t *testing.T, open OpenBucket) { runBucket(t, open, followUploadClauses) }
+
+// Barrier runs the contract of a bucket.Bucket that is a bucket.Barrier.
+func Barrier(t *testing.T, open OpenBucket) { runBucket(t, open, barrierClauses) }
+
+func runBucket(t *testing.T, open OpenBucket, clauses []bucketClause) {
+	for _, c := range clauses {
+		t.Run(c.name, func(t *testing.T) {
+			c.test(&bucketFixture{T: t, ctx: t.Context(), b: open(t), open: open})
 		})
 	}
 }
@@ -50,7 +67,7 @@ type bucketFixture struct {
 	*testing.T
 	ctx  context.Context
 	b    bucket.Bucket
-	open func(t *testing.T) bucket.Bucket
+	open OpenBucket
 }
 
 var (
@@ -114,14 +131,14 @@ func (f *bucketFixture) commit(u bucket.Upload, key string) bucket.Info {
 
 func (f *bucketFixture) sync(keys ...string) {
 	f.Helper()
-	if err := f.b.Sync(f.ctx, keys...); err != nil {
+	if err := bucket.Sync(f.ctx, f.b, keys...); err != nil {
 		f.Fatalf("sync: %v", err)
 	}
 }
 
 func (f *bucketFixture) delete(key string) {
 	f.Helper()
-	if err := f.b.Delete(f.ctx, key, always); err != nil {
+	if err := f.b.Delete(f.ctx, key); err != nil {
 		f.Fatalf("delete %s: %v", key, err)
 	}
 }
@@ -160,7 +177,7 @@ func (f *bucketFixture) lacks(key string) {
 	f.want("stat "+key, err, bucket.ErrNotExist)
 	_, err = f.b.Open(f.ctx, key)
 	f.want("open "+key, err, bucket.ErrNotExist)
-	f.want("delete "+key, f.b.Delete(f.ctx, key, always), bucket.ErrNotExist)
+	f.want("delete "+key, f.b.Delete(f.ctx, key), bucket.ErrNotExist)
 }
 
 // lists checks which keys a List yields, in which order.

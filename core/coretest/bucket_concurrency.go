@@ -34,10 +34,7 @@ var concurrencyClauses = []bucketClause{
 	}},
 	{"of many who replace one version exactly one succeeds", func(f *bucketFixture) {
 		version := f.put("k", "old", always).Version
-		succeeded, errs := together(func(i int) error {
-			if i%2 == 0 {
-				return f.b.Delete(f.ctx, "k", ifMatch(version))
-			}
+		succeeded, errs := together(func(int) error {
 			_, err := f.b.Put(f.ctx, "k", []byte("new"), ifMatch(version))
 			return err
 		})
@@ -48,7 +45,7 @@ var concurrencyClauses = []bucketClause{
 	}},
 	{"of many who delete one key exactly one succeeds", func(f *bucketFixture) {
 		f.commit(f.upload("x"), "k")
-		succeeded, errs := together(func(int) error { return f.b.Delete(f.ctx, "k", always) })
+		succeeded, errs := together(func(int) error { return f.b.Delete(f.ctx, "k") })
 		if succeeded != 1 {
 			f.Errorf("%d succeeded, want 1", succeeded)
 		}
@@ -71,7 +68,7 @@ var concurrencyClauses = []bucketClause{
 			if got, _, err := f.b.Get(f.ctx, "a/b/c"); err != nil || string(got) != "content" {
 				return fmt.Errorf("get: %q, %w", got, err)
 			}
-			return f.b.Sync(f.ctx, "a/b/c")
+			return bucket.Sync(f.ctx, f.b, "a/b/c")
 		})
 		f.all(errs, nil)
 		f.uploads()
@@ -85,16 +82,16 @@ var concurrencyClauses = []bucketClause{
 				if _, err := f.b.Put(f.ctx, key, []byte(data), ifAbsent); err != nil {
 					return err
 				}
-				if err := f.b.Sync(f.ctx, key); err != nil {
+				if err := bucket.Sync(f.ctx, f.b, key); err != nil {
 					return err
 				}
 				if got, _, err := f.b.Get(f.ctx, key); err != nil || string(got) != data {
 					return fmt.Errorf("get %s: %q, %w", key, got, err)
 				}
-				if err := f.b.Delete(f.ctx, key, always); err != nil {
+				if err := f.b.Delete(f.ctx, key); err != nil {
 					return err
 				}
-				if err := f.b.Sync(f.ctx, key); err != nil {
+				if err := bucket.Sync(f.ctx, f.b, key); err != nil {
 					return err
 				}
 			}

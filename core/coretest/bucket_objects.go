@@ -79,15 +79,10 @@ var objectClauses = []bucketClause{
 		f.want("put on nothing", err, bucket.ErrChanged)
 		f.lacks("k")
 		first := f.put("k", "one", always)
-		second := f.put("k", "two", ifMatch(first.Version))
+		f.put("k", "two", ifMatch(first.Version))
 		_, err = f.b.Put(f.ctx, "k", []byte("three"), ifMatch(first.Version))
 		f.want("put on an old version", err, bucket.ErrChanged)
-		f.want("delete of an old version", f.b.Delete(f.ctx, "k", ifMatch(first.Version)), bucket.ErrChanged)
 		f.has("k", "two")
-		if err := f.b.Delete(f.ctx, "k", ifMatch(second.Version)); err != nil {
-			f.Errorf("delete of the present version: %v", err)
-		}
-		f.lacks("k")
 	}},
 	// Faster than a clock ticks, and with inodes that are used again at once.
 	{"no two writes have one version", func(f *bucketFixture) {
@@ -115,20 +110,6 @@ var objectClauses = []bucketClause{
 			}
 		}
 	}},
-	{"a deleted object stays readable for who has it open", func(f *bucketFixture) {
-		f.put("k", "content", always)
-		o, err := f.b.Open(f.ctx, "k")
-		if err != nil {
-			f.Fatal(err)
-		}
-		defer o.Close()
-		f.delete("k")
-		f.lacks("k")
-		f.put("k", "another", ifAbsent)
-		if got, err := io.ReadAll(o); err != nil || string(got) != "content" {
-			f.Errorf("got %q, %v, want the old content", got, err)
-		}
-	}},
 	{"an open object is read from anywhere", func(f *bucketFixture) {
 		f.put("k", "0123456789", always)
 		o, err := f.b.Open(f.ctx, "k")
@@ -146,17 +127,6 @@ var objectClauses = []bucketClause{
 		if rest, err := io.ReadAll(o); err != nil || string(rest) != "89" {
 			f.Errorf("read after seek: got %q, %v", rest, err)
 		}
-	}},
-	{"sync takes what is there and what is not", func(f *bucketFixture) {
-		f.sync()
-		f.sync("never/was", "nor/was/this")
-		f.put("a/b/c", "x", ifAbsent)
-		f.put("a/b/d", "", ifAbsent)
-		f.sync("a/b/c", "a/b/d", "a/b/c", "a/b/e")
-		f.delete("a/b/c")
-		f.delete("a/b/d")
-		f.sync("a/b/c", "a/b/d")
-		f.lacks("a/b/c")
 	}},
 	{"what was synced is there when it is opened again", func(f *bucketFixture) {
 		kept := f.put("a/kept", strings.Repeat("x", 70_000), ifAbsent)
@@ -215,8 +185,7 @@ var keyClauses = []bucketClause{
 			f.want("stat", err, bucket.ErrKeyInvalid)
 			_, err = f.b.Open(f.ctx, key)
 			f.want("open", err, bucket.ErrKeyInvalid)
-			f.want("delete", f.b.Delete(f.ctx, key, always), bucket.ErrKeyInvalid)
-			f.want("sync", f.b.Sync(f.ctx, key), bucket.ErrKeyInvalid)
+			f.want("delete", f.b.Delete(f.ctx, key), bucket.ErrKeyInvalid)
 			u := f.upload("x")
 			_, err = u.Commit(f.ctx, key, "")
 			f.want("commit", err, bucket.ErrKeyInvalid)

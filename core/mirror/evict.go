@@ -354,7 +354,7 @@ func (p *pass) tidy(ctx context.Context, repo string, gone store.Evicted) {
 		keys = append(keys, referrersKey(repo, d))
 	}
 	for _, key := range keys {
-		if err := p.State.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		if err := p.State.Delete(ctx, key); err != nil && !errors.Is(err, bucket.ErrNotExist) {
 			p.Log.Warn("record of the mirror cannot be removed", "key", key, "error", err)
 		}
 	}

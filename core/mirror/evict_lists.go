@@ -28,7 +28,7 @@ func (p *pass) age(ctx context.Context) error {
 		case age <= p.settings.limits(mirrorOf(repo)).Keep && (subject == "" || p.has(ctx, repo, subject)):
 			continue
 		}
-		if err := p.State.Delete(ctx, info.Key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		if err := p.State.Delete(ctx, info.Key); err != nil && !errors.Is(err, bucket.ErrNotExist) {
 			return fmt.Errorf("remove a list of a mirror: %w", err)
 		}
 	}

@@ -135,7 +135,7 @@ func (l *lines) String() string {
 
 // fullBucket is a disk that fills up, or gets stuck.
 type fullBucket struct {
-	bucket.Bucket
+	*dir.Bucket
 	mu   sync.Mutex // guards what follows
 	room int64
 	set  bool

@@ -114,7 +114,7 @@ func Purge(ctx context.Context, local Purgeable, state bucket.Bucket, repo strin
 		keys = append(keys, checkKey(repo, tag))
 	}
 	for _, key := range keys {
-		if err := state.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		if err := state.Delete(ctx, key); err != nil && !errors.Is(err, bucket.ErrNotExist) {
 			return gone, fmt.Errorf("purge %s: %w", repo, err)
 		}
 	}

@@ -108,7 +108,7 @@ func (m *Mirror) remember(ctx context.Context, key string, record any) (kept boo
 }
 
 func (m *Mirror) forget(ctx context.Context, key string) {
-	if err := m.state.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+	if err := m.state.Delete(ctx, key); err != nil && !errors.Is(err, bucket.ErrNotExist) {
 		m.log.Warn("record of the mirror cannot be removed", "key", key, "error", err)
 	}
 }

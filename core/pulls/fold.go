@@ -73,7 +73,7 @@ func (t *Times) fold(ctx context.Context, repo string, keep Keep) error {
 			_, err = t.bucket.Put(ctx, key, data, bucket.Condition{})
 		}
 		if err == nil {
-			err = t.bucket.Sync(ctx, key)
+			err = bucket.Sync(ctx, t.bucket, key)
 		}
 		if err != nil {
 			return err
@@ -89,11 +89,11 @@ func (t *Times) remove(ctx context.Context, keys ...string) error {
 		return nil
 	}
 	for _, key := range keys {
-		if err := t.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+		if err := t.bucket.Delete(ctx, key); err != nil && !errors.Is(err, bucket.ErrNotExist) {
 			return err
 		}
 	}
-	return t.bucket.Sync(ctx, keys...)
+	return bucket.Sync(ctx, t.bucket, keys...)
 }
 
 // dayObject is the object of a day and process.

@@ -55,18 +55,18 @@ func (c *counting) Put(ctx context.Context, key string, data []byte, cond bucket
 	return c.Bucket.Put(ctx, key, data, cond)
 }
 
-func (c *counting) Delete(ctx context.Context, key string, cond bucket.Condition) error {
+func (c *counting) Delete(ctx context.Context, key string) error {
 	if err := c.change(); err != nil {
 		return err
 	}
-	return c.Bucket.Delete(ctx, key, cond)
+	return c.Bucket.Delete(ctx, key)
 }
 
 func (c *counting) Sync(ctx context.Context, keys ...string) error {
 	if err := c.change(); err != nil {
 		return err
 	}
-	return c.Bucket.Sync(ctx, keys...)
+	return bucket.Sync(ctx, c.Bucket, keys...)
 }
 
 func (c *counting) set(full bool) (puts int) {

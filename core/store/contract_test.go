@@ -2,10 +2,13 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"go.uber.org/goleak"
 
 	"github.com/eblume/caddy-registry/core"
@@ -48,7 +51,60 @@ func TestStoreIsARegistry(t *testing.T) {
 			return openStore(t, newMemory(time.Now), store.Options{IndexPath: filepath.Join(t.TempDir(), "private.db")})
 		})
 	})
+	// Every write to it is durable at once.
+	t.Run("in a bucket without a barrier", func(t *testing.T) {
+		coretest.Registry(t, func(t *testing.T) core.Registry {
+			m := newMemory(time.Now)
+			return openStore(t, following{bare{m}, m}, store.Options{})
+		})
+	})
 	t.Run("on disk", func(t *testing.T) {
 		coretest.Registry(t, func(t *testing.T) core.Registry { return openStore(t, openDir(t), store.Options{}) })
 	})
+}
+
+// bare is a bucket that has what every bucket has, and nothing more.
+type bare struct{ bucket.Bucket }
+
+// following is a bucket whose only ability is that uploads can be read.
+type following struct {
+	bucket.Bucket
+	uploads bucket.FollowUpload
+}
+
+func (f following) FollowUpload(ctx context.Context, id string) (bucket.UploadReader, error) {
+	return f.uploads.FollowUpload(ctx, id)
+}
+
+func TestWhatAStoreDoesWithoutAbilities(t *testing.T) {
+	s := openStore(t, bare{newMemory(time.Now)}, store.Options{})
+	for _, c := range []struct {
+		begun, committed digest.Algorithm
+		want             error
+	}{
+		{digest.SHA256, digest.SHA256, nil},
+		// The digest so far is of no use, and the bytes cannot be read again.
+		{digest.SHA256, digest.SHA512, core.ErrBlobUploadUnknown},
+	} {
+		u, err := s.NewUpload(t.Context(), repo, c.begun)
+		must(t, err)
+		_, err = u.Append(t.Context(), 0, strings.NewReader("content"))
+		must(t, err)
+		if _, err = u.Commit(t.Context(), c.committed.FromString("content")); !errors.Is(err, c.want) {
+			t.Errorf("begun with %s, committed with %s: %v, want %v", c.begun, c.committed, err, c.want)
+		}
+		must(t, u.Close())
+	}
+	for name, b := range map[string]bucket.Bucket{
+		"unfinished uploads": bare{newMemory(time.Now)},
+		"ends such reads":    following{bare{newMemory(time.Now)}, newMemory(time.Now)},
+	} {
+		mirrors, err := store.Open(t.Context(), b, store.Options{Sparse: true})
+		if err == nil {
+			must(t, mirrors.Close())
+			t.Errorf("%s: a mirror's store was opened", name)
+		} else if !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "local disk") {
+			t.Errorf("got %q, want what is missing and what to do", err)
+		}
+	}
 }

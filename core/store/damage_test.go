@@ -347,14 +347,14 @@ func BenchmarkPushOfABlob(b *testing.B) {
 				_, err = u.Append(b.Context(), 0, bytes.NewReader(content))
 				must(b, err)
 				_, err = u.Commit(b.Context(), d)
-				must(b, err, u.Close(), r.bucket.Sync(b.Context(), blobFile(d)))
+				must(b, err, u.Close(), bucket.Sync(b.Context(), r.bucket, blobFile(d)))
 			}
 			push()
 			b.SetBytes(int64(len(content)))
 			for b.Loop() {
 				if !held {
 					b.StopTimer()
-					must(b, r.bucket.Delete(b.Context(), blobFile(d), bucket.Condition{}))
+					must(b, r.bucket.Delete(b.Context(), blobFile(d)))
 					b.StartTimer()
 				}
 				push()

@@ -43,7 +43,7 @@ func (s *Store) dropTags(ctx context.Context, repo string, tags ...string) error
 	defer s.cache.beginTags(repo, tags...)()
 	for _, tag := range tags {
 		key := tagKey(repo, tag)
-		if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil {
+		if err := s.bucket.Delete(ctx, key); err != nil {
 			return err
 		}
 		s.owed.add(repo, key)
@@ -148,7 +148,7 @@ func (s *Store) entriesOf(ctx context.Context, repo string, m core.Manifest) (ke
 
 // remove deletes an object that may be gone already.
 func (s *Store) remove(ctx context.Context, key string) error {
-	if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil && !errors.Is(err, bucket.ErrNotExist) {
+	if err := s.bucket.Delete(ctx, key); err != nil && !errors.Is(err, bucket.ErrNotExist) {
 		return s.failed("delete "+key, err)
 	}
 	return nil
@@ -177,7 +177,7 @@ func (s *Store) DeleteBlob(ctx context.Context, repo string, d digest.Digest) er
 		return core.WithDetail(err, map[string]any{"manifests": users})
 	}
 	key := linkKey(d, repo)
-	if err := s.bucket.Delete(ctx, key, bucket.Condition{}); err != nil {
+	if err := s.bucket.Delete(ctx, key); err != nil {
 		return s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
 	}
 	s.owed.add(repo, key)

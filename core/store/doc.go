@@ -17,7 +17,7 @@
 // order of repositories; it is rebuilt from them.
 //
 // Order of writes. A push is acknowledged by its manifest: first the blobs, their
-// links and the manifest's content behind one barrier (Bucket.Sync), then the referrer
+// links and the manifest's content behind one barrier (bucket.Barrier), then the referrer
 // entry, if it has a subject, then the manifest's link, then the tags, each behind one
 // of its own. A crash between any two leaves objects that nothing names, for the
 // collector. Deletes go the other way.

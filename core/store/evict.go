@@ -128,7 +128,7 @@ func (s *Store) dropLinks(ctx context.Context, repo string, content []digest.Dig
 		key := linkKey(d, repo)
 		err = bucket.ErrNotExist
 		if !w.stays(d) {
-			err = s.bucket.Delete(ctx, key, bucket.Condition{})
+			err = s.bucket.Delete(ctx, key)
 		}
 		switch {
 		case err == nil:

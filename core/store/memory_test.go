@@ -41,7 +41,13 @@ type pending struct {
 	time time.Time
 }
 
-var _ bucket.Bucket = (*memory)(nil)
+var (
+	_ bucket.Bucket       = (*memory)(nil)
+	_ bucket.FollowUpload = (*memory)(nil)
+	_ bucket.Barrier      = (*memory)(nil)
+
+	_ bucket.OpenAfterDelete = (*memory)(nil)
+)
 
 func newMemory(now func() time.Time) *memory {
 	return &memory{
@@ -176,7 +182,7 @@ func (m *memory) set(key string, data []byte) bucket.Info {
 	return info
 }
 
-func (m *memory) Delete(ctx context.Context, key string, cond bucket.Condition) error {
+func (m *memory) Delete(ctx context.Context, key string) error {
 	if err := m.before(ctx, "delete "+key); err != nil {
 		return err
 	}
@@ -184,9 +190,6 @@ func (m *memory) Delete(ctx context.Context, key string, cond bucket.Condition) 
 	defer m.mu.Unlock()
 	if m.visible[key] == nil {
 		return fmt.Errorf("%s: %w", key, bucket.ErrNotExist)
-	}
-	if err := m.check(key, cond); err != nil {
-		return err
 	}
 	delete(m.visible, key)
 	return nil
@@ -227,6 +230,9 @@ func (m *memory) Sync(ctx context.Context, keys ...string) error {
 	}
 	return nil
 }
+
+// OpenAfterDelete: objects are never changed.
+func (m *memory) OpenAfterDelete() {}
 
 func (m *memory) Close() error { return nil }
 
@@ -311,11 +317,11 @@ func (u *memoryUpload) Append(ctx context.Context, r io.Reader) (int64, error) {
 	return int64(len(data)), err
 }
 
-func (u *memoryUpload) Reader(ctx context.Context) (bucket.UploadReader, error) {
-	if err := u.memory.before(ctx, "read "+u.id); err != nil {
+func (m *memory) FollowUpload(ctx context.Context, id string) (bucket.UploadReader, error) {
+	if err := m.before(ctx, "read "+id); err != nil {
 		return nil, err
 	}
-	r := &memoryReader{memory: u.memory}
+	r, u := &memoryReader{memory: m}, &memoryUpload{memory: m, id: id}
 	return r, u.with(func(up *pending) error { r.up = up; return nil })
 }
 

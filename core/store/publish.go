@@ -197,6 +197,9 @@ func (s *Store) reindexTag(ctx context.Context, repo, tag string) {
 // at afterwards: an object whose sync failed for somebody else was dropped, and its
 // absence is durable too.
 func (s *Store) barrier(ctx context.Context, keys ...string) error {
+	if _, ok := s.bucket.(bucket.Barrier); !ok {
+		return nil // what was written is durable
+	}
 	if err := s.sync(ctx, keys...); err != nil {
 		return err
 	}
@@ -210,7 +213,7 @@ func (s *Store) barrier(ctx context.Context, keys ...string) error {
 
 // sync returns when the present state of the keys is durable.
 func (s *Store) sync(ctx context.Context, keys ...string) error {
-	if err := s.bucket.Sync(ctx, keys...); err != nil {
+	if err := bucket.Sync(ctx, s.bucket, keys...); err != nil {
 		return s.failed("sync", err)
 	}
 	return nil

@@ -115,6 +115,9 @@ func (o Options) withDefaults() Options {
 // then. ctx bounds the opening only. Close ends the store; b stays the caller's.
 func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error) {
 	options = options.withDefaults()
+	if err := able(b, options); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	x, err := index.Open(options.IndexPath)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -141,6 +144,21 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 		s.background.Go(func() { s.rebuild(life) })
 	}
 	return s, nil
+}
+
+// able reports what a bucket lacks of what the options need. Everything else does without:
+// an upload of which a restart lost the digest begins again, and a write is durable at once.
+func able(b bucket.Bucket, options Options) error {
+	if !options.Sparse {
+		return nil
+	}
+	if _, ok := b.(bucket.FollowUpload); !ok {
+		return errors.New("a mirror serves downloads while they grow, and this storage cannot read unfinished uploads; keep mirrors on a local disk")
+	}
+	if _, ok := b.(bucket.OpenAfterDelete); !ok {
+		return errors.New("a mirror evicts what is being read, and this storage ends such reads; keep mirrors on a local disk")
+	}
+	return nil
 }
 
 // SetOptions changes the settings that may change while the store is open: Grace,

@@ -223,7 +223,7 @@ func (u *upload) digest(ctx context.Context, algorithm digest.Algorithm) (digest
 	if p.hash != nil && p.algorithm == algorithm && p.hashed == u.bucket.Offset() {
 		return digest.NewDigest(algorithm, p.hash), nil
 	}
-	r, err := u.bucket.Reader(ctx)
+	r, err := u.Reader(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -232,10 +232,15 @@ func (u *upload) digest(ctx context.Context, algorithm digest.Algorithm) (digest
 }
 
 // Reader reads the bytes held while more are appended: what a mirror shares with
-// everybody who waits for its download. See bucket.Upload.
-// Errors: core.ErrBlobUploadUnknown when the upload has ended.
+// everybody who waits for its download. See bucket.FollowUpload.
+// Errors: core.ErrBlobUploadUnknown when the upload has ended, or when the bucket cannot
+// read it: then the client begins again.
 func (u *upload) Reader(ctx context.Context) (bucket.UploadReader, error) {
-	r, err := u.bucket.Reader(ctx)
+	follow, ok := u.store.bucket.(bucket.FollowUpload)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s cannot be read back from this storage; begin again", core.ErrBlobUploadUnknown, u.id)
+	}
+	r, err := follow.FollowUpload(ctx, u.bucket.ID())
 	if errors.Is(err, bucket.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s has ended", core.ErrBlobUploadUnknown, u.id)
 	} else if err != nil {

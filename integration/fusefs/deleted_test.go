@@ -61,7 +61,7 @@ func deletedUploadReturns(t *testing.T, seed uint64, sync func(*os.File) error) 
 	if err := syncPath(filepath.Join(b.path, "private/pending")); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Delete(ctx, key, bucket.Condition{}); err != nil {
+	if err := b.Delete(ctx, key); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Sync(ctx, key); err != nil {

@@ -56,7 +56,7 @@ func image(ctx context.Context, b bucket.Bucket, n uint64) error {
 		}
 		named = append(named, blob, link)
 	}
-	if err := b.Sync(ctx, named...); err != nil {
+	if err := bucket.Sync(ctx, b, named...); err != nil {
 		return err
 	}
 	hex := fmt.Sprintf("%02x/%064x", n*41%256, 1<<60+n)
@@ -67,14 +67,14 @@ func image(ctx context.Context, b bucket.Bucket, n uint64) error {
 	if _, err := b.Put(ctx, holds, nil, absent); err != nil {
 		return err
 	}
-	if err := b.Sync(ctx, manifest, holds); err != nil {
+	if err := bucket.Sync(ctx, b, manifest, holds); err != nil {
 		return err
 	}
 	tag := fmt.Sprintf("repos/team/app/_tags/v%d", n)
 	if _, err := b.Put(ctx, tag, make([]byte, 120), absent); err != nil {
 		return err
 	}
-	return b.Sync(ctx, tag)
+	return bucket.Sync(ctx, b, tag)
 }
 
 func BenchmarkImage(b *testing.B) {

@@ -51,7 +51,13 @@ type Bucket struct {
 	closed   error
 }
 
-var _ bucket.Bucket = (*Bucket)(nil)
+var (
+	_ bucket.Bucket          = (*Bucket)(nil)
+	_ bucket.DeleteIfMatch   = (*Bucket)(nil)
+	_ bucket.OpenAfterDelete = (*Bucket)(nil)
+	_ bucket.FollowUpload    = (*Bucket)(nil)
+	_ bucket.Barrier         = (*Bucket)(nil)
+)
 
 func openBucket(s *Storage, name string) (*Bucket, error) {
 	if path, err := encodeKey(name); err != nil || path != name || strings.Contains(name, "/") {

@@ -21,7 +21,7 @@ func TestContract(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := t.TempDir()
-			coretest.Bucket(t, func(t *testing.T) bucket.Bucket {
+			open := func(t *testing.T) bucket.Bucket {
 				path := filepath.Join(base, strings.ReplaceAll(t.Name(), "/", "-"))
 				storage, err := dir.Open(path, opts)
 				if err != nil {
@@ -34,7 +34,12 @@ func TestContract(t *testing.T) {
 				whole := &wholeStorage{Bucket: b, storage: storage}
 				t.Cleanup(func() { whole.Close() })
 				return whole
-			})
+			}
+			coretest.Bucket(t, open)
+			t.Run("delete if match", func(t *testing.T) { coretest.DeleteIfMatch(t, open) })
+			t.Run("open after delete", func(t *testing.T) { coretest.OpenAfterDelete(t, open) })
+			t.Run("follow upload", func(t *testing.T) { coretest.FollowUpload(t, open) })
+			t.Run("barrier", func(t *testing.T) { coretest.Barrier(t, open) })
 		})
 	}
 }

@@ -252,24 +252,24 @@ func TestAFailedSync(t *testing.T) {
 		}, map[string]string{"new/a": "-", "old/a": "old"}},
 		"of an upload's bytes drops it everywhere": {"uploads/", func(t *testing.T, b bucket.Bucket) error {
 			commit(t, b, "new/a", "new")
-			return b.Sync(t.Context(), "new/a")
+			return bucket.Sync(t.Context(), b, "new/a")
 		}, map[string]string{"new/a": "-"}},
 		"of a directory drops what was created in it": {"objects/old", func(t *testing.T, b bucket.Bucket) error {
 			put(t, b, "old/new", "new")
-			return b.Sync(t.Context(), "old/new")
+			return bucket.Sync(t.Context(), b, "old/new")
 		}, map[string]string{"old/new": "-", "old/a": "old"}},
 		"of a directory drops an upload that came into it": {"objects/old", func(t *testing.T, b bucket.Bucket) error {
 			commit(t, b, "old/new", "new")
-			return b.Sync(t.Context(), "old/new")
+			return bucket.Sync(t.Context(), b, "old/new")
 		}, map[string]string{"old/new": "-", "old/a": "old"}},
 		"of a directory above drops the new ones whole": {"objects", func(t *testing.T, b bucket.Bucket) error {
 			put(t, b, "new/x/y/z", "new")
 			put(t, b, "new/x/empty", "")
-			return errors.Join(b.Sync(t.Context(), "new/x/y/z"), b.Sync(t.Context(), "new/x/empty"))
+			return errors.Join(bucket.Sync(t.Context(), b, "new/x/y/z"), bucket.Sync(t.Context(), b, "new/x/empty"))
 		}, map[string]string{"new/x/y/z": "-", "new/x/empty": "-", "old/a": "old"}},
 		"of a directory keeps the new version of an old object": {"objects/old", func(t *testing.T, b bucket.Bucket) error {
 			put(t, b, "old/a", "new")
-			return b.Sync(t.Context(), "old/a")
+			return bucket.Sync(t.Context(), b, "old/a")
 		}, map[string]string{"old/a": "new"}},
 	}
 	for name, tt := range tests {

@@ -39,7 +39,7 @@ func TestTheLedgerForgetsWhatIsDurable(t *testing.T) {
 					t.Error(err)
 				}
 				if j%2 == 0 {
-					if err := b.Delete(t.Context(), key, bucket.Condition{}); err != nil {
+					if err := b.Delete(t.Context(), key); err != nil {
 						t.Error(err)
 					}
 				}

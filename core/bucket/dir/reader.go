@@ -33,6 +33,9 @@ func (o *Object) ReadAt(p []byte, off int64) (int, error)   { return o.f.ReadAt(
 func (o *Object) Seek(off int64, whence int) (int64, error) { return o.f.Seek(off, whence) }
 func (o *Object) Close() error                              { return o.f.Close() }
 
+// OpenAfterDelete implements bucket.OpenAfterDelete: an unlinked file that is open stays.
+func (b *Bucket) OpenAfterDelete() {}
+
 // Get implements bucket.Bucket.
 func (b *Bucket) Get(ctx context.Context, key string) ([]byte, bucket.Info, error) {
 	o, err := b.open(ctx, key)

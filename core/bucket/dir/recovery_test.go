@@ -63,7 +63,7 @@ func TestWhatAKilledProcessCommittedIsThere(t *testing.T) {
 	commit(t, b, "a/Whole", "a/Whole and more")
 	commit(t, b, "a/torn", "something else")
 	commit(t, b, "a/deleted", "a/deleted")
-	if err := b.Delete(t.Context(), "a/deleted", bucket.Condition{}); err != nil {
+	if err := b.Delete(t.Context(), "a/deleted"); err != nil {
 		t.Fatal(err)
 	}
 	path := killed(t, storage)
@@ -206,7 +206,7 @@ func TestEmptyDirectoriesGo(t *testing.T) {
 	storage, b := open(t, dir.Options{})
 	put(t, b, "a/b/c/d", "x")
 	put(t, b, "a/e", "x")
-	if err := b.Delete(t.Context(), "a/b/c/d", bucket.Condition{}); err != nil {
+	if err := b.Delete(t.Context(), "a/b/c/d"); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Sync(t.Context(), "a/b/c/d"); err != nil {

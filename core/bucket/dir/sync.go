@@ -23,7 +23,7 @@ const (
 	gonePause = time.Millisecond
 )
 
-// Sync implements bucket.Bucket. It first waits for the bytes of committed uploads,
+// Sync implements bucket.Barrier. It first waits for the bytes of committed uploads,
 // whose syncs have been running since their Commit, and then for all directories
 // at once: on a journaling file system that is one commit for all of them.
 func (b *Bucket) Sync(ctx context.Context, keys ...string) error {

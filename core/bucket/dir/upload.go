@@ -211,12 +211,19 @@ func (u *upload) write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Reader implements bucket.Upload. It is a descriptor of its own, because the
-// upload's is closed by Abort, and goes to whoever syncs the object after Commit.
-func (u *upload) Reader(ctx context.Context) (bucket.UploadReader, error) {
-	if err := ctx.Err(); err != nil {
+// FollowUpload implements bucket.FollowUpload.
+func (b *Bucket) FollowUpload(ctx context.Context, id string) (bucket.UploadReader, error) {
+	u, err := b.Upload(ctx, id)
+	if err != nil {
 		return nil, err
 	}
+	defer u.Close()
+	return u.(*handle).reader()
+}
+
+// reader opens the upload's file. It is a descriptor of its own, because the
+// upload's is closed by Abort, and goes to whoever syncs the object after Commit.
+func (u *upload) reader() (bucket.UploadReader, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.ended {

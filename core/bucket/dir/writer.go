@@ -91,7 +91,17 @@ func (b *Bucket) writeTmp(tmp, key string, data []byte) (bucket.Info, error) {
 }
 
 // Delete implements bucket.Bucket.
-func (b *Bucket) Delete(ctx context.Context, key string, cond bucket.Condition) error {
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	return b.delete(ctx, key, bucket.Condition{})
+}
+
+// DeleteIfMatch implements bucket.DeleteIfMatch.
+func (b *Bucket) DeleteIfMatch(ctx context.Context, key, version string) error {
+	return b.delete(ctx, key, bucket.Condition{IfMatch: version})
+}
+
+// delete is Delete under a condition that is empty or IfMatch.
+func (b *Bucket) delete(ctx context.Context, key string, cond bucket.Condition) error {
 	path, err := objectPath(key)
 	if err != nil {
 		return err
@@ -99,15 +109,10 @@ func (b *Bucket) Delete(ctx context.Context, key string, cond bucket.Condition) 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if cond.IfAbsent {
-		return fmt.Errorf("delete %s: %w", key, errors.ErrUnsupported)
-	}
 	b.flush()
 	defer b.lockPath(path)()
-	if cond.IfMatch != "" {
-		if err := b.check(key, path, cond); err != nil {
-			return err
-		}
+	if err := b.check(key, path, cond); err != nil {
+		return err
 	}
 	pending := b.supersede(key)
 	if s, err := b.folders.lstat(path); absent(err) && pending {
