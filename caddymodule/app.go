@@ -62,6 +62,9 @@ type App struct {
 	// may write.
 	Policy *Policy `json:"policy,omitempty"`
 
+	// Limits are what callers may take who may push or make keys. Default: see Limits.
+	Limits *Limits `json:"limits,omitempty"`
+
 	// APIKeys is what API keys are like. Default: see APIKeys.
 	APIKeys *APIKeys `json:"api_keys,omitempty"`
 
@@ -133,6 +136,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.policy, a.keyRules = policies.NewRules(rules...), keyRules(rules)
 	if a.collection, err = a.GC.collection(); err != nil {
 		return fmt.Errorf("gc: %w", err)
+	}
+	if _, err := a.Limits.quota(); err != nil {
+		return fmt.Errorf("limits: %w", err)
 	}
 	if err := a.APIKeys.check(); err != nil {
 		return fmt.Errorf("api_keys: %w", err)
@@ -250,7 +256,11 @@ func (a *App) Start() error {
 	}
 	options := a.collection.options()
 	options.CacheSize = a.cache.Memory() / 2
-	a.settings = &settings{options: options, bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.keyChanged, signIn: signIn, cache: shared}
+	limits, err := a.Limits.quota()
+	if err != nil {
+		return err
+	}
+	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.keyChanged, signIn: signIn, cache: shared}
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	go a.announceKeys(a.life)

@@ -43,6 +43,12 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    mirror <host> {
 //	        ...
 //	    }
+//	    limits {
+//	        upload  <size>
+//	        uploads <number>
+//	        keys    <number>
+//	        reserve <size>|0
+//	    }
 //	    api_keys {
 //	        max_lifetime <duration>
 //	    }
@@ -81,6 +87,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"policy": option.Func(func(d *caddyfile.Dispenser) error {
 			a.Policy = new(Policy)
 			return a.Policy.UnmarshalCaddyfile(d)
+		}),
+		"limits": option.Func(func(d *caddyfile.Dispenser) error {
+			a.Limits = new(Limits)
+			return a.Limits.UnmarshalCaddyfile(d)
 		}),
 		"api_keys": option.Func(func(d *caddyfile.Dispenser) error {
 			a.APIKeys = new(APIKeys)

@@ -93,7 +93,7 @@ func newMatrix(t *testing.T) *matrix {
 	}
 	m.secrets["job's token as password"] = m.secrets["job's token"]
 	oci := matrixPolicy + "\nlocal_user ada " + testHash() + " admins\n" + strings.ReplaceAll(trustForge, "ISSUER", forge.Issuer) +
-		"\nclient_cert {\nuser cn\ngroups artifact-workloads\n}\nurl https://registry.example.org\nprivate team/** secret/**\n" + mirrorOf("quay.io", m.quay) +
+		"\nclient_cert {\nuser cn\ngroups artifact-workloads\n}\nurl https://registry.example.org\nlimits {\nuploads 10000\n}\nprivate team/** secret/**\n" + mirrorOf("quay.io", m.quay) +
 		mirrorOf("docker.io", m.hub, "credentials user {env.TEST_HUB_SECRET}", "private hidden/** to group admins")
 	text := ""
 	for _, s := range matrixSites {

@@ -153,7 +153,7 @@ func (a *App) join(t *trees) (core.Registry, error) {
 	}
 	a.shared.mu.Lock()
 	defer a.shared.mu.Unlock()
-	routes := []namespace.Route{{Claims: a.site.Claims, Registry: t.private}}
+	routes := []namespace.Route{{Claims: a.site.Claims, Registry: t.pushes}}
 	for _, spec := range specs {
 		m, err := a.shared.mirrorLocked(spec)
 		if err != nil {

@@ -12,9 +12,10 @@ var blocks = []struct {
 	name, open, close string
 	once              []string
 }{
-	{"oci", "", "", []string{"url https://a", "storage file /srv", "cache memory", "min_free 5%", "gc", "api_keys", "oidc",
+	{"oci", "", "", []string{"url https://a", "storage file /srv", "cache memory", "min_free 5%", "limits", "gc", "api_keys", "oidc",
 		"policy {\nallow anonymous read\n}", "client_cert"}},
 	{"gc", "gc {", "}", []string{"interval 1h", "grace 1h", "untagged keep", "uploads 1h"}},
+	{"limits", "limits {", "}", []string{"upload 1GiB", "uploads 1", "keys 1", "reserve 0"}},
 	{"api_keys", "api_keys {", "}", []string{"max_lifetime 1h"}},
 	{"oidc", "oidc {", "}", []string{"issuer https://a", "client_id a", "client_secret {env.A}", "scopes openid", "username_claim a",
 		"groups_claim a", "allowed_groups a", "redirect_path /a", "group_refresh 1m", "session 1h", "label a"}},

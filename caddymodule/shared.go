@@ -14,6 +14,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -76,6 +77,7 @@ func sharedOf(storage Storage, log *slog.Logger) *shared {
 // settings are what one configuration has changed about what it shares.
 type settings struct {
 	options store.Options
+	limits  quota.Limits
 	bounds  mirror.EvictorSettings
 	mirrors []mirrorSpec
 	// lifetime is how long API keys last at most.
@@ -112,6 +114,7 @@ func (s *shared) applyLocked() {
 	}
 	last := s.settings[len(s.settings)-1]
 	s.trees.setOptions(last.options)
+	s.trees.pushes.SetLimits(last.limits)
 	s.callers.store.Keys().SetMaxLifetime(last.lifetime)
 	s.callers.store.Keys().SetMaxKeys(last.keys)
 	if last.signIn != nil {

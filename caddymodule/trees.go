@@ -9,7 +9,9 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/pulls"
+	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -26,6 +28,8 @@ type trees struct {
 	// private are the images that are pushed here, and pulls who asked for them when.
 	private *store.Store
 	pulls   *pulls.Times
+	// pushes is private with the limits of what clients may push.
+	pushes *quota.Registry
 	// mirrors is what was fetched from other registries, without which the registry
 	// works as well.
 	mirrors *store.Store
@@ -60,6 +64,11 @@ func openTrees(ctx context.Context, opened OpenStorage, options store.Options, l
 	if t.private, _, err = openStore(ctx, opened, privateTree, privateOptions, log); err != nil {
 		return nil, err
 	}
+	limited := quota.Config{Registry: t.private}
+	if directory := opened.Local(); directory != "" {
+		limited.Disk = mirror.DiskOf(directory)
+	}
+	t.pushes = quota.New(limited)
 	if t.mirrors, t.state, err = openStore(ctx, opened, mirrorsTree, mirrorsOptions(options), log); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"net/netip"
 )
 
 // Access is what the guard decided that only a deeper layer can apply. It travels
@@ -26,12 +27,21 @@ type Access struct {
 }
 
 // Principal is who answers for what the caller uses up: the user, or for anonymous
-// callers the address. The two never equal each other.
+// callers the address. Of an IPv6 address it is the /64, all of which one machine has.
+// A user and an address never equal each other.
 func (a Access) Principal() string {
 	if a.Caller != "" {
 		return "user " + a.Caller
 	}
-	return "address " + a.Address
+	address, err := netip.ParseAddr(a.Address)
+	if err != nil {
+		return "address " + a.Address
+	}
+	if address = address.Unmap().WithZone(""); address.Is6() {
+		prefix, _ := address.Prefix(64)
+		return "address " + prefix.String()
+	}
+	return "address " + address.String()
 }
 
 // Hidden is the answer to a caller without Private for what the upstream hides: that

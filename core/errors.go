@@ -31,6 +31,7 @@ var (
 	ErrBlobUploadUnknown   = &Error{"BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry"}
 	ErrBlobUploadInvalid   = &Error{"BLOB_UPLOAD_INVALID", "blob upload invalid"}
 	ErrRangeInvalid        = &Error{"BLOB_UPLOAD_INVALID", "chunk does not begin where the upload ends"}
+	ErrUploadTooLarge      = &Error{"SIZE_INVALID", "blob larger than this registry takes"}
 	ErrUnauthorized        = &Error{"UNAUTHORIZED", "authentication required"}
 	ErrTokenRequest        = &Error{"UNSUPPORTED", "token request invalid: grant_type is password or refresh_token"}
 	ErrDenied              = &Error{"DENIED", "requested access to the resource is denied"}

@@ -47,6 +47,10 @@ type chunk struct {
 	err  error // the body's own error: the client's doing
 }
 
+// Announced is how many bytes are to come, or -1: what cannot be taken may be refused
+// before the first of them.
+func (c *chunk) Announced() int64 { return c.left }
+
 func (c *chunk) Read(p []byte) (int, error) {
 	if c.left < 0 {
 		n, err := c.body.Read(p)

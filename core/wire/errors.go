@@ -50,6 +50,7 @@ var statuses = map[*core.Error]int{
 	core.ErrBlobUploadUnknown:   http.StatusNotFound,
 	core.ErrBlobUploadInvalid:   http.StatusBadRequest,
 	core.ErrRangeInvalid:        http.StatusRequestedRangeNotSatisfiable,
+	core.ErrUploadTooLarge:      http.StatusRequestEntityTooLarge,
 	core.ErrUnauthorized:        http.StatusUnauthorized,
 	core.ErrTokenRequest:        http.StatusBadRequest,
 	core.ErrDenied:              http.StatusForbidden,

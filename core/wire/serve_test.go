@@ -320,7 +320,7 @@ func TestEveryConditionHasAStatus(t *testing.T) {
 		core.ErrNameInvalid, core.ErrNameUnknown, core.ErrTagInvalid, core.ErrDigestInvalid, core.ErrSizeInvalid,
 		core.ErrManifestUnknown, core.ErrManifestInvalid, core.ErrManifestTooLarge, core.ErrManifestBlobUnknown,
 		core.ErrBlobUnknown, core.ErrBlobInUse, core.ErrBlobUploadUnknown, core.ErrBlobUploadInvalid,
-		core.ErrRangeInvalid, core.ErrUnauthorized, core.ErrDenied, core.ErrTagExists, core.ErrTooManyRequests,
+		core.ErrRangeInvalid, core.ErrUploadTooLarge, core.ErrUnauthorized, core.ErrDenied, core.ErrTagExists, core.ErrTooManyRequests,
 		core.ErrUnsupported, core.ErrNoSpace, core.ErrUnavailable, core.ErrUpstream, core.ErrUpstreamTimeout,
 	} {
 		if status := statuses[err]; status < 400 || status > 599 || status == 500 {

@@ -1,0 +1,82 @@
+package caddymodule
+
+import (
+	"bytes"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+func TestLimitsHoldForPushes(t *testing.T) {
+	port, storage := freePort(t), t.TempDir()
+	configure := func(limits string) *registryAt {
+		load(t, site(port, storage, allowAll+"\nlimits {\n"+limits+"\n}", ""))
+		return at(t, port)
+	}
+	const begin = "/v2/a/blobs/uploads/"
+	manifest := `{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`
+	put := func(r *registryAt, status int) {
+		r.want(status, "PUT", "/v2/a/manifests/v1", strings.NewReader(manifest), "Content-Type", ocispec.MediaTypeImageIndex)
+	}
+	whole := func(r *registryAt, status, size int) {
+		data := randomBytes(size)
+		r.want(status, "POST", begin+"?digest="+digest.FromBytes(data).String(), bytes.NewReader(data))
+	}
+
+	r := configure("upload 1KiB\nuploads 2")
+	whole(r, http.StatusCreated, 1024)
+	whole(r, http.StatusRequestEntityTooLarge, 1025)
+	first, _ := r.want(http.StatusAccepted, "POST", begin, nil)
+	r.want(http.StatusAccepted, "PATCH", first.Header.Get("Location"), bytes.NewReader(make([]byte, 1000)))
+	r.want(http.StatusRequestEntityTooLarge, "PATCH", first.Header.Get("Location"), bytes.NewReader(make([]byte, 25)))
+	r.want(http.StatusNotFound, "GET", first.Header.Get("Location"), nil) // it could not go on
+	r.want(http.StatusAccepted, "POST", begin, nil)
+	r.want(http.StatusAccepted, "POST", begin, nil)
+	if refused, _ := r.want(http.StatusTooManyRequests, "POST", begin, nil); refused.Header.Get("Retry-After") == "" {
+		t.Error("429 without Retry-After")
+	}
+	put(r, http.StatusCreated) // manifests are no uploads
+
+	// A reload acts at once, and knows who has which uploads.
+	r = configure("uploads 3")
+	whole(r, http.StatusCreated, 1025)
+	r.want(http.StatusAccepted, "POST", begin, nil)
+	r.want(http.StatusTooManyRequests, "POST", begin, nil)
+	r = configure("uploads 5\nreserve 1000000TiB")
+	r.want(http.StatusInsufficientStorage, "POST", begin, nil)
+	put(r, http.StatusInsufficientStorage)
+	r.want(http.StatusOK, "GET", "/v2/a/manifests/v1", nil)
+	r.want(http.StatusAccepted, "DELETE", "/v2/a/manifests/v1", nil)
+	r = configure("uploads 5\nreserve 0")
+	r.want(http.StatusAccepted, "POST", begin, nil)
+}
+
+func TestLimitsAreChecked(t *testing.T) {
+	for _, row := range []struct{ name, block, want string }{
+		{"nothing said", "limits", ""},
+		{"all of it", "limits {\nupload 1GiB\nuploads 1\nkeys 1\nreserve 0\n}", ""},
+		{"a reserve", "limits {\nreserve 1GiB\n}", ""},
+		{"a reserve that is none", "limits {\nreserve 5%\n}", "Caddyfile:4"},
+		{"an upload of nothing", "limits {\nupload 0\n}", "upload: \"0\" is not a size"},
+		{"no uploads", "limits {\nuploads 0\n}", "uploads: \"0\" is not a number of at least 1"},
+		{"no keys", "limits {\nkeys none\n}", "keys: \"none\" is not a number"},
+	} {
+		err := adaptError("{\noci {\n" + row.block + "\n}\n}")
+		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+			t.Errorf("%s: got %v, want %q", row.name, err, row.want)
+		}
+	}
+	for config, want := range map[string]string{
+		`{"upload": "much"}`:  "limits: upload",
+		`{"reserve": "much"}`: "limits: reserve",
+		`{"uploads": -1}`:     "positive",
+		`{"keys": -1}`:        "positive",
+	} {
+		if err := validate(t, `{"apps": {"oci": {"limits": `+config+`}}}`); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want it to say %q", config, err, want)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package quota
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+const (
+	// idle is how long an upload gets no byte before it may make room for another of
+	// its caller. A client that pauses for longer begins again.
+	idle = 10 * time.Minute
+	// forgotten is after how long without a request an upload counts no more. The
+	// collector has dropped it by then, or will.
+	forgotten = 48 * time.Hour
+)
+
+// ledger is who has which uploads open.
+type ledger struct {
+	now func() time.Time
+
+	mu    sync.Mutex          // guards all below, and the entries' fields
+	open  map[string][]*entry // by principal, in the order in which they began
+	byID  map[string]*entry   // those that have one
+	swept time.Time           // when forgotten ones were last looked for
+}
+
+// entry is an upload that somebody has open.
+type entry struct {
+	principal, repo string
+	id              string // empty while it begins
+	used            time.Time
+	busy            int // requests that write to it
+}
+
+// admit counts an upload that is about to begin.
+func (q *Registry) admit(ctx context.Context, repo string) (*entry, error) {
+	principal := core.AccessFrom(ctx).Principal()
+	most := q.limits.Load().Uploads
+	for {
+		e, oldest, wait := q.ledger.begin(principal, repo, most)
+		switch {
+		case e != nil:
+			return e, nil
+		case oldest == nil:
+			return nil, core.WithRetry(fmt.Errorf("%w: you have %d unfinished uploads, and at most that many; finish or cancel one, or come again when one has been idle for %v",
+				core.ErrTooManyRequests, most, idle), q.ledger.now().Add(wait))
+		}
+		if err := q.drop(ctx, oldest); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// drop ends an upload that was idle, to make room.
+func (q *Registry) drop(ctx context.Context, e *entry) error {
+	ctx = context.WithoutCancel(ctx) // it is half done otherwise
+	u, err := q.Registry.Upload(ctx, e.repo, e.id)
+	if err == nil {
+		err = u.Cancel(ctx)
+		err = errors.Join(err, u.Close())
+	}
+	switch {
+	case err == nil, errors.Is(err, core.ErrBlobUploadUnknown):
+		q.ledger.forget(e)
+	case errors.Is(err, core.ErrRangeInvalid):
+		q.ledger.use(e, 0) // somebody has begun to write to it
+	default:
+		return fmt.Errorf("upload %s, to make room: %w", e.id, err)
+	}
+	return nil
+}
+
+// begin adds an entry if the principal has room for one. Otherwise it returns the
+// principal's oldest entry that is idle or, without one, how long until there may be one.
+func (l *ledger) begin(principal, repo string, most int) (added, oldest *entry, wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	l.sweepLocked(now)
+	if all := l.open[principal]; most >= 0 && len(all) >= most {
+		wait = idle
+		for _, e := range all {
+			if e.busy > 0 || e.id == "" {
+				continue
+			}
+			if since := now.Sub(e.used); since >= idle {
+				return nil, e, 0
+			} else {
+				wait = min(wait, idle-since)
+			}
+		}
+		return nil, nil, wait
+	}
+	added = &entry{principal: principal, repo: repo, used: now}
+	l.open[principal] = append(l.open[principal], added)
+	return added, nil, 0
+}
+
+// sweepLocked forgets what nobody asked for in a long time, once an hour.
+func (l *ledger) sweepLocked(now time.Time) {
+	if now.Sub(l.swept) < time.Hour {
+		return
+	}
+	l.swept = now
+	for principal, all := range l.open {
+		all = slices.DeleteFunc(all, func(e *entry) bool {
+			old := e.busy == 0 && now.Sub(e.used) >= forgotten
+			if old {
+				delete(l.byID, e.id)
+			}
+			return old
+		})
+		l.setLocked(principal, all)
+	}
+}
+
+func (l *ledger) setLocked(principal string, all []*entry) {
+	if len(all) == 0 {
+		delete(l.open, principal)
+		return
+	}
+	l.open[principal] = all
+}
+
+// name says which upload an entry is.
+func (l *ledger) name(e *entry, id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.id = id
+	l.byID[id] = e
+}
+
+// find returns the entry of an upload, and counts it for the principal if it is nobody's:
+// it was begun before a restart, or by a key that somebody else uses as well.
+func (l *ledger) find(principal, repo, id string) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.byID[id]; e != nil {
+		e.used = l.now()
+		return e
+	}
+	e := &entry{principal: principal, repo: repo, id: id, used: l.now()}
+	l.open[principal] = append(l.open[principal], e)
+	l.byID[id] = e
+	return e
+}
+
+// use marks an upload as used now, and by how many more requests.
+func (l *ledger) use(e *entry, more int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.used, e.busy = l.now(), e.busy+more
+}
+
+// forget ends an entry.
+func (l *ledger) forget(e *entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.byID, e.id)
+	all := slices.DeleteFunc(l.open[e.principal], func(other *entry) bool { return other == e })
+	l.setLocked(e.principal, all)
+}

@@ -1,0 +1,132 @@
+package quota
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// step is after how many bytes of an upload the limits are looked at again: others write
+// to the same disk, and a reload may have changed them.
+const step = 4 << 20
+
+// upload is an unfinished upload that counts for its caller.
+type upload struct {
+	core.Upload
+	quota *Registry
+	entry *entry
+}
+
+// Append implements core.Upload. What can be known to be too much before its first byte
+// is refused then. An upload that met a limit is dropped at once, because it cannot go on.
+// Errors also: core.ErrUploadTooLarge, core.ErrNoSpace.
+func (u *upload) Append(ctx context.Context, at int64, r io.Reader) (int64, error) {
+	var length int64
+	if announced, ok := r.(interface{ Announced() int64 }); ok {
+		length = max(announced.Announced(), 0)
+	}
+	u.quota.ledger.use(u.entry, 1)
+	defer u.quota.ledger.use(u.entry, -1)
+	body := &bounded{r: r, upload: u}
+	body.err = u.quota.fits(u.Offset(), length)
+	if body.err == nil {
+		var n int64
+		n, err := u.Upload.Append(ctx, at, body)
+		if body.err == nil {
+			return n, err
+		}
+	}
+	if err := u.Cancel(context.WithoutCancel(ctx)); err != nil && !errors.Is(err, core.ErrBlobUploadUnknown) {
+		return 0, fmt.Errorf("%w (and the upload was not dropped: %v)", body.err, err)
+	}
+	return 0, body.err
+}
+
+// Commit implements core.Upload.
+func (u *upload) Commit(ctx context.Context, d digest.Digest) (core.Descriptor, error) {
+	desc, err := u.Upload.Commit(ctx, d)
+	if err == nil || errors.Is(err, core.ErrDigestInvalid) || errors.Is(err, core.ErrBlobUploadUnknown) {
+		u.quota.ledger.forget(u.entry)
+	}
+	return desc, err
+}
+
+// Cancel implements core.Upload.
+func (u *upload) Cancel(ctx context.Context) error {
+	err := u.Upload.Cancel(ctx)
+	if err == nil || errors.Is(err, core.ErrBlobUploadUnknown) {
+		u.quota.ledger.forget(u.entry)
+	}
+	return err
+}
+
+// bounded is a body that ends in an error where a limit is met.
+type bounded struct {
+	r      io.Reader
+	upload *upload
+	begun  bool
+	taken  int64 // bytes since the limits were last looked at
+	total  int64
+	start  int64 // where the upload ended before
+	err    error // which limit was met
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if !b.begun {
+		b.begun, b.start = true, b.upload.Offset()
+	}
+	n, err := b.r.Read(p)
+	b.taken += int64(n)
+	b.total += int64(n)
+	if b.err = b.upload.quota.inSize(b.start + b.total); b.err != nil {
+		return 0, b.err
+	}
+	if b.taken >= step {
+		b.taken = 0
+		if b.err = b.upload.quota.room(0); b.err != nil {
+			return 0, b.err
+		}
+	}
+	return n, err
+}
+
+// fits reports whether an upload of offset bytes may have length more.
+func (q *Registry) fits(offset, length int64) error {
+	if err := q.inSize(offset + length); err != nil {
+		return err
+	}
+	return q.room(length)
+}
+
+// inSize reports whether an upload may have size bytes.
+func (q *Registry) inSize(size int64) error {
+	if most := q.limits.Load().Upload; most >= 0 && size > most {
+		return fmt.Errorf("%w: at most %d bytes", core.ErrUploadTooLarge, most)
+	}
+	return nil
+}
+
+// room reports whether size bytes more leave free what is reserved. A disk that cannot be
+// asked has room until it says otherwise.
+func (q *Registry) room(size int64) error {
+	reserve := q.limits.Load().Reserve
+	if q.disk == nil || reserve < 0 {
+		return nil
+	}
+	free, total, err := q.disk.Space()
+	if err != nil {
+		return nil
+	}
+	if reserve == 0 {
+		reserve = min(DefaultReserve, total/reservePart)
+	}
+	if free-size < reserve {
+		return fmt.Errorf("%w: %d bytes are free, pushes leave %d and this one needs %d", core.ErrNoSpace, max(free, 0), reserve, size)
+	}
+	return nil
+}
