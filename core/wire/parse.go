@@ -139,16 +139,16 @@ func (req *Request) parseStart(query url.Values) (err error) {
 		}
 		req.DigestAlgorithm = req.Digest.Algorithm()
 	}
-	if s := query.Get("mount"); s != "" {
-		if req.Mount, err = core.ParseDigest(s); err != nil {
-			return err
-		}
-		req.DigestAlgorithm = req.Mount.Algorithm()
-		if s := query.Get("from"); s != "" {
-			req.From, err = core.ParseName(s)
+	if mount, err := core.ParseDigest(query.Get("mount")); err == nil {
+		req.DigestAlgorithm = mount.Algorithm()
+		// What is no digest, or in no repository, is not found: the client then uploads
+		// (spec.md, end-11). Without a name any repository would do.
+		from := query.Get("from")
+		if _, err := core.ParseName(from); from == "" || err == nil {
+			req.Mount, req.From = mount, from
 		}
 	}
-	return err
+	return nil
 }
 
 func (req *Request) parseTags(tags []string) error {
