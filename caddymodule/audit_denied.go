@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// strangerRecords is how many writes of one address that are answered 401 have a
+	// strangerRecords is how many refused writes of one address without an identity have a
 	// record each in a minute. Clients without a login make one or two for each push,
 	// a flood any number; so the rest of a minute is counted, and told as one number.
 	strangerRecords = 60
@@ -129,8 +129,10 @@ func (h *Handler) observeDenied(request wire.Request, who *identity.Proven, addr
 		// where a login may not be asked for.
 		hidden := errors.Is(o.Err, core.ErrNameUnknown) && !h.app.policy.Allows(who.Identity, policies.Read, request.Repo)
 		switch {
-		case o.Status == http.StatusForbidden, hidden && !who.Anonymous():
-		case o.Status == http.StatusUnauthorized, hidden:
+		case !who.Anonymous() && (o.Status == http.StatusForbidden || hidden):
+		case o.Status == http.StatusForbidden, o.Status == http.StatusUnauthorized, hidden:
+			// Nobody has said who it is: a stranger, a name that nobody claims, a
+			// site that takes no writes.
 			if !h.app.strangers.admit(address) {
 				return
 			}

@@ -64,12 +64,14 @@ func (r *registry) ask(ctx context.Context, path string, order, answer any) erro
 // carryOut has a command of the control socket carried out by the process that has the
 // storage open; without one, here, on trees that are opened for it.
 func carryOut[T any](ctx context.Context, r *registry, path string, here func(*trees) (T, error)) (answer T, err error) {
-	if err = r.ask(ctx, path, nil, &answer); !errors.Is(err, errNobodyListens) {
-		return answer, err
-	}
-	err = r.withTrees(ctx, func(t *trees) (err error) {
-		answer, err = here(t)
-		return err
+	err = whileStarting(ctx, func() error {
+		if err := r.ask(ctx, path, nil, &answer); !errors.Is(err, errNobodyListens) {
+			return err
+		}
+		return r.withTrees(ctx, func(t *trees) (err error) {
+			answer, err = here(t)
+			return err
+		})
 	})
 	return answer, err
 }

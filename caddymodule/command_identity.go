@@ -93,10 +93,13 @@ func (l *location) order(ctx context.Context, order identityOrder) (report ident
 	if err != nil {
 		return report, err
 	}
-	err = registry.ask(ctx, "/identity", order, &report)
-	if errors.Is(err, errNobodyListens) {
-		return registry.order(ctx, order)
-	}
+	err = whileStarting(ctx, func() error {
+		err := registry.ask(ctx, "/identity", order, &report)
+		if errors.Is(err, errNobodyListens) {
+			report, err = registry.order(ctx, order)
+		}
+		return err
+	})
 	return report, err
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/option"
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/wire"
 	"github.com/eblume/caddy-registry/policies"
@@ -63,11 +64,15 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the app. A configuration without one has an app of defaults.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	_, configured := ctx.AppIfConfigured("oci")
 	app, err := ctx.App("oci")
 	if err != nil {
 		return err
 	}
 	h.app, h.log = app.(*App), withoutContext(ctx.Slogger())
+	if configured != nil {
+		h.log.Warn("oci_registry without a global block oci: everybody may read, nobody may push, and the storage is ./data; write `oci { … }` among the global options")
+	}
 	h.site = h.app.site
 	h.site.Upstream, h.site.Fallback = h.Upstream, h.Fallback
 	return h.checkSite()
@@ -97,6 +102,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if r.URL.Path != "/v2" && !strings.HasPrefix(r.URL.Path, "/v2/") {
 		if h.servePages(w, r) {
+			return nil
+		}
+		if nearlyRegistry(r.URL.Path) {
+			wire.Fail(w, r, wire.Request{}, errNearly, wire.Options{Log: h.log})
 			return nil
 		}
 		return next.ServeHTTP(w, r)
@@ -170,6 +179,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	wire.Serve(w, r, request, registry, options)
 	return nil
+}
+
+// errNearly is the answer where nothing is, and Caddy would say 200 with nothing.
+var errNearly = fmt.Errorf("%w: the registry is at /v2/; there is no version 1", core.ErrNameUnknown)
+
+// nearlyRegistry reports whether a path is what a client asks that means a registry, by an
+// address with a slash too many or in the protocol that nobody speaks any more: an empty
+// 200 would tell it that all is well.
+func nearlyRegistry(path string) bool {
+	if path == "/v1/_ping" {
+		return true
+	}
+	rest := strings.TrimLeft(path, "/")
+	return strings.HasPrefix(path, "//") && (rest == "v2" || strings.HasPrefix(rest, "v2/"))
 }
 
 // addLogFields says in the access log what the request meant.

@@ -64,7 +64,8 @@ func (l *location) find() (*registry, error) {
 		return nil, fmt.Errorf("storage %s cannot be reached by commands", storage.Key())
 	}
 	// Opening would create it, and then report that it is clean.
-	if _, err := os.Stat(reachable.Local()); err != nil {
+	err = whileStarting(ctx, func() error { _, err := os.Stat(reachable.Local()); return err })
+	if err != nil {
 		return nil, fmt.Errorf("there is no storage: %w", err)
 	}
 	return &registry{storage, reachable.Local(), collection.options(), app.APIKeys.lifetime()}, nil

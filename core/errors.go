@@ -68,6 +68,29 @@ type detailed struct {
 
 func (d *detailed) Unwrap() error { return d.error }
 
+// WithPublic gives an error another sentence for clients: its own may name what is the
+// operator's business, such as hosts behind an upstream, and is for the log.
+func WithPublic(err error, sentence string) error {
+	return &public{err, sentence}
+}
+
+// Public is the sentence of an error for clients: the outermost that WithPublic gave, or
+// the error's own.
+func Public(err error) string {
+	var p *public
+	if errors.As(err, &p) {
+		return p.sentence
+	}
+	return err.Error()
+}
+
+type public struct {
+	error
+	sentence string
+}
+
+func (p *public) Unwrap() error { return p.error }
+
 // WithRetry says when it makes sense to ask again. A zero time says nothing.
 func WithRetry(err error, at time.Time) error {
 	if at.IsZero() {

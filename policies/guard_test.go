@@ -565,6 +565,29 @@ func TestGuardPassesOnWhatAnOverwriteMeets(t *testing.T) {
 	}
 }
 
+// Whoever pushes without reading learns neither what a tag names, nor which blobs are
+// there; the log does.
+func TestGuardTellsNothingOfContentToThoseWhoMayNotRead(t *testing.T) {
+	const secret = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	for _, known := range []*core.Error{core.ErrTagExists, core.ErrTypeHeld, core.ErrManifestBlobUnknown} {
+		refuse := core.WithDetail(fmt.Errorf("%w: here:v1 names %s", known, secret), map[string]any{"digest": secret})
+		for _, row := range []struct {
+			policy Policy
+			tells  bool
+		}{
+			{grants{"create here"}, false},
+			{grants{"create here", "update here", "read there"}, false},
+			{grants{"create here", "read here"}, true},
+		} {
+			_, err := Guard(refusing{err: refuse}, row.policy, ci).PutManifest(context.Background(), "here", core.ManifestPut{Tags: []string{"v1"}})
+			told := strings.Contains(core.Public(err), secret) || core.Detail(err) != nil
+			if !errors.Is(err, known) || told != row.tells || !strings.Contains(err.Error(), secret) {
+				t.Errorf("%v with %v: got %q with %v for clients and %q for the log", known, row.policy, core.Public(err), core.Detail(err), err)
+			}
+		}
+	}
+}
+
 // refusing is a Registry whose puts are refused.
 type refusing struct {
 	core.Unimplemented

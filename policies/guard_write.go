@@ -20,7 +20,22 @@ func (g *guard) PutManifest(ctx context.Context, repo string, put core.ManifestP
 	if !g.policy.Allows(g.who, Update, repo) {
 		put.CreateOnly = true
 	}
-	return g.registry.PutManifest(ctx, repo, put)
+	result, err := g.registry.PutManifest(ctx, repo, put)
+	if err != nil && !g.policy.Allows(g.who, Read, repo) {
+		err = unread(err)
+	}
+	return result, err
+}
+
+// unread takes out of a refusal what only those may know who read: what a tag names and
+// since when, and which blobs are there. The log has it.
+func unread(err error) error {
+	for _, known := range []*core.Error{core.ErrTagExists, core.ErrTypeHeld, core.ErrManifestBlobUnknown} {
+		if errors.Is(err, known) {
+			return core.WithPublic(core.WithDetail(err, nil), known.Message)
+		}
+	}
+	return err
 }
 
 // AdmitManifest needs Create, as PutManifest does, and reads nothing of the manifest.

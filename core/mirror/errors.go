@@ -32,10 +32,10 @@ func failed(err error, missing *core.Error) error {
 	}
 	wrapped := fmt.Errorf("%w: %w", condition, err)
 	var details *upstream.Error
-	if errors.As(err, &details) {
-		return core.WithRetry(wrapped, details.Until)
+	if !errors.As(err, &details) {
+		return wrapped
 	}
-	return wrapped
+	return core.WithRetry(core.WithPublic(wrapped, fmt.Sprintf("%s: %s", condition, details.Public())), details.Until)
 }
 
 // refused tells whether the upstream answered, and the answer was no: then what is

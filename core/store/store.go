@@ -119,6 +119,11 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	x, err := index.Open(options.IndexPath)
+	if err != nil && options.IndexPath != "" {
+		// The index is no truth: without its place lists are served all the same.
+		options.Log.Warn("index cannot be kept; a temporary one is built at each start", "path", options.IndexPath, "error", err)
+		x, err = index.Open("")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}

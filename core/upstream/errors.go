@@ -76,6 +76,14 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// Public is what anybody may know of the failure: not which host was asked for what.
+func (e *Error) Public() string {
+	if e.Status != 0 {
+		return fmt.Sprintf("%s (status %d)", e.Condition, e.Status)
+	}
+	return e.Condition.Error()
+}
+
 // Unwrap gives the condition alone: the cause may be a deadline of ours, which
 // nobody shall take for the caller's.
 func (e *Error) Unwrap() error { return e.Condition }

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/eblume/caddy-registry/core"
@@ -90,10 +91,16 @@ func classify(r *http.Request, err error) (*core.Error, int) {
 	switch {
 	case r.Context().Err() != nil:
 		return core.ErrUnavailable, statusGone
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), exhausted(err):
 		return core.ErrUnavailable, http.StatusServiceUnavailable
 	}
 	return errInternal, http.StatusInternalServerError
+}
+
+// exhausted reports whether the process or the system has no file left to open: nothing
+// is wrong with the request, and others are about to give theirs back.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // Fail answers a request with an error, as OCI JSON, and logs it: what the client did
@@ -169,7 +176,7 @@ func errorBody(known *core.Error, status int, err error) []byte {
 	}
 	one := entry{known.Code, known.Message, nil}
 	if status < http.StatusInternalServerError {
-		one.Message = err.Error()
+		one.Message = core.Public(err)
 		if len(one.Message) > maxMessage {
 			one.Message = one.Message[:maxMessage]
 		}

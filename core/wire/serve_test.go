@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -305,6 +307,8 @@ func TestErrors(t *testing.T) {
 		get("the upstream is silent", core.ErrUpstreamTimeout, 504, "UNAVAILABLE", map[string]string{"Retry-After": ""}),
 		get("an upstream that says when", core.WithRetry(core.ErrUpstream, time.Now().Add(time.Hour-time.Millisecond)), 502, "UNAVAILABLE", map[string]string{"Retry-After": "3600"}),
 		get("an upstream that said when, and it is over", core.WithRetry(core.ErrTooManyRequests, time.Unix(1, 0)), 429, "TOOMANYREQUESTS", map[string]string{"Retry-After": "1"}),
+		get("no file to open", fmt.Errorf("tag v1: %w", &os.PathError{Op: "open", Path: "v1", Err: syscall.EMFILE}), 503, "UNAVAILABLE", map[string]string{"Retry-After": "5"}),
+		get("no file to open in the system", fmt.Errorf("tag v1: %w", syscall.ENFILE), 503, "UNAVAILABLE", map[string]string{"Retry-After": "5"}),
 		get("a full disk", core.ErrNoSpace, 507, "UNAVAILABLE", nil),
 		get("an error of ours", errDisk, 500, "UNKNOWN", nil),
 	}
@@ -339,6 +343,7 @@ func TestFaultsAreLoggedAndNotShown(t *testing.T) {
 		{"ours", errDisk, "ERROR", false},
 		{"ours, with a known condition", fmt.Errorf("%w: %w", core.ErrNoSpace, errDisk), "ERROR", false},
 		{"the client's", fmt.Errorf("%w: /var/lib/registry/blobs is what it asked for", core.ErrDenied), "INFO", true},
+		{"that has another sentence for clients", core.WithPublic(fmt.Errorf("%w: /var/lib/registry/blobs at 10.0.0.1:5000", core.ErrDenied), "denied"), "INFO", false},
 		{"nobody's", core.ErrManifestUnknown, "DEBUG", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

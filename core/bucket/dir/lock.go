@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// ErrInUse is a storage that another process has open.
+var ErrInUse = errors.New("in use")
+
 // takeLock locks the storage for this process until the file is closed; the kernel
 // releases it too when the process is killed. The file says who holds it, for the
 // sentence that refuses the next one.
@@ -22,7 +25,7 @@ func takeLock(root *os.Root) (*os.File, error) {
 	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		defer f.Close()
-		return nil, fmt.Errorf("storage %s is in use by %s; stop it, or choose another directory", root.Name(), holder(f))
+		return nil, fmt.Errorf("storage %s is %w by %s; stop it, or choose another directory", root.Name(), ErrInUse, holder(f))
 	case err != nil:
 		f.Close()
 		return nil, fmt.Errorf("lock storage %s: %w (a file system without locks cannot hold a storage)", root.Name(), err)

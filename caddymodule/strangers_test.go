@@ -1,0 +1,118 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
+)
+
+// Refusals of those who have not said who they are have a bounded number of records,
+// whatever they are refused for.
+func TestRefusalsOfStrangersAreBounded(t *testing.T) {
+	for _, row := range []struct {
+		name, registry, repo string
+		status               int
+	}{
+		{"a name that nobody claims", "oci_registry", "nobody/claims/this", http.StatusForbidden},
+		{"a site that takes no writes", "oci_registry {\n\t\tread_only\n\t}", "team/app", http.StatusForbidden},
+		{"no login", "oci_registry", "team/app", http.StatusUnauthorized},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			port, log := freePort(t), filepath.Join(t.TempDir(), "audit.log")
+			text := strings.Replace(site(port, t.TempDir(), "private team/**", ""), "oci_registry", row.registry, 1)
+			text = strings.Replace(text, "admin off", "admin off\n\tlog audit {\n\t\toutput file "+log+"\n\t\tinclude oci.audit\n\t}", 1)
+			load(t, text)
+			r := at(t, port)
+			const flood = 2 * strangerRecords
+			for range flood {
+				r.want(row.status, "PUT", "/v2/"+row.repo+"/manifests/v1", nil)
+			}
+			data, err := os.ReadFile(log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A minute may have ended meanwhile: then there is one more window.
+			if got := strings.Count(string(data), auditDenied); got < strangerRecords || got >= flood {
+				t.Errorf("got %d records of %d refusals, want about %d", got, flood, strangerRecords)
+			}
+		})
+	}
+}
+
+// What an upstream is called within, and where we keep what we know of it, is for the log.
+func TestAnswersNameNoUpstreamHost(t *testing.T) {
+	up := upstreamtest.New(t, upstreamtest.Options{})
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), "mirror mirrored.test {\nupstream "+up.URL+"\n"+unhurried+"\n}", ""))
+	r := at(t, port)
+	digest := "sha256:" + strings.Repeat("0", 64)
+	for _, path := range []string{"manifests/latest", "manifests/" + digest, "blobs/" + digest, "tags/list", "referrers/" + digest} {
+		response, body := r.do("GET", "/v2/mirrored.test/library/none/"+path, nil)
+		text := string(body) + fmt.Sprint(response.Header)
+		for _, secret := range []string{strings.TrimPrefix(up.URL, "http://"), "mirror/", "_tags", " at "} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s: status %d: %q is in %s", path, response.StatusCode, secret, text)
+			}
+		}
+	}
+}
+
+// What a client asks that has the address nearly right is no empty 200.
+func TestNearlyTheRegistryIsNotFound(t *testing.T) {
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), allowAll, ""))
+	r := at(t, port)
+	for path, status := range map[string]int{
+		"//v2/": 404, "//v2": 404, "///v2/a/manifests/v1": 404, "/v1/_ping": 404,
+		"/v1/other": 200, "/v2x": 200, "//": 200, // of whatever else the site has
+	} {
+		response, body := r.do("GET", path, nil)
+		if response.StatusCode != status || status == 404 && !strings.Contains(string(body), "/v2/") {
+			t.Errorf("%s: got %d and %q, want %d", path, response.StatusCode, body, status)
+		}
+	}
+}
+
+func TestCommandsWaitForAServerThatStarts(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		err   error
+		lasts time.Duration
+		waits time.Duration // at most
+	}{
+		{"none", nil, 0, 0},
+		{"a server that locks before it listens", fmt.Errorf("storage: %w", dir.ErrInUse), time.Second, time.Second + startStep},
+		{"another process that stays", dir.ErrInUse, time.Hour, startWait + startStep},
+		{"a directory that is being made", os.ErrNotExist, time.Second / 2, time.Second/2 + startStep},
+		{"a directory that is not there", os.ErrNotExist, time.Hour, makeWait + startStep},
+		{"something else", os.ErrPermission, time.Hour, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			begun := time.Now()
+			err := whileStarting(t.Context(), func() error {
+				if time.Since(begun) < row.lasts {
+					return row.err
+				}
+				return nil
+			})
+			if took := time.Since(begun); took > row.waits || (err != nil) != (row.lasts > took) {
+				t.Errorf("%s: got %v after %v, want at most %v", row.name, err, took, row.waits)
+			}
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := whileStarting(ctx, func() error { return dir.ErrInUse }); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
