@@ -133,6 +133,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		shown, _ := m.reveals(name) // checkMirror has seen the error
 		rules = append(slices.Clip(rules), shown...)
 	}
+	for _, rule := range policies.Blind(rules) {
+		a.log.Warn("rule allows to create where nothing allows to read: what is pushed cannot be pulled, and clients that look before they push fail",
+			"rule", rule.String(), "line", rule.Line)
+	}
 	a.policy, a.keyRules = policies.NewRules(rules...), keyRules(rules)
 	if a.collection, err = a.GC.collection(); err != nil {
 		return fmt.Errorf("gc: %w", err)
