@@ -50,7 +50,8 @@ func (e *exchange) copyBlob(blob core.Blob, part span, size int64) (n int64, fau
 		return n, nil, err
 	}
 	out := &flusher{Writer: e.w, control: http.NewResponseController(e.w)}
-	if fileOf(blob) == nil && !ready(blob) {
+	// Of an empty one the header is all there is, and would be a clean end.
+	if part.length != 0 && fileOf(blob) == nil && !ready(blob) {
 		// Clients give up after some seconds without a header, and a Range may begin
 		// where a download arrives in minutes. The blob is open, so this is the answer.
 		_ = out.control.Flush() // what is wrong with the connection is met by Write
