@@ -36,8 +36,10 @@ type damage struct {
 	// sizes has what the digest of a blob has proven, under an empty repository,
 	// and what the manifests of a repository say, under its name.
 	sizes *otter.Cache[blobID, size]
-	// reported has the versions of damaged objects that were logged, by key.
-	reported *otter.Cache[string, string]
+	// reported has the versions of damaged objects that were logged, by key. It is looked
+	// at and written in one step, under reporting.
+	reporting sync.Mutex
+	reported  *otter.Cache[string, string]
 	// examining is a slot for each blob that is being read.
 	examining chan struct{}
 }
@@ -205,6 +207,8 @@ func (s *Store) displaced(ctx context.Context, d digest.Digest, length int64) (v
 
 // reportDamage logs a damaged object once.
 func (s *Store) reportDamage(object bucket.Info, err error) {
+	s.damage.reporting.Lock()
+	defer s.damage.reporting.Unlock()
 	if version, ok := s.damage.reported.GetIfPresent(object.Key); ok && version == object.Version {
 		return
 	}
