@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
@@ -110,6 +112,35 @@ func TestThereIsNoHeaderBeforeTheUpstreams(t *testing.T) {
 			held.Lift()
 			if err := <-opened; !errors.Is(err, row.want) {
 				t.Errorf("upstream %d: got %v, want %v", row.status, err, row.want)
+			}
+		})
+	}
+}
+
+// A blob of which the upstream says that it is empty is an error before the header, as
+// there is no byte that could be withheld until the digest is right. The one blob that is
+// empty is served.
+func TestABlobThatTheUpstreamSaysIsEmpty(t *testing.T) {
+	nothing := digest.FromBytes(nil)
+	for _, row := range []struct {
+		name, field string
+		d           digest.Digest
+		want        int
+	}{
+		{"another blob", "", digest.FromString("layer"), http.StatusBadGateway},
+		{"a part of another blob", "bytes=5-9", digest.FromString("layer"), http.StatusBadGateway},
+		{"the empty blob", "", nothing, http.StatusOK},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			up := upstreamtest.New(t, upstreamtest.Options{})
+			up.Fault(upstreamtest.Fault{Path: "/blobs/", Status: http.StatusOK, Header: http.Header{"Content-Length": {"0"}}})
+			header := http.Header{}
+			if row.field != "" {
+				header.Set("Range", row.field)
+			}
+			resp := slow(t, up)("blobs/"+row.d.String(), header)
+			if resp.StatusCode != row.want {
+				t.Errorf("status %d, want %d", resp.StatusCode, row.want)
 			}
 		})
 	}

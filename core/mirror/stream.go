@@ -74,6 +74,11 @@ func (s *stream) open(ctx context.Context) error {
 		body.Close()
 		return fmt.Errorf("%w: %s of %s has %d bytes, not the %d that it had before", upstream.ErrCorrupt, s.digest, s.repo, size, s.size)
 	}
+	if size == 0 && s.digest.Algorithm().FromBytes(nil) != s.digest {
+		// No byte could be withheld: the header alone would be a clean and wrong answer.
+		body.Close()
+		return fmt.Errorf("%w: %s of %s has bytes, and the upstream says that it has none", upstream.ErrCorrupt, s.digest, s.repo)
+	}
 	if size >= 0 {
 		s.size = size
 	} else if s.size < 0 && s.guess >= 0 && s.offset == 0 {
