@@ -157,7 +157,9 @@ func (s *Store) examine(ctx context.Context, d digest.Digest) error {
 }
 
 // wrong reads what is held of d, and returns its version if it is not d. It is empty
-// if it is, or if nothing is there. Errors: the context's.
+// if it is, or if nothing is there. Only bytes that were read to the end condemn an
+// object. Errors: the context's, and those of reading, with the version of the object:
+// a disk that fails now may read it the next time.
 func (s *Store) wrong(ctx context.Context, d digest.Digest) (version string, err error) {
 	object, err := s.bucket.Open(ctx, blobKey(d))
 	if errors.Is(err, bucket.ErrNotExist) {
@@ -178,8 +180,10 @@ func (s *Store) wrong(ctx context.Context, d digest.Digest) (version string, err
 		n, err = object.Read(*buf)
 		_, _ = verifier.Write((*buf)[:n]) // a hash takes everything
 	}
-	// A disk that cannot read the bytes has lost them.
-	if err == io.EOF && verifier.Verified() {
+	if err != io.EOF {
+		return info.Version, fmt.Errorf("read %s: %w", info.Key, err)
+	}
+	if verifier.Verified() {
 		s.damage.proven(d, info.Size)
 		return "", nil
 	}
@@ -202,7 +206,13 @@ func (s *Store) displaced(ctx context.Context, d digest.Digest, length int64) (v
 		s.reportDamage(held, fmt.Errorf("it must have %d bytes", length))
 		return held.Version, nil
 	}
-	return s.wrong(ctx, d)
+	version, err = s.wrong(ctx, d)
+	if err != nil && version != "" {
+		// Bytes that are here and verified replace those that cannot be read.
+		s.reportDamage(held, err)
+		return version, nil
+	}
+	return version, err
 }
 
 // reportDamage logs a damaged object once.

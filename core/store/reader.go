@@ -152,6 +152,9 @@ func (s *Store) readContent(ctx context.Context, d digest.Digest) ([]byte, error
 	if err == nil && d.Algorithm().FromBytes(data) == d {
 		return data, nil
 	}
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, fmt.Errorf("read %s: %w", info.Key, err) // a disk that fails now may read it the next time
+	}
 	err = fmt.Errorf("content of manifest %s is %w", d, ErrDamaged)
 	s.reportDamage(info, err)
 	return nil, err
