@@ -138,13 +138,15 @@ func kinds() []answerKind {
 	add(answerKind{name: "nothing", answer: sends(200, "", ""), means: always(trouble), held: 3, cold: 2})
 	add(answerKind{name: "a reset", answer: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, means: always(trouble), held: 1, cold: 1})
 	add(answerKind{name: "silence", answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, means: always(late), held: 1, cold: 1})
-	add(answerKind{name: "a redirect in a circle", answer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 307) },
+	add(answerKind{name: "a redirect in a circle", answer: func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+	},
 		means: always(trouble), held: 6, cold: 12})
 	for name, to := range map[string]string{
 		"a host without an address": "http://nowhere.test/x", "a private address": "http://169.254.169.254/x", "a file": "file:///etc/passwd",
 		"TLS that is none": "https://away.test/x", "a password": "http://a:b@away.test/x",
 	} {
-		add(answerKind{name: "a redirect to " + name, answer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, 307) },
+		add(answerKind{name: "a redirect to " + name, answer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusTemporaryRedirect) },
 			means: always(trouble), held: 1, cold: 2})
 	}
 	own := []stage{atRegistry, atTarget, atOther} // who send manifests
@@ -231,7 +233,9 @@ func (f *fixture) crooked(t *testing.T, s stage, answer http.HandlerFunc) (asked
 		}
 	}
 	redirects := func(to string) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://"+to+r.URL.Path, 307) }
+		return func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://"+to+r.URL.Path, http.StatusTemporaryRedirect)
+		}
 	}
 	gives := sends(200, "application/json", `{"token":"t","expires_in":300}`)
 	hosts := map[string]http.HandlerFunc{"away.test": answer, "realm.test": gives, "other.test": nil}
