@@ -45,10 +45,12 @@ func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) 
 	} else {
 		found, err = m.byTag(ctx, repo, ref.Tag)
 	}
-	if err == nil {
+	switch known := m.rightsOf(ctx, repo); {
+	case err == nil && !m.credentialed && !known.ok: // all of it is for everybody
+	case err == nil:
 		exactly := core.Reference{Digest: found.Descriptor.Digest}
 		err = m.reveal(ctx, repo, nounOf(repo, exactly), true, core.ErrManifestUnknown, lookAtManifest(remote, exactly))
-	} else if m.rightsOf(ctx, repo).secret() {
+	case known.secret():
 		err = cmp.Or(m.hide(ctx, repo), err) // not even why
 	}
 	if err != nil {
