@@ -30,17 +30,10 @@ func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset 
 			free()
 		}
 	}()
-	q := question{method: http.MethodGet, repo: repo, path: "blobs/" + string(d)}
-	if offset > 0 {
-		q.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-", offset)}}
-	}
-	r, err := c.ask(ctx, q)
-	if err == nil && r.Uncompressed && r.StatusCode == http.StatusPartialContent {
-		// A range of the compressed bytes. They cannot be resumed: all is read again.
-		r.Close()
-		r.trip.end()
-		q.header = nil
-		r, err = c.ask(ctx, q)
+	r, err := c.rest(ctx, repo, d, offset)
+	whole := int64(-1)
+	if err == nil && gzipped(r.Header) {
+		r, whole, err = c.undo(ctx, repo, d, offset, r)
 	}
 	if err != nil {
 		var e *Error
@@ -55,7 +48,23 @@ func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset 
 		b.Close()
 		return nil, 0, err
 	}
+	if b.size < 0 {
+		b.size = whole
+	}
 	return b, b.size, nil
+}
+
+// rest asks for a blob from offset, and leaves the answer's coding as it is. One that is
+// known to come compressed is asked for from its beginning: a range would be of other bytes.
+func (c *Client) rest(ctx context.Context, repo string, d digest.Digest, offset int64) (*reply, error) {
+	if m, ok := c.measured.Get(d); ok && !m.asIs {
+		offset = 0
+	}
+	q := question{method: http.MethodGet, repo: repo, path: "blobs/" + string(d), asIs: true}
+	if offset > 0 {
+		q.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-", offset)}}
+	}
+	return c.ask(ctx, q)
 }
 
 // extent says a blob's whole size, and how many bytes come before offset.
@@ -127,8 +136,7 @@ func (b *blobBody) Read(p []byte) (int, error) {
 
 // Close abandons what was not read.
 func (b *blobBody) Close() error {
-	err := b.Body.Close()
-	b.trip.end()
+	err := b.abandon()
 	b.free()
 	return err
 }
@@ -141,7 +149,7 @@ func (b *blobBody) Close() error {
 func (c *Client) Attest(ctx context.Context, repo string, d digest.Digest) (size int64, err error) {
 	path := "blobs/" + string(d)
 	_, err = c.ask(ctx, question{
-		method: http.MethodHead, repo: repo, path: path, within: c.config.HeadTimeout, unsure: true,
+		method: http.MethodHead, repo: repo, path: path, within: c.config.HeadTimeout, unsure: true, named: true,
 		read: func(r *reply) error {
 			size = r.ContentLength
 			return nil
@@ -152,7 +160,7 @@ func (c *Client) Attest(ctx context.Context, repo string, d digest.Digest) (size
 	}
 	_, err = c.ask(ctx, question{
 		method: http.MethodGet, repo: repo, path: path, within: c.config.HeadTimeout,
-		header: http.Header{"Range": {"bytes=0-0"}},
+		header: http.Header{"Range": {"bytes=0-0"}}, named: true,
 		read: func(r *reply) error {
 			size = r.ContentLength
 			if r.StatusCode == http.StatusPartialContent && !r.Uncompressed {

@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core/memo"
 )
 
 // userAgent lets an upstream's operator see who asks.
@@ -42,10 +45,11 @@ type shared struct {
 	own, any  *http.Transport // own has the client certificate
 	slots     *transfers      // one for each blob in transfer
 	lists     chan struct{}   // one for each list that is being read
-	refusal   sync.Once       // the log line about credentials that everybody does better without
-	doubt     sync.Once       // the one about those that were never taken
-	accepted  atomic.Bool     // the upstream has taken the credentials for something
-	distrust  sync.Once       // the log line about a realm that may not see them
+	measured  *memo.Memo[digest.Digest, measured]
+	refusal   sync.Once   // the log line about credentials that everybody does better without
+	doubt     sync.Once   // the one about those that were never taken
+	accepted  atomic.Bool // the upstream has taken the credentials for something
+	distrust  sync.Once   // the log line about a realm that may not see them
 }
 
 // endpoint is one of Config.URLs.
@@ -64,6 +68,7 @@ type endpoint struct {
 func New(c Config) (*Client, error) {
 	c = c.withDefaults()
 	s := &shared{name: c.Name, config: c, log: c.Log, slots: newTransfers(c.MaxConnections), lists: make(chan struct{}, listsAtOnce)}
+	s.measured = memo.New[digest.Digest, measured](maxMeasured, measuredLife, nil)
 	var bases []*url.URL
 	for _, u := range c.URLs {
 		base, err := parseBase(u)
@@ -154,6 +159,11 @@ type question struct {
 	// unsure is for a HEAD that a GET follows where it fails. Registries and what is
 	// before them often cannot do HEAD, and say so with any status: ErrNoDigest.
 	unsure bool
+	// named is for a manifest and for a blob: the digest decides, so that a coding which
+	// cannot be undone may be one that the bytes do not have.
+	named bool
+	// asIs leaves the coding of an answer to the caller.
+	asIs bool
 	// within bounds the whole; 0: only stalls are bounded.
 	within time.Duration
 	// read takes a bounded answer while the request's timeouts still run. nil: the

@@ -16,67 +16,98 @@ const (
 	// an uncompressed layer at most 100. Gzip can do 1,032.
 	maxRatio  = 200
 	freeRatio = 64 << 20
+	// gzipMagic is how gzip begins (RFC 1952, 2.3.1), and no JSON does.
+	gzipMagic = "\x1f\x8b"
 )
 
 // errCoding is an encoding that was not asked for and cannot be undone.
 var errCoding = errors.New("the answer has a content coding that was not asked for")
 
+// codings returns the content codings that an answer says it has.
+func codings(h http.Header) (all []string) {
+	for _, field := range h.Values("Content-Encoding") {
+		for coding := range strings.SplitSeq(field, ",") {
+			coding = strings.ToLower(strings.TrimSpace(coding))
+			if coding != "" && coding != "identity" {
+				all = append(all, coding)
+			}
+		}
+	}
+	return all
+}
+
+// gzipped reports whether an answer says that it has the one coding that can be undone.
+func gzipped(h http.Header) bool {
+	all := codings(h)
+	return len(all) == 1 && (all[0] == "gzip" || all[0] == "x-gzip")
+}
+
 // decode undoes the content coding of an answer. Every request says that it takes none
 // (without a word a server may use any, RFC 9110, 12.5.3), but some servers, and what is
 // before them, compress all the same. Digests are of the bytes without it.
 //
-// Of a decoded answer the length is not known, and a range is one of other bytes.
-// Errors: errCoding for anything but one gzip.
+// Of an answer with a coding the length is not known, and a range is one of other bytes.
+// Errors: errCoding for anything but one gzip, whose body stays as it is.
 func decode(r *http.Response) error {
-	var codings []string
-	for _, field := range r.Header.Values("Content-Encoding") {
-		for coding := range strings.SplitSeq(field, ",") {
-			coding = strings.ToLower(strings.TrimSpace(coding))
-			if coding != "" && coding != "identity" {
-				codings = append(codings, coding)
-			}
-		}
-	}
-	switch {
-	case len(codings) == 0:
+	all := codings(r.Header)
+	if len(all) == 0 {
 		return nil
-	case len(codings) > 1 || codings[0] != "gzip" && codings[0] != "x-gzip":
-		return fmt.Errorf("%w: %s", errCoding, printable(strings.Join(codings, ", ")))
 	}
+	known := gzipped(r.Header)
 	r.Header.Del("Content-Encoding")
 	r.Header.Del("Content-Length")
 	r.ContentLength, r.Uncompressed = -1, true
+	if !known {
+		return fmt.Errorf("%w: %s", errCoding, printable(strings.Join(all, ", ")))
+	}
 	if r.Request == nil || r.Request.Method != http.MethodHead {
 		r.Body = &gzipBody{body: r.Body}
 	}
 	return nil
 }
 
-// gzipBody reads what is compressed in body. The header is read with the first bytes,
-// under the same timeout.
+// gzipBody reads what is compressed in body, or body itself if it does not begin as gzip
+// does: the header that said so was wrong then. The beginning is read with the first
+// bytes, under the same timeout.
 type gzipBody struct {
 	body    io.ReadCloser
 	in, out int64
-	plain   *gzip.Reader
+	plain   io.Reader
+	as      bool  // body is read as it is
 	err     error // ends every read after it
 }
 
 // Read implements io.Reader. An end that comes too early is io.ErrUnexpectedEOF.
 func (b *gzipBody) Read(p []byte) (n int, err error) {
 	if b.plain == nil && b.err == nil {
-		b.plain, b.err = gzip.NewReader(bufio.NewReader(&counter{b.body, &b.in}))
-		if b.err == io.EOF {
-			b.err = io.ErrUnexpectedEOF // nothing is not a gzip of nothing
-		}
+		b.err = b.begin()
 	}
 	if b.err != nil {
 		return 0, b.err
 	}
 	n, b.err = b.plain.Read(p)
-	if b.out += int64(n); b.out > freeRatio && b.out > maxRatio*b.in {
+	if b.out += int64(n); !b.as && b.out > freeRatio && b.out > maxRatio*b.in {
 		b.err = fmt.Errorf("%d compressed bytes became %d, which no content does", b.in, b.out)
 	}
 	return n, b.err
+}
+
+func (b *gzipBody) begin() (err error) {
+	in := bufio.NewReader(&counter{b.body, &b.in})
+	first, err := in.Peek(len(gzipMagic))
+	switch {
+	case len(first) == 0 && err == io.EOF:
+		return io.ErrUnexpectedEOF // nothing is not a gzip of nothing
+	case len(first) == 0:
+		return err
+	case string(first) != gzipMagic:
+		b.plain, b.as = in, true
+		return nil
+	}
+	if b.plain, err = gzip.NewReader(in); err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 func (b *gzipBody) Close() error { return b.body.Close() }

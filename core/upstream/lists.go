@@ -290,7 +290,7 @@ func (l *limited) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p[:min(int64(len(p)), l.most-l.read+1)])
 	l.read += int64(n)
 	if l.read > l.most {
-		return 0, l.r.fail(ErrTooLarge, "it goes on beyond what a list may be")
+		return 0, l.r.fail(ErrTooLarge, "it goes on beyond what its kind may be")
 	}
 	return n, err
 }

@@ -56,6 +56,7 @@ func (c *Client) Head(ctx context.Context, repo string, ref core.Reference) (Ans
 		header: http.Header{"Accept": {accept}},
 		within: c.config.HeadTimeout,
 		unsure: true,
+		named:  true,
 		read: func(r *reply) error {
 			d, err := core.ParseDigest(r.Header.Get("Docker-Content-Digest"))
 			if err != nil {
@@ -90,6 +91,7 @@ func (c *Client) Manifest(ctx context.Context, repo string, ref core.Reference) 
 		path:   "manifests/" + ref.String(),
 		header: http.Header{"Accept": {accept}},
 		pull:   true,
+		named:  true,
 		read: func(r *reply) (err error) {
 			answer, err = r.manifest(ctx, ref)
 			return err

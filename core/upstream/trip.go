@@ -103,7 +103,10 @@ func (c *Client) send(t *trip, ep *endpoint, q question, auth string, anonymous 
 			}
 		}
 		if !redirects(resp) {
-			if err := decode(resp); err != nil && resp.StatusCode < 300 {
+			if q.asIs && resp.StatusCode < 300 {
+				return r, nil
+			}
+			if err := decode(resp); err != nil && resp.StatusCode < 300 && !q.named {
 				resp.Body.Close()
 				return nil, r.fail(ErrUnavailable, err.Error())
 			}

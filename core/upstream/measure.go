@@ -1,0 +1,124 @@
+package upstream
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	// maxMeasured and measuredLife bound what is remembered of blobs that came with a
+	// content coding: as many as are being downloaded, for as long as a large one takes.
+	maxMeasured  = 1000
+	measuredLife = time.Hour
+	// maxWeighed bounds the bytes that are read to find out which coding a blob has. No
+	// layer is so large, and one that is endless occupies a connection no longer.
+	maxWeighed = 64 << 30
+)
+
+// measured is what the bytes of a blob have shown whose answer says that it is gzipped.
+type measured struct {
+	size int64 // of the blob
+	// asIs: the bytes that came have the digest. They are a layer that is gzip itself,
+	// which a storage wrongly says of its transfer, or are not compressed at all. Else
+	// the digest is of what is compressed in them.
+	asIs bool
+}
+
+// undo makes of an answer that says that it is gzipped one with the blob's own bytes from
+// offset, or before it, and says the blob's size. Only the digest knows which these are,
+// and it needs all of them: the first such answer is read whole, and another one is asked
+// for. Nothing wrong has been passed on by then.
+// Errors: those of the package; ErrCorrupt or ErrUnavailable when neither has the digest.
+func (c *Client) undo(ctx context.Context, repo string, d digest.Digest, offset int64, r *reply) (*reply, int64, error) {
+	m, ok := c.measured.Get(d)
+	if !ok {
+		var err error
+		if m, err = c.measure(ctx, repo, d, r); err != nil {
+			return nil, 0, err
+		}
+		c.measured.Set(d, m)
+		if r, err = c.rest(ctx, repo, d, offset); err != nil {
+			return nil, 0, err
+		}
+	}
+	if r.codedAs(m) && r.StatusCode == http.StatusPartialContent {
+		// A range of the compressed bytes. They cannot be resumed: all is read again.
+		_ = r.abandon()
+		var err error
+		if r, err = c.rest(ctx, repo, d, 0); err != nil {
+			return nil, 0, err
+		}
+	}
+	if r.codedAs(m) {
+		_ = decode(r.Response) // it is gzip
+	}
+	return r, m.size, nil
+}
+
+// codedAs reports whether the blob is compressed in what an answer sends. Its length
+// tells, where it says one: another node may serve the same blob in another way.
+func (r *reply) codedAs(m measured) bool {
+	if !gzipped(r.Header) {
+		return false
+	}
+	total := r.ContentLength
+	if r.StatusCode == http.StatusPartialContent {
+		_, total, _ = parseContentRange(r.Header.Get("Content-Range"))
+	}
+	if total > 0 {
+		return total != m.size
+	}
+	return !m.asIs
+}
+
+// measure reads a blob whole, from r if that is its beginning, and once more if that
+// fails. It closes r.
+func (c *Client) measure(ctx context.Context, repo string, d digest.Digest, r *reply) (m measured, err error) {
+	for range 2 {
+		if r == nil || r.StatusCode == http.StatusPartialContent {
+			if r != nil {
+				_ = r.abandon()
+			}
+			if r, err = c.rest(ctx, repo, d, 0); err != nil {
+				return m, err
+			}
+		}
+		m, err = r.measure(d)
+		_ = r.abandon()
+		if r = nil; err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return m, err
+}
+
+// measure hashes the body both as it is and as what is compressed in it.
+func (r *reply) measure(d digest.Digest) (measured, error) {
+	asIs, within := d.Verifier(), d.Verifier()
+	body := &failing{Reader: io.TeeReader(&limited{r: r, most: maxWeighed}, asIs)}
+	plain := &gzipBody{body: io.NopCloser(body)}
+	size, coding := io.Copy(within, plain)
+	_, _ = io.Copy(io.Discard, &counter{body, &plain.in}) // what gzip has not read
+	switch {
+	case body.err != nil:
+		return measured{}, body.err
+	case asIs.Verified():
+		return measured{plain.in, true}, nil
+	case coding != nil:
+		return measured{}, r.fail(ErrUnavailable, "its gzip cannot be read: "+printable(coding.Error()))
+	case within.Verified():
+		return measured{size, false}, nil
+	}
+	return measured{}, r.fail(ErrCorrupt, "neither the bytes as they are nor what is compressed in them have the digest")
+}
+
+// abandon closes an answer and ends its trip.
+func (r *reply) abandon() error {
+	err := r.Body.Close()
+	r.trip.end()
+	return err
+}
