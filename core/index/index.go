@@ -4,108 +4,78 @@
 // It is never truth. It may be deleted at any time; after an unclean stop it is
 // thrown away and built again while the store is serving, and until Ready the
 // store scans its bucket instead. Therefore it is bbolt without a single sync: a
-// crash can corrupt the file, and the file of a crash is never opened.
+// crash can corrupt the file, and the file of a crash is never opened. Neither is one
+// that was changed between two runs, and one that is damaged while it is open costs
+// nothing but its help.
 package index
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
 )
 
 // Index holds (repository, manifest digest) and (repository, tag, digest). Its
-// methods are safe for concurrent use. Errors are the disk's; the store answers
-// from its bucket then.
+// methods are safe for concurrent use. Errors are the disk's and ErrDamaged; the store
+// answers from its bucket then.
 type Index struct {
-	db    *bbolt.DB
-	path  string // where it lies between runs; empty: nowhere
-	ready atomic.Bool
+	path    string      // where it lies between runs; empty: nowhere
+	file    string      // where it lies while it is open
+	damaged func(error) // told of damage
+	ready   atomic.Bool
+
+	mu   sync.Mutex // guards all below, and everything that bbolt does
+	db   *bbolt.DB  // nil: damaged
+	stat os.FileInfo
 	// removed has the keys deleted while a rebuild runs: what the scan saw before
-	// the delete must not come back. Guarded by bbolt's writer lock.
+	// the delete must not come back.
 	removed map[string]struct{}
 }
 
+// A value begins with a checksum of the row: bbolt has none.
 var (
 	manifestsBucket = []byte("manifests") // repository 0 digest -> nothing
 	tagsBucket      = []byte("tags")      // repository 0 tag -> digest
-	formatBucket    = []byte("format 1")  // renamed when the layout changes: an old file has none
+	formatBucket    = []byte("format 2")  // renamed when the layout changes: an old file has none
 )
-
-// openWait bounds how long another holder of the file is waited for; the
-// storage's lock has excluded every other process by then.
-const openWait = 5 * time.Second
 
 // Open opens the index at path, or begins an empty one that is not Ready. While it
 // is open its file is called path+".open", so that a crash leaves no file that
-// looks whole. An empty path keeps the index in a temporary file.
-func Open(path string) (*Index, error) {
-	file, err := begin(path)
-	if err != nil {
-		return nil, fmt.Errorf("open index: %w", err)
-	}
-	db, err := bbolt.Open(file, 0o600, &bbolt.Options{
-		Timeout: openWait, NoSync: true, NoGrowSync: true, NoFreelistSync: true,
-		FreelistType: bbolt.FreelistMapType,
-	})
-	if err != nil {
-		os.Remove(file) // whatever it was, it is not an index
-		return nil, fmt.Errorf("open index %s (it was removed, and is built again at the next start): %w", file, err)
-	}
-	x := &Index{db: db, path: path}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		x.ready.Store(tx.Bucket(formatBucket) != nil)
-		for _, name := range [][]byte{manifestsBucket, tagsBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
+// looks whole. An empty path keeps the index in a temporary file. damaged is called
+// with each damage that is met, now or later, and must not call the index.
+func Open(path string, damaged func(error)) (*Index, error) {
+	x := &Index{path: path, damaged: damaged}
+	whole := false
+	if path != "" {
+		var err error
+		x.file = path + ".open"
+		whole, err = x.take()
+		if errors.Is(err, ErrDamaged) {
+			damaged(err)
+		} else if err != nil {
+			return nil, fmt.Errorf("open index: %w", err)
 		}
-		return nil
-	})
-	if err != nil {
-		db.Close()
+	}
+	if whole {
+		err := x.load()
+		if err == nil {
+			return x, nil
+		}
+		damaged(err)
+	}
+	if err := x.renew(); err != nil {
 		return nil, fmt.Errorf("open index: %w", err)
 	}
 	return x, nil
-}
-
-// begin names the file to open: the one of the last clean stop, or a new one.
-func begin(path string) (string, error) {
-	if path == "" {
-		f, err := os.CreateTemp("", "registry-index-*.db")
-		if err != nil {
-			return "", err
-		}
-		return f.Name(), f.Close()
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", err
-	}
-	open := path + ".open"
-	if err := os.Remove(open); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err // left by a crash, and not removable
-	}
-	if err := os.Rename(path, open); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
-	}
-	return open, syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the rename durable: a file that is in use must not be found under
-// its resting name after a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // Ready tells whether the index is whole. It becomes so by Rebuild.
@@ -116,15 +86,21 @@ func (x *Index) Distrust() { x.ready.Store(false) }
 
 // Close ends the index; if it is Ready, the next Open finds it so.
 func (x *Index) Close() error {
-	file := x.db.Path()
-	if x.path == "" || !x.Ready() {
-		err := x.db.Close()
-		return errors.Join(err, os.Remove(file))
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now, err := os.Lstat(x.file)
+	ours := err == nil && os.SameFile(now, x.stat) // nobody removed or replaced it
+	if x.db != nil {
+		err = survive(x.db.Close)
 	}
-	if err := errors.Join(x.db.Sync(), x.db.Close()); err != nil {
+	if err != nil || !ours || x.path == "" || !x.Ready() {
+		os.Remove(x.file)
+		return err
+	}
+	if err := seal(x.file); err != nil {
 		return fmt.Errorf("close index: %w", err)
 	}
-	if err := os.Rename(file, x.path); err != nil {
+	if err := os.Rename(x.file, x.path); err != nil {
 		return fmt.Errorf("close index: %w", err)
 	}
 	return syncDir(filepath.Dir(x.path))
@@ -132,7 +108,7 @@ func (x *Index) Close() error {
 
 // PutManifest notes that repo holds the manifest d.
 func (x *Index) PutManifest(repo string, d digest.Digest) error {
-	return x.put(manifestsBucket, key(repo, string(d)), []byte{})
+	return x.put(manifestsBucket, key(repo, string(d)), nil)
 }
 
 // PutTag notes that tag names d.
@@ -151,7 +127,8 @@ func (x *Index) DeleteTag(repo, tag string) error {
 }
 
 func (x *Index) put(bucket, key, value []byte) error {
-	return x.db.Update(func(tx *bbolt.Tx) error {
+	value = row(key, value)
+	return x.update(func(tx *bbolt.Tx) error {
 		delete(x.removed, mark(bucket, key))
 		b := tx.Bucket(bucket)
 		if old := b.Get(key); old != nil && bytes.Equal(old, value) {
@@ -162,7 +139,7 @@ func (x *Index) put(bucket, key, value []byte) error {
 }
 
 func (x *Index) remove(bucket, key []byte) error {
-	return x.db.Update(func(tx *bbolt.Tx) error {
+	return x.update(func(tx *bbolt.Tx) error {
 		if x.removed != nil {
 			x.removed[mark(bucket, key)] = struct{}{}
 		}
@@ -175,6 +152,15 @@ func (x *Index) remove(bucket, key []byte) error {
 func key(repo, rest string) []byte {
 	k := make([]byte, 0, len(repo)+1+len(rest))
 	return append(append(append(k, repo...), 0), rest...)
+}
+
+// row is the value of a row, behind its checksum.
+func row(key, value []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, sum(key, value)), value...)
+}
+
+func sum(key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
 }
 
 func mark(bucket, key []byte) string { return string(bucket) + string(key) }

@@ -17,9 +17,9 @@ import (
 
 var one, two = digest.FromString("one"), digest.FromString("two")
 
-func open(t *testing.T, path string) *index.Index {
+func open(t testing.TB, path string) *index.Index {
 	t.Helper()
-	x, err := index.Open(path)
+	x, err := index.Open(path, func(err error) { t.Errorf("damage: %v", err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,14 +121,14 @@ func TestOnlyACleanStopIsBelieved(t *testing.T) {
 	must(t, x.Close())
 
 	x = open(t, path)
-	if !x.Ready() || !x.HasRepository("a") {
+	if !x.Ready() || !has(t, x, "a") {
 		t.Error("after a clean stop the index is not what it was")
 	}
 	// A crash: the file is left under the name that it has while it is open.
 	saved, err := os.ReadFile(path + ".open")
 	must(t, err, x.Close(), os.Remove(path), os.WriteFile(path+".open", saved, 0o600))
 	x = open(t, path)
-	if x.Ready() || x.HasRepository("a") {
+	if x.Ready() || has(t, x, "a") {
 		t.Error("after a crash the index is believed")
 	}
 	must(t, x.Close())
@@ -180,7 +180,7 @@ func TestARebuildThatFailsIsNotReady(t *testing.T) {
 func BenchmarkTagsPage(b *testing.B) {
 	for _, n := range []int{1_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			x, err := index.Open("")
+			x, err := index.Open("", func(err error) { b.Errorf("damage: %v", err) })
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -204,5 +204,23 @@ func BenchmarkTagsPage(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func has(t *testing.T, x *index.Index, repo string) bool {
+	t.Helper()
+	held, err := x.HasRepository(repo)
+	must(t, err)
+	return held
+}
+
+// BenchmarkPut is what a push pays for.
+func BenchmarkPut(b *testing.B) {
+	x := open(b, "")
+	defer x.Close()
+	for i := 0; b.Loop(); i++ {
+		if err := x.PutTag("r", fmt.Sprintf("t%06d", i), one); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

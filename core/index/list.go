@@ -2,6 +2,8 @@ package index
 
 import (
 	"bytes"
+	"encoding/binary"
+	"fmt"
 	"iter"
 
 	"github.com/opencontainers/go-digest"
@@ -20,7 +22,7 @@ const chunk = 200
 
 // Repositories yields the repositories that hold a manifest, behind after.
 func (x *Index) Repositories(after string) iter.Seq2[string, error] {
-	return pages(x, after, func(c *bbolt.Cursor, after string, add func(string) bool) {
+	return pages(x, after, func(c *cursor, after string, add func(string) bool) {
 		// The digests of one repository are stepped over by one seek: 1 is the
 		// byte after the separator.
 		next := func(repo string) []byte { return append([]byte(repo), 1) }
@@ -28,20 +30,20 @@ func (x *Index) Repositories(after string) iter.Seq2[string, error] {
 		if after != "" {
 			seek = next(after)
 		}
-		for k, _ := c.Seek(seek); k != nil; {
+		for k, _ := c.seek(seek); k != nil; {
 			repo, _, _ := bytes.Cut(k, []byte{0})
 			name := string(repo)
 			if !add(name) {
 				return
 			}
-			k, _ = c.Seek(next(name))
+			k, _ = c.seek(next(name))
 		}
 	}, manifestsBucket, func(s string) string { return s })
 }
 
 // Tags yields the tags of repo behind after.
 func (x *Index) Tags(repo, after string) iter.Seq2[Tag, error] {
-	return pages(x, after, func(c *bbolt.Cursor, after string, add func(Tag) bool) {
+	return pages(x, after, func(c *cursor, after string, add func(Tag) bool) {
 		within(c, repo, after, func(tag string, value []byte) bool {
 			return add(Tag{tag, digest.Digest(value)})
 		})
@@ -50,27 +52,55 @@ func (x *Index) Tags(repo, after string) iter.Seq2[Tag, error] {
 
 // Manifests yields the digests of the manifests that repo holds.
 func (x *Index) Manifests(repo string) iter.Seq2[digest.Digest, error] {
-	return pages(x, "", func(c *bbolt.Cursor, after string, add func(digest.Digest) bool) {
+	return pages(x, "", func(c *cursor, after string, add func(digest.Digest) bool) {
 		within(c, repo, after, func(d string, _ []byte) bool { return add(digest.Digest(d)) })
 	}, manifestsBucket, func(d digest.Digest) string { return string(d) })
 }
 
-// HasRepository tells whether repo holds a manifest.
-func (x *Index) HasRepository(repo string) bool {
-	found := false
-	// A View fails only when the database is closed: then nothing is known.
-	_ = x.db.View(func(tx *bbolt.Tx) error {
-		k, _ := tx.Bucket(manifestsBucket).Cursor().Seek(key(repo, ""))
+// HasRepository reports whether repo holds a manifest.
+func (x *Index) HasRepository(repo string) (found bool, err error) {
+	err = x.view(func(tx *bbolt.Tx) error {
+		k, _ := rows(tx, manifestsBucket).seek(key(repo, ""))
 		found = bytes.HasPrefix(k, key(repo, ""))
 		return nil
 	})
-	return found
+	return found, err
+}
+
+// cursor walks over rows and believes none of them: it panics, as bbolt does on a page
+// that makes no sense, at one that is not what was written or that is out of order.
+type cursor struct {
+	*bbolt.Cursor
+	last []byte // the key where it is
+}
+
+func rows(tx *bbolt.Tx, bucket []byte) *cursor { return &cursor{Cursor: tx.Bucket(bucket).Cursor()} }
+
+func (c *cursor) seek(from []byte) (key, value []byte) {
+	key, value = c.Seek(from)
+	return c.check(key, value, bytes.Compare(key, from) >= 0)
+}
+
+func (c *cursor) next() (key, value []byte) {
+	key, value = c.Next()
+	return c.check(key, value, bytes.Compare(key, c.last) > 0)
+}
+
+func (c *cursor) check(key, value []byte, ordered bool) (_, _ []byte) {
+	if key == nil {
+		return nil, nil
+	}
+	if !ordered || len(value) < sumSize || binary.BigEndian.Uint32(value) != sum(key, value[sumSize:]) {
+		panic(fmt.Sprintf("row %q", key))
+	}
+	c.last = key
+	return key, value[sumSize:]
 }
 
 // within calls each for the rows of repo behind after.
-func within(c *bbolt.Cursor, repo, after string, each func(rest string, value []byte) bool) {
+func within(c *cursor, repo, after string, each func(rest string, value []byte) bool) {
 	prefix := key(repo, "")
-	for k, v := c.Seek(key(repo, after)); bytes.HasPrefix(k, prefix); k, v = c.Next() {
+	for k, v := c.seek(key(repo, after)); bytes.HasPrefix(k, prefix); k, v = c.next() {
 		rest := string(k[len(prefix):])
 		if rest == after {
 			continue
@@ -82,12 +112,12 @@ func within(c *bbolt.Cursor, repo, after string, each func(rest string, value []
 }
 
 // pages turns a walk over a cursor into a sequence, a chunk at a time.
-func pages[T any](x *Index, after string, walk func(*bbolt.Cursor, string, func(T) bool), bucket []byte, cursor func(T) string) iter.Seq2[T, error] {
+func pages[T any](x *Index, after string, walk func(*cursor, string, func(T) bool), bucket []byte, name func(T) string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for {
 			var page []T
-			err := x.db.View(func(tx *bbolt.Tx) error {
-				walk(tx.Bucket(bucket).Cursor(), after, func(row T) bool {
+			err := x.view(func(tx *bbolt.Tx) error {
+				walk(rows(tx, bucket), after, func(row T) bool {
 					page = append(page, row)
 					return len(page) < chunk
 				})
@@ -106,7 +136,7 @@ func pages[T any](x *Index, after string, walk func(*bbolt.Cursor, string, func(
 			if len(page) < chunk {
 				return
 			}
-			after = cursor(page[len(page)-1])
+			after = name(page[len(page)-1])
 		}
 	}
 }

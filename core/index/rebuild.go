@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"fmt"
 	"iter"
 
 	"github.com/opencontainers/go-digest"
@@ -24,7 +25,7 @@ const rebuildBatch = 2000
 // Ready. Puts and deletes may happen at the same time: they win over what the scan
 // saw. It returns the scan's error, or the context's, and stays not Ready.
 func (x *Index) Rebuild(ctx context.Context, scan iter.Seq2[Entry, error]) error {
-	if err := x.db.Update(x.clear); err != nil {
+	if err := x.begin(); err != nil {
 		return err
 	}
 	batch := make([]Entry, 0, rebuildBatch)
@@ -46,36 +47,34 @@ func (x *Index) Rebuild(ctx context.Context, scan iter.Seq2[Entry, error]) error
 	if err := x.add(batch); err != nil {
 		return err
 	}
-	return x.db.Update(func(tx *bbolt.Tx) error {
-		x.removed = nil
-		_, err := tx.CreateBucketIfNotExists(formatBucket)
+	return x.use(func(db *bbolt.DB) error {
+		err := db.Update(func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(formatBucket)
+			return err
+		})
 		if err == nil {
-			// Within the writer's lock, so that no delete falls between.
+			x.removed = nil
 			x.ready.Store(true)
 		}
 		return err
 	})
 }
 
-// clear begins a rebuild: nothing that is there is believed.
-func (x *Index) clear(tx *bbolt.Tx) error {
-	x.ready.Store(false)
-	x.removed = map[string]struct{}{}
-	for _, name := range [][]byte{manifestsBucket, tagsBucket} {
-		if err := tx.DeleteBucket(name); err != nil {
-			return err
-		}
-		if _, err := tx.CreateBucket(name); err != nil {
-			return err
-		}
+// begin begins a rebuild in a new file: nothing that is there is believed.
+func (x *Index) begin() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.renew(); err != nil {
+		return fmt.Errorf("begin index: %w", err)
 	}
+	x.removed = map[string]struct{}{}
 	return nil
 }
 
 func (x *Index) add(batch []Entry) error {
-	return x.db.Update(func(tx *bbolt.Tx) error {
+	return x.update(func(tx *bbolt.Tx) error {
 		for _, e := range batch {
-			bucket, k, value := manifestsBucket, key(e.Repo, string(e.Digest)), []byte{}
+			bucket, k, value := manifestsBucket, key(e.Repo, string(e.Digest)), []byte(nil)
 			if e.Tag != "" {
 				bucket, k, value = tagsBucket, key(e.Repo, e.Tag), []byte(e.Digest)
 			}
@@ -86,7 +85,7 @@ func (x *Index) add(batch []Entry) error {
 			if b.Get(k) != nil {
 				continue // written since the scan began: newer than what the scan saw
 			}
-			if err := b.Put(k, value); err != nil {
+			if err := b.Put(k, row(k, value)); err != nil {
 				return err
 			}
 		}

@@ -23,7 +23,7 @@ func (c *collection) keepWhole(repo string, err error) {
 // repository's lock.
 func (c *collection) keepTagged(ctx context.Context, repo string, g *graph.Graph) (known bool, err error) {
 	known = true
-	for row, err := range c.scanTags(ctx, repo) {
+	for row, err := range c.scanTags(ctx, repo, "") {
 		if err == nil && !g.Has(row.Digest) {
 			// It may have come after the manifests were listed.
 			if _, err = c.bucket.Stat(ctx, manifestKey(row.Digest, repo)); errors.Is(err, bucket.ErrNotExist) {

@@ -17,9 +17,42 @@ import (
 
 // Repositories implements core.Lister.
 func (s *Store) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
-	if s.index.Ready() {
-		return s.index.Repositories(after)
+	return indexed(s, after, s.index.Repositories(after), func(name string) string { return name }, func(after string) iter.Seq2[string, error] {
+		return s.scanRepositories(ctx, after)
+	})
+}
+
+// indexed yields the rows that the index has. If it is not Ready, or turns out to be
+// damaged on the way, scan yields those behind the last one.
+func indexed[T any](s *Store, after string, rows iter.Seq2[T, error], name func(T) string, scan func(after string) iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		whole := s.index.Ready()
+		if whole {
+			for row, err := range rows {
+				if err != nil {
+					s.project(err)
+					whole = false
+					break
+				}
+				after = name(row)
+				if !yield(row, nil) {
+					return
+				}
+			}
+		}
+		if whole {
+			return
+		}
+		for row, err := range scan(after) {
+			if !yield(row, err) {
+				return
+			}
+		}
 	}
+}
+
+// scanRepositories is Repositories without the index.
+func (s *Store) scanRepositories(ctx context.Context, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		names := map[string]struct{}{}
 		for entry, err := range s.scanManifests(ctx) {
@@ -64,7 +97,9 @@ func (s *Store) Tags(ctx context.Context, repo, after string) iter.Seq2[string, 
 // exists tells whether repo holds a manifest.
 func (s *Store) exists(ctx context.Context, repo string) bool {
 	if s.index.Ready() {
-		return s.index.HasRepository(repo)
+		if held, err := s.index.HasRepository(repo); err == nil {
+			return held
+		}
 	}
 	for range s.held(ctx, repo) {
 		return true
@@ -73,32 +108,33 @@ func (s *Store) exists(ctx context.Context, repo string) bool {
 }
 
 func (s *Store) tagNames(ctx context.Context, repo, after string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		if s.index.Ready() {
-			for tag, err := range s.index.Tags(repo, after) {
-				if !yield(tag.Name, err) {
-					return
-				}
-			}
-			return
-		}
-		prefix := tagPrefix(repo)
-		for info, err := range s.bucket.List(ctx, prefix, prefix+after) {
-			if !yield(strings.TrimPrefix(info.Key, prefix), err) {
+	rows := func(yield func(string, error) bool) {
+		for tag, err := range s.index.Tags(repo, after) {
+			if !yield(tag.Name, err) {
 				return
 			}
 		}
 	}
+	return indexed(s, after, rows, func(tag string) string { return tag }, func(after string) iter.Seq2[string, error] {
+		return func(yield func(string, error) bool) {
+			prefix := tagPrefix(repo)
+			for info, err := range s.bucket.List(ctx, prefix, prefix+after) {
+				if !yield(strings.TrimPrefix(info.Key, prefix), err) {
+					return
+				}
+			}
+		}
+	})
 }
 
 // tagRows yields the tags of repo with their digests. A damaged one is an error, as in
 // scanTags: the index does not know what it names either.
 func (s *Store) tagRows(ctx context.Context, repo string) iter.Seq2[index.Tag, error] {
-	if !s.index.Ready() {
-		return s.scanTags(ctx, repo)
-	}
+	rows := indexed(s, "", s.index.Tags(repo, ""), func(tag index.Tag) string { return tag.Name }, func(after string) iter.Seq2[index.Tag, error] {
+		return s.scanTags(ctx, repo, after)
+	})
 	return func(yield func(index.Tag, error) bool) {
-		for tag, err := range s.index.Tags(repo, "") {
+		for tag, err := range rows {
 			if err == nil && tag.Digest == "" {
 				var record tagRecord
 				record, err = s.tagRecord(ctx, repo, tag.Name)
@@ -122,16 +158,16 @@ func (s *Store) Digests(ctx context.Context, repo string) iter.Seq2[digest.Diges
 
 // held yields the digests of the manifests of repo.
 func (s *Store) held(ctx context.Context, repo string) iter.Seq2[digest.Digest, error] {
-	if s.index.Ready() {
-		return s.index.Manifests(repo)
-	}
-	return func(yield func(digest.Digest, error) bool) {
-		for entry, err := range s.scanManifests(ctx) {
-			if (err != nil || entry.Repo == repo) && !yield(entry.Digest, err) {
-				return
+	return indexed(s, "", s.index.Manifests(repo), digest.Digest.String, func(after string) iter.Seq2[digest.Digest, error] {
+		return func(yield func(digest.Digest, error) bool) {
+			for entry, err := range s.scanManifests(ctx) {
+				wanted := entry.Repo == repo && string(entry.Digest) > after // the scan, too, is in the order of digests
+				if (err != nil || wanted) && !yield(entry.Digest, err) {
+					return
+				}
 			}
 		}
-	}
+	})
 }
 
 // Referrers implements core.Lister. It reads the entries of the asked type alone, and

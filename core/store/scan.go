@@ -85,12 +85,12 @@ func (s *Store) scanHolds(ctx context.Context, prefix string, d digest.Digest) i
 	}
 }
 
-// scanTags walks over the tags of one repository. A damaged one is an error, ErrDamaged:
+// scanTags walks over the tags of one repository behind after. A damaged one is an error, ErrDamaged:
 // what it named may be anything that is about to be removed. The walk goes on behind it.
-func (s *Store) scanTags(ctx context.Context, repo string) iter.Seq2[index.Tag, error] {
+func (s *Store) scanTags(ctx context.Context, repo, after string) iter.Seq2[index.Tag, error] {
 	return func(yield func(index.Tag, error) bool) {
 		prefix := tagPrefix(repo)
-		for info, err := range s.bucket.List(ctx, prefix, "") {
+		for info, err := range s.bucket.List(ctx, prefix, prefix+after) {
 			var record tagRecord
 			tag := strings.TrimPrefix(info.Key, prefix)
 			if err == nil {

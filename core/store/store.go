@@ -118,11 +118,11 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 	if err := able(b, options); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	x, err := index.Open(options.IndexPath)
+	x, err := index.Open(options.IndexPath, options.indexDamaged)
 	if err != nil && options.IndexPath != "" {
 		// The index is no truth: without its place lists are served all the same.
 		options.Log.Warn("index cannot be kept; a temporary one is built at each start", "path", options.IndexPath, "error", err)
-		x, err = index.Open("")
+		x, err = index.Open("", options.indexDamaged)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -149,6 +149,12 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 		s.background.Go(func() { s.rebuild(life) })
 	}
 	return s, nil
+}
+
+// indexDamaged logs damage of the index, which is told of it once each time.
+func (o Options) indexDamaged(err error) {
+	o.Log.Error("index is damaged and not used; lists scan the storage until it is rebuilt, by the next collection or start",
+		"path", o.IndexPath, "error", err)
 }
 
 // able reports what a bucket lacks of what the options need. Everything else does without:
@@ -213,9 +219,9 @@ func (s *Store) rebuild(ctx context.Context) {
 // write that failed (the disk is full, say) fails no push: the index is not used
 // any more until the next collection has built it again.
 func (s *Store) project(err error) {
-	if err == nil {
+	if err == nil || errors.Is(err, index.ErrDamaged) { // that was logged
 		return
 	}
-	s.log.Error("index could not be written; lists scan the storage until it is rebuilt", "error", err)
+	s.log.Error("index cannot be used; lists scan the storage until it is rebuilt", "error", err)
 	s.index.Distrust()
 }

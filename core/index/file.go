@@ -1,0 +1,202 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// ErrDamaged is an index whose file is not what was written. It is not asked again
+// until Rebuild has begun a new file.
+var ErrDamaged = errors.New("damaged")
+
+const (
+	// openWait bounds how long another holder of the file is waited for; the
+	// storage's lock has excluded every other process by then.
+	openWait = 5 * time.Second
+	// sumSize is the length of a checksum.
+	sumSize = 4
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// survive calls f, which reads or writes the file, and returns ErrDamaged where the
+// program would end otherwise: bbolt maps the file into memory, so a page that was cut
+// off or that the disk cannot read is a fault, and it panics on pages that make no sense.
+func survive(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // of this goroutine alone
+	defer func() {
+		p := recover()
+		if _, fault := p.(interface{ Addr() uintptr }); fault {
+			p = "a page of the file is missing, or cannot be read"
+		}
+		if p != nil {
+			err = fmt.Errorf("index is %w: %v", ErrDamaged, p)
+		}
+	}()
+	return f()
+}
+
+// use calls f with the database. One at a time does so: what bbolt holds locked when a
+// call is cut short stays locked, and nobody may be waiting for it. The damaged file and
+// its mapping are then left alone until the process ends.
+func (x *Index) use(f func(*bbolt.DB) error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.db == nil {
+		return fmt.Errorf("index is %w", ErrDamaged)
+	}
+	err := survive(func() error { return f(x.db) })
+	if errors.Is(err, ErrDamaged) {
+		x.db = nil
+		x.ready.Store(false)
+		x.damaged(err)
+	}
+	return err
+}
+
+func (x *Index) view(f func(*bbolt.Tx) error) error {
+	return x.use(func(db *bbolt.DB) error { return db.View(f) })
+}
+
+func (x *Index) update(f func(*bbolt.Tx) error) error {
+	return x.use(func(db *bbolt.DB) error { return db.Update(f) })
+}
+
+// renew begins an empty file. The caller holds mu, or is Open.
+func (x *Index) renew() error {
+	x.ready.Store(false)
+	if x.db != nil {
+		x.db.Close() // nothing of it is needed
+		x.db = nil
+	}
+	if x.path == "" {
+		if x.file != "" {
+			os.Remove(x.file)
+		}
+		f, err := os.CreateTemp("", "registry-index-*.db")
+		if err != nil {
+			return err
+		}
+		x.file = f.Name()
+		f.Close()
+	} else if err := os.Remove(x.file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err // a directory that is not empty is not ours
+	}
+	return x.load()
+}
+
+// load opens the file and makes what is missing in it.
+func (x *Index) load() error {
+	var db *bbolt.DB
+	err := survive(func() (err error) {
+		// The list of free pages is kept in the file: without it bbolt looks for them in
+		// the pages, in a goroutine whose panic nobody can recover.
+		db, err = bbolt.Open(x.file, 0o600, &bbolt.Options{
+			Timeout: openWait, NoSync: true, NoGrowSync: true, FreelistType: bbolt.FreelistMapType,
+		})
+		if err != nil {
+			return err
+		}
+		if x.stat, err = os.Lstat(x.file); err != nil {
+			return err
+		}
+		return db.Update(func(tx *bbolt.Tx) error {
+			x.ready.Store(tx.Bucket(formatBucket) != nil)
+			for _, name := range [][]byte{manifestsBucket, tagsBucket} {
+				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		x.ready.Store(false)
+		if db != nil && !errors.Is(err, ErrDamaged) {
+			db.Close()
+		}
+		return err
+	}
+	x.db = db
+	return nil
+}
+
+// take moves the file of the last clean stop to the name that it has while it is open,
+// and reports whether it is whole. Errors: ErrDamaged, and those of the disk.
+func (x *Index) take() (bool, error) {
+	if err := os.MkdirAll(filepath.Dir(x.path), 0o700); err != nil {
+		return false, err
+	}
+	if err := os.Remove(x.file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, err // left by a crash, and not removable
+	}
+	err := os.Rename(x.path, x.file)
+	if err == nil {
+		err = unseal(x.file)
+	}
+	missing := errors.Is(err, os.ErrNotExist)
+	if missing {
+		err = nil
+	}
+	return err == nil && !missing, errors.Join(err, syncDir(filepath.Dir(x.path)))
+}
+
+// seal appends a checksum of the whole file, and makes it durable.
+func seal(file string) error {
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	hash := crc32.New(castagnoli)
+	if _, err = io.Copy(hash, f); err == nil {
+		_, err = f.Write(binary.BigEndian.AppendUint32(nil, hash.Sum32()))
+	}
+	return errors.Join(err, f.Sync())
+}
+
+// unseal takes the checksum off again. Errors: ErrDamaged if it is not that of the file.
+func unseal(file string) error {
+	fi, err := os.Lstat(file)
+	switch {
+	case err != nil:
+		return err
+	case !fi.Mode().IsRegular(): // opening a pipe would wait for its other end
+		return fmt.Errorf("index is %w: not a file", ErrDamaged)
+	case fi.Size() < sumSize:
+		return fmt.Errorf("index is %w: it has %d bytes", ErrDamaged, fi.Size())
+	}
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("index is %w: %w", ErrDamaged, err)
+	}
+	defer f.Close()
+	hash, want, length := crc32.New(castagnoli), make([]byte, sumSize), fi.Size()-sumSize
+	if _, err := io.CopyN(hash, f, length); err != nil {
+		return fmt.Errorf("index is %w: %w", ErrDamaged, err)
+	}
+	if _, err := io.ReadFull(f, want); err != nil || binary.BigEndian.Uint32(want) != hash.Sum32() {
+		return fmt.Errorf("index is %w: it does not have its checksum", ErrDamaged)
+	}
+	return f.Truncate(length)
+}
+
+// syncDir makes the rename durable: a file that is in use must not be found under
+// its resting name after a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
