@@ -30,7 +30,7 @@ func TestCollectionOfLargeManifests(t *testing.T) {
 // served, collected, evicted and listed within the same memory.
 func TestCollectionOfWhatOldReleasesTook(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	n := count(20, 120)
+	n := count(12, 120)
 	var one []digest.Digest
 	for _, tree := range []struct{ name, repo string }{{layout2.Private, "team/app"}, {layout2.Mirrors, "up.example/team/app"}} {
 		w := layout2.New(t, data, tree.name)

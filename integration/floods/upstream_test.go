@@ -29,7 +29,7 @@ func TestManifestsOfAnUpstream(t *testing.T) {
 	for kind := range count(2, len(bombs)+1) {
 		f.together(atOnce, atOnce, func(i int) error { return get(kind + i*(len(bombs)+1)) })
 	}
-	f.together(100, strangersAtOnce, get)
+	f.together(count(60, 200), strangersAtOnce, get)
 	f.bounded()
 }
 

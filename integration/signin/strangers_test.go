@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/eblume/caddy-registry/integration/client"
 	"github.com/eblume/caddy-registry/integration/layout2"
+	"github.com/eblume/caddy-registry/integration/server"
 )
 
 const (
@@ -330,8 +332,8 @@ func TestContentOfStrangersIsInert(t *testing.T) {
 
 	for _, path := range s.paths {
 		got := w.visit(w.URL + path)
-		if last := got[len(got)-1]; !last.session() {
-			t.Errorf("the browser that visits %s is not signed in: %v", path, last)
+		if !slices.ContainsFunc(got, func(a asked) bool { return sameURI(a.Request.URI, path) && a.session() }) {
+			t.Errorf("the browser that visits %s is not signed in: %v", path, got)
 		}
 	}
 	for _, path := range s.used {
@@ -394,7 +396,7 @@ func noticed(t *testing.T, w *watch) {
 		{"application/xhtml+xml", c.xhtml(), []string{"script", "img"}},
 		{"text/xml", c.xml(), []string{"script", "style"}},
 	} {
-		requires(t, w.visit(at(row.mediaType, row.content)), row.mediaType, c, row.marks...)
+		requires(t, w, w.visit(at(row.mediaType, row.content)), row.mediaType, c, row.marks...)
 	}
 	for _, row := range []struct {
 		mediaType, content string
@@ -406,19 +408,21 @@ func noticed(t *testing.T, w *watch) {
 	} {
 		address := w.URL + "/beside/use?address=" + url.QueryEscape(at(row.mediaType, row.content))
 		w.browser.do("use "+row.mediaType, chromedp.Navigate(address), chromedp.WaitReady(chromedp.CSS("h1")))
-		requires(t, w.until("GET", strings.TrimPrefix(address, w.URL)), "use of "+row.mediaType, c, row.marks...)
+		requires(t, w, w.until("GET", strings.TrimPrefix(address, w.URL)), "use of "+row.mediaType, c, row.marks...)
 	}
 }
 
-// requires that each mark was asked for with the session's cookie.
-func requires(t *testing.T, all []asked, what string, c strange, marks ...string) {
+// requires waits until each mark was asked for with the session's cookie: the record has a
+// request when its answer has ended, so that of a page may be there before those of its
+// parts.
+func requires(t *testing.T, w *watch, all []asked, what string, c strange, marks ...string) {
 	t.Helper()
 	for _, mark := range marks {
-		found := false
-		for _, a := range all {
-			found = found || a.Request.URI == c.mark(mark) && a.session()
-		}
-		if !found {
+		left := func(a asked) bool { return a.Request.URI == c.mark(mark) && a.session() }
+		if err := server.Eventually(patience, func() (bool, error) {
+			all = append(all, w.read()...)
+			return slices.ContainsFunc(all, left), nil
+		}); err != nil {
 			t.Fatalf("%s of a site without protection did not leave the mark %q with the session, so this test would notice nothing: %v", what, mark, all)
 		}
 	}
