@@ -23,15 +23,25 @@ const (
 	oldestLayout = 2
 )
 
+// restoreLayout is what an operator does about a damaged layoutFile.
+var restoreLayout = fmt.Sprintf(`restore the file from a backup or, if this version of the program used the storage last, write {"version":%d} into it`, layoutVersion)
+
 type layout struct {
 	Version int `json:"version"`
 }
 
 // checkLayout reads the version, and writes it into a new directory. fresh tells a
-// directory that had none.
+// directory that had none, and no buckets: a storage says its version before it has one.
 func (s *Storage) checkLayout() (fresh bool, err error) {
 	data, err := s.root.ReadFile(layoutFile)
 	if errors.Is(err, fs.ErrNotExist) {
+		names, err := s.onDisk()
+		if err != nil {
+			return false, fmt.Errorf("read storage: %w", err)
+		}
+		if len(names) > 0 {
+			return false, fmt.Errorf("storage %s has content, but its %s is missing, so its version is not known; %s", s.root.Name(), layoutFile, restoreLayout)
+		}
 		return true, s.writeLayout()
 	}
 	if err != nil {
@@ -39,7 +49,7 @@ func (s *Storage) checkLayout() (fresh bool, err error) {
 	}
 	var l layout
 	if err := json.Unmarshal(data, &l); err != nil || l.Version < 1 {
-		return false, fmt.Errorf("storage %s: %s does not say a version: this is not a registry's storage, or it is damaged", s.root.Name(), layoutFile)
+		return false, fmt.Errorf("storage %s: %s does not say a version: this is not a registry's storage, or the file is damaged; if it is, %s", s.root.Name(), layoutFile, restoreLayout)
 	}
 	if l.Version > layoutVersion {
 		return false, fmt.Errorf("storage %s has layout version %d and this program knows up to %d: run the newer program that wrote it", s.root.Name(), l.Version, layoutVersion)
@@ -61,6 +71,21 @@ func (s *Storage) writeLayout() error {
 		return fmt.Errorf("write %s: %w", layoutFile, err)
 	}
 	return s.writeDurably(layoutFile, append(data, '\n'))
+}
+
+// keepLayout writes the version again if somebody has damaged or removed it while the
+// storage was open: the next start would refuse.
+func (s *Storage) keepLayout() error {
+	var l layout
+	data, err := s.root.ReadFile(layoutFile)
+	if err == nil {
+		err = json.Unmarshal(data, &l)
+	}
+	if err == nil && l.Version == layoutVersion {
+		return nil
+	}
+	s.opts.Log.Error("file of the storage was damaged while it was open, and is written again", "storage", s.root.Name(), "file", layoutFile, "error", err)
+	return s.writeLayout()
 }
 
 // takeCleanMark tells whether the storage was stopped in good order, and removes

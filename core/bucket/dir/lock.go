@@ -37,6 +37,21 @@ func takeLock(root *os.Root) (*os.File, error) {
 	return f, nil
 }
 
+// takeRoot locks the storage's directory as well: somebody may remove the lock's file
+// while we serve, and the next process would lock a new one.
+func takeRoot(root *os.Root) (*os.File, error) {
+	f, err := root.Open(".")
+	if err != nil {
+		return nil, fmt.Errorf("lock storage %s: %w", root.Name(), err)
+	}
+	// A file system that locks only files is not refused: it has the lock's file.
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+		f.Close()
+		return nil, fmt.Errorf("storage %s is %w by another process, whose file %s was removed; stop it, or choose another directory", root.Name(), ErrInUse, lockFile)
+	}
+	return f, nil
+}
+
 // sign writes who we are into the lock.
 func sign(f *os.File) error {
 	name := "unknown"

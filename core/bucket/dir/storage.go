@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,10 +18,11 @@ import (
 
 // Storage is an open storage directory. It holds the lock until Close.
 type Storage struct {
-	root  *os.Root
-	lock  *os.File
-	opts  Options
-	clean bool // the last stop was a good one
+	root     *os.Root
+	lock     *os.File
+	lockRoot *os.File
+	opts     Options
+	clean    bool // the last stop was a good one
 
 	syncs     *syncer
 	dataSyncs atomic.Uint64
@@ -88,7 +90,13 @@ func Open(path string, opts Options) (*Storage, error) {
 		s.root.Close()
 		return nil, err
 	}
+	if s.lockRoot, err = takeRoot(s.root); err != nil {
+		s.lock.Close()
+		s.root.Close()
+		return nil, err
+	}
 	if err := s.prepare(); err != nil {
+		s.lockRoot.Close()
 		s.lock.Close()
 		s.root.Close()
 		return nil, err
@@ -157,32 +165,33 @@ func (s *Storage) Close() error {
 		errs = append(errs, b.Close())
 		durable = durable && b.settled()
 	}
+	errs = append(errs, s.keepLayout())
 	err := errors.Join(errs...)
 	if err == nil && durable && (s.clean || s.allOpened()) {
 		err = s.writeDurably(cleanFile, nil)
 	}
-	return errors.Join(err, s.lock.Close(), s.root.Close())
+	return errors.Join(err, s.lockRoot.Close(), s.lock.Close(), s.root.Close())
 }
 
 // allOpened tells whether every bucket on the disk was opened. One that was not is
 // still as the unclean stop before this run left it.
 func (s *Storage) allOpened() bool {
+	names, err := s.onDisk()
+	return err == nil && !slices.ContainsFunc(names, func(name string) bool { return s.buckets[name] == nil })
+}
+
+// onDisk returns the names of the buckets that are in the directory.
+func (s *Storage) onDisk() ([]string, error) {
 	f, err := s.root.Open(".")
 	if err != nil {
-		return false
+		return nil, err
 	}
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return false
-	}
-	for _, name := range names {
+	return slices.DeleteFunc(names, func(name string) bool {
 		_, err := s.root.Lstat(name + "/" + objectsDir)
-		if err == nil && s.buckets[name] == nil {
-			return false
-		}
-	}
-	return true
+		return err != nil
+	}), err
 }
 
 // stamp returns the present time, later than every stamp before it. It becomes the
