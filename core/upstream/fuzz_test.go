@@ -80,7 +80,7 @@ func FuzzLimits(f *testing.F) {
 	f.Fuzz(func(t *testing.T, most, left, after string, unix int64) {
 		var l limits
 		l.note(true, http.Header{"Ratelimit-Limit": {most}, "Ratelimit-Remaining": {left}, "Docker-Ratelimit-Source": {most}})
-		if got := l.get(true); got.Limit < 0 || got.Remaining < 0 || got.Window < 0 || len(got.Source) > 120 {
+		if got := l.get(true); got.Limit < 0 || got.Remaining < 0 || got.Window < 0 || got.Window > maxWindow || len(got.Source) > 120 {
 			t.Errorf("got %+v", got)
 		}
 		now := time.Unix(unix%(1<<40), 0)

@@ -13,9 +13,14 @@ import (
 // windows of six hours.
 const maxRetryAfter = 6 * time.Hour
 
+// maxWindow bounds the window that an upstream may claim to count pulls in, as tags are
+// trusted for as long when nothing is left of the limit. The known ones are of minutes to
+// six hours; a day leaves room for one that counts by days.
+const maxWindow = 24 * time.Hour
+
 // Limit is what an upstream said about its pull limit (Docker Hub's headers).
 type Limit struct {
-	// Limit and Remaining are in pulls per Window.
+	// Limit and Remaining are in pulls per Window, which is at most a day.
 	Limit, Remaining int
 	Window           time.Duration
 	// Source is whose limit it is: an address or an account.
@@ -58,7 +63,8 @@ func (l *limits) note(anonymous bool, h http.Header) {
 	*l.of(anonymous) = Limit{Limit: most, Remaining: remaining, Window: window, Source: printable(h.Get("Docker-RateLimit-Source")), At: time.Now()}
 }
 
-// parseLimit reads "100;w=21600": a count and the window in seconds.
+// parseLimit reads "100;w=21600": a count and the window in seconds. A longer window than
+// maxWindow is that.
 func parseLimit(s string) (count int, window time.Duration, ok bool) {
 	s, _, _ = strings.Cut(s, ",") // of several policies the first
 	first, params, _ := strings.Cut(s, ";")
@@ -70,7 +76,7 @@ func parseLimit(s string) (count int, window time.Duration, ok bool) {
 		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
 		seconds, err := strconv.ParseInt(value, 10, 32)
 		if name == "w" && err == nil && seconds > 0 {
-			window = time.Duration(seconds) * time.Second
+			window = min(time.Duration(seconds)*time.Second, maxWindow)
 		}
 	}
 	return count, window, true
