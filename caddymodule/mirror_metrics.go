@@ -100,8 +100,8 @@ func (c counted) Blob(ctx context.Context, repo string, d digest.Digest, offset 
 	return body, size, err
 }
 
-func (c counted) Attest(ctx context.Context, repo string, d digest.Digest) (int64, error) {
-	size, err := c.Client.Attest(ctx, repo, d)
+func (c counted) Attest(ctx context.Context, repo string, d digest.Digest, want int64) (int64, error) {
+	size, err := c.Client.Attest(ctx, repo, d, want)
 	c.count("attest", err)
 	return size, err
 }

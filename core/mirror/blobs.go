@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/upstream"
 )
 
 // maxLooks bounds how often a blob is looked for again because it came, went or was
@@ -25,7 +26,11 @@ func (m *Mirror) Stat(ctx context.Context, repo string, d digest.Digest) (core.D
 	if err == nil && m.expect(ctx, repo, d, held.Size) {
 		held, err = m.local.Stat(ctx, repo, d)
 	}
-	if hidden := m.reveal(ctx, repo, repo+"@"+string(d), err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d)); hidden != nil {
+	size := int64(-1)
+	if err == nil {
+		size = held.Size
+	}
+	if hidden := m.reveal(ctx, repo, repo+"@"+string(d), err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d, size)); hidden != nil {
 		return core.Descriptor{}, hidden
 	}
 	if err == nil || !unheld(err) {
@@ -59,7 +64,7 @@ func (m *Mirror) attest(ctx context.Context, repo string, d digest.Digest) (size
 	}
 	noun := repo + "@" + string(d)
 	return together(ctx, m, "attest "+noun, func(ctx context.Context) (int64, error) {
-		size, err := m.upstream.Attest(ctx, remote, d)
+		size, err := m.upstream.Attest(ctx, remote, d, -1)
 		if err != nil {
 			return 0, m.noteAbsent(noun, err, core.ErrBlobUnknown)
 		}
@@ -82,7 +87,11 @@ func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.B
 			held.Close()
 			held, err = m.local.Blob(ctx, repo, d)
 		}
-		if hidden := m.reveal(ctx, repo, repo+"@"+string(d), err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d)); hidden != nil {
+		size := int64(-1)
+		if err == nil {
+			size = held.Descriptor().Size
+		}
+		if hidden := m.reveal(ctx, repo, repo+"@"+string(d), err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d, size)); hidden != nil {
 			if err == nil {
 				held.Close()
 			}
@@ -142,7 +151,8 @@ func (m *Mirror) follow(ctx context.Context, repo string, d digest.Digest) (*fol
 
 // link asks the upstream whether repo has a blob whose bytes are here, or on their way,
 // for another repository, and lets repo take part. It asks once for all who wait. false
-// without an error means that the bytes have gone meanwhile.
+// without an error means that the bytes have gone meanwhile, or that the upstream's answer
+// does not show that it is about this blob: then only a download of repo's own does.
 func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot blobID) (bool, error) {
 	remote, err := m.remote(repo)
 	if err != nil {
@@ -157,7 +167,15 @@ func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot bl
 		if err := m.knownAbsent(noun, core.ErrBlobUnknown); err != nil {
 			return false, err
 		}
-		if _, err := m.upstream.Attest(ctx, remote, d); err != nil {
+		size, running := m.downloads.size(slot)
+		if !running {
+			size = m.heldSize(ctx, repo, d)
+		}
+		_, err := m.upstream.Attest(ctx, remote, d, size)
+		if errors.Is(err, upstream.ErrCorrupt) && !running {
+			return false, nil
+		}
+		if err != nil {
 			return false, m.noteAbsent(noun, err, core.ErrBlobUnknown)
 		}
 		if m.downloads.add(repo, slot) {
@@ -196,4 +214,17 @@ func (m *Mirror) holder(ctx context.Context, repo string, d digest.Digest) (stri
 		}
 	}
 	return "", nil
+}
+
+// heldSize is how many bytes a blob has that another repository holds, or -1.
+func (m *Mirror) heldSize(ctx context.Context, repo string, d digest.Digest) int64 {
+	holder, err := m.holder(ctx, repo, d)
+	if holder == "" || err != nil {
+		return -1
+	}
+	held, err := m.local.Stat(ctx, holder, d)
+	if err != nil {
+		return -1
+	}
+	return held.Size
 }

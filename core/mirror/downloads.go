@@ -44,6 +44,20 @@ func (ds *downloads) has(repo string, slot blobID) bool {
 	return dl != nil && slices.Contains(dl.repos, repo)
 }
 
+// size returns how large the blob of a download in flight is, or -1 as long as it is not
+// known, and whether there is such a download.
+func (ds *downloads) size(slot blobID) (size int64, running bool) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	dl := ds.running[slot]
+	if dl == nil {
+		return -1, false
+	}
+	dl.mu.Lock()
+	defer dl.mu.Unlock()
+	return dl.size, true
+}
+
 // add has repo take part in the download that is in flight, after the upstream has
 // attested that it has the blob. false: there is none.
 func (ds *downloads) add(repo string, slot blobID) bool {

@@ -254,9 +254,10 @@ func lookAtManifest(remote string, ref core.Reference) look {
 	}
 }
 
-func lookAtBlob(remote string, d digest.Digest) look {
+// lookAtBlob asks for a blob of that size, which is -1 where it is not held.
+func lookAtBlob(remote string, d digest.Digest, size int64) look {
 	return func(ctx context.Context, up Upstream) error {
-		_, err := up.Attest(ctx, remote, d)
+		_, err := up.Attest(ctx, remote, d, size)
 		return err
 	}
 }

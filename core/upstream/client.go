@@ -159,8 +159,8 @@ type question struct {
 	// unsure is for a HEAD that a GET follows where it fails. Registries and what is
 	// before them often cannot do HEAD, and say so with any status: ErrNoDigest.
 	unsure bool
-	// named is for a manifest and for a blob: the digest decides, so that a coding which
-	// cannot be undone may be one that the bytes do not have.
+	// named is for a manifest, whose digest decides: a coding that cannot be undone may
+	// be one that the bytes do not have.
 	named bool
 	// asIs leaves the coding of an answer to the caller.
 	asIs bool

@@ -144,7 +144,7 @@ func TestCodingOfAnswers(t *testing.T) {
 						t.Errorf("blob from %d: got size %d, want %d or -1", offset, size, len(layer))
 					}
 				}
-				if size, err := f.client.Attest(t.Context(), repo, f.blob); err == nil && size >= 0 && size != int64(len(layer)) {
+				if size, err := f.client.Attest(t.Context(), repo, f.blob, -1); err == nil && size >= 0 && size != int64(len(layer)) {
 					t.Errorf("attest: got size %d, want %d or -1", size, len(layer))
 				}
 				if d, err := f.client.Head(t.Context(), repo, tag); err == nil && d.Descriptor.Size >= 0 && d.Descriptor.Size != int64(len(document)) {

@@ -245,7 +245,7 @@ func TestAttest(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := start(t, upstreamtest.Options{Kind: upstreamtest.Hub}, nil)
 			f.Fault(tt.fault)
-			size, err := f.client.Attest(t.Context(), repo, f.blob)
+			size, err := f.client.Attest(t.Context(), repo, f.blob, -1)
 			if !errors.Is(err, tt.err) || err == nil && size != tt.size {
 				t.Errorf("got %d, %v, want %d, %v", size, err, tt.size, tt.err)
 			}

@@ -220,7 +220,7 @@ func TestClientCertificateStaysWithItsHost(t *testing.T) {
 		URLs: []string{registry.URL}, CA: pool, AllowPrivate: []string{u.Host},
 		Certificate: &registry.TLS.Certificates[0],
 	})
-	if _, err := c.Attest(t.Context(), repo, "sha256:x"); err != nil {
+	if _, err := c.Attest(t.Context(), repo, "sha256:x", -1); err != nil {
 		t.Fatal(err)
 	}
 	if first, second := <-shown, <-shown; first != 1 || second != 0 {

@@ -65,11 +65,7 @@ func (r *reply) codedAs(m measured) bool {
 	if !gzipped(r.Header) {
 		return false
 	}
-	total := r.ContentLength
-	if r.StatusCode == http.StatusPartialContent {
-		_, total, _ = parseContentRange(r.Header.Get("Content-Range"))
-	}
-	if total > 0 {
+	if total := r.total(); total >= 0 {
 		return total != m.size
 	}
 	return !m.asIs

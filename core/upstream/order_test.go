@@ -81,7 +81,7 @@ func TestNextURLIsAskedAfterTroubleAlone(t *testing.T) {
 					},
 					"tags": func(ctx context.Context, c *upstream.Client) error { _, err := c.Tags(ctx, repo); return err },
 					"attest": func(ctx context.Context, c *upstream.Client) error {
-						_, err := c.Attest(ctx, repo, digest.FromBytes(layer))
+						_, err := c.Attest(ctx, repo, digest.FromBytes(layer), -1)
 						return err
 					},
 					"blob": func(ctx context.Context, c *upstream.Client) error {
