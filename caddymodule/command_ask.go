@@ -88,6 +88,7 @@ func (r *registry) withTrees(ctx context.Context, use func(*trees) error) (err e
 	if err != nil {
 		return err
 	}
+	t.pushes.SetLimits(r.limits)
 	defer func() { err = errors.Join(err, t.close()) }()
 	return use(t)
 }

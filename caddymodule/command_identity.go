@@ -119,6 +119,7 @@ func (r *registry) order(ctx context.Context, order identityOrder) (report ident
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	store.Keys().SetMaxLifetime(r.lifetime)
+	store.Keys().SetMaxKeys(r.keys)
 	// No server runs, so no events do: the record is on the standard error.
 	store.Keys().Watch(audit{log: caddy.Log().Named("oci.audit").Sugar()}.keyChanged)
 	return order.carryOut(ctx, store)

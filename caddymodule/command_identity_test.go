@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
@@ -88,5 +92,26 @@ func TestKeysAreMadeListedAndRevokedByCommand(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The limit of the configuration holds for keys that are made while no server runs.
+func TestKeysByCommandHaveTheLimitOfTheConfiguration(t *testing.T) {
+	storage := t.TempDir()
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	text := site(freePort(t), storage, "limits {\nkeys 2\n}", "")
+	load(t, text) // creates the storage
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	released(t)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{statusDone, statusDone, statusFailed} {
+		_, told, status := runRegistry(t, "key", "create", "--user", "ci", "--config", config)
+		if status != want || strings.Contains(told, "may have 2") != (want == statusFailed) {
+			t.Errorf("key %d: got status %d, want %d: %s", i+1, status, want, told)
+		}
 	}
 }

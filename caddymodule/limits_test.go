@@ -3,8 +3,11 @@ package caddymodule
 import (
 	"bytes"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -52,6 +55,41 @@ func TestLimitsHoldForPushes(t *testing.T) {
 	r.want(http.StatusAccepted, "DELETE", "/v2/a/manifests/v1", nil)
 	r = configure("uploads 5\nreserve 0")
 	r.want(http.StatusAccepted, "POST", begin, nil)
+}
+
+// An upload that has been idle is worth less than the room that pushes lack.
+func TestACollectionInTheReserveDropsIdleUploads(t *testing.T) {
+	port, storage := freePort(t), t.TempDir()
+	const begin = "/v2/a/blobs/uploads/"
+	r := withReserve(t, port, storage, "0")
+	first, _ := r.want(http.StatusAccepted, "POST", begin, nil)
+	uploads := filepath.Join(storage, privateTree, "uploads")
+	files, err := os.ReadDir(uploads)
+	if err != nil || len(files) != 1 {
+		t.Fatalf("uploads: %v, %v", files, err)
+	}
+	idle := time.Now().Add(-11 * time.Minute)
+	if err := os.Chtimes(filepath.Join(uploads, files[0].Name()), idle, idle); err != nil {
+		t.Fatal(err)
+	}
+	second, _ := r.want(http.StatusAccepted, "POST", begin, nil)
+	for _, row := range []struct {
+		reserve string
+		status  int // of the idle upload
+	}{{"0", http.StatusNoContent}, {"1000000TiB", http.StatusNotFound}} {
+		r := withReserve(t, port, storage, row.reserve)
+		if _, err := (&location{storage: storage}).collect(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		r.want(row.status, "GET", first.Header.Get("Location"), nil)
+		r.want(http.StatusNoContent, "GET", second.Header.Get("Location"), nil)
+	}
+}
+
+func withReserve(t *testing.T, port int, storage, reserve string) *registryAt {
+	t.Helper()
+	load(t, site(port, storage, allowAll+"\nlimits {\nreserve "+reserve+"\n}", ""))
+	return at(t, port)
 }
 
 func TestLimitsAreChecked(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"go.uber.org/zap"
 
+	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -38,8 +39,11 @@ type registry struct {
 	// local is the directory with the control socket.
 	local   string
 	options store.Options
+	limits  quota.Limits
 	// lifetime is how long a key lasts at most.
 	lifetime time.Duration
+	// keys is how many valid keys a user may have; 0: identity.DefaultMaxKeys.
+	keys int
 }
 
 // find reads the configuration, as far as it is about the storage: secrets in other
@@ -52,6 +56,10 @@ func (l *location) find() (*registry, error) {
 	collection, err := app.GC.collection()
 	if err != nil {
 		return nil, fmt.Errorf("gc: %w", err)
+	}
+	limits, err := app.Limits.quota()
+	if err != nil {
+		return nil, fmt.Errorf("limits: %w", err)
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
@@ -68,7 +76,7 @@ func (l *location) find() (*registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("there is no storage: %w", err)
 	}
-	return &registry{storage, reachable.Local(), collection.options(), app.APIKeys.lifetime()}, nil
+	return &registry{storage, reachable.Local(), collection.options(), limits, app.APIKeys.lifetime(), app.Limits.keys()}, nil
 }
 
 // app is the configuration of the app `oci`, not provisioned.

@@ -107,10 +107,13 @@ type collected struct {
 }
 
 // collect runs the collector in each tree. One that fails does not keep the other
-// from being collected.
+// from being collected. Idle uploads go while pushes find no room; what mirrors need is
+// the evictor's.
 func (t *trees) collect(ctx context.Context, how store.CollectOptions) (c collected, err error) {
 	var errs [2]error
-	c.Private, errs[0] = t.private.Collect(ctx, how)
+	private := how
+	private.Pressed = t.pushes.Pressed
+	c.Private, errs[0] = t.private.Collect(ctx, private)
 	if !how.DryRun && ctx.Err() == nil {
 		errs[0] = errors.Join(errs[0], t.foldPulls(ctx))
 	}

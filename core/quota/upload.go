@@ -111,6 +111,9 @@ func (q *Registry) inSize(size int64) error {
 	return nil
 }
 
+// Pressed reports whether the disk is in its reserve, so that no push has room.
+func (q *Registry) Pressed() bool { return errors.Is(q.room(0), core.ErrNoSpace) }
+
 // room reports whether size bytes more leave free what is reserved. A disk that cannot be
 // asked has room until it says otherwise.
 func (q *Registry) room(size int64) error {
