@@ -47,6 +47,7 @@ func TestEachCallerHasAPart(t *testing.T) {
 		if err := <-got; err != nil {
 			t.Errorf("one that waited: %v", err)
 		}
+		synctest.Wait() // until it has given back what it got
 		if len(b.by) != 0 {
 			t.Errorf("%d callers are remembered that hold nothing", len(b.by))
 		}
