@@ -316,7 +316,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		}
 		b.set(true)
 		for n := range 100_000 {
-			times.Mark(fmt.Sprint("r", n%5000), digest.FromString(fmt.Sprint(n)), "")
+			times.Mark(fmt.Sprint("r", n%300), digest.FromString(fmt.Sprint(n)), "")
 		}
 		if n := pulls.Remembered(times); n > pulls.MaxRemembered+8 {
 			t.Errorf("%d rows in memory, want at most %d", n, pulls.MaxRemembered)
