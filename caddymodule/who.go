@@ -101,9 +101,13 @@ func (h *Handler) who(r *http.Request, a asked, request wire.Request) (identity.
 	return who, nil
 }
 
-// manifestBudget bounds the manifests that this process receives at once, whichever
-// configuration and storage they are for: the memory is the process's.
-var manifestBudget = budget.New(budget.Manifests, budget.ManifestsEach)
+// manifestBudget bounds the manifests that this process receives at once, and sentBudget
+// the large ones that it sends, whichever configuration and storage they are for: the
+// memory is the process's.
+var (
+	manifestBudget = budget.New(budget.Manifests, budget.ManifestsEach)
+	sentBudget     = budget.New(budget.Sent, budget.SentEach)
+)
 
 // principal is who answers for what a request uses up.
 func principal(who policies.Identity) string {

@@ -29,6 +29,11 @@ const (
 	Manifests = 64 << 20
 	// ManifestsEach is the part of it that one caller can have.
 	ManifestsEach = Manifests / 4
+	// Sent is how many bytes of large manifests are held while they are sent, and SentEach
+	// what one caller can have of it. A client takes a manifest within milliseconds; one
+	// that reads slowly keeps the bytes in memory for as long as the server in front lets it.
+	Sent     = 32 << 20
+	SentEach = Sent / 4
 	// Patience is how long a request waits for its part. Manifests are received within
 	// seconds, so whoever waits longer meets a flood.
 	Patience = 10 * time.Second
@@ -74,16 +79,39 @@ func (b *Budget) Acquire(ctx context.Context, caller string, n int64) (release f
 		s := b.enter(caller)
 		if s.free.Acquire(wait, n) != nil {
 			b.leave(caller, s)
-			return nil, tooLong(ctx, core.ErrTooManyRequests, "you send too much at the same time")
+			return nil, tooLong(ctx, core.ErrTooManyRequests, "your other requests hold all the memory that one caller can have; let them end first")
 		}
 		give = func() { s.free.Release(n); b.leave(caller, s) }
 	}
 	n = min(n, b.size)
 	if b.all.Acquire(wait, n) != nil {
 		give()
-		return nil, tooLong(ctx, core.ErrUnavailable, "too much is being received at the same time")
+		return nil, tooLong(ctx, core.ErrUnavailable, "requests hold all the memory that there is for them")
 	}
 	return func() { b.all.Release(n); give() }, nil
+}
+
+// TryAcquire is Acquire without waiting: ok is false where that would wait.
+func (b *Budget) TryAcquire(caller string, n int64) (release func(), ok bool) {
+	if b == nil {
+		return func() {}, true
+	}
+	give := func() {}
+	if caller != "" {
+		n := min(n, b.each)
+		s := b.enter(caller)
+		if !s.free.TryAcquire(n) {
+			b.leave(caller, s)
+			return nil, false
+		}
+		give = func() { s.free.Release(n); b.leave(caller, s) }
+	}
+	n = min(n, b.size)
+	if !b.all.TryAcquire(n) {
+		give()
+		return nil, false
+	}
+	return func() { b.all.Release(n); give() }, true
 }
 
 func tooLong(ctx context.Context, err *core.Error, why string) error {

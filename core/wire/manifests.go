@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -16,7 +17,10 @@ func (e *exchange) manifest() error {
 	if e.r.Method == http.MethodHead {
 		m.Descriptor, err = e.reg.Resolve(ctx, e.req.Repo, e.req.Ref)
 	} else {
-		m, err = e.reg.Manifest(ctx, e.req.Repo, e.req.Ref)
+		var release func()
+		if m, release, err = e.loadManifest(ctx); err == nil {
+			defer release()
+		}
 	}
 	if err != nil {
 		return err
@@ -41,6 +45,32 @@ func (e *exchange) manifest() error {
 	e.writeHeader(http.StatusOK)
 	e.write(m.Bytes)
 	return nil
+}
+
+// largeManifest is from which size on the bytes of a manifest are reserved while they
+// are sent. Nearly all manifests are smaller, and a client needs a connection for each.
+const largeManifest = 256 << 10
+
+// loadManifest reads the manifest that a GET asks for. A large one waits for its part of
+// what clients may keep in memory by reading slowly, and is not in memory meanwhile.
+func (e *exchange) loadManifest(ctx context.Context) (m core.Manifest, release func(), err error) {
+	m, err = e.reg.Manifest(ctx, e.req.Repo, e.req.Ref)
+	size := int64(len(m.Bytes))
+	if err != nil || size <= largeManifest {
+		return m, func() {}, err
+	}
+	release, ok := e.opts.Sent.TryAcquire(e.opts.Principal, size)
+	if ok {
+		return m, release, nil
+	}
+	m = core.Manifest{}
+	if release, err = e.opts.Sent.Acquire(ctx, e.opts.Principal, size); err != nil {
+		return m, nil, err
+	}
+	if m, err = e.reg.Manifest(ctx, e.req.Repo, e.req.Ref); err != nil {
+		release()
+	}
+	return m, release, err
 }
 
 // warn adds what a registry has warned of (spec.md, "Warnings").

@@ -48,7 +48,10 @@ type Options struct {
 	// Manifests bounds those that are received and stored at the same time. Default:
 	// they are not bounded.
 	Manifests *budget.Budget
-	// Principal is who answers for what the request uses of Manifests: see
+	// Sent bounds the large manifests that are held while clients read them. Default:
+	// they are not bounded.
+	Sent *budget.Budget
+	// Principal is who answers for what the request uses of Manifests and Sent: see
 	// core.Access.Principal.
 	Principal string
 	// Log takes refused requests and broken bodies. Default: nothing is logged.
