@@ -99,7 +99,9 @@ func (p *patient) checks() []check {
 	}
 	for _, m := range p.mirrors {
 		checks = append(checks,
-			check{"use of " + m.name, func(context.Context) (string, error) { return describeUse(state, m.name), nil }},
+			check{"use of " + m.name, func(context.Context) (string, error) {
+				return describeUse(state, m.name) + describeGone(state.Gone[m.name]), nil
+			}},
 			check{"upstream of " + m.name, func(ctx context.Context) (string, error) { return m.look(ctx, state.Samples[m.name]) }})
 	}
 	return append(checks, p.more...)
@@ -111,10 +113,17 @@ type condition struct {
 	MirrorsDir string                  `json:"mirrors_dir"`
 	Usage      map[string][]mirror.Use `json:"usage"` // by configured mirror
 	Held       map[string]int64        `json:"held"`  // bytes by mirror; none before the first look
+	Gone       map[string]goneTags     `json:"gone"`  // by mirror
 	// Damaged are records of identity, each with what to do about it.
 	Damaged []string `json:"damaged,omitempty"`
 	// Samples are a held repository of each mirror, to ask the upstream for.
 	Samples map[string]string `json:"samples"`
+}
+
+// goneTags are tags that a mirror serves on although its upstream has deleted them.
+type goneTags struct {
+	Tags int  `json:"tags"`
+	More bool `json:"more,omitempty"` // there may be more
 }
 
 // look asks the process that has the storage open, or opens it: its lock, its layout and
@@ -154,7 +163,7 @@ func (p *patient) risks() string {
 
 // condition is what the trees tell.
 func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []string) (condition, error) {
-	c := condition{MirrorsDir: t.mirrorsDir, Usage: map[string][]mirror.Use{}, Samples: map[string]string{}}
+	c := condition{MirrorsDir: t.mirrorsDir, Usage: map[string][]mirror.Use{}, Gone: map[string]goneTags{}, Samples: map[string]string{}}
 	for _, look := range []func(context.Context, bucket.Bucket) ([]string, error){identity.Examine, token.Examine, session.Examine} {
 		damaged, err := look(ctx, t.identity)
 		if err != nil {
@@ -168,6 +177,11 @@ func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []stri
 			return c, err
 		}
 		c.Usage[name] = uses
+		n, more, err := mirror.CountGone(ctx, t.state, name)
+		if err != nil {
+			return c, err
+		}
+		c.Gone[name] = goneTags{n, more}
 		for repo, err := range t.mirrors.Repositories(ctx, name+"/") {
 			if err != nil {
 				return c, err
@@ -238,6 +252,18 @@ func describeUse(c *condition, name string) string {
 		text += "; " + humanize.IBytes(uint64(max(held, 0))) + " held"
 	}
 	return text
+}
+
+// describeGone says that tags are served which the upstream has deleted. That is what
+// `gone serve` is for, and no fault.
+func describeGone(gone goneTags) string {
+	switch {
+	case gone.Tags == 0:
+		return ""
+	case gone.More:
+		return fmt.Sprintf("; at least %d tags that the upstream has deleted are served on, until they are purged", gone.Tags)
+	}
+	return fmt.Sprintf("; %d tags that the upstream has deleted are served on, until they are purged", gone.Tags)
 }
 
 // look reaches the upstream.

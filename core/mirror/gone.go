@@ -2,10 +2,13 @@ package mirror
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
@@ -56,6 +59,37 @@ func (t heldTag) served(ctx context.Context, noun string) core.Manifest {
 		core.Warn(ctx, fmt.Sprintf("%s is gone from its upstream since %s; this is a copy", noun, t.gone.UTC().Format(time.RFC3339)))
 	}
 	return t.manifest
+}
+
+// maxGoneChecks bounds the records that CountGone reads, so that it takes a moment on any
+// storage.
+const maxGoneChecks = 10_000
+
+// CountGone counts the tags of a mirror that are served on although the upstream has
+// deleted them. It reads the records in state, the bucket of the mirrors; more reports
+// that there are more records than it reads, so that n is the least.
+func CountGone(ctx context.Context, state bucket.Bucket, mirror string) (n int, more bool, err error) {
+	read := 0
+	for info, err := range state.List(ctx, checksPrefix+mirror+"/", "") {
+		if err != nil {
+			return n, false, err
+		}
+		if read++; read > maxGoneChecks {
+			return n, true, nil
+		}
+		data, _, err := state.Get(ctx, info.Key)
+		if errors.Is(err, bucket.ErrNotExist) {
+			continue // it was purged or evicted meanwhile
+		}
+		if err != nil {
+			return n, false, err
+		}
+		var last check
+		if data, err = unseal(data); err == nil && json.Unmarshal(data, &last) == nil && !last.Gone.IsZero() {
+			n++
+		}
+	}
+	return n, false, nil
 }
 
 var _ admitter = (*upstream.Client)(nil)

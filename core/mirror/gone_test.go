@@ -3,6 +3,8 @@ package mirror_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/upstream"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
@@ -202,4 +205,74 @@ func TestATagThatMayBeGoneIsStale(t *testing.T) {
 		time.Sleep(mirror.DefaultMaxStale)
 		f.pulled(t, core.ErrUpstream)
 	})
+}
+
+// The tags that are gone are counted by their records.
+func TestTagsThatAreGoneAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, mirror.Settings{})
+		counted := func(want int) {
+			t.Helper()
+			f.restart(t) // records are written behind
+			n, more, err := mirror.CountGone(t.Context(), f.full, "docker.io")
+			if n != want || more || err != nil {
+				t.Errorf("got %d, more %t, %v, want %d", n, more, err, want)
+			}
+		}
+		f.up.Manifest("library/nginx", ocispec.MediaTypeImageManifest, document(len(layer)), "latest", "stays")
+		f.pulled(t, nil)
+		if _, err := f.Manifest(fetch, repo, core.Reference{Tag: "stays"}); err != nil {
+			t.Fatal(err)
+		}
+		counted(0)
+		time.Sleep(mirror.DefaultTTL)
+		f.up.Untag("library/nginx", "latest")
+		f.pulled(t, nil)
+		counted(1)
+		if n, _, err := mirror.CountGone(t.Context(), f.full, "docker"); n != 0 || err != nil {
+			t.Errorf("another mirror: got %d, %v, want none", n, err)
+		}
+		// A record that cannot be read is learned again, and is not counted.
+		damaged := "mirror/checks/docker.io/library/nginx/_tags/stays"
+		if _, err := f.full.Put(t.Context(), damaged, []byte(`{"gone":"2026`), bucket.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+		counted(1)
+		if err := f.DeleteTag(fetch, repo, "latest"); err != nil {
+			t.Fatal(err)
+		}
+		counted(0)
+	})
+}
+
+// checks is a bucket with many records of tags that are gone.
+type checks struct {
+	bucket.Bucket
+	n int
+}
+
+func (c checks) List(_ context.Context, prefix, _ string) iter.Seq2[bucket.Info, error] {
+	return func(yield func(bucket.Info, error) bool) {
+		for i := range c.n {
+			if !yield(bucket.Info{Key: fmt.Sprintf("%sa/_tags/%08d", prefix, i)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (c checks) Get(context.Context, string) ([]byte, bucket.Info, error) {
+	return []byte(`{"gone":"2026-11-02T00:00:00Z"}`), bucket.Info{}, nil
+}
+
+func TestCountOfTagsThatAreGoneIsBounded(t *testing.T) {
+	for _, row := range []struct {
+		has, want int
+		more      bool
+	}{{10_000, 10_000, false}, {10_001, 10_000, true}, {1 << 30, 10_000, true}} {
+		n, more, err := mirror.CountGone(t.Context(), checks{n: row.has}, "docker.io")
+		if n != row.want || more != row.more || err != nil {
+			t.Errorf("of %d: got %d, more %t, %v, want %d, more %t", row.has, n, more, err, row.want, row.more)
+		}
+	}
 }
