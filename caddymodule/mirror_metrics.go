@@ -91,8 +91,8 @@ func (c counted) Manifest(ctx context.Context, repo string, ref core.Reference) 
 	return a, err
 }
 
-func (c counted) Blob(ctx context.Context, repo string, d digest.Digest, offset int64) (io.ReadCloser, int64, error) {
-	body, size, err := c.Client.Blob(ctx, repo, d, offset)
+func (c counted) Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (io.ReadCloser, int64, error) {
+	body, size, err := c.Client.Blob(ctx, repo, d, offset, expected)
 	c.count("blob", err)
 	if err == nil {
 		body = fetched{body, mirrorFetched.WithLabelValues(c.mirror)}

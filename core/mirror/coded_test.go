@@ -157,6 +157,52 @@ func TestBlobWithAContentCodingThatIsWrongAnyway(t *testing.T) {
 	}
 }
 
+// Where a manifest says how long the blob is, one that is sent as it is comes at once.
+// A manifest that lies costs one try: it is not believed again, nor for another blob.
+func TestBlobWithAContentCodingWhoseSizeIsKnown(t *testing.T) {
+	small := gzipped(layer)
+	for _, row := range []struct {
+		name  string
+		size  int // as the manifest says
+		sent  []byte
+		first error
+		asked int // by the reads that go well
+	}{
+		{"as it is", len(layer), layer, nil, 1},
+		{"as it is, of another size than the manifest says", len(layer) - 1, layer, nil, 2},
+		{"compressed", len(layer), small, nil, 2},
+		{"compressed to the size that the manifest says", len(small), small, core.ErrUpstream, 2},
+	} {
+		for _, room := range []bool{true, false} {
+			t.Run(row.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := start(t, mirror.Settings{})
+					f.keeper = &keeper{room: func(int64) bool { return room }}
+					f.restart(t)
+					f.up.Manifest("library/nginx", ocispec.MediaTypeImageManifest, document(row.size), "latest")
+					f.up.BlobAs("library/nginx", f.blob, row.sent)
+					f.up.Fault(upstreamtest.Fault{Path: "/blobs/", Header: http.Header{"Content-Encoding": {"gzip"}}})
+					if _, err := f.Manifest(fetch, repo, latest); err != nil {
+						t.Fatal(err)
+					}
+					if row.first != nil {
+						if got, err := read(f, fetch, repo, f.blob); !errors.Is(err, row.first) {
+							t.Errorf("at first: got %d bytes, %v, want %v", len(got), err, row.first)
+						}
+					}
+					f.up.Forget()
+					if got, err := read(f, fetch, repo, f.blob); err != nil || !bytes.Equal(got, layer) {
+						t.Errorf("got %d bytes, %v, want %d", len(got), err, len(layer))
+					}
+					if asked := len(f.up.Requests()); asked != row.asked {
+						t.Errorf("the upstream saw %d requests, want %d", asked, row.asked)
+					}
+				})
+			})
+		}
+	}
+}
+
 // What was found out of one node is not taken for true of another.
 func TestBlobThatOneNodeCompresses(t *testing.T) {
 	packed := gzipped(incompressible())

@@ -25,8 +25,8 @@ type counting struct {
 	begun  []string // repositories, in order
 }
 
-func (c *counting) Blob(ctx context.Context, repo string, d digest.Digest, offset int64) (io.ReadCloser, int64, error) {
-	body, size, err := c.Client.Blob(ctx, repo, d, offset)
+func (c *counting) Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (io.ReadCloser, int64, error) {
+	body, size, err := c.Client.Blob(ctx, repo, d, offset, expected)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -36,7 +36,7 @@ type Manifests interface {
 
 // Blobs are asked from an offset. See upstream.Client.
 type Blobs interface {
-	Blob(ctx context.Context, repo string, d digest.Digest, offset int64) (body io.ReadCloser, size int64, err error)
+	Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (body io.ReadCloser, size int64, err error)
 	Attest(ctx context.Context, repo string, d digest.Digest, want int64) (size int64, err error)
 }
 

@@ -66,7 +66,7 @@ func (s *stream) expected() int64 {
 // open asks the upstream once. Before it, nothing has been promised to anybody, so a
 // failure is an answer.
 func (s *stream) open(ctx context.Context) error {
-	body, size, err := s.mirror.upstream.Blob(ctx, s.remote, s.digest, s.offset)
+	body, size, err := s.mirror.upstream.Blob(ctx, s.remote, s.digest, s.offset, s.expected())
 	if err != nil {
 		return err
 	}

@@ -18,9 +18,11 @@ import (
 // the reading too.
 //
 // The digest is the caller's to check, who alone has the bytes before offset. An
-// offset that is the blob's whole size gives an empty body.
+// offset that is the blob's whole size gives an empty body. expected is the size that the
+// blob is said to have, or -1: an answer of that length which claims to be gzipped is
+// passed on at once, and others when their bytes have shown what they are (see undo).
 // Errors: those of the package; ErrCorrupt when another range is sent.
-func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset int64) (body io.ReadCloser, size int64, err error) {
+func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (body io.ReadCloser, size int64, err error) {
 	free, err := c.slots.acquire(ctx, repo)
 	if err != nil {
 		return nil, 0, err
@@ -32,7 +34,8 @@ func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset 
 	}()
 	r, err := c.rest(ctx, repo, d, offset)
 	whole := int64(-1)
-	if err == nil && gzipped(r.Header) {
+	likely := err == nil && c.likely(r, d, expected)
+	if err == nil && gzipped(r.Header) && !likely {
 		r, whole, err = c.undo(ctx, repo, d, offset, r)
 	}
 	if err != nil {
@@ -44,6 +47,9 @@ func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset 
 		return nil, 0, err
 	}
 	b := &blobBody{reply: r, free: free}
+	if likely && offset == 0 {
+		b.sum, b.wrong = d.Verifier(), func() { c.misjudged.Set(d, struct{}{}) }
+	}
 	if b.size, b.skip, err = r.extent(offset); err != nil {
 		b.Close()
 		return nil, 0, err
@@ -117,6 +123,10 @@ type blobBody struct {
 	*reply
 	size, skip int64
 	free       func()
+	// sum is of a body that is likely to be the blob as it is, nil of others, and wrong
+	// is called at the end if it is not.
+	sum   digest.Verifier
+	wrong func()
 }
 
 // Read skips what a 200 sent before the offset.
@@ -131,7 +141,14 @@ func (b *blobBody) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return b.reply.Read(p)
+	n, err := b.reply.Read(p)
+	if b.sum != nil {
+		_, _ = b.sum.Write(p[:n]) // a hash takes everything
+		if err == io.EOF && !b.sum.Verified() {
+			b.wrong()
+		}
+	}
+	return n, err
 }
 
 // Close abandons what was not read.

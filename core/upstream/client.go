@@ -46,10 +46,11 @@ type shared struct {
 	slots     *transfers      // one for each blob in transfer
 	lists     chan struct{}   // one for each list that is being read
 	measured  *memo.Memo[digest.Digest, measured]
-	refusal   sync.Once   // the log line about credentials that everybody does better without
-	doubt     sync.Once   // the one about those that were never taken
-	accepted  atomic.Bool // the upstream has taken the credentials for something
-	distrust  sync.Once   // the log line about a realm that may not see them
+	misjudged *memo.Memo[digest.Digest, struct{}] // see likely
+	refusal   sync.Once                           // the log line about credentials that everybody does better without
+	doubt     sync.Once                           // the one about those that were never taken
+	accepted  atomic.Bool                         // the upstream has taken the credentials for something
+	distrust  sync.Once                           // the log line about a realm that may not see them
 }
 
 // endpoint is one of Config.URLs.
@@ -69,6 +70,7 @@ func New(c Config) (*Client, error) {
 	c = c.withDefaults()
 	s := &shared{name: c.Name, config: c, log: c.Log, slots: newTransfers(c.MaxConnections), lists: make(chan struct{}, listsAtOnce)}
 	s.measured = memo.New[digest.Digest, measured](maxMeasured, measuredLife, nil)
+	s.misjudged = memo.New[digest.Digest, struct{}](maxMeasured, measuredLife, nil)
 	var bases []*url.URL
 	for _, u := range c.URLs {
 		base, err := parseBase(u)

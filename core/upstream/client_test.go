@@ -87,7 +87,7 @@ func (f *fixture) saw(t *testing.T, want ...string) {
 }
 
 func readBlob(ctx context.Context, c *upstream.Client, d digest.Digest, offset int64) ([]byte, int64, error) {
-	body, size, err := c.Blob(ctx, repo, d, offset)
+	body, size, err := c.Blob(ctx, repo, d, offset, -1)
 	if err != nil {
 		return nil, 0, err
 	}

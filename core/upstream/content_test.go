@@ -200,13 +200,13 @@ func TestBlobIsResumedWhereItBroke(t *testing.T) {
 
 func TestBlobConnectionsAreBounded(t *testing.T) {
 	f := start(t, upstreamtest.Options{}, func(c *upstream.Config) { c.MaxConnections = 1 })
-	body, _, err := f.client.Blob(t.Context(), repo, f.blob, 0)
+	body, _, err := f.client.Blob(t.Context(), repo, f.blob, 0, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := f.client.Blob(ctx, repo, f.blob, 0); !errors.Is(err, ctx.Err()) {
+	if _, _, err := f.client.Blob(ctx, repo, f.blob, 0, -1); !errors.Is(err, ctx.Err()) {
 		t.Errorf("got %v for the second of one, want %v", err, ctx.Err())
 	}
 	// Short requests have connections of their own.
@@ -330,7 +330,7 @@ func TestReferrers(t *testing.T) {
 func TestSlowReaderIsNoStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, upstreamtest.Options{Network: upstreamtest.NewNetwork()}, nil)
-		body, _, err := f.client.Blob(t.Context(), repo, f.blob, 0)
+		body, _, err := f.client.Blob(t.Context(), repo, f.blob, 0, -1)
 		if err != nil {
 			t.Fatal(err)
 		}

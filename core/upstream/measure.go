@@ -28,6 +28,18 @@ type measured struct {
 	asIs bool
 }
 
+// likely reports whether an answer that says that it is gzipped has the blob's own bytes
+// all the same, because it is as long as the blob is said to be. If that was wrong once,
+// as a manifest may lie, it is not supposed again before it was measured.
+func (c *Client) likely(r *reply, d digest.Digest, expected int64) bool {
+	if !gzipped(r.Header) || expected < 0 || r.total() != expected {
+		return false
+	}
+	_, known := c.measured.Get(d)
+	_, wrong := c.misjudged.Get(d)
+	return !known && !wrong
+}
+
 // undo makes of an answer that says that it is gzipped one with the blob's own bytes from
 // offset, or before it, and says the blob's size. Only the digest knows which these are,
 // and it needs all of them: the first such answer is read whole, and another one is asked
