@@ -110,7 +110,11 @@ func (x *Index) load() error {
 			return err
 		}
 		return db.Update(func(tx *bbolt.Tx) error {
-			x.ready.Store(tx.Bucket(formatBucket) != nil)
+			x.rows = 0
+			if format := tx.Bucket(formatBucket); format != nil {
+				x.rows = binary.BigEndian.Uint64(format.Get(rowsKey))
+				x.ready.Store(true)
+			}
 			for _, name := range [][]byte{manifestsBucket, tagsBucket} {
 				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 					return err
@@ -148,6 +152,35 @@ func (x *Index) take() (bool, error) {
 		err = nil
 	}
 	return err == nil && !missing, errors.Join(err, syncDir(filepath.Dir(x.path)))
+}
+
+// finish looks at every row, as lists do, and closes the database. Errors: ErrDamaged
+// also when rows have disappeared. What a page says of itself has no checksum, and the
+// next run would believe it.
+func (x *Index) finish() error {
+	err := x.db.Update(func(tx *bbolt.Tx) error {
+		format := tx.Bucket(formatBucket)
+		if format == nil {
+			return nil
+		}
+		found := uint64(0)
+		for _, bucket := range [][]byte{manifestsBucket, tagsBucket} {
+			c := rows(tx, bucket)
+			var behind []byte
+			for k, _ := c.seek(nil); k != nil; k, _ = c.seek(behind) {
+				behind = append(append(behind[:0], k...), 0)
+				found++
+			}
+		}
+		if found != x.rows {
+			return fmt.Errorf("index is %w: it has %d rows of %d", ErrDamaged, found, x.rows)
+		}
+		return format.Put(rowsKey, binary.BigEndian.AppendUint64(nil, found))
+	})
+	if errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return errors.Join(err, x.db.Close())
 }
 
 // seal appends a checksum of the whole file, and makes it durable.

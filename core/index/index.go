@@ -36,6 +36,7 @@ type Index struct {
 	mu   sync.Mutex // guards all below, and everything that bbolt does
 	db   *bbolt.DB  // nil: damaged
 	stat os.FileInfo
+	rows uint64 // how many there are
 	// removed has the keys deleted while a rebuild runs: what the scan saw before
 	// the delete must not come back.
 	removed map[string]struct{}
@@ -46,6 +47,7 @@ var (
 	manifestsBucket = []byte("manifests") // repository 0 digest -> nothing
 	tagsBucket      = []byte("tags")      // repository 0 tag -> digest
 	formatBucket    = []byte("format 2")  // renamed when the layout changes: an old file has none
+	rowsKey         = []byte("rows")      // in formatBucket: how many rows the others have
 )
 
 // Open opens the index at path, or begins an empty one that is not Ready. While it
@@ -90,10 +92,19 @@ func (x *Index) Close() error {
 	defer x.mu.Unlock()
 	now, err := os.Lstat(x.file)
 	ours := err == nil && os.SameFile(now, x.stat) // nobody removed or replaced it
-	if x.db != nil {
+	keep := ours && x.path != "" && x.Ready()
+	err = nil
+	switch {
+	case keep:
+		err = survive(x.finish)
+	case x.db != nil:
 		err = survive(x.db.Close)
 	}
-	if err != nil || !ours || x.path == "" || !x.Ready() {
+	if errors.Is(err, ErrDamaged) {
+		x.damaged(err)
+		keep, err = false, nil
+	}
+	if !keep || err != nil {
 		os.Remove(x.file)
 		return err
 	}
@@ -131,8 +142,12 @@ func (x *Index) put(bucket, key, value []byte) error {
 	return x.update(func(tx *bbolt.Tx) error {
 		delete(x.removed, mark(bucket, key))
 		b := tx.Bucket(bucket)
-		if old := b.Get(key); old != nil && bytes.Equal(old, value) {
+		old := b.Get(key)
+		if old != nil && bytes.Equal(old, value) {
 			return nil
+		}
+		if old == nil {
+			tx.OnCommit(func() { x.rows++ })
 		}
 		return b.Put(key, value)
 	})
@@ -143,7 +158,11 @@ func (x *Index) remove(bucket, key []byte) error {
 		if x.removed != nil {
 			x.removed[mark(bucket, key)] = struct{}{}
 		}
-		return tx.Bucket(bucket).Delete(key)
+		b := tx.Bucket(bucket)
+		if b.Get(key) != nil {
+			tx.OnCommit(func() { x.rows-- })
+		}
+		return b.Delete(key)
 	})
 }
 

@@ -88,6 +88,7 @@ func (x *Index) add(batch []Entry) error {
 			if err := b.Put(k, row(k, value)); err != nil {
 				return err
 			}
+			tx.OnCommit(func() { x.rows++ })
 		}
 		return nil
 	})
