@@ -151,7 +151,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	who.Address = asked.credential.Address
 	options.Cursors = h.app.shared.callers.sessions
-	options.Manifests, options.Sent, options.Principal = manifestBudget, sentBudget, principal(who.Identity)
+	options.Manifests, options.Sent = manifestBudget, sentBudget
+	options.Caller = core.Access{Caller: who.User, Address: who.Address}
 	// Docker drops a mirror that answers 401.
 	options.NoLogin = h.fallbackOnly(request.Name)
 	if request.Kind.Writes() && r.Body != nil {

@@ -102,10 +102,7 @@ func (s *shared) countPull(request wire.Request, answer http.Header, o wire.Outc
 	if d == "" {
 		d = digest.Digest(answer.Get("Docker-Content-Digest"))
 	}
-	s.mu.Lock()
-	pulls := s.trees.pulls
-	s.mu.Unlock()
-	pulls.Mark(request.Repo, d, request.Ref.Tag)
+	s.pulls.Load().Mark(request.Repo, d, request.Ref.Tag)
 }
 
 // formOf is the way in which a request has named a mirror.

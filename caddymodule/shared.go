@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,6 +15,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
 )
@@ -35,6 +37,8 @@ type shared struct {
 	// passwords are those of local users that were tried, whatever configuration
 	// they stood in: a reload forgives no guesses and forgets nobody.
 	passwords *identity.Passwords
+	// pulls is that of trees, for every pull: without mu, which each request holds twice.
+	pulls atomic.Pointer[pulls.Times]
 
 	mu       sync.Mutex // guards what follows, and is held while opening
 	trees    *trees
@@ -205,6 +209,7 @@ func (s *shared) openNow(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("identity: %w", err), trees.close(), opened.Close())
 	}
 	s.open, s.trees, s.callers = opened, trees, callers
+	s.pulls.Store(trees.pulls)
 	trees.keeping = keep(trees, s.log)
 	s.applyLocked()
 	// A file system without sockets can keep a registry nevertheless.

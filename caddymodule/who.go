@@ -16,7 +16,6 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/budget"
 	"github.com/eblume/caddy-registry/core/wire"
-	"github.com/eblume/caddy-registry/policies"
 )
 
 // tokenPath is where the realm of every site is.
@@ -108,11 +107,6 @@ var (
 	manifestBudget = budget.New(budget.Manifests, budget.ManifestsEach)
 	sentBudget     = budget.New(budget.Sent, budget.SentEach)
 )
-
-// principal is who answers for what a request uses up.
-func principal(who policies.Identity) string {
-	return core.Access{Caller: who.User, Address: who.Address}.Principal()
-}
 
 // admit finds out who asks. When it is by the key of a person whose groups are older
 // than they may be, the provider is asked first.

@@ -59,12 +59,12 @@ func (e *exchange) loadManifest(ctx context.Context) (m core.Manifest, release f
 	if err != nil || size <= largeManifest {
 		return m, func() {}, err
 	}
-	release, ok := e.opts.Sent.TryAcquire(e.opts.Principal, size)
+	release, ok := e.opts.Sent.TryAcquire(e.opts.Caller.Principal(), size)
 	if ok {
 		return m, release, nil
 	}
 	m = core.Manifest{}
-	if release, err = e.opts.Sent.Acquire(ctx, e.opts.Principal, size); err != nil {
+	if release, err = e.opts.Sent.Acquire(ctx, e.opts.Caller.Principal(), size); err != nil {
 		return m, nil, err
 	}
 	if m, err = e.reg.Manifest(ctx, e.req.Repo, e.req.Ref); err != nil {

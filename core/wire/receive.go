@@ -36,7 +36,7 @@ func (e *exchange) readManifest() (data []byte, release func(), err error) {
 	if length < 0 {
 		most = core.MaxManifestSize
 	}
-	release, err = e.opts.Manifests.Acquire(e.r.Context(), e.opts.Principal, most)
+	release, err = e.opts.Manifests.Acquire(e.r.Context(), e.opts.Caller.Principal(), most)
 	if err != nil {
 		return nil, nil, err
 	}

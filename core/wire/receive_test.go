@@ -185,7 +185,7 @@ func TestManifestsShareABudget(t *testing.T) {
 			done := make(chan *httptest.ResponseRecorder, 1)
 			go func() {
 				w := httptest.NewRecorder()
-				handler(reg, Options{Manifests: shared, Principal: who}).ServeHTTP(w, putOf(strings.NewReader(indexJSON), size))
+				handler(reg, Options{Manifests: shared, Caller: core.Access{Caller: who}}).ServeHTTP(w, putOf(strings.NewReader(indexJSON), size))
 				done <- w
 			}()
 			return done

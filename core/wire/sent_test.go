@@ -55,7 +55,7 @@ func TestLargeManifestsAreSentWithinABudget(t *testing.T) {
 			go func() {
 				defer close(done)
 				r := httptest.NewRequest(http.MethodGet, "/v2/"+name+"/manifests/v1", nil)
-				handler(reg, Options{Sent: sent, Principal: principal}).ServeHTTP(w, r)
+				handler(reg, Options{Sent: sent, Caller: core.Access{Caller: principal}}).ServeHTTP(w, r)
 			}()
 			synctest.Wait()
 			return done

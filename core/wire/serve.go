@@ -51,9 +51,9 @@ type Options struct {
 	// Sent bounds the large manifests that are held while clients read them. Default:
 	// they are not bounded.
 	Sent *budget.Budget
-	// Principal is who answers for what the request uses of Manifests and Sent: see
+	// Caller says who answers for what the request uses of Manifests and Sent: see
 	// core.Access.Principal.
-	Principal string
+	Caller core.Access
 	// Log takes refused requests and broken bodies. Default: nothing is logged.
 	Log *slog.Logger
 	// Observe is called once at the end, also when the body broke and Serve
