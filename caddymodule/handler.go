@@ -162,7 +162,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case mirror != "":
 		h.app.shared.countUse(mirror, &h.site, r, request)
 	case request.Kind == wire.Manifest && r.Method == http.MethodGet:
-		// A HEAD is no pull: clients ask so for a digest, and for what they have already.
+		// A HEAD does not count: clients send it to learn a digest, and for images that they have.
 		options.Observe = func(o wire.Outcome) {
 			countRequest(o)
 			h.app.shared.countPull(request, w.Header(), o)

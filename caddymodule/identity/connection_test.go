@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What proxies say of the client's connection, in the forms in which they say it. Of
+// Proxies describe the client's connection in these forms. Of
 // anybody else it shows that there is a proxy, and nothing more.
 func TestWhatATrustedProxySays(t *testing.T) {
 	for _, row := range []struct {
@@ -49,7 +49,7 @@ func TestWhatATrustedProxySays(t *testing.T) {
 		// A proxy that speaks the one form passes the other on as the client wrote it.
 		{"both, of which one is a client's", "reg.example:86", []string{"X-Forwarded-Proto", "http", "Forwarded", "proto=https;host=evil"}, "http://reg.example:86"},
 
-		// What nobody should say.
+		// Values that no proxy should send.
 		{"no port", "reg.example", []string{"X-Forwarded-Port", "x"}, "http://reg.example"},
 		{"port 0", "reg.example", []string{"X-Forwarded-Port", "0"}, "http://reg.example"},
 		{"a port that is none", "reg.example", []string{"X-Forwarded-Port", "65536"}, "http://reg.example"},
@@ -102,7 +102,7 @@ func TestAnEmptyAuthorizationFieldIsNone(t *testing.T) {
 	}
 }
 
-// What a proxy says of the host ends in a challenge.
+// The host that a proxy names ends in a challenge.
 func FuzzForwardedField(f *testing.F) {
 	f.Add(`for=192.0.2.1;proto=https;host="reg.example:86"`, "86")
 	f.Add(`host="a\"b",proto=https`, "0")

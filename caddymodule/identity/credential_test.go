@@ -90,7 +90,7 @@ func FuzzAuthorization(f *testing.F) {
 	})
 }
 
-// What a proxy says of the host ends in a challenge.
+// The host that a proxy names ends in a challenge.
 func FuzzForwarded(f *testing.F) {
 	f.Add("https", "registry.example.org:5000, proxy")
 	f.Add("http", "a\"b")

@@ -115,7 +115,7 @@ func TestNobodyLocksOthersOutByGuessing(t *testing.T) {
 	}
 }
 
-// What waits is bounded whoever comes, and what is shed is told when to come again.
+// The queue is bounded whoever comes, and refused requests are told when to come again.
 func TestTheQueuesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, c := slowly(t, erich)
@@ -182,7 +182,7 @@ func TestFailuresDelayTheirPairAlone(t *testing.T) {
 				t.Errorf("%s from %s: %v after %s", other.user, other.address, err, took)
 			}
 		}
-		// The same wrong password again is no guess, and costs nothing.
+		// The same wrong password again does not count as a guess, and costs nothing.
 		for range 100 {
 			if took, err := try("erich", "guess3", "a"); took != 0 || !errors.Is(err, ErrUnknownKind) {
 				t.Errorf("again: %v after %s", err, took)
