@@ -63,7 +63,7 @@ func Fetch(ctx context.Context, client *http.Client, address string) ([]jose.JSO
 }
 
 // Read reads a key set, and takes what proves who signed. The caller bounds the body.
-// Errors: data is not a key set.
+// Errors: body is not a key set.
 func Read(body io.Reader) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
