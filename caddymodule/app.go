@@ -85,7 +85,8 @@ type App struct {
 	shared     *shared
 	site       namespace.Site
 	audit      audit
-	strangers  *strangers
+	strangers  *strangers // in the audit's refused writes
+	refused    *strangers // in its refused logins
 	policy     policies.Policy
 	keyRules   []policies.Rule // of policy
 	collection collection

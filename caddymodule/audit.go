@@ -39,7 +39,7 @@ func (a *App) provisionAudit(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	a.strangers = newStrangers(nil)
+	a.strangers, a.refused = newStrangers(nil), newStrangers(nil)
 	a.audit = audit{ctx.Logger().Named("audit").Sugar(), app.(*caddyevents.App), ctx}
 	return nil
 }

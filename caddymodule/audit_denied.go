@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +49,10 @@ func newStrangers(now func() time.Time) *strangers {
 }
 
 // admit reports whether a refusal has a record of its own, and counts it in either case.
+//
+// An IPv6 address counts by its /64, which one machine has whole.
 func (s *strangers) admit(address string) bool {
+	address = strings.TrimPrefix(core.Access{Address: address}.Principal(), "address ")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expireLocked()
@@ -104,25 +108,27 @@ func (a *App) tellStrangers(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			a.audit.tellUnrecorded(a.strangers.drain())
+			a.audit.tellUnrecorded(auditDenied, a.strangers.drain())
+			a.audit.tellUnrecorded(auditLoginRefused, a.refused.drain())
 		}
 	}
 }
 
-func (a audit) tellUnrecorded(rest []unrecorded) {
+func (a audit) tellUnrecorded(event string, rest []unrecorded) {
 	for _, u := range rest {
-		a.tell(auditDenied, append(byWhom(policies.Identity{}, u.address), "status", http.StatusUnauthorized, "unrecorded", u.count, "since", u.since.UTC())...)
+		a.tell(event, append(byWhom(policies.Identity{}, u.address), "status", http.StatusUnauthorized, "unrecorded", u.count, "since", u.since.UTC())...)
 	}
 }
 
-// observeDenied makes an observer that tells of a write that was refused. who is read
-// at the end.
-func (h *Handler) observeDenied(request wire.Request, who *identity.Proven, address string, next func(wire.Outcome)) func(wire.Outcome) {
+// observeDenied makes an observer that tells of a write that was refused. who and a are
+// read at the end. A write whose credential was refused is told of as a refused login.
+func (h *Handler) observeDenied(request wire.Request, who *identity.Proven, a *asked, next func(wire.Outcome)) func(wire.Outcome) {
+	address := a.credential.Address
 	return func(o wire.Outcome) {
 		if next != nil {
 			next(o)
 		}
-		if !request.Kind.Writes() || o.Err == nil {
+		if !request.Kind.Writes() || o.Err == nil || a.refused {
 			return
 		}
 		// Whoever may not read is told that there is no such repository. So is nobody,

@@ -4,7 +4,9 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/refusal"
 	"github.com/eblume/caddy-registry/core/memo"
+	"github.com/eblume/caddy-registry/policies"
 )
 
 // auditLogin is somebody who signed in on a page, or a credential that was presented: by
@@ -12,6 +14,10 @@ import (
 // an address from which it has not come within a day. A client that logs in for each
 // pull is told of once a day, and a key that is used from elsewhere at once.
 const auditLogin = "registry_login"
+
+// auditLoginRefused is a credential that was refused, or a sign-in that failed. Of one
+// address as many are recorded as of refused writes.
+const auditLoginRefused = "registry_login_refused"
 
 const (
 	// loginAgain is how long a credential from an address is no news.
@@ -37,6 +43,23 @@ func (l logins) news(one login) bool {
 		return false // as nearly each request is
 	}
 	return l.told.Add(one, struct{}{})
+}
+
+// tellRefused records that err refused what a presents, if it did. It reports whether.
+func (h *Handler) tellRefused(gate *identity.Gate, a asked, at string, err error, fields ...any) bool {
+	refused, ok := refusal.Of(a.credential, err)
+	if ok {
+		h.app.tellRefusal(refused, a.credential.Address, append([]any{"method", gate.Method(a.credential), "at", at}, fields...)...)
+	}
+	return ok
+}
+
+// tellRefusal makes the record of a refused login, unless there are too many.
+func (a *App) tellRefusal(r refusal.Refusal, address string, fields ...any) {
+	if a.refused.admit(address) {
+		fields = append(byWhom(policies.Identity{User: r.User, Credential: r.Credential}, address), fields...)
+		a.audit.tell(auditLoginRefused, append(fields, r.Fields()...)...)
+	}
 }
 
 // tellLogin tells of a credential that was verified, if that is news or explicit. The

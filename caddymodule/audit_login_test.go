@@ -88,11 +88,11 @@ func TestLoginsAreTold(t *testing.T) {
 	get(pull, basic("erich", testPassword))
 	wantHeard(t, "a password for pulls", []string{auditLogin, "user:erich", "credential:local_user ", "method:local_user"})
 
-	// Nobody, and who is refused, has not logged in.
+	// Nobody, and a caller who is refused, has not logged in.
 	r.want(http.StatusOK, "GET", pull, nil)
 	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("erich", "wrong"))
 	r.want(http.StatusUnauthorized, "GET", "/v2/", nil)
-	wantHeard(t, "nobody")
+	wantHeard(t, "nobody", []string{auditLoginRefused})
 	load(t, site(port, t.TempDir(), "", "")) // the next test hears its own
 }
 

@@ -146,7 +146,7 @@ func TestChangesAreTold(t *testing.T) {
 	r.want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
 	wantHeard(t, "a write without a login", []string{auditDenied, "user:]", "address:127.0.0.1", "repository:team/app", "action:start_upload", "status:401"})
 	r.want(http.StatusUnauthorized, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", basic("zot-ci", "wrong"))
-	wantHeard(t, "a write with a wrong password", []string{auditDenied, "action:delete_manifest", "status:401"})
+	wantHeard(t, "a write with a wrong password", []string{auditLoginRefused, "user:zot-ci", "reason:wrong", "action:delete_manifest", "repository:team/app"})
 	for range strangerRecords + 40 {
 		r.want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
 	}
@@ -160,7 +160,7 @@ func TestChangesAreTold(t *testing.T) {
 	// A pull is no news, and neither is a login for one.
 	r.want(http.StatusOK, "GET", "/token?scope=repository:team/app:pull", nil, "Authorization", ciField)
 	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", "wrong"))
-	wantHeard(t, "two logins")
+	wantHeard(t, "two logins", []string{auditLoginRefused, "user:zot-ci", "reason:wrong", "at:/token"})
 	for metric, want := range map[string]float64{
 		`registry_api_keys{state="valid"}`:               2,
 		"registry_api_key_next_expiry_timestamp_seconds": float64(min(ci.Expires.Unix(), admin.Expires.Unix())),

@@ -130,10 +130,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	addLogFields(r, request, mirror)
 	var who identity.Proven
 	if request.Kind.Writes() {
-		options.Observe = h.observeDenied(request, &who, asked.credential.Address, options.Observe)
+		options.Observe = h.observeDenied(request, &who, &asked, options.Observe)
 	}
-	if err != nil {
-		wire.Fail(w, r, request, err, options)
+	unresolved := err
+	if unresolved != nil && !request.Kind.Writes() {
+		wire.Fail(w, r, request, unresolved, options)
 		return nil
 	}
 	registry, err := h.app.acquire(r.Context())
@@ -142,9 +143,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	defer h.app.shared.release()
-	who, err = h.who(r, asked, request)
+	who, err = h.who(r, &asked, request)
+	if err == nil {
+		err = unresolved // only now, so that the audit can name who asked
+	}
 	if err != nil {
-		asked.refused = true
 		wire.Fail(w, r, request, err, options)
 		return nil
 	}

@@ -124,6 +124,9 @@ func (h *Handler) verifyPassword(r *http.Request, user, password string) (polici
 	gate := h.gate()
 	who, err := gate.Admit(r.Context(), credential, broken, connectionOf(r), nil)
 	countLogin(gate.Method(credential), err)
+	if err != nil {
+		h.tellRefused(gate, asked{credential: credential}, r.URL.Path, err)
+	}
 	return who.Identity, err
 }
 

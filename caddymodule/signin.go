@@ -13,7 +13,9 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
+	"github.com/eblume/caddy-registry/caddymodule/refusal"
 	"github.com/eblume/caddy-registry/caddymodule/web"
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/wire"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -164,7 +166,7 @@ func (h *Handler) pages(spec *signInSpec) *web.Site {
 		},
 		Key:        h.verifyKey,
 		Connection: connectionOf, Insecure: h.InsecureCredentials,
-		Audit: h.auditPage, Log: h.log,
+		Audit: h.auditPage, Refused: h.auditRefused, Log: h.log,
 	}
 	if spec != nil {
 		signIn := callers.signIn(spec)
@@ -182,12 +184,22 @@ func (h *Handler) verifyKey(w http.ResponseWriter, r *http.Request) (policies.Id
 	gate := h.gate()
 	who, err := h.admit(r.Context(), gate, a, nil)
 	if err != nil {
+		h.tellRefused(gate, a, "/api/keys", err)
 		wire.Fail(w, r, wire.Request{}, err, wire.Options{Log: h.log, Challenge: func() string { return a.challenge(wire.Request{}) }})
 		return policies.Identity{}, false
 	}
 	addIdentity(r, who)
 	h.tellLogin(gate, who, a, "/api/keys", false)
 	return who.Identity, true
+}
+
+// auditRefused records a sign-in with the provider that failed.
+func (h *Handler) auditRefused(r *http.Request, user string, err error) {
+	if refused, ok := refusal.OfSignIn(user, err); ok {
+		h.app.tellRefusal(refused, clientAddress(r), "method", "oidc", "at", r.URL.Path)
+		err = core.ErrUnauthorized
+	}
+	countLogin("oidc", err)
 }
 
 // auditPage records what somebody did with a page. Of keys the records themselves tell,

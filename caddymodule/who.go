@@ -77,18 +77,25 @@ func (h *Handler) fallbackOnly(name string) bool {
 }
 
 // who finds out who asks below /v2/, and refuses what the site does not do for anybody.
-func (h *Handler) who(r *http.Request, a asked, request wire.Request) (identity.Proven, error) {
+// It notes in a that the credential was refused.
+func (h *Handler) who(r *http.Request, a *asked, request wire.Request) (identity.Proven, error) {
 	gate := h.gate()
 	var pulls []string
 	if request.Name != "" && !request.Kind.Writes() {
 		pulls = []string{request.Name}
 	}
-	who, err := h.admit(r.Context(), gate, a, pulls)
+	who, err := h.admit(r.Context(), gate, *a, pulls)
 	if err != nil {
+		var fields []any
+		if request.Kind.Writes() {
+			fields = []any{"action", request.Kind.String(), "repository", request.Repo}
+		}
+		h.tellRefused(gate, *a, "/v2/", err, fields...)
+		a.refused = true
 		return who, err
 	}
 	addIdentity(r, who)
-	h.tellLogin(gate, who, a, "/v2/", false)
+	h.tellLogin(gate, who, *a, "/v2/", false)
 	switch {
 	case request.Kind == wire.Ping && who.Anonymous() && !a.credential.Presented() && !a.credential.Explicit:
 		// Docker's family takes the challenge from here or never: after a 200 a push
@@ -200,6 +207,7 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 		countLogin(method, err)
 	}
 	if err != nil {
+		h.tellRefused(gate, a, tokenPath, err)
 		return err
 	}
 	addIdentity(r, who)

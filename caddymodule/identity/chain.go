@@ -145,7 +145,7 @@ func (c *Chain) enabled(proven Proven, err error) (Proven, error) {
 		return Proven{}, err
 	}
 	if user, _ := c.Store.Users().Get(proven.User); user.Disabled {
-		return Proven{}, fmt.Errorf("user %s is disabled: %w", proven.User, ErrCredential)
+		return Proven{}, &UserRefused{proven.User, proven.Credential}
 	}
 	return proven, nil
 }
@@ -168,7 +168,7 @@ func (c *Chain) bearer(credential Credential) (Proven, error) {
 		return Proven{Identity: who, Until: until}, err
 	}
 	if user, _ := c.Store.Users().Get(claims.Subject); user.Disabled {
-		return Proven{}, fmt.Errorf("user %s is disabled: %w", claims.Subject, ErrCredential)
+		return Proven{}, &UserRefused{claims.Subject, claims.Credential}
 	}
 	if who, ok := c.recall(claims.Subject, claims.Credential); ok {
 		return Proven{Identity: who, Until: until}, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/eblume/caddy-registry/core"
@@ -71,11 +72,25 @@ func (g *Gate) withoutCredentials(c Credential, pulls []string) (Proven, error) 
 			return Proven{}, nil
 		}
 	}
-	why := "this is plain HTTP, where others could read them"
 	if g.ReadOnly {
-		why = "this site is for reading only"
+		return Proven{}, fmt.Errorf("%w: %w%s", core.ErrUnauthorized, ErrReadOnly, g.elsewhere())
 	}
-	return Proven{}, fmt.Errorf("%w: no credentials are taken here, because %s%s", core.ErrUnauthorized, why, g.elsewhere())
+	return Proven{}, fmt.Errorf("%w: %w; %s", core.ErrUnauthorized, ErrPlainHTTP, PlainRemedy(g.URL))
+}
+
+// Credentials on a site that takes none. They were not verified.
+var (
+	ErrReadOnly  = errors.New("no credentials are taken here, because this site is for reading only")
+	ErrPlainHTTP = errors.New("no credentials are taken here, because this is plain HTTP, where others could read them")
+)
+
+// PlainRemedy returns what to do about ErrPlainHTTP, where url is the registry's own
+// address or empty.
+func PlainRemedy(url string) string {
+	if !strings.HasPrefix(url, "https://") {
+		url = "a site with HTTPS"
+	}
+	return "use " + url + ", or set insecure_credentials in the site's oci_registry"
 }
 
 func (g *Gate) elsewhere() string {

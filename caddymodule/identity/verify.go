@@ -34,6 +34,18 @@ func (e *KeyRefused) Error() string {
 // Is makes it one of the wrong credentials.
 func (e *KeyRefused) Is(target error) bool { return target == ErrCredential }
 
+// UserRefused is a good credential of a user whom an administrator has disabled.
+type UserRefused struct {
+	User string
+	// Credential is as in policies.Identity.
+	Credential string
+}
+
+func (e *UserRefused) Error() string { return fmt.Sprintf("user %s is disabled", e.User) }
+
+// Is makes it one of the wrong credentials.
+func (e *UserRefused) Is(target error) bool { return target == ErrCredential }
+
 // KeyIdentity is who presents an API key. It touches no disk. locals are those of the
 // configuration, whose keys are nobody's without them.
 // Errors: ErrCredential, as a *KeyRefused if the key was good once.

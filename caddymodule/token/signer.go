@@ -32,6 +32,9 @@ const (
 // ErrToken is a token that is not one of ours, or no longer.
 var ErrToken = errors.New("not a valid registry token")
 
+// ErrExpired is a token of ours that has expired, for this host. It is an ErrToken.
+var ErrExpired = fmt.Errorf("%w: it has expired", ErrToken)
+
 // Claims are what a token says. An anonymous token has no subject.
 type Claims struct {
 	Issuer     string   `json:"iss"`
@@ -153,7 +156,7 @@ func (s *Signer) Verify(raw, host string) (Claims, error) {
 	case claims.Audience != host:
 		return Claims{}, fmt.Errorf("%w: it is for %q", ErrToken, claims.Audience)
 	case !now.Before(time.Unix(claims.Expires, 0)):
-		return Claims{}, fmt.Errorf("%w: it has expired", ErrToken)
+		return Claims{}, ErrExpired
 	case now.Add(leeway).Before(time.Unix(claims.IssuedAt, 0)):
 		return Claims{}, fmt.Errorf("%w: it is of the future", ErrToken)
 	}

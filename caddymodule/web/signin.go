@@ -46,7 +46,7 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request, conn identity.Conne
 	}
 	address, cookie, err := s.Login.Begin(r.Context(), returnTo, query.Get("other") != "")
 	if err != nil {
-		s.signInFailed(w, r, err)
+		s.signInFailed(w, r, "", err)
 		return
 	}
 	session.SetCookie(w, pendingCookie, cookie, oidclogin.PendingLifetime, https)
@@ -75,7 +75,7 @@ func (s *Site) callback(w http.ResponseWriter, r *http.Request, https bool) {
 	session.ClearCookie(w, pendingCookie, https)
 	account, returnTo, err := s.Login.Finish(r.Context(), r.URL.Query(), session.Cookie(r, pendingCookie, https))
 	if err != nil {
-		s.signInFailed(w, r, err)
+		s.signInFailed(w, r, account.User, err)
 		return
 	}
 	user, err := s.Identity.Users().SignedIn(r.Context(), identity.User{
@@ -83,10 +83,10 @@ func (s *Site) callback(w http.ResponseWriter, r *http.Request, https bool) {
 		Groups: account.Groups, Refresh: s.Follower.Sealed(account.User, account.Refresh),
 	})
 	if err == nil && user.Disabled {
-		err = errDisabled
+		err = &identity.UserRefused{User: user.Name}
 	}
 	if err != nil {
-		s.signInFailed(w, r, err)
+		s.signInFailed(w, r, account.User, err)
 		return
 	}
 	if !s.begin(w, r, session.Session{
@@ -114,11 +114,9 @@ func (s *Site) begin(w http.ResponseWriter, r *http.Request, next session.Sessio
 	return true
 }
 
-var errDisabled = errors.New("an admin has disabled this user")
-
 // signInFailed says what happened in words of our own: an answer of the provider, or
 // of who pretends to be it, is for the log.
-func (s *Site) signInFailed(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Site) signInFailed(w http.ResponseWriter, r *http.Request, user string, err error) {
 	status, title, text := http.StatusBadGateway, "The sign-in did not work", "The sign-in provider's answer could not be used. The registry's log says why."
 	switch {
 	case errors.Is(err, oidclogin.ErrUnavailable):
@@ -130,13 +128,14 @@ func (s *Site) signInFailed(w http.ResponseWriter, r *http.Request, err error) {
 		status, title, text = http.StatusForbidden, "The sign-in provider said no", "It was cancelled there, or you may not use this registry."
 	case errors.Is(err, oidclogin.ErrNotAllowed):
 		status, title, text = http.StatusForbidden, "You may not sign in here", "You are in none of the groups that may. Ask whoever runs this registry."
-	case errors.Is(err, errDisabled):
+	case errors.As(err, new(*identity.UserRefused)):
 		status, title, text = http.StatusForbidden, "This user is disabled", "Ask whoever runs this registry."
 	case errors.Is(err, identity.ErrNameTaken):
 		status, title, text = http.StatusConflict, "The name is taken", "Somebody else has signed in by your name before. Ask whoever runs this registry."
 	case errors.Is(err, identity.ErrUserInvalid):
 		status, title, text = http.StatusForbidden, "Your name cannot be used here", "It is too long, or has a colon or a control character in it."
 	}
+	s.Refused(r, user, err)
 	s.Log.Warn("sign-in failed", "status", status, "error", err)
 	s.fail(w, r, status, title, text)
 }

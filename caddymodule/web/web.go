@@ -59,7 +59,10 @@ type Site struct {
 	Insecure bool
 	// Audit records what was done, and by whom. It gets no secret.
 	Audit func(ctx context.Context, event string, who policies.Identity, attributes ...any)
-	Log   *slog.Logger
+	// Refused records a sign-in with the provider that failed, and whom the provider
+	// named, if it did.
+	Refused func(r *http.Request, user string, err error)
+	Log     *slog.Logger
 }
 
 var crossOrigin = http.NewCrossOriginProtection()
