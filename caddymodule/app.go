@@ -119,6 +119,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionAudit(ctx); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
+	if err := a.audit.events.On("stopping", exitGrace{ctx, a.log}); err != nil {
+		return err
+	}
 	if err := a.provisionSite(); err != nil {
 		return err
 	}
@@ -275,6 +278,7 @@ func (a *App) Start() error {
 
 // Stop does nothing: requests that this configuration took are still served. The
 // storage closes in Cleanup, and the collector ends with the configuration's context.
+// See exitGrace for what ends requests when the process exits.
 func (*App) Stop() error { return nil }
 
 // Cleanup gives the storage back. It is called also when Provision did not succeed.

@@ -73,12 +73,21 @@ func listenControl(dir string, s *shared) (*control, error) {
 	return c, nil
 }
 
-// close ends the socket. A command that still runs loses its connection.
+// hangUp ends the commands that still run, which lose their connections, and takes no
+// others.
+func (c *control) hangUp() error {
+	if c == nil {
+		return nil
+	}
+	return c.server.Close()
+}
+
+// close ends the socket, and the commands that still run.
 func (c *control) close() error {
 	if c == nil {
 		return nil
 	}
-	err := c.server.Close()
+	err := c.hangUp()
 	if gone := os.Remove(c.path); !errors.Is(gone, os.ErrNotExist) {
 		err = errors.Join(err, gone)
 	}

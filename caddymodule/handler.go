@@ -73,6 +73,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if configured != nil {
 		h.log.Warn("oci_registry without a global block oci: everybody may read, nobody may push, and the storage is ./data; write `oci { … }` among the global options")
 	}
+	watchConnections(ctx)
 	h.site = h.app.site
 	h.site.Upstream, h.site.Fallback = h.Upstream, h.Fallback
 	return h.checkSite()

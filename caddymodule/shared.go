@@ -54,6 +54,8 @@ type shared struct {
 	// that the last is gone when others may have come already.
 	configurations int
 	schedule       schedule
+	// ended is closed when the storage is closed for good.
+	ended chan struct{}
 }
 
 // storages has each *shared by its key, also those that no configuration names any more
@@ -73,7 +75,7 @@ func sharedOf(storage Storage, log *slog.Logger) *shared {
 			return s
 		}
 	}
-	s := &shared{storage: storage, log: log, passwords: identity.NewPasswords(nil), configurations: 1}
+	s := &shared{storage: storage, log: log, passwords: identity.NewPasswords(nil), configurations: 1, ended: make(chan struct{})}
 	storages.Store(storage.Key(), s)
 	return s
 }
@@ -154,25 +156,39 @@ func (s *shared) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users--
-	if err := s.closeUnusedLocked(); err != nil {
-		s.log.Error("storage was not closed in good order", "error", err)
-	}
+	s.closeUnusedLocked()
 }
 
-// Destruct closes the storage, or leaves that to the last request that uses it.
+// Destruct closes the storage, or leaves that to the last request that uses it. When the
+// process exits, it ends these requests and waits for them, for closeLimit at most.
 func (s *shared) Destruct() error {
+	if !caddy.Exiting() {
+		s.leave()
+		return nil
+	}
+	go s.leave() // a disk that hangs must not keep the process
+	endRequests(s.log)
+	s.end(closeLimit)
+	return nil
+}
+
+// leave ends the use by a configuration.
+func (s *shared) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.configurations--
-	return s.closeUnusedLocked()
+	s.closeUnusedLocked()
 }
 
-func (s *shared) closeUnusedLocked() error {
+func (s *shared) closeUnusedLocked() {
 	if s.configurations > 0 || s.users > 0 {
-		return nil
+		return
 	}
-	defer storages.CompareAndDelete(s.storage.Key(), s)
-	return s.closeLocked()
+	if err := s.closeLocked(); err != nil {
+		s.log.Error("storage was not closed cleanly", "error", err)
+	}
+	storages.CompareAndDelete(s.storage.Key(), s)
+	close(s.ended)
 }
 
 // errReleased is what a request meets that comes after the last configuration.

@@ -18,8 +18,6 @@ import (
 const (
 	// startLimit bounds a start or its refusal.
 	startLimit = 60 * time.Second
-	// stopLimit is the Caddyfile's grace_period, and what a busy machine adds.
-	stopLimit = 30 * time.Second
 	// inFlight is the size of the blobs that are half sent and half read, in bytes:
 	// more than the sockets' buffers hold, so that neither end can be done early.
 	inFlight = 32 << 20
@@ -177,21 +175,6 @@ http://127.0.0.1:{$REGISTRY_PORT} {
 	oci_registry
 }
 `
-
-func TestSIGTERMEndsWithinTheGracePeriodAndTheUploadResumes(t *testing.T) {
-	s := server.Start(t, server.Options{})
-	x := begin(t, s)
-	began := time.Now()
-	if err := s.Stop(stopLimit); err != nil {
-		t.Errorf("stop: %v", err)
-	}
-	t.Logf("ended %s after SIGTERM", time.Since(began).Round(time.Millisecond))
-	again := server.Start(t, server.Options{Data: s.Data, Port: s.Port})
-	x.client.Close()
-	if err := x.resume(t.Context()); err != nil {
-		t.Errorf("resume after the stop: %v\n%s", err, again.Log())
-	}
-}
 
 func TestKillLeavesAnUploadThatResumes(t *testing.T) {
 	s := server.Start(t, server.Options{})
