@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -88,7 +89,8 @@ type App struct {
 	strangers  *strangers // in the audit's refused writes
 	refused    *strangers // in its refused logins
 	policy     policies.Policy
-	keyRules   []policies.Rule // of policy
+	rules      []policies.Rule // of policy
+	admins     *admins.Roster
 	collection collection
 	settings   *settings // since Start
 	minFree    mirror.MinFree
@@ -141,7 +143,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.log.Warn("rule allows to create where nothing allows to read: what is pushed cannot be pulled, and clients that look before they push fail",
 			"rule", rule.String(), "line", rule.Line)
 	}
-	a.policy, a.keyRules = policies.NewRules(rules...), keyRules(rules)
+	a.policy, a.rules = policies.NewRules(rules...), rules
+	a.admins = a.roster()
 	if a.collection, err = a.GC.collection(); err != nil {
 		return fmt.Errorf("gc: %w", err)
 	}
@@ -257,6 +260,7 @@ func (a *App) Start() error {
 		return err
 	}
 	a.warnOfIdleRules()
+	a.warnOfNoAdmin()
 	a.shared.release()
 	shared, err := a.openCache()
 	if err != nil {
@@ -268,7 +272,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.keyChanged, signIn: signIn, cache: shared}
+	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.keyChanged, watchUsers: a.userChanged, admins: a.admins, signIn: signIn, cache: shared}
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	go a.announceKeys(a.life)

@@ -23,6 +23,10 @@ const (
 	auditKeyMade     = "registry_key_made"
 	auditKeyRevoked  = "registry_key_revoked"
 	auditKeyExpiring = "registry_key_expiring"
+
+	// Users, by a command; the pages tell of them with what they know of the browser.
+	auditUserDisabled = "registry_user_disabled"
+	auditUserEnabled  = "registry_user_enabled"
 )
 
 // audit tells the log and the event handlers of one configuration. The zero value
@@ -68,6 +72,18 @@ func (a audit) key(event string, key identity.Key, by string) {
 // keyChanged is what identity.Keys calls.
 func (a audit) keyChanged(change identity.Change, key identity.Key, by string) {
 	a.key(map[identity.Change]string{identity.Made: auditKeyMade, identity.Revoked: auditKeyRevoked}[change], key, by)
+}
+
+// userChanged tells of users whom a command disabled or enabled. It is for identity.Users.
+func (a audit) userChanged(change identity.UserChange) {
+	event := auditUserEnabled
+	switch {
+	case change.By != byCommand:
+		return
+	case change.After.Disabled:
+		event = auditUserDisabled
+	}
+	a.tell(event, "by", change.By, "account", change.After.Name)
 }
 
 // audited is a registry for one request, whose changes are told.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
 
@@ -22,6 +23,8 @@ type identityOrder struct {
 	// SetUser is enabled, or disabled if Disable says so.
 	SetUser string `json:"set_user,omitempty"`
 	Disable bool   `json:"disable,omitempty"`
+	// PreviewDisable reports what disabling a user would hit, and changes nothing.
+	PreviewDisable string `json:"preview_disable,omitempty"`
 }
 
 // identityReport is what came of it.
@@ -30,13 +33,16 @@ type identityReport struct {
 	Secret string          `json:"secret,omitempty"`
 	Keys   []identity.Key  `json:"keys,omitempty"`
 	Users  []identity.User `json:"users,omitempty"`
+	// Warning is what the order did, or would do, that is hardly meant.
+	Warning string `json:"warning,omitempty"`
 }
 
 // byCommand is who makes a key, when a command does: whoever may use the storage.
 const byCommand = "command"
 
-// carryOut does what an order says.
-func (o identityOrder) carryOut(ctx context.Context, store *identity.Store) (report identityReport, err error) {
+// carryOut does what an order says. roster is nil where no configuration says who the
+// administrators are.
+func (o identityOrder) carryOut(ctx context.Context, store *identity.Store, roster *admins.Roster) (report identityReport, err error) {
 	switch {
 	case o.CreateKey != nil:
 		o.CreateKey.By = byCommand
@@ -56,9 +62,21 @@ func (o identityOrder) carryOut(ctx context.Context, store *identity.Store) (rep
 		}
 	case o.SetUser != "":
 		var user identity.User
-		user, err = store.Users().SetDisabled(ctx, o.SetUser, o.Disable)
+		ctx = identity.As(ctx, byCommand)
+		if o.Disable {
+			// Before, or the warning could be about what others did meanwhile.
+			user, err = store.Users().DisableIf(ctx, o.SetUser, func(all []identity.User) error {
+				report.Warning = lastAdmin(roster, all, o.SetUser)
+				return nil
+			})
+		} else {
+			user, err = store.Users().SetDisabled(ctx, o.SetUser, false)
+		}
 		user.Refresh = nil
 		report.Users = []identity.User{user}
+	case o.PreviewDisable != "":
+		report.Keys = store.Keys().Active(o.PreviewDisable)
+		report.Warning = lastAdmin(roster, store.Users().List(), o.PreviewDisable)
 	default:
 		err = errors.New("an order that this version does not know")
 	}
@@ -71,7 +89,7 @@ func (s *shared) serveIdentity(w http.ResponseWriter, r *http.Request) {
 	report, err := identityReport{}, json.NewDecoder(r.Body).Decode(&order)
 	if err == nil {
 		if _, err = s.acquire(r.Context()); err == nil {
-			report, err = order.carryOut(r.Context(), s.callers.store)
+			report, err = order.carryOut(r.Context(), s.callers.store, s.roster())
 			s.release()
 		}
 	}
@@ -121,6 +139,17 @@ func (r *registry) order(ctx context.Context, order identityOrder) (report ident
 	store.Keys().SetMaxLifetime(r.lifetime)
 	store.Keys().SetMaxKeys(r.keys)
 	// No server runs, so no events do: the record is on the standard error.
-	store.Keys().Watch(audit{log: caddy.Log().Named("oci.audit").Sugar()}.keyChanged)
-	return order.carryOut(ctx, store)
+	told := audit{log: caddy.Log().Named("oci.audit").Sugar()}
+	store.Keys().Watch(told.keyChanged)
+	store.Users().Watch(told.userChanged)
+	return order.carryOut(ctx, store, r.admins)
+}
+
+// lastAdmin is the warning about disabling a user without whom no administrator counts;
+// empty: another one does, or nobody knows.
+func lastAdmin(roster *admins.Roster, users []identity.User, name string) string {
+	if roster == nil || !roster.Last(users, name) {
+		return ""
+	}
+	return fmt.Sprintf("%s is the last administrator who can sign in; without one %s: %s", name, admins.Effect, admins.Remedy)
 }

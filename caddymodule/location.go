@@ -13,6 +13,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"go.uber.org/zap"
 
+	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
 )
@@ -44,6 +45,8 @@ type registry struct {
 	lifetime time.Duration
 	// keys is how many valid keys a user may have; 0: identity.DefaultMaxKeys.
 	keys int
+	// admins is nil where no configuration was read, or its policy is wrong.
+	admins *admins.Roster
 }
 
 // find reads the configuration, as far as it is about the storage: secrets in other
@@ -76,7 +79,14 @@ func (l *location) find() (*registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("there is no storage: %w", err)
 	}
-	return &registry{storage, reachable.Local(), collection.options(), limits, app.APIKeys.lifetime(), app.Limits.keys()}, nil
+	found := &registry{storage, reachable.Local(), collection.options(), limits, app.APIKeys.lifetime(), app.Limits.keys(), nil}
+	if l.storage == "" {
+		// A command that disables somebody warns with it, and goes on without.
+		if found.admins, err = app.unprovisionedRoster(); err != nil {
+			found.admins = nil
+		}
+	}
+	return found, nil
 }
 
 // app is the configuration of the app `oci`, not provisioned.

@@ -56,10 +56,11 @@ func idleRules(rules []policies.Rule, keys []identity.Key, now time.Time) (idle 
 // warnOfIdleRules logs the rules about keys that there are not. The storage must be
 // acquired.
 func (a *App) warnOfIdleRules() {
-	if len(a.keyRules) == 0 {
+	about := keyRules(a.rules)
+	if len(about) == 0 {
 		return
 	}
-	for _, rule := range idleRules(a.keyRules, a.shared.callers.store.Keys().List(""), time.Now()) {
+	for _, rule := range idleRules(about, a.shared.callers.store.Keys().List(""), time.Now()) {
 		a.log.Warn("rule matches no key", "rule", rule.String(), "line", rule.Line, "reason", rule.why)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/mirror"
@@ -95,6 +96,20 @@ type settings struct {
 	cache  mirror.Shared // nil: nothing is shared
 	// watch is told of keys that are made and revoked.
 	watch func(identity.Change, identity.Key, string)
+	// watchUsers is told of users whose record changed.
+	watchUsers func(identity.UserChange)
+	admins     *admins.Roster
+}
+
+// roster is what the configuration that started last says about administrators; nil
+// before one has started.
+func (s *shared) roster() *admins.Roster {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.settings) == 0 {
+		return nil
+	}
+	return s.settings[len(s.settings)-1].admins
 }
 
 // configure applies the settings of a configuration that has started.
@@ -127,6 +142,7 @@ func (s *shared) applyLocked() {
 		s.callers.signIn(last.signIn).apply(last.signIn)
 	}
 	s.callers.store.Keys().Watch(last.watch)
+	s.callers.store.Users().Watch(last.watchUsers)
 	s.trees.keeping.evictor.SetSettings(last.bounds)
 	s.cache.set(last.cache)
 	for _, spec := range last.mirrors {

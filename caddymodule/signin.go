@@ -159,11 +159,9 @@ func (h *Handler) pages(spec *signInSpec) *web.Site {
 	site := &web.Site{
 		Identity: callers.store, Sessions: callers.sessions,
 		Label: oidc.Label, Callback: oidc.RedirectPath, URL: h.app.ownURL(),
-		Lifetime: cmp.Or(time.Duration(oidc.Session), defaultSession),
-		Locals:   h.app.knownLocals(),
-		Admin: func(who policies.Identity) bool {
-			return h.app.policy.Allows(who, policies.Admin, "")
-		},
+		Lifetime:   cmp.Or(time.Duration(oidc.Session), defaultSession),
+		Locals:     h.app.knownLocals(),
+		Admins:     h.app.admins,
 		Key:        h.verifyKey,
 		Connection: connectionOf, Insecure: h.InsecureCredentials,
 		Audit: h.auditPage, Refused: h.auditRefused, Log: h.log,

@@ -48,6 +48,12 @@ func (k *Keys) of(o owner) (keys []Key) {
 	return keys
 }
 
+// Active returns the keys of a user that work now, newest first.
+func (k *Keys) Active(user string) []Key {
+	now := k.now()
+	return slices.DeleteFunc(k.List(user), func(key Key) bool { return !key.Active(now) })
+}
+
 // room refuses a key for which there is no room. The caller holds creating.
 func (k *Keys) room(o owner) error {
 	valid, now := 0, k.now()

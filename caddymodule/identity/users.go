@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -40,6 +41,7 @@ type User struct {
 type Users struct {
 	records *records[User]
 	now     func() time.Time
+	watch   atomic.Pointer[func(UserChange)]
 	damaged map[string]error // as Open found them
 }
 
@@ -78,7 +80,7 @@ func openUsers(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Use
 			records.values[name] = User{Name: string(user), Disabled: true, damaged: true}
 		}
 	}
-	return &Users{records, now, damaged}, nil
+	return &Users{records: records, now: now, damaged: damaged}, nil
 }
 
 // CheckUserName refuses what cannot be the name of a user: what is empty or longer
@@ -132,7 +134,7 @@ func (u *Users) SignedIn(ctx context.Context, who User) (User, error) {
 	if err := CheckUserName(who.Name); err != nil {
 		return User{}, err
 	}
-	return u.records.update(ctx, recordName(who.Name), func(old User, _ bool) (User, error) {
+	return u.update(ctx, who.Name, func(old User, _ bool) (User, error) {
 		if old.damaged { // the name may be somebody else's
 			return User{}, fmt.Errorf("user %s: %w", who.Name, ErrUserDamaged)
 		}
@@ -149,7 +151,7 @@ func (u *Users) SignedIn(ctx context.Context, who User) (User, error) {
 // groups that a refresh brought, a refresh token that is no longer good. change must
 // not alter the name, nor what the slices hold. Errors: ErrUserUnknown, and change's.
 func (u *Users) Update(ctx context.Context, name string, change func(*User) error) (User, error) {
-	return u.records.update(ctx, recordName(name), func(old User, exists bool) (User, error) {
+	return u.update(ctx, name, func(old User, exists bool) (User, error) {
 		if !exists {
 			return User{}, fmt.Errorf("user %s: %w", name, ErrUserUnknown)
 		}
@@ -169,11 +171,38 @@ func (u *Users) Update(ctx context.Context, name string, change func(*User) erro
 // returns when it is durable, and works for names that never signed in: service
 // accounts and workloads too. Errors: ErrUserInvalid.
 func (u *Users) SetDisabled(ctx context.Context, name string, disabled bool) (User, error) {
+	return u.setDisabled(ctx, name, disabled, func([]User) error { return nil })
+}
+
+// DisableIf disables a user as SetDisabled does, unless may refuses it for the users as
+// they are now. No record changes while may runs: of two calls that exclude each other,
+// the second sees what the first did. Errors: ErrUserInvalid, and those of may.
+func (u *Users) DisableIf(ctx context.Context, name string, may func(all []User) error) (User, error) {
+	return u.setDisabled(ctx, name, true, may)
+}
+
+func (u *Users) setDisabled(ctx context.Context, name string, disabled bool, may func([]User) error) (User, error) {
 	if err := checkName(name); err != nil {
 		return User{}, err
 	}
-	return u.records.update(ctx, recordName(name), func(old User, _ bool) (User, error) {
+	return u.update(ctx, name, func(old User, _ bool) (User, error) {
+		if err := may(u.List()); err != nil {
+			return User{}, err
+		}
 		old.Name, old.Disabled, old.damaged = name, disabled, false
 		return old, nil
 	})
+}
+
+// update changes the record of a user, and reports the change to the watcher.
+func (u *Users) update(ctx context.Context, name string, change func(User, bool) (User, error)) (User, error) {
+	var before User
+	after, err := u.records.update(ctx, recordName(name), func(old User, exists bool) (User, error) {
+		before = old
+		return change(old, exists)
+	})
+	if watch := u.watch.Load(); err == nil && watch != nil {
+		(*watch)(UserChange{Of: u, Before: before, After: after, By: actor(ctx)})
+	}
+	return after, err
 }

@@ -39,3 +39,21 @@ func actor(ctx context.Context) string {
 	who, _ := ctx.Value(actorKey{}).(string)
 	return who
 }
+
+// UserChange is what happened to the record of a user. Before is the zero value if there
+// was none.
+type UserChange struct {
+	Of            *Users
+	Before, After User
+	By            string // who acted, as As said; empty: the sign-in provider
+}
+
+// Watch sets what is called after each change of a user's record, once that is durable.
+// nil: nothing, which is the default.
+func (u *Users) Watch(changed func(UserChange)) {
+	if changed == nil {
+		u.watch.Store(nil)
+		return
+	}
+	u.watch.Store(&changed)
+}

@@ -151,15 +151,15 @@ func (s *Site) mayTouch(who asked, key identity.Key) bool {
 	if who.key {
 		return key.ID == who.Key.ID
 	}
-	return key.User == who.User || s.Admin(who.Identity)
+	return key.User == who.User || s.Admins.Includes(who.Identity)
 }
 
 func (s *Site) listKeys(r *http.Request, who asked) ([]keyJSON, error) {
 	user := r.URL.Query().Get("user")
-	if user != "" && user != who.User && (who.key || !s.Admin(who.Identity)) {
+	if user != "" && user != who.User && (who.key || !s.Admins.Includes(who.Identity)) {
 		return nil, errForbidden
 	}
-	if user == "" && (who.key || !s.Admin(who.Identity)) {
+	if user == "" && (who.key || !s.Admins.Includes(who.Identity)) {
 		user = who.User
 	}
 	list := []keyJSON{}

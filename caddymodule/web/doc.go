@@ -4,6 +4,7 @@
 //	signin.go   /, /login, /logout, the callback, the back-channel
 //	password.go the form on /login, for users of the configuration
 //	keys.go     /user/apikey
+//	confirm.go  /user/apikey/revoke, /user/apikey/disable: the question before
 //	api.go      /api/keys, the same as JSON
 //	render.go   templates, headers, errors for people
 //

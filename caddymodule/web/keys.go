@@ -10,28 +10,32 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/policies"
 )
 
+// keysPath is the page of the keys.
+const keysPath = "/user/apikey"
+
 // keys shows somebody's keys, makes one, and revokes one. An admin also makes keys for
-// service accounts, without becoming one, and disables users.
+// service accounts, without becoming one, and disables users. Revoking and disabling
+// take a form that was confirmed: see confirm.
 func (s *Site) keys(w http.ResponseWriter, r *http.Request, https bool) {
 	who, in := s.who(r, https)
 	if !in {
-		http.Redirect(w, r, "/login?return=%2Fuser%2Fapikey", http.StatusSeeOther)
+		toSignIn(w, r)
 		return
 	}
 	p := page{Title: "API keys", Who: who, Host: r.Host}
 	status := http.StatusOK
 	if r.Method == http.MethodPost {
-		done, err := s.change(r, who, &p)
+		next, err := s.change(r, who, &p)
 		switch {
-		case err == nil && done:
-			http.Redirect(w, r, "/user/apikey", http.StatusSeeOther)
+		case err == nil && next != "":
+			http.Redirect(w, r, next, http.StatusSeeOther)
 			return
-		case errors.Is(err, errForbidden), errors.Is(err, identity.ErrKeyUnknown):
-			s.fail(w, r, http.StatusForbidden, "Not yours to change", "There is no such key, or only an admin may do this.")
+		case s.refused(w, r, who, err):
 			return
 		case errors.Is(err, identity.ErrTooManyKeys):
 			status, p.Problem = http.StatusForbidden, err.Error()
@@ -45,12 +49,38 @@ func (s *Site) keys(w http.ResponseWriter, r *http.Request, https bool) {
 	p.MaxDays = int(s.Identity.Keys().MaxLifetime() / (24 * time.Hour))
 	p.Follows, p.Known = s.follows(who.User)
 	p.Local = identity.IsLocal(who)
-	if p.Admin = s.Admin(who); p.Admin {
+	if p.Admin = s.Admins.Includes(who); p.Admin {
 		p.Keys, p.Users = s.Identity.Keys().List(""), s.Identity.Users().List()
 	} else {
 		p.Keys = s.Identity.Keys().List(who.User)
 	}
 	s.render(w, r, status, "keys", p)
+}
+
+// toSignIn leads to the sign-in, and from there to the page of the keys.
+func toSignIn(w http.ResponseWriter, r *http.Request) {
+	http.Redirect(w, r, "/login?return=%2Fuser%2Fapikey", http.StatusSeeOther)
+}
+
+// refused answers for what somebody may not change. It reports whether it did.
+func (s *Site) refused(w http.ResponseWriter, r *http.Request, who policies.Identity, err error) bool {
+	status, title, text := http.StatusForbidden, "Not yours to change", "There is no such key, or only an admin may do this."
+	switch {
+	case errors.Is(err, admins.ErrSelf), errors.Is(err, admins.ErrLast):
+		status, title, text = http.StatusConflict, "Nobody was disabled", sentence(err)
+	case errors.Is(err, admins.ErrDisabled):
+		title, text = "This user is disabled", "Another admin has just disabled you. Nothing was changed."
+	case !errors.Is(err, errForbidden) && !errors.Is(err, identity.ErrKeyUnknown):
+		return false
+	}
+	s.render(w, r, status, "error", page{Title: title, Text: text, Who: who})
+	return true
+}
+
+// sentence is an error as the text of a page.
+func sentence(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
 // follows tells whether the groups of somebody follow the provider.
@@ -64,34 +94,51 @@ var (
 	errForm      = errors.New("the form is not right")
 )
 
-// change does what a form asks for. It reports done when the page has nothing to show
-// that it would not show anyway.
-func (s *Site) change(r *http.Request, who policies.Identity, p *page) (done bool, err error) {
+// change does what a form asks for, and returns where the browser goes then: nowhere if
+// the page itself has something to show.
+func (s *Site) change(r *http.Request, who policies.Identity, p *page) (next string, err error) {
 	if err := r.ParseForm(); err != nil {
-		return false, fmt.Errorf("%w: %w", errForm, err)
+		return "", fmt.Errorf("%w: %w", errForm, err)
 	}
 	form := r.PostForm
-	switch form.Get("do") {
-	case "make":
-		return false, s.makeKey(r, who, form, p)
-	case "revoke":
+	confirmed := form.Get("sure") == "yes"
+	switch do := form.Get("do"); {
+	case do == "make":
+		return "", s.makeKey(r, who, form, p)
+	case do == "revoke" && !confirmed:
+		return revokePath + "?" + url.Values{"id": {form.Get("id")}}.Encode(), nil
+	case do == "revoke":
 		_, err := s.revoke(r, asked{Identity: who}, form.Get("id"))
-		return true, err
-	case "disable", "enable":
-		if !s.Admin(who) {
-			return false, errForbidden
-		}
-		disabled := form.Get("do") == "disable"
-		if _, err := s.Identity.Users().SetDisabled(r.Context(), form.Get("user"), disabled); err != nil {
-			return false, err
-		}
-		if disabled {
-			s.EndAll(r.Context(), form.Get("user"))
-		}
-		s.Audit(r.Context(), "user_"+form.Get("do")+"d", who, "account", form.Get("user"))
-		return true, nil
+		return keysPath, err
+	case do == "disable" && !confirmed:
+		return disablePath + "?" + url.Values{"user": {form.Get("user")}}.Encode(), nil
+	case do == "disable", do == "enable":
+		return keysPath, s.setDisabled(r, who, form.Get("user"), do == "disable")
 	}
-	return false, errForm
+	return "", errForm
+}
+
+// setDisabled disables a user, or enables one again, for an admin.
+// Errors: errForbidden, those of admins.Roster.Disable.
+func (s *Site) setDisabled(r *http.Request, who policies.Identity, user string, disabled bool) (err error) {
+	if !s.Admins.Includes(who) {
+		return errForbidden
+	}
+	event, ctx := "user_enabled", identity.As(r.Context(), who.User)
+	if disabled {
+		event = "user_disabled"
+		_, err = s.Admins.Disable(ctx, s.Identity.Users(), who.User, user)
+	} else {
+		_, err = s.Identity.Users().SetDisabled(ctx, user, false)
+	}
+	if err != nil {
+		return err
+	}
+	if disabled {
+		s.EndAll(r.Context(), user)
+	}
+	s.Audit(r.Context(), event, who, "account", user)
+	return nil
 }
 
 func (s *Site) makeKey(r *http.Request, who policies.Identity, form url.Values, p *page) error {
@@ -116,7 +163,7 @@ func (s *Site) create(r *http.Request, who policies.Identity, want identity.NewK
 	switch {
 	case !want.Service:
 		want.User, want.Local = who.User, identity.IsLocal(who)
-	case !s.Admin(who):
+	case !s.Admins.Includes(who):
 		return "", identity.Key{}, errForbidden
 	}
 	secret, key, err := s.Identity.Keys().Create(r.Context(), want)

@@ -53,6 +53,7 @@ type page struct {
 	Form    bool   // for a name and a password
 	Name    string // that was sent with it
 	Return  string // where a sign-in leads
+	Other   bool   // the provider will be asked to let somebody else sign in
 
 	Admin          bool
 	Follows, Known bool
@@ -62,6 +63,9 @@ type page struct {
 	MaxDays        int
 	Secret         string // of New; shown once
 	New            identity.Key
+
+	Key  identity.Key // to be revoked
+	User userShown    // to be disabled
 }
 
 // setHeaders says what a browser may do with any page: show it, and no more.

@@ -60,6 +60,7 @@ func (s *Site) loginPage(who policies.Identity, returnTo string, other bool) pag
 		start := url.Values{"start": {"1"}, "return": {returnTo}}
 		if other {
 			start.Set("other", "1")
+			p.Other = true
 		}
 		p.Address = "/login?" + start.Encode()
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
 	"github.com/eblume/caddy-registry/caddymodule/session"
@@ -50,8 +51,8 @@ type Site struct {
 	URL string
 	// Lifetime is how long a session lasts.
 	Lifetime time.Duration
-	// Admin tells whether somebody may care for service accounts and users.
-	Admin func(policies.Identity) bool
+	// Admins may make keys for service accounts and disable users.
+	Admins *admins.Roster
 	// Connection tells how a request came. One that is private and not HTTPS is plain
 	// loopback.
 	Connection func(*http.Request) identity.Connection
@@ -85,7 +86,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case BackChannel:
 		methods = []string{http.MethodPost}
-	case "/logout", "/user/apikey":
+	case "/logout", keysPath:
 		methods = append(methods, http.MethodPost)
 	case "/login":
 		if s.Locals != nil {
@@ -128,8 +129,10 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.login(w, r, conn)
 	case "/logout":
 		s.logout(w, r, https)
-	case "/user/apikey":
+	case keysPath:
 		s.keys(w, r, https)
+	case revokePath, disablePath:
+		s.confirm(w, r, https)
 	case s.Callback:
 		s.callback(w, r, https)
 	default:

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
@@ -30,6 +31,16 @@ type browser struct {
 	site    *Site
 	private bool
 	events  []string
+}
+
+// administering is a policy that lets the group admins do everything.
+func administering(t *testing.T) policies.Policy {
+	t.Helper()
+	rule, err := policies.ParseRule(false, []string{"group", "admins", "*"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policies.NewRules(rule)
 }
 
 func newBrowser(t *testing.T) *browser {
@@ -58,14 +69,7 @@ func newBrowser(t *testing.T) *browser {
 	b.site = &Site{
 		Identity: store, Sessions: sessions, Provider: provider, Login: oidclogin.NewLogin(provider, sessions),
 		Label: "the provider", Callback: "/zot/auth/callback/oidc", Lifetime: time.Hour,
-		Admin: func(who policies.Identity) bool {
-			for _, g := range who.Groups {
-				if g == "admins" {
-					return true
-				}
-			}
-			return false
-		},
+		Admins: &admins.Roster{Policy: administering(t), Issuer: b.fake.Issuer},
 		Connection: func(r *http.Request) identity.Connection {
 			return identity.Connection{Loopback: b.private, Host: r.Host}
 		},
@@ -151,7 +155,7 @@ func TestAPersonMakesAKeyAndRevokesIt(t *testing.T) {
 		t.Error("the key is shown again")
 	}
 	id := b.site.Identity.Keys().List("ada")[0].ID
-	b.want(http.StatusSeeOther, "POST", "/user/apikey", url.Values{"do": {"revoke"}, "id": {id}})
+	b.want(http.StatusSeeOther, "POST", "/user/apikey", url.Values{"do": {"revoke"}, "id": {id}, "sure": {"yes"}})
 	if _, err := b.site.Identity.KeyIdentity(found[1], nil); err == nil {
 		t.Error("the key works after it was revoked")
 	}
@@ -159,8 +163,9 @@ func TestAPersonMakesAKeyAndRevokesIt(t *testing.T) {
 	// What only an admin may do, and what is no key.
 	for _, form := range []url.Values{
 		{"do": {"make"}, "days": {"1"}, "service": {"zot-ci"}},
-		{"do": {"disable"}, "user": {"bob"}},
-		{"do": {"revoke"}, "id": {"none"}},
+		{"do": {"disable"}, "user": {"bob"}, "sure": {"yes"}},
+		{"do": {"enable"}, "user": {"bob"}},
+		{"do": {"revoke"}, "id": {"none"}, "sure": {"yes"}},
 	} {
 		b.want(http.StatusForbidden, "POST", "/user/apikey", form)
 	}
@@ -180,9 +185,24 @@ func TestAnAdminCaresForOthers(t *testing.T) {
 	if err != nil || who.User != "zot-ci" || len(who.Groups) != 2 {
 		t.Errorf("got %v (%v), want zot-ci in two groups", who, err)
 	}
-	b.want(http.StatusSeeOther, "POST", "/user/apikey", url.Values{"do": {"disable"}, "user": {"ada"}})
-	b.want(http.StatusSeeOther, "GET", "/user/apikey", nil) // to sign in: ada is out
+	disableBob := url.Values{"do": {"disable"}, "user": {"bob"}, "sure": {"yes"}}
+	b.want(http.StatusSeeOther, "POST", "/user/apikey", disableBob)
+	if bob, _ := b.site.Identity.Users().Get("bob"); !bob.Disabled {
+		t.Error("bob is not disabled")
+	}
+	b.want(http.StatusSeeOther, "POST", "/user/apikey", url.Values{"do": {"enable"}, "user": {"bob"}})
+	if bob, _ := b.site.Identity.Users().Get("bob"); bob.Disabled {
+		t.Error("bob is disabled still")
+	}
+	// The command may disable ada, who is then out.
+	if _, err := b.site.Identity.Users().SetDisabled(t.Context(), "ada", true); err != nil {
+		t.Fatal(err)
+	}
+	b.want(http.StatusSeeOther, "GET", "/user/apikey", nil)
 	b.signIn(http.StatusForbidden)
+	if got := strings.Join(b.events, " "); got != "login key_made user_disabled user_enabled" {
+		t.Errorf("audit has %q", got)
+	}
 }
 
 func TestWhatIsRefused(t *testing.T) {

@@ -134,6 +134,7 @@ const (
 	otherLink    = chromedp.CSS(`main a[href^="/login?other=1"]`)
 	mainButton   = chromedp.CSS(`main button`)
 	nameInput    = chromedp.CSS(`input[name=name]`)
+	sureButton   = chromedp.ID("sure")
 	shownSecret  = chromedp.ID("secret")
 )
 

@@ -156,10 +156,17 @@ func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 	if out, err := h.push(image, "zot-ci:"+key, "v2"); err != nil {
 		t.Fatalf("push by the new key: %v: %s", err, out)
 	}
-	// 6: the old one is revoked on the page.
-	b.do("revoke", chromedp.Click(chromedp.CSS(`button[aria-label="Revoke old"]`)),
+	// 6: the old one is revoked on the page, which asks first. Going back to the
+	// question afterwards asks nothing again.
+	b.do("ask to revoke", chromedp.Click(chromedp.CSS(`a[aria-label="Revoke old"]`)), chromedp.WaitVisible(sureButton))
+	b.shoot("revoke")
+	if got := b.page(); !strings.Contains(got, "old") || !strings.Contains(got, "refused from the next request on") {
+		t.Errorf("the question says %s", got)
+	}
+	b.do("revoke", chromedp.Click(sureButton),
 		chromedp.WaitVisible(chromedp.Search(`//li[contains(., "old")]/span[contains(., "revoked")]`)))
 	b.shoot("revoked")
+	b.do("go back", chromedp.NavigateBack(), chromedp.WaitVisible(chromedp.Search(`//p[contains(., "It was revoked on")]`)))
 	// 7: and is refused.
 	out, err := h.push(image, "zot-ci:"+old, "v3")
 	if err == nil {
@@ -193,6 +200,27 @@ func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 	overwrites := b.makeKey("mine")
 	if out, err := h.push(imageDir(t), "erin:"+overwrites, "v1"); err != nil {
 		t.Errorf("an administrator overwrites: %v: %s", err, out)
+	}
+	// erin disables zot-ci, which asks first, and not herself.
+	if got := b.open("/user/apikey/disable?user=erin"); !strings.Contains(got, "You cannot disable yourself") {
+		t.Errorf("the page says %s", got)
+	}
+	b.open("/user/apikey")
+	b.do("ask to disable zot-ci", chromedp.Click(chromedp.CSS(`a[aria-label="Disable zot-ci"]`)), chromedp.WaitVisible(sureButton))
+	b.shoot("disable")
+	if got := b.page(); !strings.Contains(got, "new") {
+		t.Errorf("the question does not name the key that stops working: %s", got)
+	}
+	b.do("disable zot-ci", chromedp.Click(sureButton), chromedp.WaitVisible(chromedp.CSS(`button[aria-label="Enable zot-ci"]`)))
+	if out, err := h.push(image, "zot-ci:"+key, "v5"); err == nil {
+		t.Errorf("a disabled user pushes: %s", out)
+	}
+	b.do("go back", chromedp.NavigateBack(), chromedp.WaitVisible(chromedp.Search(`//p[contains(., "is disabled")]`)))
+	b.open("/user/apikey")
+	b.do("enable zot-ci", chromedp.Click(chromedp.CSS(`button[aria-label="Enable zot-ci"]`)),
+		chromedp.WaitVisible(chromedp.CSS(`a[aria-label="Disable zot-ci"]`)))
+	if out, err := h.push(image, "zot-ci:"+key, "v5"); err != nil {
+		t.Errorf("an enabled user does not push: %v: %s", err, out)
 	}
 }
 
