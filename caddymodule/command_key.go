@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -106,9 +107,26 @@ func keyListCommand(where *location) *cobra.Command {
 
 func keyRevokeCommand(where *location) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "revoke <id>", Short: "Revokes an API key, at once and for good", Args: cobra.ArbitraryArgs,
+		Use: "revoke [--yes] <id>", Short: "Revokes an API key, at once and for good", Args: cobra.ArbitraryArgs,
+		Long: `
+Revokes an API key. Whatever uses it, or a token that was made with it, is refused
+from the next request on; a key cannot be used again.` + asksFirst,
 	}
+	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 && asksOnTerminal(cmd, *yes) {
+			report, err := where.orderedBy(cmd, args, 1, identityOrder{ListKeys: new(string)})
+			if err != nil {
+				return err
+			}
+			report.Keys = slices.DeleteFunc(report.Keys, func(key identity.Key) bool { return key.ID != args[0] })
+			if len(report.Keys) > 0 { // or there is nothing to ask about
+				printKeys(cmd.ErrOrStderr(), report.Keys, time.Now())
+				if err := ask(cmd, "Revoke this key? Whatever uses it is refused at once."); err != nil {
+					return err
+				}
+			}
+		}
 		report, err := where.orderedBy(cmd, args, 1, identityOrder{RevokeKey: firstOf(args)})
 		if err != nil {
 			return err

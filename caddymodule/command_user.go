@@ -44,10 +44,37 @@ func userListCommand(where *location) *cobra.Command {
 
 func userSetCommand(where *location, verb, short string, disable bool) *cobra.Command {
 	cmd := &cobra.Command{Use: verb + " <user>", Short: short, Args: cobra.ArbitraryArgs}
+	yes := new(bool)
+	if disable {
+		cmd.Use = verb + " [--yes] <user>"
+		cmd.Long = `
+Refuses a user or a service account from the next request on, with every credential:
+sessions, keys, tokens and passwords. This also works for the last administrator,
+with a warning. The command enable ends it, and the keys work again.` + asksFirst
+		yes = yesFlag(cmd)
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		warned := ""
+		if disable && len(args) == 1 && asksOnTerminal(cmd, *yes) {
+			preview, err := where.orderedBy(cmd, args, 1, identityOrder{PreviewDisable: args[0]})
+			if err != nil {
+				return err
+			}
+			if len(preview.Keys) > 0 {
+				printKeys(cmd.ErrOrStderr(), preview.Keys, time.Now())
+			}
+			warned = preview.Warning
+			warn(cmd, warned)
+			if err := ask(cmd, fmt.Sprintf("Disable %s? They are refused at once, and so are these %d keys.", args[0], len(preview.Keys))); err != nil {
+				return err
+			}
+		}
 		report, err := where.orderedBy(cmd, args, 1, identityOrder{SetUser: firstOf(args), Disable: disable})
 		if err != nil {
 			return err
+		}
+		if report.Warning != warned {
+			warn(cmd, report.Warning)
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%sd %s\n", verb, report.Users[0].Name)
 		return nil
