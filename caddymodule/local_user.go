@@ -136,7 +136,7 @@ func wrongPassword(err error) (status int, problem string) {
 	case errors.Is(err, core.ErrUnauthorized):
 		return http.StatusForbidden, "The user name or the password is wrong."
 	case errors.Is(err, core.ErrTooManyRequests):
-		return http.StatusTooManyRequests, "Too many wrong passwords for this user come from your network. Try again in a moment."
+		return http.StatusTooManyRequests, "Too many passwords are being tried just now, for this user, from your network or in all. Try again in a moment."
 	case errors.Is(err, context.Canceled):
 		return http.StatusServiceUnavailable, ""
 	}

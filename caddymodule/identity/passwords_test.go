@@ -259,6 +259,24 @@ func TestWhoLeavesIsNotComparedFor(t *testing.T) {
 	})
 }
 
+// A slow machine is no reason to refuse a password whose comparison has begun.
+func TestAComparisonThatHasBegunIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, c := slowly(t, erich)
+		c.before = func() { time.Sleep(3 * maxTurn) }
+		if who, err := l.authenticate(t.Context(), password("erich", "correct horse", "a")); err != nil || who.Identity.User != "erich" {
+			t.Errorf("got %v, %v; want erich", who, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*maxTurn)
+		defer cancel()
+		if _, err := l.authenticate(ctx, password("ada", "battery staple", "a")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a caller that left got %v", err)
+		}
+		time.Sleep(2 * maxTurn) // until that comparison has ended
+		synctest.Wait()
+	})
+}
+
 // Somebody who waits among the failing is not kept there when the same password comes
 // from where nothing has failed.
 func TestARightPasswordMovesUp(t *testing.T) {
