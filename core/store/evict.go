@@ -214,13 +214,15 @@ func (s *Store) describe(ctx context.Context, repo string, d digest.Digest, all 
 		return Held{}, err
 	}
 	held := Held{Digest: d, Time: info.Time}
-	m, err := s.readManifest(ctx, repo, d)
+	m, doc, err := s.readManifest(ctx, repo, d)
 	if errors.Is(err, ErrDamaged) {
 		return held, nil
 	} else if err != nil {
 		return Held{}, err
 	}
-	held.Subject = subjectOf(m.Bytes)
+	if doc != nil {
+		held.Subject = doc.SubjectDigest()
+	}
 	seen := map[digest.Digest]struct{}{held.Subject: {}}
 	for named := range graph.Named(m.Bytes) {
 		if _, ok := all[named]; !ok {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/graph"
 )
@@ -18,22 +17,17 @@ func (c *collection) graph(ctx context.Context, repo string, manifests, blobs []
 	g := graph.New(manifests, blobs)
 	for _, d := range manifests {
 		// Not through the cache: a collection must not push out what clients use.
-		m, err := c.readManifest(ctx, repo, d)
+		m, doc, err := c.readManifest(ctx, repo, d)
 		if errors.Is(err, bucket.ErrNotExist) {
 			continue
 		} else if err != nil {
 			return nil, err
 		}
-		g.Add(d, subjectOf(m.Bytes), m.Bytes)
+		var subject digest.Digest
+		if doc != nil {
+			subject = doc.SubjectDigest()
+		}
+		g.Add(d, subject, m.Bytes)
 	}
 	return g, nil
-}
-
-// subjectOf returns the subject of a manifest, or "".
-func subjectOf(manifest []byte) digest.Digest {
-	doc, err := core.Inspect(manifest)
-	if err != nil {
-		return ""
-	}
-	return doc.SubjectDigest()
 }

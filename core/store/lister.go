@@ -233,15 +233,10 @@ func (s *Store) referrer(ctx context.Context, repo, key string, d digest.Digest)
 // describeReferrer is what linkManifest writes into the entry of a manifest. Errors: the
 // bucket's; bucket.ErrNotExist also when the manifest is damaged.
 func (s *Store) describeReferrer(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
-	m, err := s.readManifest(ctx, repo, d)
-	if err == nil {
-		doc, parseErr := core.Inspect(m.Bytes)
+	m, doc, err := s.readManifest(ctx, repo, d)
+	if doc != nil {
 		m.Descriptor.ArtifactType, m.Descriptor.Annotations = doc.ArtifactType, doc.Annotations
-		if parseErr != nil {
-			err = ErrDamaged
-		}
-	}
-	if errors.Is(err, ErrDamaged) {
+	} else if err == nil || errors.Is(err, ErrDamaged) {
 		err = bucket.ErrNotExist
 	}
 	return core.Referrer(m.Descriptor), err

@@ -86,54 +86,85 @@ func (s *Store) manifest(ctx context.Context, repo string, d digest.Digest) (cor
 	if m, ok := s.cache.manifests.GetIfPresent(id); ok {
 		return m, nil
 	}
+	release, err := s.admitRead(ctx, d)
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	defer release()
+	if m, ok := s.cache.manifests.GetIfPresent(id); ok {
+		return m, nil // it was read while this request waited
+	}
 	put := s.cache.look(repo)
-	m, err := s.readManifest(ctx, repo, d)
+	m, doc, err := s.readManifest(ctx, repo, d)
 	if err != nil {
 		return core.Manifest{}, s.unknown(repo, err, core.ErrManifestUnknown, "manifest "+string(d))
 	}
-	doc, parseErr := core.Inspect(m.Bytes)
 	put(func() {
 		s.cache.manifests.Set(id, m)
-		if parseErr == nil {
+		if doc != nil {
 			s.damage.named(repo, doc.Required())
 		}
 	})
 	return m, nil
 }
 
-// readManifest reads a manifest that repo holds, past the cache. Errors: the bucket's;
-// ErrDamaged when repo holds it and its record or its content is not what it must be,
-// or is gone. Then nobody knows what it names.
-func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) (core.Manifest, error) {
+const (
+	// maxReading is how many bytes of large manifests are read and inspected for clients at
+	// once. It is two of the largest: inspecting one keeps a core busy and takes up to 5 MiB
+	// beside the manifest.
+	maxReading = 2 * core.MaxManifestSize
+	// largeRead is the size in bytes from which a manifest counts. Nearly all are smaller.
+	largeRead = 256 << 10
+)
+
+// admitRead waits until the manifest d may be read from the bucket. Errors: that of ctx.
+func (s *Store) admitRead(ctx context.Context, d digest.Digest) (release func(), err error) {
+	info, err := s.bucket.Stat(ctx, blobKey(d))
+	if err != nil || info.Size < largeRead {
+		return func() {}, nil // what is wrong is found by the read
+	}
+	n := min(info.Size, maxReading)
+	if err := s.reading.Acquire(ctx, n); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	return func() { s.reading.Release(n) }, nil
+}
+
+// readManifest reads a manifest that repo holds, past the cache, with what is in it: nil
+// if that is not a JSON object. Errors: the bucket's; ErrDamaged when repo holds it and its
+// record or its content is not what it must be, or is gone. Then nobody knows what it names.
+func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) (core.Manifest, *core.Document, error) {
 	key := manifestKey(d, repo)
 	data, record, err := s.bucket.Get(ctx, key)
 	if err != nil {
-		return core.Manifest{}, err
+		return core.Manifest{}, nil, err
 	}
 	bytes, err := s.readContent(ctx, d)
 	if errors.Is(err, bucket.ErrNotExist) {
 		if _, gone := s.bucket.Stat(ctx, key); gone != nil {
-			return core.Manifest{}, gone // deleted meanwhile, and collected
+			return core.Manifest{}, nil, gone // deleted meanwhile, and collected
 		}
 		err = fmt.Errorf("content of manifest %s is %w: it is not there", d, ErrDamaged)
 		s.reportDamage(bucket.Info{Key: blobKey(d)}, err)
 	}
 	if err != nil {
-		return core.Manifest{}, err
+		return core.Manifest{}, nil, err
 	}
 	mediaType := core.MediaTypeUnknown // it has the digest, and is served for what it is
-	if doc, inspectErr := core.Inspect(bytes); inspectErr == nil {
-		if mediaType, err = decodeManifest(key, data, &doc); err != nil {
+	var doc *core.Document
+	if inspected, inspectErr := core.Inspect(bytes); inspectErr == nil {
+		doc = &inspected
+		if mediaType, err = decodeManifest(key, data, doc); err != nil {
 			s.reportDamage(record, err)
 		}
 	}
 	if mediaType == "" {
-		return core.Manifest{}, err
+		return core.Manifest{}, nil, err
 	}
 	return core.Manifest{
 		Descriptor: core.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(bytes))},
 		Bytes:      bytes,
-	}, nil
+	}, doc, nil
 }
 
 // readContent reads the content of a manifest. Errors: the bucket's, ErrDamaged.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/index"
@@ -34,6 +36,7 @@ type Store struct {
 	grace   grace
 	owed    owed
 	damage  *damage
+	reading *semaphore.Weighted // bytes of large manifests; see maxReading
 	// converted is when the storage became one of this layout.
 	converted time.Time
 	full      atomic.Bool // a write met a full disk since the last collection
@@ -141,6 +144,7 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 	s := &Store{
 		bucket: b, index: x, log: options.Log, now: options.Now, started: options.Now(),
 		cache: c, damage: known, options: options, stop: stop,
+		reading: semaphore.NewWeighted(maxReading),
 	}
 	if err := s.convert(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())

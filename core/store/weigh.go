@@ -55,7 +55,7 @@ func (s *Store) weigh(ctx context.Context, repo string, w *weighing) error {
 		if read {
 			continue
 		}
-		m, err := s.readManifest(ctx, repo, d)
+		m, _, err := s.readManifest(ctx, repo, d)
 		if errors.Is(err, bucket.ErrNotExist) {
 			continue
 		} else if err != nil && !errors.Is(err, ErrDamaged) {
@@ -81,7 +81,7 @@ func (s *Store) weigh(ctx context.Context, repo string, w *weighing) error {
 		if _, read := w.read[d]; read || w.going[d] {
 			continue
 		}
-		m, err := s.readManifest(ctx, repo, d)
+		m, _, err := s.readManifest(ctx, repo, d)
 		if err != nil && !errors.Is(err, bucket.ErrNotExist) && !errors.Is(err, ErrDamaged) {
 			return err
 		}

@@ -55,11 +55,15 @@ func (r *reply) reserved(ctx context.Context, most int64) (data []byte, release 
 	n, err := body.ReadFrom(io.LimitReader(r, first))
 	if err == nil && n == first && r.ContentLength < 0 {
 		if err = reserve(most - first); err == nil {
+			body.Grow(int(most-first) + bytes.MinRead)
 			n, err = body.ReadFrom(io.LimitReader(r, most-first+1))
 			if err == nil && n > most-first {
 				err = r.fail(ErrTooLarge, "it goes on beyond what its kind may be")
 			}
 		}
 	}
-	return body.Bytes(), release, err
+	if data = body.Bytes(); cap(data) > len(data)+len(data)/8 {
+		data = bytes.Clone(data) // what is kept holds no more memory than is counted for it
+	}
+	return data, release, err
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -67,6 +68,9 @@ func readAll(r io.Reader, most int64, exactly bool) ([]byte, error) {
 		data = data[:len(data)+n]
 		switch {
 		case err == io.EOF && (!exactly || int64(len(data)) == most):
+			if cap(data) > len(data)+len(data)/8 {
+				data = bytes.Clone(data) // a cache that keeps it counts its length
+			}
 			return data, nil
 		case err == io.EOF:
 			return nil, bodyError(io.ErrUnexpectedEOF)
