@@ -57,6 +57,16 @@ type Barrier interface {
 	Sync(ctx context.Context, keys ...string) error
 }
 
+// Rename is the ability to give an object another key without copying it.
+type Rename interface {
+	// Rename makes the object at key the object at to, which is another key, if its
+	// Version is version, decided atomically. An object that is at to is replaced. The
+	// object is always at one of the two, and is never gone. Its Time becomes that of the
+	// rename, unless it is Alike. After a Sync of both keys that is durable.
+	// Errors: ErrChanged, also when there is no such object; ErrNoSpace.
+	Rename(ctx context.Context, key, version, to string) error
+}
+
 // Sync returns when the present state of the keys is durable: at once, unless b has a
 // Barrier. Errors: those of Barrier.
 func Sync(ctx context.Context, b Bucket, keys ...string) error {

@@ -3,7 +3,7 @@
 // it on a local disk; an S3 bucket can keep the same promises with conditional requests,
 // so nothing above relies on a path. What only some buckets can do is an ability, an
 // interface of its own that is found by type assertion: DeleteIfMatch, OpenAfterDelete,
-// FollowUpload, Barrier.
+// FollowUpload, Barrier, Rename.
 //
 // Visible and durable are two things here. A write is visible to every reader when
 // the call returns. Where the bucket has a Barrier, it survives a power cut when a Sync

@@ -49,6 +49,9 @@ func FollowUpload(t *testing.T, open OpenBucket) { runBucket(t, open, followUplo
 // Barrier runs the contract of a bucket.Bucket that is a bucket.Barrier.
 func Barrier(t *testing.T, open OpenBucket) { runBucket(t, open, barrierClauses) }
 
+// Rename runs the contract of a bucket.Bucket that is a bucket.Rename.
+func Rename(t *testing.T, open OpenBucket) { runBucket(t, open, renameClauses) }
+
 func runBucket(t *testing.T, open OpenBucket, clauses []bucketClause) {
 	for _, c := range clauses {
 		t.Run(c.name, func(t *testing.T) {

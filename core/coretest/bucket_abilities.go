@@ -146,6 +146,97 @@ var followUploadClauses = []bucketClause{
 	}},
 }
 
+var renameClauses = []bucketClause{
+	{"an object has its new key alone, its bytes, and the time of the rename", func(f *bucketFixture) {
+		for name, made := range map[string]bucket.Info{
+			"a/put":       f.put("a/put", "content", always),
+			"a/committed": f.commit(f.upload("content"), "a/committed"),
+		} {
+			if err := f.rename(name, made.Version, "b/"+name); err != nil {
+				f.Fatal(err)
+			}
+			f.lacks(name)
+			f.has("b/"+name, "content")
+			if now, err := f.b.Stat(f.ctx, "b/"+name); err != nil || !now.Time.After(made.Time) || now.Version == made.Version {
+				f.Errorf("%s: got %+v, %v, after %+v", name, now, err, made)
+			}
+			f.sync(name, "b/"+name)
+			f.lacks(name)
+			f.reopen()
+			f.lacks(name)
+			f.has("b/"+name, "content")
+		}
+	}},
+	{"only the version that was read is renamed", func(f *bucketFixture) {
+		f.want("rename of nothing", f.rename("k", "nothing", "t"), bucket.ErrChanged)
+		first := f.put("k", "one", always)
+		f.put("k", "two", ifMatch(first.Version))
+		f.want("rename of an old version", f.rename("k", first.Version, "t"), bucket.ErrChanged)
+		f.has("k", "two")
+		f.lacks("t")
+		for _, key := range []string{"a//b", ""} {
+			f.want("rename of an invalid key", f.rename(key, "x", "t"), bucket.ErrKeyInvalid)
+			f.want("rename to an invalid key", f.rename("k", "x", key), bucket.ErrKeyInvalid)
+		}
+	}},
+	{"what was there is replaced", func(f *bucketFixture) {
+		for name, there := range map[string]func(key string){
+			"put":       func(key string) { f.put(key, "old", always) },
+			"committed": func(key string) { f.commit(f.upload("older"), key) },
+		} {
+			there("t/" + name)
+			version := f.put(name, "new", always).Version
+			if err := f.rename(name, version, "t/"+name); err != nil {
+				f.Fatal(err)
+			}
+			f.lacks(name)
+			f.has("t/"+name, "new")
+			f.sync("t/" + name)
+			f.has("t/"+name, "new")
+		}
+	}},
+	{"objects that are alike keep what they are", func(f *bucketFixture) {
+		alike := bucket.Condition{IfAbsent: true, Alike: true}
+		one, other := f.put("one", "same", alike), f.put("other", "same", alike)
+		if err := f.rename("one", one.Version, "t"); err != nil {
+			f.Fatal(err)
+		}
+		f.has("t", "same")
+		if now, err := f.b.Stat(f.ctx, "other"); err != nil || now.Version != other.Version {
+			f.Errorf("the other one: got %+v, %v, want %+v", now, err, other)
+		}
+	}},
+	{"of many who rename, replace or delete one version exactly one succeeds", func(f *bucketFixture) {
+		version := f.put("k", "old", always).Version
+		succeeded, errs := together(func(i int) error {
+			if i%2 == 0 {
+				return f.rename("k", version, "t")
+			}
+			_, err := f.b.Put(f.ctx, "k", []byte("new"), ifMatch(version))
+			return err
+		})
+		if succeeded != 1 {
+			f.Errorf("%d succeeded, want 1", succeeded)
+		}
+		f.all(errs, bucket.ErrChanged)
+	}},
+	{"a renamed object stays readable for who has it open", func(f *bucketFixture) {
+		version := f.put("k", "content", always).Version
+		o, err := f.b.Open(f.ctx, "k")
+		if err != nil {
+			f.Fatal(err)
+		}
+		defer o.Close()
+		if err := f.rename("k", version, "t"); err != nil {
+			f.Fatal(err)
+		}
+		f.put("k", "another", ifAbsent)
+		if got, err := io.ReadAll(o); err != nil || string(got) != "content" {
+			f.Errorf("got %q, %v, want the old content", got, err)
+		}
+	}},
+}
+
 // What a barrier makes durable is for the suites that cut the power.
 var barrierClauses = []bucketClause{
 	{"sync takes what is there and what is not", func(f *bucketFixture) {
@@ -168,6 +259,10 @@ var barrierClauses = []bucketClause{
 
 func (f *bucketFixture) deleteIfMatch(key, version string) error {
 	return f.b.(bucket.DeleteIfMatch).DeleteIfMatch(f.ctx, key, version)
+}
+
+func (f *bucketFixture) rename(key, version, to string) error {
+	return f.b.(bucket.Rename).Rename(f.ctx, key, version, to)
 }
 
 func (f *bucketFixture) follow(id string) (bucket.UploadReader, error) {

@@ -57,6 +57,7 @@ var (
 	_ bucket.OpenAfterDelete = (*Bucket)(nil)
 	_ bucket.FollowUpload    = (*Bucket)(nil)
 	_ bucket.Barrier         = (*Bucket)(nil)
+	_ bucket.Rename          = (*Bucket)(nil)
 )
 
 func openBucket(s *Storage, name string) (*Bucket, error) {
@@ -216,6 +217,18 @@ func (b *Bucket) lockPath(path string) func() {
 	mu := &b.locks[maphash.String(b.seed, path)%stripes]
 	mu.Lock()
 	return mu.Unlock
+}
+
+// lockPaths is lockPath for two objects.
+func (b *Bucket) lockPaths(one, other string) func() {
+	i, j := maphash.String(b.seed, one)%stripes, maphash.String(b.seed, other)%stripes
+	if i == j {
+		return b.lockPath(one)
+	}
+	first, second := &b.locks[min(i, j)], &b.locks[max(i, j)]
+	first.Lock()
+	second.Lock()
+	return func() { second.Unlock(); first.Unlock() }
 }
 
 // syncDir makes the entries of a directory durable.

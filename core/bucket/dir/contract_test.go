@@ -40,6 +40,7 @@ func TestContract(t *testing.T) {
 			t.Run("open after delete", func(t *testing.T) { coretest.OpenAfterDelete(t, open) })
 			t.Run("follow upload", func(t *testing.T) { coretest.FollowUpload(t, open) })
 			t.Run("barrier", func(t *testing.T) { coretest.Barrier(t, open) })
+			t.Run("rename", func(t *testing.T) { coretest.Rename(t, open) })
 		})
 	}
 }

@@ -182,7 +182,7 @@ func (t *folders) lstat(path string) (s status, err error) {
 			return err
 		}
 		s = status{
-			size: st.Size, time: time.Unix(st.Mtim.Unix()), inode: st.Ino,
+			size: st.Size, time: time.Unix(st.Mtim.Unix()), inode: st.Ino, names: uint64(st.Nlink),
 			regular: uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG,
 		}
 		return nil

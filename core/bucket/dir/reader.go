@@ -126,6 +126,7 @@ type status struct {
 	size    int64 // bytes
 	time    time.Time
 	inode   uint64
+	names   uint64 // of the file
 	regular bool
 }
 
@@ -133,7 +134,7 @@ type status struct {
 func statusOf(fi fs.FileInfo) status {
 	s := status{size: fi.Size(), time: fi.ModTime(), regular: fi.Mode().IsRegular()}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		s.inode = st.Ino
+		s.inode, s.names = st.Ino, uint64(st.Nlink)
 	}
 	return s
 }
