@@ -42,6 +42,8 @@ func TestDirection(t *testing.T) {
 		// Who administers is decided by what is known about people, and not by who serves it.
 		{"./caddymodule/admins", []string{module + "/caddymodule/web", module + "/caddymodule/session", module + "/caddymodule/oidclogin"}, ""},
 		{"./core", []string{module + "/"}, ""},
+		// It compares what a store holds, whoever put it there.
+		{"./core/verify", []string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire", module + "/core/namespace"}, ""},
 		// What a manifest names is asked by everything that removes.
 		{"./core/graph", []string{module + "/core/", module + "/policies", module + "/caddymodule"}, ""},
 	} {

@@ -16,6 +16,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/verify"
 	"github.com/eblume/caddy-registry/policies"
 )
 
@@ -44,6 +45,9 @@ type App struct {
 
 	// GC is what is collected, and when. Default: see GC.
 	GC *GC `json:"gc,omitempty"`
+
+	// Verify is how often what is stored is compared with its digest. Default: see Verify.
+	Verify *Verify `json:"verify,omitempty"`
 
 	// MinFree is what mirrors leave free on their disk: a percentage of it, which
 	// counts as 50 GiB at most, or a size such as 10GiB. Below it they evict what was
@@ -94,6 +98,7 @@ type App struct {
 	collection collection
 	settings   *settings // since Start
 	minFree    mirror.MinFree
+	verify     verify.Settings
 	cache      Cache
 	closeCache func() error // what Start opened of cache, or nil
 	life       caddy.Context
@@ -147,6 +152,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.admins = a.roster()
 	if a.collection, err = a.GC.collection(); err != nil {
 		return fmt.Errorf("gc: %w", err)
+	}
+	if a.verify, err = a.Verify.settings(); err != nil {
+		return fmt.Errorf("verify: %w", err)
 	}
 	if _, err := a.Limits.quota(); err != nil {
 		return fmt.Errorf("limits: %w", err)
@@ -272,7 +280,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.keyChanged, watchUsers: a.userChanged, admins: a.admins, signIn: signIn, cache: shared}
+	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), verify: a.verify, mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.keyChanged, watchUsers: a.userChanged, admins: a.admins, signIn: signIn, cache: shared}
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	go a.announceKeys(a.life)

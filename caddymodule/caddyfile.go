@@ -38,6 +38,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	        untagged keep|<age>
 //	        uploads  <duration>
 //	    }
+//	    verify {
+//	        every <duration>
+//	        rate  <size>
+//	    }
 //	    min_free <percent>%|<size>
 //	    private <globs...>
 //	    mirror <host> {
@@ -83,6 +87,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"gc": option.Func(func(d *caddyfile.Dispenser) error {
 			a.GC = new(GC)
 			return a.GC.UnmarshalCaddyfile(d)
+		}),
+		"verify": option.Func(func(d *caddyfile.Dispenser) error {
+			a.Verify = new(Verify)
+			return a.Verify.UnmarshalCaddyfile(d)
 		}),
 		"policy": option.Func(func(d *caddyfile.Dispenser) error {
 			a.Policy = new(Policy)

@@ -27,6 +27,7 @@ const (
 //	POST /gc[?dry_run=true]    run the collector; answers a gcReport
 //	POST /identity             a change or a list of keys or users: see identityOrder
 //	POST /purge?name=…         forget what a mirror holds; answers a purgeReport
+//	POST /verify[?repair=true][&repository=…]   answers a verify.Report
 //	POST /condition[?mirror=…] answers a condition
 //
 // An error is a status of 400 or more, with a controlError.
@@ -64,6 +65,7 @@ func listenControl(dir string, s *shared) (*control, error) {
 	mux.HandleFunc("POST /gc", s.serveGC)
 	mux.HandleFunc("POST /identity", s.serveIdentity)
 	mux.HandleFunc("POST /purge", s.servePurge)
+	mux.HandleFunc("POST /verify", s.serveVerify)
 	mux.HandleFunc("POST /condition", s.serveCondition)
 	c := &control{
 		server: &http.Server{Handler: mux, ReadHeaderTimeout: controlHeaderTimeout},

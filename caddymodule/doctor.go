@@ -164,13 +164,11 @@ func (p *patient) risks() string {
 // condition is what the trees tell.
 func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []string) (condition, error) {
 	c := condition{MirrorsDir: t.mirrorsDir, Usage: map[string][]mirror.Use{}, Gone: map[string]goneTags{}, Samples: map[string]string{}}
-	for _, look := range []func(context.Context, bucket.Bucket) ([]string, error){identity.Examine, token.Examine, session.Examine} {
-		damaged, err := look(ctx, t.identity)
-		if err != nil {
-			return c, fmt.Errorf("identity: %w", err)
-		}
-		c.Damaged = append(c.Damaged, damaged...)
+	damaged, err := t.damagedIdentity(ctx)
+	if err != nil {
+		return c, err
 	}
+	c.Damaged = damaged
 	for _, name := range names {
 		uses, err := usage.Of(ctx, name)
 		if err != nil {
@@ -193,6 +191,18 @@ func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []stri
 		}
 	}
 	return c, nil
+}
+
+// damagedIdentity returns the damaged records of identity, each with what to do about it.
+func (t *trees) damagedIdentity(ctx context.Context) (damaged []string, err error) {
+	for _, look := range []func(context.Context, bucket.Bucket) ([]string, error){identity.Examine, token.Examine, session.Examine} {
+		some, err := look(ctx, t.identity)
+		if err != nil {
+			return nil, fmt.Errorf("identity: %w", err)
+		}
+		damaged = append(damaged, some...)
+	}
+	return damaged, nil
 }
 
 // identity says which records of identity are damaged.

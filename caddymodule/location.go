@@ -41,6 +41,8 @@ type registry struct {
 	local   string
 	options store.Options
 	limits  quota.Limits
+	// verifyRate is how fast a verification reads; 0: verify.DefaultRate.
+	verifyRate int64
 	// lifetime is how long a key lasts at most.
 	lifetime time.Duration
 	// keys is how many valid keys a user may have; 0: identity.DefaultMaxKeys.
@@ -64,6 +66,10 @@ func (l *location) find() (*registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("limits: %w", err)
 	}
+	verifying, err := app.Verify.settings()
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
 	storage, err := app.loadStorage(ctx)
@@ -79,7 +85,7 @@ func (l *location) find() (*registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("there is no storage: %w", err)
 	}
-	found := &registry{storage, reachable.Local(), collection.options(), limits, app.APIKeys.lifetime(), app.Limits.keys(), nil}
+	found := &registry{storage, reachable.Local(), collection.options(), limits, verifying.Rate, app.APIKeys.lifetime(), app.Limits.keys(), nil}
 	if l.storage == "" {
 		// A command that disables somebody warns with it, and goes on without.
 		if found.admins, err = app.unprovisionedRoster(); err != nil {

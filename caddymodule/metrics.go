@@ -68,7 +68,7 @@ func register(registry *prometheus.Registry) error {
 		requestsTotal, cacheRequests, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes, syncsCollector{},
 		loginsTotal, keysCollector{},
 		mirrorRequests, mirrorUpstream, mirrorFetched, mirrorLimit,
-		evictedManifests, evictedBytes, heldCollector{},
+		evictedManifests, evictedBytes, heldCollector{}, verifyCollector{},
 	} {
 		if err := registry.Register(c); err != nil {
 			return err

@@ -19,6 +19,7 @@ import (
 	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
+	"github.com/eblume/caddy-registry/core/verify"
 )
 
 // pool has a *shared for each storage that a configuration of this process names.
@@ -86,6 +87,7 @@ type settings struct {
 	options store.Options
 	limits  quota.Limits
 	bounds  mirror.EvictorSettings
+	verify  verify.Settings
 	mirrors []mirrorSpec
 	// lifetime is how long API keys last at most.
 	lifetime time.Duration
@@ -144,6 +146,7 @@ func (s *shared) applyLocked() {
 	s.callers.store.Keys().Watch(last.watch)
 	s.callers.store.Users().Watch(last.watchUsers)
 	s.trees.keeping.evictor.SetSettings(last.bounds)
+	s.trees.verifying.SetSettings(last.verify)
 	s.cache.set(last.cache)
 	for _, spec := range last.mirrors {
 		if m := s.mirrors[spec.key]; m != nil {
@@ -193,6 +196,9 @@ func (s *shared) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.configurations--
+	if s.configurations == 0 && s.trees != nil {
+		s.trees.verifying.Interrupt() // or the storage would stay open for hours
+	}
 	s.closeUnusedLocked()
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
+	"github.com/eblume/caddy-registry/core/verify"
 )
 
 // The trees of a storage. Nothing links from one to another: knowing a digest must
@@ -39,6 +40,8 @@ type trees struct {
 	mirrorsDir string
 	// keeping bounds mirrors while they are served; nil for a command.
 	keeping *keeping
+	// verifying compares both with their digests.
+	verifying *verify.Verifier
 	// identity has keys, sessions and users. No request reaches it by a name.
 	identity bucket.Bucket
 }
@@ -72,6 +75,13 @@ func openTrees(ctx context.Context, opened OpenStorage, options store.Options, l
 	if t.mirrors, t.state, err = openStore(ctx, opened, mirrorsTree, mirrorsOptions(options), log); err != nil {
 		return nil, err
 	}
+	t.verifying = verify.New(ctx, verify.Config{
+		Trees: []verify.Tree{
+			{Name: privateTree, Store: t.private},
+			{Name: mirrorsTree, Store: t.mirrors, Mirror: true},
+		},
+		State: private, Log: log,
+	})
 	return t, nil
 }
 
@@ -118,6 +128,9 @@ func (t *trees) collect(ctx context.Context, how store.CollectOptions) (c collec
 		errs[0] = errors.Join(errs[0], t.foldPulls(ctx))
 	}
 	c.Mirrors, errs[1] = t.mirrors.Collect(ctx, how)
+	if !how.DryRun && ctx.Err() == nil {
+		errs[1] = errors.Join(errs[1], t.verifying.Expire(ctx))
+	}
 	return c, errors.Join(errs[:]...)
 }
 
@@ -163,7 +176,7 @@ func (t *trees) stillHeld(ctx context.Context, repo string) (pulls.Keep, error) 
 
 // close ends the stores. It may be called when not all of them were opened.
 func (t *trees) close() error {
-	errs := []error{t.keeping.close()}
+	errs := []error{t.verifying.Close(), t.keeping.close()}
 	for _, s := range []*store.Store{t.mirrors, t.private} {
 		if s != nil {
 			errs = append(errs, s.Close())

@@ -215,7 +215,7 @@ func (c *collection) collectUntagged(ctx context.Context, repo string, g *graph.
 // collectContent removes content that no repository holds. It looks for that in one
 // pass over content and holds; only of what seems to be nobody's each is looked at.
 func (c *collection) collectContent(ctx context.Context) error {
-	for content, err := range c.contents(ctx, c.gone) {
+	for content, err := range c.contents(ctx, "", c.gone) {
 		if err != nil {
 			return err
 		}

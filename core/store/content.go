@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 
@@ -22,8 +23,28 @@ type Content struct {
 // lists of content with its links and of manifests and reads no object, so it needs no
 // memory to speak of; on a local disk it costs a look at each file.
 func (s *Store) Contents(ctx context.Context) iter.Seq2[Content, error] {
+	return s.ContentsIn(ctx, "")
+}
+
+// Part is a part of the content of a store: what has one algorithm and the same two first
+// digits. The empty one is everything.
+type Part string
+
+// Parts returns all parts, in the order of Contents.
+func Parts() []Part {
+	var parts []Part
+	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+		for n := range 256 {
+			parts = append(parts, Part(fmt.Sprintf("%s/%02x/", algorithm, n)))
+		}
+	}
+	return parts
+}
+
+// ContentsIn is Contents of one part.
+func (s *Store) ContentsIn(ctx context.Context, part Part) iter.Seq2[Content, error] {
 	return func(yield func(Content, error) bool) {
-		for c, err := range s.contents(ctx, nil) {
+		for c, err := range s.contents(ctx, part, nil) {
 			if !yield(c.Content, err) || err != nil {
 				return
 			}
@@ -37,10 +58,10 @@ type listed struct {
 	info bucket.Info
 }
 
-// contents is Contents, without the holds whose keys are in gone.
-func (s *Store) contents(ctx context.Context, gone map[string]struct{}) iter.Seq2[listed, error] {
+// contents is ContentsIn, without the holds whose keys are in gone.
+func (s *Store) contents(ctx context.Context, part Part, gone map[string]struct{}) iter.Seq2[listed, error] {
 	return func(yield func(listed, error) bool) {
-		manifests := s.follow(ctx, manifestsPrefix, gone)
+		manifests := s.follow(ctx, part, gone)
 		defer manifests.stop()
 		var c listed // its links are still being read; none if its digest is empty
 		end := func() bool {
@@ -56,7 +77,7 @@ func (s *Store) contents(ctx context.Context, gone map[string]struct{}) iter.Seq
 			c.Repos = slices.Compact(c.Repos)
 			return yield(c, nil)
 		}
-		for info, err := range s.bucket.List(ctx, blobsPrefix, "") {
+		for info, err := range s.bucket.List(ctx, blobsPrefix+string(part), "") {
 			if err != nil {
 				yield(listed{}, err)
 				return
@@ -77,7 +98,7 @@ func (s *Store) contents(ctx context.Context, gone map[string]struct{}) iter.Seq
 	}
 }
 
-// following walks over the digest-major keys of a kind, in step with the content.
+// following walks over the holds of manifests, in step with the content.
 type following struct {
 	prefix string
 	gone   map[string]struct{} // keys that are passed over
@@ -87,9 +108,9 @@ type following struct {
 	has    bool
 }
 
-func (s *Store) follow(ctx context.Context, prefix string, gone map[string]struct{}) *following {
-	f := &following{prefix: prefix, gone: gone}
-	f.next, f.stop = iter.Pull2(s.bucket.List(ctx, prefix, ""))
+func (s *Store) follow(ctx context.Context, part Part, gone map[string]struct{}) *following {
+	f := &following{prefix: manifestsPrefix, gone: gone}
+	f.next, f.stop = iter.Pull2(s.bucket.List(ctx, manifestsPrefix+string(part), ""))
 	return f
 }
 

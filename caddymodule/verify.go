@@ -1,0 +1,152 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/eblume/caddy-registry/caddymodule/option"
+	"github.com/eblume/caddy-registry/core/verify"
+)
+
+// Verify says when the registry reads everything that it stores and compares it with its
+// digest. Content that does not match is moved to the quarantine, so that the next push or the
+// upstream replaces it.
+type Verify struct {
+	// Every is the time between the end of a run in the background and the next run.
+	// A run that a stop or a reload cuts off goes on after the start. Default: none runs.
+	Every caddy.Duration `json:"every,omitempty"`
+
+	// Rate is how much is read in a second at most, by the runs in the background and those of
+	// `registry verify` together. Default: 20MiB.
+	Rate string `json:"rate,omitempty"`
+}
+
+// minEvery is the least time between two runs: a run of a small storage is over at once.
+const minEvery = time.Minute
+
+// settings checks the configuration and fills in the defaults.
+func (v *Verify) settings() (s verify.Settings, err error) {
+	if v == nil {
+		return s, nil
+	}
+	if s.Every = time.Duration(v.Every); s.Every != 0 && s.Every < minEvery {
+		return s, errors.New("every must be at least a minute")
+	}
+	if v.Rate != "" {
+		s.Rate, err = option.ParseSize(v.Rate)
+	}
+	return s, err
+}
+
+// UnmarshalCaddyfile reads the block verify. Syntax:
+//
+//	verify {
+//	    every <duration>
+//	    rate  <size>
+//	}
+func (v *Verify) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	check := func() error { _, err := v.settings(); return err }
+	return option.Block(d, "verify", option.Options{
+		"every": option.Duration(&v.Every).Check(check),
+		"rate":  option.Size(&v.Rate),
+	})
+}
+
+// serveVerify verifies in the running process. A caller that goes away ends it.
+func (s *shared) serveVerify(w http.ResponseWriter, r *http.Request) {
+	trees, err := s.acquire(r.Context())
+	if err != nil {
+		answerCommand(w, nil, err)
+		return
+	}
+	defer s.release()
+	query := r.URL.Query()
+	report, err := trees.verify(r.Context(), verify.Options{Repair: query.Get("repair") == "true", Repository: query.Get("repository")})
+	answerCommand(w, report, err)
+}
+
+// verify verifies once, the records of identity too unless one repository is asked about.
+func (t *trees) verify(ctx context.Context, o verify.Options) (*verify.Report, error) {
+	report, err := t.verifying.Run(ctx, o)
+	if err != nil || o.Repository != "" {
+		return report, err
+	}
+	damaged, err := t.damagedIdentity(ctx)
+	for _, problem := range damaged {
+		report.AddRecord(identityTree, problem)
+	}
+	return report, err
+}
+
+// What is counted of verifications, for the storages that are open now: counters that begin
+// again when a storage is opened again.
+//
+//	registry_verify_read_bytes_total                      bytes that were read
+//	registry_verify_damaged_total{tree}                   what was found damaged or missing
+//	registry_verify_last_finished_timestamp_seconds       end of the last run over everything
+//	registry_quarantine_objects{tree}, registry_quarantine_bytes{tree}   what is in the quarantine
+var (
+	verifyReadDesc = prometheus.NewDesc("registry_verify_read_bytes_total",
+		"Bytes of content that were read to verify it.", nil, nil)
+	verifyDamagedDesc = prometheus.NewDesc("registry_verify_damaged_total",
+		"What verifications have found damaged or missing.", []string{"tree"}, nil)
+	verifyFinishedDesc = prometheus.NewDesc("registry_verify_last_finished_timestamp_seconds",
+		"When the last verification of everything ended.", nil, nil)
+	quarantineObjectsDesc = prometheus.NewDesc("registry_quarantine_objects",
+		"Objects in the quarantine.", []string{"tree"}, nil)
+	quarantineBytesDesc = prometheus.NewDesc("registry_quarantine_bytes",
+		"Bytes in the quarantine.", []string{"tree"}, nil)
+)
+
+// verifyCollector reads the Stats of the open storages.
+type verifyCollector struct{}
+
+func (verifyCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{verifyReadDesc, verifyDamagedDesc, verifyFinishedDesc, quarantineObjectsDesc, quarantineBytesDesc} {
+		ch <- desc
+	}
+}
+
+func (verifyCollector) Collect(ch chan<- prometheus.Metric) {
+	var sum verify.Stats
+	damaged, quarantine := map[string]int{}, map[string]verify.Amount{}
+	pool.Range(func(_, value any) bool {
+		stats := value.(*shared).verified()
+		sum.ReadBytes += stats.ReadBytes
+		if stats.Finished.After(sum.Finished) {
+			sum.Finished = stats.Finished
+		}
+		for _, tree := range []string{privateTree, mirrorsTree} {
+			damaged[tree] += stats.Damaged[tree]
+			in := quarantine[tree]
+			in.Objects, in.Bytes = in.Objects+stats.Quarantine[tree].Objects, in.Bytes+stats.Quarantine[tree].Bytes
+			quarantine[tree] = in
+		}
+		return true
+	})
+	ch <- prometheus.MustNewConstMetric(verifyReadDesc, prometheus.CounterValue, float64(sum.ReadBytes))
+	if !sum.Finished.IsZero() {
+		ch <- prometheus.MustNewConstMetric(verifyFinishedDesc, prometheus.GaugeValue, float64(sum.Finished.UnixMilli())/1e3)
+	}
+	for tree, in := range quarantine {
+		ch <- prometheus.MustNewConstMetric(verifyDamagedDesc, prometheus.CounterValue, float64(damaged[tree]), tree)
+		ch <- prometheus.MustNewConstMetric(quarantineObjectsDesc, prometheus.GaugeValue, float64(in.Objects), tree)
+		ch <- prometheus.MustNewConstMetric(quarantineBytesDesc, prometheus.GaugeValue, float64(in.Bytes), tree)
+	}
+}
+
+// verified is what verifications of the open storage have seen.
+func (s *shared) verified() verify.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trees == nil {
+		return verify.Stats{}
+	}
+	return s.trees.verifying.Stats()
+}

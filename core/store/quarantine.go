@@ -1,0 +1,99 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// quarantinePrefix has content that does not match its digest, under that digest. No
+// reader looks there.
+const quarantinePrefix = "quarantine/"
+
+func quarantineKey(d digest.Digest) string { return quarantinePrefix + string(d) }
+
+// Quarantined is content in the quarantine.
+type Quarantined struct {
+	Digest digest.Digest // that it should have
+	Size   int64         // bytes
+	Time   time.Time     // since when
+}
+
+// Open opens the content of d, whichever repository holds it, to look at its bytes. Its
+// Info has the version that Quarantine takes. Errors: bucket.ErrNotExist, and others of the bucket.
+func (s *Store) Open(ctx context.Context, d digest.Digest) (bucket.Object, error) {
+	return s.bucket.Open(ctx, blobKey(d))
+}
+
+// Quarantine moves content of d that was found damaged out of the way: it is missing then,
+// until it is pushed or fetched again. Tags, holds and links stay. It returns false and
+// moves nothing if the content is gone or is another version by now, so that whatever
+// replaced it wins. Errors: errors.ErrUnsupported when the bucket cannot move objects, and
+// the bucket's.
+func (s *Store) Quarantine(ctx context.Context, d digest.Digest, version string) (moved bool, err error) {
+	ctx = context.WithoutCancel(ctx)
+	mover, ok := s.bucket.(bucket.Rename)
+	if !ok {
+		return false, fmt.Errorf("quarantine %s: this storage cannot move objects: %w", d, errors.ErrUnsupported)
+	}
+	// Nobody links, commits or drops it meanwhile, and no other repository begins to hold
+	// it as a manifest.
+	lock := s.digests.of(string(d))
+	lock.Lock()
+	defer lock.Unlock()
+	for repo, err := range s.scanHolds(ctx, manifestsPrefix, d) {
+		if err != nil {
+			return false, fmt.Errorf("quarantine %s: %w", d, err)
+		}
+		defer s.cache.beginManifest(repo, d)() // memory has the right bytes, which the next start would not find
+	}
+	key, to := blobKey(d), quarantineKey(d)
+	err = mover.Rename(ctx, key, version, to)
+	if errors.Is(err, bucket.ErrChanged) {
+		return false, nil
+	} else if err != nil {
+		return false, s.failed("quarantine "+string(d), err)
+	}
+	return true, s.sync(ctx, key, to)
+}
+
+// Quarantined yields what is in the quarantine, in the order of digests.
+func (s *Store) Quarantined(ctx context.Context) iter.Seq2[Quarantined, error] {
+	return func(yield func(Quarantined, error) bool) {
+		for info, err := range s.bucket.List(ctx, quarantinePrefix, "") {
+			d, parseErr := core.ParseDigest(strings.TrimPrefix(info.Key, quarantinePrefix))
+			if err == nil && parseErr != nil {
+				continue // not ours
+			}
+			if !yield(Quarantined{Digest: d, Size: info.Size, Time: info.Time}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// DropQuarantined removes for good what has been in the quarantine since before. It
+// returns how many objects that were.
+func (s *Store) DropQuarantined(ctx context.Context, before time.Time) (dropped int, err error) {
+	for q, err := range s.Quarantined(ctx) {
+		if err != nil {
+			return dropped, fmt.Errorf("quarantine: %w", err)
+		}
+		if !q.Time.Before(before) {
+			continue
+		}
+		if err := s.remove(ctx, quarantineKey(q.Digest)); err != nil {
+			return dropped, err
+		}
+		dropped++
+	}
+	return dropped, nil
+}
