@@ -29,8 +29,8 @@ func init() {
 }
 
 // Handler serves the registry of the app `oci` on a site: /v2, everything under /v2/,
-// /token, and the pages for people if they can sign in. Any other request goes to the
-// next handler.
+// /token, /livez, /readyz, /healthz, and the pages for people if they can sign in. Any other
+// request goes to the next handler.
 type Handler struct {
 	// Upstream is a mirror that this site stands for: its images are at the root of
 	// the host. Default: none.
@@ -48,6 +48,10 @@ type Handler struct {
 	// InsecureCredentials takes credentials over plain HTTP from other machines,
 	// where everybody on the way can read them. Default: false.
 	InsecureCredentials bool `json:"insecure_credentials,omitempty"`
+
+	// Health is "off" to leave /livez, /readyz and /healthz to the next handler. Default:
+	// they are answered here. See package health.
+	Health string `json:"health,omitempty"`
 
 	app  *App
 	log  *slog.Logger
@@ -72,6 +76,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app, h.log = app.(*App), withoutContext(ctx.Slogger())
 	if configured != nil {
 		h.log.Warn("oci_registry without a global block oci: everybody may read, nobody may push, and the storage is ./data; write `oci { … }` among the global options")
+	}
+	if err := h.checkHealth(); err != nil {
+		return fmt.Errorf("health: %w", err)
 	}
 	watchConnections(ctx)
 	h.site = h.app.site
@@ -102,7 +109,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	if r.URL.Path != "/v2" && !strings.HasPrefix(r.URL.Path, "/v2/") {
-		if h.servePages(w, r) {
+		if h.serveHealth(w, r) || h.servePages(w, r) {
 			return nil
 		}
 		if nearlyRegistry(r.URL.Path) {
@@ -229,6 +236,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    fallback <mirror>
 //	    read_only
 //	    insecure_credentials
+//	    health off
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
@@ -237,6 +245,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"fallback":             option.Once(&h.Fallback),
 		"read_only":            option.Flag(&h.ReadOnly),
 		"insecure_credentials": option.Flag(&h.InsecureCredentials),
+		"health":               option.Once(&h.Health).Check(h.checkHealth),
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/health"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/mirror"
@@ -39,6 +40,8 @@ type shared struct {
 	// passwords are those of local users that were tried, whatever configuration
 	// they stood in: a reload forgives no guesses and forgets nobody.
 	passwords *identity.Passwords
+	// health answers whether the storage works, from the moment when it is named.
+	health *health.Checker
 	// pulls is that of trees, for every pull: without mu, which each request holds twice.
 	pulls atomic.Pointer[pulls.Times]
 
@@ -78,6 +81,7 @@ func sharedOf(storage Storage, log *slog.Logger) *shared {
 		}
 	}
 	s := &shared{storage: storage, log: log, passwords: identity.NewPasswords(nil), configurations: 1, ended: make(chan struct{})}
+	s.health = health.New(subject{s})
 	storages.Store(storage.Key(), s)
 	return s
 }

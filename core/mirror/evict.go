@@ -144,6 +144,15 @@ func (e *Evictor) Held() map[string]int64 {
 	return maps.Clone(e.held)
 }
 
+// Keeping reports whether mirrors keep what they fetch: less than MinFree is free otherwise,
+// and there is nothing left to evict.
+func (e *Evictor) Keeping() bool {
+	free, total, err := e.Disk.Space()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return err != nil || e.settings == nil || !e.full || free >= e.settings.MinFree.Of(total)
+}
+
 func (e *Evictor) run(ctx context.Context) {
 	for {
 		select {

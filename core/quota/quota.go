@@ -94,6 +94,9 @@ func (q *Registry) SetLimits(l Limits) {
 	q.limits.Store(&l)
 }
 
+// Room returns core.ErrNoSpace while the disk is in its reserve, so that no push has room.
+func (q *Registry) Room() error { return q.room(0) }
+
 // AdmitManifest implements core.Admitter. Errors also: core.ErrNoSpace.
 func (q *Registry) AdmitManifest(ctx context.Context, repo string) error {
 	if err := q.room(0); err != nil {

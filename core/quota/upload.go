@@ -112,7 +112,7 @@ func (q *Registry) inSize(size int64) error {
 }
 
 // Pressed reports whether the disk is in its reserve, so that no push has room.
-func (q *Registry) Pressed() bool { return errors.Is(q.room(0), core.ErrNoSpace) }
+func (q *Registry) Pressed() bool { return errors.Is(q.Room(), core.ErrNoSpace) }
 
 // room reports whether size bytes more leave free what is reserved. A disk that cannot be
 // asked has room until it says otherwise.

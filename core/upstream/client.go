@@ -51,6 +51,7 @@ type shared struct {
 	doubt     sync.Once                           // the one about those that were never taken
 	accepted  atomic.Bool                         // the upstream has taken the credentials for something
 	distrust  sync.Once                           // the log line about a realm that may not see them
+	asked     atomic.Bool                         // a request has ended
 }
 
 // endpoint is one of Config.URLs.
@@ -205,6 +206,9 @@ func (c *Client) ask(ctx context.Context, q question) (*reply, error) {
 			r, err = c.attempt(ctx, ep, share, op)
 		}
 		ep.breaker.leave(way, err, ctx.Err() != nil)
+		if ctx.Err() == nil {
+			c.asked.Store(true)
+		}
 		if err == nil || ctx.Err() != nil || !errors.As(err, &e) || !e.nextURL() {
 			return r, err
 		}

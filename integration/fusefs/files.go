@@ -71,8 +71,9 @@ func (f *FS) truncate(n *inode, size int64) fuse.Status {
 		return fuse.Status(syscall.EISDIR)
 	case grows > f.room():
 		return fuse.Status(syscall.ENOSPC)
-	case !f.step():
-		return fuse.EIO
+	}
+	if status := f.change(); !status.Ok() {
+		return status
 	}
 	n.resize(size)
 	f.used += grows
@@ -140,8 +141,8 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fu
 		}
 		data = data[:room]
 	}
-	if !f.step() {
-		return 0, fuse.EIO
+	if status := f.change(); !status.Ok() {
+		return 0, status
 	}
 	before := len(n.data)
 	n.write(data, off)

@@ -9,7 +9,7 @@
 // sync its name, and syncing a directory does not sync its parents' entries. Real
 // file systems are kinder; what survives here survives on them.
 //
-// It can also fold case, fill up, fail a sync (with the kernel's habit of calling
+// It can also fold case, fill up, become read-only, fail a sync (with the kernel's habit of calling
 // the next one a success), and lie about one, which shows that a test of
 // durability notices the loss.
 //
@@ -55,6 +55,7 @@ type FS struct {
 	handles map[uint64][]fuse.DirEntry // open directories, by handle
 	limit   int64
 	used    int64
+	frozen  bool
 	steps   int64
 	cutAt   int64 // the step before which the power fails; 0: never
 	dead    chan struct{}
@@ -118,6 +119,25 @@ func (f *FS) SetLimit(bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.limit = bytes
+}
+
+// SetReadOnly refuses every change from now on, or takes them again, as a kernel that has
+// met errors does while files are open. (A remount by hand would be refused then.)
+func (f *FS) SetReadOnly(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.frozen = on
+}
+
+// change counts a change as step does, unless the disk refuses it. The caller holds mu.
+func (f *FS) change() fuse.Status {
+	switch {
+	case f.frozen:
+		return fuse.Status(syscall.EROFS)
+	case !f.step():
+		return fuse.EIO
+	}
+	return fuse.OK
 }
 
 // Used is the room taken, in bytes: by files that have a name or are open.

@@ -80,8 +80,8 @@ func (f *FS) make(parent uint64, name string, mode uint32) (*inode, fuse.Status)
 	if f.room() < nodeWeight+entryWeight {
 		return nil, fuse.Status(syscall.ENOSPC)
 	}
-	if !f.step() {
-		return nil, fuse.EIO
+	if status := f.change(); !status.Ok() {
+		return nil, status
 	}
 	n := f.newNode(mode, dir, name)
 	f.link(n, dir, name)
@@ -152,8 +152,8 @@ func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.Ent
 	if _, ok := dir.entries[f.key(name)]; ok {
 		return fuse.Status(syscall.EEXIST)
 	}
-	if !f.step() {
-		return fuse.EIO
+	if status := f.change(); !status.Ok() {
+		return status
 	}
 	f.link(n, dir, name)
 	f.found(n, out)
@@ -185,8 +185,9 @@ func (f *FS) remove(parent uint64, name string, wantDir bool) fuse.Status {
 		return fuse.Status(syscall.EISDIR)
 	case len(e.node.entries) > 0:
 		return fuse.Status(syscall.ENOTEMPTY)
-	case !f.step():
-		return fuse.EIO
+	}
+	if status := f.change(); !status.Ok() {
+		return status
 	}
 	dir.apply(map[string]entry{f.key(name): {}})
 	f.unlinked(e.node)
@@ -231,8 +232,9 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 		return fuse.Status(syscall.EISDIR)
 	case replaces && !same && len(old.node.entries) > 0:
 		return fuse.Status(syscall.ENOTEMPTY)
-	case !f.step():
-		return fuse.EIO
+	}
+	if status := f.change(); !status.Ok() {
+		return status
 	}
 	set := map[string]entry{f.key(oldName): {}}
 	if from != to {

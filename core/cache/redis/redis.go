@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -47,6 +48,7 @@ type Cache struct {
 	prefix   string
 	timeout  time.Duration
 	breakers []breaker // one, or by the slots of a cluster
+	answered atomic.Bool
 	count    func(operation, result string)
 }
 
@@ -138,6 +140,7 @@ func (c *Cache) ask(ctx context.Context, operation, key string, question func(ct
 	switch {
 	case err == nil:
 		breaker.leave(probe, nil)
+		c.answered.Store(true)
 		return "ok", true
 	case errors.Is(err, goredis.ErrClosed):
 		return "skipped", false // by a configuration that is gone

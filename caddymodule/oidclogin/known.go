@@ -1,0 +1,9 @@
+package oidclogin
+
+// Known returns what is known about the provider without asking it: answered reports
+// whether it has been reached, and err why the last try failed.
+func (p *Provider) Known() (answered bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.found != nil, p.failure
+}
