@@ -23,7 +23,7 @@ const testPassword = "correct horse battery staple"
 // hashOf makes a hash as caddy hash-password does, but a fast one.
 func hashOf(t *testing.T, password string) string {
 	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func hashOf(t *testing.T, password string) string {
 
 // testHash is one of testPassword.
 var testHash = sync.OnceValue(func() string {
-	hash, err := bcrypt.GenerateFromPassword([]byte(testPassword), bcrypt.MinCost)
+	hash, err := bcrypt.GenerateFromPassword([]byte(testPassword), bcrypt.DefaultCost)
 	if err != nil {
 		panic(err)
 	}
