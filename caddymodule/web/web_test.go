@@ -76,6 +76,9 @@ func newBrowser(t *testing.T) *browser {
 		Audit: func(_ context.Context, event string, _ policies.Identity, _ ...any) {
 			b.events = append(b.events, event)
 		},
+		Refused: func(_ *http.Request, user string, err error) {
+			b.events = append(b.events, strings.TrimSpace("refused "+user))
+		},
 		Log: log,
 	}
 	b.site.Follower = oidclogin.NewFollower(provider, sessions, store.Users(), b.site.EndAll, log)
@@ -200,7 +203,7 @@ func TestAnAdminCaresForOthers(t *testing.T) {
 	}
 	b.want(http.StatusSeeOther, "GET", "/user/apikey", nil)
 	b.signIn(http.StatusForbidden)
-	if got := strings.Join(b.events, " "); got != "login key_made user_disabled user_enabled" {
+	if got := strings.Join(b.events, " "); got != "login key_made user_disabled user_enabled refused ada" {
 		t.Errorf("audit has %q", got)
 	}
 }
