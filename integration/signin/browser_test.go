@@ -30,6 +30,9 @@ func newBrowser(t *testing.T, base string) *browser {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(server.Tool(t, "chromium")),
 		chromedp.Flag("ignore-certificate-errors", true),
+		// A page that Back takes from the memory of the browser reports no load, for
+		// which chromedp would wait in vain.
+		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,BackForwardCache"),
 		chromedp.WindowSize(1000, 1100),
 	)
 	if os.Geteuid() == 0 {
