@@ -9,6 +9,7 @@
 //	manifests/sha256/ab/<hex>+<repo>       repo holds this manifest (linkRecord)
 //	repos/<repo>/_tags/<tag>               what the tag names, and did before (tagRecord)
 //	repos/<repo>/_referrers/<subject>/<digest>+<mark>   descriptor of a referrer; the mark is its type's
+//	quarantine/<digest>                    content that did not have this digest
 //	layout                                 which layout the bucket has (layout)
 //
 // In the digest-major keys the slashes of <repo> are written as +, so "who needs

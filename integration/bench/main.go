@@ -73,6 +73,7 @@ var groups = []group{
 	{"manifests", (*bench).manifests},
 	{"identity", (*bench).identity},
 	{"blobs", (*bench).blobs},
+	{"verify", (*bench).verify},
 	{"images", (*bench).images},
 	{"monolithic", (*bench).monolithic},
 	{"large", (*bench).large},

@@ -120,6 +120,9 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResu
 	if !status.Ok() {
 		return nil, status
 	}
+	if f.failRead != nil && f.failRead(n.path()) {
+		return nil, fuse.EIO
+	}
 	if in.Offset >= uint64(len(n.data)) {
 		return fuse.ReadResultData(nil), fuse.OK
 	}

@@ -48,19 +48,20 @@ type FS struct {
 
 	fold bool
 
-	mu      sync.Mutex // guards all below, and every inode
-	nodes   map[uint64]*inode
-	root    *inode
-	nextID  uint64
-	handles map[uint64][]fuse.DirEntry // open directories, by handle
-	limit   int64
-	used    int64
-	frozen  bool
-	steps   int64
-	cutAt   int64 // the step before which the power fails; 0: never
-	dead    chan struct{}
-	syncs   map[string]int
-	onSync  func(path string) Outcome
+	mu       sync.Mutex // guards all below, and every inode
+	nodes    map[uint64]*inode
+	root     *inode
+	nextID   uint64
+	handles  map[uint64][]fuse.DirEntry // open directories, by handle
+	limit    int64
+	used     int64
+	frozen   bool
+	steps    int64
+	cutAt    int64 // the step before which the power fails; 0: never
+	dead     chan struct{}
+	syncs    map[string]int
+	onSync   func(path string) Outcome
+	failRead func(path string) bool
 }
 
 // Outcome is what becomes of a sync.
@@ -111,6 +112,15 @@ func (f *FS) OnSync(decide func(path string) Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.onSync = decide
+}
+
+// FailReads has every read of a file fail with EIO of which fails says so: as of OnSync,
+// it gets the path and must not use the disk. What the kernel has read before it has no
+// need to read again, until the file is opened anew. Nil: none fails.
+func (f *FS) FailReads(fails func(path string) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failRead = fails
 }
 
 // SetLimit changes the room, in bytes; zero lifts the limit. It may be below what

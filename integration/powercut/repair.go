@@ -14,9 +14,33 @@ import (
 // When it returns, the image is acknowledged as any other. It is for one client: until
 // then images of others that share a blob are damaged, too.
 func (c *Client) Repair(ctx context.Context, path string) error {
-	img := c.NewImage()
-	if err := c.Push(ctx, img); err != nil {
+	img, err := c.pushDamaged(ctx, path)
+	if err != nil {
 		return err
+	}
+	blind := *c
+	blind.blind = true
+	return blind.Push(ctx, img)
+}
+
+// Heal is Repair by quarantine, which moves what is damaged out of the way: after that the
+// client learns by asking what it has to push.
+func (c *Client) Heal(ctx context.Context, path string, quarantine func(context.Context) error) error {
+	img, err := c.pushDamaged(ctx, path)
+	if err != nil {
+		return err
+	}
+	if err := quarantine(ctx); err != nil {
+		return err
+	}
+	return c.Push(ctx, img)
+}
+
+// pushDamaged pushes a new image and damages the files of its manifest and blobs.
+func (c *Client) pushDamaged(ctx context.Context, path string) (img *Image, err error) {
+	img = c.NewImage()
+	if err := c.Push(ctx, img); err != nil {
+		return img, err
 	}
 	files := []digest.Digest{img.Digest()}
 	for d := range img.blobs {
@@ -25,12 +49,10 @@ func (c *Client) Repair(ctx context.Context, path string) error {
 	for i, d := range files {
 		file := filepath.Join(path, "objects", "blobs", d.Algorithm().String(), d.Encoded()[:2], d.Encoded())
 		if err := damage(file, i%2 == 0); err != nil {
-			return err
+			return img, err
 		}
 	}
-	blind := *c
-	blind.blind = true
-	return blind.Push(ctx, img)
+	return img, nil
 }
 
 // damage changes a byte of a file, or takes its second half away; an empty one grows.
