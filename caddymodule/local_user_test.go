@@ -224,7 +224,7 @@ func TestALocalUserBesideTheProvider(t *testing.T) {
 	if _, body := v.page(http.StatusOK, "/user/apikey", nil); !strings.Contains(body, key.ID) || strings.Contains(body, secret) || strings.Contains(body, "All keys") {
 		t.Errorf("the page of zot-ci is %s", body)
 	}
-	v.page(http.StatusSeeOther, "/user/apikey", url.Values{"do": {"revoke"}, "id": {key.ID}})
+	v.page(http.StatusSeeOther, "/user/apikey", url.Values{"do": {"revoke"}, "id": {key.ID}, "sure": {"yes"}})
 	v.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("zot-ci", secret))
 }
 
