@@ -26,7 +26,7 @@ func (a *App) unprovisionedRoster() (*admins.Roster, error) {
 	if err := a.provisionMirrors(); err != nil {
 		return nil, err
 	}
-	rules, err := a.Policy.rules(a.names())
+	rules, err := a.allRules()
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -136,13 +135,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.specs, a.joined = sync.OnceValues(a.resolveMirrors), new(atomic.Pointer[joined])
-	rules, err := a.Policy.rules(a.names())
+	rules, err := a.allRules()
 	if err != nil {
 		return fmt.Errorf("policy: %w", err)
-	}
-	for name, m := range a.Mirrors {
-		shown, _ := m.reveals(name) // checkMirror has seen the error
-		rules = append(slices.Clip(rules), shown...)
 	}
 	for _, rule := range policies.Blind(rules) {
 		a.log.Warn("rule allows to create where nothing allows to read: what is pushed cannot be pulled, and clients that look before they push fail",
@@ -165,6 +160,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionAuthenticators(ctx); err != nil {
 		return fmt.Errorf("authenticators: %w", err)
 	}
+	a.warnOfImpossibleRules()
 	if err := a.provisionLocalUsers(); err != nil {
 		return err
 	}
@@ -268,6 +264,7 @@ func (a *App) Start() error {
 		return err
 	}
 	a.warnOfIdleRules()
+	a.warnOfMisspeltNames()
 	a.warnOfNoAdmin()
 	a.shared.release()
 	shared, err := a.openCache()

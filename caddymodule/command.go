@@ -5,15 +5,17 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/eblume/caddy-registry/caddymodule/console"
 )
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "registry",
-		Usage: "gc | key create|list|revoke | user list|disable|enable | policy explain [--config <path>] [--adapter <name>] [--storage <dir>]",
-		Short: "Takes care of the container registry",
+		Usage: "<command> [--config <path>] [--adapter <name>] [--storage <dir>]",
+		Short: "Manages the container registry",
 		Long: `
-Takes care of the container registry that the configuration describes.
+Manages the container registry that the configuration describes.
 
 If the registry runs, the command is carried out by the running process, which it
 reaches through control.sock in the storage directory; else it opens the storage
@@ -55,11 +57,5 @@ func misused(cmd *cobra.Command, err error) error {
 	return finish(cmd, statusMisuse, err)
 }
 
-// finish ends a command. Caddy keeps the error that carries a status to itself, and
-// gives it out only by this way.
-func finish(cmd *cobra.Command, status int, err error) error {
-	cmd.SilenceUsage = true
-	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-		return status, err
-	})(cmd, nil)
-}
+// finish ends a command with a status that is not statusDone, and reports the error.
+func finish(cmd *cobra.Command, status int, err error) error { return console.Fail(cmd, status, err) }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/eblume/caddy-registry/caddymodule/console"
 )
 
 // asksFirst is the end of the help of a command that asks.
@@ -57,6 +59,6 @@ func ask(cmd *cobra.Command, question string) error {
 // warn prints a warning, if there is one.
 func warn(cmd *cobra.Command, warning string) {
 	if warning != "" {
-		fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", warning)
+		console.Warn(cmd, warning)
 	}
 }

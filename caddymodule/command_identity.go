@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-
-	"github.com/caddyserver/caddy/v2"
+	"slices"
+	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/policies"
 )
 
 // identityOrder is what a command about keys or users asks for: one of its members.
@@ -20,6 +21,9 @@ type identityOrder struct {
 	ListKeys  *string          `json:"list_keys,omitempty"` // of that user; "": of all
 	RevokeKey string           `json:"revoke_key,omitempty"`
 	ListUsers bool             `json:"list_users,omitempty"`
+	// FindKey asks for the valid keys that rules know by an ID or a label, and for what
+	// is known about their owners.
+	FindKey string `json:"find_key,omitempty"`
 	// SetUser is enabled, or disabled if Disable says so.
 	SetUser string `json:"set_user,omitempty"`
 	Disable bool   `json:"disable,omitempty"`
@@ -33,6 +37,8 @@ type identityReport struct {
 	Secret string          `json:"secret,omitempty"`
 	Keys   []identity.Key  `json:"keys,omitempty"`
 	Users  []identity.User `json:"users,omitempty"`
+	// Misspelt has a sentence for each name of the order that is most likely misspelt.
+	Misspelt []string `json:"misspelt,omitempty"`
 	// Warning is what the order did, or would do, that is hardly meant.
 	Warning string `json:"warning,omitempty"`
 }
@@ -40,9 +46,40 @@ type identityReport struct {
 // byCommand is who makes a key, when a command does: whoever may use the storage.
 const byCommand = "command"
 
+// findKey returns the keys that rules know as named, those that are valid first, with
+// the records of their owners that there are.
+func findKey(store *identity.Store, named string) (keys []identity.Key, owners []identity.User) {
+	wanted := policies.NamedKey(named)
+	for _, key := range store.Keys().List("") {
+		if key.ID == wanted.ID || wanted.Label != "" && key.RuleLabel() == wanted.Label {
+			keys = append(keys, key)
+		}
+	}
+	now := time.Now()
+	slices.SortStableFunc(keys, func(a, b identity.Key) int {
+		switch active := a.Active(now); {
+		case active == b.Active(now):
+			return 0
+		case active:
+			return -1
+		}
+		return 1
+	})
+	for _, key := range keys {
+		if user, ok := store.Users().Get(key.User); ok {
+			user.Refresh = nil
+			owners = append(owners, user)
+		}
+	}
+	return keys, owners
+}
+
 // carryOut does what an order says. roster is nil where no configuration says who the
 // administrators are.
 func (o identityOrder) carryOut(ctx context.Context, store *identity.Store, roster *admins.Roster) (report identityReport, err error) {
+	if typed := o.misspelt(store, roster); len(typed) > 0 {
+		defer func() { report.Misspelt = typed }()
+	}
 	switch {
 	case o.CreateKey != nil:
 		o.CreateKey.By = byCommand
@@ -51,6 +88,8 @@ func (o identityOrder) carryOut(ctx context.Context, store *identity.Store, rost
 		report.Keys = []identity.Key{key}
 	case o.ListKeys != nil:
 		report.Keys = store.Keys().List(*o.ListKeys)
+	case o.FindKey != "":
+		report.Keys, report.Users = findKey(store, o.FindKey)
 	case o.RevokeKey != "":
 		var key identity.Key
 		key, err = store.Keys().Revoke(identity.As(ctx, byCommand), o.RevokeKey)
@@ -138,10 +177,7 @@ func (r *registry) order(ctx context.Context, order identityOrder) (report ident
 	defer func() { err = errors.Join(err, store.Close()) }()
 	store.Keys().SetMaxLifetime(r.lifetime)
 	store.Keys().SetMaxKeys(r.keys)
-	// No server runs, so no events do: the record is on the standard error.
-	told := audit{log: caddy.Log().Named("oci.audit").Sugar()}
-	store.Keys().Watch(told.keyChanged)
-	store.Users().Watch(told.userChanged)
+	// No server runs, so there is no audit log: what was done is what the command prints.
 	return order.carryOut(ctx, store, r.admins)
 }
 

@@ -76,6 +76,11 @@ printed on the standard output. It is not kept, and cannot be shown again.`,
 			return finish(cmd, statusFailed, err)
 		}
 		key := report.Keys[0]
+		defer func() {
+			for _, warning := range report.Misspelt {
+				warn(cmd, warning)
+			}
+		}()
 		fmt.Fprintf(cmd.ErrOrStderr(), "key %s of %s, until %s\n", key.ID, key.User, key.Expires.Format(time.DateOnly))
 		fmt.Fprintln(cmd.OutOrStdout(), report.Secret)
 		return nil

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -35,6 +36,10 @@ type question struct {
 	anonymous bool
 	action    string
 	target    string // <name>[:tag]
+	// found is what the storage knows of key; nil: it knows none. warn takes what kept
+	// the storage from being asked.
+	found *foundKey
+	warn  func(string)
 }
 
 func explainCommand(where *location) *cobra.Command {
@@ -45,6 +50,8 @@ func explainCommand(where *location) *cobra.Command {
 		Long: `
 Says whether somebody may do something in a repository, and by which line of the
 configuration. It asks the configuration alone: no process, no storage, no secret.
+With --key it also asks the running process, or the storage, whose key it is, which
+groups its owner has and what the key is narrowed to.
 
 The actions are read, fetch, create, update, delete and admin. The action push is
 create if the tag is absent and update if it is there, and both are printed; its
@@ -67,6 +74,10 @@ line is not understood.`,
 			return misused(cmd, err)
 		}
 		q.action, q.target = args[0], args[1]
+		q.warn = func(text string) { warn(cmd, text) }
+		if q.key != "" {
+			where.findKey(commandContext(cmd), q)
+		}
 		allowed, err := where.explain(cmd.OutOrStdout(), q)
 		switch {
 		case errors.Is(err, errQuestion):
@@ -74,18 +85,15 @@ line is not understood.`,
 		case err != nil:
 			return finish(cmd, statusFailed, err)
 		case !allowed:
-			return finish(cmd, statusFailed, errDenied)
+			return finish(cmd, statusFailed, nil) // the answer says so
 		}
 		return nil
 	}
 	return cmd
 }
 
-var (
-	// errQuestion is a question that makes no sense.
-	errQuestion = errors.New("not a question")
-	errDenied   = errors.New("denied")
-)
+// errQuestion is a question that makes no sense.
+var errQuestion = errors.New("not a question")
 
 // unnamed stands for the user of a question that names groups or a key alone. No
 // rule of a Caddyfile can be about it.
@@ -101,6 +109,11 @@ func (q *question) who() (policies.Identity, error) {
 		return policies.Identity{}, fmt.Errorf("%w: --anonymous is a caller without user, groups and key", errQuestion)
 	}
 	who := policies.Identity{User: q.user, Groups: q.groups, Key: policies.NamedKey(q.key)}
+	if q.found != nil {
+		if err := q.found.complete(&who); err != nil {
+			return who, err
+		}
+	}
 	if who.User == "" {
 		who.User = unnamed
 	}
@@ -135,6 +148,7 @@ func (l *location) explain(out io.Writer, q *question) (allowed bool, err error)
 	if err != nil {
 		return false, err
 	}
+	q.found.addLocal(app.LocalUsers, &who)
 	if err := app.provisionSite(); err != nil {
 		return false, err
 	}
@@ -156,6 +170,9 @@ func (l *location) explain(out io.Writer, q *question) (allowed bool, err error)
 		return false, nil
 	}
 	policy := policies.NewRules(rules...)
+	if q.found != nil {
+		fmt.Fprintln(out, q.found)
+	}
 	for i, action := range actions {
 		may, rule := policy.Explain(who, action, request.Repo)
 		when := ""
@@ -167,6 +184,14 @@ func (l *location) explain(out io.Writer, q *question) (allowed bool, err error)
 			target += ":" + tag
 		}
 		fmt.Fprintf(out, "%s %s%s: %s\n", action, target, when, verdict(may, rule))
+		if may && !policy.Allows(who, action, request.Repo) {
+			fmt.Fprintf(out, "but the key may not be used for that: %s\n", q.found.narrowed())
+			may = false
+		}
+		if why := q.found.refused(time.Now()); may && why != "" {
+			fmt.Fprintf(out, "but the key is refused: %s\n", why)
+			may = false
+		}
 		if action == policies.Update && may {
 			// A push is refused before its tag is looked at.
 			if create, rule := policy.Explain(who, policies.Create, request.Repo); !create {

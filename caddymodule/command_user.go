@@ -76,6 +76,9 @@ with a warning. The command enable ends it, and the keys work again.` + asksFirs
 		if report.Warning != warned {
 			warn(cmd, report.Warning)
 		}
+		for _, warning := range report.Misspelt {
+			warn(cmd, warning)
+		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%sd %s\n", verb, report.Users[0].Name)
 		return nil
 	}

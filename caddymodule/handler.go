@@ -66,17 +66,17 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision finds the app. A configuration without one has an app of defaults.
+// Provision finds the app. Errors: a configuration without one, which would be a registry
+// that keeps nothing and has its storage wherever it was started.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	_, configured := ctx.AppIfConfigured("oci")
+	if _, err := ctx.AppIfConfigured("oci"); errors.Is(err, caddy.ErrNotConfigured) {
+		return errNoBlock
+	}
 	app, err := ctx.App("oci")
 	if err != nil {
 		return err
 	}
 	h.app, h.log = app.(*App), withoutContext(ctx.Slogger())
-	if configured != nil {
-		h.log.Warn("oci_registry without a global block oci: everybody may read, nobody may push, and the storage is ./data; write `oci { … }` among the global options")
-	}
 	if err := h.checkHealth(); err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
@@ -85,6 +85,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.site.Upstream, h.site.Fallback = h.Upstream, h.Fallback
 	return h.checkSite()
 }
+
+// errNoBlock is a site of a registry that is nowhere described.
+var errNoBlock = errors.New("oci_registry: there is no block oci; write `oci { … }` among the global options, with the storage and a policy (an empty one keeps images in ./data, and lets everybody read and nobody push)")
 
 // checkSite refuses what would send a name to the wrong place.
 func (h *Handler) checkSite() error {

@@ -11,9 +11,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	"go.uber.org/zap"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/console"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
 )
@@ -124,11 +124,11 @@ func (l *location) app() (*App, error) {
 }
 
 // loadQuietly reads a configuration without what Caddy tells on the way: the standard
-// error of a command is for what went wrong. Warnings and errors are told.
+// error of a command is for what went wrong. Warnings and errors are plain lines.
 func loadQuietly(config, adapter string) (document []byte, name string, err error) {
 	_, standard, held := caddy.BufferedLog()
 	defer caddy.UnbufferDefaultLogger(standard)
-	defer held.FlushTo(standard.WithOptions(zap.IncreaseLevel(zap.WarnLevel)))
+	defer held.FlushTo(console.Logger(os.Stderr))
 	document, name, _, err = caddycmd.LoadConfig(config, adapter)
 	return document, name, err
 }

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -120,6 +121,20 @@ func (r Rule) located(err error) error {
 		return err
 	}
 	return fmt.Errorf("%s: %w", r.Line, err)
+}
+
+// allRules are those of the policy, and those of the mirrors that say who may read what
+// their upstreams hide.
+func (a *App) allRules() ([]policies.Rule, error) {
+	rules, err := a.Policy.rules(a.names())
+	if err != nil {
+		return nil, err
+	}
+	for name, m := range a.Mirrors {
+		shown, _ := m.reveals(name) // checkMirror has seen the error
+		rules = append(slices.Clip(rules), shown...)
+	}
+	return rules, nil
 }
 
 // names are those that the rules may be about.

@@ -104,6 +104,9 @@ func (r *Rules) Explain(who Identity, action Action, repo string) (bool, *Rule) 
 	return false, nil
 }
 
+// Rules returns the rules, which are the caller's to read.
+func (r *Rules) Rules() []Rule { return r.source }
+
 // ParseRule reads what follows `allow` or `deny`. Its errors are sentences for an
 // operator. Syntax:
 //

@@ -46,6 +46,12 @@ func (s Subject) NamesKey() (Key, bool) {
 	return NamedKey(s.name), true
 }
 
+// NamesUser returns the user that the subject is about, and whether it is about one.
+func (s Subject) NamesUser() (string, bool) { return s.name, s.kind == user }
+
+// NamesGroup returns the group that the subject is about, and whether it is about one.
+func (s Subject) NamesGroup() (string, bool) { return s.name, s.kind == group }
+
 type subjectKind uint8
 
 const (

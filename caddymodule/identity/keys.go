@@ -264,15 +264,13 @@ func (k *Keys) check(want *NewKey) error {
 	switch {
 	case want.Lifetime < 0 || want.Lifetime > limit:
 		return fmt.Errorf("%w: a key lasts at most %s", ErrKeyInvalid, days(limit))
-	case len(want.Name) > maxLabel:
-		return fmt.Errorf("%w: its name has at most %d bytes", ErrKeyInvalid, maxLabel)
 	case len(want.Groups) > maxListed || len(want.Actions) > maxListed || len(want.Globs) > maxListed:
 		return fmt.Errorf("%w: it has more than %d groups, actions or globs", ErrKeyInvalid, maxListed)
 	case !want.Service && len(want.Groups) > 0:
 		return fmt.Errorf("%w: the groups of a person are the provider's to say", ErrKeyInvalid)
 	}
-	if strings.ContainsFunc(want.Name, unicode.IsControl) {
-		return fmt.Errorf("%w: its name has a control character", ErrKeyInvalid)
+	if err := CheckLabel(want.Name); err != nil {
+		return err
 	}
 	for _, group := range want.Groups {
 		if strings.TrimSpace(group) == "" || strings.ContainsFunc(group, unicode.IsControl) {
@@ -281,6 +279,17 @@ func (k *Keys) check(want *NewKey) error {
 	}
 	if _, err := narrowing(want.Actions, want.Globs); err != nil {
 		return fmt.Errorf("%w: %w", ErrKeyInvalid, err)
+	}
+	return nil
+}
+
+// CheckLabel refuses a label that no key can have. Errors: ErrKeyInvalid.
+func CheckLabel(label string) error {
+	if len(label) > maxLabel {
+		return fmt.Errorf("%w: its name has at most %d bytes", ErrKeyInvalid, maxLabel)
+	}
+	if strings.ContainsFunc(label, unicode.IsControl) {
+		return fmt.Errorf("%w: its name has a control character", ErrKeyInvalid)
 	}
 	return nil
 }

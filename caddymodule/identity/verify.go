@@ -97,6 +97,9 @@ func (s *Store) identify(held *heldKey, locals *Locals) (policies.Identity, erro
 // KeyCredential is how an identity, a log and a token name a key.
 func KeyCredential(id string) string { return "key " + id }
 
+// Narrowing is what the key may be used for at most; nil: whatever its user may.
+func (k Key) Narrowing() (*policies.Narrowing, error) { return narrowing(k.Actions, k.Globs) }
+
 // narrowing is what the actions and patterns of a key mean. Errors are sentences.
 func narrowing(actions, globs []string) (*policies.Narrowing, error) {
 	if len(actions) == 0 && len(globs) == 0 {

@@ -42,6 +42,9 @@ type Compiled struct {
 	groups    []template
 }
 
+// Groups are those of the rule, some of which may have claims in them.
+func (c *Compiled) Groups() []string { return c.rule.Groups }
+
 // Compile checks a rule for the tokens of an issuer. Its errors are sentences for an
 // operator.
 func (r Rule) Compile(issuer string) (*Compiled, error) {
