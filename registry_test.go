@@ -38,6 +38,7 @@ func TestDirection(t *testing.T) {
 		{"./policies/...", []string{module + "/core/", module + "/caddymodule"}, module + "/core/globs"},
 		{"./core/globs", []string{module + "/"}, ""},
 		{"./core/memo", []string{module + "/"}, ""},
+		{"./core/nearby", []string{module + "/"}, ""},
 		{"./caddymodule/record", []string{module + "/"}, ""},
 		// Who administers is decided by what is known about people, and not by who serves it.
 		{"./caddymodule/admins", []string{module + "/caddymodule/web", module + "/caddymodule/session", module + "/caddymodule/oidclogin"}, ""},

@@ -21,6 +21,10 @@ import (
 // location is how the user of a command names the registry.
 type location struct {
 	config, adapter, storage string
+	// document is the configuration from name, once it was read: a command that looks at
+	// it twice prints its warnings once.
+	document []byte
+	name     string
 }
 
 // errBothNamed is a command line that names two registries.
@@ -102,11 +106,13 @@ func (l *location) app() (*App, error) {
 		app.StorageRaw = caddyconfig.JSONModuleObject(FileStorage{Path: l.storage}, "module", "file", nil)
 		return app, nil
 	}
-	document, name, err := loadQuietly(l.config, l.adapter)
-	if err != nil {
-		return nil, err
+	if l.document == nil {
+		var err error
+		if l.document, l.name, err = loadQuietly(l.config, l.adapter); err != nil {
+			return nil, err
+		}
 	}
-	if len(document) == 0 {
+	if len(l.document) == 0 {
 		return nil, errors.New("there is no ./Caddyfile; name the configuration with --config, or the storage with --storage")
 	}
 	var config struct {
@@ -114,8 +120,8 @@ func (l *location) app() (*App, error) {
 			OCI *App `json:"oci"`
 		} `json:"apps"`
 	}
-	if err := json.Unmarshal(document, &config); err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+	if err := json.Unmarshal(l.document, &config); err != nil {
+		return nil, fmt.Errorf("read %s: %w", l.name, err)
 	}
 	if config.Apps.OCI != nil {
 		app = config.Apps.OCI

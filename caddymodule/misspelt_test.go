@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
@@ -31,7 +32,7 @@ func TestMisspeltNamesAreWarnedOf(t *testing.T) {
 		}
 		local_user erich `+testHash()+` admin`, ""), "admin off", "admin off\n\tlog {\n\t\toutput file "+log+"\n\t\tformat json\n\t}", 1)
 	config := filepath.Join(t.TempDir(), "Caddyfile")
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(config, caddyfile.Format([]byte(text)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	load(t, text)
@@ -52,7 +53,7 @@ func TestMisspeltNamesAreWarnedOf(t *testing.T) {
 			t.Errorf("the log has %s: %s", unwanted, logged)
 		}
 	}
-	check := func(where ...string) {
+	check := func(nobody string, where ...string) {
 		t.Helper()
 		for _, row := range []struct {
 			args []string
@@ -61,7 +62,7 @@ func TestMisspeltNamesAreWarnedOf(t *testing.T) {
 			{[]string{"key", "create", "--user", "ci", "--group", "artifact-workload"}, `no rule of the policy names the group "artifact-workload"; did you mean "artifact-workloads"?`},
 			{[]string{"key", "create", "--user", "ci", "--group", "people"}, `no rule of the policy names the group "people"`},
 			{[]string{"key", "create", "--user", "ci", "--group", "artifact-workloads"}, ""},
-			{[]string{"user", "disable", "eric"}, `nobody named "eric" has signed in, has an API key or is a local_user; did you mean "erich"?`},
+			{[]string{"user", "disable", nobody}, `nobody named "` + nobody + `" has signed in, has an API key or is a local_user; did you mean "erich"?`},
 			{[]string{"user", "enable", "erich"}, ""},
 			{[]string{"user", "disable", "ci"}, ""},
 			{[]string{"user", "enable", "ci"}, ""},
@@ -73,12 +74,12 @@ func TestMisspeltNamesAreWarnedOf(t *testing.T) {
 			}
 		}
 	}
-	check("--storage", dir) // the running registry knows its policy
+	check("eric", "--storage", dir) // the running registry knows its policy
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	released(t)
-	check("--config", config)
+	check("ehrich", "--config", config)
 	// Without a configuration no group is known to be wrong.
 	if _, told, _ := runRegistry(t, "key", "create", "--user", "ci", "--group", "people", "--storage", dir); strings.Contains(told, "warning") {
 		t.Errorf("without a policy: got %q", told)
@@ -106,7 +107,7 @@ func TestPolicyExplainKnowsAKey(t *testing.T) {
 		}
 		local_user erich `+testHash()+` admins`, "")
 	config := filepath.Join(t.TempDir(), "Caddyfile")
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(config, caddyfile.Format([]byte(text)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	load(t, text)
