@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -121,21 +122,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		return next.ServeHTTP(w, r)
 	}
+	begun := time.Now()
 	asked := readAsked(r, identity.AtRegistry)
 	request, err := wire.Parse(r.Method, r.URL)
-	options := wire.Options{Log: h.log, Observe: countRequest, Challenge: func() string { return asked.challenge(request) }}
+	options := wire.Options{Log: h.log, Challenge: func() string { return asked.challenge(request) }}
 	if err == nil {
 		site := h.site
 		site.Host = asked.conn.Host
 		request, err = namespace.Resolve(request, site)
 	}
-	mirror := ""
+	mirror, pull := "", false // pull: of a private manifest
 	if err == nil {
-		if mirror = h.site.MirrorOf(request.Repo); mirror != "" {
-			options.Observe = func(o wire.Outcome) {
-				countRequest(o)
-				countMirrorRequest(mirror, o)
-			}
+		mirror = h.site.MirrorOf(request.Repo)
+	}
+	options.Observe = func(o wire.Outcome) {
+		source := sourceOf(o, request.Repo, mirror)
+		addSource(r, source)
+		countRequest(o, source, r.Method, begun)
+		switch {
+		case mirror != "":
+			countMirrorRequest(mirror, o)
+		case pull:
+			h.app.shared.countPull(request, w.Header(), o)
 		}
 	}
 	addLogFields(r, request, mirror)
@@ -177,10 +185,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.app.shared.countUse(mirror, &h.site, r, request)
 	case request.Kind == wire.Manifest && r.Method == http.MethodGet:
 		// A HEAD does not count: clients send it to learn a digest, and for images that they have.
-		options.Observe = func(o wire.Outcome) {
-			countRequest(o)
-			h.app.shared.countPull(request, w.Header(), o)
-		}
+		pull = true
 	}
 	// What the upstream shows to our credentials may not be everybody's.
 	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo) &&
@@ -222,6 +227,13 @@ func addLogFields(r *http.Request, request wire.Request, mirror string) {
 	}
 	if mirror != "" {
 		extra.Set(zap.String("mirror", mirror))
+	}
+}
+
+// addSource says in the access log where the content of an answer came from.
+func addSource(r *http.Request, source core.Source) {
+	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && source != sourceNone {
+		extra.Set(zap.String("source", string(source)))
 	}
 }
 

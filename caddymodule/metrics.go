@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -36,6 +37,16 @@ var (
 		Name: "registry_requests_total",
 		Help: "Requests by endpoint and outcome.",
 	}, []string{"action", "result"})
+	requestSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "registry_request_duration_seconds",
+		Help:    "Time from the header of a request to the end of its answer.",
+		Buckets: durations,
+	}, []string{"action", "source"})
+	firstByteSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "registry_request_first_byte_seconds",
+		Help:    "Time from the header of a GET of a manifest or a blob to the first byte of what was asked for.",
+		Buckets: durations,
+	}, []string{"action", "source"})
 	pulledBytes = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "registry_pulled_bytes_total",
 		Help: "Bytes sent in answers.",
@@ -65,7 +76,7 @@ var (
 // register puts the counters into the registry of one load.
 func register(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
-		requestsTotal, cacheRequests, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes, syncsCollector{},
+		requestsTotal, requestSeconds, firstByteSeconds, cacheRequests, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes, syncsCollector{},
 		loginsTotal, keysCollector{},
 		mirrorRequests, mirrorUpstream, mirrorFetched, mirrorLimit,
 		evictedManifests, evictedBytes, heldCollector{}, verifyCollector{},
@@ -98,10 +109,37 @@ func (syncsCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(syncsDesc, prometheus.CounterValue, float64(groups), "group")
 }
 
-// countRequest counts how a request ended.
-func countRequest(o wire.Outcome) {
-	requestsTotal.WithLabelValues(o.Kind.String(), result(o)).Inc()
+// durations are the buckets of times: from a manifest in memory to a large layer for a slow
+// client.
+var durations = []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
+
+// sourceNone is the source of what has no content of a repository: errors, and requests that
+// are about no repository.
+const sourceNone = core.Source("none")
+
+// sourceOf returns where the content of an answer came from.
+func sourceOf(o wire.Outcome, repo, mirror string) core.Source {
+	switch {
+	case o.Status >= http.StatusBadRequest || repo == "":
+		return sourceNone
+	case mirror == "":
+		return core.SourcePrivate
+	case o.Source == "":
+		return core.SourceHeld
+	}
+	return o.Source
+}
+
+// countRequest counts how a request ended, and how long it took.
+func countRequest(o wire.Outcome, source core.Source, method string, begun time.Time) {
+	action := o.Kind.String()
+	requestsTotal.WithLabelValues(action, result(o)).Inc()
 	pulledBytes.Add(float64(o.Sent))
+	requestSeconds.WithLabelValues(action, string(source)).Observe(time.Since(begun).Seconds())
+	content := o.Kind == wire.Manifest || o.Kind == wire.Blob
+	if content && method == http.MethodGet && source != sourceNone && !o.First.IsZero() {
+		firstByteSeconds.WithLabelValues(action, string(source)).Observe(o.First.Sub(begun).Seconds())
+	}
 }
 
 // countLogin counts how the verification of a credential ended.

@@ -48,6 +48,7 @@ func (m *Mirror) Stat(ctx context.Context, repo string, d digest.Digest) (core.D
 		if size, err = m.attest(ctx, repo, d); err != nil {
 			return core.Descriptor{}, err
 		}
+		core.From(ctx, core.SourceUpstream)
 	}
 	return descriptor(d, size), nil
 }
@@ -109,6 +110,7 @@ func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.B
 		}
 		blob, err := f.open()
 		if !errors.Is(err, errUnread) && !errors.Is(err, errHeld) {
+			core.From(ctx, core.SourceUpstream)
 			return blob, err
 		}
 	}

@@ -53,9 +53,14 @@ func (m *Mirror) outlives(ctx context.Context, repo, tag string, held heldTag, c
 // mayOutlive reports whether the tag was last named, or known to be gone, and not refused.
 func (t heldTag) mayOutlive() bool { return t.ok && !t.checked.IsZero() }
 
-// served is what the caller gets of a tag: with a warning if the upstream has it no more.
+// served is what the caller gets of a tag, with a note of where it came from, and a warning
+// if the upstream has it no more.
 func (t heldTag) served(ctx context.Context, noun string) core.Manifest {
+	if t.from != "" {
+		core.From(ctx, t.from)
+	}
 	if !t.gone.IsZero() {
+		core.From(ctx, core.SourceStale)
 		core.Warn(ctx, fmt.Sprintf("%s is gone from its upstream since %s; this is a copy", noun, t.gone.UTC().Format(time.RFC3339)))
 	}
 	return t.manifest

@@ -23,15 +23,15 @@ import (
 // pulled asks for the tag, and returns what was warned of.
 func (f *fixture) pulled(t *testing.T, want error) string {
 	t.Helper()
-	ctx, warnings := core.WithWarnings(fetch)
+	ctx, notes := core.WithNotes(fetch)
 	m, err := f.Manifest(ctx, repo, latest)
 	if !errors.Is(err, want) || err == nil && m.Descriptor.Digest != f.image {
 		t.Errorf("got %v, %v, want %s, %v", m.Descriptor.Digest, err, f.image, want)
 	}
-	if err != nil && len(warnings.All()) > 0 {
-		t.Errorf("a failure warns: %q", warnings.All())
+	if err != nil && len(notes.Warnings()) > 0 {
+		t.Errorf("a failure warns: %q", notes.Warnings())
 	}
-	return strings.Join(warnings.All(), "; ")
+	return strings.Join(notes.Warnings(), "; ")
 }
 
 func since(t time.Time) string {
@@ -59,9 +59,9 @@ func TestATagThatIsGoneIsServedOn(t *testing.T) {
 			}
 			f.saw(t)
 			// Who may not fetch gets it as well, with the warning.
-			ctx, warnings := core.WithWarnings(context.Background())
-			if _, err := f.Resolve(ctx, repo, latest); err != nil || len(warnings.All()) != 1 {
-				t.Errorf("without fetch: %v, warned of %q", err, warnings.All())
+			ctx, notes := core.WithNotes(context.Background())
+			if _, err := f.Resolve(ctx, repo, latest); err != nil || len(notes.Warnings()) != 1 {
+				t.Errorf("without fetch: %v, warned of %q", err, notes.Warnings())
 			}
 
 			// max_stale does not end it, with pulls or without, and a restart neither.

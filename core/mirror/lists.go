@@ -28,6 +28,7 @@ func (m *Mirror) Tags(ctx context.Context, repo, after string) iter.Seq2[string,
 			keeps: func(context.Context) bool { return true },
 		})
 		if unasked(err) && m.heldTags(ctx, repo, after, yield) {
+			core.From(ctx, core.SourceStale)
 			core.Warn(ctx, "the upstream cannot be asked; the list has only those tags of "+repo+" that are held here")
 			m.log.Info("incomplete list of tags served, the upstream cannot be asked", "repository", repo, "error", err)
 			return
@@ -161,23 +162,31 @@ func listed[L list](ctx context.Context, m *Mirror, q *question[L]) (L, error) {
 	if err := mayFetch(ctx, "the list of "+q.repo); err != nil {
 		return none, err
 	}
-	return together(ctx, m, q.key, func(ctx context.Context) (L, error) {
+	type sourced struct {
+		list L
+		from core.Source
+	}
+	found, err := together(ctx, m, q.key, func(ctx context.Context) (sourced, error) {
 		if again, ok, _ := kept[L](ctx, m, q.key); ok && time.Since(again.at()) < m.ttl() {
-			return again, nil // another flight ended between the look and now
+			return sourced{again, core.SourceHeld}, nil // another flight ended between the look and now
 		}
 		got, err := q.ask(ctx, remote)
 		switch {
 		case err == nil:
 			keep(ctx, m, q, got)
-			return got, nil
+			return sourced{got, core.SourceUpstream}, nil
 		case refused(err):
 			m.unlist(ctx, q.key)
 		case within:
 			m.log.Info("stale list served, the upstream cannot be asked", "repository", q.repo, "checked", at, "error", err)
-			return held, nil
+			return sourced{held, core.SourceStale}, nil
 		}
-		return none, m.noteAbsent(q.key, err, core.ErrNameUnknown)
+		return sourced{}, m.noteAbsent(q.key, err, core.ErrNameUnknown)
 	})
+	if err == nil {
+		core.From(ctx, found.from)
+	}
+	return found.list, err
 }
 
 // keep remembers a list that the upstream gave.

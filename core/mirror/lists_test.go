@@ -165,9 +165,9 @@ func TestTagsThatAreHeldAreListedWhileTheUpstreamIsAway(t *testing.T) {
 				f.up.Fault(row.fault)
 				f.network.Refuse(f.up.Registry, row.fault.Path == "nothing")
 				f.restart(t)
-				ctx, warnings := core.WithWarnings(fetch)
+				ctx, notes := core.WithNotes(fetch)
 				got, err := list(f.Tags(ctx, repo, row.after))
-				if said := warnings.All(); (len(said) == 1) != (row.err == nil) {
+				if said := notes.Warnings(); (len(said) == 1) != (row.err == nil) {
 					t.Errorf("it warns of %q", said)
 				}
 				if !errors.Is(err, row.err) || !slices.Equal(got, row.want) {

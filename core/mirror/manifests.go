@@ -87,21 +87,25 @@ func (m *Mirror) byDigest(ctx context.Context, repo string, d digest.Digest) (co
 	if err := mayFetch(ctx, noun); err != nil {
 		return core.Manifest{}, err
 	}
-	return together(ctx, m, noun, func(ctx context.Context) (core.Manifest, error) {
+	got, err := together(ctx, m, noun, func(ctx context.Context) (heldTag, error) {
 		// Another may have fetched it between the look and now.
 		if held, err := m.held(ctx, repo, d); err == nil {
-			return held, nil
+			return heldTag{manifest: held}, nil
 		}
 		if found, ok := m.sharedManifest(ctx, repo, d); ok {
 			m.learn(ctx, repo, &lesson{found: found, fresh: true})
-			return found, nil
+			return heldTag{manifest: found, from: core.SourceShared}, nil
 		}
 		found, err := m.fetch(ctx, repo, core.Reference{Digest: d}, "")
 		if err != nil {
-			return core.Manifest{}, m.noteAbsent(noun, err, core.ErrManifestUnknown)
+			return heldTag{}, m.noteAbsent(noun, err, core.ErrManifestUnknown)
 		}
-		return found, nil
+		return heldTag{manifest: found, from: core.SourceUpstream}, nil
 	})
+	if err != nil {
+		return core.Manifest{}, err
+	}
+	return got.served(ctx, noun), nil
 }
 
 // fetch gets a manifest from the upstream and has it kept, with tag naming it unless

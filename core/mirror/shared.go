@@ -95,32 +95,34 @@ func (m *Mirror) sharedVerdict(ctx context.Context, repo, tag string, since time
 }
 
 // sharedTag is what another process learned of a tag a moment ago, so that the
-// upstream need not be asked. Errors: ErrManifestUnknown when the tag is not there.
-func (m *Mirror) sharedTag(ctx context.Context, repo, tag string, held heldTag) (found core.Manifest, ok bool, err error) {
+// upstream need not be asked; not ok: nobody has. Errors: ErrManifestUnknown when the tag is not there.
+func (m *Mirror) sharedTag(ctx context.Context, repo, tag string, held heldTag) (found heldTag, err error) {
 	if m.shared == nil {
-		return core.Manifest{}, false, nil
+		return heldTag{}, nil
 	}
 	v, ok := m.sharedVerdict(ctx, repo, tag, held.checked)
 	switch {
 	case !ok:
-		return core.Manifest{}, false, nil
+		return heldTag{}, nil
 	case v.Digest == "" && held.ok:
-		return core.Manifest{}, false, nil // who holds something finds out for itself that it is gone
+		return heldTag{}, nil // who holds something finds out for itself that it is gone
 	case v.Digest == "":
 		noun := repo + ":" + tag
 		m.absent.set(noun, v.Time.Add(m.settings.Load().NotFoundTTL))
-		return core.Manifest{}, false, fmt.Errorf("%w: %s: %w a moment ago", core.ErrManifestUnknown, noun, upstream.ErrNotFound)
+		return heldTag{}, fmt.Errorf("%w: %s: %w a moment ago", core.ErrManifestUnknown, noun, upstream.ErrNotFound)
 	case held.ok && held.manifest.Descriptor.Digest == v.Digest:
 		m.learn(ctx, repo, &lesson{found: held.manifest, tag: tag, at: v.Time})
-		return held.manifest, true, nil
+		return heldTag{manifest: held.manifest, ok: true}, nil
 	}
-	if found, err = m.held(ctx, repo, v.Digest); err != nil {
-		if found, ok = m.sharedManifest(ctx, repo, v.Digest); !ok {
-			return core.Manifest{}, false, nil
+	if found.manifest, err = m.held(ctx, repo, v.Digest); err != nil {
+		if found.manifest, ok = m.sharedManifest(ctx, repo, v.Digest); !ok {
+			return heldTag{}, nil
 		}
+		found.from = core.SourceShared
 	}
-	m.learn(ctx, repo, &lesson{found: found, tag: tag, at: v.Time, fresh: true})
-	return found, true, nil
+	found.ok = true
+	m.learn(ctx, repo, &lesson{found: found.manifest, tag: tag, at: v.Time, fresh: true})
+	return found, nil
 }
 
 // shareManifest gives the others a manifest: the time, its media type, its bytes, with

@@ -17,7 +17,9 @@ type heldTag struct {
 	ok       bool
 	checked  time.Time // zero: not known, or the upstream has denied the tag since
 	gone     time.Time // since when the upstream has no such tag; zero: it has one
-	damage   error     // the store has the tag, and cannot read it: as good as not held
+	// from is where the manifest came from. Empty: it was held, and that is that.
+	from   core.Source
+	damage error // the store has the tag, and cannot read it: as good as not held
 }
 
 func (t heldTag) within(age time.Duration) bool {
@@ -117,12 +119,12 @@ func (m *Mirror) refresh(ctx context.Context, repo, tag string) (heldTag, error)
 	if held.within(m.ttl()) {
 		return held, nil // another flight ended between the look and now
 	}
-	if found, ok, err := m.sharedTag(ctx, repo, tag, held); ok || err != nil {
-		return heldTag{manifest: found, ok: ok}, err
+	if found, err := m.sharedTag(ctx, repo, tag, held); found.ok || err != nil {
+		return found, err
 	}
 	found, err := m.ask(ctx, repo, tag, held)
 	if err == nil {
-		return heldTag{manifest: found, ok: true}, nil
+		return found, nil
 	}
 	if upstream.VerdictOf(err) == upstream.Gone {
 		var still heldTag
@@ -140,6 +142,7 @@ func (m *Mirror) refresh(ctx context.Context, repo, tag string) (heldTag, error)
 		m.log.Info("stale tag served, the upstream cannot be asked",
 			"repository", repo, "tag", tag, "digest", held.manifest.Descriptor.Digest,
 			"checked", held.checked, "error", err)
+		held.from = core.SourceStale
 		return held, nil
 	}
 	return heldTag{}, m.noteAbsent(repo+":"+tag, err, core.ErrManifestUnknown)
@@ -148,21 +151,21 @@ func (m *Mirror) refresh(ctx context.Context, repo, tag string) (heldTag, error)
 // ask is one HEAD when something is held, and one GET when that is not enough. What
 // was not answered is never asked again as a GET, which may count as a pull.
 // Errors: those of the upstream.
-func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (core.Manifest, error) {
+func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (heldTag, error) {
 	remote, err := m.remote(repo)
 	if err != nil {
-		return core.Manifest{}, err
+		return heldTag{}, err
 	}
 	ref := core.Reference{Tag: tag}
 	if !held.ok {
-		return m.fetch(ctx, repo, ref, tag)
+		return fetched(m.fetch(ctx, repo, ref, tag))
 	}
 	asked := time.Now()
 	answer, err := m.upstream.Head(ctx, remote, ref)
 	if errors.Is(err, upstream.ErrNoDigest) {
-		return m.fetch(ctx, repo, ref, tag)
+		return fetched(m.fetch(ctx, repo, ref, tag))
 	} else if err != nil {
-		return core.Manifest{}, err
+		return heldTag{}, err
 	}
 	d := answer.Descriptor.Digest
 	if m.shared != nil && m.shareable(ctx, repo, answer) {
@@ -173,18 +176,23 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (core.
 	}
 	if d == held.manifest.Descriptor.Digest {
 		m.learn(ctx, repo, &lesson{found: held.manifest, tag: tag, at: time.Now()})
-		return held.manifest, nil
+		return heldTag{manifest: held.manifest, ok: true}, nil
 	}
 	known, err := m.held(ctx, repo, d)
 	if err == nil {
 		// The tag went back, or another tag had it.
 		m.learn(ctx, repo, &lesson{found: known, tag: tag, at: time.Now(), fresh: true})
-		return known, nil
+		return heldTag{manifest: known, ok: true}, nil
 	}
 	// By digest: what the HEAD said and what the GET brings are the same then.
 	found, err := m.fetch(ctx, repo, core.Reference{Digest: d}, tag)
 	if upstream.VerdictOf(err) == upstream.Gone || errors.Is(err, upstream.ErrCorrupt) {
-		return m.fetch(ctx, repo, ref, tag) // the HEAD lied, or the tag has moved on
+		return fetched(m.fetch(ctx, repo, ref, tag)) // the HEAD lied, or the tag has moved on
 	}
-	return found, err
+	return fetched(found, err)
+}
+
+// fetched is what fetch returned.
+func fetched(found core.Manifest, err error) (heldTag, error) {
+	return heldTag{manifest: found, ok: err == nil, from: core.SourceUpstream}, err
 }

@@ -312,13 +312,13 @@ func meansWhatItShould(t *testing.T, s stage, k answerKind, held bool) {
 	if held && !means.ends {
 		want = nil
 	}
-	ctx, warnings := core.WithWarnings(fetch)
+	ctx, notes := core.WithNotes(fetch)
 	m, err := f.Manifest(ctx, repo, latest)
 	if !errors.Is(err, want) || err == nil && (m.Descriptor.Digest != f.image || digest.FromBytes(m.Bytes) != f.image) {
 		t.Errorf("got %v, %v, want %v", m.Descriptor.Digest, err, want)
 	}
-	if got := len(warnings.All()) > 0; got != (held && means.warned) {
-		t.Errorf("warned of %q", warnings.All())
+	if got := len(notes.Warnings()) > 0; got != (held && means.warned) {
+		t.Errorf("warned of %q", notes.Warnings())
 	}
 	most := k.cold
 	if held {

@@ -15,7 +15,7 @@ func (e *exchange) blob() error {
 	if e.r.Method != http.MethodHead && !known {
 		return e.getBlob(tag)
 	}
-	desc, err := e.reg.Stat(e.r.Context(), e.req.Repo, e.req.Digest)
+	desc, err := e.reg.Stat(e.context(), e.req.Repo, e.req.Digest)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (e *exchange) beginBlob(tag string) {
 }
 
 func (e *exchange) getBlob(tag string) error {
-	blob, err := e.reg.Blob(e.r.Context(), e.req.Repo, e.req.Digest)
+	blob, err := e.reg.Blob(e.context(), e.req.Repo, e.req.Digest)
 	if err != nil {
 		return err
 	}

@@ -18,12 +18,11 @@ const maxEntries = 10_000
 
 // listTags answers end-8a and end-8b.
 func (e *exchange) listTags() error {
-	ctx, warnings := core.WithWarnings(e.r.Context())
-	tags, last, err := e.page(e.reg.Tags(ctx, e.req.Repo, e.req.Last))
+	tags, last, err := e.page(e.reg.Tags(e.context(), e.req.Repo, e.req.Last))
 	if err != nil {
 		return fmt.Errorf("list tags of %s: %w", e.req.Name, err)
 	}
-	e.warn(warnings)
+	e.warn()
 	return e.list("tags/list", last, struct {
 		Name string   `json:"name"`
 		Tags []string `json:"tags"`

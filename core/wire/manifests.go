@@ -13,7 +13,7 @@ import (
 func (e *exchange) manifest() error {
 	var m core.Manifest
 	var err error
-	ctx, warnings := core.WithWarnings(e.r.Context())
+	ctx := e.context()
 	if e.r.Method == http.MethodHead {
 		m.Descriptor, err = e.reg.Resolve(ctx, e.req.Repo, e.req.Ref)
 	} else {
@@ -25,7 +25,7 @@ func (e *exchange) manifest() error {
 	if err != nil {
 		return err
 	}
-	e.warn(warnings)
+	e.warn()
 	tag := etag(m.Descriptor.Digest)
 	e.set("Etag", tag)
 	e.set("Docker-Content-Digest", tag[1:len(tag)-1])
@@ -74,8 +74,8 @@ func (e *exchange) loadManifest(ctx context.Context) (m core.Manifest, release f
 }
 
 // warn adds what a registry has warned of (spec.md, "Warnings").
-func (e *exchange) warn(warnings *core.Warnings) {
-	for _, text := range warnings.All() {
+func (e *exchange) warn() {
+	for _, text := range e.notes.Warnings() {
 		e.header.Add("Warning", "299 - "+strconv.Quote(text))
 	}
 }

@@ -21,7 +21,7 @@ const maxReferrersPage = core.MaxManifestSize / 2
 
 // listReferrers answers end-12a and end-12b.
 func (e *exchange) listReferrers() error {
-	seq := e.reg.Referrers(e.r.Context(), e.req.Repo, e.req.Digest, e.req.ArtifactType, digest.Digest(e.req.Last))
+	seq := e.reg.Referrers(e.context(), e.req.Repo, e.req.Digest, e.req.ArtifactType, digest.Digest(e.req.Last))
 	limit := e.limit()
 	manifests := []json.RawMessage{}
 	var last digest.Digest

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -68,6 +69,11 @@ type Outcome struct {
 	Status int
 	// Sent is the number of body bytes that were written.
 	Sent int64
+	// Source says where the content came from. Empty: the registry has not said.
+	Source core.Source
+	// First is when the first byte of the answer was written: of the body where that is a
+	// blob on its way, else of the header. Zero: none was.
+	First time.Time
 	// Err is what was answered with an error status, or what broke the body after
 	// a good status. Nil if all went well.
 	Err error
@@ -131,14 +137,20 @@ type exchange struct {
 
 	bodyRead bool // the request's body, to its end
 
+	notes  *core.Notes // nil: none were asked for
 	status int
 	sent   int64
+	first  time.Time
 	err    error
 }
 
 func (e *exchange) done() {
 	if e.opts.Observe != nil {
-		e.opts.Observe(Outcome{Kind: e.req.Kind, Status: e.status, Sent: e.sent, Err: e.err})
+		o := Outcome{Kind: e.req.Kind, Status: e.status, Sent: e.sent, First: e.first, Err: e.err}
+		if e.notes != nil {
+			o.Source = e.notes.Source()
+		}
+		e.opts.Observe(o)
 	}
 }
 
@@ -148,6 +160,14 @@ func (e *exchange) writeHeader(status int) {
 	}
 	e.status = status
 	e.w.WriteHeader(status)
+	e.first = time.Now()
+}
+
+// context is that of the request, for what a registry notes about the answer.
+func (e *exchange) context() context.Context {
+	ctx, notes := core.WithNotes(e.r.Context())
+	e.notes = notes
+	return ctx
 }
 
 // linger is how long net/http may look for the rest of a body that nobody reads. It

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/eblume/caddy-registry/core"
 )
@@ -19,7 +20,12 @@ import (
 func (e *exchange) stream(blob core.Blob, part span, size int64) {
 	n, fault, err := e.copyBlob(blob, part, size)
 	e.sent += n
-	if err == nil && part.length >= 0 && n != part.length {
+	if part.length >= 0 && n == part.length && fault == nil {
+		// A client that has its last byte may close the connection while that is being
+		// flushed.
+		return
+	}
+	if err == nil && part.length >= 0 {
 		fault = fmt.Errorf("%d bytes of %d: %w", n, part.length, io.ErrUnexpectedEOF)
 		err = fault
 	}
@@ -49,7 +55,8 @@ func (e *exchange) copyBlob(blob core.Blob, part span, size int64) (n int64, fau
 		}
 		return n, nil, err
 	}
-	out := &flusher{Writer: e.w, control: http.NewResponseController(e.w)}
+	out := &flusher{Writer: e.w, control: http.NewResponseController(e.w), first: &e.first}
+	e.first = time.Time{} // the header is there, and the first byte may take long
 	// Of an empty one the header is all there is, and would be a clean end.
 	if part.length != 0 && fileOf(blob) == nil && !ready(blob) {
 		// Clients give up after some seconds without a header, and a Range may begin
@@ -126,13 +133,17 @@ func fileSize(file *os.File) int64 {
 type flusher struct {
 	io.Writer
 	control *http.ResponseController
-	err     error // of the connection
+	err     error      // of the connection
+	first   *time.Time // when the first byte was written
 }
 
 func (f *flusher) Write(p []byte) (int, error) {
 	n, err := f.Writer.Write(p)
 	if err == nil {
 		err = f.control.Flush()
+	}
+	if f.first.IsZero() && n > 0 {
+		*f.first = time.Now()
 	}
 	if err != nil && !errors.Is(err, http.ErrNotSupported) {
 		f.err = err

@@ -377,3 +377,60 @@ func abort(f func()) (aborted bool) {
 	f()
 	return false
 }
+
+// hasty is a client that closes the connection as soon as it has its last byte: the flush of
+// that byte fails.
+type hasty struct {
+	*httptest.ResponseRecorder
+	most int
+}
+
+func (w *hasty) FlushError() error {
+	if w.Body.Len() >= w.most {
+		return syscall.EPIPE
+	}
+	return nil
+}
+
+func TestACompleteBodyIsNotBroken(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		itself bool
+		most   int
+		broken bool
+	}{
+		{"closed after the last byte", false, len(content), false},
+		{"closed after the last byte of what writes itself", true, len(content), false},
+		{"closed before", false, 1, true},
+		{"closed before, of what writes itself", true, 1, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := filled(t)
+			m.open = func(desc core.Descriptor, data []byte) core.Blob {
+				// In two pieces, the second of which is one byte.
+				b := streamBlob{io.MultiReader(bytes.NewReader(data[:len(data)-1]), bytes.NewReader(data[len(data)-1:])), desc}
+				if tt.itself {
+					return &writingBlob{b}
+				}
+				return &b
+			}
+			var ended Outcome
+			w := &hasty{httptest.NewRecorder(), tt.most}
+			aborted := func() (aborted bool) {
+				defer func() { aborted = recover() != nil }()
+				handler(m, Options{Observe: func(o Outcome) { ended = o }}).ServeHTTP(w,
+					httptest.NewRequest("GET", "/v2/a/b/blobs/"+string(contentDigest), nil))
+				return false
+			}()
+			if aborted != tt.broken || (ended.Err != nil) != tt.broken {
+				t.Errorf("aborted %t with %v, want broken %t", aborted, ended.Err, tt.broken)
+			}
+			if !tt.broken && ended.Sent != int64(len(content)) {
+				t.Errorf("sent %d bytes, want %d", ended.Sent, len(content))
+			}
+			if ended.First.IsZero() {
+				t.Error("no time of the first byte")
+			}
+		})
+	}
+}
