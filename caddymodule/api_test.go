@@ -124,7 +124,8 @@ func TestKeysAsJSON(t *testing.T) {
 	if got := admin.api(http.StatusOK, "GET", "/api/keys?user=zot-ci", ""); len(got.Keys) != 1 || got.Keys[0].ID != robots.ID {
 		t.Errorf("got %+v, want the service account's", got.Keys)
 	}
-	wantHeard(t, "a key's first use, two keys and the end of one", []string{auditLogin, "at:/v2/"}, []string{auditKeyMade}, []string{auditKeyMade}, []string{auditKeyRevoked, "by:ada"})
+	wantHeard(t, "a key's first use, two keys and the end of one", []string{auditLogin, "at:/v2/"}, []string{auditKeyMade}, []string{auditKeyMade}, []string{auditKeyRevoked, "by:ada"},
+		[]string{auditLoginRefused, "credential:key " + other.Key.ID, "reason:revoked"})
 	service := admin.api(http.StatusCreated, "POST", "/api/keys", `{"user": "builder", "groups": ["ci", "builders"], "name": "b"}`)
 	if k := service.Key; k.User != "builder" || !k.Service || k.By != "erich" || k.Local || len(k.Groups) != 2 {
 		t.Errorf("made %+v", k)

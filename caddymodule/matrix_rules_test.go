@@ -154,11 +154,9 @@ func matrixAnswers(e matrixEndpoint, c matrixCaller, r matrixRepo, s matrixSite)
 	unknown := matrixAnswer{status: http.StatusNotFound, codes: "NAME_UNKNOWN"}
 	denied := matrixAnswer{status: http.StatusForbidden, codes: "DENIED"}
 
-	// A name that nobody claims ends before anybody looks who is asking.
-	if e.named() && r.unclaimed {
-		if e.writes {
-			return denied
-		}
+	// A read of a name that nobody claims ends before anybody looks who is asking.
+	unclaimed := e.named() && r.unclaimed
+	if unclaimed && !e.writes {
 		return unknown
 	}
 	if c.presents && (!s.takes || !c.good) {
@@ -171,6 +169,8 @@ func matrixAnswers(e matrixEndpoint, c matrixCaller, r matrixRepo, s matrixSite)
 		who = tierNobody
 	}
 	switch {
+	case unclaimed:
+		return denied // and the audit names the caller
 	case e.ping && c.silent:
 		return challenge
 	case e.ping, e.catalog:
