@@ -40,6 +40,14 @@ func (s *Store) Open(ctx context.Context, d digest.Digest) (bucket.Object, error
 // the bucket's.
 func (s *Store) Quarantine(ctx context.Context, d digest.Digest, version string) (moved bool, err error) {
 	ctx = context.WithoutCancel(ctx)
+	if moved, err = s.quarantine(ctx, d, version); moved {
+		err = s.sync(ctx, blobKey(d), quarantineKey(d))
+	}
+	return moved, err
+}
+
+// quarantine is Quarantine, before the move is durable.
+func (s *Store) quarantine(ctx context.Context, d digest.Digest, version string) (moved bool, err error) {
 	mover, ok := s.bucket.(bucket.Rename)
 	if !ok {
 		return false, fmt.Errorf("quarantine %s: this storage cannot move objects: %w", d, errors.ErrUnsupported)
@@ -55,14 +63,13 @@ func (s *Store) Quarantine(ctx context.Context, d digest.Digest, version string)
 		}
 		defer s.cache.beginManifest(repo, d)() // memory has the right bytes, which the next start would not find
 	}
-	key, to := blobKey(d), quarantineKey(d)
-	err = mover.Rename(ctx, key, version, to)
+	err = mover.Rename(ctx, blobKey(d), version, quarantineKey(d))
 	if errors.Is(err, bucket.ErrChanged) {
 		return false, nil
 	} else if err != nil {
 		return false, s.failed("quarantine "+string(d), err)
 	}
-	return true, s.sync(ctx, key, to)
+	return true, nil
 }
 
 // Quarantined yields what is in the quarantine, in the order of digests.

@@ -137,13 +137,13 @@ func (v *Verifier) runNow() {
 		from.Tree, from.Part = "", ""
 	}
 	at := &place{from: from, now: from, saved: time.Now()}
-	_, err := v.run(ctx, Options{Repair: true}, func(tree Tree, part store.Part) (bool, error) {
+	_, err := v.run(ctx, Options{Repair: true}, func(tree Tree, part store.Part) bool {
 		skip := at.pass(tree, part)
 		if !skip && time.Since(at.saved) >= saveEvery {
 			v.remember(ctx, at.now)
 			at.saved = time.Now()
 		}
-		return skip, nil
+		return skip
 	})
 	v.mu.Lock()
 	v.end = nil

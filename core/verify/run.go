@@ -38,12 +38,12 @@ type run struct {
 	*Verifier
 	Options
 	report *Report
-	// before is called ahead of the content of each part.
-	before func(tree Tree, part store.Part) (skip bool, err error)
-	held   bool // Repository holds something
+	// skip is asked ahead of the content of each part.
+	skip func(tree Tree, part store.Part) bool
+	held bool // Repository holds something
 }
 
-// all examines every tree. Errors: only the end of ctx, and of before.
+// all examines every tree. Errors: only the end of ctx.
 func (r *run) all(ctx context.Context) error {
 	for _, tree := range r.Trees {
 		t := &treeRun{run: r, tree: tree, bad: map[digest.Digest]*Finding{}, hit: map[string]hits{}, buf: make([]byte, maxStep)}
@@ -92,9 +92,7 @@ func (t *treeRun) found(f *Finding) *Finding {
 // contents reads all content.
 func (t *treeRun) contents(ctx context.Context) error {
 	for _, part := range store.Parts() {
-		if skip, err := t.before(t.tree, part); err != nil {
-			return err
-		} else if skip {
+		if t.skip(t.tree, part) {
 			continue
 		}
 		for c, err := range t.tree.Store.ContentsIn(ctx, part) {

@@ -143,7 +143,7 @@ func (v *Verifier) Run(ctx context.Context, o Options) (*Report, error) {
 	v.mu.Lock()
 	defer context.AfterFunc(v.asked, func() { end(errInterrupted) })()
 	v.mu.Unlock()
-	report, err := v.run(ctx, o, func(Tree, store.Part) (bool, error) { return false, nil })
+	report, err := v.run(ctx, o, func(Tree, store.Part) bool { return false })
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
@@ -156,8 +156,8 @@ func (v *Verifier) Run(ctx context.Context, o Options) (*Report, error) {
 // errInterrupted is why a run ends before its time.
 var errInterrupted = errors.New("the registry is stopping")
 
-func (v *Verifier) run(ctx context.Context, o Options, before func(Tree, store.Part) (bool, error)) (*Report, error) {
-	r := &run{Verifier: v, Options: o, report: newReport(o), before: before}
+func (v *Verifier) run(ctx context.Context, o Options, skip func(Tree, store.Part) bool) (*Report, error) {
+	r := &run{Verifier: v, Options: o, report: newReport(o), skip: skip}
 	if err := r.all(ctx); err != nil {
 		return nil, err
 	}
