@@ -144,7 +144,7 @@ func TestPurgeAsACommand(t *testing.T) {
 
 // Why there was nothing to forget is a sentence.
 func TestPurgeSaysWhatIsNotHeld(t *testing.T) {
-	storage := t.TempDir()
+	storage := emptyStorage(t)
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	write := func(oci string) {
 		t.Helper()

@@ -115,6 +115,7 @@ func TestCommandExits(t *testing.T) {
 		{"with an argument too many", "gc now", statusMisuse},
 		{"with two locations", "gc --storage " + empty + " --config Caddyfile", statusMisuse},
 		{"on a directory that is not there", "gc --storage " + filepath.Join(empty, "no"), statusFailed},
+		{"that verifies a directory without a storage", "verify --storage " + empty, statusTrouble},
 		{"with a configuration that is not there", "gc --config " + filepath.Join(empty, "Caddyfile"), statusFailed},
 		{"asked for help", "gc --help", statusDone},
 	} {
@@ -130,6 +131,9 @@ func TestCommandExits(t *testing.T) {
 				t.Errorf("got status %d, want %d", status, row.status)
 			}
 		})
+	}
+	if made, err := os.ReadDir(empty); err != nil || len(made) > 0 {
+		t.Errorf("a command left %v (%v) where there was no storage", made, err)
 	}
 }
 

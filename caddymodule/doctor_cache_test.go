@@ -51,7 +51,7 @@ func TestDoctorLooksAtTheCacheAndTheSignIn(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			config := filepath.Join(t.TempDir(), "Caddyfile")
-			if err := os.WriteFile(config, []byte(site(freePort(t), t.TempDir(), "min_free 1\n"+row.oci, "")), 0o600); err != nil {
+			if err := os.WriteFile(config, []byte(site(freePort(t), emptyStorage(t), "min_free 1\n"+row.oci, "")), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			cmd := command(t.Context(), t, "registry", "doctor", "--json", "--config", config)

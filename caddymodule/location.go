@@ -14,6 +14,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/console"
+	"github.com/eblume/caddy-registry/core/bucket/dir"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
 )
@@ -85,9 +86,8 @@ func (l *location) find() (*registry, error) {
 		return nil, fmt.Errorf("storage %s cannot be reached by commands", storage.Key())
 	}
 	// Opening would create it, and then report that it is clean.
-	err = whileStarting(ctx, func() error { _, err := os.Stat(reachable.Local()); return err })
-	if err != nil {
-		return nil, fmt.Errorf("there is no storage: %w", err)
+	if err := whileStarting(ctx, func() error { return dir.Made(reachable.Local()) }); err != nil {
+		return nil, fmt.Errorf("there is no storage in %s; is it another directory, or was no registry started with it yet? %w", reachable.Local(), err)
 	}
 	found := &registry{storage, reachable.Local(), collection.options(), limits, verifying.Rate, app.APIKeys.lifetime(), app.Limits.keys(), nil}
 	if l.storage == "" {

@@ -12,6 +12,20 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 )
 
+// emptyStorage is the directory of a storage that was opened and has no content.
+func emptyStorage(t *testing.T) string {
+	t.Helper()
+	made := t.TempDir()
+	storage, err := dir.Open(made, dir.Options{})
+	if err == nil {
+		err = storage.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
 func TestMirrorsLieElsewhereAndAreLockedThere(t *testing.T) {
 	storage, mirrors, port := t.TempDir(), filepath.Join(t.TempDir(), "mirrors"), freePort(t)
 	elsewhere := func(path string) string { return site(port, storage+" {\nmirrors "+path+"\n}", allowAll, "") }

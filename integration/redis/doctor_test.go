@@ -20,8 +20,14 @@ func doctor(t *testing.T, options string) (line string, status int) {
 	t.Helper()
 	config, storage := filepath.Join(t.TempDir(), "Caddyfile"), t.TempDir()
 	text := fmt.Sprintf("{\n\toci {\n\t\tstorage file %s\n\t\tmin_free 1\n\t\tcache redis {\n%s\n}\n}\n}\n", storage, options)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	for file, content := range map[string]string{
+		config: text,
+		// Or the doctor has no storage to look at, and says so.
+		filepath.Join(storage, "layout.json"): `{"version":3}`,
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	cmd := exec.CommandContext(t.Context(), server.Binary(t), "registry", "doctor", "--config", config)
 	var said strings.Builder

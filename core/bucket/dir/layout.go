@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -28,6 +29,18 @@ var restoreLayout = fmt.Sprintf(`restore the file from a backup or, if this vers
 
 type layout struct {
 	Version int `json:"version"`
+}
+
+// Made reports whether a storage was ever opened in a directory, whole or damaged. Open
+// makes one in any directory. Errors: fs.ErrNotExist if none was, and others of the disk.
+func Made(path string) error {
+	_, err := os.Stat(filepath.Join(path, layoutFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, locked := os.Stat(filepath.Join(path, lockFile)); locked == nil {
+			return nil // opening it says what is wrong
+		}
+	}
+	return err
 }
 
 // checkLayout reads the version, and writes it into a new directory. fresh tells a
