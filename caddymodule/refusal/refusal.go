@@ -144,7 +144,20 @@ func (r Refusal) Fields() []any {
 	return append(fields, "error", r.Err)
 }
 
+// claimed is the name that a caller claims, without the secret that it may be: people
+// put a key or a token into the field of the name.
+func claimed(name string) string {
+	switch {
+	case strings.Contains(name, identity.Prefix):
+		return "(an API key)"
+	case strings.HasPrefix(name, "eyJ") && strings.Count(name, ".") == 2:
+		return "(a token)"
+	}
+	return name
+}
+
 func (r Refusal) clean() Refusal {
+	r.User = claimed(r.User)
 	r.User, r.Issuer, r.Err = Clean(r.User, maxUser), Clean(r.Issuer, maxIssuer), Clean(r.Err, maxError)
 	return r
 }

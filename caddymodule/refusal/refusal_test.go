@@ -71,6 +71,22 @@ func TestReasons(t *testing.T) {
 	}
 }
 
+// People put the key where the name belongs, and the password away.
+func TestTheClaimedNameMayBeASecret(t *testing.T) {
+	for user, want := range map[string]string{
+		"ada":               "ada",
+		"cregk_secret":      "(an API key)",
+		" cregk_secret":     "(an API key)",
+		"eyJhbGci.eyJz.sig": "(a token)",
+		"eyJhbGci":          "eyJhbGci",
+	} {
+		got, ok := Of(identity.Credential{User: user, Secret: "x"}, wrong(identity.ErrCredential))
+		if !ok || got.User != want {
+			t.Errorf("%q: got %q, %v; want %q", user, got.User, ok, want)
+		}
+	}
+}
+
 func TestClean(t *testing.T) {
 	for _, row := range []struct{ text, want string }{
 		{"ada", "ada"},
