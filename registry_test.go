@@ -42,6 +42,7 @@ func TestDirection(t *testing.T) {
 		{"./caddymodule/record", []string{module + "/"}, ""},
 		// Who administers is decided by what is known about people, and not by who serves it.
 		{"./caddymodule/admins", []string{module + "/caddymodule/web", module + "/caddymodule/session", module + "/caddymodule/oidclogin"}, ""},
+		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		{"./core", []string{module + "/"}, ""},
 		// It compares what a store holds, whoever put it there.

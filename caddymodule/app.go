@@ -277,12 +277,17 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), verify: a.verify, mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.keyChanged, watchUsers: a.userChanged, admins: a.admins, signIn: signIn, cache: shared}
+	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), verify: a.verify, mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.keyChanged, watchUsers: a.userChanged, admins: a.admins, signIn: signIn, cache: shared, public: a.public}
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	go a.announceKeys(a.life)
 	go a.tellStrangers(a.life)
 	return nil
+}
+
+// public reports whether everybody may read a repository, and so may know of it.
+func (a *App) public(repo string) bool {
+	return a.policy.Allows(policies.Identity{}, policies.Read, repo)
 }
 
 // Stop does nothing: requests that this configuration took are still served. The

@@ -31,6 +31,9 @@ func (a *App) announceKeys(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			a.shared.log.Warn("that keys were announced was not noted; they are announced again after a restart", "error", err)
 		}
+		if err == nil {
+			succeeded(taskAnnounce)
+		}
 		for _, key := range keys {
 			a.audit.key(auditKeyExpiring, key, key.By)
 		}

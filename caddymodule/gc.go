@@ -134,6 +134,10 @@ func (s *shared) collect(ctx context.Context, dryRun bool) (collected, error) {
 	s.schedule.last = time.Now()
 	s.mu.Unlock()
 	countCollection(done, err)
+	if err == nil {
+		succeeded(taskGC)
+	}
+	trees.keeping.census.Poke()
 	if !errors.Is(err, context.Canceled) {
 		s.log.Info("collected", "private", done.Private, "mirrors", done.Mirrors, "took", time.Since(begun))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/eblume/caddy-registry/caddymodule/census"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -29,15 +30,18 @@ type keeping struct {
 	pulls   *pulls.Times
 	usage   *mirror.Usage
 	evictor *mirror.Evictor
+	census  *census.Census // of all trees
 }
 
-// keep begins to count what the trees' mirrors hold. Nothing is evicted before a
+// keep begins to count what the trees hold. Nothing is evicted before a
 // configuration has said what may be: another one's limits may be wider.
 func keep(t *trees, log *slog.Logger) *keeping {
+	counts := newCensus(t, log)
 	log = log.With("tree", mirrorsTree)
 	k := &keeping{
-		pulls: pulls.New(pulls.Config{Bucket: t.state, Prefix: pullsPrefix, Log: log}),
-		usage: mirror.NewUsage(t.state, log),
+		census: counts,
+		pulls:  pulls.New(pulls.Config{Bucket: t.state, Prefix: pullsPrefix, Log: log}),
+		usage:  mirror.NewUsage(t.state, log),
 	}
 	var disk mirror.Disk
 	if t.mirrorsDir != "" {
@@ -45,7 +49,7 @@ func keep(t *trees, log *slog.Logger) *keeping {
 	}
 	k.evictor = mirror.NewEvictor(mirror.EvictorConfig{
 		Local: t.mirrors, State: t.state, Pulls: k.pulls, Disk: disk,
-		Evicted: countEviction, Log: log,
+		Evicted: countEviction, Passed: func() { succeeded(taskEvict) }, Log: log,
 	})
 	return k
 }
@@ -55,7 +59,7 @@ func (k *keeping) close() error {
 	if k == nil {
 		return nil
 	}
-	return errors.Join(k.evictor.Close(), k.usage.Close(), k.pulls.Close())
+	return errors.Join(k.census.Close(), k.evictor.Close(), k.usage.Close(), k.pulls.Close())
 }
 
 // leaveFree reads min_free.

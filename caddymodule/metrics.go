@@ -79,7 +79,7 @@ func register(registry *prometheus.Registry) error {
 		requestsTotal, requestSeconds, firstByteSeconds, cacheRequests, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes, syncsCollector{},
 		loginsTotal, keysCollector{},
 		mirrorRequests, mirrorUpstream, mirrorFetched, mirrorLimit,
-		evictedManifests, evictedBytes, heldCollector{}, verifyCollector{},
+		evictedManifests, evictedBytes, heldCollector{}, verifyCollector{}, stateCollector{}, lastSuccess,
 	} {
 		if err := registry.Register(c); err != nil {
 			return err

@@ -100,6 +100,8 @@ type settings struct {
 	// signIn is how people sign in; nil: they do not.
 	signIn *signInSpec
 	cache  mirror.Shared // nil: nothing is shared
+	// public reports whether everybody may know of a private repository.
+	public func(repo string) bool
 	// watch is told of keys that are made and revoked.
 	watch func(identity.Change, identity.Key, string)
 	// watchUsers is told of users whose record changed.
@@ -150,6 +152,7 @@ func (s *shared) applyLocked() {
 	s.callers.store.Keys().Watch(last.watch)
 	s.callers.store.Users().Watch(last.watchUsers)
 	s.trees.keeping.evictor.SetSettings(last.bounds)
+	s.trees.keeping.census.SetPublic(last.public)
 	s.trees.verifying.SetSettings(last.verify)
 	s.cache.set(last.cache)
 	for _, spec := range last.mirrors {

@@ -36,8 +36,9 @@ type trees struct {
 	mirrors *store.Store
 	// state is the bucket below mirrors, for what mirrors know about their content.
 	state bucket.Bucket
-	// mirrorsDir is the directory whose disk mirrors fill, or empty.
-	mirrorsDir string
+	// localDir is the directory of what is pushed, and mirrorsDir the one whose disk mirrors
+	// fill, or empty.
+	localDir, mirrorsDir string
 	// keeping bounds mirrors while they are served; nil for a command.
 	keeping *keeping
 	// verifying compares both with their digests.
@@ -48,7 +49,7 @@ type trees struct {
 
 // openTrees opens what a storage has. Its caller closes the trees before the storage.
 func openTrees(ctx context.Context, opened OpenStorage, options store.Options, log *slog.Logger) (_ *trees, err error) {
-	t := &trees{mirrorsDir: opened.MirrorsDir()}
+	t := &trees{localDir: opened.Local(), mirrorsDir: opened.MirrorsDir()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.close())
@@ -68,8 +69,8 @@ func openTrees(ctx context.Context, opened OpenStorage, options store.Options, l
 		return nil, err
 	}
 	limited := quota.Config{Registry: t.private}
-	if directory := opened.Local(); directory != "" {
-		limited.Disk = mirror.DiskOf(directory)
+	if t.localDir != "" {
+		limited.Disk = mirror.DiskOf(t.localDir)
 	}
 	t.pushes = quota.New(limited)
 	if t.mirrors, t.state, err = openStore(ctx, opened, mirrorsTree, mirrorsOptions(options), log); err != nil {

@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -44,6 +45,7 @@ type Budget struct {
 	all  *semaphore.Weighted
 	size int64
 	each int64
+	used atomic.Int64
 
 	mu sync.Mutex        // guards by
 	by map[string]*share // of callers that hold or wait for something
@@ -88,7 +90,8 @@ func (b *Budget) Acquire(ctx context.Context, caller string, n int64) (release f
 		give()
 		return nil, tooLong(ctx, core.ErrUnavailable, "requests hold all the memory that there is for them")
 	}
-	return func() { b.all.Release(n); give() }, nil
+	b.used.Add(n)
+	return func() { b.used.Add(-n); b.all.Release(n); give() }, nil
 }
 
 // TryAcquire is Acquire without waiting: ok is false where that would wait.
@@ -111,8 +114,12 @@ func (b *Budget) TryAcquire(caller string, n int64) (release func(), ok bool) {
 		give()
 		return nil, false
 	}
-	return func() { b.all.Release(n); give() }, true
+	b.used.Add(n)
+	return func() { b.used.Add(-n); b.all.Release(n); give() }, true
 }
+
+// Used returns how many bytes are reserved now.
+func (b *Budget) Used() int64 { return b.used.Load() }
 
 func tooLong(ctx context.Context, err *core.Error, why string) error {
 	if ctx.Err() != nil {

@@ -26,6 +26,17 @@ type downloads struct {
 	left    uint64 // counts the times that a download was left by its last reader
 }
 
+// Downloads returns how many blobs are being downloaded, and how many clients wait for them
+// or follow them.
+func (m *Mirror) Downloads() (running, readers int) {
+	m.downloads.mu.Lock()
+	defer m.downloads.mu.Unlock()
+	for _, dl := range m.downloads.running {
+		readers += dl.readers
+	}
+	return len(m.downloads.running), readers
+}
+
 // join follows a download that is in flight and that repo takes part in, or returns nil.
 func (ds *downloads) join(ctx context.Context, repo string, slot blobID) *follower {
 	ds.mu.Lock()

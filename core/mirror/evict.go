@@ -80,6 +80,9 @@ type EvictorConfig struct {
 	Disk  Disk // nil: one of which nothing is known
 	// Evicted is told of every eviction. Default: nobody is.
 	Evicted func(store.Evicted)
+	// Passed is called after each look at what is held that succeeded. Default: nobody is
+	// told.
+	Passed func()
 	// Log receives what an operator should know. Default: discard.
 	Log *slog.Logger
 }
@@ -110,6 +113,9 @@ func NewEvictor(c EvictorConfig) *Evictor {
 	}
 	if c.Disk == nil {
 		c.Disk = noDisk{}
+	}
+	if c.Passed == nil {
+		c.Passed = func() {}
 	}
 	e := &Evictor{EvictorConfig: c, wake: make(chan struct{}, 1)}
 	ctx, stop := context.WithCancel(context.Background())
@@ -222,6 +228,9 @@ func (e *Evictor) Pass(ctx context.Context) error {
 	e.held, e.full = held, p.lacking > 0
 	if due {
 		e.kept = p.now
+	}
+	if len(failed) == 0 {
+		e.Passed()
 	}
 	return errors.Join(failed...)
 }

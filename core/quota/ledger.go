@@ -151,6 +151,18 @@ func (l *ledger) find(principal, repo, id string) *entry {
 	return e
 }
 
+// OpenUploads returns how many unfinished uploads are known: those that a client has begun or
+// continued since the start.
+func (q *Registry) OpenUploads() int {
+	q.ledger.mu.Lock()
+	defer q.ledger.mu.Unlock()
+	n := 0
+	for _, all := range q.ledger.open {
+		n += len(all)
+	}
+	return n
+}
+
 // use marks an upload as used now, and by how many more requests.
 func (l *ledger) use(e *entry, more int) {
 	l.mu.Lock()

@@ -15,6 +15,9 @@ const (
 	StateAway State = "away"
 )
 
+// States are all values of State.
+var States = []State{StateUnknown, StateOK, StatePartly, StateAway}
+
 // State returns the state of Redis as the last questions left it. It asks nothing.
 func (c *Cache) State() State {
 	down := 0

@@ -1,0 +1,223 @@
+package caddymodule
+
+import (
+	"log/slog"
+	"regexp"
+	"runtime/debug"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/eblume/caddy-registry/caddymodule/census"
+	"github.com/eblume/caddy-registry/core/cache/redis"
+	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/upstream"
+)
+
+// What the open storages are like now. docs/metrics.md describes each metric. All but the
+// build and the tasks are read when they are scraped, from memory: a scrape touches no disk.
+var (
+	storageDesc    = gauge("registry_storage_bytes", "Bytes of content by tree, each blob counted once.", "tree")
+	repositoryDesc = gauge("registry_storage_repository_bytes",
+		"Bytes of the largest private repositories that anonymous callers may read; other: all the rest.", "repository")
+	diskFreeDesc  = gauge("registry_disk_free_bytes", "Bytes that may be written yet to the disk of a tree.", "tree")
+	diskSizeDesc  = gauge("registry_disk_size_bytes", "Bytes of the disk of a tree.", "tree")
+	indexDesc     = gauge("registry_index_ready", "Whether lists are answered from the index (1) or scan the storage (0).", "tree")
+	uploadsDesc   = gauge("registry_uploads_open", "Unfinished uploads that clients have begun or continued since the start.")
+	downloadsDesc = gauge("registry_mirror_downloads", "Blobs that a mirror is downloading.", "mirror")
+	readersDesc   = gauge("registry_mirror_download_readers", "Clients that wait for downloads or follow them.", "mirror")
+	upstreamDesc  = gauge("registry_mirror_upstream_state", "1 for the state in which the last requests left an upstream.", "mirror", "state")
+	redisDesc     = gauge("registry_redis_state", "1 for the state in which the last questions left Redis.", "state")
+	memoryDesc    = gauge("registry_manifest_memory_bytes", "Bytes of manifests that are reserved while they are received or sent.", "use")
+	buildDesc     = gauge("registry_build_info", "1, with what this program was built from.", "version", "commit", "go", "caddy")
+
+	stateDescs = []*prometheus.Desc{
+		storageDesc, repositoryDesc, diskFreeDesc, diskSizeDesc, indexDesc, uploadsDesc,
+		downloadsDesc, readersDesc, upstreamDesc, redisDesc, memoryDesc, buildDesc,
+	}
+
+	lastSuccess = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "registry_last_success_timestamp_seconds",
+		Help: "When a task in the background last succeeded.",
+	}, []string{"task"}) // Prometheus has a label job of its own
+)
+
+// The tasks of lastSuccess.
+const (
+	taskGC       = "gc"
+	taskEvict    = "evict"
+	taskCount    = "count"
+	taskAnnounce = "announce_keys"
+)
+
+// succeeded notes that a task has succeeded.
+func succeeded(task string) { lastSuccess.WithLabelValues(task).SetToCurrentTime() }
+
+func gauge(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// state is what the open storages are like, added up: there is one, but for the moment when a
+// reload names another.
+type state struct {
+	trees, free, size, indexed map[string]int64
+	repositories               map[string]int64
+	downloads, readers         map[string]int64
+	uploads                    int64
+	upstreams                  map[string]upstream.State
+	redis                      redis.State // empty: none is configured
+}
+
+// stateCollector reads the state of the open storages.
+type stateCollector struct{}
+
+func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, desc := range stateDescs {
+		ch <- desc
+	}
+}
+
+func (stateCollector) Collect(ch chan<- prometheus.Metric) {
+	sum := state{
+		trees: map[string]int64{}, free: map[string]int64{}, size: map[string]int64{}, indexed: map[string]int64{},
+		repositories: map[string]int64{}, downloads: map[string]int64{}, readers: map[string]int64{},
+		upstreams: map[string]upstream.State{},
+	}
+	pool.Range(func(_, value any) bool {
+		value.(*shared).addState(&sum)
+		return true
+	})
+	send := func(desc *prometheus.Desc, value int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), labels...)
+	}
+	for desc, values := range map[*prometheus.Desc]map[string]int64{
+		storageDesc: sum.trees, repositoryDesc: sum.repositories, diskFreeDesc: sum.free, diskSizeDesc: sum.size,
+		indexDesc: sum.indexed, downloadsDesc: sum.downloads, readersDesc: sum.readers,
+	} {
+		for label, value := range values {
+			send(desc, value, label)
+		}
+	}
+	send(uploadsDesc, sum.uploads)
+	for name, is := range sum.upstreams {
+		for _, possible := range upstream.States {
+			send(upstreamDesc, one(is == possible), name, string(possible))
+		}
+	}
+	if sum.redis != "" {
+		for _, possible := range redis.States {
+			send(redisDesc, one(sum.redis == possible), string(possible))
+		}
+	}
+	send(memoryDesc, manifestBudget.Used(), "received")
+	send(memoryDesc, sentBudget.Used(), "sent")
+	b := builtFrom()
+	send(buildDesc, 1, b.version, b.commit, b.golang, b.caddy)
+}
+
+func one(is bool) int64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// otherRepositories is the label of all repositories that have none of their own. A repository
+// of this very name is counted with them.
+const otherRepositories = "other"
+
+// addState adds what the storage is like, if it is open.
+func (s *shared) addState(sum *state) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trees == nil {
+		return
+	}
+	counts := s.trees.keeping.census.Last()
+	for tree, bytes := range counts.Trees {
+		sum.trees[tree] += bytes
+	}
+	if counts.Trees != nil {
+		sum.repositories[otherRepositories] += counts.Other
+	}
+	for _, r := range counts.Largest {
+		sum.repositories[r.Name] += r.Bytes
+	}
+	for tree, space := range counts.Spaces {
+		sum.free[tree], sum.size[tree] = space.Free, space.Total
+	}
+	sum.indexed[privateTree], sum.indexed[mirrorsTree] = one(s.trees.private.Indexed()), one(s.trees.mirrors.Indexed())
+	sum.uploads += int64(s.trees.pushes.OpenUploads())
+	if len(s.settings) == 0 {
+		return
+	}
+	last := s.settings[len(s.settings)-1]
+	for _, spec := range last.mirrors {
+		m := s.mirrors[spec.key]
+		if m == nil {
+			continue
+		}
+		running, readers := m.Downloads()
+		sum.downloads[spec.name] += int64(running)
+		sum.readers[spec.name] += int64(readers)
+		sum.upstreams[spec.name], _ = m.client.State()
+	}
+	if shared, ok := last.cache.(redisState); ok {
+		sum.redis = shared.State()
+	}
+}
+
+// newCensus begins to count what the trees store.
+func newCensus(t *trees, log *slog.Logger) *census.Census {
+	c := census.Config{
+		Trees:   map[string]census.Tree{privateTree: t.private, mirrorsTree: t.mirrors},
+		Named:   privateTree,
+		Disks:   map[string]census.Disk{},
+		Counted: func() { succeeded(taskCount) },
+		Log:     log,
+	}
+	for tree, directory := range map[string]string{privateTree: t.localDir, mirrorsTree: t.mirrorsDir} {
+		if directory != "" {
+			c.Disks[tree] = mirror.DiskOf(directory)
+		}
+	}
+	return census.New(c)
+}
+
+// build is what the program was built from.
+type build struct{ version, commit, golang, caddy string }
+
+const unknownBuild = "unknown"
+
+// pseudoCommit is the commit in a version that the go command has made.
+var pseudoCommit = regexp.MustCompile(`-(?:0\.)?[0-9]{14}-([0-9a-f]{12})$`)
+
+// builtFrom reads what the go command has written into the program. A build from a checkout,
+// as `make build` is, has no version and no commit.
+var builtFrom = sync.OnceValue(func() build {
+	b := build{unknownBuild, unknownBuild, unknownBuild, unknownBuild}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	b.golang = info.GoVersion
+	for _, m := range append(info.Deps, &info.Main) {
+		switch m.Path {
+		case "github.com/caddyserver/caddy/v2":
+			b.caddy = m.Version
+		case "github.com/eblume/caddy-registry":
+			b.version = m.Version
+			if found := pseudoCommit.FindStringSubmatch(m.Version); found != nil {
+				b.commit = found[1]
+			}
+		}
+	}
+	if info.Main.Path == "github.com/eblume/caddy-registry" {
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				b.commit = setting.Value
+			}
+		}
+	}
+	return b
+})
