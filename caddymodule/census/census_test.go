@@ -17,22 +17,23 @@ import (
 // tree is content in memory.
 type tree struct {
 	contents []store.Content
-	err      error
 	takes    time.Duration
 	counted  atomic.Int32
+	// failsFrom is the first count that fails; 0: none does.
+	failsFrom int32
 }
 
 func (t *tree) Contents(context.Context) iter.Seq2[store.Content, error] {
 	return func(yield func(store.Content, error) bool) {
-		t.counted.Add(1)
+		n := t.counted.Add(1)
 		time.Sleep(t.takes)
 		for _, c := range t.contents {
 			if !yield(c, nil) {
 				return
 			}
 		}
-		if t.err != nil {
-			yield(store.Content{}, t.err)
+		if t.failsFrom > 0 && n >= t.failsFrom {
+			yield(store.Content{}, errors.New("input/output error"))
 		}
 	}
 }
@@ -106,11 +107,11 @@ func TestACountIsFollowedByRest(t *testing.T) {
 func TestAFailedCountLeavesTheLastOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one := &tree{contents: []store.Content{{Size: 7}}}
+		one.failsFrom = 2
 		var counted atomic.Int32
 		c := New(Config{Trees: map[string]Tree{"private": one}, Named: "private", Counted: func() { counted.Add(1) }})
 		defer c.Close()
 		synctest.Wait()
-		one.err = errors.New("input/output error")
 		time.Sleep(interval + leastRest)
 		synctest.Wait()
 		if got := c.Last(); got.Trees["private"] != 7 || one.counted.Load() < 2 || counted.Load() != 1 {
