@@ -24,6 +24,8 @@ type Found struct {
 	Dated bool
 	// Auth is how it wants to be asked: "none", "basic", or "token".
 	Auth string
+	// Realm is where its tokens come from.
+	Realm string
 	// Limit is what it says about the pull limit, as far as it was heard.
 	Limit Limit
 }
@@ -77,10 +79,8 @@ func (c *Client) look(ctx context.Context, ep *endpoint, f *Found) error {
 		f.Auth = "none"
 	case response.StatusCode != http.StatusUnauthorized || !ok:
 		return &Error{Condition: ErrUnavailable, Op: op, Status: response.StatusCode, cause: errors.New("this is not how a registry answers")}
-	case m.realm == "":
-		f.Auth = "basic"
 	default:
-		f.Auth = "token"
+		f.Auth, f.Realm = m.auth(), m.realm
 	}
 	return nil
 }
