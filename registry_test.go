@@ -40,6 +40,8 @@ func TestDirection(t *testing.T) {
 		{"./core/memo", []string{module + "/"}, ""},
 		{"./core/nearby", []string{module + "/"}, ""},
 		{"./caddymodule/record", []string{module + "/"}, ""},
+		{"./caddymodule/doctor", []string{module + "/"}, ""},
+		{"./caddymodule/instance", []string{module + "/"}, ""},
 		// Who administers is decided by what is known about people, and not by who serves it.
 		{"./caddymodule/admins", []string{module + "/caddymodule/web", module + "/caddymodule/session", module + "/caddymodule/oidclogin"}, ""},
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},

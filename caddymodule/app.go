@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
@@ -103,9 +104,10 @@ type App struct {
 	life       caddy.Context
 	// specs are the mirrors with their secrets, resolved once: on Start, or on the
 	// first request.
-	specs  func() ([]mirrorSpec, error)
-	joined *atomic.Pointer[joined]
-	signIn signInConfig
+	specs   func() ([]mirrorSpec, error)
+	joined  *atomic.Pointer[joined]
+	signIn  signInConfig
+	servers map[*caddyhttp.Server]struct{} // that serve this configuration
 	// locals are LocalUsers with their hashes, resolved once.
 	locals func() (*identity.Locals, error)
 }
@@ -249,6 +251,9 @@ func (a *App) loadStorage(ctx caddy.Context) (Storage, error) {
 // Start opens the storage and the mirrors, unless a request did so before, and begins
 // to collect. The settings of the last Start hold for all that share the storage.
 func (a *App) Start() error {
+	if err := a.checkAlone(); err != nil {
+		return err
+	}
 	specs, err := a.specs()
 	if err != nil {
 		return err

@@ -5,37 +5,50 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/eblume/caddy-registry/caddymodule/clientlines"
+	"github.com/eblume/caddy-registry/caddymodule/doctor"
+	"github.com/eblume/caddy-registry/caddymodule/instance"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
 func doctorCommand(where *location) *cobra.Command {
-	var asJSON bool
+	var asJSON, forClients bool
 	cmd := &cobra.Command{
-		Use:   "doctor [--config <path>] [--adapter <name>] [--storage <dir>] [--json]",
-		Short: "Looks at the registry, and says what is wrong",
+		Use:   "doctor [--config <path>] [--adapter <name>] [--storage <dir>] [--json] [--clients [<mirror or client>]]",
+		Short: "Examines the registry and reports what is wrong",
 		Long: `
-Looks at the storage and at its disk, says who has asked each mirror in the last 30
-days, reaches every upstream, the Redis of the cache, the sign-in provider and trusted issuers, each
-with what the registry would use, and prints the lines that make clients use the mirrors.
-The exit status is 1 when something is wrong.`,
+Examines the storage and its disk, the keys and users, every site and mirror, the Redis
+of the cache, the sign-in provider and trusted issuers, and asks each with what the
+registry would use. Every finding is ok, warn, or fail, and a summary follows.
+The exit status is 0 also with warnings, and 1 when something has failed.
+
+With --clients nothing is examined: it prints the lines that make clients use the
+mirrors, derived from the sites of the configuration; with a name, only those of that
+mirror or of that client (` + strings.Join(clientlines.Clients, ", ") + `).
+
+--json prints {"ok", "summary": {"ok", "warn", "fail"}, "findings": [{"check", "level",
+"text"}]}, and with --clients {"clients": [{"mirror", "client", "file", "text", "note"}]}.`,
 		Args: cobra.ArbitraryArgs,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&forClients, "clients", false, "print the lines that make clients use the mirrors")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return misused(cmd, fmt.Errorf("doctor takes no argument, but there is %q", args[0]))
+		if len(args) > 1 || len(args) > 0 && !forClients {
+			return misused(cmd, fmt.Errorf("doctor takes no argument, and with --clients one name, but there is %q", args))
 		}
 		if err := where.check(); err != nil {
 			return misused(cmd, err)
+		}
+		if forClients {
+			return where.printClients(cmd, asJSON, args)
 		}
 		report, err := where.examine(commandContext(cmd))
 		if err != nil {
@@ -44,10 +57,10 @@ The exit status is 1 when something is wrong.`,
 		if asJSON {
 			err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
 		} else {
-			report.print(cmd.OutOrStdout())
+			err = report.Print(cmd.OutOrStdout())
 		}
 		if err == nil && !report.OK {
-			err = errors.New("something is wrong")
+			err = errors.New("the registry has failures")
 		}
 		if err != nil {
 			return finish(cmd, statusFailed, err)
@@ -57,33 +70,64 @@ The exit status is 1 when something is wrong.`,
 	return cmd
 }
 
-// print says it to a person.
-func (r doctorReport) print(w io.Writer) {
-	for _, f := range r.Findings {
-		mark := "ok    "
-		if !f.OK {
-			mark = "WRONG "
+// printClients prints the lines for clients, of one mirror or client if args name it.
+func (l *location) printClients(cmd *cobra.Command, asJSON bool, args []string) error {
+	if l.storage != "" {
+		return misused(cmd, errors.New("--clients reads the sites of a configuration; use --config instead of --storage"))
+	}
+	app, found, err := l.appAndSites()
+	if err != nil {
+		return finish(cmd, statusFailed, err)
+	}
+	mirrors := slices.Sorted(maps.Keys(app.Mirrors))
+	if len(args) > 0 && !slices.Contains(mirrors, args[0]) && !slices.Contains(clientlines.Clients, args[0]) {
+		return misused(cmd, fmt.Errorf("%q is neither a mirror (%s) nor a client (%s)", args[0], strings.Join(mirrors, ", "), strings.Join(clientlines.Clients, ", ")))
+	}
+	printed := struct {
+		Clients []clientlines.Lines `json:"clients"`
+	}{[]clientlines.Lines{}}
+	for _, name := range mirrors {
+		for _, lines := range clientlines.For(name, found, app.named(), machineName(app.named())) {
+			if len(args) == 0 || args[0] == lines.Mirror || args[0] == lines.Client {
+				printed.Clients = append(printed.Clients, lines)
+			}
 		}
-		fmt.Fprintf(w, "%s %s: %s\n", mark, f.Check, f.Text)
 	}
-	for _, lines := range r.Clients {
-		fmt.Fprintf(w, "\n%s\n", lines)
+	if asJSON {
+		err = json.NewEncoder(cmd.OutOrStdout()).Encode(printed)
+	} else {
+		for i, lines := range printed.Clients {
+			if i > 0 {
+				fmt.Fprintln(cmd.OutOrStdout())
+			}
+			if _, err = fmt.Fprintln(cmd.OutOrStdout(), lines); err != nil {
+				break
+			}
+		}
 	}
+	if err != nil {
+		return finish(cmd, statusFailed, err)
+	}
+	return nil
 }
 
-// examine looks at the registry that the command line names.
-func (l *location) examine(ctx context.Context) (doctorReport, error) {
-	app, err := l.app()
+// examine examines the registry that the command line names.
+func (l *location) examine(ctx context.Context) (doctor.Report, error) {
+	app, found, err := l.appAndSites()
 	if err != nil {
-		return doctorReport{}, err
+		return doctor.Report{}, err
 	}
 	r, err := l.find()
 	if err != nil {
-		return examine(ctx, []check{{"storage", func(context.Context) (string, error) { return "", err }}}), nil
+		return doctor.Examine(ctx, []doctor.Check{{Name: "storage", Run: func(context.Context) (string, error) { return "", err }}}), nil
 	}
 	p := &patient{registry: r}
 	if p.minFree, err = app.leaveFree(); err != nil {
-		return doctorReport{}, fmt.Errorf("min_free: %w", err)
+		return doctor.Report{}, fmt.Errorf("min_free: %w", err)
+	}
+	named := app.named()
+	for _, site := range found {
+		p.sites = append(p.sites, sitePatient{site, site.Base(machineName(named))})
 	}
 	for _, name := range slices.Sorted(maps.Keys(app.Mirrors)) {
 		p.mirrors = append(p.mirrors, mirrorPatient{name, func() (*upstream.Client, error) {
@@ -95,25 +139,13 @@ func (l *location) examine(ctx context.Context) (doctorReport, error) {
 		}})
 	}
 	if l.storage == "" { // a storage alone says nothing of these
-		p.more = append(p.more, check{"cache", app.lookAtCache})
+		p.more = append(p.more, doctor.Check{Name: "cache", Run: app.lookAtCache})
 	}
 	if app.OIDC != nil {
-		p.more = append(p.more, check{"sign-in", app.lookAtSignIn})
+		p.more = append(p.more, doctor.Check{Name: "sign-in", Run: app.lookAtSignIn})
 	}
 	p.more = append(p.more, app.trustedIssuers()...)
-	report := examine(ctx, p.checks())
-	for _, m := range p.mirrors {
-		report.Clients = append(report.Clients, linesFor(app.base(), m.name)...)
-	}
-	return report, nil
-}
-
-// base is where clients reach the registry, as far as the configuration tells.
-func (a *App) base() *url.URL {
-	if base, err := url.Parse(a.URL); err == nil && base.Host != "" {
-		return &url.URL{Scheme: base.Scheme, Host: base.Host}
-	}
-	return &url.URL{Scheme: "http", Host: "localhost:5050"}
+	return doctor.Examine(ctx, p.checks()), nil
 }
 
 // serveCondition says how the open storage is.
@@ -125,6 +157,22 @@ func (s *shared) serveCondition(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.release()
 	c, err := trees.condition(r.Context(), trees.keeping.usage, r.URL.Query()["mirror"])
-	c.Process, c.Held = os.Getpid(), s.held()
+	c.Process, c.Instance, c.Held, c.Learned = os.Getpid(), instance.ID, s.held(), s.learned()
 	answerCommand(w, c, err)
+}
+
+// learned is what the process knows of each mirror's upstream.
+func (s *shared) learned() map[string][]upstream.Learned {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string][]upstream.Learned{}
+	if len(s.settings) == 0 {
+		return all
+	}
+	for _, spec := range s.settings[len(s.settings)-1].mirrors {
+		if m := s.mirrors[spec.key]; m != nil {
+			all[spec.name] = m.client.Learned()
+		}
+	}
+	return all
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
 
@@ -141,12 +142,12 @@ func TestDamagedRecordsOfIdentity(t *testing.T) {
 				if failed := new(exec.ExitError); err != nil && !errors.As(err, &failed) {
 					t.Fatal(err)
 				}
-				var report doctorReport
+				var report doctor.Report
 				if err := json.Unmarshal(out, &report); err != nil {
 					t.Fatalf("%s: %v", out, err)
 				}
-				i := slices.IndexFunc(report.Findings, func(f finding) bool { return f.Check == "identity" })
-				if want := !slices.Contains(row.doctor, name); i < 0 || report.Findings[i].OK != want {
+				i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.Check == "identity" })
+				if want := !slices.Contains(row.doctor, name); i < 0 || (report.Findings[i].Level == doctor.OK) != want {
 					t.Errorf("doctor says %s, want ok %v", out, want)
 				}
 			})

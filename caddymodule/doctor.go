@@ -11,12 +11,14 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/session"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/upstream"
+	"github.com/eblume/caddy-registry/core/verify"
 )
 
 const (
@@ -29,48 +31,14 @@ const (
 	shownClients = 5
 )
 
-// finding is one thing that the doctor has seen.
-type finding struct {
-	Check string `json:"check"`
-	OK    bool   `json:"ok"`
-	Text  string `json:"text"`
-}
-
-// doctorReport is what `registry doctor --json` prints.
-type doctorReport struct {
-	OK       bool          `json:"ok"`
-	Findings []finding     `json:"findings"`
-	Clients  []clientLines `json:"clients"`
-}
-
-// check is one thing that the doctor looks at. It returns what it found, and an error
-// for what is wrong; it resolves no secret that it does not need.
-type check struct {
-	name string
-	run  func(ctx context.Context) (string, error)
-}
-
-// examine runs the checks, one after the other, so that a report reads as it is
-// configured.
-func examine(ctx context.Context, checks []check) doctorReport {
-	report := doctorReport{OK: true, Findings: []finding{}, Clients: []clientLines{}}
-	for _, c := range checks {
-		text, err := c.run(ctx)
-		if err != nil {
-			text, report.OK = err.Error(), false
-		}
-		report.Findings = append(report.Findings, finding{Check: c.name, OK: err == nil, Text: text})
-	}
-	return report
-}
-
 // patient is what the doctor looks at.
 type patient struct {
 	*registry
 	minFree mirror.MinFree
 	mirrors []mirrorPatient
+	sites   []sitePatient
 	// more are checks of what the configuration has beside these.
-	more []check
+	more []doctor.Check
 }
 
 // mirrorPatient is a configured mirror. client makes what asks its upstream.
@@ -81,28 +49,41 @@ type mirrorPatient struct {
 
 // checks are those of the storage and of every mirror. Whoever adds something that can
 // be wrong adds a check here.
-func (p *patient) checks() []check {
+func (p *patient) checks() []doctor.Check {
 	state, looked := new(condition), false
-	checks := []check{
-		{"storage", func(ctx context.Context) (text string, err error) {
-			*state, text, err = p.look(ctx)
-			looked = err == nil
-			return text + p.risks(), err
-		}},
-		{"identity", func(context.Context) (string, error) {
+	// seen is a check that needs the storage's condition.
+	seen := func(name string, look func(*condition) (string, error)) doctor.Check {
+		return doctor.Check{Name: name, Run: func(context.Context) (string, error) {
 			if !looked {
 				return "", errors.New("not examined, because the storage was not reached")
 			}
-			return state.identity()
+			return look(state)
+		}}
+	}
+	checks := []doctor.Check{
+		{Name: "storage", Run: func(ctx context.Context) (text string, err error) {
+			*state, text, err = p.look(ctx)
+			looked = err == nil
+			return text, err
 		}},
-		{"disk", func(context.Context) (string, error) { return lookAtDisk(state.MirrorsDir, p.minFree) }},
+		{Name: "durability", Run: func(context.Context) (string, error) { return p.risks() }},
+		seen("identity", (*condition).identity),
+		seen("keys", (*condition).keys),
+		seen("content", (*condition).content),
+		{Name: "disk", Run: func(context.Context) (string, error) { return lookAtDisk(state.MirrorsDir, p.minFree) }},
+	}
+	for _, site := range p.sites {
+		checks = append(checks, doctor.Check{Name: "site " + site.base.String(), Run: func(ctx context.Context) (string, error) {
+			return site.look(ctx, state.Instance)
+		}})
 	}
 	for _, m := range p.mirrors {
 		checks = append(checks,
-			check{"use of " + m.name, func(context.Context) (string, error) {
-				return describeUse(state, m.name) + describeGone(state.Gone[m.name]), nil
-			}},
-			check{"upstream of " + m.name, func(ctx context.Context) (string, error) { return m.look(ctx, state.Samples[m.name]) }})
+			seen("use of "+m.name, func(c *condition) (string, error) { return describeUse(c, m.name) }),
+			seen("tags of "+m.name, func(c *condition) (string, error) { return describeGone(c.Gone[m.name]) }),
+			doctor.Check{Name: "upstream of " + m.name, Run: func(ctx context.Context) (string, error) {
+				return m.look(ctx, state.Samples[m.name], state.Learned[m.name])
+			}})
 	}
 	return append(checks, p.more...)
 }
@@ -110,12 +91,21 @@ func (p *patient) checks() []check {
 // condition is what an open storage tells about itself.
 type condition struct {
 	Process    int                     `json:"process"`
+	Instance   string                  `json:"instance"` // of the process
 	MirrorsDir string                  `json:"mirrors_dir"`
 	Usage      map[string][]mirror.Use `json:"usage"` // by configured mirror
 	Held       map[string]int64        `json:"held"`  // bytes by mirror; none before the first look
 	Gone       map[string]goneTags     `json:"gone"`  // by mirror
 	// Damaged are records of identity, each with what to do about it.
 	Damaged []string `json:"damaged,omitempty"`
+	// Keys are those that end soon or have ended, and were not revoked.
+	Keys []endingKey `json:"keys,omitempty"`
+	// Quarantine is what is in quarantine, by tree, and Verified when everything was last
+	// read; zero: never.
+	Quarantine map[string]verify.Amount `json:"quarantine,omitempty"`
+	Verified   time.Time                `json:"verified,omitzero"`
+	// Learned is what the process knows of each mirror's upstream.
+	Learned map[string][]upstream.Learned `json:"learned,omitempty"`
 	// Samples are a held repository of each mirror, to ask the upstream for.
 	Samples map[string]string `json:"samples"`
 }
@@ -147,18 +137,14 @@ func (p *patient) look(ctx context.Context) (condition, string, error) {
 	return c, fmt.Sprintf("%s is in use by process %d, which answers", p.local, c.Process), nil
 }
 
-// risks are what the storage's disk lets happen. They are the operator's choice, and no
-// reason to call the registry sick.
-func (p *patient) risks() string {
-	risky, ok := p.storage.(interface{ Risks() []string })
-	if !ok {
-		return ""
+// risks are what the storage's disk lets happen. The operator may have chosen it.
+func (p *patient) risks() (string, error) {
+	if risky, ok := p.storage.(interface{ Risks() []string }); ok {
+		if risks := risky.Risks(); len(risks) > 0 {
+			return "", doctor.Warning(strings.Join(risks, "; "))
+		}
 	}
-	var text strings.Builder
-	for _, risk := range risky.Risks() {
-		text.WriteString("; but " + risk)
-	}
-	return text.String()
+	return "nothing is known of the disk that would lose what was acknowledged", nil
 }
 
 // condition is what the trees tell.
@@ -205,7 +191,7 @@ func (t *trees) damagedIdentity(ctx context.Context) (damaged []string, err erro
 	return damaged, nil
 }
 
-// identity says which records of identity are damaged.
+// identity reports which records of identity are damaged.
 func (c *condition) identity() (string, error) {
 	if len(c.Damaged) > 0 {
 		return "", errors.New(strings.Join(c.Damaged, "\n"))
@@ -234,11 +220,11 @@ func lookAtDisk(directory string, minFree mirror.MinFree) (string, error) {
 	return text, nil
 }
 
-// describeUse says who asked a mirror. That nobody did is no fault of the registry.
-func describeUse(c *condition, name string) string {
+// describeUse reports who asked a mirror.
+func describeUse(c *condition, name string) (string, error) {
 	uses := c.Usage[name]
 	if len(uses) == 0 {
-		return "nobody has asked it in the last 30 days; below are the lines that make a client use it"
+		return "", doctor.Warnf("no client has asked this mirror in the last 30 days; `registry doctor --clients %s` prints the lines that make clients use it", name)
 	}
 	requests, forms := uint64(0), []string{}
 	var clients []string
@@ -261,23 +247,25 @@ func describeUse(c *condition, name string) string {
 	if held, ok := c.Held[name]; ok {
 		text += "; " + humanize.IBytes(uint64(max(held, 0))) + " held"
 	}
-	return text
+	return text, nil
 }
 
-// describeGone says that tags are served which the upstream has deleted. That is what
-// `gone serve` is for, and no fault.
-func describeGone(gone goneTags) string {
-	switch {
-	case gone.Tags == 0:
-		return ""
-	case gone.More:
-		return fmt.Sprintf("; at least %d tags that the upstream has deleted are served on, until they are purged", gone.Tags)
+// describeGone reports tags that are served although the upstream has deleted them. That is
+// what `gone serve` is for, and worth a look.
+func describeGone(gone goneTags) (string, error) {
+	if gone.Tags == 0 {
+		return "no tag is served that the upstream has deleted", nil
 	}
-	return fmt.Sprintf("; %d tags that the upstream has deleted are served on, until they are purged", gone.Tags)
+	least := ""
+	if gone.More {
+		least = "at least "
+	}
+	return "", doctor.Warnf("%s%d tags that the upstream has deleted are served on (`gone serve`), until `registry purge` removes them", least, gone.Tags)
 }
 
-// look reaches the upstream.
-func (m mirrorPatient) look(ctx context.Context, sample string) (string, error) {
+// look reaches the upstream, and compares what it sees with what the running process has
+// learned.
+func (m mirrorPatient) look(ctx context.Context, sample string, learned []upstream.Learned) (string, error) {
 	client, err := m.client()
 	if err != nil {
 		return "", err
@@ -288,17 +276,53 @@ func (m mirrorPatient) look(ctx context.Context, sample string) (string, error) 
 		sample = "ratelimitpreview/test" // Docker's own, made for this question
 	}
 	var said []string
-	var wrong []error
+	var failed, warned []error
 	for _, found := range client.Probe(ctx, sample, tag) {
 		text, err := describe(found, client.Credentialed())
+		if warning := doctor.Warning(""); errors.As(err, &warning) {
+			warned = append(warned, err)
+		} else if err != nil {
+			failed = append(failed, err)
+			continue
+		}
 		said = append(said, text)
-		wrong = append(wrong, err)
+		warned = append(warned, compare(found, learned, client.Credentialed())...)
 	}
-	if err := errors.Join(wrong...); err != nil {
-		return "", err
+	if len(failed) > 0 {
+		return "", errors.Join(failed...)
+	}
+	if len(warned) > 0 {
+		return "", doctor.Warning(errors.Join(warned...).Error())
 	}
 	return strings.Join(said, "; "), nil
 }
+
+// compare reports where the upstream differs from what the running process has learned of
+// the same URL.
+func compare(f upstream.Found, learned []upstream.Learned, credentialed bool) (differ []error) {
+	for _, l := range learned {
+		if l.URL != f.URL {
+			continue
+		}
+		switch {
+		case l.Auth == "" || f.Auth == "none":
+		case l.Auth != f.Auth:
+			differ = append(differ, doctor.Warnf("%s asks for a %s, and the running registry has learned that it asks for a %s; it learns anew with the next refusal", f.URL, wanted[f.Auth], wanted[l.Auth]))
+		case l.Realm != f.Realm:
+			differ = append(differ, doctor.Warnf("%s names the token endpoint %s, and the running registry has learned %s; it learns anew when that gives no token", f.URL, f.Realm, l.Realm))
+		}
+		if l.Failure != "" {
+			differ = append(differ, doctor.Warnf("%s answers, and the running registry leaves it alone until %s, because: %s", f.URL, l.Until.Format(time.RFC3339), l.Failure))
+		}
+		if credentialed && l.Auth != "" && !l.Accepted {
+			differ = append(differ, doctor.Warnf("%s has not accepted the credentials of the running registry for anything yet; if images are missing, check user and password", f.URL))
+		}
+	}
+	return differ
+}
+
+// wanted is how an upstream's way to ask is called.
+var wanted = map[string]string{"basic": "password", "token": "token"}
 
 // describe says what was found at one URL.
 func describe(f upstream.Found, credentialed bool) (string, error) {
@@ -306,11 +330,12 @@ func describe(f upstream.Found, credentialed bool) (string, error) {
 		return "", fmt.Errorf("%s: %w", f.URL, f.Err)
 	}
 	text := f.URL + " answers"
+	var ending error
 	switch {
 	case f.TLS == "":
 		text += ", without TLS"
 	case time.Until(f.Expires) < expiresSoon:
-		text += fmt.Sprintf(", %s with a certificate that ends at %s", f.TLS, f.Expires.Format(time.RFC3339))
+		ending = doctor.Warnf("%s, %s with a certificate that ends at %s", text, f.TLS, f.Expires.Format(time.RFC3339))
 	default:
 		text += ", " + f.TLS
 	}
@@ -322,7 +347,7 @@ func describe(f upstream.Found, credentialed bool) (string, error) {
 	case "none":
 		text += ", asks for no token"
 	default:
-		text += ", asks for a " + map[string]string{"basic": "password", "token": "token"}[f.Auth] + ", was asked " + who
+		text += ", asks for a " + wanted[f.Auth] + ", was asked " + who
 	}
 	if l := f.Limit; !l.At.IsZero() {
 		text += fmt.Sprintf(", %d of %d pulls in %s are left", l.Remaining, l.Limit, l.Window)
@@ -336,5 +361,5 @@ func describe(f upstream.Found, credentialed bool) (string, error) {
 	default:
 		text += ", its clock agrees"
 	}
-	return text, nil
+	return text, ending
 }

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/dustin/go-humanize"
 
+	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/core/cache/redis"
 )
 
@@ -52,6 +54,9 @@ func (c *RedisCache) Examine(ctx context.Context) (string, error) {
 		var text string
 		if text, err = describeRedis(found); err == nil {
 			return where + " " + text, nil
+		}
+		if warning := doctor.Warning(""); errors.As(err, &warning) {
+			return "", doctor.Warnf("%s %s", where, warning)
 		}
 	}
 	return "", fmt.Errorf("%s: %w; until then %s, and the upstreams are asked for what others know", where, err, inMemory)
@@ -97,7 +102,7 @@ func describeRedis(f redis.Found) (string, error) {
 	case !bounded:
 		text += " without a bound (every entry ends within a day by itself; maxmemory would bound it)"
 	case slices.Contains(policies, "noeviction"):
-		text += fmt.Sprintf(" of %s, and when it is full nothing new is shared: maxmemory-policy allkeys-lru would make room", humanize.IBytes(uint64(most)))
+		return "", doctor.Warnf("%s of %s, and when it is full nothing new is shared: maxmemory-policy allkeys-lru would make room", text, humanize.IBytes(uint64(most)))
 	default:
 		text += fmt.Sprintf(" of %s, then %s makes room", humanize.IBytes(uint64(most)), strings.Join(policies, " and "))
 	}

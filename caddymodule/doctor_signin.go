@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
 	"github.com/eblume/caddy-registry/caddymodule/workload"
 )
@@ -27,7 +28,9 @@ func (a *App) lookAtSignIn(ctx context.Context) (string, error) {
 		return "", err
 	}
 	text := fmt.Sprintf("%s is who it should be, and %d of its keys can be used", o.Issuer, found.Keys)
-	if found.Dated {
+	if found.Dated && found.Skew.Abs() > maxSkew {
+		return "", fmt.Errorf("the clock of %s and ours are %s apart: sign-ins fail by that; set the clocks", o.Issuer, found.Skew.Abs())
+	} else if found.Dated {
 		text += fmt.Sprintf(", its clock and ours are %s apart", found.Skew.Abs())
 	}
 	text += fmt.Sprintf("; the client %s must have the redirect URI %s there", o.ClientID, a.ownURL()+o.RedirectPath)
@@ -39,7 +42,7 @@ func (a *App) lookAtSignIn(ctx context.Context) (string, error) {
 }
 
 // trustedIssuers are checks of the issuers whose tokens are taken, one for each.
-func (a *App) trustedIssuers() (checks []check) {
+func (a *App) trustedIssuers() (checks []doctor.Check) {
 	seen := map[string]bool{}
 	for _, raw := range a.AuthenticatorsRaw {
 		var block struct {
@@ -50,7 +53,7 @@ func (a *App) trustedIssuers() (checks []check) {
 			continue
 		}
 		seen[block.Issuer] = true
-		checks = append(checks, check{"trusted issuer " + block.Issuer, func(ctx context.Context) (string, error) {
+		checks = append(checks, doctor.Check{Name: "trusted issuer " + block.Issuer, Run: func(ctx context.Context) (string, error) {
 			if err := checkPrivate(block.Issuer); err != nil {
 				return "", err
 			}

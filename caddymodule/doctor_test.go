@@ -1,15 +1,16 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
-	"net/url"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/upstream"
@@ -39,12 +40,12 @@ func TestDoctorLooksAtTheStorage(t *testing.T) {
 			if failed := new(exec.ExitError); errors.As(err, &failed) {
 				status = failed.ExitCode()
 			}
-			var report doctorReport
+			var report doctor.Report
 			if err := json.Unmarshal(out, &report); err != nil {
 				t.Fatalf("%s: %v", out, err)
 			}
-			i := slices.IndexFunc(report.Findings, func(f finding) bool { return f.Check == row.check })
-			if status != row.status || report.OK != (status == 0) || i < 0 || report.Findings[i].OK != row.ok || !strings.Contains(report.Findings[i].Text, row.text) {
+			i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.Check == row.check })
+			if status != row.status || report.OK != (status == 0) || i < 0 || (report.Findings[i].Level == doctor.OK) != row.ok || !strings.Contains(report.Findings[i].Text, row.text) {
 				t.Errorf("got status %d and %s", status, out)
 			}
 		})
@@ -90,21 +91,21 @@ func TestDoctorLooksAtMirrors(t *testing.T) {
 		{"quay.io", client(good)}, {"ghcr.io", client(broken)},
 		{"lost.example", func() (*upstream.Client, error) { return nil, errors.New("no credentials") }},
 	}}
-	report := examine(t.Context(), p.checks())
-	for _, want := range []finding{
-		{"storage", true, "is in use by process"},
-		{"identity", true, "can be read"},
-		{"disk", false, "they evict"},
-		{"use of quay.io", true, "4 requests in the last 30 days, by ns, prefix, from 10.0.0."},
-		{"use of quay.io", true, "; 2 tags that the upstream has deleted are served on"},
-		{"upstream of quay.io", true, "asks for a password, was asked with the credentials"},
-		{"use of ghcr.io", true, "nobody has asked it"},
-		{"upstream of ghcr.io", false, "503"},
-		{"use of lost.example", true, "nobody has asked it"},
-		{"upstream of lost.example", false, "no credentials"},
+	report := doctor.Examine(t.Context(), p.checks())
+	for _, want := range []doctor.Finding{
+		{Check: "storage", Level: doctor.OK, Text: "is in use by process"},
+		{Check: "identity", Level: doctor.OK, Text: "can be read"},
+		{Check: "disk", Level: doctor.Fail, Text: "they evict"},
+		{Check: "use of quay.io", Level: doctor.OK, Text: "4 requests in the last 30 days, by ns, prefix, from 10.0.0."},
+		{Check: "tags of quay.io", Level: doctor.Warn, Text: "2 tags that the upstream has deleted are served on"},
+		{Check: "upstream of quay.io", Level: doctor.OK, Text: "asks for a password, was asked with the credentials"},
+		{Check: "use of ghcr.io", Level: doctor.Warn, Text: "no client has asked this mirror"},
+		{Check: "upstream of ghcr.io", Level: doctor.Fail, Text: "503"},
+		{Check: "use of lost.example", Level: doctor.Warn, Text: "registry doctor --clients lost.example"},
+		{Check: "upstream of lost.example", Level: doctor.Fail, Text: "no credentials"},
 	} {
-		i := slices.IndexFunc(report.Findings, func(f finding) bool { return f.Check == want.Check })
-		if got := report.Findings[i]; got.OK != want.OK || !strings.Contains(got.Text, want.Text) {
+		i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.Check == want.Check })
+		if got := report.Findings[i]; got.Level != want.Level || !strings.Contains(got.Text, want.Text) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
@@ -124,55 +125,44 @@ func TestWhatIsSaidOfAnUpstream(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		found upstream.Found
-		ok    bool
+		level doctor.Level
 		want  string
 	}{
 		{"a good one", upstream.Found{URL: "https://a", TLS: "TLS 1.3", Expires: now.Add(90 * 24 * time.Hour), Auth: "token", Dated: true, Skew: time.Second,
-			Limit: upstream.Limit{Limit: 100, Remaining: 7, Window: 6 * time.Hour, At: now}}, true,
+			Limit: upstream.Limit{Limit: 100, Remaining: 7, Window: 6 * time.Hour, At: now}}, doctor.OK,
 			"https://a answers, TLS 1.3, asks for a token, was asked anonymously, 7 of 100 pulls in 6h0m0s are left, its clock agrees"},
-		{"one without TLS", upstream.Found{URL: "http://a", Auth: "none"}, true, "http://a answers, without TLS, asks for no token"},
-		{"a certificate that ends soon", upstream.Found{URL: "https://a", TLS: "TLS 1.2", Expires: now.Add(time.Hour), Auth: "none"}, true, "certificate that ends at"},
-		{"a clock that is slow", upstream.Found{URL: "https://a", Auth: "none", Dated: true, Skew: -time.Minute}, false, "1m0s apart"},
+		{"one without TLS", upstream.Found{URL: "http://a", Auth: "none"}, doctor.OK, "http://a answers, without TLS, asks for no token"},
+		{"a certificate that ends soon", upstream.Found{URL: "https://a", TLS: "TLS 1.2", Expires: now.Add(time.Hour), Auth: "none"}, doctor.Warn, "certificate that ends at"},
+
+		{"a clock that is slow", upstream.Found{URL: "https://a", Auth: "none", Dated: true, Skew: -time.Minute}, doctor.Fail, "1m0s apart"},
 	} {
-		got, err := describe(row.found, false)
-		if err != nil {
-			got = err.Error()
-		}
-		if (err == nil) != row.ok || !strings.Contains(got, row.want) {
-			t.Errorf("%s: got %q, %v", row.name, got, err)
+		report := doctor.Examine(t.Context(), []doctor.Check{{Name: row.name, Run: func(context.Context) (string, error) { return describe(row.found, false) }}})
+		if got := report.Findings[0]; got.Level != row.level || !strings.Contains(got.Text, row.want) {
+			t.Errorf("got %+v, want %s with %q", got, row.level, row.want)
 		}
 	}
 }
 
-func TestLinesForClients(t *testing.T) {
-	plain := &url.URL{Scheme: "http", Host: "registry.lan:5050"}
-	want := map[string]string{
-		"containerd": "server = \"https://registry-1.docker.io\"\n\n[host.\"http://registry.lan:5050\"]\n  capabilities = [\"pull\", \"resolve\"]\n",
-		"k3s":        "mirrors:\n  \"docker.io\":\n    endpoint:\n      - \"http://registry.lan:5050\"\n",
-		"podman":     "[[registry]]\nprefix = \"docker.io\"\nlocation = \"docker.io\"\n\n[[registry.mirror]]\nlocation = \"registry.lan:5050/docker.io\"\ninsecure = true\n",
-		"buildkit":   "[registry.\"docker.io\"]\n  mirrors = [\"registry.lan:5050/docker.io\"]\n\n[registry.\"registry.lan:5050\"]\n  http = true\n",
-		"docker":     "{\n  \"registry-mirrors\": [\"http://registry.lan:5050\"],\n  \"insecure-registries\": [\"registry.lan:5050\"]\n}\n",
-	}
-	for _, lines := range linesFor(plain, "docker.io") {
-		if lines.Text != want[lines.Client] || lines.Mirror != "docker.io" {
-			t.Errorf("%s: got\n%s\nwant\n%s", lines.Client, lines.Text, want[lines.Client])
-		}
-		delete(want, lines.Client)
-	}
-	if len(want) > 0 {
-		t.Errorf("nothing for %v", want)
-	}
-	for _, lines := range linesFor(&url.URL{Scheme: "https", Host: "registry.example.com"}, "ghcr.io") {
-		if lines.Client == "docker" || strings.Contains(lines.Text, "insecure") || strings.Contains(lines.Text, "http = true") {
-			t.Errorf("%s", lines)
-		}
-	}
-	var daemon map[string][]string
-	for _, lines := range linesFor(plain, "docker.io") {
-		if lines.Client == "docker" {
-			if err := json.Unmarshal([]byte(lines.Text), &daemon); err != nil {
-				t.Error(err)
-			}
+func TestWhatTheRegistryHasLearnedIsCompared(t *testing.T) {
+	const url = "https://a"
+	found := upstream.Found{URL: url, Auth: "token", Realm: "https://a/token"}
+	for _, row := range []struct {
+		name    string
+		learned []upstream.Learned
+		want    string // empty: no warning
+	}{
+		{"nothing", nil, ""},
+		{"nothing yet", []upstream.Learned{{URL: url}}, ""},
+		{"the same", []upstream.Learned{{URL: url, Auth: "token", Realm: "https://a/token", Accepted: true}}, ""},
+		{"another URL", []upstream.Learned{{URL: "https://b", Auth: "basic"}}, ""},
+		{"another token endpoint", []upstream.Learned{{URL: url, Auth: "token", Realm: "https://old/token", Accepted: true}}, "has learned https://old/token"},
+		{"another way to ask", []upstream.Learned{{URL: url, Auth: "basic", Accepted: true}}, "has learned that it asks for a password"},
+		{"credentials that were never taken", []upstream.Learned{{URL: url, Auth: "token", Realm: "https://a/token"}}, "has not accepted the credentials"},
+		{"an upstream that is left alone", []upstream.Learned{{URL: url, Failure: "no route to host", Until: time.Now().Add(time.Minute)}}, "because: no route to host"},
+	} {
+		differ := compare(found, row.learned, true)
+		if row.want == "" && len(differ) > 0 || row.want != "" && (len(differ) != 1 || !strings.Contains(differ[0].Error(), row.want)) {
+			t.Errorf("%s: got %v, want %q", row.name, differ, row.want)
 		}
 	}
 }

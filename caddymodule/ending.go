@@ -41,11 +41,13 @@ func init() {
 }
 
 // watchConnections has the connections of the handler's server closed when the process
-// exits.
-func watchConnections(ctx caddy.Context) {
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+// exits, and returns the server; nil: there is none.
+func watchConnections(ctx caddy.Context) *caddyhttp.Server {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if ok {
 		connected.Watch(server)
 	}
+	return server
 }
 
 // exitGrace gives Caddy a grace period when the process exits and the configuration sets

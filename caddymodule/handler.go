@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/instance"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -81,7 +82,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.checkHealth(); err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
-	watchConnections(ctx)
+	h.app.servedBy(watchConnections(ctx))
 	h.site = h.app.site
 	h.site.Upstream, h.site.Fallback = h.Upstream, h.Fallback
 	return h.checkSite()
@@ -123,6 +124,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	begun := time.Now()
+	if r.URL.Path == "/v2/" && !caddy.Exiting() { // another process may take over
+		instance.Answer(w, r)
+	}
 	asked := readAsked(r, identity.AtRegistry)
 	request, err := wire.Parse(r.Method, r.URL)
 	options := wire.Options{Log: h.log, Challenge: func() string { return asked.challenge(request) }}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/console"
+	"github.com/eblume/caddy-registry/caddymodule/sites"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
@@ -97,6 +98,16 @@ func (l *location) find() (*registry, error) {
 		}
 	}
 	return found, nil
+}
+
+// appAndSites is the app `oci` and the sites that serve it; a storage alone has none.
+func (l *location) appAndSites() (*App, []sites.Site, error) {
+	app, err := l.app()
+	if err != nil || l.storage != "" {
+		return app, nil, err
+	}
+	found, err := sites.Read(l.document)
+	return app, found, err
 }
 
 // app is the configuration of the app `oci`, not provisioned.

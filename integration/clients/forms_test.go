@@ -58,6 +58,7 @@ func TestMirrorFormsThatNoClientReads(t *testing.T) {
 	r := startMirror(t, hub, "")
 	type prefixed map[string]struct {
 		Mirrors []string `toml:"mirrors" json:"mirrors"`
+		HTTP    bool     `toml:"http" json:"http"`
 	}
 	// byPrefix is how BuildKit asks: the mirror's path before the name, and no ns.
 	byPrefix := func(found prefixed) []string {
@@ -111,15 +112,17 @@ func TestMirrorFormsThatNoClientReads(t *testing.T) {
 		}},
 	} {
 		t.Run(row.client, func(t *testing.T) {
-			urls := row.read(t, form(t, row.client, r.Host))
-			if len(urls) != 1 {
-				t.Fatalf("got %q, want one mirror of docker.io", urls)
+			for _, text := range []string{form(t, row.client, r.Host), lines(t, r.Server, strings.ToLower(row.client))} {
+				urls := row.read(t, text)
+				if len(urls) != 1 {
+					t.Fatalf("got %q, want one mirror of docker.io", urls)
+				}
+				response, err := r.client.Request(t.Context(), http.MethodGet, urls[0], nil, nil, http.StatusOK)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response.Body.Close()
 			}
-			response, err := r.client.Request(t.Context(), http.MethodGet, urls[0], nil, nil, http.StatusOK)
-			if err != nil {
-				t.Fatal(err)
-			}
-			response.Body.Close()
 		})
 	}
 }

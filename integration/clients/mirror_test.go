@@ -82,8 +82,7 @@ func TestMirrorInRegistriesConf(t *testing.T) {
 	mirror.Push(t, hub, "library/app", "v1", image(t, true))
 	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
 	r, h := startMirror(t, hub, ""), newHome(t)
-	text := strings.ReplaceAll(form(t, "podman", r.Host), "[[registry.mirror]]", "[[registry.mirror]]\ninsecure = true")
-	if err := os.WriteFile(h.path("registries.conf"), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(h.path("registries.conf"), []byte(lines(t, r.Server, "podman")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	h.run(t, "skopeo", "--registries-conf", h.path("registries.conf"), "copy", "docker://docker.io/library/app:v1", "dir:"+h.path("out"))
@@ -103,7 +102,7 @@ func TestMirrorForDocker(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
 	r, h := startMirror(t, hub, "fallback docker.io"), newHome(t)
-	if err := os.WriteFile(h.path("daemon.json"), []byte(form(t, "Docker", r.Host)), 0o600); err != nil {
+	if err := os.WriteFile(h.path("daemon.json"), []byte(lines(t, r.Server, "docker")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// A miss must not leave this machine.
@@ -198,9 +197,9 @@ func TestMirrorForContainerd(t *testing.T) {
 		return dir
 	}
 	const ref, ours = "docker.io/library/busybox:v1", "registry.test/team/busybox:v1"
-	for _, row := range []struct{ name, form string }{{"ns", "containerd"}, {"ns and prefix", "containerd, by path"}} {
+	for _, row := range []struct{ name, text string }{{"ns", lines(t, r.Server, "containerd")}, {"ns and prefix", form(t, "containerd, by path", r.Host)}} {
 		dir := hosts("docker.io", r.URL, "")
-		if err := os.WriteFile(filepath.Join(dir, "docker.io", "hosts.toml"), []byte(form(t, row.form, r.Host)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "docker.io", "hosts.toml"), []byte(row.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		must("images", "pull", "--hosts-dir", dir, "--snapshotter", "native", ref)

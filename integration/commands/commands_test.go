@@ -171,7 +171,7 @@ func TestCommandsWithAndWithoutAServer(t *testing.T) {
 			want(0, "upstream of mirrored.test: "+up.URL+" answers", "doctor")
 			want(0, "cache: manifests and tags are in memory", "doctor")
 			defer up.Fault(upstreamtest.Fault{Status: http.StatusServiceUnavailable}).Lift()
-			want(1, "WRONG  upstream of mirrored.test", "doctor")
+			want(1, "fail  upstream of mirrored.test", "doctor")
 			want(2, "doctor takes no argument", "doctor", "now")
 		})
 	}

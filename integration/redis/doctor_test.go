@@ -102,7 +102,7 @@ func TestDoctorSaysWhatIsWrongWithRedis(t *testing.T) {
 		{"nobody", fmt.Sprintf("address 127.0.0.1:%d", server.FreePort(t)), false, "the upstreams are asked for what others know"},
 	} {
 		got, status := doctor(t, row.options)
-		if !strings.Contains(got, row.want) || strings.HasPrefix(got, "ok ") != row.ok || (status == 0) != row.ok {
+		if !strings.Contains(got, row.want) || strings.HasPrefix(got, "fail ") == row.ok || (status == 0) != row.ok {
 			t.Errorf("%s: got status %d and %swant %q", row.name, status, got, row.want)
 		}
 	}

@@ -1,0 +1,79 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/eblume/caddy-registry/caddymodule/doctor"
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+// shownKeys bounds which keys a finding names.
+const shownKeys = 5
+
+// endingKey is an API key that ends soon or has ended.
+type endingKey struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	User    string    `json:"user"`
+	Expires time.Time `json:"expires"`
+}
+
+// keysThatEnd reads the keys of a storage. Another process, or this one, may have it open.
+func keysThatEnd(ctx context.Context, b bucket.Bucket) (ending []endingKey, err error) {
+	store, err := identity.Open(ctx, b, identity.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	now := time.Now()
+	for _, key := range store.Keys().List("") {
+		if key.Revoked.IsZero() && (!key.Active(now) || key.Expiring(now)) {
+			ending = append(ending, endingKey{key.ID, key.Name, key.User, key.Expires})
+		}
+	}
+	return ending, nil
+}
+
+// keys reports the keys that end soon. Those that have ended are remembered by the registry
+// to explain refusals, and are no reason for a warning.
+func (c *condition) keys() (string, error) {
+	var soon []string
+	for _, key := range c.Keys {
+		if time.Now().Before(key.Expires) {
+			soon = append(soon, fmt.Sprintf("%s (%q of %s) at %s", key.ID, key.Name, key.User, key.Expires.Format(time.RFC3339)))
+		}
+	}
+	ended := len(c.Keys) - len(soon)
+	if len(soon) == 0 {
+		return fmt.Sprintf("no key expires within %d days; %d have expired", identity.Announced/(24*time.Hour), ended), nil
+	}
+	shown := strings.Join(soon[:min(len(soon), shownKeys)], ", ")
+	if more := len(soon) - shownKeys; more > 0 {
+		shown += fmt.Sprintf(" and %d more", more)
+	}
+	return "", doctor.Warnf("keys that expire within %d days: %s; make others with `registry key create`", identity.Announced/(24*time.Hour), shown)
+}
+
+// content reports what verifications have moved out of the way.
+func (c *condition) content() (string, error) {
+	objects, bytes := 0, int64(0)
+	for _, in := range c.Quarantine {
+		objects, bytes = objects+in.Objects, bytes+in.Bytes
+	}
+	if objects > 0 {
+		return "", doctor.Warnf("%d damaged objects (%s) are in quarantine and answered as missing; `registry verify` names the repositories and tags, pushing them again repairs them",
+			objects, humanize.IBytes(uint64(bytes)))
+	}
+	if c.Verified.IsZero() {
+		return "nothing is in quarantine; the content was never verified as a whole: `registry verify` does it", nil
+	}
+	return "nothing is in quarantine; all content was last verified at " + c.Verified.Format(time.RFC3339), nil
+}

@@ -1,0 +1,81 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/eblume/caddy-registry/caddymodule/doctor"
+	"github.com/eblume/caddy-registry/caddymodule/instance"
+	"github.com/eblume/caddy-registry/caddymodule/sites"
+)
+
+// sitePatient is a site of the configuration, and how it is called.
+type sitePatient struct {
+	sites.Site
+	base *url.URL
+}
+
+// named is the registry's own URL without a path, or nil if the configuration has none.
+func (a *App) named() *url.URL {
+	base, err := url.Parse(a.URL)
+	if err != nil || base.Host == "" {
+		return nil
+	}
+	return &url.URL{Scheme: base.Scheme, Host: base.Host}
+}
+
+// machineName is how a site is called that the configuration gives no name.
+func machineName(named *url.URL) string {
+	if named != nil {
+		return named.Hostname()
+	}
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return "localhost"
+}
+
+// look reports whether the site takes credentials, and whether the process with the ID
+// running alone answers there. An empty ID is that of no process.
+func (s sitePatient) look(ctx context.Context, running string) (string, error) {
+	at := dialAddress(s.Address)
+	id := running
+	if id == "" {
+		id = instance.ID
+	}
+	seen := instance.Look(ctx, at, s.base, id)
+	switch {
+	case seen.Other > 0 && running == "":
+		return "", fmt.Errorf("a registry with another storage answers on %s, while none runs on this one; stop one of them, or give it another address", at)
+	case seen.Other > 0:
+		return "", fmt.Errorf("another registry process answers on %s too, so requests reach either of them; stop one, or give it another address", at)
+	case seen.Nobody && running == "":
+		return "no registry runs", nil
+	case seen.Nobody:
+		return "", doctor.Warnf("no process listens on %s; has the running registry this configuration? `caddy-registry reload` loads it", at)
+	case seen.Same == 0 && running == "":
+		return "", doctor.Warnf("another program than a registry answers on %s, which keeps a registry from starting there", at)
+	case seen.Unknown > 0:
+		return "", doctor.Warnf("%d of %d requests to %s were not answered by this registry: another program listens there too, or another handler answers them", seen.Unknown, seen.Unknown+seen.Same, at)
+	}
+	if !s.TLS && !s.ReadOnly && !s.InsecureCredentials && !s.Loopback() && !s.Proxied {
+		return "", doctor.Warnf("takes no credentials from other machines, because it is plain HTTP: docker login fails there with a wrong reason; use an https:// site, `read_only`, or `insecure_credentials` on a network that you trust")
+	}
+	return "this registry alone answers on " + at, nil
+}
+
+// dialAddress is where this machine reaches what listens on an address.
+func dialAddress(address caddy.NetworkAddress) string {
+	host := address.Host
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(address.StartPort)))
+}
