@@ -155,6 +155,11 @@ func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []stri
 		return c, err
 	}
 	c.Damaged = damaged
+	if c.Keys, err = keysThatEnd(ctx, t.identity); err != nil {
+		return c, fmt.Errorf("identity: %w", err)
+	}
+	stats := t.verifying.Stats()
+	c.Quarantine, c.Verified = stats.Quarantine, stats.Finished
 	for _, name := range names {
 		uses, err := usage.Of(ctx, name)
 		if err != nil {

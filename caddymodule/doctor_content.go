@@ -69,7 +69,7 @@ func (c *condition) content() (string, error) {
 		objects, bytes = objects+in.Objects, bytes+in.Bytes
 	}
 	if objects > 0 {
-		return "", doctor.Warnf("%d damaged objects (%s) are in quarantine and answered as missing; `registry verify` names the repositories and tags, pushing them again repairs them",
+		return "", doctor.Warnf("objects in quarantine: %d (%s); they are damaged and answered as missing, until they are pushed or fetched again; `registry verify` names the repositories and tags that miss them",
 			objects, humanize.IBytes(uint64(bytes)))
 	}
 	if c.Verified.IsZero() {
