@@ -275,8 +275,8 @@ func TestUnderLoad(t *testing.T) {
 			}
 			moved.Add(int64(report.Moved))
 			for _, f := range report.Damaged {
-				if slices.ContainsFunc(f.Images, func(i *verify.Image) bool { return i.Repository == "team/safe" }) {
-					return fmt.Errorf("a safe image is hit: %s", marshal(f))
+				if slices.ContainsFunc(f.Images, func(i *verify.Image) bool { return i.Repository != "team/sick" }) {
+					return fmt.Errorf("an image that was never damaged is hit: %s", marshal(f))
 				}
 			}
 			if report.Found.Trouble > 0 {
@@ -301,11 +301,12 @@ func TestUnderLoad(t *testing.T) {
 		if err := i.push(s); err != nil {
 			return fmt.Errorf("push of what goes: %w", err)
 		}
-		err := s.DeleteManifest(context.Background(), i.repo, i.index)
-		if errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrNameUnknown) {
-			err = nil
+		for _, d := range []digest.Digest{i.index, i.manifest} {
+			if err := s.DeleteManifest(context.Background(), i.repo, d); err != nil {
+				return err
+			}
 		}
-		return err
+		return nil
 	})
 	for range rounds {
 		i := sick[rand.N(images)]
