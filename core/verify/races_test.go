@@ -219,6 +219,24 @@ func TestOneWrongReadingCondemnsNothing(t *testing.T) {
 	must(t, i.whole(r.trees[private]))
 }
 
+// Two wrong readings are of one version: what replaced the first has been read once.
+func TestOneWrongReadingOfEitherVersionCondemnsNothing(t *testing.T) {
+	r, b, i := newBetween(t)
+	b.opened = func(n int, d digest.Digest, o bucket.Object) (bucket.Object, error) {
+		switch {
+		case d == i.layer && n == 1:
+			return &ending{o, func() { heal(t, r, i) }}, nil
+		case d == i.layer && n == 2:
+			return &once{o}, nil
+		}
+		return o, nil
+	}
+	if report := r.run(verify.Options{Repair: true}); report.Found.Damaged > 0 || report.Moved != 0 {
+		t.Errorf("got %s, want no damage", marshal(report))
+	}
+	must(t, i.whole(r.trees[private]))
+}
+
 // A bucket without the ability keeps what is damaged, and says why.
 func TestABucketThatCannotMove(t *testing.T) {
 	r, b, i := newBetween(t)
