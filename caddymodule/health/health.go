@@ -19,6 +19,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -99,13 +100,13 @@ func New(s Subject) *Checker {
 	return c
 }
 
-// Serves reports whether a path is one that Serve answers.
-func Serves(path string) bool {
-	switch path {
-	case livePath, readyPath, "/healthz":
-		return true
-	}
-	return false
+// Serves reports whether a path is one that Serve answers. These are also the paths with a
+// slash too many, which Serve does not find: the next handler may answer every path with
+// 200, as Caddy does, and a probe would then be green for ever.
+func Serves(path string) bool { return exact(path) || exact("/"+strings.Trim(path, "/")) }
+
+func exact(path string) bool {
+	return path == livePath || path == readyPath || path == "/healthz"
 }
 
 const livePath, readyPath = "/livez", "/readyz"
@@ -115,6 +116,10 @@ const livePath, readyPath = "/livez", "/readyz"
 // that it cannot.
 func (c *Checker) Serve(w http.ResponseWriter, r *http.Request, detailed func(readable bool) bool) {
 	w.Header().Set("Cache-Control", "no-store")
+	if !exact(r.URL.Path) {
+		answer(w, r, http.StatusNotFound, "not found; the path is /"+strings.Trim(r.URL.Path, "/"))
+		return
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		answer(w, r, http.StatusMethodNotAllowed, "only GET and HEAD are allowed here")

@@ -98,6 +98,28 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// A probe of a path with a slash too many is not green for ever.
+func TestPathsThatAreNearlyRight(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/livez": true, "/readyz": true, "/healthz": true, "/readyz/": true, "//readyz": true, "/livez/": true, "/healthz//": true,
+		"/": false, "/ready": false, "/readyz/x": false, "/Readyz": false, "/v2/readyz": false,
+	} {
+		if got := Serves(path); got != want {
+			t.Errorf("%s: got %v, want %v", path, got, want)
+		}
+		if !want {
+			continue
+		}
+		status := http.StatusOK
+		if strings.Trim(path, "/") != path[1:] {
+			status = http.StatusNotFound
+		}
+		if got := ask(New(&fake{}), "GET", "http://x"+path, true); got.Code != status {
+			t.Errorf("%s: got status %d, want %d", path, got.Code, status)
+		}
+	}
+}
+
 func TestPartsAreForThoseWhoMaySeeThem(t *testing.T) {
 	c := New(&fake{write: errDisk})
 	w := ask(c, "GET", "/readyz?for=write", true)
