@@ -50,6 +50,7 @@ func explainCommand(where *location) *cobra.Command {
 		Long: `
 Says whether somebody may do something in a repository, and by which line of the
 configuration. It asks the configuration alone: no process, no storage, no secret.
+The groups of a user are those of --group or, without one, of their local_user.
 With --key it also asks the running process, or the storage, whose key it is, which
 groups its owner has and what the key is narrowed to.
 
@@ -149,6 +150,7 @@ func (l *location) explain(out io.Writer, q *question) (allowed bool, err error)
 		return false, err
 	}
 	q.found.addLocal(app.LocalUsers, &who)
+	q.addLocal(app.LocalUsers, &who)
 	if err := app.provisionSite(); err != nil {
 		return false, err
 	}

@@ -67,6 +67,19 @@ func (f *foundKey) addLocal(locals []LocalUser, who *policies.Identity) {
 	}
 }
 
+// addLocal adds the groups that the configuration gives to a user of a question that
+// names no groups itself.
+func (q *question) addLocal(locals []LocalUser, who *policies.Identity) {
+	if q.found != nil || len(q.groups) > 0 {
+		return
+	}
+	for _, local := range locals {
+		if local.Name == q.user {
+			who.Groups = local.Groups
+		}
+	}
+}
+
 // refused is why the key is of no use at a time, or empty.
 func (f *foundKey) refused(at time.Time) string {
 	switch {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -87,7 +88,9 @@ func (l *location) find() (*registry, error) {
 		return nil, fmt.Errorf("storage %s cannot be reached by commands", storage.Key())
 	}
 	// Opening would create it, and then report that it is clean.
-	if err := whileStarting(ctx, func() error { return dir.Made(reachable.Local()) }); err != nil {
+	if err := whileStarting(ctx, func() error { return dir.Made(reachable.Local()) }); errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("storage %s: run the command as the user that the registry runs as: %w", reachable.Local(), err)
+	} else if err != nil {
 		return nil, fmt.Errorf("there is no storage in %s; is it another directory, or was no registry started with it yet? %w", reachable.Local(), err)
 	}
 	found := &registry{storage, reachable.Local(), collection.options(), limits, verifying.Rate, app.APIKeys.lifetime(), app.Limits.keys(), nil}

@@ -13,6 +13,7 @@ const threeTiers = `{
 	oci {
 		storage file {env.NOBODY_SET_THIS}
 		private blumeops/**
+		local_user local $2a$10$td7NJWShfKFAh3.3RspxRe.u70t/6rWt15oFqsOwi/FiA0MzmLp9i admins
 		mirror docker.io {
 			credentials {env.NOBODY_SET_THIS} {env.NOBODY_SET_THIS}
 		}
@@ -41,19 +42,21 @@ func TestPolicyExplain(t *testing.T) {
 		want    []string
 	}{
 		{"a workload pushes", push(question{groups: []string{"artifact-workloads"}}), true, []string{
-			"create blumeops/app:v1 (the tag is absent): allowed by " + config + ":10: allow group artifact-workloads read fetch create",
+			"create blumeops/app:v1 (the tag is absent): allowed by " + config + ":11: allow group artifact-workloads read fetch create",
 			"update blumeops/app:v1 (the tag is there): denied: no rule allows it"}},
 		{"an admin pushes", push(question{user: "erich", groups: []string{"people", "admins"}}), true, []string{
-			"create blumeops/app:v1 (the tag is absent): allowed by " + config + ":11: allow group admins *",
-			"update blumeops/app:v1 (the tag is there): allowed by " + config + ":11: allow group admins *"}},
+			"create blumeops/app:v1 (the tag is absent): allowed by " + config + ":12: allow group admins *",
+			"update blumeops/app:v1 (the tag is there): allowed by " + config + ":12: allow group admins *"}},
+		{"a local user has the groups of the configuration", push(question{user: "local"}), true, []string{"(the tag is there): allowed by " + config + ":12: allow group admins *"}},
+		{"a local user in a group that is named", push(question{user: "local", groups: []string{"people"}}), false, []string{"(the tag is there): denied: no rule allows it"}},
 		{"nobody pushes", push(question{anonymous: true}), false, []string{"(the tag is absent): denied: no rule allows it"}},
 		// Whoever may update alone can push nothing, and is told why.
 		{"a key that may update", push(question{key: "release key"}), false, []string{
-			"denied", ":13: allow key release key update on blumeops/**", "but a push needs create, too: denied"}},
+			"denied", ":14: allow key release key update on blumeops/**", "but a push needs create, too: denied"}},
 		{"a key by an ID that is a label", push(question{key: "0123456789ab"}), false, []string{"(the tag is there): denied: no rule allows it"}},
-		{"a key by its ID", push(question{key: "0123456789AC"}), false, []string{":14: allow key 0123456789ac update on blumeops/**"}},
-		{"anybody reads", question{action: "read", target: "blumeops/app"}, true, []string{"read blumeops/app: allowed by " + config + ":9"}},
-		{"who is denied", question{user: "mallory", groups: []string{"admins"}, action: "delete", target: "blumeops/secret/x"}, false, []string{"denied by " + config + ":12: deny user mallory *"}},
+		{"a key by its ID", push(question{key: "0123456789AC"}), false, []string{":15: allow key 0123456789ac update on blumeops/**"}},
+		{"anybody reads", question{action: "read", target: "blumeops/app"}, true, []string{"read blumeops/app: allowed by " + config + ":10"}},
+		{"who is denied", question{user: "mallory", groups: []string{"admins"}, action: "delete", target: "blumeops/secret/x"}, false, []string{"denied by " + config + ":13: deny user mallory *"}},
 		{"a mirror takes no push", question{groups: []string{"admins"}, action: "push", target: "docker.io/library/nginx:1"}, false, []string{"denied", "docker.io is a mirror"}},
 		{"a mirror's names in their one form", question{anonymous: true, action: "fetch", target: "docker.io/nginx"}, true, []string{"fetch docker.io/library/nginx: allowed"}},
 		{"nobody's name", question{user: "erich", groups: []string{"admins"}, action: "push", target: "other/app:v1"}, false, []string{"denied", "blumeops/**"}},
