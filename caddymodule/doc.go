@@ -23,7 +23,8 @@
 //	audit*.go      what was done and refused: records and events
 //	log.go         what is logged without the request's fields
 //	pieces.go      how much of an answer is sent at once
-//	metrics.go     what is counted
+//	metrics.go     what is counted; state_metrics.go: what the open storages are like now
+//	health.go      what /readyz says about a storage, for the package health
 //	location.go    how the user of a command names the registry
 //	control.go     the socket on which commands reach the running process
 //	command*.go    `caddy-registry registry …`, one file for each subcommand

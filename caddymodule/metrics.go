@@ -13,22 +13,9 @@ import (
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
-// What is counted, in the registry of Caddy's own metrics. Labels are bounded: they
-// never hold a repository, a tag or a user.
-//
-//	registry_requests_total{action,result}   requests by endpoint and outcome
-//	registry_pulled_bytes_total              bytes sent in answers
-//	registry_pushed_bytes_total              bytes received in uploads and manifests
-//	registry_cache_requests_total{operation,result}   what is asked of a shared cache
-//	registry_storage_syncs_total{kind}       what the open storages made durable: file, directory;
-//	                                         and group, many of these in one sync
-//	registry_logins_total{method,result}     credentials at /token: ok, refused, limited, error;
-//	                                         methods are api_key, registry_token, workload, …
-//	registry_api_keys{state}                 valid, expiring, expired
-//	registry_api_key_next_expiry_timestamp_seconds
-//	registry_gc_runs_total{result}           collections: ok, error
-//	registry_gc_removed_total{kind}          manifest, link, blob, upload
-//	registry_gc_removed_bytes_total          content removed
+// What is counted, in the registry of Caddy's own metrics. docs/metrics.md describes each, and
+// a test in integration/metrics compares the two. Labels are bounded, and hold no tag and no
+// user; only registry_storage_repository_bytes holds repositories.
 //
 // The counters belong to the process: Caddy makes a new registry with each load, and
 // they are registered there again.

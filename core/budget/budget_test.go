@@ -24,6 +24,9 @@ func TestEachCallerHasAPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(100, 25)
 		first := acquire(t, b, "ada", 25)
+		if got := b.Used(); got != 25 {
+			t.Errorf("%d bytes are used, want 25", got)
+		}
 		begun := time.Now()
 		_, err := b.Acquire(t.Context(), "ada", 1)
 		if !errors.Is(err, core.ErrTooManyRequests) || core.Retry(err).IsZero() {
@@ -48,6 +51,9 @@ func TestEachCallerHasAPart(t *testing.T) {
 			t.Errorf("one that waited: %v", err)
 		}
 		synctest.Wait() // until it has given back what it got
+		if got := b.Used(); got != 0 {
+			t.Errorf("%d bytes are used, want none", got)
+		}
 		if len(b.by) != 0 {
 			t.Errorf("%d callers are remembered that hold nothing", len(b.by))
 		}

@@ -207,8 +207,14 @@ func TestEndedUploadsCountNoMore(t *testing.T) {
 		if err != nil {
 			t.Fatalf("before %s: %v", name, err)
 		}
+		if n := r.OpenUploads(); n != 1 {
+			t.Errorf("before %s: %d uploads are open", name, n)
+		}
 		end(u)
 		u.Close()
+		if n := r.OpenUploads(); n != 0 {
+			t.Errorf("after %s: %d uploads are open", name, n)
+		}
 	}
 	r.mustBegin(r.ctx, "a")
 }

@@ -47,8 +47,8 @@ type Cache struct {
 	sealer   sealer
 	prefix   string
 	timeout  time.Duration
-	breakers []breaker // one, or by the slots of a cluster
-	answered atomic.Bool
+	breakers []breaker   // one, or by the slots of a cluster
+	answered atomic.Bool // since New
 	count    func(operation, result string)
 }
 

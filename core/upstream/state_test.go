@@ -1,0 +1,55 @@
+package upstream_test
+
+import (
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/upstream"
+	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
+)
+
+// The state is what the last requests left, and asking for it asks nobody.
+func TestState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := upstreamtest.NewNetwork()
+		up := upstreamtest.New(t, upstreamtest.Options{Network: network})
+		up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}`), "latest")
+		client, err := upstream.New(upstream.Config{Name: "docker.io", URLs: []string{up.URL}, Dial: network.Dial, Breaker: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		ask := func() { _, _ = client.Head(t.Context(), "library/nginx", core.Reference{Tag: "latest"}) }
+		is := func(when string, want upstream.State, failed bool) {
+			t.Helper()
+			up.Forget()
+			got, failure := client.State()
+			if got != want || (failure != nil) != failed {
+				t.Errorf("%s: got %s, %v, want %s", when, got, failure, want)
+			}
+			if asked := up.Requests(); len(asked) > 0 {
+				t.Errorf("%s: the upstream was asked %q", when, asked)
+			}
+		}
+		is("before the first request", upstream.StateUnknown, false)
+		ask()
+		is("after an answer", upstream.StateOK, false)
+		fault := up.Fault(upstreamtest.Fault{Status: http.StatusBadGateway})
+		ask()
+		is("after a 502", upstream.StateAway, true)
+		fault.Lift()
+		time.Sleep(time.Hour)
+		is("when nobody has asked since", upstream.StateAway, true)
+		ask()
+		is("when it is back", upstream.StateOK, false)
+		fault = up.Fault(upstreamtest.Fault{Host: "registry", Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}})
+		ask()
+		is("after a 429", upstream.StateLimited, true)
+		fault.Lift()
+		time.Sleep(time.Hour)
+		is("when the limit is over", upstream.StateOK, false)
+	})
+}
