@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/user"
 	"path/filepath"
 	"syscall"
 )
@@ -76,10 +78,36 @@ func carryOut[T any](ctx context.Context, r *registry, path string, here func(*t
 	return answer, err
 }
 
+// open opens the storage for this process, unless that is another user's than the
+// registry's: what a command writes, the registry could then not read, nor start.
+func (r *registry) open(ctx context.Context, log *slog.Logger) (OpenStorage, error) {
+	if err := r.belongsTo(os.Geteuid()); err != nil {
+		return nil, err
+	}
+	return r.storage.Open(ctx, log)
+}
+
+// belongsTo refuses a user who is not the one whose files are in the storage.
+func (r *registry) belongsTo(uid int) error {
+	info, err := os.Stat(filepath.Join(r.local, "layout.json"))
+	if err != nil {
+		return nil // opening it says what is wrong
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(owner.Uid) == uid {
+		return nil
+	}
+	name := fmt.Sprintf("#%d", owner.Uid) // as sudo -u takes it
+	if known, err := user.LookupId(name[1:]); err == nil {
+		name = known.Username
+	}
+	return fmt.Errorf("storage %s belongs to the user %s and no registry runs: run the command as that user (sudo -u '%[2]s' …), or the registry cannot read what it writes", r.local, name)
+}
+
 // withTrees opens the storage for this process.
 func (r *registry) withTrees(ctx context.Context, use func(*trees) error) (err error) {
 	log := slog.New(slog.DiscardHandler)
-	opened, err := r.storage.Open(ctx, log)
+	opened, err := r.open(ctx, log)
 	if err != nil {
 		return err
 	}

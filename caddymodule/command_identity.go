@@ -161,7 +161,7 @@ func (l *location) order(ctx context.Context, order identityOrder) (report ident
 }
 
 func (r *registry) order(ctx context.Context, order identityOrder) (report identityReport, err error) {
-	opened, err := r.storage.Open(ctx, slog.New(slog.DiscardHandler))
+	opened, err := r.open(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return report, err
 	}
