@@ -94,7 +94,7 @@ func (t *treeRun) missing(d digest.Digest) *Finding {
 	if f := t.bad[d]; f != nil {
 		return f
 	}
-	f := t.found(&Finding{Kind: KindMissing, Digest: d, Problem: "it is needed and not there"})
+	f := t.found(&Finding{Kind: KindMissing, Digest: d, Problem: "a manifest or a tag names it, and it is not stored"})
 	t.bad[d] = f
 	t.Log.Error("content that is needed is missing from the storage", "tree", f.Tree, "digest", d)
 	return f

@@ -247,6 +247,23 @@ func TestABucketThatCannotMove(t *testing.T) {
 	}
 }
 
+// What was moved is told, also if the move may be undone by a power cut.
+func TestAMoveThatIsNotKnownToBeDurable(t *testing.T) {
+	r, b, i := newBetween(t)
+	b.Store = unsynced{b.Store}
+	report := r.run(verify.Options{Repair: true})
+	if report.Found != (verify.Found{Damaged: 1, Trouble: 1}) || report.Moved != 1 || report.Damaged[0].Digest != i.layer || !report.Damaged[0].Quarantined {
+		t.Errorf("got %s, want damage that was moved, and trouble", marshal(report))
+	}
+}
+
+type unsynced struct{ verify.Store }
+
+func (u unsynced) Quarantine(ctx context.Context, d digest.Digest, version string) (bool, error) {
+	moved, _ := u.Store.Quarantine(ctx, d, version)
+	return moved, errIO
+}
+
 type unmoving struct{ verify.Store }
 
 func (unmoving) Quarantine(context.Context, digest.Digest, string) (bool, error) {

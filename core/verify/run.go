@@ -176,14 +176,15 @@ func (t *treeRun) examine(ctx context.Context, d digest.Digest) (*Finding, error
 			continue
 		}
 		moved, err := t.tree.Store.Quarantine(ctx, d, second.version)
-		if err != nil {
-			// It is damaged all the same.
-			return f, t.trouble(ctx, "quarantine "+string(d), err)
-		}
-		if moved {
+		if moved { // also if that is not known to be durable
 			t.report.Moved++
 			t.moved(t.tree.Name, second.size)
 			f.Quarantined = true
+		}
+		if err != nil { // it is damaged all the same
+			return f, t.trouble(ctx, "quarantine "+string(d), err)
+		}
+		if moved {
 			return f, nil
 		}
 	}
