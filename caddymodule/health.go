@@ -3,8 +3,11 @@ package caddymodule
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/health"
@@ -31,9 +34,23 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) bool {
 	}
 	wire.Protect(w.Header())
 	h.app.shared.health.Serve(w, r, func(readable bool) bool {
-		return connectionOf(r).Loopback || readable && h.administers(r)
+		return connectionOf(r).Loopback && namesLoopback(r.Host) || readable && h.administers(r)
 	})
 	return true
+}
+
+// namesLoopback reports whether a Host field is what a caller on this machine writes. A
+// proxy on it that adds no forwarding field passes the name on that strangers call, and so
+// does a browser whose name server has sent it here.
+func namesLoopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && address.Unmap().IsLoopback()
 }
 
 // administers reports whether an administrator asks, by an API key or a registry token.

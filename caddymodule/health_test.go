@@ -54,6 +54,11 @@ func TestHealthIsDetailedOnLoopbackAndForAdministrators(t *testing.T) {
 		detailed bool
 	}{
 		{"on loopback", nil, true},
+		{"on loopback, as localhost", []string{"Host", "localhost"}, true},
+		{"on loopback, by IPv6", []string{"Host", "[::1]:5050"}, true},
+		{"through a proxy that says nothing but the name", []string{"Host", "registry.example.org"}, false},
+		{"by a name that leads here", []string{"Host", "localhost.example.org:5050"}, false},
+		{"by another address of this machine", []string{"Host", "192.0.2.1"}, false},
 		// Behind a proxy on this machine the connection is loopback, and the caller is not.
 		{"through a proxy", []string{"X-Forwarded-For", "192.0.2.1"}, false},
 		{"through a proxy, with a key that may not administer", []string{"Via", "1.1 proxy", "Authorization", basic("x", ordinary)}, false},
