@@ -268,6 +268,7 @@ func (a *App) Start() error {
 	if _, err := a.acquire(a.life); err != nil {
 		return err
 	}
+	a.warnOfPlainSites()
 	a.warnOfIdleRules()
 	a.warnOfMisspeltNames()
 	a.warnOfNoAdmin()

@@ -48,6 +48,9 @@ func (l logins) news(one login) bool {
 // tellRefused records that err refused what a presents, if it did. It reports whether.
 func (h *Handler) tellRefused(gate *identity.Gate, a asked, at string, err error, fields ...any) bool {
 	refused, ok := refusal.Of(a.credential, err)
+	if ok && refused.Reason == refusal.PlainHTTP {
+		h.warnOfPlain(a)
+	}
 	if ok {
 		h.app.tellRefusal(refused, a.credential.Address, append([]any{"method", gate.Method(a.credential), "at", at}, fields...)...)
 	}

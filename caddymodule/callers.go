@@ -18,6 +18,7 @@ type callers struct {
 	tokens   *token.Signer
 	sessions *session.Store
 	logins   logins
+	plain    plainSenders
 	log      *slog.Logger
 
 	mu      sync.Mutex         // guards signIns
@@ -39,7 +40,7 @@ func openCallers(ctx context.Context, b bucket.Bucket, log *slog.Logger) (*calle
 	if err != nil {
 		return nil, errors.Join(err, tokens.Close(), store.Close())
 	}
-	return &callers{store: store, tokens: tokens, sessions: sessions, logins: newLogins(nil), log: log, signIns: map[string]*signIn{}}, nil
+	return &callers{store: store, tokens: tokens, sessions: sessions, logins: newLogins(nil), plain: newPlainSenders(nil), log: log, signIns: map[string]*signIn{}}, nil
 }
 
 func (c *callers) close() error {

@@ -155,8 +155,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if request.Kind.Writes() {
 		options.Observe = h.observeDenied(request, &who, &asked, options.Observe)
 	}
+	options.Explain = h.explain(r.Method, request, mirror, &who)
 	unresolved := err
 	if unresolved != nil && !request.Kind.Writes() {
+		who = h.presumed(r, asked)
 		wire.Fail(w, r, request, unresolved, options)
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -211,6 +212,7 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 		return err
 	}
 	addIdentity(r, who)
+	who.Push = slices.ContainsFunc(ask.Scopes, token.Scope.Push)
 	raw, claims, err := gate.Issue(a.credential.Host, who)
 	if err != nil {
 		return err

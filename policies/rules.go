@@ -104,6 +104,28 @@ func (r *Rules) Explain(who Identity, action Action, repo string) (bool, *Rule) 
 	return false, nil
 }
 
+// MayWithin reports whether there is a repository on which a pattern could match where
+// somebody may do something. That rules which deny leave none of it is seen only if one
+// of them covers the whole pattern by itself.
+func (r *Rules) MayWithin(who Identity, action Action, pattern string) bool {
+	if n := who.Narrow; n != nil && (len(n.Actions) > 0 && !slices.Contains(n.Actions, action) || !meet(n.On, globs.Globs{pattern})) {
+		return false
+	}
+	allowed := false
+	for _, rule := range r.source {
+		switch {
+		case !slices.Contains(rule.Actions, action):
+		case rule.Deny:
+			if rule.Who.excludes(&who) && (len(rule.On) == 0 || slices.Contains(rule.On, "**") || slices.Contains(rule.On, pattern)) {
+				return false
+			}
+		case rule.Who.includes(&who) && meet(rule.On, globs.Globs{pattern}):
+			allowed = true
+		}
+	}
+	return allowed
+}
+
 // Rules returns the rules, which are the caller's to read.
 func (r *Rules) Rules() []Rule { return r.source }
 

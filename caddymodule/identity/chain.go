@@ -37,6 +37,9 @@ type Proven struct {
 	policies.Identity
 	// Until bounds what may be issued for it. Zero: no bound.
 	Until time.Time
+	// Push says that a registry token was presented that its client asked for to push, or
+	// is to be issued for that. It gives no right, but tells what a question is for.
+	Push bool
 }
 
 // ErrUnknownKind is a credential that is nobody's business here: no key or token of
@@ -123,7 +126,13 @@ func (c *Chain) Identify(ctx context.Context, credential Credential) (Proven, er
 		who, err := c.Store.KeyIdentity(credential.Secret, c.Locals)
 		return Proven{Identity: who}, err
 	case registryToken:
-		return c.bearer(credential)
+		claims, err := c.Tokens.Verify(credential.Secret, credential.Host)
+		if err != nil {
+			return Proven{}, fmt.Errorf("%w: %w", ErrCredential, err)
+		}
+		proven, err := c.bearer(claims)
+		proven.Push = claims.Push
+		return proven, err
 	case other:
 		return c.enabled(authenticator.Authenticate(ctx, credential))
 	case localUser:
@@ -151,11 +160,7 @@ func (c *Chain) enabled(proven Proven, err error) (Proven, error) {
 }
 
 // bearer looks up whom a registry token was issued to, as they are now.
-func (c *Chain) bearer(credential Credential) (Proven, error) {
-	claims, err := c.Tokens.Verify(credential.Secret, credential.Host)
-	if err != nil {
-		return Proven{}, fmt.Errorf("%w: %w", ErrCredential, err)
-	}
+func (c *Chain) bearer(claims token.Claims) (Proven, error) {
 	until := time.Unix(claims.Expires, 0)
 	if claims.Subject == "" {
 		return Proven{Until: until}, nil
@@ -184,7 +189,7 @@ func (c *Chain) bearer(credential Credential) (Proven, error) {
 // than what it is made for, so that one token made of another is no longer life.
 // Errors: core.ErrUnauthorized when that ends at this moment.
 func (c *Chain) Issue(host string, who Proven) (string, token.Claims, error) {
-	claims := token.Claims{Subject: who.User, Credential: who.Credential}
+	claims := token.Claims{Subject: who.User, Credential: who.Credential, Push: who.Push}
 	lifetime := token.MaxLifetime
 	if !who.Anonymous() && !c.recorded(who.Identity) {
 		claims.Groups, claims.Recordless = who.Groups, true

@@ -1,6 +1,9 @@
 package token
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Scope is what a client says it is about to do: `repository:team/app:pull,push`.
 type Scope struct {
@@ -39,6 +42,9 @@ func parseScope(word string) Scope {
 	kind, _, _ = strings.Cut(kind, "(")
 	return Scope{Type: kind, Name: rest[:at], Actions: strings.Split(rest[at+1:], ",")}
 }
+
+// Push reports whether the scope is to push to one repository.
+func (s Scope) Push() bool { return s.Type == "repository" && slices.Contains(s.Actions, "push") }
 
 // Pull tells whether the scope is to read one repository and nothing else.
 func (s Scope) Pull() bool {

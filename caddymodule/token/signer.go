@@ -43,8 +43,10 @@ type Claims struct {
 	Credential string   `json:"credential,omitempty"`
 	Groups     []string `json:"groups,omitempty"`
 	Recordless bool     `json:"recordless,omitempty"` // Groups are all that is known
-	IssuedAt   int64    `json:"iat"`
-	Expires    int64    `json:"exp"`
+	// Push: the client asked for the token to push. It gives no right.
+	Push     bool  `json:"push,omitempty"`
+	IssuedAt int64 `json:"iat"`
+	Expires  int64 `json:"exp"`
 }
 
 // Signer signs and verifies the registry tokens of one storage. It is safe for

@@ -74,6 +74,9 @@ type Settings struct {
 	PushTo string
 }
 
+// AnyOther is where to push if nothing says which names are private.
+const AnyOther = "a name outside the mirrors"
+
 func (s Settings) withDefaults() Settings {
 	if s.TTL <= 0 {
 		s.TTL = DefaultTTL
@@ -85,7 +88,7 @@ func (s Settings) withDefaults() Settings {
 		s.NotFoundTTL = DefaultNotFoundTTL
 	}
 	if s.PushTo == "" {
-		s.PushTo = "a name outside the mirrors"
+		s.PushTo = AnyOther
 	}
 	return s
 }

@@ -10,34 +10,36 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// readOnly is the answer to every push.
-func (m *Mirror) readOnly(repo string) error {
-	return fmt.Errorf("%w: %s belongs to the mirror of %s, which takes no pushes, because it would no longer say what the upstream says; push to %s",
-		core.ErrDenied, repo, m.name, m.settings.Load().PushTo)
+// RefusePush is the answer to every push to a mirror, by its name and where to push
+// instead. It is a core.ErrDenied.
+func RefusePush(name, to string) error {
+	return fmt.Errorf("%w: %s is a pull-through cache, to which nothing can be pushed; push to %s", core.ErrDenied, name, to)
 }
 
+func (m *Mirror) readOnly() error { return RefusePush(m.name, m.settings.Load().PushTo) }
+
 // PutManifest implements core.Writer by refusing. Errors: ErrDenied.
-func (m *Mirror) PutManifest(_ context.Context, repo string, _ core.ManifestPut) (core.ManifestResult, error) {
-	return core.ManifestResult{}, m.readOnly(repo)
+func (m *Mirror) PutManifest(_ context.Context, _ string, _ core.ManifestPut) (core.ManifestResult, error) {
+	return core.ManifestResult{}, m.readOnly()
 }
 
 // AdmitManifest implements core.Admitter by refusing. Errors: ErrDenied.
-func (m *Mirror) AdmitManifest(_ context.Context, repo string) error { return m.readOnly(repo) }
+func (m *Mirror) AdmitManifest(_ context.Context, _ string) error { return m.readOnly() }
 
 // Mount implements core.Writer by refusing. Errors: ErrDenied.
-func (m *Mirror) Mount(_ context.Context, repo, _ string, _ digest.Digest) (core.Descriptor, error) {
-	return core.Descriptor{}, m.readOnly(repo)
+func (m *Mirror) Mount(_ context.Context, _, _ string, _ digest.Digest) (core.Descriptor, error) {
+	return core.Descriptor{}, m.readOnly()
 }
 
 // NewUpload implements core.Writer by refusing. Errors: ErrDenied.
-func (m *Mirror) NewUpload(_ context.Context, repo string, _ digest.Algorithm) (core.Upload, error) {
-	return nil, m.readOnly(repo)
+func (m *Mirror) NewUpload(_ context.Context, _ string, _ digest.Algorithm) (core.Upload, error) {
+	return nil, m.readOnly()
 }
 
 // Upload implements core.Writer by refusing, so that nobody reaches the upload that
 // a download writes to. Errors: ErrDenied.
-func (m *Mirror) Upload(_ context.Context, repo, _ string) (core.Upload, error) {
-	return nil, m.readOnly(repo)
+func (m *Mirror) Upload(_ context.Context, _, _ string) (core.Upload, error) {
+	return nil, m.readOnly()
 }
 
 // DeleteTag implements core.Deleter: it forgets what is held of a tag, and that it

@@ -3,8 +3,10 @@ package namespace
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/nearby"
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
@@ -43,6 +45,45 @@ func Resolve(request wire.Request, site Site) (wire.Request, error) {
 		return request, fmt.Errorf("%w: %s is not a name of this registry, which keeps %s", core.ErrDenied, request.Name, site.Private)
 	}
 	return request, fmt.Errorf("%w: %s", core.ErrNameUnknown, request.Name)
+}
+
+// Foreign returns the registry that a request seems to mean, if it is none that this one
+// has: the host that ns names, or a first component that looks like one. Else empty.
+func (s *Site) Foreign(request wire.Request) string {
+	if request.NS != "" && !s.ourselves(request.NS) {
+		if host := s.NamedBy(request.NS); !slices.Contains(s.Mirrors, host) {
+			return host
+		}
+		return ""
+	}
+	first, _, more := strings.Cut(request.Name, "/")
+	if !more || !strings.Contains(first, ".") || s.Named(request.Name) != "" {
+		return ""
+	}
+	return first
+}
+
+// maxListed bounds how many mirrors an answer names.
+const maxListed = 8
+
+// NoMirror is a sentence for a client that means a registry which is not mirrored, where
+// visible are the mirrors that it may hear of. It is bounded. Empty: there are none.
+func NoMirror(host string, visible []string) string {
+	if len(visible) == 0 {
+		return ""
+	}
+	shown := make([]string, 0, maxListed)
+	for _, mirror := range visible[:min(len(visible), maxListed)] {
+		shown = append(shown, clip(mirror))
+	}
+	text := fmt.Sprintf("no mirror of %s; configured: %s", clip(host), strings.Join(shown, ", "))
+	if more := len(visible) - len(shown); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	if meant := nearby.Of(host, visible...); meant != "" {
+		text += fmt.Sprintf("; did you mean %s?", clip(meant))
+	}
+	return text
 }
 
 // clip keeps a client's nonsense out of logs and answers. A host name has at most

@@ -116,6 +116,9 @@ func Fail(w http.ResponseWriter, r *http.Request, req Request, err error, opts O
 }
 
 func (e *exchange) fail(err error) {
+	if e.opts.Explain != nil {
+		err = e.opts.Explain(err)
+	}
 	known, status := classify(e.r, err)
 	if status == http.StatusUnauthorized && e.opts.NoLogin {
 		known, status = core.ErrNameUnknown, http.StatusNotFound

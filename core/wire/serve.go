@@ -43,6 +43,9 @@ type Options struct {
 	// NoLogin answers 404 instead of a 401, as if there were no such repository: for
 	// clients that must not be asked to log in. Default: they are.
 	NoLogin bool
+	// Explain may replace an error before it is answered, with one that says more to this
+	// caller. Default: each is answered as it is.
+	Explain func(error) error
 	// Cursors hide where a catalog goes on that left out too many names for one page.
 	// Default: such a page is an error.
 	Cursors Cursors
