@@ -41,9 +41,9 @@ func unlessPushed(request wire.Request, err error) error {
 	}
 	switch request.Kind {
 	case wire.Blob:
-		return fmt.Errorf("%w: asked for to push, and the upstream cannot be asked: %v", core.ErrBlobUnknown, err)
+		return core.WithPublic(fmt.Errorf("%w: asked for to push, and the upstream cannot be asked: %v", core.ErrBlobUnknown, err), core.ErrBlobUnknown.Message)
 	case wire.Manifest:
-		return fmt.Errorf("%w: asked for to push, and the upstream cannot be asked: %v", core.ErrManifestUnknown, err)
+		return core.WithPublic(fmt.Errorf("%w: asked for to push, and the upstream cannot be asked: %v", core.ErrManifestUnknown, err), core.ErrManifestUnknown.Message)
 	}
 	return err
 }

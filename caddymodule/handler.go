@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -164,15 +165,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	registry, err := h.app.acquire(r.Context())
 	if err != nil {
-		wire.Fail(w, r, request, err, options)
+		wire.Fail(w, r, request, cmp.Or(unresolved, err), options)
 		return nil
 	}
 	defer h.app.shared.release()
 	who, err = h.who(r, &asked, request)
-	if err == nil {
-		err = unresolved // only now, so that the audit can name who asked
-	}
-	if err != nil {
+	if err = cmp.Or(err, unresolved); err != nil { // the name after the caller, so that the audit can name who asked
 		wire.Fail(w, r, request, err, options)
 		return nil
 	}

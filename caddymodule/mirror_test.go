@@ -117,7 +117,7 @@ func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
 	}
 	for _, push := range []string{"docker.io/library/nginx", "nginx", "other/app"} {
 		_, body := r.want(http.StatusForbidden, "POST", "/v2/"+push+"/blobs/uploads/", nil)
-		for _, want := range []string{"DENIED", "mirror of docker.io", "team/**"} {
+		for _, want := range []string{"DENIED", "docker.io is a pull-through cache", "team/**"} {
 			if !bytes.Contains(body, []byte(want)) {
 				t.Errorf("push to %s: got %s, want it to say %s", push, body, want)
 			}

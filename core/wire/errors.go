@@ -6,9 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
+	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -179,7 +183,9 @@ func errorBody(known *core.Error, status int, err error) []byte {
 	}
 	one := entry{known.Code, known.Message, nil}
 	if status < http.StatusInternalServerError {
-		one.Message = core.Public(err)
+		if !ofTheSystem(err) {
+			one.Message = core.Public(err)
+		}
 		if len(one.Message) > maxMessage {
 			one.Message = one.Message[:maxMessage]
 		}
@@ -191,6 +197,19 @@ func errorBody(known *core.Error, status int, err error) []byte {
 		body, _ = marshal(map[string][]entry{"errors": {one}})
 	}
 	return body
+}
+
+// ofTheSystem reports whether an error has the words of the operating system or the
+// network in it, which name files, hosts and addresses, whatever else it is. A client's own
+// mistake can have them: a body that breaks off names the address that it was read at.
+func ofTheSystem(err error) bool {
+	return as[*fs.PathError](err) || as[*os.LinkError](err) || as[*os.SyscallError](err) || as[syscall.Errno](err) ||
+		as[*net.OpError](err) || as[*net.DNSError](err) || as[*url.Error](err)
+}
+
+func as[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
 }
 
 // marshal is json.Marshal without escapes for HTML, which nobody sees here.
