@@ -96,6 +96,13 @@ func (syncsCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(syncsDesc, prometheus.CounterValue, float64(groups), "group")
 }
 
+// The metrics of each request, as they are found.
+var (
+	requestCells   = cells[prometheus.Counter]{make: requestsTotal.WithLabelValues}
+	secondsCells   = cells[prometheus.Observer]{make: requestSeconds.WithLabelValues}
+	firstByteCells = cells[prometheus.Observer]{make: firstByteSeconds.WithLabelValues}
+)
+
 // durations are the buckets of times: from a manifest in memory to a large layer for a slow
 // client.
 var durations = []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
@@ -119,13 +126,12 @@ func sourceOf(o wire.Outcome, repo, mirror string) core.Source {
 
 // countRequest counts how a request ended, and how long it took.
 func countRequest(o wire.Outcome, source core.Source, method string, begun time.Time) {
-	action := o.Kind.String()
-	requestsTotal.WithLabelValues(action, result(o)).Inc()
+	requestCells.get(o.Kind, result(o)).Inc()
 	pulledBytes.Add(float64(o.Sent))
-	requestSeconds.WithLabelValues(action, string(source)).Observe(time.Since(begun).Seconds())
+	secondsCells.get(o.Kind, string(source)).Observe(time.Since(begun).Seconds())
 	content := o.Kind == wire.Manifest || o.Kind == wire.Blob
 	if content && method == http.MethodGet && source != sourceNone && !o.First.IsZero() {
-		firstByteSeconds.WithLabelValues(action, string(source)).Observe(o.First.Sub(begun).Seconds())
+		firstByteCells.get(o.Kind, string(source)).Observe(o.First.Sub(begun).Seconds())
 	}
 }
 
