@@ -111,7 +111,9 @@ func TestADiskThatFails(t *testing.T) {
 			return func() { close(end) }
 		}, http.StatusServiceUnavailable, "storage", "timed out: the disk has not answered", true},
 		{"is removed", func(_ *fusefs.FS, data string) func() {
-			for os.RemoveAll(data) != nil { // the server may be making a file there
+			// The server may be making a file there meanwhile.
+			if err := server.Eventually(patience, func() (bool, error) { return os.RemoveAll(data) == nil, nil }); err != nil {
+				t.Error(err)
 			}
 			return func() {}
 		}, http.StatusServiceUnavailable, "storage", "does not exist", false},
