@@ -73,30 +73,41 @@ func (a *App) checkAlone() error {
 	return nil
 }
 
-// basesAt are the URLs by which a registry may answer at an address: the names of the
-// server's sites, this registry's own, and the address.
+// basesAt are the URLs by which this registry, and so another one of the same
+// configuration, answers at an address. Names of the server's other sites are not among
+// them: a proxy there may lead to another registry.
 func (a *App) basesAt(server *caddyhttp.Server, at string) []*url.URL {
 	scheme := "http"
 	if len(server.TLSConnPolicies) > 0 {
 		scheme = "https"
 	}
-	var hosts []string
-	if named := a.named(); named != nil {
-		hosts = append(hosts, named.Host)
-	}
-	for _, route := range server.Routes {
-		for _, set := range route.MatcherSets {
-			for _, matcher := range set {
-				if names, ok := matcher.(*caddyhttp.MatchHost); ok {
-					hosts = append(hosts, *names...)
-				}
-			}
-		}
-	}
-	hosts = slices.DeleteFunc(append(hosts, at), func(h string) bool { return strings.ContainsAny(h, "*{") })
+	hosts := slices.DeleteFunc(servedHosts(server.Routes, []string{at}), func(h string) bool { return strings.ContainsAny(h, "*{") })
 	var bases []*url.URL
 	for _, host := range hosts[:min(len(hosts), aloneNames)] {
 		bases = append(bases, &url.URL{Scheme: scheme, Host: host})
 	}
 	return bases
+}
+
+// servedHosts are the host names under which routes reach a Handler, below what hosts are.
+func servedHosts(routes caddyhttp.RouteList, hosts []string) (served []string) {
+	for _, route := range routes {
+		within := hosts
+		for _, set := range route.MatcherSets {
+			for _, matcher := range set {
+				if names, ok := matcher.(*caddyhttp.MatchHost); ok {
+					within = *names
+				}
+			}
+		}
+		for _, handler := range route.Handlers {
+			switch handler := handler.(type) {
+			case *Handler:
+				served = append(served, within...)
+			case *caddyhttp.Subroute:
+				served = append(served, servedHosts(handler.Routes, within)...)
+			}
+		}
+	}
+	return served
 }

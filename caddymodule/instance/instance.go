@@ -96,10 +96,10 @@ func look(ctx context.Context, dial string, base *url.URL, id string, times int)
 			continue
 		}
 		response.Body.Close()
-		switch response.Header.Get(field) {
-		case same:
+		switch answer := response.Header.Get(field); {
+		case answer == same:
 			seen.Same++
-		case other:
+		case answer == other && response.Header.Get("Via") == "": // or a proxy has asked it
 			seen.Other++
 			return seen
 		default:

@@ -28,6 +28,10 @@ func TestLook(t *testing.T) {
 		{"this process", answer, false, instance.ID, instance.Seen{Same: 16}},
 		{"this process by TLS", answer, true, instance.ID, instance.Seen{Same: 16}},
 		{"another process", answer, false, "another", instance.Seen{Other: 1}},
+		{"another process behind a proxy", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Via", "1.1 Caddy")
+			instance.Answer(w, r)
+		}), false, "another", instance.Seen{Unknown: 16}},
 		{"another program", http.NotFoundHandler(), false, instance.ID, instance.Seen{Unknown: 16}},
 		{"another program that redirects", http.RedirectHandler("http://"+closed.Addr().String(), http.StatusFound), false, instance.ID, instance.Seen{Unknown: 16}},
 		{"nobody", nil, false, instance.ID, instance.Seen{Nobody: true}},

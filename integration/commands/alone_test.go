@@ -112,3 +112,14 @@ func TestTheDoctorSeesWhoElseAnswers(t *testing.T) {
 		t.Errorf("got status %d, %s %s, want %q", status, out, said, want)
 	}
 }
+
+// Another registry behind a proxy on the same server is no second process on the address.
+// Apps start in any order, and the look differs with it.
+func TestARegistryBesideAProxyToAnotherStarts(t *testing.T) {
+	behind := server.Start(t, server.Options{Caddyfile: alone("http", "oci_registry")})
+	text := strings.Replace(alone("http", "oci_registry"), "http://127.0.0.1:{$REGISTRY_PORT} {", fmt.Sprintf(
+		"http://other.test:{$REGISTRY_PORT} {\n\tbind 127.0.0.1\n\treverse_proxy %s {\n\t\theader_down -Via\n\t}\n}\nhttp://127.0.0.1:{$REGISTRY_PORT} {", behind.Host), 1)
+	for range 4 {
+		server.Start(t, server.Options{Caddyfile: text}).Kill()
+	}
+}
