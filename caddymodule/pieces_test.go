@@ -34,7 +34,8 @@ func (pieceWatch) CaddyModule() caddy.ModuleInfo {
 func (pieceWatch) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	_, timed := caddyhttp.IdleTimeoutsFromContext(r.Context())
 	err := next.ServeHTTP(&watchedWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, timed}, r)
-	if r.Method == http.MethodGet {
+	// A start asks /v2/ itself, to see whether it is alone on its address.
+	if r.Method == http.MethodGet && r.URL.Path != "/v2/" {
 		piecesAfter <- bounds(timed)
 	}
 	return err
