@@ -12,6 +12,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/instance"
 	"github.com/eblume/caddy-registry/policies"
 )
 
@@ -41,6 +42,8 @@ type identityReport struct {
 	Misspelt []string `json:"misspelt,omitempty"`
 	// Warning is what the order did, or would do, that is hardly meant.
 	Warning string `json:"warning,omitempty"`
+	// Instance is the ID of the process that carried the order out; empty: no server.
+	Instance string `json:"instance,omitempty"`
 }
 
 // byCommand is who makes a key, when a command does: whoever may use the storage.
@@ -138,6 +141,7 @@ func (s *shared) serveIdentity(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(controlError{err.Error()})
 		return
 	}
+	report.Instance = instance.ID
 	json.NewEncoder(w).Encode(report)
 }
 

@@ -54,7 +54,7 @@ func TestErrorsOfCommandsArePlainSentences(t *testing.T) {
 		t.Errorf("with --json: got status %d and %q, want an error as JSON", status, said)
 	}
 	help, _, _ := run(t, s, config, "--help")
-	for _, command := range []string{"doctor", "gc", "key", "policy", "purge", "user", "verify"} {
+	for _, command := range []string{"demo", "doctor", "gc", "key", "policy", "purge", "user", "verify"} {
 		if !strings.Contains(help, "\n  "+command+" ") {
 			t.Errorf("the help lacks %s: %s", command, help)
 		}
