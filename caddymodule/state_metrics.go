@@ -2,12 +2,10 @@ package caddymodule
 
 import (
 	"log/slog"
-	"regexp"
-	"runtime/debug"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/eblume/caddy-registry/caddymodule/built"
 	"github.com/eblume/caddy-registry/caddymodule/census"
 	"github.com/eblume/caddy-registry/core/cache/redis"
 	"github.com/eblume/caddy-registry/core/mirror"
@@ -111,8 +109,8 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	send(memoryDesc, manifestBudget.Used(), "received")
 	send(memoryDesc, sentBudget.Used(), "sent")
-	b := builtFrom()
-	send(buildDesc, 1, b.version, b.commit, b.golang, b.caddy)
+	b := built.From()
+	send(buildDesc, 1, b.Version, b.Commit, b.Go, b.Caddy)
 }
 
 func one(is bool) int64 {
@@ -183,41 +181,3 @@ func newCensus(t *trees, log *slog.Logger) *census.Census {
 	}
 	return census.New(c)
 }
-
-// build is what the program was built from.
-type build struct{ version, commit, golang, caddy string }
-
-const unknownBuild = "unknown"
-
-// pseudoCommit is the commit in a version that the go command has made.
-var pseudoCommit = regexp.MustCompile(`-(?:0\.)?[0-9]{14}-([0-9a-f]{12})$`)
-
-// builtFrom reads what the go command has written into the program. A build from a checkout,
-// as `make build` is, has no version and no commit.
-var builtFrom = sync.OnceValue(func() build {
-	b := build{unknownBuild, unknownBuild, unknownBuild, unknownBuild}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return b
-	}
-	b.golang = info.GoVersion
-	for _, m := range append(info.Deps, &info.Main) {
-		switch m.Path {
-		case "github.com/caddyserver/caddy/v2":
-			b.caddy = m.Version
-		case "github.com/eblume/caddy-registry":
-			b.version = m.Version
-			if found := pseudoCommit.FindStringSubmatch(m.Version); found != nil {
-				b.commit = found[1]
-			}
-		}
-	}
-	if info.Main.Path == "github.com/eblume/caddy-registry" {
-		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				b.commit = setting.Value
-			}
-		}
-	}
-	return b
-})

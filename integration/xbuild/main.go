@@ -13,8 +13,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 
 	"github.com/caddyserver/xcaddy"
 	"golang.org/x/mod/modfile"
@@ -49,6 +51,9 @@ func build(ctx context.Context, root, output, goos, arch string) error {
 	if arch != "" {
 		builder.Arch = arch
 	}
+	if builder.BuildFlags == "" {
+		builder.BuildFlags = flagsFor(commit(ctx, root))
+	}
 	if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
 		return err
 	}
@@ -82,4 +87,31 @@ func load(root string) (*xcaddy.Builder, error) {
 		builder.Replacements[i].New = xcaddy.ReplacementPath(absolute)
 	}
 	return builder, nil
+}
+
+// commit is that of the checkout, with "+modified" behind it if tracked files have changes;
+// empty: git does not know.
+func commit(ctx context.Context, root string) string {
+	git := func(args ...string) (string, error) {
+		out, err := exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", root}, args...)...).Output()
+		return strings.TrimSpace(string(out)), err
+	}
+	hash, err := git("rev-parse", "HEAD")
+	if err != nil {
+		return ""
+	}
+	changes, err := git("status", "--porcelain", "--untracked-files=no")
+	if err != nil || changes != "" {
+		return hash + "+modified"
+	}
+	return hash
+}
+
+// flagsFor are the flags that xcaddy uses by itself, which it leaves out if it is given
+// others, and the commit for `caddy-registry version`.
+func flagsFor(commit string) string {
+	if commit == "" {
+		return ""
+	}
+	return "-trimpath -tags nobadger,nomysql,nopgx -ldflags '-w -s -X github.com/eblume/caddy-registry/caddymodule/built.commit=" + commit + "'"
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -40,5 +42,43 @@ func TestLoadReadsTheProductsDocument(t *testing.T) {
 	}
 	if len(builder.Plugins) == 0 || builder.CaddyVersion == "" {
 		t.Errorf("got %+v, want a plugin and a Caddy version", builder)
+	}
+}
+
+func TestCommitIsThatOfTheCheckout(t *testing.T) {
+	root := t.TempDir()
+	if got := flagsFor(commit(t.Context(), root)); got != "" {
+		t.Errorf("no checkout: got flags %q, want those of xcaddy", got)
+	}
+	git := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "git", append([]string{"-C", root, "-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", cmd, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	git("init", "-q")
+	write("file", "one")
+	git("add", "file")
+	git("commit", "-q", "-m", "one")
+	hash := git("rev-parse", "HEAD")
+	write("untracked", "")
+	if got := commit(t.Context(), root); got != hash {
+		t.Errorf("got %q, want %q", got, hash)
+	}
+	write("file", "two")
+	if got := commit(t.Context(), root); got != hash+"+modified" {
+		t.Errorf("with changes: got %q, want %q", got, hash+"+modified")
+	}
+	if got := flagsFor(hash); !strings.Contains(got, "-trimpath") || !strings.Contains(got, "built.commit="+hash+"'") {
+		t.Errorf("flags: got %q", got)
 	}
 }
