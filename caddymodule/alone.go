@@ -91,23 +91,6 @@ func (a *App) basesAt(server *caddyhttp.Server, at string) []*url.URL {
 
 // servedHosts are the host names under which routes reach a Handler, below what hosts are.
 func servedHosts(routes caddyhttp.RouteList, hosts []string) (served []string) {
-	for _, route := range routes {
-		within := hosts
-		for _, set := range route.MatcherSets {
-			for _, matcher := range set {
-				if names, ok := matcher.(*caddyhttp.MatchHost); ok {
-					within = *names
-				}
-			}
-		}
-		for _, handler := range route.Handlers {
-			switch handler := handler.(type) {
-			case *Handler:
-				served = append(served, within...)
-			case *caddyhttp.Subroute:
-				served = append(served, servedHosts(handler.Routes, within)...)
-			}
-		}
-	}
+	reach(routes, hosts, func(_ *Handler, within []string) { served = append(served, within...) })
 	return served
 }

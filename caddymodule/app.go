@@ -130,6 +130,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.audit.events.On("stopping", exitGrace{ctx, a.log}); err != nil {
 		return err
 	}
+	if err := a.audit.events.On("started", sayWelcome{a}); err != nil {
+		return err
+	}
 	if err := a.provisionSite(); err != nil {
 		return err
 	}
