@@ -13,7 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
-// What is counted, in the registry of Caddy's own metrics. docs/metrics.md describes each, and
+// What is counted, in the registry of Caddy's own metrics. docs/look-up/metrics.md describes each, and
 // a test in integration/metrics compares the two. Labels are bounded, and hold no tag and no
 // user; only registry_storage_repository_bytes holds repositories.
 //

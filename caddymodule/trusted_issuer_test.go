@@ -298,13 +298,12 @@ func TestBlocksThatAreRefused(t *testing.T) {
 	}
 }
 
-// What the README says to paste is taken as it stands.
-func TestTheBlocksOfTheReadme(t *testing.T) {
-	_, section, _ := strings.Cut(readFile(t, "../README.md"), "### Jobs without a key\n")
-	_, block, _ := strings.Cut(section, "```caddyfile\n")
+// The blocks that docs/do/jobs-without-a-key.md has people paste are valid as they stand.
+func TestTheBlocksOfTheDocumentation(t *testing.T) {
+	_, block, _ := strings.Cut(readFile(t, "../docs/do/jobs-without-a-key.md"), "```caddyfile oci\n")
 	block, _, found := strings.Cut(block, "```")
 	if !found || strings.Count(block, "trusted_issuer") != 2 {
-		t.Fatalf("the README has no such blocks: %s", block)
+		t.Fatalf("the page has no such block: %s", block)
 	}
 	text := fmt.Sprintf("{\nadmin off\noci {\nstorage file %s\nprivate blumeops/**\n%s}\n}\n", t.TempDir(), block)
 	var config caddy.Config

@@ -16,21 +16,21 @@ import (
 // linesLimit bounds six commands on a machine that may be busy.
 const linesLimit = 2 * time.Minute
 
-// The lines of the README for the keys as JSON are run as they stand there, with this
-// server in the place of the example.
+// The lines of docs/do/keys.md for keys as JSON are run as they stand there, with this
+// server instead of the example.
 func TestTheLinesForKeys(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join(server.Root(t), "README.md"))
+	page, err := os.ReadFile(filepath.Join(server.Root(t), "docs", "do", "keys.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, lines, _ := strings.Cut(string(readme), "\n### Keys as JSON\n")
+	_, lines, _ := strings.Cut(string(page), "\n## Keys as JSON\n")
 	_, lines, _ = strings.Cut(lines, "```sh\n")
 	lines, _, _ = strings.Cut(lines, "```")
 	if strings.Count(lines, "curl ") < 4 {
-		t.Fatalf("the README has no lines for keys: %q", lines)
+		t.Fatalf("the page has no lines for keys: %q", lines)
 	}
 
-	// The hash is made by the command that the README names.
+	// The hash is made by the command that docs/do/sign-in.md names.
 	const password = "correct horse battery staple"
 	hash, err := exec.CommandContext(t.Context(), server.Binary(t), "hash-password", "--algorithm", "bcrypt", "--bcrypt-cost", "10", "--plaintext", password).Output()
 	if err != nil {

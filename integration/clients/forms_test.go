@@ -16,18 +16,17 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// form is what the README says to paste for a client: the block of code after the
-// line that begins with its name. It names host, in the clear.
+// form returns what docs/do/clients.md says to paste for a client: the block of code below
+// the heading that begins with its name, for host without TLS.
 func form(t *testing.T, client, host string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(server.Root(t), "README.md"))
+	text, err := os.ReadFile(filepath.Join(server.Root(t), "docs", "do", "clients.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, forms, _ := strings.Cut(string(text), "### Clients of a mirror\n")
 	var inside, found bool
 	var block strings.Builder
-	for line := range strings.Lines(forms) {
+	for line := range strings.Lines(string(text)) {
 		fence := strings.HasPrefix(line, "```")
 		switch {
 		case inside && fence:
@@ -41,12 +40,12 @@ func form(t *testing.T, client, host string) string {
 		case fence:
 			inside = found
 		case !found:
-			rest, named := strings.CutPrefix(line, client)
+			rest, named := strings.CutPrefix(line, "## "+client)
 			// "containerd, by path" is not containerd, and podman has others after it.
-			found = named && (strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, ", ") && !strings.HasPrefix(rest, ", by path"))
+			found = named && (rest == "\n" || strings.HasPrefix(rest, ", ") && !strings.HasPrefix(rest, ", by path"))
 		}
 	}
-	t.Fatalf("the README has no form for %s", client)
+	t.Fatalf("docs/do/clients.md has no form for %s", client)
 	return ""
 }
 

@@ -45,9 +45,9 @@ func lines(t *testing.T, r *server.Server, client string) string {
 	return got.Text
 }
 
-// The doctor prints what the README says, for the site that runs. On plain HTTP some clients
+// The doctor prints what docs/do/clients.md says, for the site that runs. On plain HTTP some clients
 // need a line more, with which the other tests run them.
-func TestTheDoctorsLinesAreThoseOfTheREADME(t *testing.T) {
+func TestTheDoctorsLinesAreThoseOfTheDocumentation(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 	r, _ := startMirror(t, hub, "fallback docker.io"), newHome(t)
 	all := allLines(t, r.Server)
@@ -57,7 +57,7 @@ func TestTheDoctorsLinesAreThoseOfTheREADME(t *testing.T) {
 		"json": func(text string, into any) error { return json.Unmarshal([]byte(text), into) },
 	}
 	for _, row := range []struct {
-		client, readme, kind string
+		client, page, kind string
 		// plain is what plain HTTP needs besides, which is taken out.
 		plain string
 	}{
@@ -73,15 +73,15 @@ func TestTheDoctorsLinesAreThoseOfTheREADME(t *testing.T) {
 		if row.plain != "" && text == got.Text {
 			t.Errorf("%s: %q is not in %q", row.client, row.plain, got.Text)
 		}
-		var mine, readme map[string]any
+		var mine, page map[string]any
 		if err := decode[row.kind](text, &mine); err != nil {
 			t.Errorf("%s: %v: %s", row.client, err, text)
 		}
-		if err := decode[row.kind](form(t, row.readme, r.Host), &readme); err != nil {
-			t.Errorf("%s of the README: %v", row.client, err)
+		if err := decode[row.kind](form(t, row.page, r.Host), &page); err != nil {
+			t.Errorf("%s of docs/do/clients.md: %v", row.client, err)
 		}
-		if len(mine) == 0 || !reflect.DeepEqual(mine, readme) {
-			t.Errorf("%s: got %v, and the README has %v", row.client, mine, readme)
+		if len(mine) == 0 || !reflect.DeepEqual(mine, page) {
+			t.Errorf("%s: got %v, and docs/do/clients.md has %v", row.client, mine, page)
 		}
 		delete(all, row.client)
 	}

@@ -72,18 +72,16 @@ func (r registry) takes(t *testing.T, what, token string) {
 	}
 }
 
-// jobs are the workflows of the README, read as the forge reads them.
+// jobs returns the workflows of docs/do/jobs-without-a-key.md, read as the forge reads them.
 func jobs(t *testing.T) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(server.Root(t), "README.md"))
+	text, err := os.ReadFile(filepath.Join(server.Root(t), "docs", "do", "jobs-without-a-key.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(text), "### Jobs without a key\n")
-	section, _, _ = strings.Cut(section, "\n### ")
 	scripts := map[string]string{}
 	for _, name := range []string{"Forgejo", "GitHub"} {
-		_, rest, _ := strings.Cut(section, "\n"+name)
+		_, rest, _ := strings.Cut(string(text), "\n## "+name+"\n")
 		_, rest, _ = strings.Cut(rest, "```yaml\n")
 		block, _, found := strings.Cut(rest, "```")
 		var workflow struct {
@@ -96,7 +94,7 @@ func jobs(t *testing.T) map[string]string {
 			}
 		}
 		if err := yaml.Unmarshal([]byte(block), &workflow); !found || err != nil {
-			t.Fatalf("the README has no workflow for %s: %v", name, err)
+			t.Fatalf("the page has no workflow for %s: %v", name, err)
 		}
 		job := workflow.Jobs["push"]
 		if job.RunsOn == "" || job.OpenID != (name == "Forgejo") || (workflow.Permissions["id-token"] == "write") != (name == "GitHub") {
@@ -119,7 +117,7 @@ func TestJobsPushWithTheirOwnTokens(t *testing.T) {
 	f.start()
 	r.takes(t, "when the forge is there", early)
 
-	// What the README has people paste.
+	// The workflows that the page has people paste.
 	for system, script := range jobs(t) {
 		image := unique(t)
 		h := h.fresh(t)

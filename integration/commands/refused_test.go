@@ -13,23 +13,23 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// failregex is the filter that the README has for fail2ban.
+// failregex returns the filter that docs/look-up/audit.md has for fail2ban.
 func failregex(t *testing.T) *regexp.Regexp {
 	t.Helper()
-	readme, err := os.ReadFile(filepath.Join(server.Root(t), "README.md"))
+	page, err := os.ReadFile(filepath.Join(server.Root(t), "docs", "look-up", "audit.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, ok := strings.Cut(string(readme), "\nfailregex = ")
+	_, rest, ok := strings.Cut(string(page), "\nfailregex = ")
 	if !ok {
-		t.Fatal("the README has no failregex")
+		t.Fatal("the page has no failregex")
 	}
 	line, _, _ := strings.Cut(rest, "\n")
 	// fail2ban puts a group for addresses and host names there.
 	return regexp.MustCompile(strings.ReplaceAll(line, "<HOST>", `(?P<host>[0-9A-Fa-f:.]+)`))
 }
 
-// The filter of the README matches the line that the binary writes about a guess, finds
+// The filter of docs/look-up/audit.md matches the line that the binary writes about a guess, finds
 // the address in it, and matches no line about a key that was good once.
 func TestTheFilterForFail2banMatchesGuessesAlone(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})

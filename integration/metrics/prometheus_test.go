@@ -1,5 +1,5 @@
 // Package metrics lets a real Prometheus scrape the built binary, and compares what it finds
-// with what docs/metrics.md says.
+// with what docs/look-up/metrics.md says.
 package metrics
 
 import (
@@ -39,10 +39,10 @@ var documented = regexp.MustCompile("(?m)^\\| `(registry_[a-z_]+)(?:\\{([a-z,]+)
 // metric is the type and the labels of one, with commas.
 type metric struct{ kind, labels string }
 
-// documentation returns the metrics of docs/metrics.md.
+// documentation returns the metrics of docs/look-up/metrics.md.
 func documentation(t *testing.T) map[string]metric {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(server.Root(t), "docs", "metrics.md"))
+	text, err := os.ReadFile(filepath.Join(server.Root(t), "docs", "look-up", "metrics.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,14 +284,14 @@ func TestPrometheusFindsWhatTheDocumentationNames(t *testing.T) {
 	got := exported(t, page)
 	for name, is := range got {
 		if says, ok := want[name]; !ok {
-			t.Errorf("%s is exported, and docs/metrics.md does not name it", name)
+			t.Errorf("%s is exported, and docs/look-up/metrics.md does not name it", name)
 		} else if labels := strings.Split(says.labels, ","); is.kind != says.kind || is.labels != strings.Join(slices.Sorted(slices.Values(labels)), ",") {
-			t.Errorf("%s is a %s with the labels %q; docs/metrics.md says a %s with %q", name, is.kind, is.labels, says.kind, says.labels)
+			t.Errorf("%s is a %s with the labels %q; docs/look-up/metrics.md says a %s with %q", name, is.kind, is.labels, says.kind, says.labels)
 		}
 	}
 	for name := range want {
 		if _, ok := got[name]; !ok {
-			t.Errorf("docs/metrics.md names %s, which is not exported after a reload", name)
+			t.Errorf("docs/look-up/metrics.md names %s, which is not exported after a reload", name)
 		}
 	}
 	if bytes.Contains(page, []byte("secret/app")) {
