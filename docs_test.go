@@ -99,6 +99,17 @@ func anchors(prose string) map[string]bool {
 	return found
 }
 
+// linked returns the files of the repository that the links of a document name.
+func linked(path, prose string) []string {
+	var files []string
+	for _, match := range link.FindAllStringSubmatch(code.ReplaceAllString(prose, "code"), -1) {
+		if target, err := url.Parse(match[1]); err == nil && target.Scheme == "" && target.Path != "" {
+			files = append(files, filepath.Join(filepath.Dir(path), filepath.FromSlash(target.Path)))
+		}
+	}
+	return files
+}
+
 // brokenLinks returns the links of a document that lead to no file, or to no heading.
 // Links to other hosts are not followed.
 func brokenLinks(path, prose string, all map[string]string) []string {
@@ -149,6 +160,27 @@ func TestLinksInTheDocuments(t *testing.T) {
 	}
 	if size := len(all["README.md"]); size > readmeLimit {
 		t.Errorf("README.md has %d bytes, and may have %d: move text to docs/", size, readmeLimit)
+	}
+}
+
+// A reader who begins with the README finds every document.
+func TestEveryDocumentIsLinked(t *testing.T) {
+	all := documents(t)
+	seen, next := map[string]bool{}, []string{"README.md"}
+	for len(next) > 0 {
+		path := next[0]
+		next = next[1:]
+		if text, ok := all[path]; ok && !seen[path] {
+			seen[path] = true
+			if prose, _, err := parse(text); err == nil {
+				next = append(next, linked(path, prose)...)
+			}
+		}
+	}
+	for path := range all {
+		if !seen[path] && !strings.HasPrefix(path, ".github") {
+			t.Errorf("%s: no document that is linked from README.md links it", path)
+		}
 	}
 }
 
