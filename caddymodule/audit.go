@@ -24,7 +24,7 @@ const (
 	auditKeyRevoked  = "registry_key_revoked"
 	auditKeyExpiring = "registry_key_expiring"
 
-	// Users, by a command; the pages tell of them with what they know of the browser.
+	// Users, by a command; the pages report theirs with what they know of the browser.
 	auditUserDisabled = "registry_user_disabled"
 	auditUserEnabled  = "registry_user_enabled"
 )
@@ -74,7 +74,7 @@ func (a audit) keyChanged(change identity.Change, key identity.Key, by string) {
 	a.key(map[identity.Change]string{identity.Made: auditKeyMade, identity.Revoked: auditKeyRevoked}[change], key, by)
 }
 
-// userChanged tells of users whom a command disabled or enabled. It is for identity.Users.
+// userChanged reports users that a command disabled or enabled. It is for identity.Users.
 func (a audit) userChanged(change identity.UserChange) {
 	event := auditUserEnabled
 	switch {

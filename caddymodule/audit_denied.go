@@ -120,7 +120,7 @@ func (a audit) tellUnrecorded(event string, rest []unrecorded) {
 	}
 }
 
-// observeDenied makes an observer that tells of a write that was refused. who and a are
+// observeDenied makes an observer that records refused writes. who and a are
 // read at the end. A write whose credential was refused is told of as a refused login.
 func (h *Handler) observeDenied(request wire.Request, who *identity.Proven, a *asked, next func(wire.Outcome)) func(wire.Outcome) {
 	address := a.credential.Address

@@ -28,7 +28,7 @@ const (
 )
 
 // logins is which credentials were told of, from where and when. It is lost at the end
-// of the process, so that a restart tells of each once more.
+// of the process, so that a restart logs each once more.
 type logins struct{ told *memo.Memo[login, struct{}] }
 
 func newLogins(now func() time.Time) logins {

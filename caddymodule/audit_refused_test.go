@@ -177,7 +177,7 @@ func TestAFloodOfRefusedLoginsIsBounded(t *testing.T) {
 	heard.Unlock()
 }
 
-// Who asked is in the record also where the name decides, before the policy does.
+// The record names the caller also where the name is refused before the policy is asked.
 func TestADeniedWriteNamesWhoAskedWhateverTheName(t *testing.T) {
 	port := freePort(t)
 	load(t, hearing(site(port, t.TempDir(), "private team/**\n"+localPolicy, "")))

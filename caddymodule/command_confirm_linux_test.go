@@ -109,7 +109,7 @@ func TestCommandsAskOnATerminal(t *testing.T) {
 			}
 		})
 	}
-	// Elsewhere nobody is asked, and an end of the input is no answer.
+	// Without a terminal nobody is asked, and the end of the input does not count as an answer.
 	if out, told, status := runRegistry(t, disable...); status != statusDone || !disabled() || strings.Contains(told, "[y/N]") {
 		t.Errorf("without a terminal: got status %d, %s%s", status, out, told)
 	}

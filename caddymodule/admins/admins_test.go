@@ -115,7 +115,7 @@ func TestCheck(t *testing.T) {
 		{"oneself", []identity.User{person("ada", nil), person("bob", nil)}, "ada", "ada", ErrSelf},
 		{"oneself as the last", []identity.User{person("ada", nil)}, "ada", "ada", ErrSelf},
 		{"another of two", []identity.User{person("ada", nil), person("bob", nil)}, "ada", "bob", nil},
-		{"somebody who is no admin", []identity.User{person("ada", nil), common}, "ada", "carl", nil},
+		{"somebody who is not an administrator", []identity.User{person("ada", nil), common}, "ada", "carl", nil},
 		{"a service account", []identity.User{person("ada", nil)}, "ada", "zot-ci", nil},
 		{"the last, by somebody whose groups are old", []identity.User{stale, person("bob", nil)}, "stale", "bob", ErrLast},
 		{"the last, by somebody who was disabled meanwhile", []identity.User{out, person("bob", nil)}, "out", "bob", ErrDisabled},
