@@ -23,7 +23,7 @@ func TestADownloadCutByKillIsResumed(t *testing.T) {
 		{"and wrong bytes are not served as if they were right", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			const size, sent = 2 << 20, 1 << 20
+			const size, sent, block = 2 << 20, 1 << 20, 256 << 10
 			u := upstreamtest.New(t, upstreamtest.Options{})
 			image := client.NewImage(7, 1, size)
 			give(u, "library/app", "v1", image)
@@ -60,7 +60,10 @@ func TestADownloadCutByKillIsResumed(t *testing.T) {
 			c = client.New(s.URL)
 			defer c.Close()
 			_, err = c.PullImage(ctx, "docker.io/library/app", "v1")
-			if got := count(u, "GET ", layer.String(), fmt.Sprintf(" bytes=%d-", sent)); got != 1 {
+			// The kill may come before the last block, which the client has, is written.
+			got := count(u, "GET ", layer.String(), fmt.Sprintf(" bytes=%d-", sent)) +
+				count(u, "GET ", layer.String(), fmt.Sprintf(" bytes=%d-", sent-block))
+			if got != 1 {
 				t.Errorf("the rest was asked for %d times, want once:\n%s", got, strings.Join(u.Requests(), "\n"))
 			}
 			if row.corrupt {
@@ -76,7 +79,7 @@ func TestADownloadCutByKillIsResumed(t *testing.T) {
 			if _, err = c.PullImage(ctx, "docker.io/library/app", "v1"); err != nil {
 				t.Error(err)
 			}
-			if got := count(u, "/blobs/"); got != 0 {
+			if got = count(u, "/blobs/"); got != 0 {
 				t.Errorf("a blob that is held was asked for %d times", got)
 			}
 		})
