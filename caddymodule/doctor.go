@@ -70,6 +70,7 @@ func (p *patient) checks() []doctor.Check {
 		seen("identity", (*condition).identity),
 		seen("keys", (*condition).keys),
 		seen("content", (*condition).content),
+		seen("records", (*condition).records),
 		{Name: "disk", Run: func(context.Context) (string, error) { return lookAtDisk(state.MirrorsDir, p.minFree) }},
 	}
 	for _, site := range p.sites {
@@ -104,6 +105,10 @@ type condition struct {
 	// read; zero: never.
 	Quarantine map[string]verify.Amount `json:"quarantine,omitempty"`
 	Verified   time.Time                `json:"verified,omitzero"`
+	// Quarantined are some digests of what is in quarantine, and Records what is wrong with
+	// records of tags and referrers, by tree.
+	Quarantined []string               `json:"quarantined,omitempty"`
+	Records     map[string]recordsLook `json:"records,omitempty"`
 	// Learned is what the process knows of each mirror's upstream.
 	Learned map[string][]upstream.Learned `json:"learned,omitempty"`
 	// Samples are a held repository of each mirror, to ask the upstream for.
@@ -160,6 +165,17 @@ func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []stri
 	}
 	stats := t.verifying.Stats()
 	c.Quarantine, c.Verified = stats.Quarantine, stats.Finished
+	c.Records = map[string]recordsLook{}
+	for _, tree := range []verify.Tree{{Name: privateTree, Store: t.private}, {Name: mirrorsTree, Store: t.mirrors}} {
+		digests, err := quarantined(ctx, tree.Store)
+		if err != nil {
+			return c, err
+		}
+		c.Quarantined = append(c.Quarantined, digests...)
+		if c.Records[tree.Name], err = lookAtRecords(ctx, tree.Store); err != nil {
+			return c, err
+		}
+	}
 	for _, name := range names {
 		uses, err := usage.Of(ctx, name)
 		if err != nil {

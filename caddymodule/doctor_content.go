@@ -69,8 +69,8 @@ func (c *condition) content() (string, error) {
 		objects, bytes = objects+in.Objects, bytes+in.Bytes
 	}
 	if objects > 0 {
-		return "", doctor.Warnf("objects in quarantine: %d (%s); they are damaged and answered as missing, until they are pushed or fetched again; `registry verify` names the repositories and tags that miss them",
-			objects, humanize.IBytes(uint64(bytes)))
+		return "", doctor.Warnf("objects in quarantine: %d (%s), %s; they are damaged and answered as missing, until they are pushed or fetched again; `registry verify` names the repositories and tags that miss them",
+			objects, humanize.IBytes(uint64(bytes)), strings.Join(c.Quarantined, ", "))
 	}
 	if c.Verified.IsZero() {
 		return "nothing is in quarantine; the content was never verified as a whole: `registry verify` does it", nil

@@ -2,9 +2,11 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -54,11 +56,44 @@ func TestDoctorNamesKeysThatEndAndWhatIsInQuarantine(t *testing.T) {
 	if out, err := commandOutput(t, "registry", "verify", "--repair", "--storage", storage); !strings.Contains(string(out), d.String()) {
 		t.Fatalf("verify: %v: %s", err, out)
 	}
-	if got := doctorFinds(t, storage, "content"); got.Level != doctor.Warn || !strings.Contains(got.Text, "objects in quarantine: 1 (1000 B)") {
+	if got := doctorFinds(t, storage, "content"); got.Level != doctor.Warn || !strings.Contains(got.Text, "objects in quarantine: 1 (1000 B), "+d.String()) {
 		t.Errorf("with something in quarantine: got %+v", got)
 	}
 	r.want(http.StatusNotFound, "GET", "/v2/team/app/blobs/"+d.String(), nil)
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("the damaged file is where it was: %v", err)
+	}
+}
+
+func TestDoctorNamesDamagedRecords(t *testing.T) {
+	storage, port := t.TempDir(), freePort(t)
+	load(t, site(port, storage, allowAll, ""))
+	r := at(t, port)
+	for i := range shownDamage + 3 {
+		r.pushImage("team/app", fmt.Sprint("v", i), []byte("content"))
+	}
+	if got := doctorFinds(t, storage, "records"); got.Level != doctor.OK || !strings.HasPrefix(got.Text, fmt.Sprint(shownDamage+3, " records")) {
+		t.Errorf("with whole records: got %+v", got)
+	}
+	record := func(tag string) string {
+		return filepath.Join(storage, "private", "objects", "repos", "team", "app", "_tags", tag)
+	}
+	rewrite(t, record("v1"), func(data []byte) []byte { return data[:len(data)/2] })
+	got := doctorFinds(t, storage, "records")
+	if got.Level != doctor.Fail || !strings.Contains(got.Text, "(private): 1: ") || !strings.Contains(got.Text, "team/app/_tags/v1") {
+		t.Errorf("with a damaged tag: got %+v", got)
+	}
+	// A tag that names what is not there, as after a backup in the wrong order.
+	rewrite(t, record("v2"), func(data []byte) []byte {
+		return regexp.MustCompile(`sha256:[0-9a-f]{64}`).ReplaceAll(data, []byte(digest.FromString("another")))
+	})
+	if got := doctorFinds(t, storage, "records"); !strings.Contains(got.Text, "tag team/app:v2 names the manifest "+digest.FromString("another").String()) {
+		t.Errorf("with a tag of nothing: got %+v", got)
+	}
+	for i := range shownDamage + 3 {
+		rewrite(t, record(fmt.Sprint("v", i)), func([]byte) []byte { return nil })
+	}
+	if got := doctorFinds(t, storage, "records"); !strings.Contains(got.Text, "and 3 more") || strings.Count(got.Text, "/_tags/") != shownDamage {
+		t.Errorf("with more than are named: got %+v", got)
 	}
 }

@@ -103,6 +103,7 @@ func TestDoctorByConfiguration(t *testing.T) {
 	want := []doctor.Finding{
 		{Check: "storage", Level: doctor.OK, Text: "is in use by process"}, {Check: "identity", Level: doctor.OK, Text: "can be read"},
 		{Check: "keys", Level: doctor.OK, Text: "no key expires"}, {Check: "content", Level: doctor.OK, Text: "nothing is in quarantine"},
+		{Check: "records", Level: doctor.OK, Text: "in good order"},
 		{Check: "disk", Level: doctor.OK, Text: "mirrors leave 0 B free"},
 		{Check: fmt.Sprintf("site http://127.0.0.1:%d", port), Level: doctor.OK, Text: "this registry alone answers"},
 		{Check: "use of docker.io", Level: doctor.Warn, Text: "no client has asked this mirror"}, {Check: "tags of docker.io", Level: doctor.OK, Text: "no tag"},
