@@ -43,7 +43,7 @@ func keysThatEnd(ctx context.Context, b bucket.Bucket) (ending []endingKey, err 
 }
 
 // keys reports the keys that end soon. Those that have ended are remembered by the registry
-// to explain refusals, and are no reason for a warning.
+// to explain refusals, and are not worth a warning.
 func (c *condition) keys() (string, error) {
 	var soon []string
 	for _, key := range c.Keys {

@@ -12,8 +12,8 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
-// What a name that nobody has was most likely meant to be is told to those who may read
-// something of what is named, and to nobody else.
+// A misspelt mirror is explained to callers who may read something of the mirrors that the
+// explanation names, and to nobody else.
 func TestNamesOfNoMirrorAreExplained(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})
 	port := freePort(t)

@@ -29,8 +29,8 @@ type leak struct {
 	repo    string // default: of the mirror
 }
 
-// What goes wrong within is told to nobody by its host, address, path or record, whoever
-// asks and however; the log has all of it.
+// Answers about internal errors name no host, address, path or record, for any caller and
+// any request; the log has all of it.
 func TestAnswersNameNothingWithin(t *testing.T) {
 	closed := httptest.NewServer(nil)
 	closed.Close()

@@ -13,7 +13,7 @@
 // revoking keys and ending sessions can lock nobody out, and is never refused. Where
 // nobody can sign in there are no pages, and nobody is locked out of them.
 //
-// What the provider and the configuration decide is not refused either: a group that
+// Decisions of the provider and the configuration are not refused either: a group that
 // was taken away, a rule that was removed. Then, and when a command disables the last
 // administrator, the registry logs a warning. The commands of the registry need no
 // administrator, and are the way back in.
