@@ -31,8 +31,8 @@ type Evicted struct {
 // blobs that no other manifest of the repository names, whatever their age: it is for
 // a sparse store, which can be given everything again. The order is tags, manifests,
 // links, content, each durable before the next; a crash between any two leaves only
-// what the collector removes, or the next eviction. A manifest that is not there is
-// passed over. Who reads a blob now can read it to its end.
+// what the collector removes, or the next eviction. The manifests go in the order of ds; one
+// that is not there is passed over. A reader of a blob can read it to its end.
 func (s *Store) Evict(ctx context.Context, repo string, ds ...digest.Digest) (Evicted, error) {
 	ctx = context.WithoutCancel(ctx) // as in PutManifest
 	var done Evicted

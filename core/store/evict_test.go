@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -58,6 +59,21 @@ func TestEvictTakesWhatNothingElseNeeds(t *testing.T) {
 		if c.Digest == digest.FromString("{}") && !slices.Equal(c.Repos, []string{a, b}) {
 			t.Errorf("the config is of %v", c.Repos)
 		}
+	}
+}
+
+// The caller's order is kept: what a cut leaves does not depend on chance.
+func TestEvictKeepsTheOrderItWasGiven(t *testing.T) {
+	ctx := context.Background()
+	r := open(t, t.TempDir(), store.Options{Sparse: true})
+	var ds []digest.Digest
+	for i := range 12 {
+		ds = append(ds, r.image(t, "docker.io/a", nil, "", "base", fmt.Sprint(i)))
+	}
+	got, err := r.Evict(ctx, "docker.io/a", slices.Concat(ds, ds)...)
+	must(t, err)
+	if !slices.Equal(got.Manifests, ds) {
+		t.Errorf("the order was not kept: evicted %v, want %v", got.Manifests, ds)
 	}
 }
 

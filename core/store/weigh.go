@@ -14,7 +14,8 @@ import (
 // no other manifest of the repository does. It holds no manifest, and only digests of what the
 // repository holds.
 type weighing struct {
-	going map[digest.Digest]bool // the manifests that go; true: held, and read
+	order []digest.Digest        // the manifests that go, as the caller ordered them
+	going map[digest.Digest]bool // true: held, and read
 	// named has the blobs that these name; true: something that stays names it, too.
 	named map[digest.Digest]bool
 	read  map[digest.Digest]struct{} // the manifests that stay and were read
@@ -23,15 +24,19 @@ type weighing struct {
 func newWeighing(going []digest.Digest) *weighing {
 	w := &weighing{going: map[digest.Digest]bool{}, named: map[digest.Digest]bool{}, read: map[digest.Digest]struct{}{}}
 	for _, d := range going {
-		w.going[d] = false
+		if _, twice := w.going[d]; !twice {
+			w.order = append(w.order, d)
+			w.going[d] = false
+		}
 	}
 	return w
 }
 
-// outcome returns the manifests that are held and go, and the blobs that go with them.
+// outcome returns the manifests that are held and go, each once and in the caller's order, and
+// the blobs that go with them, in no order.
 func (w *weighing) outcome() (going, blobs []digest.Digest) {
-	for d, held := range w.going {
-		if held {
+	for _, d := range w.order {
+		if w.going[d] {
 			going = append(going, d)
 		}
 	}
@@ -51,8 +56,8 @@ func (w *weighing) stays(d digest.Digest) bool { return w.named[d] }
 // was deleted since keeps what it named until the next eviction.
 func (s *Store) weigh(ctx context.Context, repo string, w *weighing) error {
 	before := len(w.named)
-	for d, read := range w.going {
-		if read {
+	for _, d := range w.order {
+		if w.going[d] {
 			continue
 		}
 		m, _, err := s.readManifest(ctx, repo, d)
