@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -127,6 +128,41 @@ func TestTheOptionReaderStandsAlone(t *testing.T) {
 	for dependency := range strings.Lines(golang(t, "list", "-deps", option)) {
 		if dependency = strings.TrimSpace(dependency); strings.HasPrefix(dependency, module+"/") && dependency != option {
 			t.Errorf("%s depends on %s", option, dependency)
+		}
+	}
+}
+
+// roomsOfCaddymodule are the packages that caddymodule consists of, each with those that it
+// may know. A room that stands in no other's list is known to the root alone.
+var roomsOfCaddymodule = map[string]string{
+	"option":  "",
+	"control": "",
+}
+
+func TestTheRoomsOfCaddymoduleKnowOnlyWhatTheyMay(t *testing.T) {
+	const prefix = module + "/caddymodule/"
+	for room, may := range roomsOfCaddymodule {
+		allowed := strings.Fields(may)
+		for dependency := range strings.Lines(golang(t, "list", "-deps", "./caddymodule/"+room)) {
+			dependency = strings.TrimSpace(dependency)
+			other, ok := strings.CutPrefix(dependency, prefix)
+			if _, isRoom := roomsOfCaddymodule[other]; ok && isRoom && other != room && !slices.Contains(allowed, other) {
+				t.Errorf("%s depends on %s", room, other)
+			}
+			if dependency == module+"/caddymodule" {
+				t.Errorf("%s depends on caddymodule", room)
+			}
+		}
+	}
+}
+
+// Callers, tokens, sessions and pages can be understood and tested without Caddy.
+func TestWhatIsKnownOfCallersDependsOnNoCaddy(t *testing.T) {
+	for _, room := range []string{"identity", "session", "token", "jwks", "oidclogin", "workload", "web"} {
+		for dependency := range strings.Lines(golang(t, "list", "-deps", "./caddymodule/"+room)) {
+			if dependency = strings.TrimSpace(dependency); strings.HasPrefix(dependency, "github.com/caddyserver/") {
+				t.Errorf("%s depends on %s", room, dependency)
+			}
 		}
 	}
 }

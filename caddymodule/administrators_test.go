@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
 )
@@ -182,7 +183,7 @@ func TestKeysAreNoAdministrators(t *testing.T) {
 	port := freePort(t)
 	load(t, site(port, t.TempDir(), localPolicy+"\nlocal_user erich "+testHash()+" admins", ""))
 	store := running(t).store
-	secret, _, err := store.Keys().Create(t.Context(), identity.NewKey{User: "robot", Service: true, Groups: []string{"admins"}, By: byCommand})
+	secret, _, err := store.Keys().Create(t.Context(), identity.NewKey{User: "robot", Service: true, Groups: []string{"admins"}, By: control.ByCommand})
 	if err != nil {
 		t.Fatal(err)
 	}

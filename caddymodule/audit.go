@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/zap"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/policies"
@@ -78,7 +79,7 @@ func (a audit) keyChanged(change identity.Change, key identity.Key, by string) {
 func (a audit) userChanged(change identity.UserChange) {
 	event := auditUserEnabled
 	switch {
-	case change.By != byCommand:
+	case change.By != control.ByCommand:
 		return
 	case change.After.Disabled:
 		event = auditUserDisabled

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
 	"github.com/eblume/caddy-registry/caddymodule/token"
@@ -34,7 +35,7 @@ func TestRefusedLoginsAreRecorded(t *testing.T) {
 	v, store := visit(t, port, nil), running(t).store
 	made := func(want identity.NewKey) (string, identity.Key) {
 		t.Helper()
-		want.By = byCommand
+		want.By = control.ByCommand
 		secret, key, err := store.Keys().Create(t.Context(), want)
 		if err != nil {
 			t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/demo"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/instance"
@@ -126,9 +127,11 @@ func (l *location) pushDemo(ctx context.Context, plan *demo.Plan, warn func(stri
 		User: demo.User, Name: demo.Label, Service: true, Groups: plan.Groups,
 		Actions: demo.Actions(), Globs: []string{plan.Repository}, Lifetime: min(demoLifetime, r.lifetime),
 	}
-	var made identityReport
-	err = whileStarting(ctx, func() error { return r.ask(ctx, "/identity", identityOrder{CreateKey: want}, &made) })
-	if errors.Is(err, errNobodyListens) {
+	var made control.IdentityReport
+	err = whileStarting(ctx, func() error {
+		return control.Ask(ctx, r.local, "/identity", control.IdentityOrder{CreateKey: want}, &made)
+	})
+	if errors.Is(err, control.ErrNobodyListens) {
 		return "", false, fmt.Errorf("no registry runs on the storage %s; start it first: caddy-registry run --config %s", r.local, l.name)
 	}
 	if err != nil {
@@ -138,7 +141,7 @@ func (l *location) pushDemo(ctx context.Context, plan *demo.Plan, warn func(stri
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeLimit)
 		defer cancel()
-		if err := r.ask(ctx, "/identity", identityOrder{RevokeKey: id}, new(identityReport)); err != nil {
+		if err := control.Ask(ctx, r.local, "/identity", control.IdentityOrder{RevokeKey: id}, new(control.IdentityReport)); err != nil {
 			warn(fmt.Sprintf("the key %s was not revoked and is valid until %s: %v", id, made.Keys[0].Expires.Format(time.TimeOnly), err))
 		}
 	}()

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/clientlines"
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/instance"
 	"github.com/eblume/caddy-registry/core/upstream"
@@ -152,13 +153,13 @@ func (l *location) examine(ctx context.Context) (doctor.Report, error) {
 func (s *shared) serveCondition(w http.ResponseWriter, r *http.Request) {
 	trees, err := s.acquire(r.Context())
 	if err != nil {
-		answerCommand(w, nil, err)
+		control.Answer(w, nil, err)
 		return
 	}
 	defer s.release()
 	c, err := trees.condition(r.Context(), trees.keeping.usage, r.URL.Query()["mirror"])
 	c.Process, c.Instance, c.Held, c.Learned = os.Getpid(), instance.ID, s.held(), s.learned()
-	answerCommand(w, c, err)
+	control.Answer(w, c, err)
 }
 
 // learned is what the process knows of each mirror's upstream.

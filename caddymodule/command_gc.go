@@ -9,14 +9,9 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/core/store"
 )
-
-// gcReport is what `registry gc --json` prints, and what the control socket answers.
-type gcReport struct {
-	collected
-	DryRun bool `json:"dry_run"`
-}
 
 func gcCommand(where *location) *cobra.Command {
 	var dryRun, asJSON bool
@@ -47,14 +42,14 @@ grace ago stays; after a start that is everything.`,
 		if asJSON {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
 		}
-		report.print(cmd.OutOrStdout())
+		printCollected(cmd.OutOrStdout(), report)
 		return nil
 	}
 	return cmd
 }
 
-// print says it to a person.
-func (r gcReport) print(w io.Writer) {
+// printCollected prints the report for a person.
+func printCollected(w io.Writer, r control.GCReport) {
 	verb := "removed"
 	if r.DryRun {
 		verb = "would remove"
@@ -73,15 +68,15 @@ func (r gcReport) print(w io.Writer) {
 }
 
 // collect runs the collector in the process that has the storage open, or here.
-func (l *location) collect(ctx context.Context, dryRun bool) (gcReport, error) {
+func (l *location) collect(ctx context.Context, dryRun bool) (control.GCReport, error) {
 	registry, err := l.find()
 	if err != nil {
-		return gcReport{}, err
+		return control.GCReport{}, err
 	}
-	return carryOut(ctx, registry, fmt.Sprintf("/gc?dry_run=%t", dryRun), func(t *trees) (gcReport, error) {
+	return carryOut(ctx, registry, fmt.Sprintf("/gc?dry_run=%t", dryRun), func(t *trees) (control.GCReport, error) {
 		// A client that the registry told shortly before it stopped that a blob is here
 		// may find it gone, and pushes it again.
 		done, err := t.collect(ctx, store.CollectOptions{DryRun: dryRun, Idle: true})
-		return gcReport{done, dryRun}, err
+		return control.GCReport{Collected: done, DryRun: dryRun}, err
 	})
 }

@@ -11,43 +11,11 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/instance"
 	"github.com/eblume/caddy-registry/policies"
 )
-
-// identityOrder is what a command about keys or users asks for: one of its members.
-type identityOrder struct {
-	CreateKey *identity.NewKey `json:"create_key,omitempty"`
-	ListKeys  *string          `json:"list_keys,omitempty"` // of that user; "": of all
-	RevokeKey string           `json:"revoke_key,omitempty"`
-	ListUsers bool             `json:"list_users,omitempty"`
-	// FindKey asks for the valid keys that rules know by an ID or a label, and for what
-	// is known about their owners.
-	FindKey string `json:"find_key,omitempty"`
-	// SetUser is enabled, or disabled if Disable says so.
-	SetUser string `json:"set_user,omitempty"`
-	Disable bool   `json:"disable,omitempty"`
-	// PreviewDisable reports what disabling a user would hit, and changes nothing.
-	PreviewDisable string `json:"preview_disable,omitempty"`
-}
-
-// identityReport is what came of it.
-type identityReport struct {
-	// Secret is that of the key that was made: it is told here, and never again.
-	Secret string          `json:"secret,omitempty"`
-	Keys   []identity.Key  `json:"keys,omitempty"`
-	Users  []identity.User `json:"users,omitempty"`
-	// Misspelt has a sentence for each name of the order that is most likely misspelt.
-	Misspelt []string `json:"misspelt,omitempty"`
-	// Warning is what the order did, or would do, that is hardly meant.
-	Warning string `json:"warning,omitempty"`
-	// Instance is the ID of the process that carried the order out; empty: no server.
-	Instance string `json:"instance,omitempty"`
-}
-
-// byCommand is who makes a key, when a command does: whoever may use the storage.
-const byCommand = "command"
 
 // findKey returns the keys that rules know as named, those that are valid first, with
 // the records of their owners that there are.
@@ -77,15 +45,15 @@ func findKey(store *identity.Store, named string) (keys []identity.Key, owners [
 	return keys, owners
 }
 
-// carryOut does what an order says. roster is nil where no configuration says who the
+// carryOutOrder does what an order says. roster is nil where no configuration says who the
 // administrators are.
-func (o identityOrder) carryOut(ctx context.Context, store *identity.Store, roster *admins.Roster) (report identityReport, err error) {
-	if typed := o.misspelt(store, roster); len(typed) > 0 {
+func carryOutOrder(ctx context.Context, o control.IdentityOrder, store *identity.Store, roster *admins.Roster) (report control.IdentityReport, err error) {
+	if typed := misspelt(o, store, roster); len(typed) > 0 {
 		defer func() { report.Misspelt = typed }()
 	}
 	switch {
 	case o.CreateKey != nil:
-		o.CreateKey.By = byCommand
+		o.CreateKey.By = control.ByCommand
 		var key identity.Key
 		report.Secret, key, err = store.Keys().Create(ctx, *o.CreateKey)
 		report.Keys = []identity.Key{key}
@@ -95,7 +63,7 @@ func (o identityOrder) carryOut(ctx context.Context, store *identity.Store, rost
 		report.Keys, report.Users = findKey(store, o.FindKey)
 	case o.RevokeKey != "":
 		var key identity.Key
-		key, err = store.Keys().Revoke(identity.As(ctx, byCommand), o.RevokeKey)
+		key, err = store.Keys().Revoke(identity.As(ctx, control.ByCommand), o.RevokeKey)
 		report.Keys = []identity.Key{key}
 	case o.ListUsers:
 		report.Users = store.Users().List()
@@ -104,7 +72,7 @@ func (o identityOrder) carryOut(ctx context.Context, store *identity.Store, rost
 		}
 	case o.SetUser != "":
 		var user identity.User
-		ctx = identity.As(ctx, byCommand)
+		ctx = identity.As(ctx, control.ByCommand)
 		if o.Disable {
 			// Before, or the warning could be about what others did meanwhile.
 			user, err = store.Users().DisableIf(ctx, o.SetUser, func(all []identity.User) error {
@@ -127,26 +95,20 @@ func (o identityOrder) carryOut(ctx context.Context, store *identity.Store, rost
 
 // serveIdentity carries an order out in the process that has the storage open.
 func (s *shared) serveIdentity(w http.ResponseWriter, r *http.Request) {
-	var order identityOrder
-	report, err := identityReport{}, json.NewDecoder(r.Body).Decode(&order)
+	var order control.IdentityOrder
+	report, err := control.IdentityReport{}, json.NewDecoder(r.Body).Decode(&order)
 	if err == nil {
 		if _, err = s.acquire(r.Context()); err == nil {
-			report, err = order.carryOut(r.Context(), s.callers.store, s.roster())
+			report, err = carryOutOrder(r.Context(), order, s.callers.store, s.roster())
 			s.release()
 		}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	if err != nil {
-		w.WriteHeader(http.StatusInternalServerError)
-		json.NewEncoder(w).Encode(controlError{err.Error()})
-		return
-	}
 	report.Instance = instance.ID
-	json.NewEncoder(w).Encode(report)
+	control.Answer(w, report, err)
 }
 
 // order carries an order out in the running process, or on the storage itself.
-func (l *location) order(ctx context.Context, order identityOrder) (report identityReport, err error) {
+func (l *location) order(ctx context.Context, order control.IdentityOrder) (report control.IdentityReport, err error) {
 	if ctx == nil { // cobra has none unless it was given one
 		ctx = context.Background()
 	}
@@ -155,8 +117,8 @@ func (l *location) order(ctx context.Context, order identityOrder) (report ident
 		return report, err
 	}
 	err = whileStarting(ctx, func() error {
-		err := registry.ask(ctx, "/identity", order, &report)
-		if errors.Is(err, errNobodyListens) {
+		err := control.Ask(ctx, registry.local, "/identity", order, &report)
+		if errors.Is(err, control.ErrNobodyListens) {
 			report, err = registry.order(ctx, order)
 		}
 		return err
@@ -164,7 +126,7 @@ func (l *location) order(ctx context.Context, order identityOrder) (report ident
 	return report, err
 }
 
-func (r *registry) order(ctx context.Context, order identityOrder) (report identityReport, err error) {
+func (r *registry) order(ctx context.Context, order control.IdentityOrder) (report control.IdentityReport, err error) {
 	opened, err := r.open(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return report, err
@@ -182,7 +144,7 @@ func (r *registry) order(ctx context.Context, order identityOrder) (report ident
 	store.Keys().SetMaxLifetime(r.lifetime)
 	store.Keys().SetMaxKeys(r.keys)
 	// No server runs, so there is no audit log: what was done is what the command prints.
-	return order.carryOut(ctx, store, r.admins)
+	return carryOutOrder(ctx, order, store, r.admins)
 }
 
 // lastAdmin is the warning about disabling a user without whom no administrator counts;

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
 
@@ -71,7 +72,7 @@ printed on the standard output. It is not kept, and cannot be shown again.`,
 			want.Lifetime = lifetime
 		}
 		want.Service = true
-		report, err := where.order(cmd.Context(), identityOrder{CreateKey: &want})
+		report, err := where.order(cmd.Context(), control.IdentityOrder{CreateKey: &want})
 		if err != nil {
 			return finish(cmd, statusFailed, err)
 		}
@@ -97,7 +98,7 @@ func keyListCommand(where *location) *cobra.Command {
 	cmd.Flags().StringVar(&user, "user", "", "only that user's")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		report, err := where.orderedBy(cmd, args, 0, identityOrder{ListKeys: &user})
+		report, err := where.orderedBy(cmd, args, 0, control.IdentityOrder{ListKeys: &user})
 		if err != nil {
 			return err
 		}
@@ -120,7 +121,7 @@ from the next request on; a key cannot be used again.` + asksFirst,
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 1 && asksOnTerminal(cmd, *yes) {
-			report, err := where.orderedBy(cmd, args, 1, identityOrder{ListKeys: new(string)})
+			report, err := where.orderedBy(cmd, args, 1, control.IdentityOrder{ListKeys: new(string)})
 			if err != nil {
 				return err
 			}
@@ -132,7 +133,7 @@ from the next request on; a key cannot be used again.` + asksFirst,
 				}
 			}
 		}
-		report, err := where.orderedBy(cmd, args, 1, identityOrder{RevokeKey: firstOf(args)})
+		report, err := where.orderedBy(cmd, args, 1, control.IdentityOrder{RevokeKey: firstOf(args)})
 		if err != nil {
 			return err
 		}
@@ -145,12 +146,12 @@ from the next request on; a key cannot be used again.` + asksFirst,
 
 // orderedBy carries out the order of a command line that has so many arguments. Its
 // error has ended the command.
-func (l *location) orderedBy(cmd *cobra.Command, args []string, arguments int, order identityOrder) (identityReport, error) {
+func (l *location) orderedBy(cmd *cobra.Command, args []string, arguments int, order control.IdentityOrder) (control.IdentityReport, error) {
 	if len(args) != arguments || arguments > 0 && args[0] == "" {
-		return identityReport{}, misused(cmd, fmt.Errorf("usage: %s", cmd.UseLine()))
+		return control.IdentityReport{}, misused(cmd, fmt.Errorf("usage: %s", cmd.UseLine()))
 	}
 	if err := l.check(); err != nil {
-		return identityReport{}, misused(cmd, err)
+		return control.IdentityReport{}, misused(cmd, err)
 	}
 	report, err := l.order(cmd.Context(), order)
 	if err != nil {

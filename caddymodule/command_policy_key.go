@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -20,7 +21,7 @@ type foundKey struct {
 // findKey asks the running process, or the storage, which key a question means. Without
 // an answer the question is about the rules alone, and the warning says so.
 func (l *location) findKey(ctx context.Context, q *question) {
-	report, err := l.order(ctx, identityOrder{FindKey: q.key})
+	report, err := l.order(ctx, control.IdentityOrder{FindKey: q.key})
 	switch {
 	case err != nil:
 		q.warn(fmt.Sprintf("the groups of the key %q are not known, because the keys cannot be read: %v", q.key, err))

@@ -16,19 +16,11 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/mirror"
-	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/store"
 )
-
-// purgeReport is what `registry purge --json` prints, and what the control socket answers.
-type purgeReport struct {
-	Repository string          `json:"repository"`
-	Tags       []string        `json:"tags"`
-	Manifests  []digest.Digest `json:"manifests"`
-	Bytes      int64           `json:"bytes"` // of content that went from the disk
-}
 
 func purgeCommand(where *location) *cobra.Command {
 	var asJSON bool
@@ -52,7 +44,7 @@ It is for mirrors. What was pushed here is deleted by a client that may do so.`,
 		if err := where.check(); err != nil {
 			return misused(cmd, err)
 		}
-		if _, _, err := splitName(args[0]); err != nil {
+		if _, _, err := control.ParseTarget(args[0]); err != nil {
 			return misused(cmd, err)
 		}
 		report, err := where.purge(commandContext(cmd), args[0])
@@ -63,7 +55,7 @@ It is for mirrors. What was pushed here is deleted by a client that may do so.`,
 		if asJSON {
 			err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
 		} else if held {
-			report.print(cmd.OutOrStdout())
+			printPurged(cmd.OutOrStdout(), report)
 		}
 		if err == nil && !held {
 			err = where.nothingHeld(report, args[0])
@@ -84,45 +76,18 @@ func commandContext(cmd *cobra.Command) context.Context {
 	return context.Background()
 }
 
-// print says it to a person.
-func (r purgeReport) print(w io.Writer) {
+// printPurged prints the report for a person.
+func printPurged(w io.Writer, r control.PurgeReport) {
 	fmt.Fprintf(w, "%s: forgot %d tags and %d manifests, %s\n", r.Repository, len(r.Tags), len(r.Manifests), humanize.IBytes(uint64(r.Bytes)))
 }
 
-// splitName reads <name>[:<tag>|@<digest>]. Without both, everything is meant.
-func splitName(text string) (repo string, ref core.Reference, err error) {
-	name, d, byDigest := strings.Cut(text, "@")
-	if byDigest {
-		if ref.Digest, err = core.ParseDigest(d); err != nil {
-			return "", ref, fmt.Errorf("%s: %w", text, err)
-		}
-	} else if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
-		if ref, err = core.ParseReference(name[colon+1:]); err != nil {
-			return "", ref, fmt.Errorf("%s: %w", text, err)
-		}
-		name = name[:colon]
-	}
-	if repo, err = core.ParseName(name); err != nil {
-		return "", ref, fmt.Errorf("%s: %w", text, err)
-	}
-	// A mirror's repository has one name, and Docker Hub's official images a second.
-	first, rest, below := strings.Cut(repo, "/")
-	if usual := namespace.AliasOf(first); usual != "" {
-		first = usual
-	}
-	if below && first == dockerHub {
-		repo = namespace.Mirrored(first, rest)
-	}
-	return repo, ref, nil
-}
-
 // purge has the process that has the storage open forget, or does it here.
-func (l *location) purge(ctx context.Context, name string) (purgeReport, error) {
+func (l *location) purge(ctx context.Context, name string) (control.PurgeReport, error) {
 	r, err := l.find()
 	if err != nil {
-		return purgeReport{}, err
+		return control.PurgeReport{}, err
 	}
-	return carryOut(ctx, r, "/purge?name="+url.QueryEscape(name), func(t *trees) (purgeReport, error) {
+	return carryOut(ctx, r, "/purge?name="+url.QueryEscape(name), func(t *trees) (control.PurgeReport, error) {
 		return t.purge(ctx, name, func(repo string, ref core.Reference) (store.Evicted, error) {
 			return mirror.Purge(ctx, t.mirrors, t.state, repo, ref)
 		})
@@ -131,7 +96,7 @@ func (l *location) purge(ctx context.Context, name string) (purgeReport, error) 
 
 // nothingHeld says why nothing was forgotten: of a name that no mirror has, or of one
 // of which nothing is here.
-func (l *location) nothingHeld(r purgeReport, name string) error {
+func (l *location) nothingHeld(r control.PurgeReport, name string) error {
 	app, err := l.app()
 	if err != nil {
 		return err
@@ -147,21 +112,21 @@ func (l *location) nothingHeld(r purgeReport, name string) error {
 }
 
 // purge checks that the name is a mirror's, and forgets it.
-func (t *trees) purge(ctx context.Context, name string, forget func(repo string, ref core.Reference) (store.Evicted, error)) (purgeReport, error) {
-	repo, ref, err := splitName(name)
+func (t *trees) purge(ctx context.Context, name string, forget func(repo string, ref core.Reference) (store.Evicted, error)) (control.PurgeReport, error) {
+	repo, ref, err := control.ParseTarget(name)
 	if err != nil {
-		return purgeReport{}, err
+		return control.PurgeReport{}, err
 	}
 	for held, err := range t.private.Repositories(ctx, "") {
 		if err != nil {
-			return purgeReport{}, err
+			return control.PurgeReport{}, err
 		}
 		if held == repo {
-			return purgeReport{}, fmt.Errorf("%s was pushed here and is nobody's copy; delete it with a client that may, such as: crane delete <this registry>/%s", repo, name)
+			return control.PurgeReport{}, fmt.Errorf("%s was pushed here and is nobody's copy; delete it with a client that may, such as: crane delete <this registry>/%s", repo, name)
 		}
 	}
 	gone, err := forget(repo, ref)
-	report := purgeReport{Repository: repo, Tags: gone.Tags, Manifests: gone.Manifests, Bytes: gone.Bytes}
+	report := control.PurgeReport{Repository: repo, Tags: gone.Tags, Manifests: gone.Manifests, Bytes: gone.Bytes}
 	if report.Tags == nil {
 		report.Tags = []string{}
 	}
@@ -197,7 +162,7 @@ func (s *shared) forget(ctx context.Context, repo string, ref core.Reference) (a
 func (s *shared) servePurge(w http.ResponseWriter, r *http.Request) {
 	trees, err := s.acquire(r.Context())
 	if err != nil {
-		answerCommand(w, nil, err)
+		control.Answer(w, nil, err)
 		return
 	}
 	defer s.release()
@@ -207,5 +172,5 @@ func (s *shared) servePurge(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		s.log.Info("purged", "repository", report.Repository, "tags", len(report.Tags), "manifests", len(report.Manifests), "bytes", report.Bytes)
 	}
-	answerCommand(w, report, err)
+	control.Answer(w, report, err)
 }

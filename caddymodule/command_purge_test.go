@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/core"
 )
 
@@ -136,7 +137,7 @@ func TestPurgeAsACommand(t *testing.T) {
 		}
 	}
 	out, err := commandOutput(t, "registry", "purge", "docker.io/library/nginx", "--json", "--storage", storage)
-	var report purgeReport
+	var report control.PurgeReport
 	if err != nil || json.Unmarshal(out, &report) != nil || len(report.Manifests) != 2 || report.Bytes == 0 {
 		t.Errorf("got %s, %v", out, err)
 	}

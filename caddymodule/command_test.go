@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/eblume/caddy-registry/caddymodule/control"
 )
 
 // garbage pushes a blob that no manifest will name, and an image, once the collection
@@ -43,7 +45,7 @@ func TestCollectThroughTheRunningProcess(t *testing.T) {
 		load(t, site(port, storage, allowAll+"\ngc {\ngrace 1ms\n}", ""))
 		r := at(t, port)
 		garbage(r, runs)
-		socket, err := os.Stat(filepath.Join(storage, controlName))
+		socket, err := os.Stat(filepath.Join(storage, control.SocketName))
 		if err != nil || socket.Mode() != os.ModeSocket|0o600 {
 			t.Fatalf("got a socket of mode %v, %v; want it open to its owner alone", socket.Mode(), err)
 		}
@@ -53,7 +55,7 @@ func TestCollectThroughTheRunningProcess(t *testing.T) {
 			t.Errorf("dry run: got %+v, %v; want 1 blob", dry, err)
 		}
 		wet, err := where.collect(t.Context(), false)
-		if err != nil || wet.collected != dry.collected || wet.DryRun {
+		if err != nil || wet.Collected != dry.Collected || wet.DryRun {
 			t.Errorf("got %+v, %v; want what the dry run said, %+v", wet, err, dry)
 		}
 		if again, err := where.collect(t.Context(), false); err != nil || again.Private.Blobs != 0 {
@@ -63,7 +65,7 @@ func TestCollectThroughTheRunningProcess(t *testing.T) {
 		if err := caddy.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := os.Lstat(filepath.Join(storage, controlName)); !os.IsNotExist(err) {
+		if _, err := os.Lstat(filepath.Join(storage, control.SocketName)); !os.IsNotExist(err) {
 			t.Errorf("the socket outlived the process: %v", err)
 		}
 	}
@@ -86,7 +88,7 @@ func TestCollectWithoutAProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var report gcReport
+	var report control.GCReport
 	if err := json.Unmarshal(out, &report); err != nil || report.Private.Blobs != 1 {
 		t.Errorf("got %s, %v; want a report of 1 blob", out, err)
 	}

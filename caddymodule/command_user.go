@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
 
@@ -29,7 +30,7 @@ func userListCommand(where *location) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		report, err := where.orderedBy(cmd, args, 0, identityOrder{ListUsers: true})
+		report, err := where.orderedBy(cmd, args, 0, control.IdentityOrder{ListUsers: true})
 		if err != nil {
 			return err
 		}
@@ -56,7 +57,7 @@ with a warning. The command enable ends it, and the keys work again.` + asksFirs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		warned := ""
 		if disable && len(args) == 1 && asksOnTerminal(cmd, *yes) {
-			preview, err := where.orderedBy(cmd, args, 1, identityOrder{PreviewDisable: args[0]})
+			preview, err := where.orderedBy(cmd, args, 1, control.IdentityOrder{PreviewDisable: args[0]})
 			if err != nil {
 				return err
 			}
@@ -69,7 +70,7 @@ with a warning. The command enable ends it, and the keys work again.` + asksFirs
 				return err
 			}
 		}
-		report, err := where.orderedBy(cmd, args, 1, identityOrder{SetUser: firstOf(args), Disable: disable})
+		report, err := where.orderedBy(cmd, args, 1, control.IdentityOrder{SetUser: firstOf(args), Disable: disable})
 		if err != nil {
 			return err
 		}

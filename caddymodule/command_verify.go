@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
@@ -48,7 +49,7 @@ but something could not be read.`,
 		}
 		options := verify.Options{Repair: repair}
 		if len(args) == 1 {
-			repo, ref, err := splitName(args[0])
+			repo, ref, err := control.ParseTarget(args[0])
 			if err == nil && (ref.Tag != "" || ref.Digest != "") {
 				err = fmt.Errorf("verify takes a repository without a tag or digest: %s", repo)
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
@@ -71,8 +72,8 @@ func TestDamagedRecordsOfIdentity(t *testing.T) {
 	if _, err := store.Users().SetDisabled(t.Context(), "gone", true); err != nil {
 		t.Fatal(err)
 	}
-	other, _ := made(identity.NewKey{User: "robot", Service: true, By: byCommand})
-	services, servicesID := made(identity.NewKey{User: "robot", Service: true, By: byCommand, Lifetime: time.Hour})
+	other, _ := made(identity.NewKey{User: "robot", Service: true, By: control.ByCommand})
+	services, servicesID := made(identity.NewKey{User: "robot", Service: true, By: control.ByCommand, Lifetime: time.Hour})
 	adas, _ := made(identity.NewKey{User: "ada", By: "ada"})
 	if _, err := store.Keys().Announce(t.Context()); err != nil {
 		t.Fatal(err)

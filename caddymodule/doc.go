@@ -26,7 +26,7 @@
 //	metrics.go     what is counted; state_metrics.go: what the open storages are like now
 //	health.go      what /readyz says about a storage, for the package health
 //	location.go    how the user of a command names the registry
-//	control.go     the socket on which commands reach the running process
+//	commands.go    what commands ask of the running process, over package control
 //	command*.go    `caddy-registry registry …`, one file for each subcommand
 //	doctor*.go     what the doctor looks at; client_lines.go: what it tells clients to write
 //

@@ -11,12 +11,14 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/session"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/upstream"
 	"github.com/eblume/caddy-registry/core/verify"
 )
@@ -50,9 +52,9 @@ type mirrorPatient struct {
 // checks are those of the storage and of every mirror. Whoever adds something that can
 // be wrong adds a check here.
 func (p *patient) checks() []doctor.Check {
-	state, looked := new(condition), false
+	state, looked := new(control.Condition), false
 	// seen is a check that needs the storage's condition.
-	seen := func(name string, look func(*condition) (string, error)) doctor.Check {
+	seen := func(name string, look func(*control.Condition) (string, error)) doctor.Check {
 		return doctor.Check{Name: name, Run: func(context.Context) (string, error) {
 			if !looked {
 				return "", errors.New("not examined, because the storage was not reached")
@@ -67,10 +69,10 @@ func (p *patient) checks() []doctor.Check {
 			return text, err
 		}},
 		{Name: "durability", Run: func(context.Context) (string, error) { return p.risks() }},
-		seen("identity", (*condition).identity),
-		seen("keys", (*condition).keys),
-		seen("content", (*condition).content),
-		seen("records", (*condition).records),
+		seen("identity", describeIdentity),
+		seen("keys", describeKeys),
+		seen("content", describeContent),
+		seen("records", describeRecords),
 		{Name: "disk", Run: func(context.Context) (string, error) { return lookAtDisk(state.MirrorsDir, p.minFree) }},
 	}
 	for _, site := range p.sites {
@@ -80,8 +82,8 @@ func (p *patient) checks() []doctor.Check {
 	}
 	for _, m := range p.mirrors {
 		checks = append(checks,
-			seen("use of "+m.name, func(c *condition) (string, error) { return describeUse(c, m.name) }),
-			seen("tags of "+m.name, func(c *condition) (string, error) { return describeGone(c.Gone[m.name]) }),
+			seen("use of "+m.name, func(c *control.Condition) (string, error) { return describeUse(c, m.name) }),
+			seen("tags of "+m.name, func(c *control.Condition) (string, error) { return describeGone(c.Gone[m.name]) }),
 			doctor.Check{Name: "upstream of " + m.name, Run: func(ctx context.Context) (string, error) {
 				return m.look(ctx, state.Samples[m.name], state.Learned[m.name])
 			}})
@@ -89,53 +91,21 @@ func (p *patient) checks() []doctor.Check {
 	return append(checks, p.more...)
 }
 
-// condition is what an open storage tells about itself.
-type condition struct {
-	Process    int                     `json:"process"`
-	Instance   string                  `json:"instance"` // of the process
-	MirrorsDir string                  `json:"mirrors_dir"`
-	Usage      map[string][]mirror.Use `json:"usage"` // by configured mirror
-	Held       map[string]int64        `json:"held"`  // bytes by mirror; none before the first look
-	Gone       map[string]goneTags     `json:"gone"`  // by mirror
-	// Damaged are records of identity, each with what to do about it.
-	Damaged []string `json:"damaged,omitempty"`
-	// Keys are those that end soon or have ended, and were not revoked.
-	Keys []endingKey `json:"keys,omitempty"`
-	// Quarantine is what is in quarantine, by tree, and Verified when everything was last
-	// read; zero: never.
-	Quarantine map[string]verify.Amount `json:"quarantine,omitempty"`
-	Verified   time.Time                `json:"verified,omitzero"`
-	// Quarantined are some digests of what is in quarantine, and Records what is wrong with
-	// records of tags and referrers, by tree.
-	Quarantined []string               `json:"quarantined,omitempty"`
-	Records     map[string]recordsLook `json:"records,omitempty"`
-	// Learned is what the process knows of each mirror's upstream.
-	Learned map[string][]upstream.Learned `json:"learned,omitempty"`
-	// Samples are a held repository of each mirror, to ask the upstream for.
-	Samples map[string]string `json:"samples"`
-}
-
-// goneTags are tags that a mirror serves on although its upstream has deleted them.
-type goneTags struct {
-	Tags int  `json:"tags"`
-	More bool `json:"more,omitempty"` // there may be more
-}
-
 // look asks the process that has the storage open, or opens it: its lock, its layout and
 // what it rests on are looked at by that.
-func (p *patient) look(ctx context.Context) (condition, string, error) {
+func (p *patient) look(ctx context.Context) (control.Condition, string, error) {
 	names := make([]string, len(p.mirrors))
 	for i, m := range p.mirrors {
 		names[i] = m.name
 	}
-	c, err := carryOut(ctx, p.registry, "/condition?"+url.Values{"mirror": names}.Encode(), func(t *trees) (c condition, err error) {
+	c, err := carryOut(ctx, p.registry, "/condition?"+url.Values{"mirror": names}.Encode(), func(t *trees) (c control.Condition, err error) {
 		usage := mirror.NewUsage(t.state, nil)
 		defer func() { err = errors.Join(err, usage.Close()) }()
 		return t.condition(ctx, usage, names)
 	})
 	switch {
 	case err != nil:
-		return condition{}, "", err
+		return control.Condition{}, "", err
 	case c.Process == 0:
 		return c, fmt.Sprintf("%s is in good order, and no process uses it", p.local), nil
 	}
@@ -153,8 +123,8 @@ func (p *patient) risks() (string, error) {
 }
 
 // condition is what the trees tell.
-func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []string) (condition, error) {
-	c := condition{MirrorsDir: t.mirrorsDir, Usage: map[string][]mirror.Use{}, Gone: map[string]goneTags{}, Samples: map[string]string{}}
+func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []string) (control.Condition, error) {
+	c := control.Condition{MirrorsDir: t.mirrorsDir, Usage: map[string][]mirror.Use{}, Gone: map[string]control.GoneTags{}, Samples: map[string]string{}}
 	damaged, err := t.damagedIdentity(ctx)
 	if err != nil {
 		return c, err
@@ -165,7 +135,7 @@ func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []stri
 	}
 	stats := t.verifying.Stats()
 	c.Quarantine, c.Verified = stats.Quarantine, stats.Finished
-	c.Records = map[string]recordsLook{}
+	c.Records = map[string]control.Records{}
 	for _, tree := range []verify.Tree{{Name: privateTree, Store: t.private}, {Name: mirrorsTree, Store: t.mirrors}} {
 		digests, err := quarantined(ctx, tree.Store)
 		if err != nil {
@@ -186,7 +156,7 @@ func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []stri
 		if err != nil {
 			return c, err
 		}
-		c.Gone[name] = goneTags{n, more}
+		c.Gone[name] = control.GoneTags{Tags: n, More: more}
 		for repo, err := range t.mirrors.Repositories(ctx, name+"/") {
 			if err != nil {
 				return c, err
@@ -212,8 +182,8 @@ func (t *trees) damagedIdentity(ctx context.Context) (damaged []string, err erro
 	return damaged, nil
 }
 
-// identity reports which records of identity are damaged.
-func (c *condition) identity() (string, error) {
+// describeIdentity reports which records of identity are damaged.
+func describeIdentity(c *control.Condition) (string, error) {
 	if len(c.Damaged) > 0 {
 		return "", errors.New(strings.Join(c.Damaged, "\n"))
 	}
@@ -242,7 +212,7 @@ func lookAtDisk(directory string, minFree mirror.MinFree) (string, error) {
 }
 
 // describeUse reports who asked a mirror.
-func describeUse(c *condition, name string) (string, error) {
+func describeUse(c *control.Condition, name string) (string, error) {
 	uses := c.Usage[name]
 	if len(uses) == 0 {
 		return "", doctor.Warnf("no client has asked this mirror in the last 30 days; `registry doctor --clients %s` prints the lines that make clients use it", name)
@@ -273,7 +243,7 @@ func describeUse(c *condition, name string) (string, error) {
 
 // describeGone reports tags that are served although the upstream has deleted them. That is
 // what `gone serve` is for, and worth a look.
-func describeGone(gone goneTags) (string, error) {
+func describeGone(gone control.GoneTags) (string, error) {
 	if gone.Tags == 0 {
 		return "no tag is served that the upstream has deleted", nil
 	}
@@ -293,7 +263,7 @@ func (m mirrorPatient) look(ctx context.Context, sample string, learned []upstre
 	}
 	defer client.Close()
 	tag := "latest"
-	if m.name == dockerHub {
+	if m.name == namespace.DockerHub {
 		sample = "ratelimitpreview/test" // Docker's own, made for this question
 	}
 	var said []string

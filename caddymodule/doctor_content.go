@@ -10,6 +10,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core/bucket"
@@ -18,16 +19,8 @@ import (
 // shownKeys bounds which keys a finding names.
 const shownKeys = 5
 
-// endingKey is an API key that ends soon or has ended.
-type endingKey struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	User    string    `json:"user"`
-	Expires time.Time `json:"expires"`
-}
-
 // keysThatEnd reads the keys of a storage. Another process, or this one, may have it open.
-func keysThatEnd(ctx context.Context, b bucket.Bucket) (ending []endingKey, err error) {
+func keysThatEnd(ctx context.Context, b bucket.Bucket) (ending []control.EndingKey, err error) {
 	store, err := identity.Open(ctx, b, identity.Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
@@ -36,15 +29,15 @@ func keysThatEnd(ctx context.Context, b bucket.Bucket) (ending []endingKey, err 
 	now := time.Now()
 	for _, key := range store.Keys().List("") {
 		if key.Revoked.IsZero() && (!key.Active(now) || key.Expiring(now)) {
-			ending = append(ending, endingKey{key.ID, key.Name, key.User, key.Expires})
+			ending = append(ending, control.EndingKey{ID: key.ID, Name: key.Name, User: key.User, Expires: key.Expires})
 		}
 	}
 	return ending, nil
 }
 
-// keys reports the keys that end soon. Those that have ended are remembered by the registry
+// describeKeys reports the keys that end soon. Those that have ended are remembered by the registry
 // to explain refusals, and are not worth a warning.
-func (c *condition) keys() (string, error) {
+func describeKeys(c *control.Condition) (string, error) {
 	var soon []string
 	for _, key := range c.Keys {
 		if time.Now().Before(key.Expires) {
@@ -62,8 +55,8 @@ func (c *condition) keys() (string, error) {
 	return "", doctor.Warnf("keys that expire within %d days: %s; make others with `registry key create`", identity.Announced/(24*time.Hour), shown)
 }
 
-// content reports what verifications have moved out of the way.
-func (c *condition) content() (string, error) {
+// describeContent reports what verifications have moved out of the way.
+func describeContent(c *control.Condition) (string, error) {
 	objects, bytes := 0, int64(0)
 	for _, in := range c.Quarantine {
 		objects, bytes = objects+in.Objects, bytes+in.Bytes

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/core/verify"
 )
@@ -19,17 +20,9 @@ const (
 	shownDamage = 5
 )
 
-// recordsLook is what the doctor has seen of the records of tags and referrers of a tree.
-type recordsLook struct {
-	Looked int      `json:"looked"`
-	More   bool     `json:"more,omitempty"` // there was no time for all of them
-	Wrong  int      `json:"wrong"`
-	Named  []string `json:"named,omitempty"` // the first shownDamage of the wrong ones
-}
-
 // lookAtRecords examines the records of a tree. A record that cannot be read is wrong, too.
 // Errors: those of listing the records, and the end of ctx.
-func lookAtRecords(ctx context.Context, tree verify.Store) (look recordsLook, err error) {
+func lookAtRecords(ctx context.Context, tree verify.Store) (look control.Records, err error) {
 	until := time.Now().Add(examineFor)
 	for record, err := range tree.Records(ctx, "") {
 		if err != nil && (record.Key == "" || ctx.Err() != nil) {
@@ -70,8 +63,8 @@ func quarantined(ctx context.Context, tree verify.Store) (digests []string, err 
 	return digests, nil
 }
 
-// records reports damaged records. Those of mirrors are learned again.
-func (c *condition) records() (string, error) {
+// describeRecords reports damaged records. Those of mirrors are learned again.
+func describeRecords(c *control.Condition) (string, error) {
 	looked, more := 0, ""
 	for _, tree := range []string{privateTree, mirrorsTree} {
 		look := c.Records[tree]

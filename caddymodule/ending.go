@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -101,7 +100,7 @@ func (s *shared) endCommands() {
 	s.mu.Lock()
 	c := s.control
 	s.mu.Unlock()
-	if err := c.hangUp(); err != nil {
-		s.log.Warn("control socket was not closed", "error", fmt.Errorf("%s: %w", c.path, err))
+	if err := c.HangUp(); err != nil {
+		s.log.Warn("control socket was not closed", "error", err)
 	}
 }

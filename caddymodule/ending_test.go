@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/control"
 )
 
 // A request that does not end, as on a disk that hangs, must not keep the process.
@@ -37,7 +39,7 @@ func TestTheExitIsBounded(t *testing.T) {
 func TestTheExitEndsCommands(t *testing.T) {
 	storage := t.TempDir()
 	load(t, site(freePort(t), storage, allowAll, ""))
-	conn, err := net.Dial("unix", filepath.Join(storage, controlName))
+	conn, err := net.Dial("unix", filepath.Join(storage, control.SocketName))
 	if err != nil {
 		t.Fatal(err)
 	}

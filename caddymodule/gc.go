@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -119,10 +120,10 @@ func (a *App) collect(ctx context.Context) {
 }
 
 // collect runs the collector once, counts it and logs what it removed.
-func (s *shared) collect(ctx context.Context, dryRun bool) (collected, error) {
+func (s *shared) collect(ctx context.Context, dryRun bool) (control.Collected, error) {
 	trees, err := s.acquire(ctx)
 	if err != nil {
-		return collected{}, err
+		return control.Collected{}, err
 	}
 	defer s.release()
 	begun := time.Now()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 )
@@ -206,7 +207,7 @@ func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 	r, store := at(t, port), running(t).store
 	made := func(want identity.NewKey) (string, identity.Key) {
 		t.Helper()
-		want.By = byCommand
+		want.By = control.ByCommand
 		secret, key, err := store.Keys().Create(t.Context(), want)
 		if err != nil {
 			t.Fatal(err)

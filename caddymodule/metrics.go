@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/wire"
@@ -173,7 +174,7 @@ func result(o wire.Outcome) string {
 const statusClientGone = 499
 
 // countCollection counts a run of the collector.
-func countCollection(c collected, err error) {
+func countCollection(c control.Collected, err error) {
 	result := "ok"
 	if err != nil {
 		result = "error"

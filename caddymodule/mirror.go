@@ -110,8 +110,8 @@ type ClientCertificate struct {
 	Key         string `json:"key"`
 }
 
-// dockerHub is the mirror whose registry has another host than its name.
-const dockerHub, dockerHubURL = "docker.io", "https://registry-1.docker.io"
+// dockerHubURL is where the registry of namespace.DockerHub is.
+const dockerHubURL = "https://registry-1.docker.io"
 
 // provisionMirrors checks the mirrors, and what they mean for names. It resolves no
 // secret, reads no file and dials nothing.
@@ -208,7 +208,7 @@ func (m *Mirror) checkGone() error {
 // upstream is the client's configuration, without what is read at the start.
 func (m *Mirror) upstream(name string) upstream.Config {
 	urls := m.Upstreams
-	if len(urls) == 0 && name == dockerHub {
+	if len(urls) == 0 && name == namespace.DockerHub {
 		urls = []string{dockerHubURL}
 	} else if len(urls) == 0 {
 		urls = []string{"https://" + name}

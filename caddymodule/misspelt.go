@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/typos"
 	"github.com/eblume/caddy-registry/policies"
@@ -10,7 +11,7 @@ import (
 // misspelt returns a sentence for each name in the order that is most likely misspelt: a
 // group that no rule names, a user whom nobody knows. roster is nil where no
 // configuration was read: then the rules are not known, and no group is looked at.
-func (o identityOrder) misspelt(store *identity.Store, roster *admins.Roster) []string {
+func misspelt(o control.IdentityOrder, store *identity.Store, roster *admins.Roster) []string {
 	switch {
 	case o.CreateKey != nil && roster != nil:
 		if rules, ok := roster.Policy.(*policies.Rules); ok {

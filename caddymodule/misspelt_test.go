@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
 
@@ -115,7 +116,7 @@ func TestPolicyExplainKnowsAKey(t *testing.T) {
 	store := running(t).store
 	made := func(want identity.NewKey) identity.Key {
 		t.Helper()
-		want.By = byCommand
+		want.By = control.ByCommand
 		_, key, err := store.Keys().Create(t.Context(), want)
 		if err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -78,14 +79,14 @@ func TestARuleAboutAKeyIsAboutThatKeyAlone(t *testing.T) {
 	// A service account's key that somebody made in their own name is their own.
 	secret, _ := named(identity.NewKey{User: "mallory", Name: "deploy", Service: true, By: "mallory"})
 	try("a key that mallory made as a service account", secret, false)
-	secret, _ = named(identity.NewKey{User: "robot", Name: admins.ID, Service: true, By: byCommand})
+	secret, _ = named(identity.NewKey{User: "robot", Name: admins.ID, Service: true, By: control.ByCommand})
 	try("a service key labelled with an ID", secret, false)
-	secret, _ = named(identity.NewKey{User: "robot", Name: "deploy", Service: true, By: byCommand, Actions: []string{"read"}})
+	secret, _ = named(identity.NewKey{User: "robot", Name: "deploy", Service: true, By: control.ByCommand, Actions: []string{"read"}})
 	try("a narrowed service key", secret, false)
-	secret, _ = named(identity.NewKey{User: "robot", Name: "deploy", Service: true, By: byCommand, Globs: []string{"other/**"}})
+	secret, _ = named(identity.NewKey{User: "robot", Name: "deploy", Service: true, By: control.ByCommand, Globs: []string{"other/**"}})
 	try("a service key narrowed to other repositories", secret, false)
 
-	secret, _ = named(identity.NewKey{User: "robot", Name: "deploy", Service: true, By: byCommand})
+	secret, _ = named(identity.NewKey{User: "robot", Name: "deploy", Service: true, By: control.ByCommand})
 	try("a command's service key", secret, true)
 	made := erich.api(http.StatusCreated, "POST", "/api/keys", `{"name":"deploy","user":"robot"}`)
 	try("an administrator's service key", made.Secret, true)
@@ -102,10 +103,10 @@ func TestRulesAboutKeysThatThereAreNot(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	valid := now.Add(time.Hour)
 	keys := []identity.Key{
-		{ID: "00000000000a", Name: "ci", User: "robot", Service: true, By: byCommand, Expires: valid},
+		{ID: "00000000000a", Name: "ci", User: "robot", Service: true, By: control.ByCommand, Expires: valid},
 		{ID: "00000000000b", Name: "laptop", User: "ada", By: "ada", Expires: valid},
-		{ID: "00000000000c", Name: "old", User: "robot", Service: true, By: byCommand, Expires: now},
-		{ID: "00000000000d", Name: "gone", User: "robot", Service: true, By: byCommand, Expires: valid, Revoked: now},
+		{ID: "00000000000c", Name: "old", User: "robot", Service: true, By: control.ByCommand, Expires: now},
+		{ID: "00000000000d", Name: "gone", User: "robot", Service: true, By: control.ByCommand, Expires: valid, Revoked: now},
 		{ID: "00000000000e", Name: "own", User: "erich", Service: true, By: "erich", Expires: valid},
 	}
 	for _, row := range []struct{ line, want string }{

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/health"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core"
@@ -49,7 +50,7 @@ type shared struct {
 	trees    *trees
 	callers  *callers
 	open     OpenStorage
-	control  *control
+	control  *control.Socket
 	mirrors  map[string]*openMirror // by mirrorSpec.key
 	settings []*settings            // of the configurations that have started, in that order
 	failure  error                  // of the last try to open
@@ -258,7 +259,7 @@ func (s *shared) openNow(ctx context.Context) error {
 	trees.keeping = keep(trees, s.log)
 	s.applyLocked()
 	// A file system without sockets can keep a registry nevertheless.
-	if s.control, err = listenControl(opened.Local(), s); err != nil {
+	if s.control, err = control.Listen(opened.Local(), s.commands()); err != nil {
 		s.log.Warn("commands cannot reach this process", "error", err)
 	}
 	return nil
@@ -268,7 +269,7 @@ func (s *shared) closeLocked() error {
 	if s.trees == nil {
 		return nil
 	}
-	err := errors.Join(s.control.close(), s.closeMirrorsLocked(), s.callers.close(), s.trees.close(), s.open.Close())
+	err := errors.Join(s.control.Close(), s.closeMirrorsLocked(), s.callers.close(), s.trees.close(), s.open.Close())
 	s.control, s.callers, s.trees, s.open = nil, nil, nil, nil
 	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/mirror"
@@ -111,16 +112,10 @@ func (t *trees) setOptions(options store.Options) {
 	t.mirrors.SetOptions(mirrorsOptions(options))
 }
 
-// collected is what a collection removed from each tree, or would remove.
-type collected struct {
-	Private store.Collected `json:"private"`
-	Mirrors store.Collected `json:"mirrors"`
-}
-
 // collect runs the collector in each tree. One that fails does not keep the other
 // from being collected. Idle uploads go while pushes find no room; what mirrors need is
 // the evictor's.
-func (t *trees) collect(ctx context.Context, how store.CollectOptions) (c collected, err error) {
+func (t *trees) collect(ctx context.Context, how store.CollectOptions) (c control.Collected, err error) {
 	var errs [2]error
 	private := how
 	private.Pressed = t.pushes.Pressed

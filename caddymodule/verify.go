@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core/verify"
 )
@@ -62,13 +63,13 @@ func (v *Verify) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (s *shared) serveVerify(w http.ResponseWriter, r *http.Request) {
 	trees, err := s.acquire(r.Context())
 	if err != nil {
-		answerCommand(w, nil, err)
+		control.Answer(w, nil, err)
 		return
 	}
 	defer s.release()
 	query := r.URL.Query()
 	report, err := trees.verify(r.Context(), verify.Options{Repair: query.Get("repair") == "true", Repository: query.Get("repository")})
-	answerCommand(w, report, err)
+	control.Answer(w, report, err)
 }
 
 // verify verifies once, the records of identity too unless one repository is asked about.

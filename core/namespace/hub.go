@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-const dockerHub = "docker.io"
+// DockerHub is the mirror of Docker Hub, whose registry has another host than its name.
+const DockerHub = "docker.io"
 
 // hubHosts are Docker Hub's index and its API. Docker, podman and Kubernetes write
 // docker.io for the first; ctr and the libraries of crane and kaniko do not, and none
@@ -14,7 +15,7 @@ var hubHosts = []string{"index.docker.io", "registry-1.docker.io"}
 
 // Aliases are the further hosts by which clients name a mirror.
 func Aliases(mirror string) []string {
-	if mirror == dockerHub {
+	if mirror == DockerHub {
 		return slices.Clone(hubHosts)
 	}
 	return nil
@@ -23,7 +24,7 @@ func Aliases(mirror string) []string {
 // AliasOf is the mirror that a host is another name of, or empty.
 func AliasOf(host string) string {
 	if slices.Contains(hubHosts, host) {
-		return dockerHub
+		return DockerHub
 	}
 	return ""
 }

@@ -69,7 +69,7 @@ func (s *Site) Named(name string) string { return s.MirrorOf(s.usualName(name)) 
 // canonical is the one name of the repository that a client means with name, and
 // with ns, a mirror or empty. It is false where nobody claims the name.
 func (s *Site) canonical(name, ns string) (string, bool) {
-	if ns == "" || ns == dockerHub {
+	if ns == "" || ns == DockerHub {
 		name = s.usualName(name)
 	}
 	if ns != "" {
@@ -93,7 +93,7 @@ func (s *Site) canonical(name, ns string) (string, bool) {
 // Hub keeps the names of one component under library/.
 func Mirrored(mirror, name string) string {
 	name = strings.TrimPrefix(name, mirror+"/")
-	if mirror == dockerHub && !strings.Contains(name, "/") {
+	if mirror == DockerHub && !strings.Contains(name, "/") {
 		name = "library/" + name
 	}
 	return mirror + "/" + name

@@ -1,0 +1,61 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"path/filepath"
+	"syscall"
+)
+
+// ErrNobodyListens means that no process has the storage open.
+var ErrNobodyListens = errors.New("no process serves this storage")
+
+// Ask has the process that listens in the directory dir carry out the command at path:
+// order is sent and answer is read as JSON. Errors: ErrNobodyListens when there is no such
+// process; else sentences for a person.
+func Ask(ctx context.Context, dir, path string, order, answer any) error {
+	body, err := json.Marshal(order)
+	if err != nil {
+		return err
+	}
+	dialer := new(net.Dialer)
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+			err = withShortPath(filepath.Join(dir, SocketName), func(short string) error {
+				conn, err = dialer.DialContext(ctx, "unix", short)
+				return err
+			})
+			return conn, err
+		},
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://control"+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return ErrNobodyListens
+	}
+	if err != nil {
+		return fmt.Errorf("ask the running registry: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		var refusal problem
+		if err := json.NewDecoder(response.Body).Decode(&refusal); err != nil {
+			return fmt.Errorf("the running registry answered %s", response.Status)
+		}
+		return errors.New(refusal.Error)
+	}
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
+		return fmt.Errorf("read the running registry's answer: %w", err)
+	}
+	return nil
+}
