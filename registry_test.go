@@ -137,6 +137,7 @@ func TestTheOptionReaderStandsAlone(t *testing.T) {
 var roomsOfCaddymodule = map[string]string{
 	"option":  "",
 	"control": "",
+	"observe": "control",
 }
 
 func TestTheRoomsOfCaddymoduleKnowOnlyWhatTheyMay(t *testing.T) {

@@ -45,7 +45,7 @@ func (a *App) warnOfNoAdmin() {
 // userChanged audits a change of a user, and logs that nobody is left who can
 // administer the registry: the provider may have taken the group of the last one away.
 func (a *App) userChanged(change identity.UserChange) {
-	a.audit.userChanged(change)
+	a.audit.UserChanged(change)
 	if a.admins.TookLast(change) {
 		a.log.Warn(admins.Warning, "user", change.After.Name, "effect", admins.Effect, "remedy", admins.Remedy)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 )
 
 // apiAnswer is any answer of the API.
@@ -83,9 +84,9 @@ func TestKeysAsJSON(t *testing.T) {
 	if got := ada.api(http.StatusOK, "GET", "/api/keys", ""); got.Keys == nil || len(got.Keys) != 0 {
 		t.Errorf("got %v, want an empty list", got.Keys)
 	}
-	wantHeard(t, "two sign-ins and a key", []string{"registry_login"}, []string{"registry_login"}, []string{auditKeyMade})
+	wantHeard(t, "two sign-ins and a key", []string{"registry_login"}, []string{"registry_login"}, []string{observe.EventKeyMade})
 	made := ada.api(http.StatusCreated, "POST", "/api/keys", `{"name": " laptop ", "expires": "30d", "actions": ["read"], "globs": ["team/**"]}`)
-	wantHeard(t, "a key", []string{auditKeyMade, made.Key.ID, "by:ada", "user:ada"})
+	wantHeard(t, "a key", []string{observe.EventKeyMade, made.Key.ID, "by:ada", "user:ada"})
 	if k := made.Key; k.User != "ada" || k.Name != "laptop" || k.By != "ada" || k.Service || !k.Local || k.State != "active" ||
 		k.Expires.Sub(k.Created) != 30*24*time.Hour || !slices.Equal(k.Actions, []string{"read"}) || !slices.Equal(k.Globs, []string{"team/**"}) {
 		t.Errorf("made %+v", k)
@@ -124,14 +125,14 @@ func TestKeysAsJSON(t *testing.T) {
 	if got := admin.api(http.StatusOK, "GET", "/api/keys?user=zot-ci", ""); len(got.Keys) != 1 || got.Keys[0].ID != robots.ID {
 		t.Errorf("got %+v, want the service account's", got.Keys)
 	}
-	wantHeard(t, "a key's first use, two keys and the end of one", []string{auditLogin, "at:/v2/"}, []string{auditKeyMade}, []string{auditKeyMade}, []string{auditKeyRevoked, "by:ada"},
-		[]string{auditLoginRefused, "credential:key " + other.Key.ID, "reason:revoked"})
+	wantHeard(t, "a key's first use, two keys and the end of one", []string{observe.EventLogin, "at:/v2/"}, []string{observe.EventKeyMade}, []string{observe.EventKeyMade}, []string{observe.EventKeyRevoked, "by:ada"},
+		[]string{observe.EventLoginRefused, "credential:key " + other.Key.ID, "reason:revoked"})
 	service := admin.api(http.StatusCreated, "POST", "/api/keys", `{"user": "builder", "groups": ["ci", "builders"], "name": "b"}`)
 	if k := service.Key; k.User != "builder" || !k.Service || k.By != "erich" || k.Local || len(k.Groups) != 2 {
 		t.Errorf("made %+v", k)
 	}
 	admin.api(http.StatusOK, "DELETE", "/api/keys/"+robots.ID, "")
-	wantHeard(t, "for a service account", []string{auditKeyMade, "by:erich", "user:builder"}, []string{auditKeyRevoked, "by:erich", robots.ID})
+	wantHeard(t, "for a service account", []string{observe.EventKeyMade, "by:erich", "user:builder"}, []string{observe.EventKeyRevoked, "by:erich", robots.ID})
 
 	// A key sees and ends itself, and makes none, an admin's neither.
 	for _, field := range []string{"Bearer " + service.Secret, basic("x", service.Secret)} {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/verify"
@@ -89,9 +90,9 @@ type App struct {
 	key        string // of the storage in the pool
 	shared     *shared
 	site       namespace.Site
-	audit      audit
-	strangers  *strangers // in the audit's refused writes
-	refused    *strangers // in its refused logins
+	audit      observe.Audit
+	strangers  *observe.Strangers // in the audit's refused writes
+	refused    *observe.Strangers // in its refused logins
 	policy     policies.Policy
 	rules      []policies.Rule // of policy
 	admins     *admins.Roster
@@ -127,10 +128,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionAudit(ctx); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	if err := a.audit.events.On("stopping", exitGrace{ctx, a.log}); err != nil {
+	if err := a.audit.On("stopping", exitGrace{ctx, a.log}); err != nil {
 		return err
 	}
-	if err := a.audit.events.On("started", sayWelcome{a}); err != nil {
+	if err := a.audit.On("started", sayWelcome{a}); err != nil {
 		return err
 	}
 	if err := a.provisionSite(); err != nil {
@@ -181,7 +182,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionStorage(ctx); err != nil {
 		return fmt.Errorf("storage: %w", err)
 	}
-	if err := register(ctx.GetMetricsRegistry()); err != nil {
+	if err := observe.Register(ctx.GetMetricsRegistry(), syncsCollector{}, keysCollector{}, heldCollector{}, verifyCollector{}, stateCollector{}); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return nil
@@ -286,7 +287,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), verify: a.verify, mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.keyChanged, watchUsers: a.userChanged, admins: a.admins, signIn: signIn, cache: shared, public: a.public}
+	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), verify: a.verify, mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.KeyChanged, watchUsers: a.userChanged, admins: a.admins, signIn: signIn, cache: shared, public: a.public}
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	go a.announceKeys(a.life)

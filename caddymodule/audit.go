@@ -1,42 +1,18 @@
 package caddymodule
 
 import (
-	"context"
+	"errors"
+	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
-	"github.com/opencontainers/go-digest"
-	"go.uber.org/zap"
-
-	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/refusal"
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/wire"
 	"github.com/eblume/caddy-registry/policies"
 )
-
-// What is audited. Each is a record of the logger oci.audit, and an event of Caddy's
-// events app with the same fields as its data.
-const (
-	auditPush        = "registry_push"      // a manifest, or a tag that is new or named this already
-	auditOverwrite   = "registry_overwrite" // a tag names something else now, or a manifest has another media type
-	auditDelete      = "registry_delete"
-	auditDenied      = "registry_denied" // a write that was refused to somebody
-	auditKeyMade     = "registry_key_made"
-	auditKeyRevoked  = "registry_key_revoked"
-	auditKeyExpiring = "registry_key_expiring"
-
-	// Users, by a command; the pages report theirs with what they know of the browser.
-	auditUserDisabled = "registry_user_disabled"
-	auditUserEnabled  = "registry_user_enabled"
-)
-
-// audit tells the log and the event handlers of one configuration. The zero value
-// tells nobody. No field is ever a secret: credentials go by their IDs.
-type audit struct {
-	log    *zap.SugaredLogger
-	events *caddyevents.App
-	ctx    caddy.Context
-}
 
 // provisionAudit finds whom to tell.
 func (a *App) provisionAudit(ctx caddy.Context) error {
@@ -44,124 +20,72 @@ func (a *App) provisionAudit(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	a.strangers, a.refused = newStrangers(nil), newStrangers(nil)
-	a.audit = audit{ctx.Logger().Named("audit").Sugar(), app.(*caddyevents.App), ctx}
+	a.strangers, a.refused = observe.NewStrangers(nil), observe.NewStrangers(nil)
+	a.audit = observe.NewAudit(ctx, app.(*caddyevents.App))
 	return nil
 }
 
-// tell makes one record and one event. fields are keys, each with its value.
-func (a audit) tell(event string, fields ...any) {
-	if a.log == nil {
+// tellRefused records that err refused what a presents, if it did. It reports whether.
+func (h *Handler) tellRefused(gate *identity.Gate, a asked, at string, err error, fields ...any) bool {
+	refused, ok := refusal.Of(a.credential, err)
+	if ok && refused.Reason == refusal.PlainHTTP {
+		h.warnOfPlain(a)
+	}
+	if ok {
+		h.app.tellRefusal(refused, a.credential.Address, append([]any{"method", gate.Method(a.credential), "at", at}, fields...)...)
+	}
+	return ok
+}
+
+// tellRefusal makes the record of a refused login, unless there are too many.
+func (a *App) tellRefusal(r refusal.Refusal, address string, fields ...any) {
+	if a.refused.Admit(address) {
+		fields = append(observe.By(policies.Identity{User: r.User, Credential: r.Credential}, address), fields...)
+		a.audit.Tell(observe.EventLoginRefused, append(fields, r.Fields()...)...)
+	}
+}
+
+// tellLogin tells of a credential that was verified, if that is news or explicit. The
+// storage must be acquired.
+func (h *Handler) tellLogin(gate *identity.Gate, who identity.Proven, a asked, at string, explicit bool) {
+	if who.Anonymous() {
 		return
 	}
-	a.log.Infow(event, fields...)
-	if a.events == nil || !a.events.ShouldEmit(event) || a.ctx.Err() != nil {
-		return // nobody listens, or the configuration is gone, and with it whoever did
+	news := h.app.shared.callers.logins.News(observe.Login{User: who.User, Credential: who.Credential, Address: a.credential.Address})
+	if news || explicit {
+		h.app.audit.Tell(observe.EventLogin, append(observe.By(who.Identity, a.credential.Address), "method", gate.Method(a.credential), "at", at)...)
 	}
-	data := make(map[string]any, len(fields)/2)
-	for i := 0; i+1 < len(fields); i += 2 {
-		data[fields[i].(string)] = fields[i+1]
-	}
-	a.events.Emit(a.ctx, event, data)
 }
 
-// key tells that a key was made or revoked, or will end soon.
-func (a audit) key(event string, key identity.Key, by string) {
-	a.tell(event, "by", by, "key", key.ID, "name", key.Name, "user", key.User, "groups", key.Groups, "expires", key.Expires)
-}
-
-// keyChanged is what identity.Keys calls.
-func (a audit) keyChanged(change identity.Change, key identity.Key, by string) {
-	a.key(map[identity.Change]string{identity.Made: auditKeyMade, identity.Revoked: auditKeyRevoked}[change], key, by)
-}
-
-// userChanged reports users that a command disabled or enabled. It is for identity.Users.
-func (a audit) userChanged(change identity.UserChange) {
-	event := auditUserEnabled
-	switch {
-	case change.By != control.ByCommand:
-		return
-	case change.After.Disabled:
-		event = auditUserDisabled
-	}
-	a.tell(event, "by", change.By, "account", change.After.Name)
-}
-
-// audited is a registry for one request, whose changes are told.
-type audited struct {
-	core.Registry
-	audit audit
-	by    []any // fields that say who, and from where
-}
-
-// byWhom are the fields that say who did something, by which credential, from where.
-func byWhom(who policies.Identity, address string) []any {
-	return []any{"user", who.User, "credential", who.Credential, "address", address}
-}
-
-func (a audited) tell(event, repo string, fields ...any) {
-	a.audit.tell(event, append(append(a.by[:len(a.by):len(a.by)], "repository", repo), fields...)...)
-}
-
-// PutManifest tells of each tag by itself. A manifest without tags is told of, too.
-func (a audited) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
-	result, err := a.Registry.PutManifest(ctx, repo, put)
-	if err != nil {
-		return result, err // Observe tells who was denied
-	}
-	d := result.Descriptor.Digest
-	switch {
-	case result.TypeBefore != "":
-		a.tell(auditOverwrite, repo, "digest", d, "media_type", result.Descriptor.MediaType, "media_type_before", result.TypeBefore)
-	case len(put.Tags) == 0:
-		a.tell(auditPush, repo, "digest", d)
-	}
-	for i, tag := range result.Tags {
-		var before digest.Digest
-		if i < len(result.Before) {
-			before = result.Before[i]
+// observeDenied makes an observer that records refused writes. who and a are
+// read at the end. A write whose credential was refused is told of as a refused login.
+func (h *Handler) observeDenied(request wire.Request, who *identity.Proven, a *asked, next func(wire.Outcome)) func(wire.Outcome) {
+	address := a.credential.Address
+	return func(o wire.Outcome) {
+		if next != nil {
+			next(o)
 		}
-		event := auditPush
-		if before != "" && before != d {
-			event = auditOverwrite
+		if !request.Kind.Writes() || o.Err == nil || a.refused {
+			return
 		}
-		a.tell(event, repo, "tag", tag, "digest", d, "digest_before", before)
+		// Whoever may not read is told that there is no such repository. So is nobody,
+		// where a login may not be asked for.
+		hidden := errors.Is(o.Err, core.ErrNameUnknown) && !h.app.policy.Allows(who.Identity, policies.Read, request.Repo)
+		switch {
+		case !who.Anonymous() && (o.Status == http.StatusForbidden || hidden):
+		case o.Status == http.StatusForbidden, o.Status == http.StatusUnauthorized, hidden:
+			// Nobody has said who it is: a stranger, a name that nobody claims, a
+			// site that takes no writes.
+			if !h.app.strangers.Admit(address) {
+				return
+			}
+		default:
+			return
+		}
+		fields := append(observe.By(who.Identity, address), "repository", request.Repo, "action", request.Kind.String(), "status", o.Status)
+		if len(request.Tags) > 0 {
+			fields = append(fields, "tags", request.Tags)
+		}
+		h.app.audit.Tell(observe.EventDenied, append(fields, "error", o.Err.Error())...)
 	}
-	for _, refused := range result.Refused {
-		a.tell(auditDenied, repo, "digest", d, "error", refused.Error())
-	}
-	return result, nil
-}
-
-// AdmitManifest implements core.Admitter. What it refuses, Observe tells.
-func (a audited) AdmitManifest(ctx context.Context, repo string) error {
-	return core.AdmitManifest(ctx, a.Registry, repo)
-}
-
-// DeleteTag tells what the tag named when it went.
-func (a audited) DeleteTag(ctx context.Context, repo, tag string) error {
-	ctx, deleted := core.WithDeletion(ctx)
-	err := a.Registry.DeleteTag(ctx, repo, tag)
-	if err == nil {
-		a.tell(auditDelete, repo, "kind", "tag", "tag", tag, "digest_before", deleted.Digest)
-	}
-	return err
-}
-
-// DeleteManifest tells which tags went with it.
-func (a audited) DeleteManifest(ctx context.Context, repo string, d digest.Digest) error {
-	ctx, deleted := core.WithDeletion(ctx)
-	err := a.Registry.DeleteManifest(ctx, repo, d)
-	if err == nil {
-		a.tell(auditDelete, repo, "kind", "manifest", "tags", deleted.Tags, "digest_before", d)
-	}
-	return err
-}
-
-func (a audited) DeleteBlob(ctx context.Context, repo string, d digest.Digest) error {
-	err := a.Registry.DeleteBlob(ctx, repo, d)
-	if err == nil {
-		a.tell(auditDelete, repo, "kind", "blob", "digest_before", d)
-	}
-	return err
 }

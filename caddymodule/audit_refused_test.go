@@ -13,6 +13,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 )
@@ -89,14 +90,14 @@ func TestRefusedLoginsAreRecorded(t *testing.T) {
 			if row.want == nil {
 				wantHeard(t, row.name)
 			} else {
-				wantHeard(t, row.name, append(row.want, auditLoginRefused))
+				wantHeard(t, row.name, append(row.want, observe.EventLoginRefused))
 			}
 		}
 	}
 	v.page(http.StatusForbidden, "/login", passwordForm("erich", "another"))
-	wantHeard(t, "a wrong password on the login page", []string{auditLoginRefused, "user:erich", "address:127.0.0.1", "reason:wrong", "at:/login"})
+	wantHeard(t, "a wrong password on the login page", []string{observe.EventLoginRefused, "user:erich", "address:127.0.0.1", "reason:wrong", "at:/login"})
 	v.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("ci", expired), "X-Forwarded-For", far)
-	wantHeard(t, "over plain HTTP", []string{auditLoginRefused, "user:ci", "credential: ", "reason:plain_http"})
+	wantHeard(t, "over plain HTTP", []string{observe.EventLoginRefused, "user:ci", "credential: ", "reason:plain_http"})
 	v.want(http.StatusOK, "GET", "/v2/_catalog", nil)
 	v.want(http.StatusUnauthorized, "GET", "/v2/", nil)
 	wantHeard(t, "nobody, who says so")
@@ -131,7 +132,7 @@ func TestAFailedCallbackIsARefusedLogin(t *testing.T) {
 		v.page(status, testCallback+"?"+query.Encode(), nil)
 	}
 	refused := func(words ...string) []string {
-		return append(words, auditLoginRefused, "method:oidc", "at:"+testCallback, "address:127.0.0.1")
+		return append(words, observe.EventLoginRefused, "method:oidc", "at:"+testCallback, "address:127.0.0.1")
 	}
 	before := v.metric(`registry_logins_total{method="oidc",result="refused"}`)
 	back(http.StatusBadRequest, url.Values{"code": {"one"}, "state": {"another"}})
@@ -157,7 +158,7 @@ func TestAFloodOfRefusedLoginsIsBounded(t *testing.T) {
 	text := hearing(site(port, t.TempDir(), "", ""))
 	load(t, strings.Replace(text, "admin off", "admin off\n\tlog audit {\n\t\toutput file "+log+"\n\t\tinclude oci.audit\n\t}", 1))
 	r := at(t, port)
-	const flood = 2 * strangerRecords
+	const flood = 2 * observe.StrangerRecords
 	for i := range flood {
 		r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("x", fmt.Sprint("guess ", i)),
 			"X-Forwarded-Proto", "https", "X-Forwarded-For", fmt.Sprintf("2001:db8::%x", i+1))
@@ -167,8 +168,8 @@ func TestAFloodOfRefusedLoginsIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A minute may have ended meanwhile: then there is one more window.
-	if got := strings.Count(string(data), auditLoginRefused); got < strangerRecords || got >= flood {
-		t.Errorf("got %d records of %d refusals, want about %d", got, flood, strangerRecords)
+	if got := strings.Count(string(data), observe.EventLoginRefused); got < observe.StrangerRecords || got >= flood {
+		t.Errorf("got %d records of %d refusals, want about %d", got, flood, observe.StrangerRecords)
 	}
 	if strings.Contains(string(data), "guess") {
 		t.Error("a password is in the log")
@@ -189,7 +190,7 @@ func TestADeniedWriteNamesWhoAskedWhateverTheName(t *testing.T) {
 	heard.Lock()
 	heard.events = nil
 	heard.Unlock()
-	by := []string{auditDenied, "user:zot-ci", "credential:key " + key.ID, "address:127.0.0.1"}
+	by := []string{observe.EventDenied, "user:zot-ci", "credential:key " + key.ID, "address:127.0.0.1"}
 	for _, row := range []struct {
 		method, path string
 		status       int
@@ -203,7 +204,7 @@ func TestADeniedWriteNamesWhoAskedWhateverTheName(t *testing.T) {
 		wantHeard(t, row.method+" "+row.path, append(by, fmt.Sprint("status:", row.status)))
 	}
 	r.want(http.StatusForbidden, "POST", "/v2/elsewhere/app/blobs/uploads/", nil)
-	wantHeard(t, "nobody in particular", []string{auditDenied, "user:]"})
+	wantHeard(t, "nobody in particular", []string{observe.EventDenied, "user:]"})
 	r.want(http.StatusUnauthorized, "POST", "/v2/elsewhere/app/blobs/uploads/", nil, "Authorization", basic("zot-ci", "wrong"))
-	wantHeard(t, "a wrong key", []string{auditLoginRefused, "user:zot-ci", "repository:elsewhere/app"})
+	wantHeard(t, "a wrong key", []string{observe.EventLoginRefused, "user:zot-ci", "repository:elsewhere/app"})
 }

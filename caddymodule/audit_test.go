@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/core"
 )
 
@@ -88,12 +89,12 @@ func TestChangesAreTold(t *testing.T) {
 	r := at(t, port)
 	keys := running(t).store.Keys()
 	secret, ci := robot(t)
-	wantHeard(t, "a key", []string{auditKeyMade, ci.ID, "by:command", "user:zot-ci"})
+	wantHeard(t, "a key", []string{observe.EventKeyMade, ci.ID, "by:command", "user:zot-ci"})
 	adminSecret, admin, err := keys.Create(t.Context(), identity.NewKey{User: "erich", Service: true, Groups: []string{"admins"}, By: "command"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantHeard(t, "another", []string{auditKeyMade, admin.ID})
+	wantHeard(t, "another", []string{observe.EventKeyMade, admin.ID})
 
 	ciField, adminField := basic("zot-ci", secret), basic("erich", adminSecret)
 	config := digest.FromString("{}")
@@ -110,15 +111,15 @@ func TestChangesAreTold(t *testing.T) {
 	and := func(by []string, words ...string) []string { return append(slices.Clone(by), words...) }
 
 	// The upload was the first that the key was used for.
-	wantHeard(t, "a login", []string{auditLogin, "user:zot-ci", "credential:key " + ci.ID})
+	wantHeard(t, "a login", []string{observe.EventLogin, "user:zot-ci", "credential:key " + ci.ID})
 	one := put(http.StatusCreated, ciField, "v1", "one")
-	wantHeard(t, "a push", and(byCI, auditPush, "tag:v1", "digest:"+one))
+	wantHeard(t, "a push", and(byCI, observe.EventPush, "tag:v1", "digest:"+one))
 	put(http.StatusCreated, ciField, "v1", "one")
-	wantHeard(t, "the same", and(byCI, auditPush, "digest:"+one, "digest_before:"+one))
+	wantHeard(t, "the same", and(byCI, observe.EventPush, "digest:"+one, "digest_before:"+one))
 	put(http.StatusForbidden, ciField, "v1", "two")
-	wantHeard(t, "an overwrite by who may not", and(byCI, auditDenied, "team/app:v1", one))
+	wantHeard(t, "an overwrite by who may not", and(byCI, observe.EventDenied, "team/app:v1", one))
 	two := put(http.StatusCreated, adminField, "v1", "two")
-	wantHeard(t, "an overwrite", []string{auditLogin, "user:erich"}, and(byAdmin, auditOverwrite, "tag:v1", "digest:"+two, "digest_before:"+one))
+	wantHeard(t, "an overwrite", []string{observe.EventLogin, "user:erich"}, and(byAdmin, observe.EventOverwrite, "tag:v1", "digest:"+two, "digest_before:"+one))
 	// Bytes that do not say their type: another one makes another thing of all that names them.
 	untyped := fmt.Sprintf(`{"config":{"mediaType":%q,"digest":%q,"size":2}}`, ocispec.MediaTypeEmptyJSON, config)
 	asType := func(status int, authorization, mediaType string) {
@@ -126,32 +127,32 @@ func TestChangesAreTold(t *testing.T) {
 		r.want(status, "PUT", "/v2/team/app/manifests/"+digest.FromString(untyped).String(), strings.NewReader(untyped), "Content-Type", mediaType, "Authorization", authorization)
 	}
 	asType(http.StatusCreated, ciField, ocispec.MediaTypeImageManifest)
-	wantHeard(t, "a push without a tag", and(byCI, auditPush, "digest:"+digest.FromString(untyped).String()))
+	wantHeard(t, "a push without a tag", and(byCI, observe.EventPush, "digest:"+digest.FromString(untyped).String()))
 	asType(http.StatusForbidden, ciField, core.MediaTypeDockerManifest)
-	wantHeard(t, "another type by who may not", and(byCI, auditDenied, ocispec.MediaTypeImageManifest))
+	wantHeard(t, "another type by who may not", and(byCI, observe.EventDenied, ocispec.MediaTypeImageManifest))
 	asType(http.StatusCreated, adminField, core.MediaTypeDockerManifest)
-	wantHeard(t, "another type", and(byAdmin, auditOverwrite, "media_type:"+core.MediaTypeDockerManifest, "media_type_before:"+ocispec.MediaTypeImageManifest))
+	wantHeard(t, "another type", and(byAdmin, observe.EventOverwrite, "media_type:"+core.MediaTypeDockerManifest, "media_type_before:"+ocispec.MediaTypeImageManifest))
 	r.want(http.StatusForbidden, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", ciField)
-	wantHeard(t, "a deletion by who may not", and(byCI, auditDenied, "action:delete_manifest"))
+	wantHeard(t, "a deletion by who may not", and(byCI, observe.EventDenied, "action:delete_manifest"))
 	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", adminField)
-	wantHeard(t, "a tag's deletion", and(byAdmin, auditDelete, "tag:v1", "digest_before:"+two))
+	wantHeard(t, "a tag's deletion", and(byAdmin, observe.EventDelete, "tag:v1", "digest_before:"+two))
 	for _, tag := range []string{"v2", "v3"} {
 		put(http.StatusCreated, ciField, tag, "one")
-		wantHeard(t, "another tag", and(byCI, auditPush, "tag:"+tag, "digest_before: "))
+		wantHeard(t, "another tag", and(byCI, observe.EventPush, "tag:"+tag, "digest_before: "))
 	}
 	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/"+one, nil, "Authorization", adminField)
-	wantHeard(t, "a manifest's deletion", and(byAdmin, auditDelete, "kind:manifest", "tags:[v2 v3]", "digest_before:"+one))
+	wantHeard(t, "a manifest's deletion", and(byAdmin, observe.EventDelete, "kind:manifest", "tags:[v2 v3]", "digest_before:"+one))
 
 	// A write by nobody in particular is denied, too: who it was says the address.
 	r.want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
-	wantHeard(t, "a write without a login", []string{auditDenied, "user:]", "address:127.0.0.1", "repository:team/app", "action:start_upload", "status:401"})
+	wantHeard(t, "a write without a login", []string{observe.EventDenied, "user:]", "address:127.0.0.1", "repository:team/app", "action:start_upload", "status:401"})
 	r.want(http.StatusUnauthorized, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", basic("zot-ci", "wrong"))
-	wantHeard(t, "a write with a wrong password", []string{auditLoginRefused, "user:zot-ci", "reason:wrong", "action:delete_manifest", "repository:team/app"})
-	for range strangerRecords + 40 {
+	wantHeard(t, "a write with a wrong password", []string{observe.EventLoginRefused, "user:zot-ci", "reason:wrong", "action:delete_manifest", "repository:team/app"})
+	for range observe.StrangerRecords + 40 {
 		r.want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
 	}
 	heard.Lock()
-	if n := len(heard.events); n > strangerRecords {
+	if n := len(heard.events); n > observe.StrangerRecords {
 		t.Errorf("a flood was recorded %d times", n)
 	}
 	heard.events = nil
@@ -160,7 +161,7 @@ func TestChangesAreTold(t *testing.T) {
 	// A pull is no news, and neither is a login for one.
 	r.want(http.StatusOK, "GET", "/token?scope=repository:team/app:pull", nil, "Authorization", ciField)
 	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", "wrong"))
-	wantHeard(t, "two logins", []string{auditLoginRefused, "user:zot-ci", "reason:wrong", "at:/token"})
+	wantHeard(t, "two logins", []string{observe.EventLoginRefused, "user:zot-ci", "reason:wrong", "at:/token"})
 	for metric, want := range map[string]float64{
 		`registry_api_keys{state="valid"}`:               2,
 		"registry_api_key_next_expiry_timestamp_seconds": float64(min(ci.Expires.Unix(), admin.Expires.Unix())),
@@ -179,13 +180,13 @@ func TestChangesAreTold(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantHeard(t, "a revoked key", []string{auditKeyRevoked, ci.ID, "by:erich"})
+	wantHeard(t, "a revoked key", []string{observe.EventKeyRevoked, ci.ID, "by:erich"})
 
 	text, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, word := range []string{`"logger":"oci.audit"`, auditOverwrite, `"digest_before":"` + one + `"`, `"credential":"key ` + admin.ID + `"`} {
+	for _, word := range []string{`"logger":"oci.audit"`, observe.EventOverwrite, `"digest_before":"` + one + `"`, `"credential":"key ` + admin.ID + `"`} {
 		if !strings.Contains(string(text), word) {
 			t.Errorf("the log does not say %s", word)
 		}

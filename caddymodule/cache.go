@@ -12,7 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/mirror"
@@ -28,13 +27,6 @@ type Cache interface {
 	// close is called when the configuration is gone, if it is not nil.
 	Open(secret func() ([]byte, error), log *slog.Logger) (shared mirror.Shared, close func() error, err error)
 }
-
-// cacheRequests counts, by operation (get, put, delete) and result, what is asked of
-// the cache that processes share. See redis.Options.
-var cacheRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Name: "registry_cache_requests_total",
-	Help: "Requests to the manifest cache that processes share.",
-}, []string{"operation", "result"})
 
 // provisionCache makes the guest module that the configuration asks for.
 func (a *App) provisionCache(ctx caddy.Context) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core/cache/redis"
 	"github.com/eblume/caddy-registry/core/mirror"
@@ -254,7 +255,7 @@ func (c *RedisCache) Open(secret func() ([]byte, error), log *slog.Logger) (mirr
 		return nil, nil, err
 	}
 	options.Log = log
-	options.Count = func(operation, result string) { cacheRequests.WithLabelValues(operation, result).Inc() }
+	options.Count = observe.CountCache
 	key := fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q %q", fingerprint, options.Secret)))
 	client, _, err := caches.LoadOrNew(key, func() (caddy.Destructor, error) {
 		opened, err := redis.New(options)

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/session"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/core/bucket"
@@ -17,8 +18,8 @@ type callers struct {
 	store    *identity.Store
 	tokens   *token.Signer
 	sessions *session.Store
-	logins   logins
-	plain    plainSenders
+	logins   observe.Logins
+	plain    observe.PlainSenders
 	log      *slog.Logger
 
 	mu      sync.Mutex         // guards signIns
@@ -40,7 +41,7 @@ func openCallers(ctx context.Context, b bucket.Bucket, log *slog.Logger) (*calle
 	if err != nil {
 		return nil, errors.Join(err, tokens.Close(), store.Close())
 	}
-	return &callers{store: store, tokens: tokens, sessions: sessions, logins: newLogins(nil), plain: newPlainSenders(nil), log: log, signIns: map[string]*signIn{}}, nil
+	return &callers{store: store, tokens: tokens, sessions: sessions, logins: observe.NewLogins(nil), plain: observe.NewPlainSenders(nil), log: log, signIns: map[string]*signIn{}}, nil
 }
 
 func (c *callers) close() error {

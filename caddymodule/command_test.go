@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 )
 
 // garbage pushes a blob that no manifest will name, and an image, once the collection
@@ -29,11 +30,25 @@ func garbage(r *registryAt, runs float64) {
 // collections counts those of this process.
 func collections(t *testing.T) float64 {
 	t.Helper()
-	var m dto.Metric
-	if err := gcRuns.WithLabelValues("ok").Write(&m); err != nil {
+	counters := prometheus.NewRegistry()
+	if err := observe.Register(counters); err != nil {
 		t.Fatal(err)
 	}
-	return m.GetCounter().GetValue()
+	families, err := counters.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != "registry_gc_runs_total" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			if metric.GetLabel()[0].GetValue() == "ok" {
+				return metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 func TestCollectThroughTheRunningProcess(t *testing.T) {

@@ -20,10 +20,10 @@
 //	authenticators.go  keys' settings, and guest modules oci.authenticators.*:
 //	                   trusted_issuer.go, client_cert.go
 //	expiry.go      keys that end soon are announced
-//	audit*.go      what was done and refused: records and events
-//	log.go         what is logged without the request's fields
+//	audit.go       what of a request is audited, by package observe
+//	background.go  what runs beside a configuration: collections, announcements
 //	pieces.go      how much of an answer is sent at once
-//	metrics.go     what is counted; state_metrics.go: what the open storages are like now
+//	state_metrics.go  what the open storages are like now; package observe counts the rest
 //	health.go      what /readyz says about a storage, for the package health
 //	location.go    how the user of a command names the registry
 //	commands.go    what commands ask of the running process, over package control

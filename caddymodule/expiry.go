@@ -9,9 +9,6 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
 
-// announceLook is how often keys are looked at that may end soon.
-const announceLook = time.Hour
-
 // keysToAnnounce are due for whoever shares the storage.
 func (s *shared) keysToAnnounce(ctx context.Context) ([]identity.Key, error) {
 	s.mu.Lock()
@@ -20,29 +17,6 @@ func (s *shared) keysToAnnounce(ctx context.Context) ([]identity.Key, error) {
 		return nil, nil
 	}
 	return s.callers.store.Keys().Announce(ctx)
-}
-
-// announceKeys tells, once a day, of each key that ends soon, until ctx ends.
-func (a *App) announceKeys(ctx context.Context) {
-	tick := time.NewTicker(announceLook)
-	defer tick.Stop()
-	for {
-		keys, err := a.shared.keysToAnnounce(ctx)
-		if err != nil && ctx.Err() == nil {
-			a.shared.log.Warn("that keys were announced was not noted; they are announced again after a restart", "error", err)
-		}
-		if err == nil {
-			succeeded(taskAnnounce)
-		}
-		for _, key := range keys {
-			a.audit.key(auditKeyExpiring, key, key.By)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 // keyCounts is what the metrics say about keys. Revoked ones do not count.

@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -100,25 +101,6 @@ func (s *shared) due(c collection) time.Duration {
 	return time.Until(s.schedule.next(c))
 }
 
-// collect runs the collector by its schedule until ctx ends.
-func (a *App) collect(ctx context.Context) {
-	for {
-		timer := time.NewTimer(a.shared.due(a.collection))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
-		if a.shared.due(a.collection) > 0 {
-			continue // another configuration's collector, or a command, was first
-		}
-		if _, err := a.shared.collect(ctx, false); err != nil && ctx.Err() == nil {
-			a.log.Error("collection ended early", "error", err)
-		}
-	}
-}
-
 // collect runs the collector once, counts it and logs what it removed.
 func (s *shared) collect(ctx context.Context, dryRun bool) (control.Collected, error) {
 	trees, err := s.acquire(ctx)
@@ -134,9 +116,9 @@ func (s *shared) collect(ctx context.Context, dryRun bool) (control.Collected, e
 	s.mu.Lock()
 	s.schedule.last = time.Now()
 	s.mu.Unlock()
-	countCollection(done, err)
+	observe.CountCollection(done, err)
 	if err == nil {
-		succeeded(taskGC)
+		observe.Succeeded(observe.TaskGC)
 	}
 	trees.keeping.census.Poke()
 	if !errors.Is(err, context.Canceled) {

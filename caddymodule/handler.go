@@ -17,6 +17,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/instance"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -79,7 +80,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.app, h.log = app.(*App), withoutContext(ctx.Slogger())
+	h.app, h.log = app.(*App), observe.WithoutContext(ctx.Slogger())
 	if err := h.checkHealth(); err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
@@ -141,12 +142,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		mirror = h.site.MirrorOf(request.Repo)
 	}
 	options.Observe = func(o wire.Outcome) {
-		source := sourceOf(o, request.Repo, mirror)
+		source := observe.SourceOf(o, request.Repo, mirror)
 		addSource(r, source)
-		countRequest(o, source, r.Method, begun)
+		observe.CountRequest(o, source, r.Method, begun)
 		switch {
 		case mirror != "":
-			countMirrorRequest(mirror, o)
+			observe.CountMirror(mirror, o)
 		case pull:
 			h.app.shared.countPull(request, w.Header(), o)
 		}
@@ -182,7 +183,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	// Docker drops a mirror that answers 401.
 	options.NoLogin = h.fallbackOnly(request.Name)
 	if request.Kind.Writes() && r.Body != nil {
-		r.Body = countedBody{r.Body}
+		r.Body = observe.Body(r.Body)
 	}
 	switch {
 	case mirror != "":
@@ -196,7 +197,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		(mirror == "" || !h.app.Mirrors[mirror].credentialed())
 	registry = policies.Guard(registry, h.app.policy, who.Identity)
 	if request.Kind.Writes() {
-		registry = audited{registry, h.app.audit, byWhom(who.Identity, asked.credential.Address)}
+		registry = observe.Changes(registry, h.app.audit, observe.By(who.Identity, asked.credential.Address))
 	}
 	if request.Kind == wire.Blob {
 		defer sendPieces(r.Context())()
@@ -236,7 +237,7 @@ func addLogFields(r *http.Request, request wire.Request, mirror string) {
 
 // addSource says in the access log where the content of an answer came from.
 func addSource(r *http.Request, source core.Source) {
-	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && source != sourceNone {
+	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && source != observe.SourceNone {
 		extra.Set(zap.String("source", string(source)))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/caddymodule/census"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -49,7 +50,7 @@ func keep(t *trees, log *slog.Logger) *keeping {
 	}
 	k.evictor = mirror.NewEvictor(mirror.EvictorConfig{
 		Local: t.mirrors, State: t.state, Pulls: k.pulls, Disk: disk,
-		Evicted: countEviction, Passed: func() { succeeded(taskEvict) }, Log: log,
+		Evicted: observe.CountEviction, Passed: func() { observe.Succeeded(observe.TaskEvict) }, Log: log,
 	})
 	return k
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/policies"
@@ -123,7 +124,7 @@ func (h *Handler) verifyPassword(r *http.Request, user, password string) (polici
 	}
 	gate := h.gate()
 	who, err := gate.Admit(r.Context(), credential, broken, connectionOf(r), nil)
-	countLogin(gate.Method(credential), err)
+	observe.CountLogin(gate.Method(credential), err)
 	if err != nil {
 		h.tellRefused(gate, asked{credential: credential}, r.URL.Path, err)
 	}

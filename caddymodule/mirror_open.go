@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -95,7 +96,7 @@ func (s *shared) mirrorLocked(spec mirrorSpec) (*openMirror, error) {
 	}
 	opened, err := mirror.New(mirror.Config{
 		Name: spec.name, Local: s.trees.mirrors, State: s.trees.state,
-		Upstream: counted{client, spec.name}, Settings: spec.settings, Keeper: s.trees.keeping.evictor, Log: s.log,
+		Upstream: observe.Upstream(client, spec.name), Settings: spec.settings, Keeper: s.trees.keeping.evictor, Log: s.log,
 		Shared: &s.cache, Audience: spec.audience(),
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
 	"github.com/eblume/caddy-registry/caddymodule/refusal"
 	"github.com/eblume/caddy-registry/caddymodule/web"
@@ -197,7 +198,7 @@ func (h *Handler) auditRefused(r *http.Request, user string, err error) {
 		h.app.tellRefusal(refused, clientAddress(r), "method", "oidc", "at", r.URL.Path)
 		err = core.ErrUnauthorized
 	}
-	countLogin("oidc", err)
+	observe.CountLogin("oidc", err)
 }
 
 // auditPage records what somebody did with a page. Of keys the records themselves tell,
@@ -207,8 +208,8 @@ func (h *Handler) auditPage(ctx context.Context, event string, who policies.Iden
 		return
 	}
 	address, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
-	h.app.audit.tell("registry_"+event, append(byWhom(who, address), attributes...)...)
+	h.app.audit.Tell("registry_"+event, append(observe.By(who, address), attributes...)...)
 	if event == "login" && !identity.IsLocal(who) { // a password is counted where it is verified
-		countLogin("oidc", nil)
+		observe.CountLogin("oidc", nil)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/built"
 	"github.com/eblume/caddy-registry/caddymodule/census"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/core/cache/redis"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/upstream"
@@ -33,23 +34,7 @@ var (
 		storageDesc, repositoryDesc, diskFreeDesc, diskSizeDesc, indexDesc, uploadsDesc,
 		downloadsDesc, readersDesc, upstreamDesc, redisDesc, memoryDesc, buildDesc,
 	}
-
-	lastSuccess = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "registry_last_success_timestamp_seconds",
-		Help: "When a task in the background last succeeded.",
-	}, []string{"task"}) // Prometheus has a label job of its own
 )
-
-// The tasks of lastSuccess.
-const (
-	taskGC       = "gc"
-	taskEvict    = "evict"
-	taskCount    = "count"
-	taskAnnounce = "announce_keys"
-)
-
-// succeeded notes that a task has succeeded.
-func succeeded(task string) { lastSuccess.WithLabelValues(task).SetToCurrentTime() }
 
 func gauge(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
@@ -171,7 +156,7 @@ func newCensus(t *trees, log *slog.Logger) *census.Census {
 		Trees:   map[string]census.Tree{privateTree: t.private, mirrorsTree: t.mirrors},
 		Named:   privateTree,
 		Disks:   map[string]census.Disk{},
-		Counted: func() { succeeded(taskCount) },
+		Counted: func() { observe.Succeeded(observe.TaskCount) },
 		Log:     log,
 	}
 	for tree, directory := range map[string]string{privateTree: t.localDir, mirrorsTree: t.mirrorsDir} {

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
@@ -33,7 +34,7 @@ func TestRefusalsOfStrangersAreBounded(t *testing.T) {
 			text = strings.Replace(text, "admin off", "admin off\n\tlog audit {\n\t\toutput file "+log+"\n\t\tinclude oci.audit\n\t}", 1)
 			load(t, text)
 			r := at(t, port)
-			const flood = 2 * strangerRecords
+			const flood = 2 * observe.StrangerRecords
 			for range flood {
 				r.want(row.status, "PUT", "/v2/"+row.repo+"/manifests/v1", nil)
 			}
@@ -42,8 +43,8 @@ func TestRefusalsOfStrangersAreBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 			// A minute may have ended meanwhile: then there is one more window.
-			if got := strings.Count(string(data), auditDenied); got < strangerRecords || got >= flood {
-				t.Errorf("got %d records of %d refusals, want about %d", got, flood, strangerRecords)
+			if got := strings.Count(string(data), observe.EventDenied); got < observe.StrangerRecords || got >= flood {
+				t.Errorf("got %d records of %d refusals, want about %d", got, flood, observe.StrangerRecords)
 			}
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/workload"
 )
@@ -87,7 +88,7 @@ func (t *TrustedIssuer) Provision(ctx caddy.Context) error {
 	}
 	t.rules = []*workload.Compiled{rule}
 	value, _, err := issuers.LoadOrNew(t.key(), func() (caddy.Destructor, error) {
-		return workload.New(t.Issuer, workload.Options{Log: withoutContext(ctx.Slogger()), Files: t.files()}), nil
+		return workload.New(t.Issuer, workload.Options{Log: observe.WithoutContext(ctx.Slogger()), Files: t.files()}), nil
 	})
 	if err != nil {
 		return err

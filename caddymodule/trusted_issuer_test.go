@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
 )
 
@@ -255,7 +256,7 @@ func TestJobsAreTold(t *testing.T) {
 	token := forge.Sign(forgeJob(forge, nil))
 	r.putIndex(http.StatusCreated, "blumeops/app", "v1", emptyIndex, "Authorization", "Bearer "+token)
 	wantHeard(t, "a push, and the first use of its token", []string{"registry_login", "user:workload:forge", "credential:workload " + forge.Issuer},
-		[]string{auditPush, "user:workload:forge", "credential:workload " + forge.Issuer + " repo:blumeops/app:ref:refs/heads/main", "tag:v1"})
+		[]string{observe.EventPush, "user:workload:forge", "credential:workload " + forge.Issuer + " repo:blumeops/app:ref:refs/heads/main", "tag:v1"})
 }
 
 func TestBlocksThatAreRefused(t *testing.T) {

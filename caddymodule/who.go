@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/budget"
@@ -205,7 +206,7 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 	gate := h.gate()
 	who, err := h.admit(r.Context(), gate, a, pullsOf(ask.Scopes))
 	if method := gate.Method(a.credential); a.broken != nil || method != "none" {
-		countLogin(method, err)
+		observe.CountLogin(method, err)
 	}
 	if err != nil {
 		h.tellRefused(gate, a, tokenPath, err)

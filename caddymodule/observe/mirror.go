@@ -1,4 +1,4 @@
-package caddymodule
+package observe
 
 import (
 	"context"
@@ -41,9 +41,14 @@ var (
 	}, []string{"mirror"})
 )
 
-// countMirrorRequest counts how a client's request to a mirror ended.
-func countMirrorRequest(name string, o wire.Outcome) {
+// CountMirror counts how a client's request to a mirror ended.
+func CountMirror(name string, o wire.Outcome) {
 	mirrorRequests.WithLabelValues(name, o.Kind.String(), result(o)).Inc()
+}
+
+// Upstream returns the client, whose requests are counted for a mirror.
+func Upstream(client *upstream.Client, name string) mirror.Upstream {
+	return counted{client, name}
 }
 
 // counted is an upstream whose requests are counted.

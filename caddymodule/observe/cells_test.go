@@ -1,4 +1,4 @@
-package caddymodule
+package observe
 
 import (
 	"sync"
@@ -31,6 +31,6 @@ func BenchmarkCountRequest(b *testing.B) {
 	b.ReportAllocs()
 	o := wire.Outcome{Kind: wire.Manifest, Status: 200, Sent: 10}
 	for b.Loop() {
-		countRequest(o, sourceOf(o, "team/app", ""), "GET", o.First)
+		CountRequest(o, SourceOf(o, "team/app", ""), "GET", o.First)
 	}
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package observe
 
 import (
 	"errors"
@@ -61,40 +61,19 @@ var (
 	})
 )
 
-// register puts the counters into the registry of one load.
-func register(registry *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{
-		requestsTotal, requestSeconds, firstByteSeconds, cacheRequests, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes, syncsCollector{},
-		loginsTotal, keysCollector{},
+// Register puts the counters, and others, into the metrics registry of one load.
+func Register(registry *prometheus.Registry, others ...prometheus.Collector) error {
+	for _, c := range append([]prometheus.Collector{
+		requestsTotal, requestSeconds, firstByteSeconds, cacheRequests, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes,
+		loginsTotal,
 		mirrorRequests, mirrorUpstream, mirrorFetched, mirrorLimit,
-		evictedManifests, evictedBytes, heldCollector{}, verifyCollector{}, stateCollector{}, lastSuccess,
-	} {
+		evictedManifests, evictedBytes, lastSuccess,
+	}, others...) {
 		if err := registry.Register(c); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// syncsCollector reads the barriers of the storages that are open now: a counter
-// that begins again when a storage is opened again.
-type syncsCollector struct{}
-
-var syncsDesc = prometheus.NewDesc("registry_storage_syncs_total",
-	"Barriers of the open storages.", []string{"kind"}, nil)
-
-func (syncsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- syncsDesc }
-
-func (syncsCollector) Collect(ch chan<- prometheus.Metric) {
-	var files, directories, groups uint64
-	pool.Range(func(_, value any) bool {
-		f, d, g := value.(*shared).syncs()
-		files, directories, groups = files+f, directories+d, groups+g
-		return true
-	})
-	ch <- prometheus.MustNewConstMetric(syncsDesc, prometheus.CounterValue, float64(files), "file")
-	ch <- prometheus.MustNewConstMetric(syncsDesc, prometheus.CounterValue, float64(directories), "directory")
-	ch <- prometheus.MustNewConstMetric(syncsDesc, prometheus.CounterValue, float64(groups), "group")
 }
 
 // The metrics of each request, as they are found.
@@ -108,15 +87,15 @@ var (
 // client.
 var durations = []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
 
-// sourceNone is the source of what has no content of a repository: errors, and requests that
+// SourceNone is the source of what has no content of a repository: errors, and requests that
 // are about no repository.
-const sourceNone = core.Source("none")
+const SourceNone = core.Source("none")
 
-// sourceOf returns where the content of an answer came from.
-func sourceOf(o wire.Outcome, repo, mirror string) core.Source {
+// SourceOf returns where the content of an answer came from.
+func SourceOf(o wire.Outcome, repo, mirror string) core.Source {
 	switch {
 	case o.Status >= http.StatusBadRequest || repo == "":
-		return sourceNone
+		return SourceNone
 	case mirror == "":
 		return core.SourcePrivate
 	case o.Source == "":
@@ -125,19 +104,19 @@ func sourceOf(o wire.Outcome, repo, mirror string) core.Source {
 	return o.Source
 }
 
-// countRequest counts how a request ended, and how long it took.
-func countRequest(o wire.Outcome, source core.Source, method string, begun time.Time) {
+// CountRequest counts how a request ended, and how long it took.
+func CountRequest(o wire.Outcome, source core.Source, method string, begun time.Time) {
 	requestCells.get(o.Kind, result(o)).Inc()
 	pulledBytes.Add(float64(o.Sent))
 	secondsCells.get(o.Kind, string(source)).Observe(time.Since(begun).Seconds())
 	content := o.Kind == wire.Manifest || o.Kind == wire.Blob
-	if content && method == http.MethodGet && source != sourceNone && !o.First.IsZero() {
+	if content && method == http.MethodGet && source != SourceNone && !o.First.IsZero() {
 		firstByteCells.get(o.Kind, string(source)).Observe(o.First.Sub(begun).Seconds())
 	}
 }
 
-// countLogin counts how the verification of a credential ended.
-func countLogin(method string, err error) {
+// CountLogin counts how the verification of a credential ended.
+func CountLogin(method string, err error) {
 	result := "error"
 	switch {
 	case err == nil:
@@ -173,8 +152,8 @@ func result(o wire.Outcome) string {
 // statusClientGone is what wire reports for a client that left before its answer.
 const statusClientGone = 499
 
-// countCollection counts a run of the collector.
-func countCollection(c control.Collected, err error) {
+// CountCollection counts a run of the collector.
+func CountCollection(c control.Collected, err error) {
 	result := "ok"
 	if err != nil {
 		result = "error"
@@ -188,6 +167,9 @@ func countCollection(c control.Collected, err error) {
 		gcRemovedBytes.Add(float64(tree.Bytes))
 	}
 }
+
+// Body counts what is read of a request's body as pushed.
+func Body(body io.ReadCloser) io.ReadCloser { return countedBody{body} }
 
 // countedBody counts what a client pushes, as it arrives.
 type countedBody struct{ io.ReadCloser }

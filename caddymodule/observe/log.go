@@ -1,14 +1,14 @@
-package caddymodule
+package observe
 
 import (
 	"context"
 	"log/slog"
 )
 
-// withoutContext logs without the context of the request. Caddy adds the fields of
+// WithoutContext logs without the context of the request. Caddy adds the fields of
 // the access log to what is logged with it: `repository` would be there twice, and
 // every error would carry a stack trace.
-func withoutContext(log *slog.Logger) *slog.Logger {
+func WithoutContext(log *slog.Logger) *slog.Logger {
 	return slog.New(contextless{log.Handler()})
 }
 

@@ -1,0 +1,17 @@
+package observe
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// cacheRequests counts, by operation (get, put, delete) and result, what is asked of
+// the cache that processes share. See redis.Options.
+var cacheRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "registry_cache_requests_total",
+	Help: "Requests to the manifest cache that processes share.",
+}, []string{"operation", "result"})
+
+// CountCache counts a request to the shared cache: see redis.Options.Count.
+func CountCache(operation, result string) {
+	cacheRequests.WithLabelValues(operation, result).Inc()
+}

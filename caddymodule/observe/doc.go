@@ -1,0 +1,15 @@
+// Package observe is how the registry reports what it does: metrics, audit records with
+// their events, and log lines that must not repeat themselves.
+//
+//	audit := observe.NewAudit(ctx, events)
+//	registry = observe.Changes(registry, audit, observe.By(who, address))
+//	observe.CountRequest(outcome, source, r.Method, begun)
+//
+// It decides nothing and keeps nothing on the disk. The counters belong to the process, and
+// Register puts them into the metrics of each load. What is read from the open storages when
+// it is scraped is collected by package running.
+//
+// Everything that a request can grow has a bound: labels come from the configuration or from
+// a fixed set, and Strangers, Logins and PlainSenders bound the records and lines that callers
+// can cause, and the memory for that.
+package observe
