@@ -24,7 +24,7 @@ func TestCollectLeavesWhatIsNamedAndWhatIsYoung(t *testing.T) {
 	image := r.image(t, "a", []string{"v1"}, "", "layer")
 	r.blob(t, "a", "nobody names me")
 	if done := collect(t, r, store.CollectOptions{}); done != (store.Collected{}) {
-		t.Errorf("collected %+v of what is young", done)
+		t.Errorf("collected %+v, which is young", done)
 	}
 	r.wait(2 * time.Hour)
 	if done := collect(t, r, store.CollectOptions{DryRun: true}); done.Links != 1 || done.Blobs != 1 || done.Bytes != int64(len("nobody names me")) {
@@ -66,7 +66,7 @@ func TestAfterAStartEverythingIsYoung(t *testing.T) {
 	r.blob(t, "a", "layer")
 	r.close(t)
 
-	// Opened two hours later: what clients were told is forgotten.
+	// Opened two hours later: the answers to clients are forgotten.
 	r = open(t, path, store.Options{Grace: time.Nanosecond})
 	r.SetOptions(store.Options{Grace: time.Hour})
 	r.wait(30 * time.Minute)
@@ -150,8 +150,8 @@ func TestAbandonedUploads(t *testing.T) {
 	}
 }
 
-// A client may be so slow that nothing of what it sends has reached the file for as long
-// as abandoned uploads are kept.
+// A client may be so slow that none of its bytes reach the file for as long as abandoned
+// uploads are kept.
 func TestAnUploadThatIsBeingWrittenIsNotAbandoned(t *testing.T) {
 	r := open(t, t.TempDir(), store.Options{UploadAge: time.Hour})
 	u, err := r.NewUpload(t.Context(), "a", digest.SHA256)

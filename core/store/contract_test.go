@@ -63,7 +63,7 @@ func TestStoreIsARegistry(t *testing.T) {
 	})
 }
 
-// bare is a bucket that has what every bucket has, and nothing more.
+// bare is a bucket without optional abilities.
 type bare struct{ bucket.Bucket }
 
 // following is a bucket whose only ability is that uploads can be read.
@@ -104,7 +104,7 @@ func TestWhatAStoreDoesWithoutAbilities(t *testing.T) {
 			must(t, mirrors.Close())
 			t.Errorf("%s: a mirror's store was opened", name)
 		} else if !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "local disk") {
-			t.Errorf("got %q, want what is missing and what to do", err)
+			t.Errorf("got %q, want the missing ability and the remedy", err)
 		}
 	}
 }

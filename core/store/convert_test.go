@@ -31,9 +31,10 @@ func crashAfter(w *world, k int64) (crashed func() bool) {
 	return func() bool { return count.Load() > k }
 }
 
-// layout2 makes what a store has written what the program before it would have: tags have
-// `digest` and `time`, links are empty or have a media type, entries of referrers have no
-// mark in their keys and no bound, and nothing says a layout.
+// layout2 rewrites a store's objects as the program before it would have written them:
+// tags have `digest` and `time`, links are empty or have a media type, entries of
+// referrers have no mark in their keys and no bound, and there is no record of the
+// layout.
 func layout2(t *testing.T, m *memory, entries map[digest.Digest]core.Descriptor) {
 	t.Helper()
 	m.mu.Lock()
@@ -71,7 +72,7 @@ func layout2(t *testing.T, m *memory, entries map[digest.Digest]core.Descriptor)
 	m.durable = maps.Clone(m.visible)
 }
 
-// old is a storage of layout 2 and what must be in it.
+// old is a storage of layout 2 and its expected content.
 type old struct {
 	*world
 	subject  digest.Digest
@@ -112,7 +113,7 @@ func newOld(t *testing.T, referrers int) *old {
 	return o
 }
 
-// check compares a store over the storage with what was in it.
+// check compares a store over the storage with its expected content.
 func (o *old) check(ctx context.Context, s core.Registry) error {
 	if err := whole(ctx, s); err != nil {
 		return err
@@ -150,7 +151,7 @@ func (o *old) check(ctx context.Context, s core.Registry) error {
 	return nil
 }
 
-// converted checks that nothing is left of layout 2 that is not read any more.
+// converted checks that no objects of layout 2 are left that are not read any more.
 func converted(m *memory) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -160,7 +161,7 @@ func converted(m *memory) error {
 		}
 	}
 	if m.visible["layout"] == nil {
-		return errors.New("nothing says that the storage was converted")
+		return errors.New("there is no record that the storage was converted")
 	}
 	return nil
 }
@@ -173,7 +174,7 @@ func TestAConversionIsCutOffAnywhere(t *testing.T) {
 		o := newOld(t, 9)
 		crashAfter(o.world, k)
 		err := o.open()
-		if err == nil { // what rebuilds the index behind may have met the crash
+		if err == nil { // the rebuild of the index in the background may have met the crash
 			must(t, o.Close())
 		}
 		ends := map[string]*memory{
@@ -206,7 +207,7 @@ func TestAConversionGetsOnHoweverOftenItIsCutOff(t *testing.T) {
 		if err == nil {
 			must(t, o.Close())
 			if starts < 2 {
-				t.Errorf("%d starts: nothing was cut off", starts)
+				t.Errorf("%d starts: no conversion was interrupted", starts)
 			}
 			break
 		}
@@ -219,8 +220,8 @@ func TestAConversionGetsOnHoweverOftenItIsCutOff(t *testing.T) {
 	must(t, reopened(o.memory, o.world, func(s core.Registry) error { return errors.Join(o.check(t.Context(), s), converted(o.memory)) }))
 }
 
-// What was there at the conversion may have been wanted until then, and a tag's history
-// begins with what it named.
+// Objects that existed at the conversion may have been in use until then, and a tag's
+// history begins with what it named.
 func TestWhatLayout2HeldCountsFromTheConversion(t *testing.T) {
 	o := newOld(t, 0)
 	o.clock.Add(int64(100 * day / time.Second))
@@ -240,7 +241,7 @@ func TestWhatLayout2HeldCountsFromTheConversion(t *testing.T) {
 	m.wants("31 days after the conversion", false, o.untagged)
 }
 
-// Damage is no reason not to start, nor to forget what the manifests say.
+// Damage neither prevents the start nor loses what the manifests say.
 func TestADamagedEntryIsConverted(t *testing.T) {
 	for name, content := range map[string]string{"nothing": "", "half": `{"mediaType":`, "another's": `{"digest":"sha256:` + strings.Repeat("0", 64) + `"}`, "a list": `[]`} {
 		t.Run(name, func(t *testing.T) {

@@ -64,7 +64,8 @@ func TestAPushBySomebodyNeedsAsManySyncs(t *testing.T) {
 	}
 }
 
-// BenchmarkPushAs is what an image of four small blobs costs whose pusher has a name.
+// BenchmarkPushAs measures a push of an image of four small blobs by a caller with a
+// name.
 func BenchmarkPushAs(b *testing.B) {
 	for _, who := range []string{"", "ada"} {
 		for _, how := range []string{"new tag", "moved tag"} {

@@ -16,7 +16,7 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// A change is what a step makes true when it is acknowledged: which digest a tag
+// A change is the effect of a step once it is acknowledged: the digest that a tag
 // (repo:tag) names. An empty digest means that there is no such tag.
 type change map[string]digest.Digest
 
@@ -59,9 +59,10 @@ func imageDigest(layer string) digest.Digest { return digest.FromBytes(imageOf("
 
 var errCrash = errors.New("the process is dead")
 
-// TestWhatIsAcknowledgedSurvivesACrashAnywhere lets everything fail from the k-th
-// bucket operation on, for every k, and looks at what the next process finds: after
-// a kill, and after power cuts that lose all, or some, of what no Sync covered.
+// TestWhatIsAcknowledgedSurvivesACrashAnywhere makes every bucket operation fail
+// from the k-th on, for every k, and checks what the next process finds: after a
+// kill, and after power cuts that lose all or some of the writes that no Sync
+// covered.
 func TestWhatIsAcknowledgedSurvivesACrashAnywhere(t *testing.T) {
 	const most = 2000 // operations; the steps need some hundred
 	rng := rand.New(rand.NewPCG(4, 5))
@@ -104,8 +105,8 @@ func TestWhatIsAcknowledgedSurvivesACrashAnywhere(t *testing.T) {
 	t.Fatalf("more than %d operations", most)
 }
 
-// playSteps runs the steps until one fails. What was acknowledged is wanted; what
-// the failed one would have changed may be either way.
+// playSteps runs the steps until one fails. Acknowledged changes are wanted; those
+// of the failed step may have happened or not.
 func playSteps(ctx context.Context, w *world) (want, uncertain change, crashed string) {
 	want = change{}
 	for _, step := range steps {
@@ -142,7 +143,7 @@ func wantTags(ctx context.Context, s core.Registry, want, uncertain change) erro
 	return nil
 }
 
-// TestEverySyncIsNeeded takes the barriers away: then the same checks must fail, or
+// TestEverySyncIsNeeded removes the barriers: then the same checks must fail, or
 // they would prove nothing.
 func TestEverySyncIsNeeded(t *testing.T) {
 	under := func(prefix string) func(string) bool {

@@ -13,7 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// Nothing has to be read to be removed.
+// Removing an object does not require reading it.
 func TestWhatIsDamagedCanBeDeleted(t *testing.T) {
 	for how := range harms {
 		t.Run(how, func(t *testing.T) {
@@ -91,12 +91,12 @@ func TestWhatIsDamagedCanBeEvicted(t *testing.T) {
 }
 
 // What a damaged manifest or tag names is not known, so everything of its repository
-// stays that the manifest or the tag may need. Other repositories are collected. A record
-// of a manifest that names its media type says nothing that is needed.
+// stays that the manifest or the tag may need. Other repositories are collected. The
+// record of a manifest that names its media type is not needed.
 func TestTheCollectorKeepsWhatDamageMayName(t *testing.T) {
 	for kind, ways := range map[string][]string{
 		"manifest's content": {"flipped", "cut", "emptied", "overgrown", "removed"},
-		"manifest's record":  {"flipped", "overgrown", "removed"}, // nothing is less than it has
+		"manifest's record":  {"flipped", "overgrown", "removed"}, // it is empty: it cannot be cut
 		"tag's record":       {"flipped", "cut", "emptied", "overgrown"},
 	} {
 		for _, how := range ways {

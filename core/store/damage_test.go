@@ -79,7 +79,7 @@ func blobFile(d digest.Digest) string {
 	return "blobs/sha256/" + d.Encoded()[:2] + "/" + d.Encoded()
 }
 
-// answer is what a read of the manifest or of the layer gets: HEAD and GET must agree.
+// answer is the result of reading the manifest or the layer: HEAD and GET must agree.
 type answer string
 
 const (
@@ -160,9 +160,9 @@ func (d *damaged) harm(key, how string) {
 }
 
 // TestDamage damages each kind of file in each way, while the store is open and before
-// it is opened. Nothing but the bytes that a digest promises is served, except where a
-// blob has the right length: only reading it tells. A push of the same image puts
-// everything right, on the disk as well.
+// it is opened. Only bytes that match their digest are served, except where a damaged
+// blob has the right length: only reading it reveals the damage. A push of the same
+// image puts everything right, on the disk as well.
 func TestDamage(t *testing.T) {
 	kinds := []struct {
 		name, key string
@@ -176,7 +176,7 @@ func TestDamage(t *testing.T) {
 		{name: "blob", key: "layer", layer: missing, except: map[string][3]answer{"flipped": {"", "", wrong}}},
 		{name: "blob's link", key: "link", except: map[string][3]answer{"removed": {"", "", missing}}},
 		{name: "manifest's content", key: "manifest", tag: missing, digest: missing},
-		// The manifest says what it is, so nothing but who pushed it when is lost.
+		// The manifest names its media type, so only who pushed it and when is lost.
 		{name: "manifest's record", key: "record", except: map[string][3]answer{"removed": {missing, missing, ""}}},
 		{name: "tag's record", key: "tag", tag: missing, refused: true},
 	}
@@ -261,8 +261,8 @@ func TestAPushToAnotherRepositoryRepairsContent(t *testing.T) {
 	}
 }
 
-// A client that was told that the blob is here pushes the manifest alone. The size
-// decides nothing then: one of the two is wrong, and the bytes say which.
+// A client that was told that the blob exists pushes only the manifest. The size
+// decides nothing then: one of the two is wrong, and the bytes show which.
 func TestAManifestIsHeldToTheBytesOfItsBlobs(t *testing.T) {
 	d := newDamaged(t)
 	layer := digest.FromString(d.layer)

@@ -93,7 +93,7 @@ func TestListsAreTheSameWhileTheIndexIsRebuilt(t *testing.T) {
 	}
 }
 
-// What a record says is not trusted either: it may be another file's content.
+// A record is not trusted either: it may be another file's content.
 func TestDamagedRecordsAreNotServed(t *testing.T) {
 	ctx := context.Background()
 	for name, content := range map[string]string{
@@ -121,7 +121,7 @@ func TestDamagedRecordsAreNotServed(t *testing.T) {
 			if !errors.Is(err, core.ErrManifestUnknown) || !errors.Is(err, store.ErrDamaged) {
 				t.Errorf("a damaged tag was answered with %v, want that the manifest is unknown and why", err)
 			}
-			// What a damaged entry said is in its manifest.
+			// The content of a damaged entry can be derived from its manifest.
 			listed := 0
 			for desc, err := range r.Referrers(ctx, "a", subject, "", "") {
 				must(t, err)
@@ -133,7 +133,7 @@ func TestDamagedRecordsAreNotServed(t *testing.T) {
 			if listed != 1 {
 				t.Errorf("%d referrers are listed, want 1", listed)
 			}
-			// What it named before is not known, and not made up.
+			// Its previous digest is unknown, and is not made up.
 			put := core.ManifestPut{MediaType: ocispec.MediaTypeImageIndex, Bytes: []byte(`{"schemaVersion":2,"manifests":[]}`), Tags: []string{"v1"}}
 			damaged, err := os.ReadFile(filepath.Join(repo, "_tags", "v1"))
 			must(t, err)
@@ -152,7 +152,7 @@ func TestDamagedRecordsAreNotServed(t *testing.T) {
 	}
 }
 
-// One damaged tag costs nobody else the index, and itself nothing that it may name.
+// One damaged tag does not disable the index for others, and what it may name is kept.
 func TestADamagedTagIsIndexedAndKeepsItsRepository(t *testing.T) {
 	ctx := context.Background()
 	path := t.TempDir()

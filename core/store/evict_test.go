@@ -54,7 +54,7 @@ func TestEvictTakesWhatNothingElseNeeds(t *testing.T) {
 	for c, err := range r.Contents(ctx) {
 		must(t, err)
 		if len(c.Repos) == 0 {
-			t.Errorf("%s of %d bytes is nobody's", c.Digest, c.Size)
+			t.Errorf("%s of %d bytes belongs to no repository", c.Digest, c.Size)
 		}
 		if c.Digest == digest.FromString("{}") && !slices.Equal(c.Repos, []string{a, b}) {
 			t.Errorf("the config is of %v", c.Repos)
@@ -62,7 +62,8 @@ func TestEvictTakesWhatNothingElseNeeds(t *testing.T) {
 	}
 }
 
-// The caller's order is kept: what a cut leaves does not depend on chance.
+// The caller's order is kept, so that the state after an interruption does not depend
+// on chance.
 func TestEvictKeepsTheOrderItWasGiven(t *testing.T) {
 	ctx := context.Background()
 	r := open(t, t.TempDir(), store.Options{Sparse: true})
@@ -77,8 +78,9 @@ func TestEvictKeepsTheOrderItWasGiven(t *testing.T) {
 	}
 }
 
-// TestEvictionIsCutOffAnywhere stops an eviction at every operation of the bucket. What
-// a killed process or a power cut leaves then is served or unknown, never broken.
+// TestEvictionIsCutOffAnywhere stops an eviction at every operation of the bucket.
+// After that, as after a kill or a power cut, content is served or unknown, never
+// broken.
 func TestEvictionIsCutOffAnywhere(t *testing.T) {
 	ctx := context.Background()
 	cut := errors.New("cut")

@@ -5,7 +5,7 @@ import "github.com/opencontainers/go-digest"
 // Distrust makes the store scan its bucket for lists, as after an unclean stop.
 func Distrust(s *Store) { s.index.Distrust() }
 
-// Touched is how much of what clients were told is remembered.
+// Touched returns the number of remembered entries of the grace.
 func Touched(s *Store) int { return s.grace.size() }
 
 // MaxTouched bounds it.
@@ -14,5 +14,5 @@ const MaxTouched = maxTouched
 // Touch restarts a grace.
 func Touch(s *Store, repo string, d digest.Digest) { s.grace.touch(s.now(), repo, d) }
 
-// Indexed tells whether lists come from the index.
+// Indexed reports whether lists come from the index.
 func Indexed(s *Store) bool { return s.index.Ready() }

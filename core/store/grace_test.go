@@ -18,7 +18,7 @@ func pusher(ctx context.Context) context.Context {
 	return core.WithAccess(ctx, core.Access{Create: true})
 }
 
-// What clients were told is remembered of what exists, for those who may push.
+// Answers about existing content are remembered, if the caller may push.
 func TestOnlyWhatExistsIsRememberedAndForPushersAlone(t *testing.T) {
 	r := open(t, t.TempDir(), store.Options{Grace: time.Hour})
 	image := r.image(t, "a", []string{"v1"}, "", "layer")
@@ -53,26 +53,26 @@ func TestOnlyWhatExistsIsRememberedAndForPushersAlone(t *testing.T) {
 		do   func(context.Context) error
 		want int // entries more
 	}{
-		{"an anonymous caller asks for what is not there", t.Context(), head(absent(1)), 0},
+		{"an anonymous caller asks for missing content", t.Context(), head(absent(1)), 0},
 		{"an anonymous caller asks for a blob", t.Context(), head(layer), 0},
 		{"a reader asks for a blob", reader, head(layer), 0},
 		{"a reader asks for a manifest", reader, head(image), 0},
-		{"a pusher asks for what is not there", pusher(t.Context()), head(absent(1)), 0},
+		{"a pusher asks for missing content", pusher(t.Context()), head(absent(1)), 0},
 		{"a pusher asks in another repository", pusher(t.Context()), func(ctx context.Context) error {
 			_, _ = r.Stat(ctx, "b", layer) // it is not there
 			return nil
 		}, 0},
 		{"a pusher asks for a blob", pusher(t.Context()), head(layer), 1},
 		{"a pusher asks for a manifest", pusher(t.Context()), head(image), 1},
-		{"a mount of what is not there", pusher(t.Context()), func(ctx context.Context) error {
+		{"a mount of missing content", pusher(t.Context()), func(ctx context.Context) error {
 			_, _ = r.Mount(ctx, "b", "a", absent(1)) // it is refused
 			return nil
 		}, 0},
 		{"a mount", pusher(t.Context()), func(ctx context.Context) error { _, err := r.Mount(ctx, "b", "a", layer); return err }, 1},
 		{"an index of absent children", pusher(t.Context()), index(many...), 1},
-		{"an index of a child that is here", pusher(t.Context()), index(image, absent(1)), 2},
+		{"an index of a child that exists", pusher(t.Context()), index(image, absent(1)), 2},
 	} {
-		// Nothing of what was said before is left.
+		// None of the earlier answers is remembered.
 		r.wait(3 * time.Hour)
 		collect(t, r, store.CollectOptions{DryRun: true})
 		if got := store.Touched(r.Store); got != 0 {
@@ -95,9 +95,9 @@ func TestTheGraceIsBounded(t *testing.T) {
 	if got := store.Touched(r.Store); got > store.MaxTouched {
 		t.Errorf("%d entries, want at most %d", got, store.MaxTouched)
 	}
-	// What was forgotten may have been this blob.
+	// The forgotten answer may have been about this blob.
 	if done := collect(t, r, store.CollectOptions{}); done != (store.Collected{}) {
-		t.Errorf("collected %+v when nobody knows what clients were told", done)
+		t.Errorf("collected %+v when the answers to clients are unknown", done)
 	}
 	r.wait(2 * time.Hour)
 	if done := collect(t, r, store.CollectOptions{}); done.Blobs != 1 {

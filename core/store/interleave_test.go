@@ -28,8 +28,8 @@ type world struct {
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// collecting are options under which everything goes that nothing needs, as soon
-// as its hour of grace is over.
+// collecting are options under which everything unneeded is removed as soon as its
+// hour of grace is over.
 func (w *world) collecting() store.Options {
 	return store.Options{Grace: time.Hour, Untagged: time.Minute, UploadAge: time.Hour, Now: w.now, CacheSize: 1 << 16}
 }

@@ -27,14 +27,14 @@ type tagCall struct {
 	image digest.Digest
 }
 
-// tagAnswer is what the caller was told.
+// tagAnswer is the answer that the caller got.
 type tagAnswer struct {
 	ok    bool          // false: refused, or not there
 	image digest.Digest // what get read
 }
 
-// tagRegister is what one tag promises to callers at once: a register that also
-// has create-only writes, and that the delete of a manifest may empty.
+// tagRegister models one tag for concurrent callers: a register that also has
+// create-only writes, and that the delete of a manifest may empty.
 var tagRegister = porcupine.Model{
 	Init: func() any { return digest.Digest("") },
 	Step: func(state, input, output any) (bool, any) {
@@ -72,7 +72,7 @@ func TestTagsAreLinearizable(t *testing.T) {
 	t.Run("on disk", func(t *testing.T) { linearizable(t, openDir(t), 1) })
 }
 
-// openDir is a bucket on a disk of its own.
+// openDir opens a bucket in a directory of its own.
 func openDir(t testing.TB) bucket.Bucket {
 	t.Helper()
 	storage, err := dir.Open(t.TempDir(), dir.Options{Verify: store.Verify})
@@ -91,8 +91,8 @@ func openDir(t testing.TB) bucket.Bucket {
 	return b
 }
 
-// linearizable lets callers loose on two tags and checks that what each was told
-// fits one order of all calls.
+// linearizable runs concurrent callers on two tags and checks that all answers
+// fit one order of all calls.
 func linearizable(t *testing.T, b bucket.Bucket, seed uint64) {
 	const callers, calls = 5, 24
 	s, err := store.Open(t.Context(), b, store.Options{})

@@ -16,9 +16,10 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// memory is a Bucket that remembers two states: what everybody sees, and what a
-// Sync has made durable. A hook is asked ahead of every operation, so a test can
-// stop there, choose who goes next, or let everything fail from there on.
+// memory is a Bucket that remembers two states: the visible one, and the one that
+// a Sync has made durable. A hook is called before every operation, so that a
+// test can stop there, choose who goes next, or make everything fail from there
+// on.
 type memory struct {
 	hook atomic.Pointer[func(ctx context.Context, op string) error] // set by intercept
 	now  func() time.Time
@@ -70,8 +71,8 @@ func (m *memory) before(ctx context.Context, op string) error {
 // everything visible is there.
 func (m *memory) killed() *memory { return m.copy(func(string) bool { return true }) }
 
-// powerCut is the bucket after a power cut. What no Sync has covered is as before
-// the change, unless kept says that the disk happened to have it.
+// powerCut returns the bucket after a power cut. Changes that no Sync has covered
+// are undone, unless kept says that the disk happened to have them.
 func (m *memory) powerCut(kept func(key string) bool) *memory {
 	after := m.copy(kept)
 	after.uploads = map[string]*pending{}
@@ -298,7 +299,7 @@ func (u *memoryUpload) ID() string   { return u.id }
 func (u *memoryUpload) Close() error { return nil }
 
 func (u *memoryUpload) Offset() (offset int64) {
-	_ = u.with(func(up *pending) error { offset = int64(len(up.data)); return nil }) // an ended upload has none
+	_ = u.with(func(up *pending) error { offset = int64(len(up.data)); return nil }) // an ended upload has no reader
 	return offset
 }
 
@@ -325,7 +326,7 @@ func (m *memory) FollowUpload(ctx context.Context, id string) (bucket.UploadRead
 	return r, u.with(func(up *pending) error { r.up = up; return nil })
 }
 
-// memoryReader keeps the bytes of an upload, whatever becomes of it.
+// memoryReader keeps the bytes of an upload, even after it has ended.
 type memoryReader struct {
 	memory *memory
 	up     *pending

@@ -33,12 +33,13 @@ func TestStoreIsItsModel(t *testing.T) {
 	})
 }
 
-// modelRepo is what the model knows of a repository.
+// modelRepo is the model of a repository.
 type modelRepo struct {
 	blobs     map[digest.Digest]bool
 	manifests map[digest.Digest]modelManifest
 	tags      map[string]digest.Digest
-	// touched is when a client last brought, was told of, or named content.
+	// touched is when a client last pushed content, was told that it exists, or
+	// named it.
 	touched map[digest.Digest]time.Time
 	// left is when a tag last ceased to name a manifest.
 	left map[digest.Digest]time.Time
@@ -236,7 +237,7 @@ func (m *machine) deleteBlob(t *rapid.T) {
 	delete(r.blobs, d)
 }
 
-// needs tells whether a manifest names the blob.
+// needs reports whether a manifest names the blob.
 func (r *modelRepo) needs(d digest.Digest) bool {
 	for _, manifest := range r.manifests {
 		if slices.Contains(manifest.blobs, d) {
@@ -250,8 +251,8 @@ func (m *machine) wait(t *rapid.T) {
 	m.world.clock.Add(60 * rapid.Int64Range(10, 90).Draw(t, "minutes"))
 }
 
-// collect is the collector's whole promise: what a tag reaches stays, or did until a
-// moment ago, and what was touched within the grace, and nothing else.
+// collect is the collector's whole promise: it keeps what a tag reaches, or did
+// until a moment ago, and what was touched within the grace, and nothing else.
 func (m *machine) collect(t *rapid.T) {
 	want(t, "collect", m.world.collect(t.Context()), nil)
 	since, untagged := m.world.now().Add(-m.world.collecting().Grace), m.world.now().Add(-m.world.collecting().Untagged)
@@ -302,7 +303,7 @@ func (m *machine) open(t *rapid.T) {
 	s, err := store.Open(context.Background(), m.world.memory, options)
 	want(t, "open", err, nil)
 	m.world.Store = s
-	for _, r := range m.repos { // whom clients were told of before is not known any more
+	for _, r := range m.repos { // earlier answers to clients are not remembered
 		for d := range r.blobs {
 			m.touch(r, d)
 		}

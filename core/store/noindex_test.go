@@ -13,14 +13,15 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// The index may be deleted, so a place that cannot have one keeps nothing from starting.
+// The index may be deleted, so a place where it cannot be written does not prevent the
+// start.
 func TestAStoreOpensWithoutAPlaceForItsIndex(t *testing.T) {
 	notADirectory := filepath.Join(t.TempDir(), "index")
 	if err := os.WriteFile(notADirectory, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	t.Cleanup(func() { // after the store was closed: nothing writes to the log any more
+	t.Cleanup(func() { // after the store was closed: the log is complete
 		if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), notADirectory) {
 			t.Errorf("the log says %q, want a warning that names the place", log.String())
 		}

@@ -13,8 +13,8 @@ import (
 
 var errDisk = errors.New("the disk does not sync")
 
-// A change whose sync failed is not acknowledged, and can be seen. What is removed
-// after it must not be missed when a power cut takes the change back.
+// A change whose sync failed is not acknowledged, but visible. Content that is
+// removed after it must not be missing when a power cut undoes the change.
 func TestNothingIsRemovedThatAnUndoneChangeNeeds(t *testing.T) {
 	one, two := imageDigest("one"), imageDigest("two")
 	fails := func(err error) error {

@@ -15,7 +15,7 @@ import (
 )
 
 // A blob that was committed and not durable yet when the process ended is read through
-// its digest by the next one, whatever the clean mark says.
+// its digest by the next one, regardless of the clean mark.
 func TestDamageOfAPendingBlobBetweenRuns(t *testing.T) {
 	changes := map[string]func([]byte) []byte{"whole": func(data []byte) []byte { return data }}
 	for how, change := range harms {

@@ -37,7 +37,7 @@ func (w *world) unfinished(t *testing.T) []string {
 	return ids
 }
 
-// An upload that filled the disk holds what everybody else needs.
+// An upload that filled the disk takes the space that all others need.
 func TestAnUploadThatMeetsAFullDiskIsDropped(t *testing.T) {
 	for _, ops := range []string{"append ", "commit ", "put blobs/"} {
 		t.Run(ops, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestIdleUploadsGoWhenSpaceIsNeeded(t *testing.T) {
 				t.Errorf("uploads %q are left of %q and %d counted, want the last %d and %d", got, ids, done.Uploads, c.want, c.counted)
 			}
 			done, err = w.Collect(t.Context(), store.CollectOptions{})
-			again := 0 // nothing presses any more
+			again := 0 // space is not needed any more
 			if c.dryRun {
 				again = c.counted
 			}

@@ -50,7 +50,8 @@ func TestQuarantineMovesOneVersion(t *testing.T) {
 	if len(in) != 1 || in[0].Digest != d.digest() || in[0].Size != int64(len(d.image.Bytes)) || time.Since(in[0].Time).Abs() > time.Minute {
 		t.Errorf("got %+v in the quarantine", in)
 	}
-	// What was healed and damaged again takes the place of the first.
+	// Content that was repaired and damaged again replaces the first object in
+	// the quarantine.
 	d.push("a", false)
 	if got := d.manifestIn("a", core.Reference{Tag: "v1"}); got != right {
 		t.Errorf("after another push: %s", got)

@@ -24,7 +24,7 @@ var scenarios = []scenario{
 			{"collect", func(ctx context.Context) { collected = w.collect(ctx) }},
 		}, func(s core.Registry) error { return errors.Join(collected, acknowledged(ctx, s, put, "v1")) }, err
 	}},
-	// The client does what it was told it may: not send the blob.
+	// The client does not send the blob, as it was told that it need not.
 	{"a push that was told a blob is here and a collection", func(ctx context.Context, w *world) ([]actor, func(core.Registry) error, error) {
 		err := w.uploadAll(ctx, "config", "layer")
 		w.age()
@@ -44,7 +44,7 @@ var scenarios = []scenario{
 	}},
 	{"a mount from a link that may go and a collection", mountAndCollect(false)},
 	{"a mount onto a link that may go and a collection", mountAndCollect(true)},
-	{"an upload of content that nobody holds and a collection", func(ctx context.Context, w *world) ([]actor, func(core.Registry) error, error) {
+	{"an upload of content that no repository holds and a collection", func(ctx context.Context, w *world) ([]actor, func(core.Registry) error, error) {
 		err := w.uploadAll(ctx, "layer")
 		if err == nil {
 			err = w.DeleteBlob(ctx, repo, digest.FromString("layer"))
@@ -126,7 +126,7 @@ var scenarios = []scenario{
 				return err
 			}, err
 	}},
-	{"a put of a manifest whose bytes nobody holds and a collection", func(ctx context.Context, w *world) ([]actor, func(core.Registry) error, error) {
+	{"a put of a manifest whose bytes no repository holds and a collection", func(ctx context.Context, w *world) ([]actor, func(core.Registry) error, error) {
 		// Another image keeps the blobs, so only the manifest's bytes are at stake.
 		err := errors.Join(
 			w.push(ctx, repo, "layer", "config", "other"), w.push(ctx, repo, "config", "layer"),
@@ -249,8 +249,8 @@ func commitAndCollect(ctx context.Context, w *world, err *error) ([]actor, func(
 		}
 }
 
-// kept checks a blob that a client was told is here. No manifest names it yet, so a
-// power cut may take it, but this process may not.
+// kept checks a blob that a client was told exists. No manifest names it yet, so a
+// power cut may lose it, but this process may not.
 func kept(ctx context.Context, w *world, s core.Registry, answer error, d digest.Digest) error {
 	switch {
 	case errors.Is(answer, core.ErrBlobUnknown):
@@ -263,13 +263,13 @@ func kept(ctx context.Context, w *world, s core.Registry, answer error, d digest
 	return readable(ctx, s, repo, d)
 }
 
-// told is the error of a put after the client was told that everything is here:
-// then there is no excuse.
+// told checks the error of a put after the client was told that everything exists:
+// then it must not be refused.
 func told(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("refused after the client was told that the blobs are here: %v", err)
+	return fmt.Errorf("refused after the client was told that the blobs exist: %v", err)
 }
 
 // acknowledged checks that a tag whose put was acknowledged names a whole image; a

@@ -57,7 +57,7 @@ func (s *schedule) before(ctx context.Context, op string) error {
 }
 
 // run starts the actors and returns what happened, in order, when all have ended.
-// It fails when nobody can go on.
+// It fails when no actor can go on.
 func (s *schedule) run(ctx context.Context, actors []actor) (trace []*step, err error) {
 	for _, a := range actors {
 		go func() {
@@ -101,8 +101,8 @@ func (s *schedule) run(ctx context.Context, actors []actor) (trace []*step, err 
 }
 
 // settle returns when every other goroutine waits: at its next operation, for a
-// lock, or for work. Only the runtime can tell that one waits for a mutex, and a
-// dump of all stacks is the one picture of it that is taken at one instant.
+// lock, or for work. Only the runtime knows that a goroutine waits for a mutex, and
+// only a dump of all stacks shows all of them at one instant.
 func settle() error {
 	const most = 1_000_000 // polls; some thousands are seen under the race detector
 	quiet := []string{"chan receive", "chan send", "select", "sync.", "coroutine", "finalizer wait"}
@@ -142,7 +142,7 @@ type explorer struct {
 
 type choice struct{ taken, options int }
 
-// next begins another schedule, or says that there is none.
+// next begins another schedule and reports whether there is one.
 func (e *explorer) next() bool {
 	for len(e.choices) > 0 && e.choices[len(e.choices)-1].taken+1 >= e.choices[len(e.choices)-1].options {
 		e.choices = e.choices[:len(e.choices)-1]

@@ -21,7 +21,7 @@ import (
 
 type members = map[string]any
 
-// document is a manifest that the test makes, with what it names by the test's own knowledge.
+// document is a manifest that the test makes, with the names that the test put into it.
 type document struct {
 	shape, mediaType string
 	data             []byte
@@ -129,7 +129,7 @@ var shapes = map[string]func(m materials, n *naming) members{
 	"withdrawn artifact manifest": func(m materials, n *naming) members {
 		return n.of(members{"mediaType": artifact, "artifactType": "application/spdx+json", "blobs": []any{n.blob("application/spdx+json", m.layer)}}, m.manifests[0])
 	},
-	"artifact of its own kind": func(m materials, n *naming) members {
+	"artifact of an unknown kind": func(m materials, n *naming) members {
 		return members{"mediaType": acme, "files": []any{n.blob("text/plain", m.optional)}}
 	},
 	"one that names deep down": func(m materials, n *naming) members {
@@ -140,7 +140,7 @@ var shapes = map[string]func(m materials, n *naming) members{
 	},
 	"one that is an image, too": func(m materials, n *naming) members { return n.image(acme, m.config, n.blob("application/x", m.layer)) },
 	"digests that are not named": func(m materials, n *naming) members {
-		// Only the config is named: not the optional blob, in whatever text it is.
+		// Only the config is named: the optional blob is not, in any of the texts.
 		d := string(digest.FromString(m.optional))
 		doc := n.image(ociImage, m.config)
 		doc["annotations"] = members{"digest": d, "vnd.docker.reference.digest": d}
@@ -259,7 +259,7 @@ func (s *shaped) push(t *rapid.T) {
 	}
 }
 
-// deleteBlob succeeds for what no manifest names, and for nothing else.
+// deleteBlob must succeed only for blobs that no manifest names.
 func (s *shaped) deleteBlob(t *rapid.T) {
 	if len(s.blobs) == 0 {
 		t.Skip()
@@ -352,8 +352,8 @@ func (s *shaped) tagged() (manifests, blobs map[digest.Digest]string) {
 	return manifests, blobs
 }
 
-// Whatever was pullable and is still tagged stays pullable, whichever shape it has and whatever
-// is deleted and collected beside it. And what nothing needs goes.
+// An image that was pullable and is still tagged stays pullable, whichever shape it has and
+// whatever is deleted and collected beside it. Unneeded content is removed.
 func TestTaggedContentStays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, err := newWorld()
@@ -386,7 +386,7 @@ func TestTaggedContentStays(t *testing.T) {
 			"collect": func(t *rapid.T) {
 				manifests, blobs := s.tagged()
 				s.collect(t)
-				check(t) // before what is gone is forgotten by the next look
+				check(t) // before the next look forgets what is gone
 				for d, shape := range manifests {
 					if _, ok := s.manifests[d]; !ok {
 						t.Fatalf("%s of a tag was collected", shape)
@@ -398,7 +398,7 @@ func TestTaggedContentStays(t *testing.T) {
 					}
 				}
 				if len(s.manifests) != len(manifests) || len(s.blobs) != len(blobs) {
-					t.Fatalf("%d manifests and %d blobs stay, want %d and %d: nothing needs the rest", len(s.manifests), len(s.blobs), len(manifests), len(blobs))
+					t.Fatalf("%d manifests and %d blobs stay, want %d and %d: the rest is not needed", len(s.manifests), len(s.blobs), len(manifests), len(blobs))
 				}
 			},
 			"": check,
@@ -452,9 +452,9 @@ func TestEveryShapeKeepsWhatItNames(t *testing.T) {
 	}
 }
 
-// What is held was pushed by other rules, and none of a push's is applied to it: a document that
-// is two things, or has more descriptors than may be pushed, is served, keeps all that it names,
-// and can be deleted.
+// Stored manifests may have been pushed under other rules, and today's rules for pushes are not
+// applied to them: a document of two kinds at once, or with more descriptors than may be pushed,
+// is served, keeps all that it names, and can be deleted.
 func TestWhatIsHeldIsKeptWhateverItIs(t *testing.T) {
 	ctx := context.Background()
 	desc := func(content string) string { return string(marshalled(blobOf(content))) }

@@ -15,7 +15,7 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// What a mirror holds of an image is what somebody asked for.
+// A mirror holds only the requested parts of an image.
 func TestSparseStoreTakesManifestsWithoutTheirBlobs(t *testing.T) {
 	const repo = "docker.io/library/nginx"
 	image := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Layers: []core.Descriptor{
@@ -50,8 +50,8 @@ func TestSparseStoreTakesManifestsWithoutTheirBlobs(t *testing.T) {
 	}
 }
 
-// Who asked a mirror for an image first has not pushed it, and stands in no record. A
-// private store says who pushed.
+// The first reader of an image from a mirror has not pushed it, and no record names
+// them. A private store records who pushed.
 func TestOnlyPushesHaveANameInTheRecords(t *testing.T) {
 	for _, sparse := range []bool{true, false} {
 		w, err := newWorld()
@@ -74,7 +74,7 @@ func TestOnlyPushesHaveANameInTheRecords(t *testing.T) {
 			}
 		}
 		if !sparse && named != 7 { // four links of blobs, two manifests, a tag
-			t.Errorf("%d records have the name of who pushed, want 7", named)
+			t.Errorf("%d records name the pusher, want 7", named)
 		}
 	}
 }

@@ -32,8 +32,8 @@ type failingObject struct{ bucket.Object }
 
 func (failingObject) Read([]byte) (int, error) { return 0, syscall.EIO }
 
-// A disk that fails now may read the same bytes the next time, so its error condemns
-// nothing; but bytes that are here and verified take the place of those it cannot read.
+// A disk that fails now may read the same bytes the next time, so its error condemns no
+// object; but verified bytes of an upload replace those that it cannot read.
 func TestAnErrorOfTheDiskIsNotDamage(t *testing.T) {
 	ctx := context.Background()
 	disk := &unreadable{Bucket: openDir(t), failing: map[string]bool{}}
@@ -49,7 +49,7 @@ func TestAnErrorOfTheDiskIsNotDamage(t *testing.T) {
 		disk.failing[info.Version] = true
 		return func() { delete(disk.failing, info.Version) }
 	}
-	again := func() *registry { // another one has nothing in memory
+	again := func() *registry { // a new store has nothing in memory
 		return &registry{Store: openStore(t, disk, store.Options{}), bucket: disk}
 	}
 

@@ -46,7 +46,7 @@ func (m *month) reopen() {
 
 func (m *month) wait(d time.Duration) { m.clock.Add(int64(d / time.Second)) }
 
-// as is the context of a push by somebody.
+// as returns the context of a push by the given user.
 func as(t *testing.T, who string) context.Context {
 	return core.WithAccess(t.Context(), core.Access{Known: true, Caller: who})
 }
@@ -167,7 +167,7 @@ func TestUntaggedPlatformsStayWithTheirIndex(t *testing.T) {
 	m.wants("its platform", false, platform)
 }
 
-// tagRecord is what a tag's record must say on the disk.
+// tagRecord is the expected content of a tag's record on the disk.
 type recordOnDisk struct {
 	Nonce  string         `json:"nonce"`
 	Digest digest.Digest  `json:"digest"`
@@ -221,7 +221,7 @@ func TestATagRemembersItsPredecessors(t *testing.T) {
 	}
 	left := m.record(t, "manifests/sha256/"+pushed[3].Encoded()[:2]+"/"+pushed[3].Encoded()+"+team+app")
 	if !left.Left.Equal(times[4]) || left.By != "ada" || !left.Since.Equal(times[3]) {
-		t.Errorf("the record of what was left says %+v, want ada's push at %v, left at %v", left, times[3], times[4])
+		t.Errorf("the record of the manifest that the tag left is %+v, want ada's push at %v, left at %v", left, times[3], times[4])
 	}
 	if data := marshal(t, m.record(t, "/_tags/v1")); len(data) > 6<<10 {
 		t.Errorf("a tag's record has %d bytes", len(data))
@@ -262,7 +262,7 @@ func TestTheNoteComesBeforeTheTagLeaves(t *testing.T) {
 					after.age()
 					must(t, after.collect(t.Context()))
 					if _, err := after.Manifest(t.Context(), repo, core.Reference{Digest: imageDigest("one")}); err != nil {
-						t.Errorf("%s, crash at operation %d, all kept %t: what the tag left was collected at once: %v", name, k, kept, err)
+						t.Errorf("%s, crash at operation %d, all kept %t: the manifest that the tag left was collected at once: %v", name, k, kept, err)
 					}
 					must(t, after.Close())
 				}
