@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// discardWriter is a connection that costs nothing, so that what is measured is ours.
+// discardWriter is a connection without a cost of its own, so that only our code is
+// measured.
 type discardWriter struct{ header http.Header }
 
 func (w *discardWriter) Header() http.Header         { return w.header }
@@ -30,9 +31,9 @@ func manifestGet(tb testing.TB, ref string) func() {
 	}
 }
 
-// The bound is what the answer needs (the exchange, the entity tag, the length, and what
-// the registry of the test takes), with room for a new compiler. More than that is a
-// regression on the hottest path there is.
+// The bound covers the answer (the exchange, the entity tag, the length, and the
+// registry of the test), with room for a new compiler. More is a regression on the
+// hottest path.
 func TestManifestAllocations(t *testing.T) {
 	const most = 5
 	for name, ref := range map[string]string{"by tag": "v1", "by digest": string(indexDigest)} {

@@ -7,7 +7,8 @@ import (
 	"strconv"
 )
 
-// blob answers end-2. HEAD, and a client that has the blob already, do not open it.
+// blob answers end-2. HEAD, and a request of a client that already has the blob, do
+// not open it.
 func (e *exchange) blob() error {
 	tag := etag(e.req.Digest)
 	match := e.r.Header.Get("If-None-Match")
@@ -80,8 +81,9 @@ func (e *exchange) getBlob(tag string) error {
 	return nil
 }
 
-// rangeApplies evaluates If-Range (RFC 9110, 13.1.5): a range of something else than
-// the client has would be glued to the wrong bytes. We send no dates, so none matches.
+// rangeApplies evaluates If-Range (RFC 9110, 13.1.5): a range of a different blob than
+// the client has would be appended to the wrong bytes. We send no dates, so none
+// matches.
 func (e *exchange) rangeApplies(tag string) bool {
 	condition := e.r.Header.Get("If-Range")
 	return condition == "" || condition == tag

@@ -55,7 +55,7 @@ func TestBlob(t *testing.T) {
 		{name: "backwards", method: "GET", url: at, header: http.Header{"Range": {"bytes=500-0"}}, status: 416, code: "SIZE_INVALID", want: outside},
 		{name: "behind the end", method: "GET", url: at, header: http.Header{"Range": {"bytes=5000-10000"}}, status: 416, code: "SIZE_INVALID", want: outside},
 
-		ifRange("a part of what the client has", tag, 206),
+		ifRange("a part of the blob that the client has", tag, 206),
 		ifRange("a part, if it were another", `"x"`, 200),
 		ifRange("a part, weakly the same", "W/"+tag, 200),
 		ifRange("a part, since a date", "Mon, 23 Nov 2026 00:00:00 GMT", 200),
@@ -68,7 +68,8 @@ func TestBlob(t *testing.T) {
 		{name: "unknown", method: "GET", url: "/v2/a/b/blobs/" + emptyDigest, status: 404, code: "BLOB_UNKNOWN"},
 		{name: "HEAD of an unknown one", method: "HEAD", url: "/v2/a/b/blobs/" + emptyDigest, status: 404, code: "BLOB_UNKNOWN"},
 
-		// What cannot seek has no ranges, and what has no size no length.
+		// A blob that cannot seek has no ranges, and one without a size has no
+		// length.
 		{name: "a part of a stream", method: "GET", url: at, header: http.Header{"Range": {"bytes=0-0"}}, prepare: unseekable(4096), status: 200, wantBody: string(content), want: map[string]string{"Accept-Ranges": "", "Content-Length": "4096"}},
 		{name: "of unknown size", method: "GET", url: at, header: http.Header{"Range": {"bytes=0-0"}}, prepare: unseekable(-1), status: 200, wantBody: string(content), want: map[string]string{"Accept-Ranges": "", "Content-Length": ""}},
 

@@ -10,8 +10,8 @@ import (
 )
 
 // append appends the request's body to an upload, where its Content-Range says or, if
-// there is none, at the end. No error means that all of the body is held: as many bytes
-// as the headers announced.
+// there is none, at the end. If it returns no error, the whole body is held: as many
+// bytes as the headers announced.
 func (e *exchange) append(upload core.Upload) error {
 	at, length := int64(wherever), e.r.ContentLength
 	if field := e.r.Header.Get("Content-Range"); field != "" {
@@ -39,16 +39,16 @@ func (e *exchange) append(upload core.Upload) error {
 }
 
 // chunk is a request's body that is as long as was announced, or an error. The server
-// holds a body to its Content-Length, but nobody holds a chunked one to its
-// Content-Range; a byte more would be stored where the next chunk belongs.
+// enforces Content-Length, but not the Content-Range of a chunked body; an extra byte
+// would be stored where the next chunk belongs.
 type chunk struct {
 	body io.Reader
 	left int64 // -1: not announced
-	err  error // the body's own error: the client's doing
+	err  error // the body's own error, which the client caused
 }
 
-// Announced is how many bytes are to come, or -1: what cannot be taken may be refused
-// before the first of them.
+// Announced is how many bytes are to come, or -1. A body that is too large can be
+// refused before its first byte.
 func (c *chunk) Announced() int64 { return c.left }
 
 func (c *chunk) Read(p []byte) (int, error) {
@@ -70,7 +70,7 @@ func (c *chunk) Read(p []byte) (int, error) {
 	return n, c.keep(err)
 }
 
-// end looks for what must not be there: a byte behind the last one.
+// end checks that no byte follows the last one.
 func (c *chunk) end() error {
 	var one [1]byte
 	n, err := io.ReadFull(c.body, one[:])
@@ -89,8 +89,8 @@ func (c *chunk) keep(err error) error {
 
 var errTooLong = errors.New("it goes on behind its Content-Range")
 
-// bodyError is what a client did to its own request: it left, stalled, or sent another
-// length than it announced or the server in front allows.
+// bodyError is a client's failure to send its request: it left, stalled, or sent
+// another length than it announced or than the server in front allows.
 func bodyError(err error) error {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {

@@ -7,7 +7,7 @@ import (
 )
 
 // Content that is named by its digest never changes; a year is the longest that
-// caches honour. What a tag names, and every list, is asked for again.
+// caches honour. Tags and lists are revalidated.
 const (
 	immutablePublic  = "public, max-age=31536000, immutable"
 	immutablePrivate = "private, max-age=31536000, immutable"
@@ -15,7 +15,7 @@ const (
 	revalidateOwn    = "private, no-cache"
 )
 
-// cacheControl says how long, and where, the answer may be kept.
+// cacheControl returns how long, and where, the answer may be kept.
 func (e *exchange) cacheControl(immutable bool) string {
 	switch {
 	case immutable && e.opts.Public:
@@ -33,8 +33,9 @@ func etag(d digest.Digest) string {
 	return `"` + string(d) + `"`
 }
 
-// matches tells whether a field If-None-Match lists tag, by weak comparison (RFC 9110,
-// 13.1.2), or is the asterisk. A comma within a tag cannot mislead it: ours have none.
+// matches reports whether a field If-None-Match lists tag, by weak comparison (RFC
+// 9110, 13.1.2), or is the asterisk. A comma within a tag cannot mislead it: ours have
+// none.
 func matches(field, tag string) bool {
 	for entry := range strings.SplitSeq(field, ",") {
 		entry = strings.TrimSpace(entry)

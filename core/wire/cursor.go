@@ -8,22 +8,23 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// Cursors seal what only this registry shall read again: a *session.Store does.
+// Cursors seal values that only this registry can read again; a *session.Store
+// implements it.
 type Cursors interface {
-	// Seal encrypts, for the same purpose that Unseal is told.
+	// Seal encrypts a value for a purpose, which Unseal must be given, too.
 	Seal(purpose string, plain []byte) []byte
 	Unseal(purpose string, sealed []byte) ([]byte, error)
 }
 
 const (
-	// cursorMark begins a `last` that is no name: it goes on behind a name that its
-	// bearer may not know.
+	// cursorMark begins a `last` that is not a name: the list goes on behind a name
+	// that its bearer may not know.
 	cursorMark    = "~"
 	cursorPurpose = "catalog"
-	// cursorSize is that of every cursor before it is sealed: a length and a name. Its
-	// length shall not tell that of the name.
+	// cursorSize is the size of every cursor before it is sealed: a length and a name.
+	// It is fixed, so that it does not reveal the length of the name.
 	cursorSize = 1 + core.MaxNameLength
-	// maxCursor bounds what is looked at: a sealed cursor in base64.
+	// maxCursor bounds a sealed cursor in base64.
 	maxCursor = 2 * cursorSize
 )
 
@@ -38,10 +39,10 @@ func (e *exchange) cursor(name string) (string, error) {
 	return cursorMark + base64.RawURLEncoding.EncodeToString(e.opts.Cursors.Seal(cursorPurpose, plain)), nil
 }
 
-// isCursor tells a cursor from a name, which cannot begin like one.
+// isCursor reports whether last is a cursor; a name cannot begin like one.
 func isCursor(last string) bool { return strings.HasPrefix(last, cursorMark) }
 
-// place is the name that `last` means. Errors: a malformed query.
+// place returns the name that `last` means. Errors: a malformed query.
 func (e *exchange) place(last string) (string, error) {
 	if !isCursor(last) {
 		return last, nil

@@ -37,7 +37,7 @@ func (g guarded) Repositories(_ context.Context, after string) iter.Seq2[string,
 	}, g.visible)
 }
 
-// backwards seals so that a test can tell what was sealed, and a client would not.
+// backwards seals in a way that a test can read and a client would not.
 type backwards struct{}
 
 func (backwards) Seal(purpose string, plain []byte) []byte {
@@ -143,15 +143,16 @@ func TestCursorsHaveOneLengthAndOneMaker(t *testing.T) {
 		}
 	}
 	if looks != 0 {
-		t.Error("a list was begun with a cursor that is none")
+		t.Error("a list was begun with an invalid cursor")
 	}
 	// Tags and referrers are their reader's: a list of them has no cursors.
 	if _, err := (&exchange{}).cursor("a"); err == nil {
-		t.Error("a name was hidden by nobody")
+		t.Error("a name was hidden without Cursors")
 	}
 }
 
-// unsealed opens what was never sealed: what is behind the seal must stand alone.
+// unsealed opens values that were never sealed: the content of a cursor must be
+// checked by itself.
 type unsealed struct{}
 
 func (unsealed) Seal(_ string, plain []byte) []byte             { return plain }

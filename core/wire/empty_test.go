@@ -30,6 +30,6 @@ func TestEmptyBlobIsNotAnsweredBeforeItsEnd(t *testing.T) {
 	response, err := http.Get(s.URL + "/v2/a/b/blobs/" + string(contentDigest))
 	if err == nil {
 		defer response.Body.Close()
-		t.Errorf("got a clean answer with status %d, want none", response.StatusCode)
+		t.Errorf("got a clean answer with status %d, want a broken one", response.StatusCode)
 	}
 }

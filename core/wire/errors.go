@@ -20,19 +20,19 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// What only HTTP can get wrong. The spec has no codes of their own for them.
+// Errors that only HTTP can cause. The spec has no codes for them.
 var (
 	errRoute       = &core.Error{Code: "UNSUPPORTED", Message: "no such endpoint: below /v2/ there are _catalog and, for each <name>, manifests/<tag or digest>, blobs/<digest>, blobs/uploads/, tags/list and referrers/<digest>"}
 	errQuery       = &core.Error{Code: "UNSUPPORTED", Message: "malformed query"}
 	errTags        = &core.Error{Code: "UNSUPPORTED", Message: "too many tags"}
 	errBlobRange   = &core.Error{Code: "SIZE_INVALID", Message: "range is not within the blob"}
-	errBodyInvalid = &core.Error{Code: "SIZE_INVALID", Message: "request body is not as long as was announced"}
+	errBodyInvalid = &core.Error{Code: "SIZE_INVALID", Message: "request body does not have the announced length"}
 	// errBodyTooLarge is a limit of the server in front (Caddy's request_body).
 	errBodyTooLarge = &core.Error{Code: "SIZE_INVALID", Message: "request body is larger than the server allows"}
 )
 
-// statuses is the one table from an error to its HTTP status. What is not in it is
-// the server's own fault: 500.
+// statuses is the one table from an error to its HTTP status. Any other error is the
+// server's own fault: 500.
 var statuses = map[*core.Error]int{
 	errRoute:                    http.StatusNotFound,
 	errQuery:                    http.StatusBadRequest,
@@ -70,21 +70,21 @@ var statuses = map[*core.Error]int{
 }
 
 const (
-	// statusGone is nginx's number for a client that left before its answer. It is
-	// for the log: nobody receives it.
+	// statusGone is nginx's number for a client that left before its answer. It is for
+	// the log and is never sent.
 	statusGone = 499
-	// retryAfter, in seconds, is what a client is asked to wait when the registry
+	// retryAfter, in seconds, is how long a client is asked to wait when the registry
 	// cannot serve it now.
 	retryAfter = 5
-	// maxMessage bounds, in bytes, what of an error's sentence is sent: some quote
-	// what the client sent.
+	// maxMessage bounds, in bytes, the part of an error's text that is sent: some texts
+	// quote the client's input.
 	maxMessage = 1 << 10
 )
 
 // errInternal is all that a client learns about a fault of ours.
-var errInternal = &core.Error{Code: "UNKNOWN", Message: "the registry made a mistake; its log says which"}
+var errInternal = &core.Error{Code: "UNKNOWN", Message: "internal error; the registry's log has the details"}
 
-// classify finds what err means to a client, and with which status.
+// classify returns the error that a client gets for err, and its status.
 func classify(r *http.Request, err error) (*core.Error, int) {
 	var known *core.Error
 	if errors.As(err, &known) {
@@ -102,17 +102,17 @@ func classify(r *http.Request, err error) (*core.Error, int) {
 }
 
 // exhausted reports whether the process or the system has no file left to open: nothing
-// is wrong with the request, and others are about to give theirs back.
+// is wrong with the request, and other requests will soon close theirs.
 func exhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// Fail answers a request with an error, as OCI JSON, and logs it: what the client did
-// wrong as info, what we did as error, and what is an ordinary part of the protocol
-// (not found, not logged in) as debug. The status is the one that Observe is told.
+// Fail answers a request with an error, as OCI JSON, and logs it: a client's mistake as
+// info, ours as error, and an ordinary part of the protocol (not found, not logged in)
+// as debug. Observe gets the same status.
 //
-// It is for errors from before Serve: those of Parse and namespace.Resolve, and of
-// whoever decides who asks. The header may hold more fields already.
+// It is for errors from before Serve: those of Parse, of namespace.Resolve, and of
+// authentication. The header may already have more fields.
 func Fail(w http.ResponseWriter, r *http.Request, req Request, err error, opts Options) {
 	e := begin(w, r, req, opts)
 	defer e.done()
@@ -129,8 +129,8 @@ func (e *exchange) fail(err error) {
 		err = fmt.Errorf("%w: %s", known, e.req.Name)
 	}
 	if status == http.StatusUnauthorized && e.opts.Challenge == nil {
-		// A 401 must say how to log in (RFC 9110, 15.5.2). Where nobody can, who
-		// is anonymous is refused for good.
+		// A 401 must say how to log in (RFC 9110, 15.5.2). Where login is impossible,
+		// anonymous callers get 403.
 		known, status = core.ErrDenied, http.StatusForbidden
 	}
 	e.err = err
@@ -163,8 +163,8 @@ func (e *exchange) fail(err error) {
 	}
 }
 
-// allowed is the Allow field that a 405 must have (RFC 9110, 15.5.6). What refuses
-// the method may be the repository, not the endpoint: it can be read still.
+// allowed is the Allow field that a 405 must have (RFC 9110, 15.5.6). If the repository
+// refuses the method, and not the endpoint, it can still be read.
 func allowed(err error) string {
 	var method *methodError
 	if errors.As(err, &method) {
@@ -173,8 +173,8 @@ func allowed(err error) string {
 	return http.MethodGet + ", " + http.MethodHead
 }
 
-// errorBody is the JSON of spec.md ("Error Codes"). The sentence of a fault of ours
-// may name files and hosts, which are not the client's business.
+// errorBody is the JSON of spec.md ("Error Codes"). The text of an internal error may
+// name files and hosts, which the client must not see.
 func errorBody(known *core.Error, status int, err error) []byte {
 	type entry struct {
 		Code    string `json:"code"`
@@ -199,9 +199,10 @@ func errorBody(known *core.Error, status int, err error) []byte {
 	return body
 }
 
-// ofTheSystem reports whether an error has the words of the operating system or the
-// network in it, which name files, hosts and addresses, whatever else it is. A client's own
-// mistake can have them: a body that breaks off names the address that it was read at.
+// ofTheSystem reports whether an error has a text of the operating system or the
+// network in it, which names files, hosts and addresses. Even a client's own mistake
+// can have one: the error of a body that breaks off names the address from which it was
+// read.
 func ofTheSystem(err error) bool {
 	return as[*fs.PathError](err) || as[*os.LinkError](err) || as[*os.SyscallError](err) || as[syscall.Errno](err) ||
 		as[*net.OpError](err) || as[*net.DNSError](err) || as[*url.Error](err)
@@ -212,7 +213,7 @@ func as[T error](err error) bool {
 	return ok
 }
 
-// marshal is json.Marshal without escapes for HTML, which nobody sees here.
+// marshal is json.Marshal without the escapes for HTML, which are not needed here.
 func marshal(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)

@@ -12,8 +12,8 @@ import (
 )
 
 // maxEntries is the longest list in one answer. Probes and old clients ask without `n`
-// and read no Link, so it is more than nearly every repository has tags, and still
-// about a megabyte at most.
+// and ignore Link, so it exceeds the number of tags of nearly every repository, and is
+// still about a megabyte at most.
 const maxEntries = 10_000
 
 // listTags answers end-8a and end-8b.
@@ -44,10 +44,10 @@ func (e *exchange) catalog() error {
 	}{repos})
 }
 
-// page takes as many entries as were asked for. It looks one further to know whether
-// there is more, and so finds out with n=0 whether there is a repository at all.
-// entries is never nil: clients expect [], not null. last is that of the next page, or
-// empty: a list that pauses goes on behind what this caller may not see.
+// page reads as many entries as were asked for. It looks one further to know whether
+// there is more, and so finds out with n=0 whether the repository exists. entries is
+// never nil: clients expect [], not null. last is the `last` of the next page, or
+// empty; a list that pauses goes on behind an entry that this caller may not see.
 func (e *exchange) page(seq iter.Seq2[string, error]) (entries []string, last string, err error) {
 	limit := e.limit()
 	entries = make([]string, 0, min(limit, 128))
@@ -69,7 +69,7 @@ func (e *exchange) page(seq iter.Seq2[string, error]) (entries []string, last st
 	return entries, "", nil
 }
 
-// limit is how many entries the answer may have.
+// limit returns how many entries the answer may have.
 func (e *exchange) limit() int {
 	if e.req.N < 0 {
 		return maxEntries
@@ -77,8 +77,8 @@ func (e *exchange) limit() int {
 	return min(e.req.N, maxEntries)
 }
 
-// list writes a list, with a Link to its next page if there is more. None with n=0:
-// its next page would be the same again.
+// list writes a list, with a Link to its next page if there is more. With n=0 there is
+// no Link: its next page would be the same again.
 func (e *exchange) list(path, last string, document any) error {
 	body, err := marshal(document)
 	if err != nil {
@@ -92,7 +92,7 @@ func (e *exchange) list(path, last string, document any) error {
 	return nil
 }
 
-// next is the Link field for the page behind last (RFC 8288).
+// next returns the Link field for the page behind last (RFC 8288).
 func (e *exchange) next(path, last string, query url.Values) string {
 	query.Set("last", last)
 	return "<" + e.location(path, query) + `>; rel="next"`

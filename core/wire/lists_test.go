@@ -42,7 +42,7 @@ func TestLists(t *testing.T) {
 		{name: "tags that end in an error", method: "GET", url: list, prepare: func(m *memory) { m.fail["Tags"] = errDisk }, status: 500, code: "UNKNOWN"},
 
 		{name: "catalog", method: "GET", url: "/v2/_catalog", status: 200, wantBody: `{"repositories":["a/b","c","d"]}`, want: noLink},
-		{name: "catalog of nothing", method: "GET", url: "/v2/_catalog", prepare: func(m *memory) { m.repos = nil }, status: 200, wantBody: `{"repositories":[]}`, want: noLink},
+		{name: "empty catalog", method: "GET", url: "/v2/_catalog", prepare: func(m *memory) { m.repos = nil }, status: 200, wantBody: `{"repositories":[]}`, want: noLink},
 		{name: "catalog, two", method: "GET", url: "/v2/_catalog?n=2", status: 200, wantBody: `{"repositories":["a/b","c"]}`, want: map[string]string{"Link": `</v2/_catalog?last=c&n=2>; rel="next"`}},
 		{name: "catalog, the first", method: "GET", url: "/v2/_catalog?n=1", status: 200, want: map[string]string{"Link": `</v2/_catalog?last=a%2Fb&n=1>; rel="next"`}},
 		{name: "catalog, the next", method: "GET", url: "/v2/_catalog?n=2&last=c", status: 200, wantBody: `{"repositories":["d"]}`, want: noLink},

@@ -10,7 +10,8 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// A push says what it sends. No answer is guessed from a type that says nothing.
+// A push must name its media type. An uninformative type is refused and not replaced
+// by a guess.
 func TestPushedMediaTypes(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -27,7 +28,7 @@ func TestPushedMediaTypes(t *testing.T) {
 		{"a picture with a script", []string{"image/svg+xml"}, 400},
 		{"generic JSON", []string{"application/json"}, 400},
 		{"bytes", []string{"application/octet-stream"}, 400},
-		{"what curl sends", []string{"application/x-www-form-urlencoded"}, 400},
+		{"the type that curl sends", []string{"application/x-www-form-urlencoded"}, 400},
 		{"that of an image", []string{ocispec.MediaTypeImageManifest}, 400},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -43,7 +44,7 @@ func TestPushedMediaTypes(t *testing.T) {
 	}
 }
 
-// Whatever a registry says that a manifest is, a browser is sent nothing that it runs.
+// Whatever type a registry gives a manifest, a browser gets nothing that it would run.
 func TestServedMediaTypes(t *testing.T) {
 	for stated, served := range map[string]string{
 		ocispec.MediaTypeImageManifest:    ocispec.MediaTypeImageManifest,

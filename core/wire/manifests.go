@@ -9,7 +9,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// manifest answers end-3. A client that has it already gets its headers only.
+// manifest answers end-3. A client that already has it gets only its headers.
 func (e *exchange) manifest() error {
 	var m core.Manifest
 	var err error
@@ -34,7 +34,7 @@ func (e *exchange) manifest() error {
 		e.writeHeader(http.StatusNotModified)
 		return nil
 	}
-	// Whatever a registry says: nothing that a stranger sent is ever served as a page.
+	// Whatever a registry returns, content from strangers is never served as a web page.
 	e.set("Content-Type", core.ServableType(m.Descriptor.MediaType))
 	if e.r.Method == http.MethodHead {
 		e.set("Content-Length", strconv.FormatInt(m.Descriptor.Size, 10))
@@ -47,12 +47,12 @@ func (e *exchange) manifest() error {
 	return nil
 }
 
-// largeManifest is from which size on the bytes of a manifest are reserved while they
+// largeManifest is the size from which the bytes of a manifest are reserved while they
 // are sent. Nearly all manifests are smaller, and a client needs a connection for each.
 const largeManifest = 256 << 10
 
-// loadManifest reads the manifest that a GET asks for. A large one waits for its part of
-// what clients may keep in memory by reading slowly, and is not in memory meanwhile.
+// loadManifest reads the manifest that a GET asks for. A large one first waits for its
+// share of the memory that slow readers may occupy, and is not in memory meanwhile.
 func (e *exchange) loadManifest(ctx context.Context) (m core.Manifest, release func(), err error) {
 	m, err = e.reg.Manifest(ctx, e.req.Repo, e.req.Ref)
 	size := int64(len(m.Bytes))
@@ -73,7 +73,7 @@ func (e *exchange) loadManifest(ctx context.Context) (m core.Manifest, release f
 	return m, release, err
 }
 
-// warn adds what a registry has warned of (spec.md, "Warnings").
+// warn adds the registry's warnings (spec.md, "Warnings").
 func (e *exchange) warn() {
 	for _, text := range e.notes.Warnings() {
 		e.header.Add("Warning", "299 - "+strconv.Quote(text))
@@ -82,7 +82,8 @@ func (e *exchange) warn() {
 
 // putManifest answers end-7a and end-7b.
 func (e *exchange) putManifest() error {
-	// Before the first byte: nobody who may not push has a body read.
+	// This comes before the first byte: the body of a caller who may not push is not
+	// read.
 	if err := core.AdmitManifest(e.r.Context(), e.reg, e.req.Repo); err != nil {
 		return err
 	}

@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// MaxTags bounds the tags of one push. The spec asks for ten at least; each
-	// costs a write, and one request must not hold a repository for long.
+	// MaxTags bounds the tags of one push. The spec requires at least ten; each costs a
+	// write, and one request must not hold a repository's lock for long.
 	MaxTags = 100
-	// maxUploadID is what core.Upload promises for its IDs.
+	// maxUploadID is the bound that core.Upload promises for its IDs.
 	maxUploadID = 64
 	// maxArtifactType bounds a media type (RFC 6838: twice 127, and the slash).
 	maxArtifactType = 255
@@ -26,16 +26,15 @@ const (
 
 // Parse reads the method and the URL of a request under /v2. It does no I/O.
 //
-// The path is taken as it was sent. Names, and the words between them, are never
-// percent-encoded by those who mean them, so an encoded one is refused: no policy
-// is passed by another spelling. Only the last element is decoded, because some
-// clients encode the colon of a digest.
+// The path is taken as it was sent. Clients never percent-encode names and the words
+// between them, so encoded ones are refused: another spelling cannot bypass a policy.
+// Only the last element is decoded, because some clients encode the colon of a digest.
 //
-// Errors, for Fail to answer: 404 for a path that is no endpoint, 405 with Allow for
-// a method that the endpoint does not have, 400 for a malformed query, and
+// Errors, for Fail to answer: 404 for a path without an endpoint, 405 with Allow for a
+// method that the endpoint does not have, 400 for a malformed query, and
 // core.ErrNameInvalid, ErrTagInvalid, ErrDigestInvalid, ErrBlobUploadUnknown,
-// ErrNameUnknown (an `ns` that is no host). The Request then has what was
-// understood before.
+// ErrNameUnknown (an `ns` that is not a host). The Request then has the fields that
+// were parsed before.
 func Parse(method string, u *url.URL) (Request, error) {
 	req := Request{N: -1}
 	rt, name, last, err := split(u.EscapedPath())
@@ -116,7 +115,7 @@ func (req *Request) parseQuery(raw string) error {
 	return req.checkDigest()
 }
 
-// checkDigest refuses a closing PUT without the digest that it must have.
+// checkDigest refuses a closing PUT without a digest.
 func (req *Request) checkDigest() error {
 	if req.Kind == PutUpload && req.Digest == "" {
 		return fmt.Errorf("%w: the closing PUT of an upload needs the parameter digest", core.ErrDigestInvalid)
@@ -124,7 +123,7 @@ func (req *Request) checkDigest() error {
 	return nil
 }
 
-// parseStart reads what decides which of the four ways an upload begins.
+// parseStart reads the parameters that decide which of the four ways an upload begins.
 func (req *Request) parseStart(query url.Values) (err error) {
 	req.DigestAlgorithm = digest.Canonical
 	if s := query.Get("digest-algorithm"); s != "" {
@@ -141,8 +140,8 @@ func (req *Request) parseStart(query url.Values) (err error) {
 	}
 	if mount, err := core.ParseDigest(query.Get("mount")); err == nil {
 		req.DigestAlgorithm = mount.Algorithm()
-		// What is no digest, or in no repository, is not found: the client then uploads
-		// (spec.md, end-11). Without a name any repository would do.
+		// An invalid digest or repository counts as not found: the client then uploads
+		// (spec.md, end-11). Without a name, any repository may be the source.
 		from := query.Get("from")
 		if _, err := core.ParseName(from); from == "" || err == nil {
 			req.Mount, req.From = mount, from
@@ -153,7 +152,7 @@ func (req *Request) parseStart(query url.Values) (err error) {
 
 func (req *Request) parseTags(tags []string) error {
 	if len(tags) > MaxTags {
-		return fmt.Errorf("%w: %d, and at most %d in one request", errTags, len(tags), MaxTags)
+		return fmt.Errorf("%w: %d in one request, at most %d are allowed", errTags, len(tags), MaxTags)
 	}
 	for _, tag := range tags {
 		if _, err := core.ParseTag(tag); err != nil {
@@ -202,7 +201,8 @@ func (req *Request) parsePage(query url.Values) (err error) {
 	return nil
 }
 
-// validUploadID is the form that core.Upload promises; anything else was not made here.
+// validUploadID checks the form that core.Upload promises; other IDs were not made
+// here.
 func validUploadID(s string) bool {
 	if s == "" || len(s) > maxUploadID {
 		return false
@@ -215,8 +215,8 @@ func validUploadID(s string) bool {
 	return true
 }
 
-// validNS accepts the characters of a host and a port: ns is repeated in headers and
-// URLs of the answer.
+// validNS accepts the characters of a host and a port: the answer's headers and URLs
+// repeat ns.
 func validNS(s string) bool {
 	if len(s) > maxNS {
 		return false

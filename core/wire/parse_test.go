@@ -46,7 +46,7 @@ func TestParse(t *testing.T) {
 		{"a mount", "POST", "/v2/a/blobs/uploads/?from=b%2Fc&mount=" + some, Request{Kind: StartUpload, Name: "a", Mount: someDigest, From: "b/c", DigestAlgorithm: digest.SHA256}},
 		{"a mount of no digest", "POST", "/v2/a/blobs/uploads/?mount=x", Request{Kind: StartUpload, Name: "a", DigestAlgorithm: digest.SHA256}},
 		{"a mount of no digest from a repository", "POST", "/v2/a/blobs/uploads/?mount=sha256:&from=b", Request{Kind: StartUpload, Name: "a", DigestAlgorithm: digest.SHA256}},
-		{"a mount by an algorithm that nobody has", "POST", "/v2/a/blobs/uploads/?mount=md5:d41d8cd98f00b204e9800998ecf8427e&from=b", Request{Kind: StartUpload, Name: "a", DigestAlgorithm: digest.SHA256}},
+		{"a mount by an unknown algorithm", "POST", "/v2/a/blobs/uploads/?mount=md5:d41d8cd98f00b204e9800998ecf8427e&from=b", Request{Kind: StartUpload, Name: "a", DigestAlgorithm: digest.SHA256}},
 		{"a mount of capitals", "POST", "/v2/a/blobs/uploads/?mount=sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA&from=b", Request{Kind: StartUpload, Name: "a", DigestAlgorithm: digest.SHA256}},
 		{"a mount from no repository", "POST", "/v2/a/blobs/uploads/?from=../b&mount=" + some, Request{Kind: StartUpload, Name: "a", DigestAlgorithm: digest.SHA256}},
 		{"a mount from capitals", "POST", "/v2/a/blobs/uploads/?from=B&mount=" + some, Request{Kind: StartUpload, Name: "a", DigestAlgorithm: digest.SHA256}},
@@ -61,7 +61,7 @@ func TestParse(t *testing.T) {
 		{"no tags, please", "GET", "/v2/a/tags/list?n=0", Request{Kind: ListTags, Name: "a", N: 0}},
 		{"a page of tags", "GET", "/v2/a/tags/list?n=10&last=x", Request{Kind: ListTags, Name: "a", N: 10, Last: "x"}},
 		{"referrers", "GET", "/v2/a/referrers/" + some + "?artifactType=a%2Fb", Request{Kind: ListReferrers, Name: "a", Digest: someDigest, ArtifactType: "a/b"}},
-		{"a parameter that nobody knows", "GET", "/v2/a/tags/list?color=blue", Request{Kind: ListTags, Name: "a"}},
+		{"an unknown parameter", "GET", "/v2/a/tags/list?color=blue", Request{Kind: ListTags, Name: "a"}},
 
 		// Names may have the words of the endpoints in them.
 		{"a repository that ends like an upload", "GET", "/v2/a/blobs/uploads/manifests/v1", Request{Kind: Manifest, Name: "a/blobs/uploads", Ref: core.Reference{Tag: "v1"}}},
@@ -102,7 +102,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a path without slashes", "GET", "/v2abc", errRoute},
 
 		{"a method that manifests do not have", "POST", "/v2/a/manifests/v1", core.ErrUnsupported},
-		{"a method that nobody has", "BREW", "/v2/", core.ErrUnsupported},
+		{"an unknown method", "BREW", "/v2/", core.ErrUnsupported},
 		{"a push of a list", "PUT", "/v2/a/tags/list", core.ErrUnsupported},
 		{"a GET where uploads begin", "GET", "/v2/a/blobs/uploads/", core.ErrUnsupported},
 
@@ -124,12 +124,12 @@ func TestParseRefuses(t *testing.T) {
 		{"an upload of dots", "GET", "/v2/a/blobs/uploads/..", core.ErrBlobUploadUnknown},
 
 		{"a query that is broken", "GET", "/v2/a/tags/list?n=%zz", errQuery},
-		{"n that is no number", "GET", "/v2/a/tags/list?n=ten", errQuery},
+		{"n that is not a number", "GET", "/v2/a/tags/list?n=ten", errQuery},
 		{"n below zero", "GET", "/v2/a/tags/list?n=-1", errQuery},
 		{"n beyond all numbers", "GET", "/v2/a/tags/list?n=99999999999999999999", errQuery},
-		{"last that is no tag", "GET", "/v2/a/tags/list?last=/", core.ErrTagInvalid},
-		{"last that is no repository", "GET", "/v2/_catalog?last=A", core.ErrNameInvalid},
-		{"last that is no digest", "GET", "/v2/a/referrers/" + some + "?last=x", core.ErrDigestInvalid},
+		{"last that is not a tag", "GET", "/v2/a/tags/list?last=/", core.ErrTagInvalid},
+		{"last that is not a repository", "GET", "/v2/_catalog?last=A", core.ErrNameInvalid},
+		{"last that is not a digest", "GET", "/v2/a/referrers/" + some + "?last=x", core.ErrDigestInvalid},
 		{"a long artifact type", "GET", "/v2/a/referrers/" + some + "?artifactType=" + strings.Repeat("a", 256), errQuery},
 		{"ns with a space", "GET", "/v2/a/manifests/v1?ns=a%20b", core.ErrNameUnknown},
 		{"ns with a line break", "GET", "/v2/a/manifests/v1?ns=a%0d%0ab", core.ErrNameUnknown},
@@ -176,8 +176,8 @@ func TestKindNames(t *testing.T) {
 	}
 }
 
-// FuzzParse holds that nothing panics, that whatever is accepted is valid, and that a
-// request written as a URL is the same request.
+// FuzzParse checks that nothing panics, that every accepted request is valid, and
+// that a request written as a URL is the same request.
 func FuzzParse(f *testing.F) {
 	some := string(someDigest)
 	for _, target := range []string{

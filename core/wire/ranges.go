@@ -11,9 +11,9 @@ import (
 // span is a part of a blob or an upload: length bytes from start.
 type span struct{ start, length int64 }
 
-// parseRange reads a Range field (RFC 9110, 14.2) for size bytes. A field that asks
-// for nothing in particular gives the whole: another unit than bytes, and several
-// ranges at once, which a server may ignore and no registry client sends.
+// parseRange reads a Range field (RFC 9110, 14.2) for size bytes. Fields that a
+// server may ignore and that no registry client sends yield the whole: another unit
+// than bytes, and several ranges at once.
 //
 // Errors: errBlobRange when the range is malformed or outside of the blob.
 func parseRange(field string, size int64) (part span, partial bool, err error) {
@@ -43,9 +43,9 @@ func parseRange(field string, size int64) (part span, partial bool, err error) {
 	return span{first, last - first + 1}, true, nil
 }
 
-// parseContentRange reads the Content-Range field of a chunk, which in this spec is
-// two offsets and nothing else (spec.md, "Pushing a blob in chunks"). An end before
-// the start by one is an empty chunk. Errors: core.ErrBlobUploadInvalid.
+// parseContentRange reads the Content-Range field of a chunk, which in this spec has
+// only two offsets (spec.md, "Pushing a blob in chunks"). An end before the start by
+// one is an empty chunk. Errors: core.ErrBlobUploadInvalid.
 func parseContentRange(field string) (span, error) {
 	from, to, _ := strings.Cut(field, "-")
 	first, hasFirst := parseOffset(from)
@@ -56,8 +56,8 @@ func parseContentRange(field string) (span, error) {
 	return span{first, last - first + 1}, nil
 }
 
-// parseOffset reads digits, and nothing else. More than an int64 holds is its largest
-// value, which is beyond every blob.
+// parseOffset reads only digits. A number beyond int64 yields its largest value,
+// which is beyond every blob.
 func parseOffset(s string) (n int64, ok bool) {
 	for i := range len(s) {
 		digit := int64(s[i]) - '0'

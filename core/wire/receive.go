@@ -13,17 +13,18 @@ import (
 )
 
 const (
-	// firstPiece is how much memory a manifest takes before any of it is here: most are
-	// smaller, and none is larger only because it says so.
+	// firstPiece is how much memory is allocated before a manifest's first byte has
+	// arrived: most manifests are smaller, and an announced length alone does not
+	// allocate more.
 	firstPiece = 16 << 10
 	// manifestTime and manifestRate, in bytes a second, bound how long a manifest may
-	// take to arrive: a byte now and then is progress to the server in front. It is what
-	// a modem sends, after what the slowest handshake takes.
+	// take to arrive: for the server in front a byte now and then is progress. The rate
+	// is that of a modem, the time that of the slowest handshake.
 	manifestTime = 30 * time.Second
 	manifestRate = 8 << 10
 )
 
-// errBodySlow is a body that took longer than its size allows.
+// errBodySlow is the error for a body that took longer than its size allows.
 var errBodySlow = &core.Error{Code: "SIZE_INVALID", Message: "request body did not arrive in time"}
 
 // readManifest reads the body, all of it or none. Memory is taken as bytes arrive, and
@@ -41,7 +42,7 @@ func (e *exchange) readManifest() (data []byte, release func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// Not every connection has deadlines; those without are a test's.
+	// Only connections of tests have no deadlines.
 	deadlines := http.NewResponseController(e.w)
 	_ = deadlines.SetReadDeadline(time.Now().Add(manifestTime + time.Duration(most/manifestRate)*time.Second))
 	if data, err = readAll(e.r.Body, most, length >= 0); err != nil {
@@ -82,8 +83,8 @@ func readAll(r io.Reader, most int64, exactly bool) ([]byte, error) {
 	}
 }
 
-// endOf looks whether a body of unknown length ends here. One of a known length is held
-// to it by the server.
+// endOf checks that a body of unknown length ends here. The server enforces known
+// lengths.
 func endOf(r io.Reader, exactly bool) error {
 	if exactly {
 		return nil

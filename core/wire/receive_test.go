@@ -19,7 +19,7 @@ import (
 	"github.com/eblume/caddy-registry/core/budget"
 )
 
-// closed is a registry that admits nobody, and counts who asked further.
+// closed is a registry that admits no manifest, and counts later calls.
 type closed struct {
 	*memory
 	puts int
@@ -63,8 +63,8 @@ func TestNoManifestIsReadOfThoseWhoMayNotPush(t *testing.T) {
 	}
 }
 
-// An answer does not wait for a body that nobody will read; one that was read to its
-// end leaves the connection as it was.
+// An answer does not wait for a body that will not be read; a body that was read to
+// its end leaves the connection as it was.
 func TestAnAnswerWaitsForNoBody(t *testing.T) {
 	for _, row := range []struct {
 		name, method, url, body string
@@ -72,7 +72,7 @@ func TestAnAnswerWaitsForNoBody(t *testing.T) {
 		leave                   bool
 	}{
 		{"a push", "PUT", "/v2/a/manifests/v1", indexJSON, 1, 201, false},
-		{"a manifest that is none", "PUT", "/v2/a/manifests/v1", "{", 1, 400, false},
+		{"an invalid manifest", "PUT", "/v2/a/manifests/v1", "{", 1, 400, false},
 		{"a chunk", "PATCH", "/v2/a/blobs/uploads/none", "x", 1, 404, true},
 		{"a blob at once", "POST", "/v2/a/blobs/uploads/?digest=" + emptyDigest, "x", 1, 400, false},
 		{"an upload", "POST", "/v2/a/blobs/uploads/", "", 1, 202, false},
@@ -81,7 +81,7 @@ func TestAnAnswerWaitsForNoBody(t *testing.T) {
 		{"a read without", "GET", "/v2/", "", 1, 200, false},
 		{"a deletion with a body", "DELETE", "/v2/a/manifests/v1", "x", 1, 404, true},
 		{"no endpoint, with a body", "PUT", "/v2/x", "x", 1, 404, true},
-		{"HTTP/2 needs nothing", "PATCH", "/v2/a/blobs/uploads/none", "x", 2, 404, false},
+		{"HTTP/2 needs no deadline", "PATCH", "/v2/a/blobs/uploads/none", "x", 2, 404, false},
 	} {
 		for _, expect := range []string{"", "100-continue"} {
 			r := httptest.NewRequest(row.method, row.url, strings.NewReader(row.body))
@@ -100,7 +100,8 @@ func TestAnAnswerWaitsForNoBody(t *testing.T) {
 	}
 }
 
-// A client may announce what it likes: memory is taken by what it sends.
+// Memory is allocated for the bytes that a client sends, not for those that it
+// announces.
 func TestAnAnnouncedManifestTakesNoMemory(t *testing.T) {
 	const times = 100
 	var before, after runtime.MemStats
@@ -157,12 +158,12 @@ func TestAManifestHasATimeToArrive(t *testing.T) {
 		w := &slowWriter{ResponseRecorder: httptest.NewRecorder()}
 		handler(newMemory(), Options{}).ServeHTTP(w, putOf(strings.NewReader(indexJSON), int64(len(indexJSON))))
 		if w.Code != 201 || len(w.deadlines) != 2 || !w.deadlines[1].IsZero() {
-			t.Errorf("got %d and deadlines %v, want none at the end", w.Code, w.deadlines)
+			t.Errorf("got %d and deadlines %v, want no deadline at the end", w.Code, w.deadlines)
 		}
 	})
 }
 
-// busy is a registry whose puts take until they are told to end.
+// busy is a registry whose puts block until the test ends them.
 type busy struct {
 	*memory
 	begun chan struct{}
@@ -175,7 +176,8 @@ func (b *busy) PutManifest(ctx context.Context, repo string, put core.ManifestPu
 	return b.memory.PutManifest(ctx, repo, put)
 }
 
-// What a caller sends counts until it is stored, and holds up nobody else.
+// The bytes that a caller sends count until they are stored, and do not delay other
+// callers.
 func TestManifestsShareABudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := &busy{newMemory(), make(chan struct{}), make(chan struct{})}

@@ -29,7 +29,7 @@ func (e *exchange) listReferrers() error {
 	var more bool
 	for desc, err := range seq {
 		if pause, paused := errors.AsType[*core.Pause](err); paused {
-			// What was passed over is in a repository that the caller may read.
+			// The skipped referrers are in a repository that the caller may read.
 			last, more = digest.Digest(pause.After), limit > 0
 			break
 		}
@@ -40,7 +40,8 @@ func (e *exchange) listReferrers() error {
 		if err != nil {
 			return fmt.Errorf("encode referrer %s: %w", desc.Digest, err)
 		}
-		// The first goes in however large it is: a page must get the client further.
+		// The first descriptor is added however large it is: each page must make
+		// progress.
 		size += len(one)
 		if len(manifests) == limit || len(manifests) > 0 && size > maxReferrersPage {
 			more = len(manifests) > 0

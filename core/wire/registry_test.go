@@ -17,9 +17,9 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// memory is a Registry of one process's memory: just enough truth to see, through
-// HTTP, that the right method was called with the right arguments. What a row of a
-// test wants to go wrong is in fail, by the method's name.
+// memory is a Registry in memory: just enough of one to see, through HTTP, that
+// the right method was called with the right arguments. fail has the errors that a
+// row of a test wants, by the method's name.
 type memory struct {
 	core.Unimplemented
 

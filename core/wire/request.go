@@ -9,8 +9,8 @@ import (
 // Kind is what a request asks for, named by the endpoints of spec.md ("Endpoints").
 type Kind int
 
-// The endpoints. The zero Kind is none of them: it is what a request has that Parse
-// refused.
+// The endpoints. The zero Kind is not one of them: requests that Parse refused have
+// it.
 const (
 	// Ping asks whether this is a registry: GET and HEAD /v2/ (end-1).
 	Ping Kind = iota + 1
@@ -36,7 +36,7 @@ const (
 	// ListReferrers lists the manifests that refer to one: GET and HEAD (end-12a,
 	// end-12b).
 	ListReferrers
-	// UploadStatus tells how much of an upload is held: GET and HEAD (end-13).
+	// UploadStatus returns how much of an upload is held: GET and HEAD (end-13).
 	UploadStatus
 	// CancelUpload drops an upload (end-14).
 	CancelUpload
@@ -51,7 +51,7 @@ var kindNames = [...]string{
 	"upload_status", "cancel_upload", "catalog",
 }
 
-// String is the kind as a label for logs and metrics, in snake case.
+// String returns the kind as a label for logs and metrics, in snake case.
 func (k Kind) String() string {
 	if k < 0 || int(k) >= len(kindNames) {
 		k = 0
@@ -59,8 +59,8 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// Writes tells whether the request changes the repository, or belongs to a push as
-// UploadStatus does.
+// Writes reports whether the request changes the repository, or belongs to a push
+// as UploadStatus does.
 func (k Kind) Writes() bool {
 	switch k {
 	case StartUpload, PatchUpload, PutUpload, PutManifest, DeleteManifest, DeleteBlob, UploadStatus, CancelUpload:
@@ -81,15 +81,16 @@ type Request struct {
 	Repo string
 	// Ref is the tag or digest of Manifest, PutManifest and DeleteManifest.
 	Ref core.Reference
-	// Digest is that of Blob, DeleteBlob and ListReferrers, and `digest` of
-	// PutUpload (always) and StartUpload (where the client sent it).
+	// Digest is the digest of Blob, DeleteBlob and ListReferrers, and `digest` of
+	// PutUpload (always) and StartUpload (if the client sent it).
 	Digest digest.Digest
 	// Mount is `mount` of StartUpload: the blob to mount.
 	Mount digest.Digest
 	// From is `from` beside Mount: the repository that holds the blob, or empty for
-	// any. Like Repo, it is the client's until namespace.Resolve replaces it.
+	// any. Like Repo, it is as the client wrote it until namespace.Resolve replaces
+	// it.
 	From string
-	// DigestAlgorithm is what an upload's content is hashed with: the algorithm of
+	// DigestAlgorithm is the algorithm that hashes an upload's content: that of
 	// Digest or Mount, else `digest-algorithm`, else sha256. Set for StartUpload.
 	DigestAlgorithm digest.Algorithm
 	// UploadID is 1 to 64 characters of [a-z0-9-].
@@ -97,14 +98,14 @@ type Request struct {
 	// Tags are the `tag` parameters of PutManifest without repetitions, at most
 	// MaxTags of them.
 	Tags []string
-	// N is `n` of the lists, or -1 where the client sent none.
+	// N is `n` of the lists, or -1 if the client did not send it.
 	N int
 	// Last is `last` of the lists: a tag, a repository or a digest, or empty. In the
-	// catalog it may be a cursor, which only its maker can read.
+	// catalog it may be a cursor, which only the registry that made it can read.
 	Last string
 	// ArtifactType is the filter of ListReferrers, or empty.
 	ArtifactType string
-	// NS is `ns`: the registry that the client has in mind (spec.md, "Registry
+	// NS is `ns`: the registry that the client means (spec.md, "Registry
 	// Proxying"), as it was written: host, or host and port. Empty if not sent.
 	NS string
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// route is a form of path, and what each method means there.
+// route is a form of path, and the meaning of each method there.
 type route struct {
 	// named: the path begins with a repository.
 	named bool
@@ -53,7 +53,8 @@ func (rt *route) kind(method string) (Kind, error) {
 	return 0, &methodError{strings.Join(allow, ", ")}
 }
 
-// methodError is a method that the endpoint does not have; it knows those it has.
+// methodError is the error for a method that the endpoint does not have; it lists
+// those that it has.
 type methodError struct{ allow string }
 
 func (e *methodError) Error() string {
@@ -66,8 +67,8 @@ func (e *methodError) Unwrap() error { return core.ErrUnsupported }
 // element where the route has one.
 //
 // It reads from the end, because a repository may have components that are called
-// `blobs`, `manifests` or `tags`, and nothing follows the endpoint's own words but
-// one element.
+// `blobs`, `manifests` or `tags`, and only one element follows the endpoint's own
+// words.
 func split(path string) (rt *route, name, last string, err error) {
 	if path == "/v2" || path == "/v2/" {
 		return pingRoute, "", "", nil
@@ -82,7 +83,7 @@ func split(path string) (rt *route, name, last string, err error) {
 	if name, ok := strings.CutSuffix(rest, "/tags/list"); ok {
 		return tagsRoute, name, "", nil
 	}
-	// Some clients leave the last slash out.
+	// Some clients omit the last slash.
 	if name, ok := strings.CutSuffix(strings.TrimSuffix(rest, "/"), "/blobs/uploads"); ok {
 		return uploadsRoute, name, "", nil
 	}

@@ -35,8 +35,9 @@ func (w *stuckWriter) Write(p []byte) (int, error) {
 	return w.ResponseRecorder.Write(p)
 }
 
-// Clients that read slowly keep large manifests in memory, each caller a part of what
-// there is and all of them no more than that. Small ones are sent as ever.
+// Clients that read slowly keep large manifests in memory: each caller only a share
+// of the budget, and all of them no more than the budget. Small manifests are sent at
+// once.
 func TestLargeManifestsAreSentWithinABudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := &loads{memory: newMemory()}
@@ -84,7 +85,7 @@ func TestLargeManifestsAreSentWithinABudget(t *testing.T) {
 		<-waiting // until its patience ends
 		wants("beyond the caller's part", again, http.StatusTooManyRequests)
 		if again.Header().Get("Retry-After") == "" {
-			t.Error("nobody says when to come again")
+			t.Error("the answer does not say when to try again")
 		}
 		last := httptest.NewRecorder()
 		waiting = get("large", "ada", last)

@@ -12,13 +12,14 @@ import (
 	"github.com/eblume/caddy-registry/core/budget"
 )
 
-// apiVersion is in the field Docker-Distribution-API-Version of every answer: Docker's
-// older clients take a server without it for something else than a registry.
+// apiVersion is the value of the field Docker-Distribution-API-Version of every answer:
+// Docker's older clients do not recognize a registry without it.
 const apiVersion = "registry/2.0"
 
-// Protect sets the fields that keep a browser from running what it is sent: manifests
-// and blobs are the content of strangers, on the host of the pages for people. Every
-// answer of Serve and Fail has them; whoever answers beside them calls it first.
+// Protect sets the fields that keep a browser from running the content that it is sent:
+// manifests and blobs come from strangers, and the host also serves pages for people.
+// Every answer of Serve and Fail has these fields; other handlers must call Protect
+// first.
 func Protect(header http.Header) {
 	header.Set("X-Content-Type-Options", noSniff)
 	header.Set("Content-Security-Policy", sandbox)
@@ -32,53 +33,53 @@ const (
 	sandbox = "sandbox; default-src 'none'"
 )
 
-// Options is what the connection knows about one request, and wire does not.
+// Options holds what the connection layer knows about one request and wire does not.
 type Options struct {
-	// Public says that everybody may read this repository: shared caches on the
-	// way may keep what it answers. Default: only the client's own.
+	// Public says that everybody may read this repository: shared caches on the way may
+	// keep the answers. Default: only the client's own cache may.
 	Public bool
 	// Challenge makes the WWW-Authenticate field of a 401. It is called at most
-	// once. Default: nobody can log in, and 403 is answered instead.
+	// once. Default: login is impossible, and 403 is answered instead.
 	Challenge func() string
 	// NoLogin answers 404 instead of a 401, as if there were no such repository: for
 	// clients that must not be asked to log in. Default: they are.
 	NoLogin bool
-	// Explain may replace an error before it is answered, with one that says more to this
-	// caller. Default: each is answered as it is.
+	// Explain may replace an error, before it is answered, with a more detailed one for
+	// this caller. Default: each is answered as it is.
 	Explain func(error) error
-	// Cursors hide where a catalog goes on that left out too many names for one page.
+	// Cursors hide where a catalog continues that left out too many names for one page.
 	// Default: such a page is an error.
 	Cursors Cursors
-	// Manifests bounds those that are received and stored at the same time. Default:
-	// they are not bounded.
+	// Manifests bounds the manifests that are received and stored at the same time.
+	// Default: no bound.
 	Manifests *budget.Budget
-	// Sent bounds the large manifests that are held while clients read them. Default:
-	// they are not bounded.
+	// Sent bounds the large manifests that are in memory while clients read them.
+	// Default: no bound.
 	Sent *budget.Budget
-	// Caller says who answers for what the request uses of Manifests and Sent: see
+	// Caller is the principal whose share of Manifests and Sent the request uses: see
 	// core.Access.Principal.
 	Caller core.Access
-	// Log takes refused requests and broken bodies. Default: nothing is logged.
+	// Log receives refused requests and broken bodies. Default: nothing is logged.
 	Log *slog.Logger
-	// Observe is called once at the end, also when the body broke and Serve
-	// panics. Default: nobody is told.
+	// Observe is called once at the end, also when the body broke and Serve panics.
+	// Default: none.
 	Observe func(Outcome)
 }
 
 // Outcome is how a request ended, for metrics and logs.
 type Outcome struct {
 	Kind Kind
-	// Status is what was sent; 499 if the client had left before.
+	// Status is the status that was sent; 499 if the client had left before.
 	Status int
 	// Sent is the number of body bytes that were written.
 	Sent int64
-	// Source says where the content came from. Empty: the registry has not said.
+	// Source says where the content came from. It is empty if the registry has not said.
 	Source core.Source
-	// First is when the first byte of the answer was written: of the body where that is a
-	// blob on its way, else of the header. Zero: none was.
+	// First is when the first byte of the answer was written: of the body if that is a
+	// blob on its way, else of the header. Zero: none was written.
 	First time.Time
-	// Err is what was answered with an error status, or what broke the body after
-	// a good status. Nil if all went well.
+	// Err is the error that was answered, or that broke the body after a good status. It
+	// is nil if all went well.
 	Err error
 }
 
@@ -87,10 +88,10 @@ type Outcome struct {
 //
 // When a body breaks after its header was sent, Serve panics with
 // http.ErrAbortHandler, which makes net/http cut the connection: a client must not
-// take a part for the whole.
+// mistake a part for the whole.
 //
-// A request with a body may be answered before the body was read, and is when the caller
-// may not do what it asks. See LeaveBody.
+// A request with a body may be answered before the body was read, for example when the
+// caller lacks the permission. See LeaveBody.
 func Serve(w http.ResponseWriter, r *http.Request, req Request, reg core.Registry, opts Options) {
 	e := begin(w, r, req, opts)
 	e.reg = reg
@@ -140,7 +141,7 @@ type exchange struct {
 
 	bodyRead bool // the request's body, to its end
 
-	notes  *core.Notes // nil: none were asked for
+	notes  *core.Notes // nil: the client did not ask for any
 	status int
 	sent   int64
 	first  time.Time
@@ -166,24 +167,25 @@ func (e *exchange) writeHeader(status int) {
 	e.first = time.Now()
 }
 
-// context is that of the request, for what a registry notes about the answer.
+// context returns the request's context, in which a registry notes details of the answer.
 func (e *exchange) context() context.Context {
 	ctx, notes := core.WithNotes(e.r.Context())
 	e.notes = notes
 	return ctx
 }
 
-// linger is how long net/http may look for the rest of a body that nobody reads. It
-// takes up to 256 KiB of it before the answer goes out, at the client's pace, because
-// a client that is still sending would be reset and lose the answer. That is for those
-// who send, and not for those who only say that they will.
+// linger is how long net/http may wait for the rest of an unread body. It reads up to 256
+// KiB of it before the answer goes out, at the client's pace, because a client that is
+// still sending would be reset and lose the answer. That helps clients that send, not
+// those that only announce a body.
 const linger = 2 * time.Second
 
-// LeaveBody prepares an answer to a request whose body nobody has read: it comes within
-// linger. A client that waits with its body (Expect: 100-continue) has it at once, and the
-// connection ends (RFC 9110, 10.1.1): behind a server that wraps bodies, as Caddy's does,
-// net/http does not see that nobody asked for the body, and would wait for it. Nothing is
-// done where there is no body, and in HTTP/2, where each request ends by itself.
+// LeaveBody prepares an answer to a request whose body was not read: the answer is sent
+// within linger. A client that waits before sending its body (Expect: 100-continue) gets
+// it at once, and the connection ends (RFC 9110, 10.1.1): behind a server that wraps
+// bodies, as Caddy's does, net/http does not notice that the body was not requested, and
+// would wait for it. LeaveBody does nothing if there is no body, and in HTTP/2, where
+// each request ends by itself.
 func LeaveBody(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor != 1 || r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		return
@@ -191,10 +193,10 @@ func LeaveBody(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Expect") != "" {
 		w.Header().Set("Connection", "close")
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger)) // a test's writer may have none
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger)) // a test's writer may have no deadlines
 }
 
-// write sends a short body. Its error is the client's absence, which net/http notices.
+// write sends a short body. It fails only if the client is gone, which net/http notices.
 func (e *exchange) write(body []byte) {
 	n, err := e.w.Write(body)
 	e.sent += int64(n)
@@ -215,9 +217,9 @@ func begin(w http.ResponseWriter, r *http.Request, req Request, opts Options) *e
 	return e
 }
 
-// set sets a field of the header, whose key is in its canonical form. It takes no
-// memory but the exchange's own, because on a manifest the header is most of the cost.
-// A value is never shared between requests: the server in front may edit it in place.
+// set sets a field of the header, whose key is in its canonical form. It uses only the
+// exchange's own memory, because the header is most of the cost of serving a manifest. A
+// value is never shared between requests: the server in front may edit it in place.
 func (e *exchange) set(key, value string) {
 	if e.used == len(e.values) {
 		e.header[key] = []string{value}
@@ -228,7 +230,7 @@ func (e *exchange) set(key, value string) {
 	e.header[key] = e.values[e.used-1 : e.used : e.used]
 }
 
-// send ends a good answer that has all of its body.
+// send ends a good answer whose whole body is known.
 func (e *exchange) send(status int, contentType string, body []byte) {
 	e.set("Content-Type", contentType)
 	e.set("Content-Length", strconv.Itoa(len(body)))
@@ -244,8 +246,8 @@ func (e *exchange) ping() error {
 	return nil
 }
 
-// location is a URL of this repository, relative to the host, for Location and Link.
-// It keeps `ns`, without which the next request would go to another repository.
+// location returns a URL of this repository, relative to the host, for Location and
+// Link. It keeps `ns`, without which the next request would go to another repository.
 func (e *exchange) location(path string, query url.Values) string {
 	s := "/v2/"
 	if e.req.Name != "" {

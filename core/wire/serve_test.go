@@ -21,7 +21,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// handler is what a connection layer does with wire, in its shortest form.
+// handler uses wire as a connection layer does, in the shortest form.
 func handler(reg core.Registry, opts Options) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		req, err := Parse(r.Method, r.URL)
@@ -69,8 +69,8 @@ func filled(t testing.TB) *memory {
 	return m
 }
 
-// exchangeRow is a request and what must come back. A header that is wanted to be
-// empty must not be there.
+// exchangeRow is a request and the expected answer. A header that is wanted empty must be
+// absent.
 type exchangeRow struct {
 	name, method, url string
 	header            http.Header
@@ -200,7 +200,7 @@ func TestManifest(t *testing.T) {
 		{name: "by digest for everybody", method: "GET", url: byDigest, opts: Options{Public: true}, status: 200, want: with(map[string]string{"Cache-Control": "public, max-age=31536000, immutable"})},
 		{name: "with ns", method: "GET", url: byDigest + "?ns=docker.io", status: 200, want: with(map[string]string{"Oci-Namespace": "docker.io"})},
 		{name: "that the client has", method: "GET", url: "/v2/a/b/manifests/v1", header: http.Header{"If-None-Match": {`"x", W/"` + string(indexDigest) + `"`}}, status: 304, want: map[string]string{"Etag": all["Etag"], "Docker-Content-Digest": string(indexDigest)}},
-		{name: "HEAD of what the client has", method: "HEAD", url: byDigest, header: http.Header{"If-None-Match": {"*"}}, status: 304},
+		{name: "HEAD of a blob that the client has", method: "HEAD", url: byDigest, header: http.Header{"If-None-Match": {"*"}}, status: 304},
 		{name: "of which the client has another", method: "GET", url: byDigest, header: http.Header{"If-None-Match": {`"x"`}}, status: 200},
 		{name: "unknown", method: "GET", url: "/v2/a/b/manifests/v9", status: 404, code: "MANIFEST_UNKNOWN"},
 		{name: "HEAD of an unknown one", method: "HEAD", url: "/v2/a/b/manifests/v9", status: 404, code: "MANIFEST_UNKNOWN"},
@@ -298,7 +298,7 @@ func TestErrors(t *testing.T) {
 		{name: "a bad digest", method: "HEAD", url: "/v2/a/blobs/sha256:", status: 400, code: "DIGEST_INVALID"},
 		{name: "too many tags", method: "PUT", url: "/v2/a/manifests/" + emptyDigest + "?" + strings.Repeat("tag=a&", 101), status: 414, code: "UNSUPPORTED"},
 		{name: "a method that the registry does not have", method: "GET", url: "/v2/a/b/manifests/v1", prepare: refuse(core.ErrUnsupported), status: 405, code: "UNSUPPORTED", want: map[string]string{"Allow": "GET, HEAD"}},
-		{name: "nobody can log in", method: "GET", url: "/v2/a/b/manifests/v1", prepare: refuse(core.ErrUnauthorized), status: 403, code: "DENIED", want: map[string]string{"Www-Authenticate": ""}},
+		{name: "login is impossible", method: "GET", url: "/v2/a/b/manifests/v1", prepare: refuse(core.ErrUnauthorized), status: 403, code: "DENIED", want: map[string]string{"Www-Authenticate": ""}},
 		get("not logged in", core.ErrUnauthorized, 401, "UNAUTHORIZED", map[string]string{"Www-Authenticate": challenge()}),
 		get("denied", core.ErrDenied, 403, "DENIED", map[string]string{"Www-Authenticate": ""}),
 		get("too many requests", core.ErrTooManyRequests, 429, "TOOMANYREQUESTS", map[string]string{"Retry-After": "5"}),

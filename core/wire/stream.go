@@ -14,14 +14,14 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// stream sends a part of a blob that stands at the part's start; a length of -1 means
-// all there is. It returns when everything was written, and panics otherwise (see
-// Serve).
+// stream sends a part of a blob that is positioned at the part's start; a length of -1
+// means everything up to the end. It returns when everything was written, and panics
+// otherwise (see Serve).
 func (e *exchange) stream(blob core.Blob, part span, size int64) {
 	n, fault, err := e.copyBlob(blob, part, size)
 	e.sent += n
 	if part.length >= 0 && n == part.length && fault == nil {
-		// A client that has its last byte may close the connection while that is being
+		// A client that has the last byte may close the connection while it is being
 		// flushed.
 		return
 	}
@@ -37,8 +37,7 @@ func (e *exchange) stream(blob core.Blob, part span, size int64) {
 	panic(http.ErrAbortHandler)
 }
 
-// copyBlob does the copying in the cheapest way there is. fault is an error that the
-// blob itself gave.
+// copyBlob copies in the cheapest possible way. fault is an error of the blob itself.
 //
 // Caddy's writers bound the time without progress by reading at most so many bytes at
 // a time, through a LimitedReader of their own, and the sendfile of package net looks
@@ -57,13 +56,14 @@ func (e *exchange) copyBlob(blob core.Blob, part span, size int64) (n int64, fau
 	}
 	out := &flusher{Writer: e.w, control: http.NewResponseController(e.w), first: &e.first}
 	e.first = time.Time{} // the header is there, and the first byte may take long
-	// Of an empty one the header is all there is, and would be a clean end.
+	// An empty answer would consist of the header alone, which would look like a clean
+	// end.
 	if part.length != 0 && fileOf(blob) == nil && !ready(blob) {
 		// Clients give up after some seconds without a header, and a Range may begin
 		// where a download arrives in minutes. The blob is open, so this is the answer.
-		_ = out.control.Flush() // what is wrong with the connection is met by Write
+		_ = out.control.Flush() // Write meets a failing connection
 	}
-	// What is on its way from an upstream gives its bytes without a copy in between.
+	// A download in progress writes its bytes without a copy in between.
 	if whole, ok := blob.(io.WriterTo); ok && (part.length < 0 || part.start+part.length == size) {
 		if n, err = whole.WriteTo(out); out.err == nil {
 			fault = err
@@ -79,15 +79,15 @@ func (e *exchange) copyBlob(blob core.Blob, part span, size int64) (n int64, fau
 	return n, from.err, err
 }
 
-// ready reports whether the first byte of a blob is here, so that it can share a packet
-// with the header.
+// ready reports whether the first byte of a blob is available, so that it can share a
+// packet with the header.
 func ready(blob core.Blob) bool {
 	r, ok := blob.(interface{ Ready() bool })
 	return ok && r.Ready()
 }
 
-// logBroken says whose fault a broken body is. A client that leaves, or reads nothing
-// for as long as the server in front allows, is nobody's.
+// logBroken logs a broken body by whose fault it is. A client that leaves, or reads
+// nothing for as long as the server in front allows, is not a fault.
 func (e *exchange) logBroken(ours bool) {
 	if e.opts.Log == nil {
 		return
@@ -103,13 +103,14 @@ func (e *exchange) logBroken(ours bool) {
 		slog.Any("error", e.err))
 }
 
-// connectionError tells the errors of writing to a client that left or stalled.
+// connectionError reports whether err is from writing to a client that left or
+// stalled.
 func connectionError(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed)
 }
 
-// fileOf gives the file that a blob is, if it is one of known size.
+// fileOf returns the blob's file, if it is one of known size.
 func fileOf(blob core.Blob) *os.File {
 	fb, ok := blob.(core.FileBlob)
 	if !ok || blob.Descriptor().Size < 0 {
@@ -118,8 +119,8 @@ func fileOf(blob core.Blob) *os.File {
 	return fb.File()
 }
 
-// fileSize is -1 if it is not known. A bare file is bounded by nothing but its own
-// end, which has to be where the header says.
+// fileSize returns -1 if the size is not known. A bare file is bounded only by its own
+// end, which must be where the header says.
 func fileSize(file *os.File) int64 {
 	info, err := file.Stat()
 	if err != nil {
@@ -128,7 +129,7 @@ func fileSize(file *os.File) int64 {
 	return info.Size()
 }
 
-// flusher sends bytes on as they come: what is not a file may be a download in
+// flusher forwards bytes as they come: a blob that is not a file may be a download in
 // progress, whose first byte the client gets when we do.
 type flusher struct {
 	io.Writer
@@ -152,7 +153,8 @@ func (f *flusher) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// source remembers the error of the blob, to tell it from one of the connection.
+// source remembers the error of the blob, to distinguish it from one of the
+// connection.
 type source struct {
 	io.Reader
 	err error

@@ -48,7 +48,7 @@ func fromFiles(t *testing.T, m *memory, content []byte) {
 	}
 }
 
-// pacedWriter is like Caddy's idle timeouts: it takes a bounded piece at a time, each
+// pacedWriter works like Caddy's idle timeouts: it reads a bounded piece at a time, each
 // through a LimitedReader of its own.
 type pacedWriter struct {
 	http.ResponseWriter
@@ -115,8 +115,8 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// A body that cannot be whole cuts the connection: the client must not take a part for
-// all of it. What the log says depends on whose fault it was.
+// A body that cannot be completed cuts the connection: the client must not mistake a part
+// for the whole. The log line depends on whose fault it was.
 func TestBrokenBodies(t *testing.T) {
 	breaking := func(err error) func(*testing.T, *memory) {
 		return func(_ *testing.T, m *memory) {
@@ -139,9 +139,9 @@ func TestBrokenBodies(t *testing.T) {
 		{"a read error", breaking(errDisk)},
 		{"a blob that ends early", breaking(io.EOF)},
 		{"an upstream's reset, which is not the client's", breaking(syscall.ECONNRESET)},
-		// What writes itself is trusted no more.
-		{"a read error of what writes itself", writing(errDisk)},
-		{"what writes itself and ends early", writing(io.EOF)},
+		// A blob that writes itself is trusted no more than others.
+		{"a read error of a blob that writes itself", writing(errDisk)},
+		{"a blob that writes itself and ends early", writing(io.EOF)},
 		{"a file that is too short", func(t *testing.T, m *memory) { fromFiles(t, m, content[:100]) }},
 		{"unknown size, and a read error", func(_ *testing.T, m *memory) {
 			m.open = func(desc core.Descriptor, data []byte) core.Blob {
@@ -207,7 +207,8 @@ func TestFileLongerThanItsBlob(t *testing.T) {
 	}
 }
 
-// The first byte of what is not a file goes out when it comes, not when a buffer is full.
+// If the blob is not a file, its first byte goes out when it comes, not when a buffer is
+// full.
 func TestFirstByteIsNotHeldBack(t *testing.T) {
 	for _, tt := range []struct {
 		size   int64
@@ -247,7 +248,7 @@ func TestFirstByteIsNotHeldBack(t *testing.T) {
 	}
 }
 
-// readyBlob is a stream that says whether its first byte is here.
+// readyBlob is a stream that reports whether its first byte is available.
 type readyBlob struct {
 	streamBlob
 	here bool
@@ -280,8 +281,8 @@ func (w *flushes) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// The header goes out at once where the body has to be waited for. Where it is here the
-// two share a packet, and a file is never flushed.
+// The header goes out at once if the body is not available yet. If it is, the two share a
+// packet, and a file is never flushed.
 func TestHeaderDoesNotWaitForTheBody(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
@@ -289,10 +290,10 @@ func TestHeaderDoesNotWaitForTheBody(t *testing.T) {
 		all, early int
 	}{
 		{"a file", nil, 0, 0},
-		{"a stream whose first byte is here", func(desc core.Descriptor) core.Blob {
+		{"a stream whose first byte is available", func(desc core.Descriptor) core.Blob {
 			return &readyBlob{streamBlob{struct{ io.Reader }{bytes.NewReader(content)}, desc}, true}
 		}, 1, 0},
-		{"a stream whose first byte is not here", func(desc core.Descriptor) core.Blob {
+		{"a stream whose first byte is not available", func(desc core.Descriptor) core.Blob {
 			return &readyBlob{streamBlob{struct{ io.Reader }{bytes.NewReader(content)}, desc}, false}
 		}, 2, 1},
 		{"a stream that does not say", func(desc core.Descriptor) core.Blob {
@@ -400,9 +401,9 @@ func TestACompleteBodyIsNotBroken(t *testing.T) {
 		broken bool
 	}{
 		{"closed after the last byte", false, len(content), false},
-		{"closed after the last byte of what writes itself", true, len(content), false},
+		{"closed after the last byte of a blob that writes itself", true, len(content), false},
 		{"closed before", false, 1, true},
-		{"closed before, of what writes itself", true, 1, true},
+		{"closed before it, of a blob that writes itself", true, 1, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := filled(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// Whatever an error means to the client, what it says of files, hosts and addresses is
-// for the log.
+// Files, hosts and addresses that an error names are only for the log, whatever the
+// error means to the client.
 func TestErrorsOfTheSystemAreNotShown(t *testing.T) {
 	const secret = "/srv/secret"
 	for name, err := range map[string]error{

@@ -40,9 +40,9 @@ func (e *exchange) startUpload() error {
 	return nil
 }
 
-// mountless tells the errors of a mount after which the client may upload the blob
-// instead (spec.md, end-11: 202). That it may not read the other repository is one of
-// them; whether it may write to this one is decided when the upload begins.
+// mountless reports whether the client may upload the blob instead after this error of
+// a mount (spec.md, end-11: 202). A client that may not read the other repository may;
+// whether it may write to this one is decided when the upload begins.
 func mountless(err error) bool {
 	for _, target := range []error{
 		core.ErrBlobUnknown, core.ErrNameUnknown, core.ErrDenied, core.ErrUnauthorized, core.ErrUnsupported,
@@ -54,8 +54,8 @@ func mountless(err error) bool {
 	return false
 }
 
-// wholeUpload answers end-4b. The client never learned the upload's ID, so what could
-// not become a blob is dropped at once, also when the client is gone.
+// wholeUpload answers end-4b. The client never learned the upload's ID, so bytes that
+// could not become a blob are dropped at once, also when the client is gone.
 func (e *exchange) wholeUpload(upload core.Upload) error {
 	ctx := e.r.Context()
 	err := e.append(upload)
@@ -87,7 +87,7 @@ func (e *exchange) patchUpload() error {
 }
 
 // putUpload answers end-6. Docker, containerd and others send the last PUT without a
-// body; what they sent before is all there is.
+// body, after all bytes.
 func (e *exchange) putUpload() error {
 	upload, err := e.reg.Upload(e.r.Context(), e.req.Repo, e.req.UploadID)
 	if err != nil {
@@ -132,15 +132,15 @@ func (e *exchange) cancelUpload() error {
 	return nil
 }
 
-// uploadAnswer says where an upload goes on, and how much of it is held.
+// uploadAnswer says where an upload continues, and how much of it is held.
 func (e *exchange) uploadAnswer(status int, upload core.Upload) {
 	e.setUpload(upload)
 	e.set("Cache-Control", "no-store")
 	e.writeHeader(status)
 }
 
-// uploadError tells a client whose chunk came out of order, or beside another writer's,
-// where the upload stands, so that it may resume without asking.
+// uploadError returns the upload's size to a client whose chunk came out of order, or
+// beside another writer's, so that it can resume without asking.
 func (e *exchange) uploadError(upload core.Upload, err error) error {
 	if errors.Is(err, core.ErrRangeInvalid) {
 		e.setUpload(upload)
@@ -148,9 +148,9 @@ func (e *exchange) uploadError(upload core.Upload, err error) error {
 	return err
 }
 
-// setUpload sets the fields of an upload. Range names the last byte, so it cannot say
-// that there is none: an empty upload has the same `0-0` as in Docker's registry, which
-// its clients know.
+// setUpload sets the fields of an upload. Range names the last byte, so it cannot
+// express an empty upload: that has `0-0`, as in Docker's registry, which its clients
+// know.
 func (e *exchange) setUpload(upload core.Upload) {
 	id := upload.ID()
 	e.set("Location", e.location("blobs/uploads/"+id, nil))

@@ -92,7 +92,7 @@ func TestUpload(t *testing.T) {
 
 		{name: "chunk without a range", method: "PATCH", url: at, prepare: held, body: rest, status: 202, want: grown},
 		{name: "chunk in order", method: "PATCH", url: at, prepare: held, header: header("2048-4095"), body: rest, status: 202, want: grown},
-		{name: "chunk of nothing", method: "PATCH", url: at, prepare: held, status: 202, want: stands},
+		{name: "empty chunk", method: "PATCH", url: at, prepare: held, status: 202, want: stands},
 		{name: "chunk too early", method: "PATCH", url: at, prepare: held, header: header("0-2047"), body: rest, status: 416, code: "BLOB_UPLOAD_INVALID", want: stands},
 		{name: "chunk too late", method: "PATCH", url: at, prepare: held, header: header("4096-6143"), body: rest, status: 416, code: "BLOB_UPLOAD_INVALID", want: stands},
 		{name: "chunk beside another writer's", method: "PATCH", url: at, prepare: also("Append", core.ErrRangeInvalid), body: rest, status: 416, code: "BLOB_UPLOAD_INVALID", want: stands},

@@ -57,7 +57,7 @@ func TestWarningsOfAList(t *testing.T) {
 	}
 }
 
-// What a registry warns of is said with a good answer, as spec.md wants it.
+// A registry's warnings are sent with a good answer, as spec.md requires.
 func TestWarnings(t *testing.T) {
 	many := slices.Repeat([]string{"x"}, 100)
 	for _, tt := range []struct {
@@ -67,7 +67,7 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"of a GET", "GET", "v1", "", []string{"it is gone"}, []string{`299 - "it is gone"`}},
 		{"of a HEAD", "HEAD", "v1", "", []string{"it is gone"}, []string{`299 - "it is gone"`}},
-		{"of what the client has", "GET", "v1", "*", []string{"it is gone"}, []string{`299 - "it is gone"`}},
+		{"of a manifest that the client has", "GET", "v1", "*", []string{"it is gone"}, []string{`299 - "it is gone"`}},
 		{"with quotes", "GET", "v1", "", []string{`a "b" \`}, []string{`299 - "a \"b\" \\"`}},
 		{"two", "GET", "v1", "", []string{"a", "b"}, []string{`299 - "a"`, `299 - "b"`}},
 		{"no more than eight", "GET", "v1", "", many, slices.Repeat([]string{`299 - "x"`}, 8)},
