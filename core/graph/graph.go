@@ -1,10 +1,10 @@
 // Package graph knows what manifests name.
 //
 // There are two questions. Which content must be in a repository when a manifest is pushed there?
-// That is core.Document.Required: config and layers. Which content is needed as long as the
-// manifest is held? That is Named, whatever the manifest's kind: an index may name blobs (BuildKit's
-// cache), layers that need not be pushed may have been, and artifacts of their own kind
-// name content in members that nobody else knows. The collector, deletions and eviction all ask the second.
+// That is core.Document.Required: config and layers. Which content is needed as long as the manifest is
+// held? That is Named, for every kind of manifest: an index may name blobs (BuildKit's cache), layers that
+// need not be pushed may have been, and unknown kinds of artifacts name content in members of their own.
+// The collector, deletions and eviction all ask the second question.
 //
 // A Graph is the answer for one repository. It holds digests and no manifests:
 //
@@ -23,8 +23,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Graph is what the manifests of one repository name of what the repository holds. It needs some
-// hundred bytes for each digest, and four for each manifest that another names.
+// Graph records which content of one repository its manifests name. It needs some hundred bytes for each
+// digest, and four for each manifest that another names.
 type Graph struct {
 	at    map[digest.Digest]int32
 	nodes []node
@@ -37,7 +37,7 @@ type node struct {
 	added     bool    // and was added
 	kept      bool    // see Keep
 	users     int32   // added manifests that name it
-	walked    int32   // the last walk that came by
+	walked    int32   // the last walk that visited it
 	manifests []int32 // held manifests that it names
 	referrers []int32 // manifests whose subject it is
 }
@@ -64,7 +64,7 @@ func (g *Graph) node(d digest.Digest) int32 {
 	return i
 }
 
-// named yields what a manifest names of what the repository holds, each once.
+// named yields the content of the repository that a manifest names, each once.
 func (g *Graph) named(manifest []byte) iter.Seq[int32] {
 	return func(yield func(int32) bool) {
 		g.walk++
@@ -81,7 +81,7 @@ func (g *Graph) named(manifest []byte) iter.Seq[int32] {
 	}
 }
 
-// Add takes in one of the manifests, with its subject, which may be empty. Its bytes are not kept.
+// Add adds one of the manifests, with its subject, which may be empty. Its bytes are not kept.
 func (g *Graph) Add(d, subject digest.Digest, manifest []byte) {
 	i := g.node(d)
 	g.nodes[i].manifest, g.nodes[i].added = true, true
@@ -132,8 +132,8 @@ func (g *Graph) Loose() iter.Seq[digest.Digest] {
 	}
 }
 
-// Remove takes out a manifest that was added: what it names has a user less. manifest is its bytes
-// again; without them what it names stays used.
+// Remove removes a manifest that was added, so that the content it names has one user less. manifest is
+// its bytes again; without them that content stays used.
 func (g *Graph) Remove(d digest.Digest, manifest []byte) {
 	i, ok := g.at[d]
 	if !ok || !g.nodes[i].added {

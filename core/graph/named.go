@@ -12,12 +12,12 @@ import (
 )
 
 // Named yields the digests that a manifest names: the values of members "digest" of objects at any
-// depth, in whatever letter case, as they come and as often as they are there. So it finds what a
-// client of any kind of artifact, known here or not, may fetch with the manifest.
+// depth, in whatever letter case, in their order and with repetitions. So it finds everything that
+// a client of any kind of artifact, known here or not, may fetch with the manifest.
 //
-// It does not read texts, annotations, nor data that is embedded as a text. It needs no memory
-// but for the digests, and reads the whole of any document: one that is not JSON yields whatever
-// looks like such a member. Bytes that a push would refuse name things, too.
+// It does not read texts, annotations, or data that is embedded as a text. It needs memory only
+// for the digests, and reads the whole of any document: one that is not JSON yields everything
+// that looks like such a member. Documents that a push would refuse name things, too.
 func Named(manifest []byte) iter.Seq[digest.Digest] {
 	return func(yield func(digest.Digest) bool) {
 		s := scanner{data: manifest}
@@ -109,8 +109,8 @@ func (s *scanner) text() []byte {
 	return s.buf
 }
 
-// skip goes behind the object or list that stands here; behind another value nothing follows that
-// could be taken for a member.
+// skip moves behind the object or list that stands here. Other values need not be skipped, because
+// they contain nothing that looks like a member.
 func (s *scanner) skip() {
 	for depth := 0; s.at < len(s.data); {
 		switch s.data[s.at] {

@@ -14,13 +14,13 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// ErrDamaged is an index whose file is not what was written. It is not asked again
-// until Rebuild has begun a new file.
+// ErrDamaged is the error for an index whose file is not as it was written. It is not
+// asked again until Rebuild has begun a new file.
 var ErrDamaged = errors.New("damaged")
 
 const (
-	// openWait bounds how long another holder of the file is waited for; the
-	// storage's lock has excluded every other process by then.
+	// openWait bounds the wait for another holder of the file; the storage's lock has
+	// excluded every other process by then.
 	openWait = 5 * time.Second
 	// sumSize is the length of a checksum.
 	sumSize = 4
@@ -29,10 +29,10 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // survive calls f, which reads or writes the file, and returns ErrDamaged where the
-// program would end otherwise: bbolt maps the file into memory, so a page that was cut
-// off or that the disk cannot read is a fault, and it panics on pages that make no sense.
+// program would crash otherwise: bbolt maps the file into memory, so a page that was cut
+// off or that the disk cannot read causes a fault, and it panics on invalid pages.
 func survive(f func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // of this goroutine alone
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // of this goroutine only
 	defer func() {
 		p := recover()
 		if _, fault := p.(interface{ Addr() uintptr }); fault {
@@ -45,9 +45,9 @@ func survive(f func() error) (err error) {
 	return f()
 }
 
-// use calls f with the database. One at a time does so: what bbolt holds locked when a
-// call is cut short stays locked, and nobody may be waiting for it. The damaged file and
-// its mapping are then left alone until the process ends.
+// use calls f with the database, one call at a time: locks that bbolt holds when a call
+// is cut short stay locked, and no other call may be waiting for them. The damaged file
+// and its mapping are then left alone until the process ends.
 func (x *Index) use(f func(*bbolt.DB) error) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -75,7 +75,7 @@ func (x *Index) update(f func(*bbolt.Tx) error) error {
 func (x *Index) renew() error {
 	x.ready.Store(false)
 	if x.db != nil {
-		x.db.Close() // nothing of it is needed
+		x.db.Close() // its content is not needed
 		x.db = nil
 	}
 	if x.path == "" {
@@ -99,7 +99,7 @@ func (x *Index) load() error {
 	var db *bbolt.DB
 	err := survive(func() (err error) {
 		// The list of free pages is kept in the file: without it bbolt looks for them in
-		// the pages, in a goroutine whose panic nobody can recover.
+		// the pages, in a goroutine whose panic cannot be recovered.
 		db, err = bbolt.Open(x.file, 0o600, &bbolt.Options{
 			Timeout: openWait, NoSync: true, NoGrowSync: true, FreelistType: bbolt.FreelistMapType,
 		})
@@ -155,8 +155,8 @@ func (x *Index) take() (bool, error) {
 }
 
 // finish looks at every row, as lists do, and closes the database. Errors: ErrDamaged
-// also when rows have disappeared. What a page says of itself has no checksum, and the
-// next run would believe it.
+// also when rows have disappeared. A page's own header has no checksum, and the next run
+// would believe it.
 func (x *Index) finish() error {
 	err := x.db.Update(func(tx *bbolt.Tx) error {
 		format := tx.Bucket(formatBucket)
@@ -197,7 +197,7 @@ func seal(file string) error {
 	return errors.Join(err, f.Sync())
 }
 
-// unseal takes the checksum off again. Errors: ErrDamaged if it is not that of the file.
+// unseal removes the checksum. Errors: ErrDamaged if it is not that of the file.
 func unseal(file string) error {
 	fi, err := os.Lstat(file)
 	switch {

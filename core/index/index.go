@@ -1,12 +1,12 @@
-// Package index is a projection of a store's bucket for what a file system answers
-// slowly: tags and repositories in order, and what a repository holds.
+// Package index is a projection of a store's bucket for questions that a file system
+// answers slowly: tags and repositories in order, and what a repository holds.
 //
-// It is never truth. It may be deleted at any time; after an unclean stop it is
-// thrown away and built again while the store is serving, and until Ready the
-// store scans its bucket instead. Therefore it is bbolt without a single sync: a
-// crash can corrupt the file, and the file of a crash is never opened. Neither is one
-// that was changed between two runs, and one that is damaged while it is open costs
-// nothing but its help.
+// The bucket remains the only truth. The index may be deleted at any time. After an
+// unclean stop it is discarded and rebuilt while the store is serving, and until
+// Ready the store scans its bucket instead. Therefore bbolt never syncs: a crash can
+// corrupt the file, and the file of a crash is never opened, nor is one that was
+// changed between two runs. If it is damaged while it is open, the store only loses
+// its help.
 package index
 
 import (
@@ -28,17 +28,17 @@ import (
 // methods are safe for concurrent use. Errors are the disk's and ErrDamaged; the store
 // answers from its bucket then.
 type Index struct {
-	path    string      // where it lies between runs; empty: nowhere
-	file    string      // where it lies while it is open
-	damaged func(error) // told of damage
+	path    string      // its path between runs; empty: none
+	file    string      // its path while it is open
+	damaged func(error) // called with damage
 	ready   atomic.Bool
 
 	mu   sync.Mutex // guards all below, and everything that bbolt does
 	db   *bbolt.DB  // nil: damaged
 	stat os.FileInfo
-	rows uint64 // how many there are
-	// removed has the keys deleted while a rebuild runs: what the scan saw before
-	// the delete must not come back.
+	rows uint64 // their number
+	// removed has the keys deleted while a rebuild runs: rows that the scan saw
+	// before the delete must not come back.
 	removed map[string]struct{}
 }
 
@@ -80,7 +80,7 @@ func Open(path string, damaged func(error)) (*Index, error) {
 	return x, nil
 }
 
-// Ready tells whether the index is whole. It becomes so by Rebuild.
+// Ready reports whether the index is complete. Rebuild makes it so.
 func (x *Index) Ready() bool { return x.ready.Load() }
 
 // Distrust makes the index not Ready, after a write that failed, until Rebuild.
@@ -91,7 +91,7 @@ func (x *Index) Close() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	now, err := os.Lstat(x.file)
-	ours := err == nil && os.SameFile(now, x.stat) // nobody removed or replaced it
+	ours := err == nil && os.SameFile(now, x.stat) // it was not removed or replaced
 	keep := ours && x.path != "" && x.Ready()
 	err = nil
 	switch {
@@ -166,8 +166,8 @@ func (x *Index) remove(bucket, key []byte) error {
 	})
 }
 
-// key joins with NUL, which no name holds and which sorts before everything:
-// so keys are in byte order of the repository, then of the rest.
+// key joins with NUL, which no name contains and which sorts before everything, so
+// that keys are in byte order of the repository, then of the rest.
 func key(repo, rest string) []byte {
 	k := make([]byte, 0, len(repo)+1+len(rest))
 	return append(append(append(k, repo...), 0), rest...)

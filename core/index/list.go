@@ -23,8 +23,8 @@ const chunk = 200
 // Repositories yields the repositories that hold a manifest, behind after.
 func (x *Index) Repositories(after string) iter.Seq2[string, error] {
 	return pages(x, after, func(c *cursor, after string, add func(string) bool) {
-		// The digests of one repository are stepped over by one seek: 1 is the
-		// byte after the separator.
+		// One seek skips the digests of a repository: 1 is the byte after the
+		// separator.
 		next := func(repo string) []byte { return append([]byte(repo), 1) }
 		seek := []byte(after)
 		if after != "" {
@@ -67,11 +67,11 @@ func (x *Index) HasRepository(repo string) (found bool, err error) {
 	return found, err
 }
 
-// cursor walks over rows and believes none of them: it panics, as bbolt does on a page
-// that makes no sense, at one that is not what was written or that is out of order.
+// cursor walks over rows and trusts none of them: it panics, as bbolt does on an
+// invalid page, at a row with a wrong checksum or out of order.
 type cursor struct {
 	*bbolt.Cursor
-	last []byte // the key where it is
+	last []byte // the current key
 }
 
 func rows(tx *bbolt.Tx, bucket []byte) *cursor { return &cursor{Cursor: tx.Bucket(bucket).Cursor()} }

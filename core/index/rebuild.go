@@ -10,7 +10,7 @@ import (
 )
 
 // Entry is one row found by a scan: a tag if Tag is set, else a manifest. A tag without
-// a digest is there, but what it names could not be read.
+// a digest exists, but its record could not be read.
 type Entry struct {
 	Repo   string
 	Tag    string
@@ -23,7 +23,7 @@ const rebuildBatch = 2000
 
 // Rebuild fills the index from scan, a walk over the whole bucket, and makes it
 // Ready. Puts and deletes may happen at the same time: they win over what the scan
-// saw. It returns the scan's error, or the context's, and stays not Ready.
+// saw. If it returns the scan's error, or the context's, the index stays not Ready.
 func (x *Index) Rebuild(ctx context.Context, scan iter.Seq2[Entry, error]) error {
 	if err := x.begin(); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (x *Index) Rebuild(ctx context.Context, scan iter.Seq2[Entry, error]) error
 	})
 }
 
-// begin begins a rebuild in a new file: nothing that is there is believed.
+// begin begins a rebuild in a new file: existing rows are not trusted.
 func (x *Index) begin() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()

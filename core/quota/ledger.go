@@ -12,28 +12,28 @@ import (
 )
 
 const (
-	// idle is how long an upload gets no byte before it may make room for another of
-	// its caller. A client that pauses for longer begins again.
+	// idle is how long an upload must have received no byte before it may be dropped for
+	// another upload of its caller. A client that pauses for longer begins again.
 	idle = 10 * time.Minute
-	// forgotten is after how long without a request an upload counts no more. The
+	// forgotten is the time without a request after which an upload no longer counts. The
 	// collector has dropped it by then, or will.
 	forgotten = 48 * time.Hour
 )
 
-// ledger is who has which uploads open.
+// ledger records who has which uploads open.
 type ledger struct {
 	now func() time.Time
 
 	mu    sync.Mutex          // guards all below, and the entries' fields
 	open  map[string][]*entry // by principal, in the order in which they began
-	byID  map[string]*entry   // those that have one
+	byID  map[string]*entry   // those that have an ID
 	swept time.Time           // when forgotten ones were last looked for
 }
 
 // entry is an upload that somebody has open.
 type entry struct {
 	principal, repo string
-	id              string // empty while it begins
+	id              string // empty until the upload has begun
 	used            time.Time
 	busy            int // requests that write to it
 }
@@ -59,7 +59,7 @@ func (q *Registry) admit(ctx context.Context, repo string) (*entry, error) {
 
 // drop ends an upload that was idle, to make room.
 func (q *Registry) drop(ctx context.Context, e *entry) error {
-	ctx = context.WithoutCancel(ctx) // it is half done otherwise
+	ctx = context.WithoutCancel(ctx) // a cancelled request must not leave it half done
 	u, err := q.Registry.Upload(ctx, e.repo, e.id)
 	if err == nil {
 		err = u.Cancel(ctx)
@@ -69,15 +69,15 @@ func (q *Registry) drop(ctx context.Context, e *entry) error {
 	case err == nil, errors.Is(err, core.ErrBlobUploadUnknown):
 		q.ledger.forget(e)
 	case errors.Is(err, core.ErrRangeInvalid):
-		q.ledger.use(e, 0) // somebody has begun to write to it
+		q.ledger.use(e, 0) // a request has begun to write to it
 	default:
 		return fmt.Errorf("upload %s, to make room: %w", e.id, err)
 	}
 	return nil
 }
 
-// begin adds an entry if the principal has room for one. Otherwise it returns the
-// principal's oldest entry that is idle or, without one, how long until there may be one.
+// begin adds an entry if the principal has room for one. Otherwise it returns the principal's
+// oldest idle entry or, if there is none, how long until there may be one.
 func (l *ledger) begin(principal, repo string, most int) (added, oldest *entry, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,7 +102,7 @@ func (l *ledger) begin(principal, repo string, most int) (added, oldest *entry, 
 	return added, nil, 0
 }
 
-// sweepLocked forgets what nobody asked for in a long time, once an hour.
+// sweepLocked forgets uploads without requests for a long time, once an hour.
 func (l *ledger) sweepLocked(now time.Time) {
 	if now.Sub(l.swept) < time.Hour {
 		return
@@ -128,7 +128,7 @@ func (l *ledger) setLocked(principal string, all []*entry) {
 	l.open[principal] = all
 }
 
-// name says which upload an entry is.
+// name sets the upload of an entry.
 func (l *ledger) name(e *entry, id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -136,8 +136,8 @@ func (l *ledger) name(e *entry, id string) {
 	l.byID[id] = e
 }
 
-// find returns the entry of an upload, and counts it for the principal if it is nobody's:
-// it was begun before a restart, or by a key that somebody else uses as well.
+// find returns the entry of an upload. If it has none, because it was begun before a restart
+// or by a key that others use as well, find counts it for the principal.
 func (l *ledger) find(principal, repo, id string) *entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -163,14 +163,14 @@ func (q *Registry) OpenUploads() int {
 	return n
 }
 
-// use marks an upload as used now, and by how many more requests.
+// use marks an upload as used now, and changes the number of its requests.
 func (l *ledger) use(e *entry, more int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e.used, e.busy = l.now(), e.busy+more
 }
 
-// forget ends an entry.
+// forget removes an entry.
 func (l *ledger) forget(e *entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

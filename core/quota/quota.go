@@ -1,13 +1,13 @@
 // Package quota bounds what pushes take: how large a blob may be, how many uploads one
 // caller has open, and how much of the disk stays free. It is a Registry in front of a
-// store, behind the guard, which puts into the context who is asking.
+// store and behind the guard, which puts the caller into the context.
 //
 //	limited := quota.New(quota.Config{Registry: store, Disk: disk})
 //	limited.SetLimits(quota.Limits{Upload: 100 << 30, Uploads: 100, Reserve: 256 << 20})
 //
-// It keeps nothing on the disk: after a restart the uploads of before have no owner until
-// they go on, and the collector ends those that never do. Mirrors do not go through it;
-// they leave free what min_free says.
+// It keeps nothing on the disk: after a restart earlier uploads have no owner until they
+// continue, and the collector ends those that never do. Mirrors do not go through it;
+// they leave min_free free.
 package quota
 
 import (
@@ -20,40 +20,42 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// Limits are what pushes may take. Zero values mean the defaults; negative, no bound.
+// Limits bound pushes. Zero values mean the defaults, negative ones no bound.
 type Limits struct {
 	// Upload is the largest upload, in bytes.
 	Upload int64
-	// Uploads is how many uploads one caller has open: a user, or an anonymous address.
+	// Uploads is how many uploads one caller may have open: a user, or an anonymous
+	// address.
 	Uploads int
-	// Reserve is what pushes leave free on the disk, in bytes. The default is at most a
-	// twentieth of the disk.
+	// Reserve is the space that pushes leave free on the disk, in bytes. The default is
+	// at most a twentieth of the disk.
 	Reserve int64
 }
 
 // Defaults of Limits.
 const (
-	// DefaultUpload is more than the layers of the largest models have.
+	// DefaultUpload is larger than the layers of the largest models.
 	DefaultUpload = 100 << 30
-	// DefaultUploads is what twenty clients have that push five layers each.
+	// DefaultUploads suffices for twenty clients that push five layers each.
 	DefaultUploads = 100
 	// DefaultReserve is room for keys, tags, sessions and the index.
 	DefaultReserve = 256 << 20
-	// reservePart bounds the default reserve on a small disk: one part in so many.
+	// reservePart bounds the default reserve on a small disk: the disk's size divided by
+	// it.
 	reservePart = 20
 )
 
-// Disk is where the registry keeps content.
+// Disk is the disk on which the registry keeps content.
 type Disk interface {
-	// Space is what the disk has and what of it may be written yet, in bytes.
+	// Space returns the size of the disk and how much may still be written, in bytes.
 	Space() (free, total int64, err error)
 }
 
-// Config is what a Registry is made of.
+// Config holds the parts of a Registry.
 type Config struct {
-	// Registry is where pushes go. Everything else is asked of it unchanged.
+	// Registry receives the pushes, and all other requests unchanged.
 	Registry core.Registry
-	// Disk is what Reserve is about. nil: nothing is known of it, and nothing reserved.
+	// Disk is the disk of Reserve. If it is nil, nothing is reserved.
 	Disk Disk
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -82,8 +84,8 @@ func New(c Config) *Registry {
 	return q
 }
 
-// SetLimits changes the limits for every request from now on, and for the uploads that
-// are under way.
+// SetLimits changes the limits for all later requests and for the uploads that are under
+// way.
 func (q *Registry) SetLimits(l Limits) {
 	if l.Upload == 0 {
 		l.Upload = DefaultUpload
@@ -94,7 +96,8 @@ func (q *Registry) SetLimits(l Limits) {
 	q.limits.Store(&l)
 }
 
-// Room returns core.ErrNoSpace while the disk is in its reserve, so that no push has room.
+// Room returns core.ErrNoSpace while the free space is below the reserve, so that no
+// push has room.
 func (q *Registry) Room() error { return q.room(0) }
 
 // AdmitManifest implements core.Admitter. Errors also: core.ErrNoSpace.
@@ -105,8 +108,8 @@ func (q *Registry) AdmitManifest(ctx context.Context, repo string) error {
 	return core.AdmitManifest(ctx, q.Registry, repo)
 }
 
-// PutManifest implements core.Writer. Errors also: core.ErrNoSpace when the disk is in
-// its reserve.
+// PutManifest implements core.Writer. Errors also: core.ErrNoSpace when the free space
+// is below the reserve.
 func (q *Registry) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
 	if err := q.room(int64(len(put.Bytes))); err != nil {
 		return core.ManifestResult{}, err
@@ -114,9 +117,9 @@ func (q *Registry) PutManifest(ctx context.Context, repo string, put core.Manife
 	return q.Registry.PutManifest(ctx, repo, put)
 }
 
-// NewUpload implements core.Writer. Of a caller who has as many uploads as it may, the
-// oldest is dropped that has been idle. Errors also: core.ErrTooManyRequests when none
-// has been idle long enough, core.ErrNoSpace.
+// NewUpload implements core.Writer. If the caller has as many uploads as allowed, its
+// oldest idle one is dropped. Errors also: core.ErrTooManyRequests when none has been
+// idle long enough, core.ErrNoSpace.
 func (q *Registry) NewUpload(ctx context.Context, repo string, algorithm digest.Algorithm) (core.Upload, error) {
 	if err := q.room(0); err != nil {
 		return nil, err

@@ -11,8 +11,8 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// step is after how many bytes of an upload the limits are looked at again: others write
-// to the same disk, and a reload may have changed them.
+// step is the number of bytes of an upload after which the limits are checked again:
+// others write to the same disk, and a reload may have changed the limits.
 const step = 4 << 20
 
 // upload is an unfinished upload that counts for its caller.
@@ -22,8 +22,8 @@ type upload struct {
 	entry *entry
 }
 
-// Append implements core.Upload. What can be known to be too much before its first byte
-// is refused then. An upload that met a limit is dropped at once, because it cannot go on.
+// Append implements core.Upload. A body that is known to be too large is refused before
+// its first byte. An upload that met a limit is dropped at once, because it cannot go on.
 // Errors also: core.ErrUploadTooLarge, core.ErrNoSpace.
 func (u *upload) Append(ctx context.Context, at int64, r io.Reader) (int64, error) {
 	var length int64
@@ -70,10 +70,10 @@ type bounded struct {
 	r      io.Reader
 	upload *upload
 	begun  bool
-	taken  int64 // bytes since the limits were last looked at
+	taken  int64 // bytes since the limits were last checked
 	total  int64
-	start  int64 // where the upload ended before
-	err    error // which limit was met
+	start  int64 // the upload's size before
+	err    error // the limit that was met
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
@@ -95,7 +95,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fits reports whether an upload of offset bytes may have length more.
+// fits reports whether an upload of offset bytes may grow by length.
 func (q *Registry) fits(offset, length int64) error {
 	if err := q.inSize(offset + length); err != nil {
 		return err
@@ -111,11 +111,11 @@ func (q *Registry) inSize(size int64) error {
 	return nil
 }
 
-// Pressed reports whether the disk is in its reserve, so that no push has room.
+// Pressed reports whether the free space is below the reserve, so that no push has room.
 func (q *Registry) Pressed() bool { return errors.Is(q.Room(), core.ErrNoSpace) }
 
-// room reports whether size bytes more leave free what is reserved. A disk that cannot be
-// asked has room until it says otherwise.
+// room reports whether the reserve stays free after size bytes more. If the free space is
+// unknown, it reports room.
 func (q *Registry) room(size int64) error {
 	reserve := q.limits.Load().Reserve
 	if q.disk == nil || reserve < 0 {
@@ -129,7 +129,7 @@ func (q *Registry) room(size int64) error {
 		reserve = min(DefaultReserve, total/reservePart)
 	}
 	if free-size < reserve {
-		return fmt.Errorf("%w: %d bytes are free, pushes leave %d and this one needs %d", core.ErrNoSpace, max(free, 0), reserve, size)
+		return fmt.Errorf("%w: %d bytes are free, pushes leave %d free, and this one needs %d", core.ErrNoSpace, max(free, 0), reserve, size)
 	}
 	return nil
 }
