@@ -41,7 +41,7 @@ func TestDoctorLooksAtTheCacheAndTheSignIn(t *testing.T) {
 		{"no cache", "", "cache", true, "in memory, 256 MiB at most"},
 		{"a Redis without an address", "cache redis {\naddress {$DOCTOR_TEST_UNSET:}\n}", "cache", true, "no address"},
 		{"a Redis", here, "cache", true, "can be written and read"},
-		{"a Redis that wants a password", fmt.Sprintf("cache redis {\naddress %s\n}", server.Addr()), "cache", false, "look at user and password"},
+		{"a Redis that wants a password", fmt.Sprintf("cache redis {\naddress %s\n}", server.Addr()), "cache", false, "check user and password"},
 		{"a Redis that is gone", "cache redis {\naddress 127.0.0.1:1\n}", "cache", false, "until then the cache is in memory alone"},
 		{"a secret that is not there", "cache redis {\naddress a\npassword {env.DOCTOR_TEST_UNSET}\n}", "cache", false, "DOCTOR_TEST_UNSET"},
 		{"a provider", signIn(fake.Issuer), "sign-in", true, "must have the redirect URI http://127.0.0.1:5050/oidc/callback"},

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// leaveAlone is how long a Redis that failed is not asked. When it is over, one
-// caller finds out, and the others go on without.
+// leaveAlone is how long a Redis that failed is not asked. After that one caller
+// tries again, and the others go on without it.
 const leaveAlone = 2 * time.Second
 
-// breaker keeps callers from waiting for what failed for the one before.
+// breaker keeps callers from waiting for a Redis that has just failed.
 type breaker struct {
 	voice *voice
 
 	mu    sync.Mutex // guards what follows
 	down  bool
-	until time.Time // nobody asks before
+	until time.Time // no question before this time
 }
 
-// enter tells whether Redis may be asked now, and whether that is to find out if it
-// is back.
+// enter reports whether Redis may be asked now, and whether the question is a probe
+// for its return.
 func (b *breaker) enter() (ask, probe bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -36,9 +36,9 @@ func (b *breaker) enter() (ask, probe bool) {
 	return true, true
 }
 
-// leave tells how it went: err is what kept Redis from answering. Of an answer that
-// comes after another question failed nobody can tell whether Redis is back: that is
-// the probe's to say.
+// leave notes the outcome: err is what kept Redis from answering. An answer that
+// arrives after another question failed does not show that Redis is back; only the
+// probe does.
 func (b *breaker) leave(probe bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -54,8 +54,8 @@ func (b *breaker) leave(probe bool, err error) {
 	}
 }
 
-// voice tells the log once when the first of several breakers opens, and once when
-// the last has closed.
+// voice logs once when the first of several breakers opens, and once when the last
+// has closed.
 type voice struct {
 	log *slog.Logger
 
@@ -80,7 +80,7 @@ func (v *voice) back() {
 }
 
 // The slots of a cluster, and how many of them share a breaker. A node has a range of
-// slots: when one is gone, what lies on the others is still found.
+// slots: when one node is gone, entries on the others are still found.
 const (
 	slots      = 1 << 14
 	slotsShare = 1 << 10
@@ -99,8 +99,8 @@ func newBreakers(cluster bool, log *slog.Logger) []breaker {
 	return breakers
 }
 
-// slotOf is the slot of a key in a cluster: CRC-16 (XMODEM) of the key, or of what
-// is between its first braces.
+// slotOf returns the slot of a key in a cluster: CRC-16 (XMODEM) of the key, or of
+// the part between its first braces.
 func slotOf(key string) int {
 	if _, rest, ok := strings.Cut(key, "{"); ok {
 		if tag, _, ok := strings.Cut(rest, "}"); ok && tag != "" {

@@ -12,67 +12,68 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// setupTimeout bounds what a connection needs before its first question: the way
-// there, TLS, and what sentinels or a cluster say about who is asked. It goes on
-// when the question that began it has been given up, and the next one finds it done.
+// setupTimeout bounds the setup of a connection: dialing, TLS, and asking sentinels
+// or a cluster for the right server. The setup continues when the caller that began
+// it has given up, so that the next caller finds it done.
 const setupTimeout = 2 * time.Second
 
-// Options are how Redis is reached.
+// Options say how Redis is reached.
 type Options struct {
-	// Addresses are host:port: one server's; or, with Sentinel or Cluster, those of
-	// some of the sentinels or nodes, which know the others.
+	// Addresses are host:port of one server or, with Sentinel or Cluster, of some
+	// of the sentinels or nodes, which know the others.
 	Addresses []string
-	// Sentinel says that the addresses are of sentinels, who know the server.
+	// Sentinel says that the addresses are those of sentinels, which know the
+	// server.
 	Sentinel *Sentinel
-	// Cluster says that the addresses are of a cluster's nodes.
+	// Cluster says that the addresses are those of a cluster's nodes.
 	Cluster bool
 	// User and Password log in, when they are not empty.
 	User, Password string
 	// DB is the number of the database. A cluster has only 0.
 	DB int
 	// TLS encrypts every connection, when it is not nil. Without a ServerName a
-	// certificate must name the host as it was called: sentinels and clusters tell
-	// addresses of their own.
+	// certificate must name the address that was dialed; sentinels and clusters
+	// announce addresses of their own.
 	TLS *tls.Config
 	// Prefix is before every key, for a Redis that serves others too. Default:
 	// DefaultPrefix.
 	Prefix string
-	// Secret authenticates entries: those who have the same one share them. At
+	// Secret authenticates entries: registries with the same secret share them. At
 	// least 16 bytes.
 	Secret []byte
 	// Timeout bounds each question. Default: DefaultTimeout.
 	Timeout time.Duration
-	// Log receives what an operator should know. Default: discard.
+	// Log receives messages for the operator. Default: discard.
 	Log *slog.Logger
-	// Count is told of each operation (get, put, delete) how it ended: hit, miss,
-	// ok, invalid (an entry that is not ours), error, or skipped (Redis failed a
-	// moment ago). Default: nobody.
+	// Count is called with the result of each operation (get, put, delete): hit,
+	// miss, ok, invalid (an entry that is not ours), error, or skipped (Redis
+	// failed a moment ago). Default: none.
 	Count func(operation, result string)
 }
 
 // Sentinel names the server that sentinels watch.
 type Sentinel struct {
-	// Master is the name that they have for it.
+	// Master is the name under which they know it.
 	Master string
 	// User and Password log in to the sentinels, when they are not empty.
 	User, Password string
 }
 
-// Check refuses options that do not go together.
+// Check returns an error if the options exclude each other.
 func (o Options) Check() error {
 	switch {
 	case len(o.Addresses) == 0:
-		return errors.New("an address is needed")
+		return errors.New("missing address")
 	case o.Sentinel != nil && o.Cluster:
-		return errors.New("sentinel and cluster exclude each other: a cluster looks after itself")
+		return errors.New("sentinel and cluster exclude each other: a cluster needs no sentinels")
 	case o.Sentinel != nil && o.Sentinel.Master == "":
-		return errors.New("sentinel needs the name that the sentinels have for the master, such as: sentinel mymaster")
+		return errors.New("sentinel needs the name of the master, such as: sentinel mymaster")
 	case o.Cluster && o.DB != 0:
-		return errors.New("db: a cluster has no other database than 0; remove db or cluster")
+		return errors.New("db: a cluster has only database 0; remove db or cluster")
 	case len(o.Addresses) > 1 && o.Sentinel == nil && !o.Cluster:
-		return errors.New("several addresses are those of a cluster's nodes or of sentinels: add cluster, or sentinel <name of the master>")
+		return errors.New("several addresses need one more option: add cluster, or sentinel <name of the master>")
 	case o.DB < 0:
-		return errors.New("db: it is negative")
+		return errors.New("db must not be negative")
 	}
 	return nil
 }
@@ -94,14 +95,15 @@ func (o Options) complete() Options {
 	return o
 }
 
-// client makes the library's client for complete options. It dials nothing.
+// client makes the library's client for complete options. It does not dial.
 func (o Options) client() goredis.UniversalClient {
 	quiet()
 	setup := max(setupTimeout, o.Timeout)
 	options := goredis.UniversalOptions{
 		Addrs: o.Addresses, IsClusterMode: o.Cluster,
 		Username: o.User, Password: o.Password, DB: o.DB, TLSConfig: o.TLS,
-		// One try, in the time that the caller has. The breaker does the rest.
+		// The client tries once, in the time that the caller has. The breaker does
+		// the rest.
 		MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true,
 		DialTimeout: setup, ReadTimeout: setup, WriteTimeout: setup, PoolTimeout: o.Timeout,
 		DisableIdentity:          true,
@@ -113,8 +115,8 @@ func (o Options) client() goredis.UniversalClient {
 	return goredis.NewUniversalClient(&options)
 }
 
-// quiet keeps the library from writing to the process's standard error what the
-// breaker says once.
+// quiet keeps the library from writing errors to the process's standard error; the
+// breaker logs them once.
 var quiet = sync.OnceFunc(func() { goredis.SetLogger(silence{}) })
 
 type silence struct{}

@@ -9,8 +9,8 @@ import (
 )
 
 // An entry is a version, the second in which it ends, a MAC, and the value. The MAC
-// covers the key too, and keys begin with their purpose: what was written under one
-// key is nothing under another.
+// covers the key too, and keys begin with their purpose: an entry that was written
+// under one key is invalid under another.
 const (
 	version    = 1
 	endOffset  = 1
@@ -18,11 +18,11 @@ const (
 	headerSize = macOffset + sha256.Size
 )
 
-// MaxAge bounds the age of every entry, and so how long one who can write to Redis
-// can bring back an old one.
+// MaxAge bounds the age of every entry, and so how long an attacker who can write
+// to Redis can replay an old one.
 const MaxAge = 24 * time.Hour
 
-// Why an entry is not used. Both are ordinary: Redis is nobody's truth.
+// Reasons why an entry is not used. Both are ordinary: Redis is not trusted.
 var (
 	errForged  = errors.New("not an entry that was written with this secret for this key")
 	errExpired = errors.New("the entry is too old")
@@ -31,14 +31,16 @@ var (
 // sealer makes and checks entries with one secret.
 type sealer struct{ key []byte }
 
-// newSealer derives the key of the MACs, so that the secret serves nothing else.
+// newSealer derives the key of the MACs from the secret, so that the secret itself
+// is not used as a key.
 func newSealer(secret []byte) sealer {
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte("caddy-registry: entries of the manifest cache"))
 	return sealer{mac.Sum(nil)}
 }
 
-// mac is over the header before it, the key with its length, and the value.
+// mac computes the MAC over the header before it, the key with its length, and the
+// value.
 func (s sealer) mac(to []byte, key string, header, value []byte) []byte {
 	mac := hmac.New(sha256.New, s.key)
 	mac.Write(header)
@@ -48,7 +50,7 @@ func (s sealer) mac(to []byte, key string, header, value []byte) []byte {
 	return mac.Sum(to)
 }
 
-// seal makes the entry of a key and a value that holds until end.
+// seal makes the entry of a key and a value that is valid until end.
 func (s sealer) seal(key string, value []byte, end time.Time) []byte {
 	entry := make([]byte, macOffset, headerSize+len(value))
 	entry[0] = version

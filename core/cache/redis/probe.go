@@ -18,39 +18,40 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// Found is what a look at Redis has shown. What a user of an access control list may
-// not ask is not known, and no trouble.
+// Found is the result of a probe of Redis. Fields that the user of an access control
+// list may not ask for stay empty, without an error.
 type Found struct {
-	// Latency is what the median of some questions takes.
+	// Latency is the median duration of several questions.
 	Latency time.Duration
-	// Skew is how far Redis's clock is ahead of ours. Dated tells whether it said.
+	// Skew is how far Redis's clock is ahead of ours. Dated reports whether it is
+	// known.
 	Skew  time.Duration
 	Dated bool
-	// Nodes are the servers that were looked at: one, or the masters of a cluster.
+	// Nodes are the servers that were examined: one, or the masters of a cluster.
 	Nodes []Node
 }
 
-// Node is one server by what it says of itself.
+// Node is one server, as it describes itself.
 type Node struct {
 	Version string
-	// Used and Most are bytes of memory; Most is 0 where nothing bounds it.
+	// Used and Most are bytes of memory; Most is 0 if it is unlimited.
 	Used, Most int64
-	// Policy is what goes when memory is full, such as allkeys-lru or noeviction.
+	// Policy is the eviction policy, such as allkeys-lru or noeviction.
 	Policy string
-	// Evicted counts the keys that went so, since it was started.
+	// Evicted counts the keys evicted since the server was started.
 	Evicted int64
 }
 
 const (
-	// probeTimeout bounds one question of a probe: a person waits for it.
+	// probeTimeout bounds one question of a probe, for which a person waits.
 	probeTimeout = 3 * time.Second
-	// probes is how often the latency is looked at.
+	// probes is how often the latency is measured.
 	probes = 9
 )
 
-// Probe looks at Redis for a person: it reaches it as a Cache does, logs in, writes,
-// reads and deletes a key, and asks what it says of itself. Neither the secret nor an
-// entry is touched. Errors: sentences that say what to do.
+// Probe examines Redis for a person: it connects as a Cache does, logs in, writes,
+// reads and deletes a key, and asks for information about the server. It uses neither
+// the secret nor an entry. Errors are sentences that name a remedy.
 func (o Options) Probe(ctx context.Context) (found Found, err error) {
 	if err := o.Check(); err != nil {
 		return found, err
@@ -84,7 +85,7 @@ func (o Options) Probe(ctx context.Context) (found Found, err error) {
 		return found, nil
 	}
 	if state, err := cluster.ClusterInfo(ctx).Result(); err == nil && !strings.Contains(state, "cluster_state:ok") {
-		return found, errors.New("some slots of the cluster are served by nobody (cluster_state is not ok): what lies there is not shared until its nodes are back")
+		return found, errors.New("some slots of the cluster have no node (cluster_state is not ok): their entries are not shared until the nodes are back")
 	}
 	var mu sync.Mutex // guards found.Nodes
 	err = cluster.ForEachMaster(ctx, func(ctx context.Context, master *goredis.Client) error {
@@ -98,7 +99,7 @@ func (o Options) Probe(ctx context.Context) (found Found, err error) {
 	return found, o.explain(err)
 }
 
-// use does what a Cache does, with a key of its own.
+// use writes, reads and deletes a key of its own, as a Cache does.
 func (o Options) use(ctx context.Context, client goredis.UniversalClient) error {
 	key := o.Prefix + "doctor/" + rand.Text()
 	if err := client.Set(ctx, key, "x", time.Minute).Err(); err != nil {
@@ -110,7 +111,7 @@ func (o Options) use(ctx context.Context, client goredis.UniversalClient) error 
 	return client.Del(ctx, key).Err()
 }
 
-// info is what a server says of itself, if it does.
+// info returns the server's description of itself, if it gives one.
 func info(ctx context.Context, client interface {
 	Info(ctx context.Context, section ...string) *goredis.StringCmd
 }) (node Node, ok bool) {
@@ -133,7 +134,7 @@ func info(ctx context.Context, client interface {
 	return node, true
 }
 
-// explain says what to do about what kept Redis from being used.
+// explain adds a remedy to the error that kept Redis from being used.
 func (o Options) explain(err error) error {
 	if err == nil {
 		return nil
@@ -145,33 +146,33 @@ func (o Options) explain(err error) error {
 	var what string
 	switch text := err.Error(); {
 	case errors.As(err, &authority):
-		what = "its certificate is of an authority that is not believed: name the file of the right one with tls { ca … }"
+		what = "its certificate is from an untrusted authority: name the file of the right one with tls { ca … }"
 	case errors.As(err, &name):
-		what = "its certificate is for another name: say for which with tls { server_name … }"
+		what = "its certificate is for another name: set that name with tls { server_name … }"
 	case errors.As(err, &invalid):
-		what = "its certificate is not valid now: renew it, or look at the clock"
+		what = "its certificate is expired or not yet valid: renew it, or check the clock"
 	case errors.As(err, &noTLS):
 		what = "it speaks no TLS at this address: name its TLS port, or remove tls"
 	case strings.Contains(text, "tls: "):
-		what = "it refuses our side of TLS: does it want a client_certificate, or another one?"
+		what = "it refuses the TLS handshake: it may require a client_certificate, or another one"
 	case strings.Contains(text, "WRONGPASS"), strings.Contains(text, "NOAUTH"), strings.Contains(text, "invalid password"):
-		what = "it refuses the user or the password: look at user and password, and with sentinels at those of the block sentinel"
+		what = "it refuses the user or the password: check user and password, and with sentinels those of the block sentinel"
 	case strings.Contains(text, "NOPERM"):
-		what = "its user may not do what is needed: allow getrange, set and del on the keys that begin with " + o.Prefix
+		what = "its user lacks permissions: allow getrange, set and del on the keys that begin with " + o.Prefix
 	case strings.Contains(text, "OOM "):
 		what = "its memory is full and it evicts nothing: set maxmemory-policy allkeys-lru, or give it more"
 	case strings.Contains(text, "READONLY"):
 		what = "it is a replica: name the master, or the sentinels that know it"
 	case strings.Contains(text, "CLUSTERDOWN"), strings.Contains(text, "MOVED "):
-		what = "it is a cluster, or part of one that is not whole: write cluster, and look at its nodes"
+		what = "it is a cluster, or part of an incomplete one: write cluster, and check its nodes"
 	case o.Cluster && strings.Contains(text, "cluster support disabled"):
-		what = "it is no cluster: remove cluster"
+		what = "it is not a cluster: remove cluster"
 	case o.Sentinel != nil && strings.Contains(text, goredis.Nil.Error()):
-		what = "the sentinels know no master of the name " + o.Sentinel.Master + ": ask them with: sentinel masters"
+		what = "the sentinels do not know a master of the name " + o.Sentinel.Master + ": ask them with: sentinel masters"
 	case o.TLS == nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
-		what = "it ends the connection at once: if it wants TLS, write tls"
+		what = "it closes the connection at once: if it requires TLS, write tls"
 	case o.TLS != nil && errors.Is(err, context.DeadlineExceeded):
-		what = "it takes no part in TLS, or is too far away: name its TLS port, or remove tls"
+		what = "it does not answer the TLS handshake, or is too far away: name its TLS port, or remove tls"
 	default:
 		what = "it cannot be used"
 	}

@@ -1,14 +1,14 @@
 // Package redis shares what mirrors learned from their upstreams between processes:
-// manifests, what a tag named and when, and what was not there. It holds no truth.
-// Every entry can be learned again, and a Redis that is slow, gone, empty, or full
-// of what others wrote makes a registry slower and never wrong: each method is
-// bounded by a fraction of a second, and returns no error. It may be one server, one
-// that sentinels watch, or a cluster.
+// manifests, what a tag named and when, and what was not there. It is only a cache.
+// Every entry can be learned again, and a Redis that is slow, gone, empty, or full of
+// foreign data makes a registry slower but never wrong: each method is bounded by a
+// fraction of a second, and returns no error. It may be one server, one that
+// sentinels watch, or a cluster.
 //
-// Nobody who can only write to Redis is believed. An entry carries a MAC over its
-// key, its end and its value; without the secret there is no entry. What the secret
-// does not stop is an old entry put back before its end, which is why MaxAge bounds
-// every end, and why the mirror adds the time of check to what it keeps.
+// Write access to Redis alone is not enough to forge an entry. An entry carries a MAC
+// over its key, its end and its value, which needs the secret. The secret does not
+// stop the replay of an old entry before its end; therefore MaxAge bounds every end,
+// and the mirror adds the time of check to its entries.
 //
 //	c, err := redis.New(redis.Options{Addresses: []string{"localhost:6379"}, Secret: secret})
 //	defer c.Close()
@@ -30,29 +30,29 @@ import (
 
 const (
 	// DefaultTimeout bounds each question. Redis on a local network answers in less
-	// than a millisecond; an upstream, which is what it saves, in some hundred.
+	// than a millisecond; an upstream, which it replaces, in a hundred or more.
 	DefaultTimeout = 100 * time.Millisecond
 	// DefaultPrefix is before every key.
 	DefaultPrefix = "caddy-registry:"
-	// minSecret is what a person may choose as a secret, in bytes.
+	// minSecret is the least length of a secret, in bytes.
 	minSecret = 16
-	// maxEntry bounds what is read: a manifest as JSON may hold it, with room for
-	// its media type. Redis may hold half a gigabyte under any key.
+	// maxEntry bounds the bytes that are read: a manifest as JSON may hold it, with
+	// room for its media type. Redis may hold half a gigabyte under any key.
 	maxEntry = headerSize + core.MaxManifestSize + 4<<10
 )
 
-// Cache is entries in Redis. It is safe for concurrent use.
+// Cache stores entries in Redis. It is safe for concurrent use.
 type Cache struct {
 	client   goredis.UniversalClient
 	sealer   sealer
 	prefix   string
 	timeout  time.Duration
-	breakers []breaker   // one, or by the slots of a cluster
+	breakers []breaker   // one, or one for each range of a cluster's slots
 	answered atomic.Bool // since New
 	count    func(operation, result string)
 }
 
-// New makes a cache. It dials nothing: a registry starts without its Redis. Errors:
+// New makes a cache. It does not dial: a registry starts without its Redis. Errors:
 // those of Options.Check, and a secret that is too short.
 func New(o Options) (*Cache, error) {
 	if err := o.Check(); err != nil {
@@ -71,12 +71,13 @@ func New(o Options) (*Cache, error) {
 // Close ends the connections.
 func (c *Cache) Close() error { return c.client.Close() }
 
-// Get returns what was put under key, unless it is over, or not written with our
+// Get returns the value under key, unless it has expired, was not written with our
 // secret, or Redis does not answer in time.
 func (c *Cache) Get(ctx context.Context, key string) (value []byte, ok bool) {
 	var entry string
 	result, ran := c.ask(ctx, "get", key, func(ctx context.Context, at string) (err error) {
-		// GETRANGE bounds what is read, and says nothing of what is not there.
+		// GETRANGE bounds the bytes that are read, and returns nothing for a missing
+		// key.
 		entry, err = c.client.GetRange(ctx, at, 0, maxEntry).Result()
 		return err
 	})
@@ -100,7 +101,7 @@ func (c *Cache) Get(ctx context.Context, key string) (value []byte, ok bool) {
 	return value, true
 }
 
-// Put keeps value under key for age, at most MaxAge. Seconds are its precision.
+// Put stores value under key for age, at most MaxAge, with a precision of seconds.
 func (c *Cache) Put(ctx context.Context, key string, value []byte, age time.Duration) {
 	age = min(age, MaxAge)
 	if age < time.Second || headerSize+len(value) > maxEntry {
@@ -113,7 +114,8 @@ func (c *Cache) Put(ctx context.Context, key string, value []byte, age time.Dura
 	c.count("put", result)
 }
 
-// Delete drops what was put under key. Without Redis it stays there until its end.
+// Delete removes the value under key. If Redis does not answer, it stays there until
+// its end.
 func (c *Cache) Delete(ctx context.Context, key string) {
 	result, _ := c.ask(ctx, "delete", key, func(ctx context.Context, at string) error {
 		return c.client.Del(ctx, at).Err()
@@ -122,8 +124,8 @@ func (c *Cache) Delete(ctx context.Context, key string) {
 }
 
 // ask asks Redis about a key, unless that failed a moment ago; at is the key with the
-// prefix. A caller that gives up does not cut it short, because that would look as if
-// Redis had failed.
+// prefix. A caller that gives up does not cancel the question, because that would
+// look as if Redis had failed.
 func (c *Cache) ask(ctx context.Context, operation, key string, question func(ctx context.Context, at string) error) (result string, ran bool) {
 	at := c.prefix + key
 	breaker := &c.breakers[0]
@@ -145,7 +147,7 @@ func (c *Cache) ask(ctx context.Context, operation, key string, question func(ct
 	case errors.Is(err, goredis.ErrClosed):
 		return "skipped", false // by a configuration that is gone
 	case goredis.HasErrorPrefix(err, "WRONGTYPE"):
-		breaker.leave(probe, nil) // it answered: somebody else's list or hash is there
+		breaker.leave(probe, nil) // it answered: the key holds a foreign list or hash
 		return "invalid", true
 	default:
 		breaker.leave(probe, fmt.Errorf("%s: %w", operation, err))

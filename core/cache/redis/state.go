@@ -1,6 +1,6 @@
 package redis
 
-// State is how Redis did when it was asked last.
+// State is the outcome of the last questions to Redis.
 type State string
 
 // The states of Redis.
