@@ -40,6 +40,10 @@ func TestDirection(t *testing.T) {
 		{"./core/globs", []string{module + "/"}, ""},
 		{"./core/memo", []string{module + "/"}, ""},
 		{"./core/nearby", []string{module + "/"}, ""},
+		{"./core/rounds", []string{module + "/"}, ""},
+		// They know mirrors by their names alone.
+		{"./core/evict", []string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire", module + "/core/namespace"}, ""},
+		{"./core/usage", []string{module + "/core/mirror", module + "/core/upstream", module + "/core/store"}, ""},
 		{"./caddymodule/record", []string{module + "/"}, ""},
 		{"./caddymodule/doctor", []string{module + "/"}, ""},
 		{"./caddymodule/instance", []string{module + "/"}, ""},

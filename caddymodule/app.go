@@ -15,7 +15,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
-	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/verify"
 	"github.com/eblume/caddy-registry/policies"
@@ -98,7 +98,7 @@ type App struct {
 	admins     *admins.Roster
 	collection collection
 	settings   *settings // since Start
-	minFree    mirror.MinFree
+	minFree    evict.MinFree
 	verify     verify.Settings
 	cache      Cache
 	closeCache func() error // what Start opened of cache, or nil

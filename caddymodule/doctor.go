@@ -17,9 +17,11 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/session"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/upstream"
+	"github.com/eblume/caddy-registry/core/usage"
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
@@ -36,7 +38,7 @@ const (
 // patient is what the doctor looks at.
 type patient struct {
 	*registry
-	minFree mirror.MinFree
+	minFree evict.MinFree
 	mirrors []mirrorPatient
 	sites   []sitePatient
 	// more are checks of what the configuration has beside these.
@@ -99,9 +101,9 @@ func (p *patient) look(ctx context.Context) (control.Condition, string, error) {
 		names[i] = m.name
 	}
 	c, err := carryOut(ctx, p.registry, "/condition?"+url.Values{"mirror": names}.Encode(), func(t *trees) (c control.Condition, err error) {
-		usage := mirror.NewUsage(t.state, nil)
-		defer func() { err = errors.Join(err, usage.Close()) }()
-		return t.condition(ctx, usage, names)
+		counter := usage.New(t.state, nil)
+		defer func() { err = errors.Join(err, counter.Close()) }()
+		return t.condition(ctx, counter, names)
 	})
 	switch {
 	case err != nil:
@@ -123,8 +125,8 @@ func (p *patient) risks() (string, error) {
 }
 
 // condition is what the trees tell.
-func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []string) (control.Condition, error) {
-	c := control.Condition{MirrorsDir: t.mirrorsDir, Usage: map[string][]mirror.Use{}, Gone: map[string]control.GoneTags{}, Samples: map[string]string{}}
+func (t *trees) condition(ctx context.Context, counter *usage.Counter, names []string) (control.Condition, error) {
+	c := control.Condition{MirrorsDir: t.mirrorsDir, Usage: map[string][]usage.Use{}, Gone: map[string]control.GoneTags{}, Samples: map[string]string{}}
 	damaged, err := t.damagedIdentity(ctx)
 	if err != nil {
 		return c, err
@@ -147,7 +149,7 @@ func (t *trees) condition(ctx context.Context, usage *mirror.Usage, names []stri
 		}
 	}
 	for _, name := range names {
-		uses, err := usage.Of(ctx, name)
+		uses, err := counter.Of(ctx, name)
 		if err != nil {
 			return c, err
 		}
@@ -191,11 +193,11 @@ func describeIdentity(c *control.Condition) (string, error) {
 }
 
 // lookAtDisk compares what is free with what should be.
-func lookAtDisk(directory string, minFree mirror.MinFree) (string, error) {
+func lookAtDisk(directory string, minFree evict.MinFree) (string, error) {
 	if directory == "" {
 		return "mirrors keep on no local disk", nil
 	}
-	free, total, err := mirror.DiskOf(directory).Space()
+	free, total, err := evict.DiskOf(directory).Space()
 	if errors.Is(err, errors.ErrUnsupported) {
 		return "this system does not tell how much is free", nil
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/core/bucket"
-	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/upstream"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
@@ -87,7 +87,7 @@ func TestDoctorLooksAtMirrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &patient{registry: r, minFree: mirror.MinFree{Bytes: 1 << 60}, mirrors: []mirrorPatient{
+	p := &patient{registry: r, minFree: evict.MinFree{Bytes: 1 << 60}, mirrors: []mirrorPatient{
 		{"quay.io", client(good)}, {"ghcr.io", client(broken)},
 		{"lost.example", func() (*upstream.Client, error) { return nil, errors.New("no credentials") }},
 	}}

@@ -13,9 +13,11 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/census"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/option"
+	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/pulls"
+	"github.com/eblume/caddy-registry/core/usage"
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
@@ -29,8 +31,8 @@ const (
 // open storage and not to a configuration.
 type keeping struct {
 	pulls   *pulls.Times
-	usage   *mirror.Usage
-	evictor *mirror.Evictor
+	usage   *usage.Counter
+	evictor *evict.Evictor
 	census  *census.Census // of all trees
 }
 
@@ -42,14 +44,15 @@ func keep(t *trees, log *slog.Logger) *keeping {
 	k := &keeping{
 		census: counts,
 		pulls:  pulls.New(pulls.Config{Bucket: t.state, Prefix: pullsPrefix, Log: log}),
-		usage:  mirror.NewUsage(t.state, log),
+		usage:  usage.New(t.state, log),
 	}
-	var disk mirror.Disk
+	var disk evict.Disk
 	if t.mirrorsDir != "" {
-		disk = mirror.DiskOf(t.mirrorsDir)
+		disk = evict.DiskOf(t.mirrorsDir)
 	}
-	k.evictor = mirror.NewEvictor(mirror.EvictorConfig{
-		Local: t.mirrors, State: t.state, Pulls: k.pulls, Disk: disk,
+	k.evictor = evict.New(evict.Config{
+		Local: t.mirrors, Pulls: k.pulls, Disk: disk,
+		Beside:  &mirror.Beside{State: t.state, Local: t.mirrors, Log: log},
 		Evicted: observe.CountEviction, Passed: func() { observe.Succeeded(observe.TaskEvict) }, Log: log,
 	})
 	return k
@@ -64,19 +67,19 @@ func (k *keeping) close() error {
 }
 
 // leaveFree reads min_free.
-func (a *App) leaveFree() (mirror.MinFree, error) {
+func (a *App) leaveFree() (evict.MinFree, error) {
 	if a.MinFree == "" {
-		return mirror.DefaultMinFree, nil
+		return evict.DefaultMinFree, nil
 	}
-	return mirror.ParseMinFree(a.MinFree)
+	return evict.ParseMinFree(a.MinFree)
 }
 
 // bounds are what mirrors may hold, as this configuration says.
-func (a *App) bounds() mirror.EvictorSettings {
-	settings := mirror.EvictorSettings{MinFree: a.minFree, Grace: a.collection.grace, Mirrors: map[string]mirror.Limits{}}
+func (a *App) bounds() evict.Settings {
+	settings := evict.Settings{MinFree: a.minFree, Grace: a.collection.grace, Mirrors: map[string]evict.Limits{}}
 	for name, m := range a.Mirrors {
 		size, _ := m.maxSize() // checked by Provision
-		settings.Mirrors[name] = mirror.Limits{Keep: time.Duration(m.Keep), MaxSize: size}
+		settings.Mirrors[name] = evict.Limits{Keep: time.Duration(m.Keep), MaxSize: size}
 	}
 	return settings
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/health"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/quota"
@@ -91,7 +92,7 @@ func sharedOf(storage Storage, log *slog.Logger) *shared {
 type settings struct {
 	options store.Options
 	limits  quota.Limits
-	bounds  mirror.EvictorSettings
+	bounds  evict.Settings
 	verify  verify.Settings
 	mirrors []mirrorSpec
 	// lifetime is how long API keys last at most.

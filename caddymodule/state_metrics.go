@@ -9,7 +9,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/census"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/core/cache/redis"
-	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
@@ -161,7 +161,7 @@ func newCensus(t *trees, log *slog.Logger) *census.Census {
 	}
 	for tree, directory := range map[string]string{privateTree: t.localDir, mirrorsTree: t.mirrorsDir} {
 		if directory != "" {
-			c.Disks[tree] = mirror.DiskOf(directory)
+			c.Disks[tree] = evict.DiskOf(directory)
 		}
 	}
 	return census.New(c)

@@ -10,7 +10,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
-	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
@@ -71,7 +71,7 @@ func openTrees(ctx context.Context, opened OpenStorage, options store.Options, l
 	}
 	limited := quota.Config{Registry: t.private}
 	if t.localDir != "" {
-		limited.Disk = mirror.DiskOf(t.localDir)
+		limited.Disk = evict.DiskOf(t.localDir)
 	}
 	t.pushes = quota.New(limited)
 	if t.mirrors, t.state, err = openStore(ctx, opened, mirrorsTree, mirrorsOptions(options), log); err != nil {

@@ -22,16 +22,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/eblume/caddy-registry/core/rounds"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
 const (
-	// interval is between two counts, if nothing asks for one.
-	interval = 10 * time.Minute
-	// leastRest is the least time between two counts, and share how many times its own
-	// length a count is followed by rest.
-	leastRest = 2 * time.Second
-	share     = 10
 	// spaceInterval is how often the disks are asked.
 	spaceInterval = 15 * time.Second
 	// Most is how many repositories are counted by name: each is a label of a metric.
@@ -92,8 +87,8 @@ type Census struct {
 	counts Counts
 	public func(repo string) bool
 
-	wake       chan struct{}
-	stop       context.CancelFunc
+	counting   *rounds.Rounds
+	stop       context.CancelFunc // of measure
 	background sync.WaitGroup
 }
 
@@ -106,8 +101,8 @@ func New(c Config) *Census {
 		c.Counted = func() {}
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Census{Config: c, wake: make(chan struct{}, 1), stop: stop, public: func(string) bool { return false }}
-	s.background.Go(func() { s.run(ctx) })
+	s := &Census{Config: c, stop: stop, public: func(string) bool { return false }}
+	s.counting = rounds.Start(s.round)
 	s.background.Go(func() { s.measure(ctx) })
 	return s
 }
@@ -115,6 +110,7 @@ func New(c Config) *Census {
 // Close ends the counting and waits for it.
 func (s *Census) Close() error {
 	s.stop()
+	s.counting.Close()
 	s.background.Wait()
 	return nil
 }
@@ -128,12 +124,7 @@ func (s *Census) SetPublic(public func(repo string) bool) {
 }
 
 // Poke has a count run soon.
-func (s *Census) Poke() {
-	select {
-	case s.wake <- struct{}{}:
-	default: // it will
-	}
-}
+func (s *Census) Poke() { s.counting.Poke() }
 
 // Last returns what was counted last. A repository that has ceased to be public since is
 // among the others.
@@ -152,23 +143,12 @@ func (s *Census) Last() Counts {
 	return counts
 }
 
-func (s *Census) run(ctx context.Context) {
-	for {
-		select {
-		case <-s.wake: // what was asked for until now
-		default:
-		}
-		begun := time.Now()
-		switch err := s.count(ctx); {
-		case err == nil:
-			s.Counted()
-		case ctx.Err() == nil:
-			s.Log.Warn("stored bytes were not counted", "error", err)
-		}
-		rest := max(leastRest, share*time.Since(begun))
-		if !sleep(ctx, rest, nil) || !sleep(ctx, max(0, interval-rest), s.wake) {
-			return
-		}
+func (s *Census) round(ctx context.Context) {
+	switch err := s.count(ctx); {
+	case err == nil:
+		s.Counted()
+	case ctx.Err() == nil:
+		s.Log.Warn("stored bytes were not counted", "error", err)
 	}
 }
 
@@ -221,7 +201,9 @@ func rank(repos map[string]int64, public func(string) bool) (largest []Repositor
 
 // measure asks the disks from time to time. One that hangs keeps its last figures.
 func (s *Census) measure(ctx context.Context) {
-	for {
+	ticker := time.NewTicker(spaceInterval)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
 		spaces := map[string]Space{}
 		for name, disk := range s.Disks {
 			if free, total, err := disk.Space(); err == nil {
@@ -231,20 +213,9 @@ func (s *Census) measure(ctx context.Context) {
 		s.mu.Lock()
 		s.counts.Spaces = spaces
 		s.mu.Unlock()
-		if !sleep(ctx, spaceInterval, nil) {
-			return
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
 		}
 	}
-}
-
-// sleep returns early when it is woken, and is false when ctx has ended.
-func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-wake:
-	case <-ctx.Done():
-	}
-	return ctx.Err() == nil
 }

@@ -3,19 +3,19 @@ package control
 import (
 	"time"
 
-	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/upstream"
+	"github.com/eblume/caddy-registry/core/usage"
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
 // Condition is what an open storage reports about itself.
 type Condition struct {
-	Process    int                     `json:"process"`
-	Instance   string                  `json:"instance"` // of the process
-	MirrorsDir string                  `json:"mirrors_dir"`
-	Usage      map[string][]mirror.Use `json:"usage"` // by configured mirror
-	Held       map[string]int64        `json:"held"`  // bytes by mirror; none before the first look
-	Gone       map[string]GoneTags     `json:"gone"`  // by mirror
+	Process    int                    `json:"process"`
+	Instance   string                 `json:"instance"` // of the process
+	MirrorsDir string                 `json:"mirrors_dir"`
+	Usage      map[string][]usage.Use `json:"usage"` // by configured mirror
+	Held       map[string]int64       `json:"held"`  // bytes by mirror; none before the first look
+	Gone       map[string]GoneTags    `json:"gone"`  // by mirror
 	// Damaged are records of identity, each with what to do about it.
 	Damaged []string `json:"damaged,omitempty"`
 	// Keys are those that end soon or have ended, and were not revoked.

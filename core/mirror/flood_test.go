@@ -14,7 +14,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/core"
-	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
@@ -179,44 +178,4 @@ func TestListsOfWhatIsHeldAreKept(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Lists go with the evictor: those that nobody asks for any more, and at once those of
-// what is not held, which earlier versions have left.
-func TestListsAgeOut(t *testing.T) {
-	shelved(t, ninety, func(s *shelf) {
-		held := s.image(nginx, "held")
-		key := func(d digest.Digest) string { return "mirror/lists/" + nginx + "/_referrers/" + d.String() }
-		junk := []string{}
-		for i := range 20 {
-			junk = append(junk, key(digest.FromString(fmt.Sprint(i))),
-				fmt.Sprintf("mirror/lists/docker.io/no%d/such/_referrers/%s", i, digest.FromString("x")))
-		}
-		lists := []string{key(held), "mirror/lists/" + nginx + "/_tags", "mirror/lists/docker.io/not/held/_tags"}
-		for _, key := range append(junk, lists...) {
-			if _, err := s.State.Put(s.t.Context(), key, []byte("{}"), bucket.Condition{}); err != nil {
-				s.t.Fatal(err)
-			}
-		}
-		have := func(want bool, keys ...string) {
-			s.t.Helper()
-			for _, key := range keys {
-				if _, err := s.State.Stat(s.t.Context(), key); (err == nil) != want {
-					s.t.Errorf("%s: %v, want it there: %t", key, err, want)
-				}
-			}
-		}
-		s.wait(day)
-		s.wait(day)
-		have(false, junk...)
-		have(true, lists...)
-		for range 50 {
-			s.wait(2 * day)
-			s.pull(nginx, held)
-		}
-		have(false, lists...)
-		if _, err := s.Manifest(s.t.Context(), nginx, core.Reference{Digest: held}); err != nil {
-			s.t.Errorf("what is pulled: %v", err)
-		}
-	})
 }

@@ -66,7 +66,7 @@ func TestATagThatIsGoneIsServedOn(t *testing.T) {
 
 			// max_stale does not end it, with pulls or without, and a restart neither.
 			for range 3 {
-				time.Sleep(mirror.DefaultMaxStale + day)
+				time.Sleep(mirror.DefaultMaxStale + time.Hour)
 				f.restart(t)
 				if got := f.pulled(t, nil); got != gone {
 					t.Errorf("later: warned of %q, want %q", got, gone)

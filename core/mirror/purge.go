@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -17,7 +18,8 @@ import (
 // Purgeable is a mirrors' store whose content can be forgotten.
 type Purgeable interface {
 	core.Registry
-	Evictable
+	Manifests(ctx context.Context, repo string) iter.Seq2[store.Held, error]
+	Evict(ctx context.Context, repo string, ds ...digest.Digest) (store.Evicted, error)
 }
 
 // Purge forgets what is held of a repository: one tag, whose manifest stays and is

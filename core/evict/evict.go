@@ -1,4 +1,15 @@
-package mirror
+// Package evict bounds what the mirrors of one store hold: by the time since a manifest was
+// pulled, by the size of each mirror, and by what is free on the disk. What was pulled longest
+// ago goes first.
+//
+// It removes whole images, by their manifests, and with each what only it needs. It knows
+// nothing of upstreams, and of mirrors only that they are the first component of a repository's
+// name. What mirrors keep beside manifests goes through Beside.
+//
+//	e := evict.New(evict.Config{Local: store, Pulls: pulls, Disk: evict.DiskOf(directory), Beside: beside})
+//	defer e.Close()
+//	e.SetSettings(evict.Settings{MinFree: evict.DefaultMinFree})
+package evict
 
 import (
 	"context"
@@ -13,23 +24,14 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/pulls"
+	"github.com/eblume/caddy-registry/core/rounds"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-const (
-	// evictInterval is between two looks at what is held, if nothing asks for one.
-	evictInterval = 10 * time.Minute
-	// keepInterval is between two looks for what was not pulled for long, which reads
-	// every manifest.
-	keepInterval = time.Hour
-	// evictPause is the least time between two passes, and evictShare how many times
-	// its own length a pass is followed by rest: a large tree does not keep the disk
-	// busy with being measured.
-	evictPause = 2 * time.Second
-	evictShare = 10
-)
+// keepInterval is the time between two looks for what was not pulled for long, which read every
+// manifest.
+const keepInterval = time.Hour
 
 // DefaultKeep is how long after its last pull a manifest is kept. Pinning what must
 // never go is not built; when it is, pinned manifests are left out in order.
@@ -44,8 +46,8 @@ type Limits struct {
 	MaxSize int64
 }
 
-// EvictorSettings may change while the evictor runs.
-type EvictorSettings struct {
+// Settings may change while the evictor runs.
+type Settings struct {
 	// Mirrors are by name. What is held of another one has the default limits.
 	Mirrors map[string]Limits
 	// MinFree is left free on the disk.
@@ -55,7 +57,7 @@ type EvictorSettings struct {
 	Grace time.Duration
 }
 
-func (s EvictorSettings) limits(mirror string) Limits {
+func (s Settings) limits(mirror string) Limits {
 	limits := s.Mirrors[mirror]
 	if limits.Keep <= 0 {
 		limits.Keep = DefaultKeep
@@ -63,51 +65,67 @@ func (s EvictorSettings) limits(mirror string) Limits {
 	return limits
 }
 
-// Evictable is the sparse store of mirrors. See store.Store.
-type Evictable interface {
+// Store is the sparse store of mirrors. See store.Store.
+type Store interface {
 	Repositories(ctx context.Context, after string) iter.Seq2[string, error]
 	Manifests(ctx context.Context, repo string) iter.Seq2[store.Held, error]
 	Contents(ctx context.Context) iter.Seq2[store.Content, error]
 	Evict(ctx context.Context, repo string, ds ...digest.Digest) (store.Evicted, error)
 }
 
-// EvictorConfig is what an Evictor is made of. All that it names stays the caller's and
+// Beside is what mirrors keep beside manifests, and what goes with them: mirror.Beside.
+type Beside interface {
+	// Evicted removes what is kept beside manifests and tags that were evicted. What cannot be
+	// removed is logged, and overwritten when the manifest comes again.
+	Evicted(ctx context.Context, repo string, gone store.Evicted)
+	// Age removes what is older than grace at now, and that nobody needs or that is older than
+	// keep of its repository.
+	Age(ctx context.Context, now time.Time, grace time.Duration, keep func(repo string) time.Duration) error
+}
+
+// nothing is kept beside manifests.
+type nothing struct{}
+
+func (nothing) Evicted(context.Context, string, store.Evicted) {}
+
+func (nothing) Age(context.Context, time.Time, time.Duration, func(string) time.Duration) error {
+	return nil
+}
+
+// Config is what an Evictor is made of. All that it names stays the caller's and
 // is closed after it.
-type EvictorConfig struct {
-	Local Evictable
-	State bucket.Bucket // as Config.State
+type Config struct {
+	Local Store
 	Pulls *pulls.Times
 	Disk  Disk // nil: one of which nothing is known
-	// Evicted is told of every eviction. Default: nobody is.
+	// Beside is what mirrors keep beside manifests. Default: nothing.
+	Beside Beside
+	// Evicted is called after every eviction. Default: nothing is.
 	Evicted func(store.Evicted)
-	// Passed is called after each look at what is held that succeeded. Default: nobody is
-	// told.
+	// Passed is called after each look at what is held that succeeded. Default: nothing is.
 	Passed func()
 	// Log receives what an operator should know. Default: discard.
 	Log *slog.Logger
 }
 
-// Evictor bounds what the mirrors of one store hold: by the time since a manifest was
-// pulled, by the size of each mirror, and by what is free on the disk. What was pulled
-// longest ago goes first. It is the Keeper of these mirrors.
+// Evictor evicts in the background. It is the mirror.Keeper of the mirrors of its store, and safe
+// for concurrent use.
 type Evictor struct {
-	EvictorConfig
+	Config
 
 	mu       sync.Mutex       // guards what follows
-	settings *EvictorSettings // nil: not known yet
+	settings *Settings        // nil: not known yet
 	held     map[string]int64 // by mirror; nil: not measured yet
 	full     bool             // eviction could not free what the disk lacks
 	kept     time.Time        // last look for what was not pulled for long
 
-	passing    sync.Mutex // held by a pass
-	wake       chan struct{}
-	stop       context.CancelFunc
-	background sync.WaitGroup
+	passing sync.Mutex // held by a pass
+	passes  *rounds.Rounds
 }
 
-// NewEvictor makes an evictor, which looks at what is held in the background from the
+// New makes an Evictor, which looks at what is held in the background from the
 // first SetSettings on. Close ends it.
-func NewEvictor(c EvictorConfig) *Evictor {
+func New(c Config) *Evictor {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -117,28 +135,32 @@ func NewEvictor(c EvictorConfig) *Evictor {
 	if c.Passed == nil {
 		c.Passed = func() {}
 	}
-	e := &Evictor{EvictorConfig: c, wake: make(chan struct{}, 1)}
-	ctx, stop := context.WithCancel(context.Background())
-	e.stop = stop
-	e.background.Go(func() { e.run(ctx) })
+	if c.Beside == nil {
+		c.Beside = nothing{}
+	}
+	e := &Evictor{Config: c}
+	e.passes = rounds.Start(func(ctx context.Context) {
+		if err := e.Pass(ctx); err != nil && ctx.Err() == nil {
+			e.Log.Error("eviction ended early", "error", err)
+		}
+	})
 	return e
 }
 
 // SetSettings changes the settings, and has them looked at.
-func (e *Evictor) SetSettings(s EvictorSettings) {
+func (e *Evictor) SetSettings(s Settings) {
 	if s.Grace <= 0 {
 		s.Grace = store.DefaultGrace
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.settings, e.kept = &s, time.Time{}
-	e.poke()
+	e.passes.Poke()
 }
 
 // Close stops the evictor and waits for it.
 func (e *Evictor) Close() error {
-	e.stop()
-	e.background.Wait()
+	e.passes.Close()
 	return nil
 }
 
@@ -157,43 +179,6 @@ func (e *Evictor) Keeping() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return err != nil || e.settings == nil || !e.full || free >= e.settings.MinFree.Of(total)
-}
-
-func (e *Evictor) run(ctx context.Context) {
-	for {
-		select {
-		case <-e.wake: // what was asked for until now
-		default:
-		}
-		begun := time.Now()
-		if err := e.Pass(ctx); err != nil && ctx.Err() == nil {
-			e.Log.Error("eviction ended early", "error", err)
-		}
-		rest := max(evictPause, evictShare*time.Since(begun))
-		if !sleep(ctx, rest, nil) || !sleep(ctx, max(0, evictInterval-rest), e.wake) {
-			return
-		}
-	}
-}
-
-// sleep returns early when it is woken, and is false when ctx has ended.
-func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-wake:
-	case <-ctx.Done():
-	}
-	return ctx.Err() == nil
-}
-
-// poke has a pass run soon.
-func (e *Evictor) poke() {
-	select {
-	case e.wake <- struct{}{}:
-	default: // it will
-	}
 }
 
 // Pass looks once at what is held and evicts what goes beyond the limits. One
@@ -219,7 +204,8 @@ func (e *Evictor) Pass(ctx context.Context) error {
 		failed = p.run(ctx)
 	}
 	if due {
-		if err := p.age(ctx); err != nil {
+		keep := func(repo string) time.Duration { return settings.limits(mirrorOf(repo)).Keep }
+		if err := p.Beside.Age(ctx, p.now, settings.Grace, keep); err != nil {
 			failed = append(failed, err)
 		}
 	}
@@ -261,7 +247,7 @@ func mirrorOf(repo string) string {
 
 // lacking is how many bytes must go for the disk to have free what it should, and a
 // tenth more, so that what comes next finds room too.
-func (e *Evictor) lacking(settings EvictorSettings) int64 {
+func (e *Evictor) lacking(settings Settings) int64 {
 	free, total, err := e.Disk.Space()
 	if err != nil {
 		return 0 // not known; a full disk is seen by who writes
@@ -276,7 +262,7 @@ func (e *Evictor) lacking(settings EvictorSettings) int64 {
 // pass is one run over all that is held.
 type pass struct {
 	*Evictor
-	settings EvictorSettings
+	settings Settings
 	now      time.Time
 	held     map[string]int64
 	lacking  int64
@@ -343,7 +329,7 @@ func (p *pass) evict(ctx context.Context, g group, pressed bool) error {
 			p.held[name] -= c.Size
 		}
 	}
-	p.tidy(ctx, g.repo, gone)
+	p.Beside.Evicted(ctx, g.repo, gone)
 	p.Log.Info("evicted", "repository", g.repo, "tags", gone.Tags, "manifests", len(gone.Manifests),
 		"bytes", gone.Bytes, "last_pull", g.pulled)
 	if p.Evicted != nil {
@@ -359,21 +345,4 @@ func holds(mirror string, repos []string) bool {
 		}
 	}
 	return false
-}
-
-// tidy removes what is kept beside manifests and tags. What stays of it after a crash
-// is overwritten when the manifest comes again.
-func (p *pass) tidy(ctx context.Context, repo string, gone store.Evicted) {
-	keys := make([]string, 0, len(gone.Tags)+len(gone.Manifests))
-	for _, tag := range gone.Tags {
-		keys = append(keys, checkKey(repo, tag))
-	}
-	for _, d := range gone.Manifests {
-		keys = append(keys, referrersKey(repo, d))
-	}
-	for _, key := range keys {
-		if err := p.State.Delete(ctx, key); err != nil && !errors.Is(err, bucket.ErrNotExist) {
-			p.Log.Warn("record of the mirror cannot be removed", "key", key, "error", err)
-		}
-	}
 }

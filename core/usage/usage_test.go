@@ -1,4 +1,4 @@
-package mirror_test
+package usage_test
 
 import (
 	"fmt"
@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket/dir"
-	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/usage"
 )
 
-func TestUsageIsRememberedForThirtyDays(t *testing.T) {
+func TestUsesAreRememberedForThirtyDays(t *testing.T) {
 	storage, err := dir.Open(t.TempDir(), dir.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -21,8 +21,8 @@ func TestUsageIsRememberedForThirtyDays(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		u := mirror.NewUsage(b, nil)
-		of := func(u *mirror.Usage) string {
+		u := usage.New(b, nil)
+		of := func(u *usage.Counter) string {
 			t.Helper()
 			uses, err := u.Of(t.Context(), "docker.io")
 			if err != nil {
@@ -48,7 +48,7 @@ func TestUsageIsRememberedForThirtyDays(t *testing.T) {
 		// A killed process has written what is a minute old.
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		killed := mirror.NewUsage(b, nil)
+		killed := usage.New(b, nil)
 		if got := of(killed); got != both {
 			t.Errorf("after a kill: %s", got)
 		}

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package mirror
+package evict
 
 import (
 	"fmt"

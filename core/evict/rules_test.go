@@ -1,8 +1,9 @@
-package mirror_test
+package evict_test
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
-	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -60,7 +61,7 @@ func TestRecordsGoWithTheirImage(t *testing.T) {
 		d := s.image(nginx, "old")
 		keys := []string{"mirror/checks/" + nginx + "/_tags/old", "mirror/lists/" + nginx + "/_referrers/" + d.String()}
 		for _, key := range keys {
-			if _, err := s.State.Put(s.t.Context(), key, []byte("{}"), bucket.Condition{}); err != nil {
+			if _, err := s.state.Put(s.t.Context(), key, []byte("{}"), bucket.Condition{}); err != nil {
 				s.t.Fatal(err)
 			}
 		}
@@ -69,7 +70,7 @@ func TestRecordsGoWithTheirImage(t *testing.T) {
 		s.wait(20 * day)
 		s.went("old")
 		for _, key := range keys {
-			if _, _, err := s.State.Get(s.t.Context(), key); !errors.Is(err, bucket.ErrNotExist) {
+			if _, _, err := s.state.Get(s.t.Context(), key); !errors.Is(err, bucket.ErrNotExist) {
 				s.t.Errorf("%s: %v, want it gone", key, err)
 			}
 		}
@@ -78,7 +79,7 @@ func TestRecordsGoWithTheirImage(t *testing.T) {
 
 // A download that goes beyond max_size does not wait for the next look.
 func TestADownloadBeyondTheSizeIsFollowedByEviction(t *testing.T) {
-	settings := mirror.EvictorSettings{Mirrors: map[string]mirror.Limits{"docker.io": {MaxSize: 310 * kib}}}
+	settings := evict.Settings{Mirrors: map[string]evict.Limits{"docker.io": {MaxSize: 310 * kib}}}
 	shelved(t, settings, func(s *shelf) {
 		s.image(nginx, "one")
 		s.image(nginx, "two")
@@ -108,13 +109,13 @@ func TestWhatIsPulledDuringAPassStays(t *testing.T) {
 	shelved(t, ninety, func(s *shelf) {
 		s.image(nginx, "one")
 		two := s.image(httpd, "two")
-		e := mirror.NewEvictor(mirror.EvictorConfig{
+		e := evict.New(evict.Config{
 			Local: &pulling{s.Store, func() { time.Sleep(time.Second); s.pulled.Mark(httpd, two, "") }},
-			State: s.State, Pulls: s.pulled,
+			Pulls: s.pulled,
 		})
 		defer e.Close()
 		time.Sleep(time.Hour)
-		e.SetSettings(mirror.EvictorSettings{Mirrors: map[string]mirror.Limits{"docker.io": {Keep: time.Minute}}})
+		e.SetSettings(evict.Settings{Mirrors: map[string]evict.Limits{"docker.io": {Keep: time.Minute}}})
 		s.wait(10 * time.Second)
 		for repo, held := range map[string]bool{nginx: false, httpd: true} {
 			tag := map[bool]string{false: "one", true: "two"}[held]
@@ -136,17 +137,57 @@ func (refusing) Evict(context.Context, string, ...digest.Digest) (store.Evicted,
 func TestAnEvictionThatRemovedNothingIsNotTold(t *testing.T) {
 	shelved(t, ninety, func(s *shelf) {
 		s.image(nginx, "one")
-		log := new(lines)
-		e := mirror.NewEvictor(mirror.EvictorConfig{
-			Local: refusing{s.Store}, State: s.State, Pulls: s.pulled, Log: slog.New(slog.NewTextHandler(log, nil)),
+		var log strings.Builder
+		e := evict.New(evict.Config{
+			Local: refusing{s.Store}, Pulls: s.pulled, Log: slog.New(slog.NewTextHandler(&log, nil)),
 			Evicted: func(gone store.Evicted) { s.t.Errorf("told of %+v", gone) },
 		})
 		defer e.Close()
 		time.Sleep(time.Hour)
-		e.SetSettings(mirror.EvictorSettings{Mirrors: map[string]mirror.Limits{"docker.io": {Keep: time.Minute}}})
+		e.SetSettings(evict.Settings{Mirrors: map[string]evict.Limits{"docker.io": {Keep: time.Minute}}})
 		s.wait(10 * time.Second)
 		if got := log.String(); strings.Contains(got, "evicted") || !strings.Contains(got, store.ErrDamaged.Error()) {
 			s.t.Errorf("the log says %q, want the failure alone", got)
+		}
+	})
+}
+
+// Lists go with the evictor: those that nobody asks for any more, and at once those of
+// what is not held, which earlier versions have left.
+func TestListsAgeOut(t *testing.T) {
+	shelved(t, ninety, func(s *shelf) {
+		held := s.image(nginx, "held")
+		key := func(d digest.Digest) string { return "mirror/lists/" + nginx + "/_referrers/" + d.String() }
+		junk := []string{}
+		for i := range 20 {
+			junk = append(junk, key(digest.FromString(fmt.Sprint(i))),
+				fmt.Sprintf("mirror/lists/docker.io/no%d/such/_referrers/%s", i, digest.FromString("x")))
+		}
+		lists := []string{key(held), "mirror/lists/" + nginx + "/_tags", "mirror/lists/docker.io/not/held/_tags"}
+		for _, key := range append(junk, lists...) {
+			if _, err := s.state.Put(s.t.Context(), key, []byte("{}"), bucket.Condition{}); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		have := func(want bool, keys ...string) {
+			s.t.Helper()
+			for _, key := range keys {
+				if _, err := s.state.Stat(s.t.Context(), key); (err == nil) != want {
+					s.t.Errorf("%s: %v, want it there: %t", key, err, want)
+				}
+			}
+		}
+		s.wait(day)
+		s.wait(day)
+		have(false, junk...)
+		have(true, lists...)
+		for range 50 {
+			s.wait(2 * day)
+			s.pull(nginx, held)
+		}
+		have(false, lists...)
+		if _, err := s.Manifest(s.t.Context(), nginx, core.Reference{Digest: held}); err != nil {
+			s.t.Errorf("what is pulled: %v", err)
 		}
 	})
 }

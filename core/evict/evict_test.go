@@ -1,11 +1,10 @@
-package mirror_test
+package evict_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -15,14 +14,17 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.uber.org/goleak"
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/store"
-	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	kib = int64(1 << 10)
@@ -59,8 +61,9 @@ func (d *fakeDisk) set(free int64) {
 // shelf is a store with an evictor, in which everything happens in fake time.
 type shelf struct {
 	*store.Store
-	*mirror.Evictor
+	*evict.Evictor
 	t      *testing.T
+	state  *dir.Bucket
 	disk   *fakeDisk
 	pulled *pulls.Times
 
@@ -70,7 +73,7 @@ type shelf struct {
 }
 
 // shelved runs a test on a disk with plenty of room.
-func shelved(t *testing.T, settings mirror.EvictorSettings, test func(s *shelf)) {
+func shelved(t *testing.T, settings evict.Settings, test func(s *shelf)) {
 	t.Helper()
 	path := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -82,13 +85,14 @@ func shelved(t *testing.T, settings mirror.EvictorSettings, test func(s *shelf))
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &shelf{t: t, disk: &fakeDisk{free: 1 << 40, total: 1 << 40}, names: map[digest.Digest]string{}}
+		s := &shelf{t: t, state: b, disk: &fakeDisk{free: 1 << 40, total: 1 << 40}, names: map[digest.Digest]string{}}
 		if s.Store, err = store.Open(t.Context(), b, store.Options{Sparse: true}); err != nil {
 			t.Fatal(err)
 		}
 		s.pulled = pulls.New(pulls.Config{Bucket: b, Prefix: "mirror/pulls/"})
-		s.Evictor = mirror.NewEvictor(mirror.EvictorConfig{
-			Local: s.Store, State: b, Pulls: s.pulled, Disk: s.disk,
+		s.Evictor = evict.New(evict.Config{
+			Local: s.Store, Pulls: s.pulled, Disk: s.disk,
+			Beside: &mirror.Beside{State: b, Local: s.Store, Log: slog.New(slog.DiscardHandler)},
 			Evicted: func(gone store.Evicted) {
 				s.disk.add(gone.Bytes)
 				s.mu.Lock()
@@ -193,10 +197,10 @@ const (
 	etcd  = "quay.io/coreos/etcd"
 )
 
-var ninety = mirror.EvictorSettings{Mirrors: map[string]mirror.Limits{"docker.io": {Keep: 90 * day}}}
+var ninety = evict.Settings{Mirrors: map[string]evict.Limits{"docker.io": {Keep: 90 * day}}}
 
 func TestEvictionByTheTimeSinceThePull(t *testing.T) {
-	settings := mirror.EvictorSettings{Mirrors: map[string]mirror.Limits{"docker.io": {Keep: 90 * day}, "quay.io": {Keep: 10 * day}}}
+	settings := evict.Settings{Mirrors: map[string]evict.Limits{"docker.io": {Keep: 90 * day}, "quay.io": {Keep: 10 * day}}}
 	shelved(t, settings, func(s *shelf) {
 		old := s.image(nginx, "old")
 		s.image(nginx, "unpulled")
@@ -223,7 +227,7 @@ func TestEvictionByTheTimeSinceThePull(t *testing.T) {
 
 func TestEvictionBySize(t *testing.T) {
 	// The shared layer is counted once: room for it and three more.
-	settings := mirror.EvictorSettings{Mirrors: map[string]mirror.Limits{"docker.io": {MaxSize: 410 * kib}}}
+	settings := evict.Settings{Mirrors: map[string]evict.Limits{"docker.io": {MaxSize: 410 * kib}}}
 	shelved(t, settings, func(s *shelf) {
 		one := s.image(nginx, "one")
 		s.image(httpd, "two")
@@ -252,7 +256,7 @@ func TestEvictionBySize(t *testing.T) {
 }
 
 func TestEvictionForTheDisk(t *testing.T) {
-	shelved(t, mirror.EvictorSettings{MinFree: mirror.MinFree{Bytes: 1000 * kib}}, func(s *shelf) {
+	shelved(t, evict.Settings{MinFree: evict.MinFree{Bytes: 1000 * kib}}, func(s *shelf) {
 		s.image(nginx, "one")
 		s.image(etcd, "two")
 		s.image(nginx, "three")
@@ -337,101 +341,23 @@ func TestReadersOutliveAnEviction(t *testing.T) {
 	})
 }
 
-// keeper is told, and says what it is told to say.
-type keeper struct {
-	mu     sync.Mutex
-	room   func(size int64) bool
-	pulled []digest.Digest
-	kept   int64
-}
-
-func (k *keeper) Pulled(_ string, d digest.Digest) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.pulled = append(k.pulled, d)
-}
-
-func (k *keeper) Room(size int64) bool { return k.room(size) }
-
-func (k *keeper) Kept(_ string, size int64) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.kept += size
-}
-
-func TestAMirrorServesOnWithoutKeeping(t *testing.T) {
-	size := int64(len(layer))
-	for _, row := range []struct {
-		name string
-		room func(asked int, size int64) bool
-		kept int64
-		gets int
-	}{
-		{"there is room", func(int, int64) bool { return true }, size, 1},
-		{"there is none", func(int, int64) bool { return false }, 0, 1},
-		// The first look is before the upstream's answer, and that says the size.
-		{"there is too little", func(asked int, missing int64) bool { return asked == 0 || missing < size }, 0, 2},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			asked := 0
-			k := &keeper{room: func(size int64) bool { asked++; return row.room(asked-1, size) }}
-			f := start(t, mirror.Settings{})
-			f.keeper = k
-			f.stop()
-			f.open(t, mirror.Settings{})
-			got, err := read(f, fetch, repo, f.blob)
-			if err != nil || !bytes.Equal(got, layer) {
-				t.Fatalf("got %d bytes, %v", len(got), err)
-			}
-			if n := len(f.up.Requests()); n != row.gets {
-				t.Errorf("the upstream saw %d requests, want %d", n, row.gets)
-			}
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			if k.kept != row.kept {
-				t.Errorf("%d bytes were kept, want %d", k.kept, row.kept)
-			}
-		})
-	}
-}
-
-func TestAPullMarksTheManifestThatWasAskedFor(t *testing.T) {
-	k := &keeper{room: func(int64) bool { return true }}
-	f := start(t, mirror.Settings{TTL: time.Hour})
-	f.keeper = k
-	f.stop()
-	f.open(t, mirror.Settings{TTL: time.Hour})
-	ask := func(ctx context.Context, ref core.Reference) {
-		_, _ = f.Resolve(ctx, repo, ref)
-	}
-	ask(fetch, latest)
-	ask(fetch, core.Reference{Digest: f.image})
-	fault := f.up.Fault(upstreamtest.Fault{Status: 500})
-	ask(context.Background(), latest)
-	ask(fetch, core.Reference{Tag: "none"})
-	fault.Lift()
-	if want := []digest.Digest{f.image, f.image, f.image}; !slices.Equal(k.pulled, want) {
-		t.Errorf("marked %v, want %v", k.pulled, want)
-	}
-}
-
 func TestParseMinFree(t *testing.T) {
-	for text, want := range map[string]mirror.MinFree{
+	for text, want := range map[string]evict.MinFree{
 		"5%": {Percent: 5}, "0.5%": {Percent: 0.5}, "10GiB": {Bytes: 10 << 30}, "0": {},
 	} {
-		if got, err := mirror.ParseMinFree(text); err != nil || got != want {
+		if got, err := evict.ParseMinFree(text); err != nil || got != want {
 			t.Errorf("%s: got %+v, %v, want %+v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "%", "NaN%", "100%", "-1%", "five", "-1GiB", "1e30GiB"} {
-		if got, err := mirror.ParseMinFree(text); err == nil {
+		if got, err := evict.ParseMinFree(text); err == nil {
 			t.Errorf("%q is %+v", text, got)
 		}
 	}
 }
 
 func TestTheDiskHasSpace(t *testing.T) {
-	free, total, err := mirror.DiskOf(t.TempDir()).Space()
+	free, total, err := evict.DiskOf(t.TempDir()).Space()
 	if errors.Is(err, errors.ErrUnsupported) {
 		t.Skip(err)
 	}

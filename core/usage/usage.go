@@ -1,4 +1,12 @@
-package mirror
+// Package usage counts which clients ask which mirror, and how they name it: a mirror that
+// nobody asks is found that way. It keeps the counts in a bucket, and knows nothing of mirrors
+// but their names.
+//
+//	counter := usage.New(bucket, log)
+//	defer counter.Close()
+//	counter.Count("docker.io", "ns", "10.0.0.7")
+//	uses, err := counter.Of(ctx, "docker.io")
+package usage
 
 import (
 	"cmp"
@@ -15,21 +23,21 @@ import (
 )
 
 const (
-	usagePrefix = "mirror/usage/"
-	// usageInterval is between two writes.
-	usageInterval = 30 * time.Second
-	// UsageAge is how long it is remembered that somebody asked.
-	UsageAge = 30 * 24 * time.Hour
-	// maxUses bounds what is remembered of one mirror, in forms and clients. Who has
-	// not asked for longest is forgotten first.
+	prefix = "mirror/usage/"
+	// interval is the time between two writes.
+	interval = 30 * time.Second
+	// Age is how long a use is remembered.
+	Age = 30 * 24 * time.Hour
+	// maxUses bounds what is remembered of one mirror, in pairs of a form and a client.
+	// Those used longest ago are forgotten first.
 	maxUses = 1024
 )
 
-// Use is who asked a mirror, and how.
+// Use counts the requests of one client for a mirror, in one form.
 type Use struct {
 	// Form is the way in which the mirror was named: prefix, ns, site, fallback.
 	Form string `json:"form"`
-	// Client is the address of who asked.
+	// Client is the address of the client.
 	Client   string    `json:"client"`
 	Requests uint64    `json:"requests"` // since First
 	First    time.Time `json:"first"`
@@ -38,10 +46,10 @@ type Use struct {
 
 type use struct{ form, client string }
 
-// Usage remembers who asks which mirror: one that nobody asks is seen by that. A
-// request costs one entry in memory; what has gathered is written behind, one object a
-// mirror, and a killed process loses less than a minute of it.
-type Usage struct {
+// Counter counts uses. A request costs one entry in memory; the entries are written in the
+// background, as one object for each mirror, and a killed process loses less than a minute of
+// them. It is safe for concurrent use.
+type Counter struct {
 	state bucket.Bucket
 	log   *slog.Logger
 
@@ -53,43 +61,50 @@ type Usage struct {
 	background sync.WaitGroup
 }
 
-// NewUsage begins to remember in state, the bucket of the mirrors. Close ends it, ahead
-// of state. A nil log discards.
-func NewUsage(state bucket.Bucket, log *slog.Logger) *Usage {
+// New makes a Counter that writes to state, the bucket of the mirrors. Close ends it, and
+// comes before the end of state. A nil log discards.
+func New(state bucket.Bucket, log *slog.Logger) *Counter {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	u := &Usage{state: state, log: log, counted: map[string]map[use]Use{}, stop: stop}
+	u := &Counter{state: state, log: log, counted: map[string]map[use]Use{}, stop: stop}
 	u.background.Go(func() { u.run(ctx) })
 	return u
 }
 
-func (u *Usage) run(ctx context.Context) {
-	for sleep(ctx, usageInterval, nil) {
+func (u *Counter) run(ctx context.Context) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
 		if err := u.flush(ctx); err != nil && ctx.Err() == nil {
 			u.log.Warn("usage of mirrors cannot be written; it is kept in memory", "error", err)
 		}
 	}
 }
 
-// Close writes what is in memory.
-func (u *Usage) Close() error {
+// Close writes what is in memory. Errors are the bucket's.
+func (u *Counter) Close() error {
 	u.stop()
 	u.background.Wait()
 	return u.flush(context.Background())
 }
 
-// Count notes a request for a mirror. It does no I/O.
-func (u *Usage) Count(mirror, form, client string) {
+// Count adds a request for a mirror. It does no I/O.
+func (u *Counter) Count(mirror, form, client string) {
 	now := time.Now().UTC()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.add(mirror, Use{Form: form, Client: client, Requests: 1, First: now, Last: now})
 }
 
-// add takes in a use, or drops it when too many wait. u.mu is held.
-func (u *Usage) add(mirror string, more Use) {
+// add merges a use into those that wait, or drops it when there are too many. u.mu is held.
+func (u *Counter) add(mirror string, more Use) {
 	of := u.counted[mirror]
 	if of == nil {
 		of = map[use]Use{}
@@ -103,7 +118,7 @@ func (u *Usage) add(mirror string, more Use) {
 	of[key] = held.and(more)
 }
 
-// and is two uses as one.
+// and merges two uses.
 func (a Use) and(b Use) Use {
 	if a.Requests == 0 {
 		return b
@@ -118,9 +133,9 @@ func (a Use) and(b Use) Use {
 	return a
 }
 
-// Of returns who asked a mirror within UsageAge, the last first. Errors are the
+// Of returns the uses of a mirror within Age, the latest first, at most 1,024. Errors are the
 // bucket's.
-func (u *Usage) Of(ctx context.Context, mirror string) ([]Use, error) {
+func (u *Counter) Of(ctx context.Context, mirror string) ([]Use, error) {
 	u.writing.Lock()
 	defer u.writing.Unlock()
 	u.mu.Lock()
@@ -132,16 +147,16 @@ func (u *Usage) Of(ctx context.Context, mirror string) ([]Use, error) {
 	return u.merged(ctx, mirror, more)
 }
 
-// merged adds more to what the bucket has, without what is too old or too much.
-func (u *Usage) merged(ctx context.Context, mirror string, more []Use) ([]Use, error) {
-	data, _, err := u.state.Get(ctx, usagePrefix+mirror)
+// merged adds more to the uses in the bucket, and drops those that are too old or too many.
+func (u *Counter) merged(ctx context.Context, mirror string, more []Use) ([]Use, error) {
+	data, _, err := u.state.Get(ctx, prefix+mirror)
 	if err != nil && !errors.Is(err, bucket.ErrNotExist) {
 		return nil, fmt.Errorf("usage of %s: %w", mirror, err)
 	}
 	var held []Use
 	if err == nil {
 		if err := json.Unmarshal(data, &held); err != nil {
-			u.log.Warn("usage of a mirror is damaged, and begun again", "mirror", mirror, "error", err)
+			u.log.Warn("record of the usage of a mirror is damaged; counting starts again", "mirror", mirror, "error", err)
 			held = nil
 		}
 	}
@@ -152,7 +167,7 @@ func (u *Usage) merged(ctx context.Context, mirror string, more []Use) ([]Use, e
 	}
 	uses := make([]Use, 0, len(all))
 	for _, one := range all {
-		if time.Since(one.Last) < UsageAge {
+		if time.Since(one.Last) < Age {
 			uses = append(uses, one)
 		}
 	}
@@ -162,8 +177,8 @@ func (u *Usage) merged(ctx context.Context, mirror string, more []Use) ([]Use, e
 	return uses[:min(len(uses), maxUses)], nil
 }
 
-// flush writes what was counted. What cannot be written waits for the next time.
-func (u *Usage) flush(ctx context.Context) error {
+// flush writes what was counted. What cannot be written is counted again.
+func (u *Counter) flush(ctx context.Context) error {
 	u.writing.Lock()
 	defer u.writing.Unlock()
 	u.mu.Lock()
@@ -188,14 +203,14 @@ func (u *Usage) flush(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-func (u *Usage) write(ctx context.Context, mirror string, more []Use) error {
+func (u *Counter) write(ctx context.Context, mirror string, more []Use) error {
 	uses, err := u.merged(ctx, mirror, more)
 	if err != nil {
 		return err
 	}
 	data, err := json.Marshal(uses)
 	if err == nil {
-		_, err = u.state.Put(ctx, usagePrefix+mirror, data, bucket.Condition{})
+		_, err = u.state.Put(ctx, prefix+mirror, data, bucket.Condition{})
 	}
 	if err != nil {
 		return fmt.Errorf("usage of %s: %w", mirror, err)

@@ -1,0 +1,46 @@
+package evict
+
+import "github.com/opencontainers/go-digest"
+
+// Pulled implements mirror.Keeper. A pull marks the manifest that was asked for. That is
+// enough: who pulls an image asks for its index first, and an index counts as pulled
+// when one of its platforms is. Blobs are marked by nobody, as one may belong to many
+// images; who asks for blobs alone has asked for their manifest before.
+func (e *Evictor) Pulled(repo string, d digest.Digest) { e.Pulls.Mark(repo, d, "") }
+
+// Room implements mirror.Keeper. When little is free, eviction begins, and downloads are kept
+// meanwhile down to half of what should be free; when that half is used too, or
+// nothing is left to evict, mirrors keep no more.
+func (e *Evictor) Room(size int64) bool {
+	free, total, err := e.Disk.Space()
+	if err != nil {
+		return true // not known; a full disk is seen by who writes
+	}
+	e.mu.Lock()
+	var least int64
+	if e.settings != nil {
+		least = e.settings.MinFree.Of(total)
+	}
+	full := e.full
+	e.mu.Unlock()
+	free -= max(size, 0)
+	if free >= least {
+		return true
+	}
+	e.passes.Poke()
+	return !full && free >= least/2
+}
+
+// Kept implements mirror.Keeper.
+func (e *Evictor) Kept(repo string, size int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.held == nil || e.settings == nil {
+		return // the first pass is about to count it
+	}
+	name := mirrorOf(repo)
+	e.held[name] += size
+	if most := e.settings.limits(name).MaxSize; most > 0 && e.held[name] > most {
+		e.passes.Poke()
+	}
+}
