@@ -43,6 +43,7 @@ func TestDirection(t *testing.T) {
 		{"./core/rounds", []string{module + "/"}, ""},
 		// They know mirrors by their names alone.
 		{"./core/evict", []string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire", module + "/core/namespace"}, ""},
+		{"./core/mirror/download", []string{module + "/core/store", module + "/core/namespace", module + "/core/wire"}, ""},
 		{"./core/usage", []string{module + "/core/mirror", module + "/core/upstream", module + "/core/store"}, ""},
 		{"./caddymodule/record", []string{module + "/"}, ""},
 		{"./caddymodule/doctor", []string{module + "/"}, ""},

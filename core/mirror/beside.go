@@ -43,7 +43,9 @@ func (b *Beside) Evicted(ctx context.Context, repo string, gone store.Evicted) {
 // Age removes the lists that nobody has asked the upstream for within keep of their repository,
 // and those of what refers to a manifest that is not held, which earlier versions kept for any
 // digest that a client chose. What is younger than grace stays: its manifest may be on its way.
-func (b *Beside) Age(ctx context.Context, now time.Time, grace time.Duration, keep func(repo string) time.Duration) error {
+func (b *Beside) Age(
+	ctx context.Context, now time.Time, grace time.Duration, keep func(repo string) time.Duration,
+) error {
 	for info, err := range b.State.List(ctx, listsPrefix, "") {
 		if err != nil {
 			return fmt.Errorf("list the lists of mirrors: %w", err)

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/mirror/download"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
@@ -108,8 +109,8 @@ func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.B
 		if f == nil {
 			continue
 		}
-		blob, err := f.open()
-		if !errors.Is(err, errUnread) && !errors.Is(err, errHeld) {
+		blob, err := f.Open()
+		if !download.Again(err) {
 			core.From(ctx, core.SourceUpstream)
 			return blob, err
 		}
@@ -120,9 +121,9 @@ func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.B
 // follow joins the download of a blob, or begins it. Where another repository has
 // the bytes it asks the upstream whether this one has the blob too, and links it;
 // nil without an error means: look again.
-func (m *Mirror) follow(ctx context.Context, repo string, d digest.Digest) (*follower, error) {
+func (m *Mirror) follow(ctx context.Context, repo string, d digest.Digest) (*download.Follower, error) {
 	slot := m.slot(ctx, repo, d)
-	if f := m.downloads.join(ctx, repo, slot); f != nil {
+	if f := m.downloads.Join(ctx, repo, slot); f != nil {
 		return f, nil
 	}
 	noun := repo + "@" + string(d)
@@ -137,7 +138,7 @@ func (m *Mirror) follow(ctx context.Context, repo string, d digest.Digest) (*fol
 		return nil, err
 	}
 	if holder == "" {
-		if f := m.downloads.start(ctx, m, repo, slot); f != nil {
+		if f := m.downloads.Start(ctx, repo, slot); f != nil {
 			return f, nil
 		}
 	}
@@ -145,17 +146,17 @@ func (m *Mirror) follow(ctx context.Context, repo string, d digest.Digest) (*fol
 	if err != nil {
 		return nil, err
 	}
-	if f := m.downloads.join(ctx, repo, slot); f != nil || linked {
+	if f := m.downloads.Join(ctx, repo, slot); f != nil || linked {
 		return f, nil
 	}
-	return m.downloads.start(ctx, m, repo, slot), nil
+	return m.downloads.Start(ctx, repo, slot), nil
 }
 
 // link asks the upstream whether repo has a blob whose bytes are here, or on their way,
 // for another repository, and lets repo take part. It asks once for all who wait. false
 // without an error means that the bytes have gone meanwhile, or that the upstream's answer
 // does not show that it is about this blob: then only a download of repo's own does.
-func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot blobID) (bool, error) {
+func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot download.Slot) (bool, error) {
 	remote, err := m.remote(repo)
 	if err != nil {
 		return false, err
@@ -163,13 +164,13 @@ func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot bl
 	noun := repo + "@" + string(d)
 	return together(ctx, m, "link "+noun, func(ctx context.Context) (bool, error) {
 		// Another flight may have ended between the look and now.
-		if _, err := m.local.Stat(ctx, repo, d); err == nil || m.downloads.has(repo, slot) {
+		if _, err := m.local.Stat(ctx, repo, d); err == nil || m.downloads.Has(repo, slot) {
 			return true, nil
 		}
 		if err := m.knownAbsent(noun, core.ErrBlobUnknown); err != nil {
 			return false, err
 		}
-		size, running := m.downloads.size(slot)
+		size, running := m.downloads.Size(slot)
 		if !running {
 			size = m.heldSize(ctx, repo, d)
 		}
@@ -180,7 +181,7 @@ func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot bl
 		if err != nil {
 			return false, m.noteAbsent(noun, err, core.ErrBlobUnknown)
 		}
-		if m.downloads.add(repo, slot) {
+		if m.downloads.Add(repo, slot) {
 			return true, nil
 		}
 		holder, err := m.holder(ctx, repo, d)
@@ -197,11 +198,11 @@ func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot bl
 
 // slot is which download of a blob a repository takes part in. One that credentials are
 // about to be used for is hidden already.
-func (m *Mirror) slot(ctx context.Context, repo string, d digest.Digest) blobID {
+func (m *Mirror) slot(ctx context.Context, repo string, d digest.Digest) download.Slot {
 	if known := m.rightsOf(ctx, repo); known.hidden(m.settings.Load().MaxStale) || m.credentialed && !known.ok {
-		return blobID{repo, d}
+		return download.Slot{Repo: repo, Digest: d}
 	}
-	return blobID{"", d}
+	return download.Slot{Digest: d}
 }
 
 // holder is another repository of the store, of any mirror, that holds the blob and is

@@ -1,12 +1,6 @@
 package mirror
 
-import (
-	"fmt"
-
-	"github.com/opencontainers/go-digest"
-
-	"github.com/eblume/caddy-registry/core/bucket"
-)
+import "github.com/opencontainers/go-digest"
 
 // Keeper decides what a mirror keeps: an evict.Evictor.
 type Keeper interface {
@@ -24,9 +18,3 @@ type everything struct{}
 func (everything) Pulled(string, digest.Digest) {}
 func (everything) Room(int64) bool              { return true }
 func (everything) Kept(string, int64)           {}
-
-// roomEvery is how many bytes of a download are kept between two looks at the disk.
-const roomEvery = 4 << 20
-
-// errNoRoom is why a download is not kept though the disk would take it.
-var errNoRoom = &diskError{fmt.Errorf("%w: less is free than mirrors must leave", bucket.ErrNoSpace)}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/mirror/download"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
@@ -149,12 +150,12 @@ type Mirror struct {
 	sizes     *memo[blobID, guess]     // of blobs, from the manifests that list them
 	listed    *memo[blobID, struct{}]  // manifests whose sizes are in sizes
 	surveyed  *memo[string, struct{}]  // repositories whose manifests are in listed
-	downloads downloads
+	downloads *download.Downloads
 	behind    behind
 
 	life       context.Context // ends with Close
 	stop       context.CancelFunc
-	background sync.WaitGroup // downloads, and questions that outlive who asked
+	background sync.WaitGroup // questions that outlive their caller, and what is kept behind
 }
 
 var _ core.Registry = (*Mirror)(nil)
@@ -201,6 +202,9 @@ func New(c Config) (*Mirror, error) {
 	m.checks, m.unshared, m.rights, m.lists = m.common.checks, m.common.unshared, m.common.rights, m.common.lists
 	m.nobody, m.credentialed = anonymous(c.Upstream)
 	m.life, m.stop = context.WithCancel(context.Background())
+	m.downloads = download.New(download.Config{
+		Name: m.name, Store: m.local, Source: source{m}, Keeper: m.keeper, Log: m.log,
+	})
 	m.SetSettings(c.Settings)
 	return m, nil
 }
@@ -215,6 +219,7 @@ func (m *Mirror) SetSettings(s Settings) {
 // download get an error; what it has so far is found again by the next mirror.
 func (m *Mirror) Close() error {
 	m.stop()
+	m.downloads.Close()
 	m.background.Wait()
 	leaveCommon(m)
 	return nil

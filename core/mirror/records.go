@@ -10,6 +10,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/mirror/download"
 )
 
 // The keys of State. Components that begin with _ are in no repository name.
@@ -41,13 +42,6 @@ type referrersList struct {
 	Referrers []core.Descriptor `json:"referrers"`
 }
 
-// unfinished is where the bytes of a download are that a restart, or a broken
-// upstream, has interrupted.
-type unfinished struct {
-	Repo   string `json:"repo"`
-	Upload string `json:"upload"`
-}
-
 // future tells that a record's time is damaged, or of a clock that was wrong: what
 // counts from it would be fresh for too long.
 func future(t time.Time) bool { return time.Until(t) > clockSkew }
@@ -64,12 +58,12 @@ func referrersKey(repo string, subject digest.Digest) string {
 
 // downloadKey has the mirror's name: two mirrors of one store that download the same
 // blob must not write to one upload, nor must a hidden repository and any other.
-func (m *Mirror) downloadKey(slot blobID) string {
-	own, hex := m.name, slot.digest.Encoded()
-	if slot.repo != "" {
-		own = "_hidden/" + slot.repo + "/_blobs"
+func (m *Mirror) downloadKey(slot download.Slot) string {
+	own, hex := m.name, slot.Digest.Encoded()
+	if slot.Repo != "" {
+		own = "_hidden/" + slot.Repo + "/_blobs"
 	}
-	return downloadsPrefix + own + "/" + slot.digest.Algorithm().String() + "/" + hex[:2] + "/" + hex
+	return downloadsPrefix + own + "/" + slot.Digest.Algorithm().String() + "/" + hex[:2] + "/" + hex
 }
 
 // recall reads a record. A missing or damaged one is no record: all of them can be

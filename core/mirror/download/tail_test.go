@@ -1,4 +1,4 @@
-package mirror
+package download
 
 import (
 	"slices"
@@ -61,7 +61,7 @@ func TestTheFirstPieceIsSmall(t *testing.T) {
 		d.changed = sync.NewCond(&d.mu)
 		d.grow(len(d.space()))
 		var pieces pieces
-		f := &follower{ctx: t.Context(), d: d}
+		f := &Follower{ctx: t.Context(), d: d}
 		var sum int64
 		var err error
 		go func() { sum, err = f.WriteTo(&pieces) }()

@@ -1,4 +1,4 @@
-package mirror
+package download
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
@@ -52,9 +51,9 @@ func (v *verified) Read(p []byte) (int, error) {
 			v.whole = true
 		case err == io.EOF:
 			err = fmt.Errorf("%w: the bytes of %s have another digest", upstream.ErrCorrupt, v.body.digest)
-			return 0, failed(err, core.ErrBlobUnknown)
+			return 0, v.body.source.Failed(err)
 		case err != nil:
-			return 0, failed(err, core.ErrBlobUnknown)
+			return 0, v.body.source.Failed(err)
 		}
 		if n > 0 {
 			return n, nil

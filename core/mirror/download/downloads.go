@@ -1,10 +1,12 @@
-package mirror
+package download
 
 import (
 	"context"
 	"errors"
 	"slices"
 	"sync"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // maxUnread bounds the downloads that nobody reads any more. They go on, because the
@@ -12,33 +14,64 @@ import (
 // stopped, and what it has is found again by the next that asks.
 const maxUnread = 8
 
-// errUnread ends a download that nobody reads. Who came in that moment looks again.
+// errUnread ends a download that nobody reads. Readers that came at that moment look again.
 var errUnread = errors.New("download was stopped because nobody read it")
 
-// errHeld ends a download of what is held already. Who waits looks again.
+// errHeld ends a download whose blob is already stored. Waiting readers look it up again.
 var errHeld = errors.New("blob is held already")
 
-// downloads are those in flight: one for each digest, and one more for each repository
-// that the upstream hides, whose bytes nobody else is given.
-type downloads struct {
-	mu      sync.Mutex // guards running, left, and the fields of a download that say so
-	running map[blobID]*download
-	left    uint64 // counts the times that a download was left by its last reader
+// Again reports whether an error of Follower.Open means that the blob came or went meanwhile, and
+// is to be looked for again.
+func Again(err error) bool { return errors.Is(err, errUnread) || errors.Is(err, errHeld) }
+
+// Slot is which download of a blob a repository takes part in: one for each digest, whose Repo
+// is empty, and one more for each repository that the upstream hides, whose bytes no other
+// repository is given.
+type Slot struct {
+	Repo   string
+	Digest digest.Digest
 }
 
-// Downloads returns how many blobs are being downloaded, and how many clients wait for them
-// or follow them.
-func (m *Mirror) Downloads() (running, readers int) {
-	m.downloads.mu.Lock()
-	defer m.downloads.mu.Unlock()
-	for _, dl := range m.downloads.running {
+// Downloads are those in flight. They are safe for concurrent use.
+type Downloads struct {
+	config Config
+
+	mu      sync.Mutex // guards running, left, and the fields of a download that say so
+	running map[Slot]*download
+	left    uint64 // counts the times that a download was left by its last reader
+
+	life       context.Context // ends with Close
+	stop       context.CancelFunc
+	background sync.WaitGroup
+}
+
+// New makes Downloads. Close ends them.
+func New(c Config) *Downloads {
+	ds := &Downloads{config: c, running: map[Slot]*download{}}
+	ds.life, ds.stop = context.WithCancel(context.Background())
+	return ds
+}
+
+// Close stops the downloads and waits for them. Their readers get an error; what a download has
+// so far is found again by the next one of the blob.
+func (ds *Downloads) Close() {
+	ds.stop()
+	ds.background.Wait()
+}
+
+// Count returns how many blobs are being downloaded, and how many clients wait for them or
+// follow them.
+func (ds *Downloads) Count() (running, readers int) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	for _, dl := range ds.running {
 		readers += dl.readers
 	}
-	return len(m.downloads.running), readers
+	return len(ds.running), readers
 }
 
-// join follows a download that is in flight and that repo takes part in, or returns nil.
-func (ds *downloads) join(ctx context.Context, repo string, slot blobID) *follower {
+// Join follows a download that is in flight and that repo takes part in, or returns nil.
+func (ds *Downloads) Join(ctx context.Context, repo string, slot Slot) *Follower {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	if dl := ds.running[slot]; dl != nil && slices.Contains(dl.repos, repo) {
@@ -47,17 +80,17 @@ func (ds *downloads) join(ctx context.Context, repo string, slot blobID) *follow
 	return nil
 }
 
-// has tells whether a download is in flight that repo takes part in.
-func (ds *downloads) has(repo string, slot blobID) bool {
+// Has reports whether a download is in flight that repo takes part in.
+func (ds *Downloads) Has(repo string, slot Slot) bool {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	dl := ds.running[slot]
 	return dl != nil && slices.Contains(dl.repos, repo)
 }
 
-// size returns how large the blob of a download in flight is, or -1 as long as it is not
+// Size returns how large the blob of a download in flight is, or -1 as long as it is not
 // known, and whether there is such a download.
-func (ds *downloads) size(slot blobID) (size int64, running bool) {
+func (ds *Downloads) Size(slot Slot) (size int64, running bool) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	dl := ds.running[slot]
@@ -69,9 +102,9 @@ func (ds *downloads) size(slot blobID) (size int64, running bool) {
 	return dl.size, true
 }
 
-// add has repo take part in the download that is in flight, after the upstream has
+// Add has repo take part in the download that is in flight, after the upstream has
 // attested that it has the blob. false: there is none.
-func (ds *downloads) add(repo string, slot blobID) bool {
+func (ds *Downloads) Add(repo string, slot Slot) bool {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	dl := ds.running[slot]
@@ -84,9 +117,9 @@ func (ds *downloads) add(repo string, slot blobID) bool {
 	return true
 }
 
-// start begins a download and follows it, or the one that there is meanwhile. It
+// Start begins a download and follows it, or the one that there is meanwhile. It
 // returns nil if that is another repository's.
-func (ds *downloads) start(ctx context.Context, m *Mirror, repo string, slot blobID) *follower {
+func (ds *Downloads) Start(ctx context.Context, repo string, slot Slot) *Follower {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	if dl := ds.running[slot]; dl != nil {
@@ -95,17 +128,14 @@ func (ds *downloads) start(ctx context.Context, m *Mirror, repo string, slot blo
 		}
 		return nil
 	}
-	dl := newDownload(ctx, m, repo, slot)
-	if ds.running == nil {
-		ds.running = make(map[blobID]*download)
-	}
+	dl := newDownload(ctx, ds, repo, slot)
 	ds.running[slot] = dl
-	m.background.Go(dl.run)
+	ds.background.Go(dl.run)
 	return dl.follow(ctx, repo)
 }
 
 // leave counts a reader out, and stops a download if too many are unread.
-func (ds *downloads) leave(dl *download) {
+func (ds *Downloads) leave(dl *download) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	dl.readers--
@@ -132,7 +162,7 @@ func (ds *downloads) leave(dl *download) {
 
 // unlinked returns the repositories that have joined the download and are not in
 // linked. If there are none the download is over: nobody joins it from now on.
-func (ds *downloads) unlinked(dl *download, linked []string) []string {
+func (ds *Downloads) unlinked(dl *download, linked []string) []string {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	var more []string
@@ -148,7 +178,7 @@ func (ds *downloads) unlinked(dl *download, linked []string) []string {
 }
 
 // over takes a download out, but not the one that may have taken its place.
-func (ds *downloads) over(dl *download) {
+func (ds *Downloads) over(dl *download) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	if ds.running[dl.slot] == dl {

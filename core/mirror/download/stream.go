@@ -1,10 +1,11 @@
-package mirror
+package download
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -29,9 +30,9 @@ const (
 // stream is a blob as the upstream sends it, resumed where it broke off. Its bytes
 // are not verified. One goroutine reads it.
 type stream struct {
-	mirror *Mirror
+	source Source
+	log    *slog.Logger
 	repo   string
-	remote string
 	digest digest.Digest
 	offset int64 // of the next byte
 	size   int64 // as the upstream says; -1: it does not
@@ -46,13 +47,8 @@ type stream struct {
 }
 
 // newStream begins at the first byte; whoever wants another sets offset before open.
-func newStream(m *Mirror, repo string, d digest.Digest) *stream {
-	s := &stream{mirror: m, repo: repo, digest: d, size: -1, guess: -1, ended: -1}
-	s.remote, _ = m.remote(repo) // every method of Mirror has checked it
-	if guess, ok := m.sizes.get(blobID{repo, d}); ok {
-		s.guess = guess.size
-	}
-	return s
+func newStream(c *Config, repo string, d digest.Digest) *stream {
+	return &stream{source: c.Source, log: c.Log, repo: repo, digest: d, size: -1, guess: c.Source.Guess(repo, d), ended: -1}
 }
 
 // expected is how long the blob is, as far as anybody has said; -1: nobody has.
@@ -66,7 +62,7 @@ func (s *stream) expected() int64 {
 // open asks the upstream once. Before it, nothing has been promised to anybody, so a
 // failure is an answer.
 func (s *stream) open(ctx context.Context) error {
-	body, size, err := s.mirror.upstream.Blob(ctx, s.remote, s.digest, s.offset, s.expected())
+	body, size, err := s.source.Blob(ctx, s.repo, s.digest, s.offset, s.expected())
 	if err != nil {
 		return err
 	}
@@ -167,7 +163,7 @@ func (s *stream) ends() bool {
 func (s *stream) interrupt(err error) {
 	s.last = err
 	s.Close()
-	s.mirror.log.Info("blob broke off, it is asked for again", "repository", s.repo, "digest", s.digest, "offset", s.offset, "error", err)
+	s.log.Info("blob broke off, it is asked for again", "repository", s.repo, "digest", s.digest, "offset", s.offset, "error", err)
 }
 
 // reopen asks for the rest, and again if that brings nothing.

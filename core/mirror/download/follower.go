@@ -1,4 +1,4 @@
-package mirror
+package download
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// follower is one reader of a download. It reads what is held, from the growing file
+// Follower is one reader of a download. It reads what is held, from the growing file
 // or from memory, without the last byte until the whole is verified, and at its own speed.
-type follower struct {
+type Follower struct {
 	ctx    context.Context
 	repo   string
 	d      *download
@@ -24,20 +24,21 @@ type follower struct {
 }
 
 // follow adds a reader. downloads.mu is held.
-func (d *download) follow(ctx context.Context, repo string) *follower {
+func (d *download) follow(ctx context.Context, repo string) *Follower {
 	d.readers++
 	d.mu.Lock()
 	d.users++
 	d.mu.Unlock()
-	return &follower{ctx: ctx, repo: repo, d: d, leave: sync.OnceFunc(func() {
+	return &Follower{ctx: ctx, repo: repo, d: d, leave: sync.OnceFunc(func() {
 		d.release()
-		d.mirror.downloads.leave(d)
+		d.all.leave(d)
 	})}
 }
 
-// open waits for the upstream's answer, and is the blob then. Of a download that is
-// being stopped nothing is promised: its end tells whether to look again.
-func (f *follower) open() (core.Blob, error) {
+// Open waits for the upstream's answer, and is the blob then: a Seeker if its size is known. A
+// download that is being stopped promises nothing. After an error the Follower is closed.
+// Errors: those of which Again is true; those of Source.
+func (f *Follower) Open() (core.Blob, error) {
 	d := f.d
 	s, _, err := d.await(f.ctx, func() bool {
 		return d.state > growing || d.state == growing && d.ctx.Err() == nil
@@ -47,7 +48,7 @@ func (f *follower) open() (core.Blob, error) {
 			err = f.alone.body.open(f.ctx)
 		}
 		if err != nil {
-			err = failed(err, core.ErrBlobUnknown)
+			err = f.d.config.Source.Failed(err)
 		}
 	}
 	if err != nil {
@@ -94,18 +95,18 @@ func (d *download) readable() int64 {
 }
 
 // Descriptor implements core.Blob.
-func (f *follower) Descriptor() core.Descriptor {
+func (f *Follower) Descriptor() core.Descriptor {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	size := f.d.size
 	if f.alone != nil {
 		size = f.alone.body.size
 	}
-	return descriptor(f.d.digest, size)
+	return core.Descriptor{MediaType: "application/octet-stream", Digest: f.d.digest, Size: size}
 }
 
 // Ready reports whether there is a byte to read, or never will be. See core.Blob.
-func (f *follower) Ready() bool {
+func (f *Follower) Ready() bool {
 	if f.alone != nil {
 		return false
 	}
@@ -115,7 +116,7 @@ func (f *follower) Ready() bool {
 }
 
 // Read implements core.Blob. It returns as soon as there is a byte.
-func (f *follower) Read(p []byte) (int, error) {
+func (f *Follower) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -139,7 +140,7 @@ func (f *follower) Read(p []byte) (int, error) {
 // WriteTo implements io.WriterTo: it gives all that Read would, and does not copy what
 // is in memory. The first bytes are few, and the next follow when those who are about
 // to get their own first ones have them.
-func (f *follower) WriteTo(w io.Writer) (sum int64, err error) {
+func (f *Follower) WriteTo(w io.Writer) (sum int64, err error) {
 	for {
 		end, err := f.readable()
 		if err == io.EOF {
@@ -169,7 +170,7 @@ func (f *follower) WriteTo(w io.Writer) (sum int64, err error) {
 
 // readable returns when there is something to read, with the end of what is held, or
 // with the reader gone alone. Errors: io.EOF at the end; why there is no more.
-func (f *follower) readable() (end int64, err error) {
+func (f *Follower) readable() (end int64, err error) {
 	if f.alone != nil {
 		return 0, nil
 	}
@@ -190,8 +191,8 @@ func (f *follower) readable() (end int64, err error) {
 // goAlone leaves the download, which can grow no more, and reads on from the
 // upstream, from its own offset. What was read before is hashed once more, for the
 // digest of the whole.
-func (f *follower) goAlone() error {
-	v := newVerified(f.ctx, newStream(f.d.mirror, f.repo, f.d.digest))
+func (f *Follower) goAlone() error {
+	v := newVerified(f.ctx, newStream(f.d.config, f.repo, f.d.digest))
 	f.d.mu.Lock()
 	held, size := f.d.held, f.d.size
 	f.d.mu.Unlock()
@@ -205,13 +206,13 @@ func (f *follower) goAlone() error {
 	f.leave()
 	f.alone = v
 	if _, err := io.CopyN(io.Discard, v, f.offset-from); err != nil {
-		return failed(err, core.ErrBlobUnknown)
+		return f.d.config.Source.Failed(err)
 	}
 	return nil
 }
 
 // Close implements core.Blob. The download goes on.
-func (f *follower) Close() error {
+func (f *Follower) Close() error {
 	f.leave()
 	if f.alone != nil {
 		return f.alone.Close()
@@ -220,7 +221,7 @@ func (f *follower) Close() error {
 }
 
 // seeker is a follower whose size is known.
-type seeker struct{ *follower }
+type seeker struct{ *Follower }
 
 var _ io.Seeker = (*seeker)(nil)
 
@@ -239,10 +240,10 @@ func (s *seeker) Seek(offset int64, whence int) (int64, error) {
 		// The file may be gone, and the digest needs every byte from the first.
 		size := s.Descriptor().Size
 		s.alone.Close()
-		s.alone = newVerified(s.ctx, newStream(s.d.mirror, s.repo, s.d.digest))
+		s.alone = newVerified(s.ctx, newStream(s.d.config, s.repo, s.d.digest))
 		s.alone.body.size = size
 		if _, err := io.CopyN(io.Discard, s.alone, min(offset, size)); err != nil {
-			return 0, failed(err, core.ErrBlobUnknown)
+			return 0, s.d.config.Source.Failed(err)
 		}
 	}
 	s.offset = offset

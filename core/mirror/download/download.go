@@ -1,4 +1,4 @@
-package mirror
+package download
 
 import (
 	"bytes"
@@ -20,17 +20,18 @@ import (
 // download brings one blob into the store. It belongs to the mirror: readers come
 // and go.
 type download struct {
-	mirror *Mirror
-	repo   string // who asked first; the upstream is asked in its name
+	config *Config
+	all    *Downloads
+	repo   string // that was asked for first; the upstream is asked for its blob
 	digest digest.Digest
-	slot   blobID // its place in mirror.downloads
+	slot   Slot // its place in all
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	// Guarded by mirror.downloads.mu:
+	// Guarded by all.mu:
 	repos   []string // that the blob is linked to in the end
 	readers int
-	left    uint64 // when the last reader left, by downloads.left
+	left    uint64 // when the last reader left, by all.left
 	stopped bool   // because nobody read it: it is about to end
 
 	mu      sync.Mutex // guards what follows
@@ -59,12 +60,12 @@ const (
 	broken
 )
 
-func newDownload(ctx context.Context, m *Mirror, repo string, slot blobID) *download {
-	dl := &download{mirror: m, repo: repo, digest: slot.digest, slot: slot, repos: []string{repo}, size: -1, users: 1}
+func newDownload(ctx context.Context, all *Downloads, repo string, slot Slot) *download {
+	dl := &download{config: &all.config, all: all, repo: repo, digest: slot.Digest, slot: slot, repos: []string{repo}, size: -1, users: 1}
 	dl.changed = sync.NewCond(&dl.mu)
-	// Whoever asked first answers for the place that it takes among the transfers.
+	// The first caller answers for the place that the download takes among the transfers.
 	access := core.AccessFrom(ctx)
-	life := core.WithAccess(m.life, core.Access{Caller: access.Caller, Address: access.Address})
+	life := core.WithAccess(all.life, core.Access{Caller: access.Caller, Address: access.Address})
 	dl.ctx, dl.cancel = context.WithCancelCause(life)
 	return dl
 }
@@ -76,7 +77,7 @@ func (d *download) run() {
 	defer d.cancel(nil)
 	// The download before this one may have ended between the look of who began this
 	// one and its place in the table; it had committed by then.
-	if _, err := d.mirror.local.Stat(d.ctx, d.repo, d.digest); err == nil {
+	if _, err := d.config.Store.Stat(d.ctx, d.repo, d.digest); err == nil {
 		d.end(broken, -1, errHeld)
 		return
 	}
@@ -86,8 +87,8 @@ func (d *download) run() {
 			_ = up.Close() // its bytes are kept, or gone already
 		}
 	}()
-	noted := d.mirror.noteCredentials(d.ctx, d.repo)
-	body := newStream(d.mirror, d.repo, d.digest)
+	noted := d.config.Source.Note(d.ctx, d.repo)
+	body := newStream(d.config, d.repo, d.digest)
 	defer func() { body.Close() }()
 	if !noted {
 		d.giveUp(up, body.size, errUnnoted)
@@ -103,7 +104,7 @@ func (d *download) run() {
 	err := body.open(d.ctx)
 	if up != nil && beyond(err) {
 		d.discard(up)
-		up, body = nil, newStream(d.mirror, d.repo, d.digest)
+		up, body = nil, newStream(d.config, d.repo, d.digest)
 		err = body.open(d.ctx)
 	}
 	if err != nil {
@@ -150,7 +151,7 @@ func (d *download) room(body *stream) bool {
 	if size := body.expected(); size >= 0 {
 		missing = max(0, size-body.offset)
 	}
-	return d.mirror.keeper.Room(missing)
+	return d.config.Keeper.Room(missing)
 }
 
 // giveUp has each reader go on alone. What is held goes at once: somebody else may
@@ -159,9 +160,15 @@ func (d *download) giveUp(up core.Upload, size int64, err error) {
 	if up != nil {
 		d.discard(up)
 	}
-	d.mirror.log.Warn("blob cannot be kept; each reader is served from the upstream", "repository", d.repo, "digest", d.digest, "error", err)
+	d.config.Log.Warn("blob cannot be kept; each reader is served from the upstream", "repository", d.repo, "digest", d.digest, "error", err)
 	d.end(unkept, size, nil)
 }
+
+// roomEvery is how many bytes of a download are kept between two looks at the disk.
+const roomEvery = 4 << 20
+
+// errNoRoom is why a download is not kept though the disk would take it.
+var errNoRoom = &diskError{fmt.Errorf("%w: less is free than mirrors must leave", bucket.ErrNoSpace)}
 
 // errUnnoted is why a download is not kept though the disk may take it.
 var errUnnoted = &diskError{errors.New("that credentials fetch it cannot be recorded")}
@@ -173,11 +180,11 @@ func (e *diskError) Unwrap() error { return e.error }
 
 // unfinished finds what an earlier download of the blob has left, or nil.
 func (d *download) unfinished() core.Upload {
-	record, ok := recall[unfinished](d.ctx, d.mirror, d.mirror.downloadKey(d.slot))
+	record, ok := d.config.Source.Recall(d.ctx, d.slot)
 	if !ok {
 		return nil
 	}
-	up, err := d.mirror.local.Upload(d.ctx, record.Repo, record.Upload)
+	up, err := d.config.Store.Upload(d.ctx, record.Repo, record.Upload)
 	if err != nil {
 		return nil // the collector was here
 	}
@@ -188,7 +195,7 @@ func (d *download) unfinished() core.Upload {
 // linkAlso: the upload is of the repository whose download was interrupted, which
 // the upstream has shown the blob to.
 func (d *download) linkAlso(repo string) {
-	ds := &d.mirror.downloads
+	ds := d.all
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	if repo != d.repo {
@@ -197,11 +204,11 @@ func (d *download) linkAlso(repo string) {
 }
 
 func (d *download) newUpload() (core.Upload, error) {
-	up, err := d.mirror.local.NewUpload(d.ctx, d.repo, d.digest.Algorithm())
+	up, err := d.config.Store.NewUpload(d.ctx, d.repo, d.digest.Algorithm())
 	if err != nil {
 		return nil, &diskError{err}
 	}
-	d.mirror.remember(d.ctx, d.mirror.downloadKey(d.slot), unfinished{Repo: d.repo, Upload: up.ID()})
+	d.config.Source.Record(d.ctx, d.slot, Unfinished{Repo: d.repo, Upload: up.ID()})
 	return up, nil
 }
 
@@ -209,9 +216,9 @@ func (d *download) newUpload() (core.Upload, error) {
 func (d *download) discard(up core.Upload) {
 	ctx := context.WithoutCancel(d.ctx)
 	if err := up.Cancel(ctx); err != nil && !errors.Is(err, core.ErrBlobUploadUnknown) {
-		d.mirror.log.Warn("unfinished download cannot be dropped; the collector will", "digest", d.digest, "error", err)
+		d.config.Log.Warn("unfinished download cannot be dropped; the collector will", "digest", d.digest, "error", err)
 	}
-	d.mirror.forget(ctx, d.mirror.downloadKey(d.slot))
+	d.config.Source.Forget(ctx, d.slot)
 }
 
 // begin lets the readers in.
@@ -266,7 +273,7 @@ func (d *download) copy(up core.Upload, body *stream) error {
 			}
 			if up.Offset()-looked >= roomEvery {
 				looked = up.Offset()
-				if !d.mirror.keeper.Room(-1) {
+				if !d.config.Keeper.Room(-1) {
 					return errNoRoom
 				}
 			}
@@ -301,15 +308,15 @@ func (d *download) commit(up core.Upload) error {
 	ctx := context.WithoutCancel(d.ctx)
 	desc, err := up.Commit(ctx, d.digest)
 	if errors.Is(err, core.ErrDigestInvalid) {
-		d.mirror.forget(ctx, d.mirror.downloadKey(d.slot))
+		d.config.Source.Forget(ctx, d.slot)
 		return fmt.Errorf("%w: %w", upstream.ErrCorrupt, errors.New(err.Error())) // the condition is not the client's
 	}
 	if err != nil {
 		return &diskError{err}
 	}
-	d.mirror.forget(ctx, d.mirror.downloadKey(d.slot))
+	d.config.Source.Forget(ctx, d.slot)
 	// The upload's repository has its link; who cannot be linked asks again later.
-	ds, linked := &d.mirror.downloads, []string{}
+	ds, linked := d.all, []string{}
 	for {
 		more := ds.unlinked(d, linked)
 		if more == nil {
@@ -317,12 +324,12 @@ func (d *download) commit(up core.Upload) error {
 		}
 		for _, repo := range more {
 			linked = append(linked, repo)
-			if _, err := d.mirror.local.Mount(ctx, repo, "", d.digest); err != nil {
-				d.mirror.log.Warn("blob cannot be linked", "repository", repo, "digest", d.digest, "error", err)
+			if _, err := d.config.Store.Mount(ctx, repo, "", d.digest); err != nil {
+				d.config.Log.Warn("blob cannot be linked", "repository", repo, "digest", d.digest, "error", err)
 			}
 		}
 	}
-	d.mirror.keeper.Kept(d.repo, desc.Size)
+	d.config.Keeper.Kept(d.repo, desc.Size)
 	d.end(whole, desc.Size, nil)
 	return nil
 }
@@ -333,9 +340,9 @@ func (d *download) fail(err error) {
 	case context.Cause(d.ctx) == errUnread:
 		err = errUnread
 	case d.ctx.Err() != nil:
-		err = fmt.Errorf("%w: the mirror of %s was stopped", core.ErrUnavailable, d.mirror.name)
+		err = fmt.Errorf("%w: the mirror of %s was stopped", core.ErrUnavailable, d.config.Name)
 	default:
-		err = d.mirror.noteAbsent(d.repo+"@"+string(d.digest), err, core.ErrBlobUnknown)
+		err = d.config.Source.Ended(d.repo, d.digest, err)
 	}
 	d.end(broken, -1, err)
 }
@@ -343,7 +350,7 @@ func (d *download) fail(err error) {
 // end takes the download out, so that whoever comes now begins another, and then
 // tells the readers.
 func (d *download) end(s state, size int64, err error) {
-	d.mirror.downloads.over(d)
+	d.all.over(d)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.state, d.size, d.err = s, size, err

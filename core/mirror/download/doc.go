@@ -1,0 +1,14 @@
+// Package download brings blobs of an upstream into a store while any number of readers follow.
+//
+// A blob is downloaded once, whoever asks: the download belongs to the mirror, and goes on
+// without readers. Each reader is a Follower, which reads the growing upload at its own speed.
+// No reader gets the last missing byte, or a clean end, before the digest of the whole is right.
+//
+// It decides neither who may read what nor what the upstream is asked as: a Slot says who shares
+// a download, and Source is all that it knows of a mirror.
+//
+//	all := download.New(download.Config{Name: "docker.io", Store: store, Source: mirror, Keeper: keeper, Log: log})
+//	defer all.Close()
+//	f := all.Start(ctx, "docker.io/library/nginx", download.Slot{Digest: d})
+//	blob, err := f.Open()
+package download
