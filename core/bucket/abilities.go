@@ -42,6 +42,21 @@ type UploadReader interface {
 	io.Closer
 }
 
+// Scratch is the ability to lend room on the bucket's disk.
+type Scratch interface {
+	// Scratch makes an empty file that no key reaches. Its content ends with Close, or with the
+	// process. Errors: ErrNoSpace.
+	Scratch() (ScratchFile, error)
+}
+
+// ScratchFile is read and written at any offset, by many at once. Writes beyond the end leave a
+// hole, which takes no room.
+type ScratchFile interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+}
+
 // Barrier is the ability of a Bucket whose writes are visible before they are durable.
 // A write to any other Bucket is durable when it returns. See Sync.
 type Barrier interface {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/mirror/download"
 )
 
 // common is what the mirrors of one State remember in memory. A changed configuration
@@ -23,6 +24,9 @@ type common struct {
 	// reading has a place for each list that is being read and decoded: that takes some
 	// times as much memory as the list itself.
 	reading chan struct{}
+	// scratch lends room for what downloads fetch ahead, and ahead bounds it. nil: State has none.
+	scratch bucket.Scratch
+	ahead   *download.Budget
 
 	mu      sync.Mutex           // guards mirrors
 	mirrors map[*Mirror]struct{} // that are open
@@ -47,8 +51,10 @@ func joinCommon(m *Mirror) *common {
 			rights:   newMemo[string, knownRights](maxRights),
 			lists:    newWeighed(maxLists, weigh),
 			reading:  make(chan struct{}, maxReading),
+			ahead:    &download.Budget{},
 			mirrors:  map[*Mirror]struct{}{},
 		}
+		c.scratch, _ = m.state.(bucket.Scratch)
 		commons.of[m.state] = c
 	}
 	c.mu.Lock()

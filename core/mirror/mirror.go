@@ -37,7 +37,9 @@ type Manifests interface {
 
 // Blobs are asked from an offset. See upstream.Client.
 type Blobs interface {
-	Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (body io.ReadCloser, size int64, err error)
+	Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (
+		body io.ReadCloser, size int64, err error)
+	Range(ctx context.Context, repo string, d digest.Digest, offset, length, size int64) (io.ReadCloser, error)
 	Attest(ctx context.Context, repo string, d digest.Digest, want int64) (size int64, err error)
 }
 
@@ -204,6 +206,7 @@ func New(c Config) (*Mirror, error) {
 	m.life, m.stop = context.WithCancel(context.Background())
 	m.downloads = download.New(download.Config{
 		Name: m.name, Store: m.local, Source: source{m}, Keeper: m.keeper, Log: m.log,
+		Scratch: m.common.scratch, Budget: m.common.ahead,
 	})
 	m.SetSettings(c.Settings)
 	return m, nil

@@ -16,12 +16,25 @@ type source struct{ m *Mirror }
 var _ download.Source = source{}
 
 // Blob implements download.Source.
-func (s source) Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (io.ReadCloser, int64, error) {
+func (s source) Blob(
+	ctx context.Context, repo string, d digest.Digest, offset, expected int64,
+) (io.ReadCloser, int64, error) {
 	remote, err := s.m.remote(repo)
 	if err != nil {
 		return nil, 0, err
 	}
 	return s.m.upstream.Blob(ctx, remote, d, offset, expected)
+}
+
+// Range implements download.Source.
+func (s source) Range(
+	ctx context.Context, repo string, d digest.Digest, offset, length, size int64,
+) (io.ReadCloser, error) {
+	remote, err := s.m.remote(repo)
+	if err != nil {
+		return nil, err
+	}
+	return s.m.upstream.Range(ctx, remote, d, offset, length, size)
 }
 
 // Guess implements download.Source.

@@ -65,6 +65,9 @@ func (e *exchange) getBlob(tag string) error {
 			return fmt.Errorf("seek in %s: %w", e.req.Digest, err)
 		}
 	}
+	if bounded, ok := blob.(interface{ Until(end int64) }); ok && status == http.StatusPartialContent {
+		bounded.Until(part.start + part.length) // so that a mirror asks for no more
+	}
 	e.beginBlob(tag)
 	e.set("Content-Type", "application/octet-stream")
 	if seekable {

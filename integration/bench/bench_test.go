@@ -27,7 +27,7 @@ func TestQuick(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	tables := strings.Count(out.String(), "\n### ")
-	if want := 20; tables != want {
+	if want := 21; tables != want {
 		t.Errorf("%d tables were printed, want %d:\n%s", tables, want, out.String())
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {

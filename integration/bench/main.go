@@ -54,13 +54,14 @@ type sizes struct {
 	pageTags  int   // in the larger repository of the lists
 	repos     int   // in the storage that is started, with tenTags each
 	pulled    int   // bytes of a layer that is pulled through
+	far       int64 // bytes of a layer that is read in part
 	// ttl is how long a mirror trusts a tag: many pulls take less.
 	ttl time.Duration
 }
 
 var (
-	full  = sizes{3, 10_000, 100 << 20, 4, 60, 320, 10 << 30, 100_000, 10_000, 60 << 20, 5 * time.Second}
-	quick = sizes{1, 200, 1 << 20, 2, 3, 16, 8 << 20, 1_500, 50, 384 << 10, time.Second}
+	full  = sizes{3, 10_000, 100 << 20, 4, 60, 320, 10 << 30, 100_000, 10_000, 60 << 20, 1 << 30, 5 * time.Second}
+	quick = sizes{1, 200, 1 << 20, 2, 3, 16, 8 << 20, 1_500, 50, 384 << 10, 32 << 20, time.Second}
 )
 
 // group is a part that can be run alone.
@@ -83,6 +84,7 @@ var groups = []group{
 	{"mirror/many", (*bench).mirrorMany},
 	{"mirror/memory", (*bench).mirrorMemory},
 	{"mirror/warm", (*bench).mirrorWarm},
+	{"mirror/far", (*bench).mirrorFar},
 	{"mirror/tags", (*bench).mirrorTags},
 }
 

@@ -115,6 +115,42 @@ func TestPartsOfAColdLayerAreAnsweredBeforeTheirBytes(t *testing.T) {
 	}
 }
 
+// Lazy clients read the end of a layer first. They get it while the rest is on its way.
+func TestTheEndOfAColdLayerComesFirst(t *testing.T) {
+	layer := client.NewImage(9, 1, 24<<20).Blobs[1]
+	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub.Blob("library/app", layer)
+	s := server.Start(t, server.Options{Caddyfile: caddyfile(hub.URL, allowed(hub))})
+	c := client.New(s.URL)
+	defer c.Close()
+	name := digest.FromBytes(layer).String()
+	rest := hub.Fault(upstreamtest.Fault{Path: name, Stall: true, After: 100 << 10, Times: 1})
+	ctx := bounded(t)
+	get := func(p part) error {
+		header := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", p.first, p.last)}}
+		p.response, p.err = c.Request(ctx, http.MethodGet, "/v2/docker.io/library/app/blobs/"+name, header, nil,
+			http.StatusPartialContent)
+		if p.err != nil {
+			return p.err
+		}
+		return p.read(layer)
+	}
+	end := part{first: len(layer) - 50_000, last: len(layer) - 1}
+	for _, p := range []part{end, {first: 16 << 20, last: 17<<20 - 1}, end} {
+		if err := get(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rest.Lift()
+	if err := get(part{first: 0, last: len(layer) - 1}); err != nil {
+		t.Error(err)
+	}
+	// All of it, the two ranges, and perhaps what is behind the larger one.
+	if got := count(hub, "registry GET ", name); got < 3 || got > 4 {
+		t.Errorf("the upstream was asked %d times for the layer, want 3 or 4 times", got)
+	}
+}
+
 // No header comes before the upstream's: it would be a good one for a layer that is not
 // there, or not now.
 func TestPartsOfALayerThatIsNotThereAreRefused(t *testing.T) {

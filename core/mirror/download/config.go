@@ -8,16 +8,20 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Config is what Downloads are made of. All of it is needed, stays the caller's, and is closed
-// after them.
+// Config is what Downloads are made of. It stays the caller's, and is closed after them.
 type Config struct {
 	Name   string // of the mirror
 	Store  Store
 	Source Source
 	Keeper Keeper
 	Log    *slog.Logger
+	// Scratch lends room for what is fetched ahead, within Budget, which Downloads of one disk
+	// share. nil: nothing is fetched ahead.
+	Scratch bucket.Scratch
+	Budget  *Budget
 }
 
 // Store keeps the blobs: a core.Registry. Its uploads can be read while they grow.
@@ -39,7 +43,10 @@ type Keeper interface {
 // Source is the mirror that blobs are downloaded for.
 type Source interface {
 	// Blob opens a blob of the upstream at offset. See upstream.Client.Blob.
-	Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (body io.ReadCloser, size int64, err error)
+	Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (
+		body io.ReadCloser, size int64, err error)
+	// Range opens a part of a blob of the upstream. See upstream.Client.Range.
+	Range(ctx context.Context, repo string, d digest.Digest, offset, length, size int64) (io.ReadCloser, error)
 	// Guess is how many bytes the manifests of repo say that a blob has, which may be wrong.
 	// -1: they do not say.
 	Guess(repo string, d digest.Digest) int64

@@ -47,6 +47,12 @@ type download struct {
 	file    bucket.UploadReader // nil: there is none yet
 	users   int                 // of file: the readers, and run
 	err     error               // why it is broken
+
+	begun    time.Time // when the upstream has answered
+	streamed int64     // bytes that it has sent since, in order
+	ahead    ahead
+	sealed   bool  // no byte is missing, and the digest is not known to be right yet
+	last     int64 // the offset of the byte that came last, if sealed
 }
 
 // state is how far a download is.
@@ -61,8 +67,12 @@ const (
 )
 
 func newDownload(ctx context.Context, all *Downloads, repo string, slot Slot) *download {
-	dl := &download{config: &all.config, all: all, repo: repo, digest: slot.Digest, slot: slot, repos: []string{repo}, size: -1, users: 1}
+	dl := &download{
+		config: &all.config, all: all, repo: repo, digest: slot.Digest, slot: slot,
+		repos: []string{repo}, size: -1, users: 1,
+	}
 	dl.changed = sync.NewCond(&dl.mu)
+	_, dl.ahead.off = all.mistrusted.Get(slot.Digest)
 	// The first caller answers for the place that the download takes among the transfers.
 	access := core.AccessFrom(ctx)
 	life := core.WithAccess(all.life, core.Access{Caller: access.Caller, Address: access.Address})
@@ -160,7 +170,8 @@ func (d *download) giveUp(up core.Upload, size int64, err error) {
 	if up != nil {
 		d.discard(up)
 	}
-	d.config.Log.Warn("blob cannot be kept; each reader is served from the upstream", "repository", d.repo, "digest", d.digest, "error", err)
+	d.config.Log.Warn("blob cannot be kept; each reader is served from the upstream",
+		"repository", d.repo, "digest", d.digest, "error", err)
 	d.end(unkept, size, nil)
 }
 
@@ -225,7 +236,8 @@ func (d *download) discard(up core.Upload) {
 func (d *download) begin(size int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.size, d.state = size, growing
+	d.size, d.state, d.begun = size, growing, time.Now()
+	d.seal(d.held - 1)
 	d.changed.Broadcast()
 }
 
@@ -259,6 +271,7 @@ func (d *download) hold(up core.Upload) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.file, d.held = file, max(d.held, up.Offset())
+	d.seal(d.held - 1)
 	return nil
 }
 
@@ -278,7 +291,7 @@ func (d *download) copy(up core.Upload, body *stream) error {
 				}
 			}
 		}
-		n, err := body.Read(d.ctx, d.space())
+		n, err := d.next(body)
 		d.grow(n)
 		if err != nil {
 			// The next download goes on from what this one got, if the disk takes it.
@@ -309,6 +322,9 @@ func (d *download) commit(up core.Upload) error {
 	desc, err := up.Commit(ctx, d.digest)
 	if errors.Is(err, core.ErrDigestInvalid) {
 		d.config.Source.Forget(ctx, d.slot)
+		if d.ahead.used {
+			d.all.mistrust(d.digest)
+		}
 		return fmt.Errorf("%w: %w", upstream.ErrCorrupt, errors.New(err.Error())) // the condition is not the client's
 	}
 	if err != nil {
@@ -354,6 +370,7 @@ func (d *download) end(s state, size int64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.state, d.size, d.err = s, size, err
+	d.dropAhead()
 	d.changed.Broadcast()
 }
 

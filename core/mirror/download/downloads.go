@@ -5,14 +5,24 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core/memo"
 )
 
 // maxUnread bounds the downloads that nobody reads any more. They go on, because the
 // next client wants the blob too; beyond this many, the one that was left first is
 // stopped, and what it has is found again by the next that asks.
 const maxUnread = 8
+
+// What an upstream sends as a part of a blob may not be that. Such a blob is downloaded in order
+// for a day; those of maxMistrusted are remembered.
+const (
+	maxMistrusted = 1 << 10
+	mistrustedFor = 24 * time.Hour
+)
 
 // errUnread ends a download that nobody reads. Readers that came at that moment look again.
 var errUnread = errors.New("download was stopped because nobody read it")
@@ -40,6 +50,9 @@ type Downloads struct {
 	running map[Slot]*download
 	left    uint64 // counts the times that a download was left by its last reader
 
+	// mistrusted are blobs that became something else with bytes that were fetched ahead.
+	mistrusted *memo.Memo[digest.Digest, struct{}]
+
 	life       context.Context // ends with Close
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -47,7 +60,10 @@ type Downloads struct {
 
 // New makes Downloads. Close ends them.
 func New(c Config) *Downloads {
-	ds := &Downloads{config: c, running: map[Slot]*download{}}
+	ds := &Downloads{
+		config: c, running: map[Slot]*download{},
+		mistrusted: memo.New[digest.Digest, struct{}](maxMistrusted, mistrustedFor, time.Now),
+	}
 	ds.life, ds.stop = context.WithCancel(context.Background())
 	return ds
 }
@@ -159,6 +175,9 @@ func (ds *Downloads) leave(dl *download) {
 		first.cancel(errUnread)
 	}
 }
+
+// mistrust has a blob downloaded in order.
+func (ds *Downloads) mistrust(d digest.Digest) { ds.mistrusted.Set(d, struct{}{}) }
 
 // unlinked returns the repositories that have joined the download and are not in
 // linked. If there are none the download is over: nobody joins it from now on.

@@ -19,6 +19,8 @@ type Follower struct {
 	d      *download
 	offset int64
 	leave  func() // once
+	until  int64  // where it ends reading; 0: not known
+	wished span   // what it waits for; guarded by d.mu
 
 	alone *verified // after the disk took no more
 }
@@ -29,10 +31,13 @@ func (d *download) follow(ctx context.Context, repo string) *Follower {
 	d.mu.Lock()
 	d.users++
 	d.mu.Unlock()
-	return &Follower{ctx: ctx, repo: repo, d: d, leave: sync.OnceFunc(func() {
+	f := &Follower{ctx: ctx, repo: repo, d: d}
+	f.leave = sync.OnceFunc(func() {
+		d.unwish(f)
 		d.release()
 		d.all.leave(d)
-	})}
+	})
+	return f
 }
 
 // Open waits for the upstream's answer, and is the blob then: a Seeker if its size is known. A
@@ -40,7 +45,7 @@ func (d *download) follow(ctx context.Context, repo string) *Follower {
 // Errors: those of which Again is true; those of Source.
 func (f *Follower) Open() (core.Blob, error) {
 	d := f.d
-	s, _, err := d.await(f.ctx, func() bool {
+	s, err := d.await(f.ctx, func() bool {
 		return d.state > growing || d.state == growing && d.ctx.Err() == nil
 	})
 	if err == nil && s == unkept {
@@ -61,37 +66,46 @@ func (f *Follower) Open() (core.Blob, error) {
 	return &seeker{f}, nil
 }
 
-// await returns when ready says so, with the download's state and how far it may be
-// read. Errors: why it is broken, or the cause of ctx.
-func (d *download) await(ctx context.Context, ready func() bool) (state, int64, error) {
+// await returns when ready says so, with the download's state. Errors: why it is broken, or the
+// cause of ctx.
+func (d *download) await(ctx context.Context, ready func() bool) (state, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !ready() {
-		defer context.AfterFunc(ctx, func() {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.changed.Broadcast()
-		})()
+	if ready() {
+		return d.state, d.err
 	}
+	defer context.AfterFunc(ctx, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.changed.Broadcast()
+	})()
 	for !ready() {
 		if ctx.Err() != nil {
-			return d.state, 0, context.Cause(ctx)
+			return d.state, context.Cause(ctx)
 		}
 		d.changed.Wait()
 	}
-	return d.state, d.readable(), d.err
+	return d.state, d.err
 }
 
-// readable is the end of what may be read: never the blob's last byte before the
-// digest is right, so that what is wrong cannot end cleanly. d.mu is held.
-func (d *download) readable() int64 {
+// readable is the end of what may be read from offset on, or offset. The last missing byte of the
+// blob is not, before the digest is right, so that what is wrong cannot be had whole.
+// d.mu is held.
+func (d *download) readable(offset int64) int64 {
 	switch {
 	case d.state == whole:
 		return d.size
-	case d.size >= 0:
-		return max(0, min(d.held, d.size-1))
+	case d.size < 0:
+		return max(0, d.held-1)
 	}
-	return max(0, d.held-1)
+	end := d.held
+	if offset >= end {
+		end = d.ahead.have.end(offset)
+	}
+	if d.sealed && offset <= d.last && d.last < end {
+		return d.last
+	}
+	return end
 }
 
 // Descriptor implements core.Blob.
@@ -112,7 +126,7 @@ func (f *Follower) Ready() bool {
 	}
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	return f.d.state > growing || f.d.readable() > f.offset
+	return f.d.state > growing || f.d.readable(f.offset) > f.offset
 }
 
 // Read implements core.Blob. It returns as soon as there is a byte.
@@ -120,16 +134,19 @@ func (f *Follower) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	end, err := f.readable()
-	if err != nil {
-		return 0, err
+	n, err := 0, errMoved
+	for n == 0 && errors.Is(err, errMoved) {
+		end, ended := f.readable()
+		if ended != nil {
+			return 0, ended
+		}
+		if f.alone != nil {
+			n, err := f.alone.Read(p)
+			f.offset += int64(n)
+			return n, err
+		}
+		n, err = f.d.ReadAt(p[:min(int64(len(p)), end-f.offset)], f.offset)
 	}
-	if f.alone != nil {
-		n, err := f.alone.Read(p)
-		f.offset += int64(n)
-		return n, err
-	}
-	n, err := f.d.ReadAt(p[:min(int64(len(p)), end-f.offset)], f.offset)
 	f.offset += int64(n)
 	if n > 0 {
 		return n, nil
@@ -159,6 +176,9 @@ func (f *Follower) WriteTo(w io.Writer) (sum int64, err error) {
 		n, err := f.d.give(w, f.offset, end)
 		f.offset += int64(n)
 		sum += int64(n)
+		if errors.Is(err, errMoved) {
+			continue
+		}
 		if err != nil {
 			return sum, err
 		}
@@ -175,7 +195,14 @@ func (f *Follower) readable() (end int64, err error) {
 		return 0, nil
 	}
 	d := f.d
-	s, end, err := d.await(f.ctx, func() bool { return d.state > growing || d.readable() > f.offset })
+	s, err := d.await(f.ctx, func() bool {
+		end = d.readable(f.offset)
+		if d.state > growing || end > f.offset {
+			return true
+		}
+		d.wish(f)
+		return false
+	})
 	switch {
 	case err != nil:
 	case f.ctx.Err() != nil:

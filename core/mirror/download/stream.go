@@ -48,7 +48,10 @@ type stream struct {
 
 // newStream begins at the first byte; whoever wants another sets offset before open.
 func newStream(c *Config, repo string, d digest.Digest) *stream {
-	return &stream{source: c.Source, log: c.Log, repo: repo, digest: d, size: -1, guess: c.Source.Guess(repo, d), ended: -1}
+	return &stream{
+		source: c.Source, log: c.Log, repo: repo, digest: d,
+		size: -1, guess: c.Source.Guess(repo, d), ended: -1,
+	}
 }
 
 // expected is how long the blob is, as far as anybody has said; -1: nobody has.
@@ -68,12 +71,14 @@ func (s *stream) open(ctx context.Context) error {
 	}
 	if size >= 0 && s.size >= 0 && size != s.size {
 		body.Close()
-		return fmt.Errorf("%w: %s of %s has %d bytes, not the %d that it had before", upstream.ErrCorrupt, s.digest, s.repo, size, s.size)
+		return fmt.Errorf("%w: %s of %s has %d bytes, not the %d that it had before",
+			upstream.ErrCorrupt, s.digest, s.repo, size, s.size)
 	}
 	if size == 0 && s.digest.Algorithm().FromBytes(nil) != s.digest {
 		// No byte could be withheld: the header alone would be a clean and wrong answer.
 		body.Close()
-		return fmt.Errorf("%w: %s of %s has bytes, and the upstream says that it has none", upstream.ErrCorrupt, s.digest, s.repo)
+		return fmt.Errorf("%w: %s of %s has bytes, and the upstream says that it has none",
+			upstream.ErrCorrupt, s.digest, s.repo)
 	}
 	if size >= 0 {
 		s.size = size
@@ -114,7 +119,8 @@ func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 		}
 		switch {
 		case s.size < 0 && s.guess >= 0 && s.offset > max(s.guess+farBeyond, manyTimes*s.guess):
-			return 0, fmt.Errorf("%w: %s of %s goes on far beyond the %d bytes that its manifest says", upstream.ErrCorrupt, s.digest, s.repo, s.guess)
+			return 0, fmt.Errorf("%w: %s of %s goes on far beyond the %d bytes that its manifest says",
+				upstream.ErrCorrupt, s.digest, s.repo, s.guess)
 		case s.size >= 0 && s.offset > s.size:
 			return 0, fmt.Errorf("%w: %s of %s goes on beyond its %d bytes", upstream.ErrCorrupt, s.digest, s.repo, s.size)
 		case err == nil && n > 0:
@@ -124,7 +130,8 @@ func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 			return n, io.EOF
 		case err == io.EOF:
 			s.ended = s.offset
-			s.interrupt(fmt.Errorf("%w: it ended %s of %s after %d bytes of %d", upstream.ErrUnavailable, s.digest, s.repo, s.offset, s.expected()))
+			s.interrupt(fmt.Errorf("%w: it ended %s of %s after %d bytes of %d",
+				upstream.ErrUnavailable, s.digest, s.repo, s.offset, s.expected()))
 		case ctx.Err() != nil || !passing(err):
 			return n, err
 		default:
@@ -163,7 +170,8 @@ func (s *stream) ends() bool {
 func (s *stream) interrupt(err error) {
 	s.last = err
 	s.Close()
-	s.log.Info("blob broke off, it is asked for again", "repository", s.repo, "digest", s.digest, "offset", s.offset, "error", err)
+	s.log.Info("blob broke off, it is asked for again",
+		"repository", s.repo, "digest", s.digest, "offset", s.offset, "error", err)
 }
 
 // reopen asks for the rest, and again if that brings nothing.
@@ -213,6 +221,13 @@ func pause(ctx context.Context, try int, failure error) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// jump goes on behind n bytes that came from elsewhere.
+func (s *stream) jump(n int) {
+	s.Close()
+	s.offset += int64(n)
+	s.fruitless, s.ended = 0, -1
 }
 
 // Close ends the connection. The stream can be read on, over another.

@@ -1,7 +1,9 @@
 package download
 
 import (
+	"errors"
 	"io"
+	"os"
 	"sync"
 	"time"
 )
@@ -82,6 +84,9 @@ func (d *download) grow(n int) {
 	defer d.mu.Unlock()
 	d.tail.data = d.tail.data[:len(d.tail.data)+n]
 	d.held += int64(n)
+	if n > 0 {
+		d.seal(d.held - 1)
+	}
 	switch {
 	case d.users-1 <= fewReaders || d.held-d.told >= block || time.Since(d.toldAt) >= tellWithin:
 		d.tell()
@@ -120,7 +125,7 @@ func (d *download) at(offset int64) (p []byte, done func()) {
 	}
 }
 
-// ReadAt reads what is held, from memory or from the file. It implements io.ReaderAt
+// ReadAt reads what is held, from memory or from a file. It implements io.ReaderAt
 // but for the end, which it does not know: behind what is held is an error.
 func (d *download) ReadAt(p []byte, offset int64) (sum int, err error) {
 	for sum < len(p) && err == nil {
@@ -131,7 +136,11 @@ func (d *download) ReadAt(p []byte, offset int64) (sum int, err error) {
 	return sum, err
 }
 
-// readSome reads from one of both. It reads nothing only with an error.
+// errMoved is for a reader of the scratch file at the moment when it goes.
+var errMoved = errors.New("scratch file is gone")
+
+// readSome reads from one of them. It reads nothing only with an error: errMoved if the reader
+// shall look again.
 func (d *download) readSome(p []byte, offset int64) (int, error) {
 	if held, done := d.at(offset); held != nil {
 		defer done()
@@ -142,9 +151,20 @@ func (d *download) readSome(p []byte, offset int64) (int, error) {
 	if d.tail != nil {
 		end = d.tail.start
 	}
+	scratch, until := d.ahead.file, d.ahead.have.end(offset)
 	d.mu.Unlock()
+	if offset < until && (file == nil || offset >= end) {
+		n, err := scratch.ReadAt(p[:min(int64(len(p)), until-offset)], offset)
+		if n == 0 && errors.Is(err, os.ErrClosed) {
+			err = errMoved
+		}
+		if n > 0 {
+			err = nil
+		}
+		return n, err
+	}
 	if file == nil || offset >= end {
-		return 0, io.ErrUnexpectedEOF
+		return 0, errMoved // what was in the scratch file is not here yet
 	}
 	n, err := file.ReadAt(p[:min(int64(len(p)), end-offset)], offset)
 	if n > 0 {

@@ -1,0 +1,25 @@
+package dir
+
+import (
+	"os"
+	"strconv"
+
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+var _ bucket.Scratch = (*Bucket)(nil)
+
+// Scratch implements bucket.Scratch. The file loses its name at once, so that nothing of it
+// survives the process.
+func (b *Bucket) Scratch() (bucket.ScratchFile, error) {
+	tmp := tmpDir + "/" + strconv.FormatUint(b.names.Add(1), 36)
+	f, err := b.folders.openFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return nil, writeError("scratch", tmp, err)
+	}
+	if err := b.folders.remove(tmp); err != nil {
+		f.Close()
+		return nil, writeError("scratch", tmp, err)
+	}
+	return f, nil
+}
