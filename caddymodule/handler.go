@@ -220,11 +220,22 @@ func nearlyRegistry(path string) bool {
 	return strings.HasPrefix(path, "//") && (rest == "v2" || strings.HasPrefix(rest, "v2/"))
 }
 
-// addLogFields says in the access log what the request meant.
+// logFields returns the fields that the access log adds for a request. It is nil if the
+// server of the request writes no access log: each field takes several allocations.
+func logFields(r *http.Request) *caddyhttp.ExtraLogFields {
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if ok && server.Logs == nil {
+		return nil
+	}
+	extra, _ := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	return extra
+}
+
+// addLogFields adds to the access log what the request is about.
 func addLogFields(r *http.Request, request wire.Request, mirror string) {
-	extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
-	if !ok {
-		return // not served by Caddy's server, which brings them
+	extra := logFields(r)
+	if extra == nil {
+		return
 	}
 	extra.Set(zap.String("action", request.Kind.String()))
 	if request.Repo != "" {
@@ -235,9 +246,9 @@ func addLogFields(r *http.Request, request wire.Request, mirror string) {
 	}
 }
 
-// addSource says in the access log where the content of an answer came from.
+// addSource adds to the access log where the content of an answer came from.
 func addSource(r *http.Request, source core.Source) {
-	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && source != observe.SourceNone {
+	if extra := logFields(r); extra != nil && source != observe.SourceNone {
 		extra.Set(zap.String("source", string(source)))
 	}
 }

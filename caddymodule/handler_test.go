@@ -157,7 +157,7 @@ func TestTheAccessLogSaysWhatWasAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := readFile(t, log)
-	for _, want := range []string{`"action":"put_manifest"`, `"repository":"team/app"`} {
+	for _, want := range []string{`"action":"put_manifest"`, `"repository":"team/app"`, `"source":"private"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the access log lacks %s:\n%s", want, text)
 		}

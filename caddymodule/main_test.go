@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 }
 
 // adapt makes JSON of a Caddyfile.
-func adapt(t *testing.T, text string) []byte {
+func adapt(t testing.TB, text string) []byte {
 	t.Helper()
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
@@ -52,13 +52,13 @@ func adapt(t *testing.T, text string) []byte {
 }
 
 // load runs a Caddyfile in this process, instead of what ran before.
-func load(t *testing.T, text string) {
+func load(t testing.TB, text string) {
 	t.Helper()
 	loadJSON(t, adapt(t, text))
 }
 
 // loadJSON runs a configuration in this process, instead of what ran before.
-func loadJSON(t *testing.T, config []byte) {
+func loadJSON(t testing.TB, config []byte) {
 	t.Helper()
 	if err := loadError(t, config); err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func loadJSON(t *testing.T, config []byte) {
 
 // loadError loads a configuration that may be refused: what ran before runs on then.
 // Whichever it is, requests may follow at once.
-func loadError(t *testing.T, config []byte) error {
+func loadError(t testing.TB, config []byte) error {
 	t.Helper()
 	err := caddy.Load(config, true)
 	listensAlone(t, config)
@@ -83,7 +83,7 @@ func loadError(t *testing.T, config []byte) error {
 // listensAlone waits until one server listens where a configuration does. Each has a
 // socket of its own (SO_REUSEPORT), Caddy closes the one of the server that ends behind
 // the reload, and the kernel then resets the connections that wait on it.
-func listensAlone(t *testing.T, config []byte) {
+func listensAlone(t testing.TB, config []byte) {
 	t.Helper()
 	var c struct {
 		Apps struct {
@@ -115,7 +115,7 @@ func listensAlone(t *testing.T, config []byte) {
 
 // released waits until no request holds a storage open any more: Caddy does not wait
 // for the last one, whose client has its answer already, and the directory is removed.
-func released(t *testing.T) {
+func released(t testing.TB) {
 	t.Helper()
 	eventually(t, "every storage is closed", func() bool {
 		open := 0
@@ -125,7 +125,7 @@ func released(t *testing.T) {
 }
 
 // freePort is a port of the loopback interface that nobody listens on.
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -243,7 +243,7 @@ func (r *registryAt) eventually(what string, holds func() bool) {
 	eventually(r.T, what, holds)
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()

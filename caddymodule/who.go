@@ -62,14 +62,16 @@ func clientAddress(r *http.Request) string {
 // gate is what this site takes from callers. The storage must be acquired.
 func (h *Handler) gate() *identity.Gate {
 	callers := h.app.shared.callers
-	return &identity.Gate{
+	gate := &identity.Gate{
 		Chain:    &identity.Chain{Store: callers.store, Tokens: callers.tokens, Others: h.app.authenticators, Locals: h.app.knownLocals()},
 		ReadOnly: h.ReadOnly,
 		Insecure: h.InsecureCredentials,
 		URL:      strings.TrimSuffix(h.app.URL, "/"),
-
-		FallbackOnly: h.fallbackOnly,
 	}
+	if h.Fallback != "" {
+		gate.FallbackOnly = h.fallbackOnly
+	}
+	return gate
 }
 
 // fallbackOnly tells whether nobody but this site's fallback claims a name that a
@@ -162,7 +164,7 @@ func addIdentity(r *http.Request, who identity.Proven) {
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		replacer.Set("http.auth.user.id", who.User)
 	}
-	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+	if extra := logFields(r); extra != nil {
 		extra.Set(zap.String("identity", who.User))
 		extra.Set(zap.String("credential", who.Credential))
 	}

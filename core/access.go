@@ -62,17 +62,33 @@ func (a Access) Unfetched(noun string) error {
 	return fmt.Errorf("%w: %s is not held here, and you may not let the mirror fetch it", ErrDenied, noun)
 }
 
+// permitted is a context with an Access in it. As one value it takes one allocation, on the
+// path of every request.
+type permitted struct {
+	context.Context
+	access Access
+}
+
 type accessKey struct{}
+
+func (c *permitted) Value(key any) any {
+	if key == (accessKey{}) {
+		return &c.access
+	}
+	return c.Context.Value(key)
+}
 
 // WithAccess returns a context that carries a.
 func WithAccess(ctx context.Context, a Access) context.Context {
-	return context.WithValue(ctx, accessKey{}, a)
+	return &permitted{ctx, a}
 }
 
 // AccessFrom returns what WithAccess put into ctx, or no access at all.
 func AccessFrom(ctx context.Context) Access {
-	a, _ := ctx.Value(accessKey{}).(Access)
-	return a
+	if a, _ := ctx.Value(accessKey{}).(*Access); a != nil {
+		return *a
+	}
+	return Access{}
 }
 
 type revealKey struct{}

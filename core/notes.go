@@ -40,12 +40,26 @@ func (n *Notes) Warnings() []string { return n.warnings }
 // Source returns where the content came from, or nothing if no registry has said so.
 func (n *Notes) Source() Source { return n.source }
 
+// noted is a context with notes in it. As one value it takes one allocation, on the path of
+// every request.
+type noted struct {
+	context.Context
+	notes Notes
+}
+
 type notesKey struct{}
+
+func (c *noted) Value(key any) any {
+	if key == (notesKey{}) {
+		return &c.notes
+	}
+	return c.Context.Value(key)
+}
 
 // WithNotes returns a context for one request, and the notes that will be made in it.
 func WithNotes(ctx context.Context) (context.Context, *Notes) {
-	n := new(Notes)
-	return context.WithValue(ctx, notesKey{}, n), n
+	c := &noted{Context: ctx}
+	return c, &c.notes
 }
 
 // Warn adds text, in printable ASCII, to the answer of ctx's request, if anybody asked for

@@ -51,7 +51,7 @@ func ConnectionOf(r *http.Request, trusted bool) Connection {
 		c.believe(r.Header)
 	}
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	c.Loopback = local != nil && loopback(local.String()) && loopback(r.RemoteAddr) && !forwarded(r)
+	c.Loopback = local != nil && loopbackAt(local) && loopback(r.RemoteAddr) && !forwarded(r)
 	return c
 }
 
@@ -156,6 +156,14 @@ func validHost(host string) bool {
 	return host != "" && !strings.ContainsFunc(host, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(".-:[]_", r))
 	})
+}
+
+// loopbackAt is loopback for an address of a socket, whose text would take three allocations.
+func loopbackAt(at net.Addr) bool {
+	if tcp, ok := at.(*net.TCPAddr); ok {
+		return tcp.IP.IsLoopback()
+	}
+	return loopback(at.String())
 }
 
 func loopback(address string) bool {

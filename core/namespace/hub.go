@@ -40,8 +40,8 @@ func (s *Site) usual(host string) string {
 // usualName is a repository's name with its first component as usual.
 func (s *Site) usualName(name string) string {
 	first, rest, found := strings.Cut(name, "/")
-	if !found {
-		return name
+	if mirror := s.usual(first); found && mirror != first {
+		return mirror + "/" + rest
 	}
-	return s.usual(first) + "/" + rest
+	return name
 }
