@@ -41,11 +41,19 @@ func (e *exchange) manifest() error {
 		e.writeHeader(http.StatusOK)
 		return nil
 	}
-	e.set("Content-Length", strconv.Itoa(len(m.Bytes)))
+	if len(m.Bytes) > shortBody {
+		e.set("Content-Length", strconv.Itoa(len(m.Bytes)))
+	}
 	e.writeHeader(http.StatusOK)
 	e.write(m.Bytes)
 	return nil
 }
+
+// shortBody is the size in bytes up to which net/http itself adds Content-Length to an answer
+// that is written at once. Behind Caddy, which adds Server, the field would be the ninth. A
+// map with more than eight entries takes six more allocations: it grows, and net/http copies
+// it.
+const shortBody = 2048
 
 // largeManifest is the size from which the bytes of a manifest are reserved while they
 // are sent. Nearly all manifests are smaller, and a client needs a connection for each.
