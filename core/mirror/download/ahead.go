@@ -193,7 +193,11 @@ func (d *download) fetchAhead(by context.Context, want span) (got int64, err err
 	defer stop(nil)
 	d.mu.Lock()
 	d.ahead.stop = stop
+	wished := d.ahead.wished()
 	d.mu.Unlock()
+	if !wished {
+		return 0, errUnwished
+	}
 	body, err := d.config.Source.Range(ctx, d.repo, d.digest, want.start, want.size(), d.size)
 	if err != nil {
 		return 0, cmp.Or(context.Cause(ctx), err)
@@ -279,8 +283,8 @@ func (d *download) dropAhead() {
 }
 
 // seal keeps the last missing byte of a blob from the readers until the digest is right. It is
-// called after every piece, with the offset of its last byte: the piece after which nothing is
-// missing has a byte that nobody was given. d.mu is held.
+// called after every piece, with the offset of the last byte in it that was missing before: of
+// the piece after which nothing is missing, nobody was given that one. d.mu is held.
 func (d *download) seal(last int64) {
 	if d.size > 0 && !d.sealed && d.ahead.have.end(d.held) >= d.size {
 		d.sealed, d.last = true, last

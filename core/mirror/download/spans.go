@@ -42,6 +42,16 @@ func (all spans) end(offset int64) int64 {
 	return offset
 }
 
+// before is the last offset up to last that no span has.
+func (all spans) before(last int64) int64 {
+	for _, s := range all {
+		if s.has(last) {
+			return s.start - 1
+		}
+	}
+	return last
+}
+
 // gap is the part around offset that no span has. offset is in no span.
 func (all spans) gap(offset, size int64) span {
 	gap := span{0, size}

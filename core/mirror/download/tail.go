@@ -85,7 +85,7 @@ func (d *download) grow(n int) {
 	d.tail.data = d.tail.data[:len(d.tail.data)+n]
 	d.held += int64(n)
 	if n > 0 {
-		d.seal(d.held - 1)
+		d.seal(d.ahead.have.before(d.held - 1))
 	}
 	switch {
 	case d.users-1 <= fewReaders || d.held-d.told >= block || time.Since(d.toldAt) >= tellWithin:
