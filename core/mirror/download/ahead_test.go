@@ -1,6 +1,7 @@
 package download
 
 import (
+	"io"
 	"slices"
 	"sync"
 	"testing"
@@ -59,6 +60,19 @@ func TestTheLastPieceKeepsAByteBack(t *testing.T) {
 				t.Error("what is behind the last byte may not be read")
 			}
 		})
+	}
+}
+
+// A reader that has the end of a blob is not kept until the rest is here.
+func TestTheEndOfABlobEndsItsReader(t *testing.T) {
+	const size = 2 * block
+	d := &download{state: growing, size: size, config: &Config{}}
+	d.changed = sync.NewCond(&d.mu)
+	d.ahead.file = noFile{}
+	_ = d.growAhead(span{block, size}) // no reader waits for it
+	f := &Follower{ctx: t.Context(), d: d, offset: size, until: size}
+	if _, err := f.readable(); err != io.EOF {
+		t.Errorf("got %v, want the end", err)
 	}
 }
 

@@ -197,7 +197,9 @@ func (f *Follower) readable() (end int64, err error) {
 	d := f.d
 	s, err := d.await(f.ctx, func() bool {
 		end = d.readable(f.offset)
-		if d.state > growing || end > f.offset {
+		// A reader of the blob's end may have it while the rest is still missing: its answer is
+		// over then, and the connection is free for the next one.
+		if d.state > growing || end > f.offset || d.size > 0 && f.offset >= d.size {
 			return true
 		}
 		d.wish(f)
