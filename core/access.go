@@ -6,29 +6,30 @@ import (
 	"net/netip"
 )
 
-// Access is what the guard decided that only a deeper layer can apply. It travels
-// in the context; absent means none of it, and an anonymous caller.
+// Access holds the guard's decisions that only a deeper layer can apply. It travels in
+// the context. Without one the caller is anonymous and has none of these rights.
 type Access struct {
 	// Fetch lets a mirror download what it does not hold.
 	Fetch bool
-	// Private shows what a mirror's upstream hides from anonymous callers.
+	// Private shows content that a mirror's upstream hides from anonymous callers.
 	Private bool
-	// Known is a caller with an identity: who may not, need not be told to log in.
+	// Known says that the caller has an identity and, if refused, need not be told to
+	// log in.
 	Known bool
-	// Create is a caller who may create in this repository. Only for such a caller does
-	// "you have it" restart a grace: others cause nothing to be remembered.
+	// Create says that the caller may create in this repository. Only for such a
+	// caller does "you have it" restart a grace; for others nothing is remembered.
 	Create bool
-	// Caller is the name of the user who asks, the same on every request. Empty:
-	// anonymous, or nobody said.
+	// Caller is the name of the calling user, the same on every request. Empty:
+	// anonymous or unknown.
 	Caller string
 	// Address is where the request came from, as an IP address without a port. Empty:
-	// nobody said.
+	// unknown.
 	Address string
 }
 
-// Principal is who answers for what the caller uses up: the user, or for anonymous
-// callers the address. Of an IPv6 address it is the /64, all of which one machine has.
-// A user and an address never equal each other.
+// Principal is the name to which the caller's use of shared resources is charged: the
+// user, or for anonymous callers the address. For IPv6 it is the /64, because one
+// machine has all of it. A user and an address never equal each other.
 func (a Access) Principal() string {
 	if a.Caller != "" {
 		return "user " + a.Caller
@@ -44,8 +45,9 @@ func (a Access) Principal() string {
 	return "address " + address.String()
 }
 
-// Hidden is the answer to a caller without Private for what the upstream hides: that
-// for a repository that may not be read. Errors: ErrUnauthorized, ErrNameUnknown.
+// Hidden is the answer to a caller without Private for content that the upstream
+// hides, the same as for a repository that may not be read. Errors: ErrUnauthorized,
+// ErrNameUnknown.
 func (a Access) Hidden(repo string) error {
 	if !a.Known {
 		return fmt.Errorf("%w: anonymous callers may not read in %s", ErrUnauthorized, repo)
@@ -53,8 +55,8 @@ func (a Access) Hidden(repo string) error {
 	return fmt.Errorf("%w: %s", ErrNameUnknown, repo)
 }
 
-// Unfetched is the answer to a caller without Fetch for what the mirror does not
-// hold. Errors: ErrUnauthorized, ErrDenied.
+// Unfetched is the answer to a caller without Fetch for content that the mirror does
+// not hold. Errors: ErrUnauthorized, ErrDenied.
 func (a Access) Unfetched(noun string) error {
 	if !a.Known {
 		return fmt.Errorf("%w: %s is not held here, and anonymous callers may not let the mirror fetch it", ErrUnauthorized, noun)
@@ -93,14 +95,14 @@ func AccessFrom(ctx context.Context) Access {
 
 type revealKey struct{}
 
-// WithReveal returns a context for lists that go over many repositories: private tells
-// of each what Access.Private would be.
+// WithReveal returns a context for lists that go over many repositories: private
+// returns the value of Access.Private for each.
 func WithReveal(ctx context.Context, private func(repo string) bool) context.Context {
 	return context.WithValue(ctx, revealKey{}, private)
 }
 
-// Reveals tells whether the caller may see repo in a list although its upstream hides
-// it from anonymous callers.
+// Reveals reports whether the caller may see repo in a list although its upstream
+// hides it from anonymous callers.
 func Reveals(ctx context.Context, repo string) bool {
 	private, ok := ctx.Value(revealKey{}).(func(string) bool)
 	return ok && private(repo) || AccessFrom(ctx).Private

@@ -2,12 +2,12 @@ package core
 
 import "context"
 
-// Admitter is a Registry that can say before the body of a push is read what the push
-// would say whatever the body is, so that no server reads the bytes of those who may not
-// write. A registry without it is asked by the push alone.
+// Admitter is a Registry that can refuse a push before its body is read, so that a
+// server does not read the bytes of callers who may not write. Other registries refuse
+// in the push itself.
 type Admitter interface {
-	// AdmitManifest reports what keeps the caller from pushing any manifest to repo.
-	// Errors: those of PutManifest that do not depend on the manifest.
+	// AdmitManifest returns the reason why the caller may not push any manifest to
+	// repo. Errors: those of PutManifest that do not depend on the manifest.
 	AdmitManifest(ctx context.Context, repo string) error
 }
 

@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// cursor walks over JSON that json.Valid has accepted: it checks nothing, cannot fail, and is at
-// the end when the document is. It needs memory for the names in the objects that are open (16
-// bytes each, and at most maxMembers) and for their depth, whatever the document's size.
+// cursor walks over JSON that json.Valid has accepted: it checks nothing, cannot fail, and ends
+// with the document. It needs memory only for the names in the open objects (16 bytes each, and
+// at most maxMembers) and for their depth.
 type cursor struct {
 	data []byte
 	at   int
@@ -165,7 +165,7 @@ func (c *cursor) repeatedName() []byte {
 	return (&cursor{data: c.data, at: c.repeated}).unquoted()
 }
 
-// skip goes behind the value that stands here, without recursion.
+// skip moves behind the value that stands here, without recursion.
 func (c *cursor) skip() {
 	depth := len(c.opens)
 	for {

@@ -6,25 +6,27 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Deletion is what a deletion removed, as the step that did it found it, and not as a
-// look before it did: for an audit. It is written before the deletion returns.
+// Deletion records what a deletion removed, as the removing step itself found it, for
+// an audit. It is written before the deletion returns.
 type Deletion struct {
-	// Digest is what a deleted tag named. Empty if it could not be read any more.
+	// Digest is the digest that a deleted tag named. It is empty if it could not be
+	// read.
 	Digest digest.Digest
-	// Tags went with a deleted manifest.
+	// Tags were deleted with a manifest.
 	Tags []string
 }
 
 type deletionKey struct{}
 
-// WithDeletion returns a context for one call of a Deleter, which tells there what it
-// removed.
+// WithDeletion returns a context for one call of a Deleter, which records there what
+// it removed.
 func WithDeletion(ctx context.Context) (context.Context, *Deletion) {
 	d := new(Deletion)
 	return context.WithValue(ctx, deletionKey{}, d), d
 }
 
-// DeletionFrom returns where to tell what was removed, or nil: nobody asks.
+// DeletionFrom returns the record to fill in, or nil if the caller did not ask for
+// one.
 func DeletionFrom(ctx context.Context) *Deletion {
 	d, _ := ctx.Value(deletionKey{}).(*Deletion)
 	return d

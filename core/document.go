@@ -15,11 +15,11 @@ import (
 // 120 bytes of memory each.
 const MaxDescriptors = 10_000
 
-// Kind is what a document is by its shape: by the members that it has.
+// Kind is the kind of a document, by the members that it has.
 type Kind int
 
 const (
-	KindOther    Kind = iota // none of the members below: an artifact of its own kind
+	KindOther    Kind = iota // none of the members below: an artifact of another kind
 	KindImage                // config or layers
 	KindIndex                // manifests
 	KindArtifact             // blobs: the withdrawn artifact manifest of OCI, and that of ORAS
@@ -30,24 +30,25 @@ func (k Kind) String() string {
 	return [...]string{"an artifact of its own kind", "an image manifest", "an index", "an artifact manifest", "a Docker schema 1 manifest"}[k]
 }
 
-// mediaType returns the type of a document of kind k that says no other, or "".
+// mediaType returns the type of a document of kind k that does not name one, or "".
 func (k Kind) mediaType() string {
 	return [...]string{KindImage: ocispec.MediaTypeImageManifest, KindIndex: ocispec.MediaTypeImageIndex, KindSchema1: ""}[k]
 }
 
-// Document is what the bytes of a manifest say. Inspect makes one.
+// Document is a parsed manifest. Inspect makes one.
 //
-// It has what could be read, for content that is held already or comes from an upstream: such
-// content is served whatever is wrong with it. What a push must not have is in Ambiguous and
-// Malformed, which CheckPush looks at.
+// It has the members that could be read, because content that is already held or comes from an
+// upstream is served even if something is wrong with it. Ambiguous and Malformed say what a push
+// must not have; CheckPush looks at them.
 type Document struct {
-	// Kind is decided by the members, never by what the document or a client says. Of an ambiguous
-	// document it is the one that its mediaType says, if it has the members of that.
+	// Kind is decided by the members, never by the type that the document or a client claims. For
+	// an ambiguous document it is the kind that its mediaType names, if it has the members of
+	// that.
 	Kind Kind
 	// MediaType is the member mediaType, as it is written; empty if there is none.
 	MediaType string
-	// ArtifactType is what a referrers list says: the manifest's own, else its config's media type
-	// (spec.md, "Pushing Manifests with Subject").
+	// ArtifactType is the type in a referrers list: the manifest's own, else its config's media
+	// type (spec.md, "Pushing Manifests with Subject").
 	ArtifactType string
 	// Config is nil if there is none or it cannot be read.
 	Config *Descriptor
@@ -55,15 +56,16 @@ type Document struct {
 	// and size, which is -1 if it could not. All of them, Config and Subject are empty if
 	// there are more than MaxDescriptors.
 	Layers, Blobs, Manifests []Descriptor
-	// Subject is what the manifest refers to, or nil.
+	// Subject is the manifest to which this one refers, or nil.
 	Subject *Descriptor
-	// Annotations are those that are texts; nil if they are too large for a referrers list.
+	// Annotations are the annotations whose values are strings; nil if they are too large for a
+	// referrers list.
 	Annotations map[string]string
-	// Ambiguous says why the document can be read as two things (GHSA-mc8v-mgrf-8f4m), or is nil:
-	// it has members of two kinds, or a member twice that decides what it names. Two
-	// clients may see two images in it, so it must not be passed on either.
+	// Ambiguous says why the document can be read in two ways (GHSA-mc8v-mgrf-8f4m), or is nil:
+	// it has members of two kinds, or a duplicate of a member that decides what it names. Two
+	// clients may see two images in it, so mirrors must not pass it on either.
 	Ambiguous error
-	// Malformed is what else a push must not have, or nil. What it concerns is left out.
+	// Malformed is any other reason to refuse a push, or nil. The members concerned are left out.
 	Malformed error
 	// kinds has the kinds whose members the document has.
 	kinds kinds
@@ -82,10 +84,10 @@ func (d *Document) SubjectDigest() digest.Digest {
 	return d.Subject.Digest
 }
 
-// Required returns what must be in a repository before the manifest is pushed there: config and
-// layers, or blobs, without the layers that are not distributable. What an index names may be
-// missing (a sparse index). What must stay while the manifest does is another question, which
-// the package graph answers.
+// Required returns the content that must be in a repository before the manifest is pushed there:
+// config and layers, or blobs, without the layers that are not distributable. Manifests that an
+// index names may be missing (a sparse index). The package graph answers which content must stay
+// as long as the manifest.
 func (d *Document) Required() []Descriptor {
 	var required []Descriptor
 	if d.Kind != KindImage && d.Kind != KindArtifact {
@@ -107,9 +109,8 @@ func (d *Document) Required() []Descriptor {
 const schema1Sentence = "a manifest of Docker schema 1 is not supported; push the image again with a current client"
 
 // CheckPush decides whether the document may be pushed as contentType, which is as ParseMediaType
-// returns it, or empty. These rules are for pushes and imports: what is held already was pushed
-// by other rules and is served all the same.
-// Errors: ErrManifestInvalid, with what to do about it.
+// returns it, or empty. These rules are for pushes and imports: held manifests may have been
+// pushed under other rules and are still served. Errors: ErrManifestInvalid, with a remedy.
 func (d *Document) CheckPush(contentType string) error {
 	var problem error
 	switch wanted := kindOf(contentType); {
@@ -124,12 +125,12 @@ func (d *Document) CheckPush(contentType string) error {
 	case d.MediaType != "" && !strings.EqualFold(d.MediaType, contentType):
 		problem = fmt.Errorf("the Content-Type is %q but the member mediaType is %q; make them agree", clip(contentType), clip(d.MediaType))
 	case wanted == KindIndex && d.Kind == KindOther:
-		problem = errors.New("an index must have the member manifests, a list that may be empty")
+		problem = errors.New("an index must have the member manifests, which may be an empty list")
 	case wanted == KindImage && d.Kind == KindOther, wanted == KindImage && d.Kind == KindImage && d.Config == nil:
 		problem = errors.New("an image manifest must have a config")
-	case wanted == KindArtifact && d.Kind == KindOther: // blobs may be left out
+	case wanted == KindArtifact && d.Kind == KindOther: // blobs is optional
 	case wanted != KindOther && wanted != d.Kind:
-		problem = fmt.Errorf("the Content-Type %q is the type of %s but the document is %s; send the type of what it is", clip(contentType), wanted, d.Kind)
+		problem = fmt.Errorf("the Content-Type %q is the type of %s but the document is %s; send the type of the document", clip(contentType), wanted, d.Kind)
 	}
 	if problem == nil {
 		return nil
@@ -137,7 +138,7 @@ func (d *Document) CheckPush(contentType string) error {
 	return fmt.Errorf("%w: %w", ErrManifestInvalid, problem)
 }
 
-// expected says which Content-Type a push of the document should have.
+// expected returns the Content-Type that a push of the document should have.
 func (d *Document) expected() string {
 	if t := d.ServedType(""); t != MediaTypeUnknown {
 		return t

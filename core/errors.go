@@ -15,7 +15,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// The conditions a Registry reports. Wrap them with %w and the noun acted on.
+// The conditions that a Registry reports. Wrap them with %w and the noun acted on.
 var (
 	ErrNameInvalid         = &Error{"NAME_INVALID", "invalid repository name"}
 	ErrNameUnknown         = &Error{"NAME_UNKNOWN", "repository not known to registry"}
@@ -41,7 +41,7 @@ var (
 	ErrUnsupported         = &Error{"UNSUPPORTED", "operation is not supported"}
 	ErrNoSpace             = &Error{"UNAVAILABLE", "no space left on the registry's disk"}
 	ErrUnavailable         = &Error{"UNAVAILABLE", "registry cannot serve this now"}
-	// Nothing is held of what was asked for, and the upstream could not be asked.
+	// The requested content is not held, and the upstream could not be asked.
 	ErrUpstream        = &Error{"UNAVAILABLE", "the upstream registry is broken or unreachable"}
 	ErrUpstreamTimeout = &Error{"UNAVAILABLE", "the upstream registry does not answer in time"}
 )
@@ -68,14 +68,14 @@ type detailed struct {
 
 func (d *detailed) Unwrap() error { return d.error }
 
-// WithPublic gives an error another sentence for clients: its own may name what is the
-// operator's business, such as hosts behind an upstream, and is for the log.
+// WithPublic gives an error another text for clients: its own text is for the log and
+// may name things that only the operator should see, such as hosts behind an upstream.
 func WithPublic(err error, sentence string) error {
 	return &public{err, sentence}
 }
 
-// Public is the sentence of an error for clients: the outermost that WithPublic gave, or
-// the error's own.
+// Public returns the text of an error for clients: the outermost that WithPublic gave,
+// or the error's own.
 func Public(err error) string {
 	var p *public
 	if errors.As(err, &p) {
@@ -91,7 +91,8 @@ type public struct {
 
 func (p *public) Unwrap() error { return p.error }
 
-// WithRetry says when it makes sense to ask again. A zero time says nothing.
+// WithRetry attaches the time at which it makes sense to ask again. A zero time is
+// ignored.
 func WithRetry(err error, at time.Time) error {
 	if at.IsZero() {
 		return err

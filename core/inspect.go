@@ -11,16 +11,16 @@ import (
 )
 
 // maxAnnotations bounds the annotations that are read of one manifest or descriptor, in bytes of
-// JSON. They are for referrers lists alone (see Referrer), and may be twice as long here: a
-// letter that is not ASCII has two or three bytes and is often written with six.
+// JSON. They are only for referrers lists (see Referrer), and may be twice as long here: a letter
+// that is not ASCII has two or three bytes and is often written with six.
 const maxAnnotations = 2 * MaxReferrerSize
 
-// Inspect reads what a manifest says, in one pass, in memory that is bounded by MaxDescriptors and
-// maxAnnotations and not by the document: what it returns needs less than 5 MiB beside the
-// texts in it. It decides as strictly as a push may be checked and reads as much as can be served;
-// see Document.
+// Inspect parses a manifest in one pass, in memory that is bounded by MaxDescriptors and
+// maxAnnotations and not by the document: its result needs less than 5 MiB beside the texts in it.
+// It notes everything that a push must not have and reads everything that can be served; see
+// Document.
 //
-// Members are matched as encoding/json does it: exactly, or else without case. So nobody reads
+// Members are matched as encoding/json does it: exactly, or else without case. So no client reads
 // more members from the document than this function sees.
 //
 // Errors: ErrManifestInvalid if data is not one JSON object, at most 10,000 levels deep.
@@ -29,8 +29,8 @@ func Inspect(data []byte) (Document, error) {
 }
 
 // InspectReferrers is Inspect for a page of a referrers list: the descriptors in Manifests have
-// ArtifactType and Annotations, too. Those of one that has more than maxAnnotations, and those
-// beyond maxListedAnnotations in all, are left out.
+// ArtifactType and Annotations, too. Annotations of a descriptor that has more than
+// maxAnnotations, and those beyond maxListedAnnotations in all, are left out.
 func InspectReferrers(data []byte) (Document, error) {
 	return inspect(data, true)
 }
@@ -78,16 +78,15 @@ func (in *inspector) ambiguous(format string, args ...any) {
 	}
 }
 
-// Members that decide what a document is, and what a descriptor says.
+// Members that decide the kind of a document, and those of a descriptor.
 var (
 	documentMembers = []string{"schemaVersion", "mediaType", "artifactType", "config", "layers", "blobs",
 		"manifests", "subject", "annotations", "fsLayers"}
 	descriptorMembers = []string{"mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType"}
 )
 
-// members reads an object, and calls each with the members in known. It is for objects
-// in which a client reads some members: one that is there twice, or in another case as well, is
-// ambiguous.
+// members reads an object, and calls each with the members in known. It is for objects in which
+// clients read some members: a duplicate of one, also in another case, is ambiguous.
 func (in *inspector) members(where string, known []string, each func(name string)) {
 	var seen uint32
 	in.object(func(written []byte) {
@@ -111,7 +110,7 @@ func (in *inspector) members(where string, known []string, each func(name string
 	})
 }
 
-// match finds the member that encoding/json would take name for.
+// match returns the member as which encoding/json would read name.
 func match(name []byte, known []string) (i int, exact bool) {
 	for i, k := range known {
 		if string(name) == k {
@@ -181,8 +180,8 @@ func (in *inspector) document() {
 
 // decide sets the kind from the members that were seen.
 func (in *inspector) decide(schemaVersion int64) {
-	// The artifact manifest is not among those that clients tell apart by their members: in an
-	// image or an index, blobs is a member like any other unknown one.
+	// Clients do not recognize the artifact manifest by its members: in an image or an index,
+	// blobs is like any other unknown member.
 	if in.kinds != 1<<KindArtifact {
 		in.kinds &^= 1 << KindArtifact
 	}
@@ -200,10 +199,10 @@ func (in *inspector) decide(schemaVersion int64) {
 	if k := kindOf(in.MediaType); k != KindOther && in.kinds.has(k) {
 		in.Kind = k
 	}
-	in.ambiguous("it has members of two kinds of manifests; only an index may have manifests, only an image manifest config and layers")
+	in.ambiguous("it has members of two kinds of manifests; only an index may have manifests, only an image manifest may have config and layers")
 }
 
-// one reads a descriptor that may be null, as if it were not there.
+// one reads a descriptor; null counts as absent.
 func (in *inspector) one(where string) *Descriptor {
 	if in.next() == 'n' {
 		in.skip()
@@ -215,7 +214,7 @@ func (in *inspector) one(where string) *Descriptor {
 // list reads an array of descriptors.
 func (in *inspector) list(where string) []Descriptor {
 	switch in.next() {
-	case 'n': // null: Go writes a list that is empty so
+	case 'n': // null: Go writes an empty list so
 		in.skip()
 		return nil
 	case '[':
@@ -237,7 +236,7 @@ func (in *inspector) list(where string) []Descriptor {
 func (in *inspector) descriptor(where string) *Descriptor {
 	in.descriptors++
 	if in.descriptors > MaxDescriptors {
-		in.skip() // the document will be without any
+		in.skip() // the document will have no descriptors
 		return nil
 	}
 	if in.next() != '{' {
@@ -280,8 +279,8 @@ func (in *inspector) descriptor(where string) *Descriptor {
 	return &desc
 }
 
-// descriptive checks a member of a descriptor that nobody here needs, and which clients
-// refuse the whole manifest for.
+// descriptive checks a member of a descriptor that is not used here, but for which clients would
+// refuse the whole manifest.
 func (in *inspector) descriptive(where, name string) {
 	good := false
 	switch b := in.next(); {
@@ -307,7 +306,7 @@ func (in *inspector) descriptive(where, name string) {
 
 var platformMembers = []string{"architecture", "os", "os.version", "os.features", "variant"}
 
-// platform reads the object that says on what an image runs.
+// platform reads the object that names an image's platform.
 func (in *inspector) platform(where string) (good bool) {
 	good = true
 	in.members("a platform in "+where, platformMembers, func(name string) {
@@ -338,7 +337,7 @@ func (in *inspector) texts() (good bool) {
 	return good
 }
 
-// string reads a text; another value is malformed, and null is as if it were not there.
+// string reads a text; another value is malformed, and null counts as absent.
 func (in *inspector) string(name string) string {
 	switch in.next() {
 	case '"':
@@ -367,7 +366,7 @@ func (in *inspector) whole(name string) int64 {
 	return n
 }
 
-// annotations reads an object of texts; what is something else is left out.
+// annotations reads an object of texts; other values are left out.
 func (in *inspector) annotations(where string, keep bool) map[string]string {
 	switch in.next() {
 	case 'n':

@@ -24,8 +24,8 @@ type read struct {
 	Annotations   map[string]string `json:"annotations"`
 }
 
-// FuzzInspect holds what the store relies on: bytes from outside never panic, what may be pushed
-// names only digests that are safe to make paths of, and means to encoding/json what it means here.
+// FuzzInspect checks what the store relies on: no input panics, a document that may be pushed names
+// only digests that are safe in paths, and encoding/json reads it in the same way.
 func FuzzInspect(f *testing.F) {
 	for _, mediaType := range []string{
 		ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex, core.MediaTypeDockerManifest, core.MediaTypeDockerManifestList,

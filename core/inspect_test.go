@@ -40,9 +40,9 @@ func many(n int) string {
 	return strings.TrimSuffix(b.String(), ",")
 }
 
-// What may be pushed, and as what. A row with a sentence is refused; it has the words that say why
-// or what to do. The type is what the document is served as if it is held nevertheless, or
-// comes from an upstream as sent.
+// Which documents may be pushed, and with which type. A row with a text is refused with it. The
+// type is that under which the document is served if it is held nevertheless, or comes from an
+// upstream with the sent type.
 func TestCheckPush(t *testing.T) {
 	for _, row := range []struct {
 		name, sent, document string
@@ -53,17 +53,17 @@ func TestCheckPush(t *testing.T) {
 		{"an image without a type of its own", image, `{"config":DESC,"layers":[DESC]}`, "", image},
 		{"the same as Docker's", docker, `{"config":DESC,"layers":[DESC]}`, "", docker},
 		{"an index", index, `{"mediaType":"INDEX","manifests":[DESC,DESC]}`, "", index},
-		{"an index of nothing", index, `{"manifests":[]}`, "", index},
+		{"an empty index", index, `{"manifests":[]}`, "", index},
 		{"lists that are null", index, `{"manifests":null}`, "", index},
 		{"layers that are null", image, `{"config":DESC,"layers":null}`, "", image},
 		{"no layers at all", image, `{"config":DESC}`, "", image},
-		{"an artifact of its own kind", own, `{"mediaType":"application/vnd.acme.thing.v1+json","files":[DESC]}`, "", own},
+		{"an artifact of another kind", own, `{"mediaType":"application/vnd.acme.thing.v1+json","files":[DESC]}`, "", own},
 		{"one that has config and layers", own, `{"config":DESC,"layers":[DESC]}`, "", own},
 		{"the withdrawn artifact manifest", "application/vnd.oci.artifact.manifest.v1+json", `{"blobs":[DESC],"subject":DESC}`, "", "application/vnd.oci.artifact.manifest.v1+json"},
 		{"that without blobs", "application/vnd.oci.artifact.manifest.v1+json", `{"artifactType":"a/b"}`, "", "application/vnd.oci.artifact.manifest.v1+json"},
 		{"the type in other letters", image, `{"mediaType":"application/vnd.OCI.image.manifest.v1+JSON","config":DESC}`, "", image},
-		{"members that nobody knows", image, `{"config":DESC,"blobby":{"a":[1,2.5,null,{"b":true}]},"config2":{}}`, "", image},
-		{"null for what may be left out", image, `{"config":DESC,"subject":null,"annotations":null,"mediaType":null}`, "", image},
+		{"unknown members", image, `{"config":DESC,"blobby":{"a":[1,2.5,null,{"b":true}]},"config2":{}}`, "", image},
+		{"null for optional members", image, `{"config":DESC,"subject":null,"annotations":null,"mediaType":null}`, "", image},
 		{"all that a descriptor may have", image, `{"config":` + desc(`,"data":"","urls":["http://x"],"annotations":{"a":"b"},"artifactType":"a/b","platform":{"os":"linux","architecture":"arm","os.features":["x"],"variant":null}`) + `}`, "", image},
 		{"the same name in two objects", image, `{"config":DESC,"layers":[DESC,DESC],"a":{"x":1},"b":{"x":1}}`, "", image},
 		{"annotations that differ in case", image, `{"config":DESC,"annotations":{"config":"a","Config":"b"}}`, "", image},
@@ -79,7 +79,8 @@ func TestCheckPush(t *testing.T) {
 		{"100,000 levels", image, `{"config":DESC,"x":` + strings.Repeat("[", 100000) + strings.Repeat("]", 100000) + `}`, "depth", ""},
 		{"bytes that are not UTF-8", image, "{\"config\":DESC,\"annotations\":{\"a\":\"\xff\"}}", "UTF-8", image},
 
-		// The type that was sent is none of a manifest. What a browser runs is never served.
+		// The type that was sent is not one of manifests. Types that a browser runs are never
+		// served.
 		{"a page", "text/html", `{"x":"<script>"}`, "send the media type", core.MediaTypeUnknown},
 		{"a page that is an image", "text/html", `{"config":DESC}`, "send " + image, image},
 		{"XHTML", "application/xhtml+xml", `{"manifests":[]}`, "send " + index, index},
@@ -112,7 +113,7 @@ func TestCheckPush(t *testing.T) {
 		{"an index with a config", index, `{"manifests":[],"config":DESC}`, "two kinds", index},
 		{"an index with layers", index, `{"manifests":[],"layers":[]}`, "two kinds", index},
 		{"an image with manifests that are null", image, `{"config":DESC,"manifests":null}`, "two kinds", image},
-		{"an artifact of its own kind that is both", own, `{"layers":[],"manifests":[]}`, "two kinds", own},
+		{"an artifact of another kind that is both", own, `{"layers":[],"manifests":[]}`, "two kinds", own},
 		{"an image with layers of schema 1", image, `{"config":DESC,"fsLayers":[]}`, "two kinds", image},
 		{"an index with Layers", index, `{"manifests":[],"Layers":[]}`, "two kinds", index},
 		{"layers twice", image, `{"config":DESC,"layers":[DESC],"layers":[]}`, `"layers" twice`, image},
@@ -130,7 +131,7 @@ func TestCheckPush(t *testing.T) {
 		{"an annotation twice", image, `{"config":DESC,"annotations":{"a":"1","b":"","a":"2"}}`, `"a" twice`, image},
 		{"an annotation of a layer twice", image, `{"config":DESC,"layers":[` + desc(`,"annotations":{"a":"1","a":"2"}`) + `]}`, `"a" twice`, image},
 		{"an unknown member twice", image, `{"config":DESC,"x":1,"\u0078":2}`, `"x" twice`, image},
-		{"a member twice, deep in what nobody reads", image, `{"config":DESC,"x":[[{"y":[{"z":1,"z":1}]}]]}`, `"z" twice`, image},
+		{"a duplicate member, deep in a part that is not read", image, `{"config":DESC,"x":[[{"y":[{"z":1,"z":1}]}]]}`, `"z" twice`, image},
 		{"a member in capitals alone", image, `{"config":DESC,"Layers":[DESC]}`, `must be written "layers"`, image},
 		{"a descriptor's member in capitals alone", image, `{"config":{"Digest":"` + empty + `","size":0}}`, `must be written "digest"`, image},
 
@@ -174,7 +175,7 @@ func TestCheckPush(t *testing.T) {
 			}
 			err = doc.CheckPush(row.sent)
 		} else if row.served != "" {
-			t.Errorf("%s: %v; what is held is served", row.name, err)
+			t.Errorf("%s: %v; held documents must be served", row.name, err)
 		}
 		switch {
 		case row.refused == "" && err != nil:
@@ -187,7 +188,8 @@ func TestCheckPush(t *testing.T) {
 	}
 }
 
-// What a mirror must not pass on, and what it may although no push may have it.
+// Documents that a mirror must not pass on, and those that it may although a push may not have
+// them.
 func TestAmbiguousAndMalformed(t *testing.T) {
 	for _, row := range []struct {
 		document  string
@@ -213,7 +215,7 @@ func TestAmbiguousAndMalformed(t *testing.T) {
 	}
 }
 
-// What could not be read gives no links and no sizes, and leaves the rest.
+// Unreadable members yield no links and no sizes, and do not affect the rest.
 func TestInspectReadsWhatItCan(t *testing.T) {
 	for _, row := range []struct {
 		document string
@@ -264,7 +266,7 @@ func TestInspectSubjectAndArtifactType(t *testing.T) {
 	}
 }
 
-// Config and distributable layers must be here; what the rest is called is the client's affair.
+// Config and distributable layers must exist; the other names are the client's affair.
 func TestRequired(t *testing.T) {
 	layer := func(mediaType string) string { return strings.Replace(desc(""), "application/x", mediaType, 1) }
 	for _, row := range []struct {
@@ -348,8 +350,8 @@ func hostile() map[string][]byte {
 	}
 }
 
-// One push of 4 MiB took 700 MiB. What a document costs is bounded whatever is in it: a few times
-// its size to walk over it, and what 10,000 descriptors and 64 KiB of annotations need.
+// One push of 4 MiB took 700 MiB. The cost of any document is bounded: a few times its size to
+// walk over it, and the memory of 10,000 descriptors and 64 KiB of annotations.
 func TestInspectIsBounded(t *testing.T) {
 	const most = 20 << 20
 	for name, data := range hostile() {

@@ -14,13 +14,14 @@ const (
 	MediaTypeDockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
 	mediaTypeDockerSchema1      = "application/vnd.docker.distribution.manifest.v1+json"
 	mediaTypeDockerSchema1JWS   = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-	// Two that were withdrawn, and are still in registries. Both have blobs in place of layers.
+	// Two types that were withdrawn, and are still in registries. Both have blobs in place of
+	// layers.
 	mediaTypeArtifact     = "application/vnd.oci.artifact.manifest.v1+json"
 	mediaTypeORASArtifact = "application/vnd.cncf.oras.artifact.manifest.v1+json"
 )
 
-// MediaTypeUnknown is the type under which content is served whose own type is not known, or is
-// not one that is safe to serve.
+// MediaTypeUnknown is the type under which content is served whose own type is unknown or not safe
+// to serve.
 const MediaTypeUnknown = "application/octet-stream"
 
 // maxMediaType bounds a media type in bytes (RFC 6838, 4.2: 127 for each half).
@@ -37,12 +38,12 @@ func ParseMediaType(contentType string) (string, error) {
 }
 
 // IsManifestType reports whether manifests may be pushed and served as mediaType: "application/",
-// a name as of RFC 6838, 4.2, in lower case, and "+json" at its end. So a browser that is sent a
-// stranger's manifest takes it for JSON (MIME Sniffing, 4.6, "JSON MIME type") and shows it,
-// whatever is in it. A name that has one of activeWords as a word is refused although it ends so:
-// programs that look for the word alone exist.
+// a name as of RFC 6838, 4.2, in lower case, and "+json" at its end. So a browser treats a
+// stranger's manifest as JSON (MIME Sniffing, 4.6, "JSON MIME type") and shows it, whatever it
+// contains. A name that has one of activeWords as a word is refused although it ends so, because
+// some programs look only for the word.
 func IsManifestType(mediaType string) bool {
-	switch kindOf(mediaType) { // nearly every request, and so before the scan
+	switch kindOf(mediaType) { // nearly every request has one of these, so they come before the scan
 	case KindImage, KindIndex, KindArtifact:
 		return true
 	}
@@ -94,8 +95,8 @@ func kindOf(mediaType string) Kind {
 }
 
 // nonDistributable reports whether layers of the type stay where their URLs say (image-spec,
-// "Non-Distributable Layers", and Docker's foreign layers), compressed in whatever way: containerd
-// takes every type that begins so.
+// "Non-Distributable Layers", and Docker's foreign layers), with any compression: containerd
+// accepts every type that begins so.
 func nonDistributable(mediaType string) bool {
 	mediaType = strings.ToLower(mediaType)
 	return strings.HasPrefix(mediaType, "application/vnd.docker.image.rootfs.foreign.") ||

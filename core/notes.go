@@ -2,7 +2,7 @@ package core
 
 import "context"
 
-// maxWarnings bounds the warnings of one answer: a client shows each to somebody.
+// maxWarnings bounds the warnings of one answer: a client shows each of them.
 const maxWarnings = 8
 
 // Source says where the content of an answer came from.
@@ -12,10 +12,10 @@ type Source string
 const (
 	// SourcePrivate is a repository that this registry keeps itself.
 	SourcePrivate Source = "private"
-	// SourceHeld is a mirror that had the content, also when its upstream was asked whether
-	// that is still current.
+	// SourceHeld is a mirror that had the content, also if its upstream was asked whether
+	// it is still current.
 	SourceHeld Source = "held"
-	// SourceShared is what another process has put into the shared cache.
+	// SourceShared is the shared cache, into which another process has put the content.
 	SourceShared Source = "shared"
 	// SourceUpstream is an upstream that was asked for the content, by this request or by
 	// one that it joined.
@@ -25,16 +25,16 @@ const (
 	SourceStale Source = "stale"
 )
 
-// Notes are what registries say about an answer beside its content. Only the goroutine of
-// the request adds to them.
+// Notes are remarks of registries about an answer. Only the goroutine of the request adds
+// to them.
 type Notes struct {
 	warnings []string
 	source   Source
 }
 
-// Warnings returns what a client should know about a good answer, in the order in which it
-// was added: that a mirror serves what its upstream no longer has. wire sends each as a
-// Warning field (spec.md, "Warnings").
+// Warnings returns the warnings about a good answer, in the order in which they were
+// added: that a mirror serves content that its upstream no longer has, for example. wire
+// sends each as a Warning field (spec.md, "Warnings").
 func (n *Notes) Warnings() []string { return n.warnings }
 
 // Source returns where the content came from, or nothing if no registry has said so.
@@ -62,16 +62,16 @@ func WithNotes(ctx context.Context) (context.Context, *Notes) {
 	return c, &c.notes
 }
 
-// Warn adds text, in printable ASCII, to the answer of ctx's request, if anybody asked for
-// notes. It must not hold what the caller may not know.
+// Warn adds text, in printable ASCII, to the answer of ctx's request, if it has notes. It
+// must not contain anything that the caller may not know.
 func Warn(ctx context.Context, text string) {
 	if n, _ := ctx.Value(notesKey{}).(*Notes); n != nil && len(n.warnings) < maxWarnings {
 		n.warnings = append(n.warnings, text)
 	}
 }
 
-// From notes where the content of the answer to ctx's request comes from, if anybody asked
-// for notes. The last call counts.
+// From notes where the content of the answer to ctx's request comes from, if it has notes.
+// The last call counts.
 func From(ctx context.Context, source Source) {
 	if n, _ := ctx.Value(notesKey{}).(*Notes); n != nil {
 		n.source = source

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// MaxNameLength bounds a repository name in bytes: the length clients assume
-	// (docs of distribution/reference), and what one file name can hold.
+	// MaxNameLength bounds a repository name in bytes: clients assume this length
+	// (docs of distribution/reference), and one file name can hold it.
 	MaxNameLength = 255
 	// MaxTagLength bounds a tag in bytes (spec.md, "Pulling manifests").
 	MaxTagLength = 128
@@ -49,7 +49,8 @@ func ParseName(s string) (string, error) {
 }
 
 // validName reads the grammar by hand: every request has a name, and the regular
-// expression took longer than the rest of its parsing. A fuzz test holds the two equal.
+// expression took longer than the rest of its parsing. A fuzz test checks that the
+// two agree.
 func validName(s string) bool {
 	for i := 0; i < len(s); {
 		// Here a run of letters and digits begins.
@@ -127,7 +128,7 @@ func ParseDigest(s string) (digest.Digest, error) {
 	return digest.Digest(s), nil
 }
 
-// Supported tells whether content may be addressed with alg.
+// Supported reports whether content may be addressed with alg.
 func Supported(alg digest.Algorithm) bool {
 	return alg == digest.SHA256 || alg == digest.SHA512
 }
@@ -145,7 +146,7 @@ func ParseReference(s string) (Reference, error) {
 	return Reference{Tag: t}, err
 }
 
-// clip keeps a client's nonsense out of logs and answers.
+// clip keeps long input of clients out of logs and answers.
 func clip(s string) string {
 	const most = 80
 	if len(s) > most {

@@ -2,9 +2,9 @@ package core
 
 import "encoding/json"
 
-// MaxReferrerSize bounds what a referrers list says about one manifest, in bytes of
-// JSON. Every reader of a list reads every entry of a page, and whoever may push
-// decides how large they are; signatures and attestations need some hundred bytes.
+// MaxReferrerSize bounds the entry of one manifest in a referrers list, in bytes of
+// JSON. Clients read every entry of a page, and callers who may push decide how large
+// they are; signatures and attestations need a few hundred bytes.
 const MaxReferrerSize = 64 << 10
 
 // maxTypeSize is the longest media type (RFC 6838, 4.2: two names of 127 bytes).
@@ -21,7 +21,7 @@ func Referrer(desc Descriptor) Descriptor {
 	if len(desc.MediaType) > maxTypeSize {
 		desc.MediaType = ""
 	}
-	// An entry says what the manifest is, and carries none of it.
+	// An entry describes the manifest and embeds none of it.
 	desc.URLs, desc.Data, desc.Platform = nil, nil, nil
 	size := 0
 	for name, value := range desc.Annotations {

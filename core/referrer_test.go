@@ -28,7 +28,7 @@ func TestAnEntryOfAReferrersListIsBounded(t *testing.T) {
 		"one large name":             {core.Descriptor{ArtifactType: artifactType, Annotations: map[string]string{strings.Repeat("x", 4<<20): ""}}, false, artifactType},
 		"many small ones":            {core.Descriptor{ArtifactType: artifactType, Annotations: many}, false, artifactType},
 		"large by its escapes":       {core.Descriptor{ArtifactType: artifactType, Annotations: map[string]string{"a": strings.Repeat("\x00", 20_000)}}, false, artifactType},
-		"a type that is none":        {core.Descriptor{ArtifactType: strings.Repeat("t", 4<<20), Annotations: map[string]string{"a": "b"}}, true, ""},
+		"an invalid type":            {core.Descriptor{ArtifactType: strings.Repeat("t", 4<<20), Annotations: map[string]string{"a": "b"}}, true, ""},
 		"a type as long as they get": {core.Descriptor{ArtifactType: strings.Repeat("t", 255)}, false, strings.Repeat("t", 255)},
 		"embedded data":              {core.Descriptor{ArtifactType: artifactType, Data: make([]byte, 1<<20), URLs: []string{strings.Repeat("u", 1<<20)}}, false, artifactType},
 	} {

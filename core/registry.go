@@ -23,11 +23,11 @@ type Registry interface {
 	Lister
 }
 
-// Descriptor is the OCI content descriptor. Size is -1 where it is not known yet.
+// Descriptor is the OCI content descriptor. Size is -1 if it is not known yet.
 type Descriptor = ocispec.Descriptor
 
-// Manifest is the bytes of a manifest and what they are. Bytes are shared with
-// the cache: nobody may change them.
+// Manifest is the bytes of a manifest and their descriptor. Bytes are shared with
+// the cache and must not be changed.
 type Manifest struct {
 	Descriptor Descriptor
 	Bytes      []byte
@@ -36,8 +36,9 @@ type Manifest struct {
 // Blob is the content of a blob, read from its first byte. The caller closes it.
 //
 // More abilities are found by type assertion: io.Seeker (without it there are no
-// ranges), FileBlob, io.WriterTo, which gives what Read would, up to the end, and
-// Ready() bool, which reports that the next Read does not wait for an upstream.
+// ranges), FileBlob, io.WriterTo, which writes what Read would return, up to the
+// end, and Ready() bool, which reports that the next Read does not wait for an
+// upstream.
 type Blob interface {
 	io.ReadCloser
 	// Descriptor has the blob's digest and its size in bytes, or size -1 if the
@@ -53,16 +54,15 @@ type Reader interface {
 	// Manifest returns the manifest that ref names.
 	// Errors: ErrNameUnknown, ErrManifestUnknown.
 	Manifest(ctx context.Context, repo string, ref Reference) (Manifest, error)
-	// Stat describes a blob. A caller who may create (Access.Create) was told "you
-	// have it": a blob that no manifest names yet gets a new grace before it may be
-	// collected.
-	// Errors: ErrNameUnknown, ErrBlobUnknown.
+	// Stat describes a blob. For a caller who may create (Access.Create) the answer
+	// means "you have it": a blob that no manifest names yet gets a new grace
+	// before it may be collected. Errors: ErrNameUnknown, ErrBlobUnknown.
 	Stat(ctx context.Context, repo string, d digest.Digest) (Descriptor, error)
 	// Blob opens a blob. ctx bounds the reading too. Errors: as Stat.
 	Blob(ctx context.Context, repo string, d digest.Digest) (Blob, error)
 }
 
-// Writer takes content (spec end-4 to end-7, end-11, end-13, end-14).
+// Writer accepts content (spec end-4 to end-7, end-11, end-13, end-14).
 type Writer interface {
 	// PutManifest stores a manifest and then sets its tags, in order. When it
 	// returns without error the manifest, everything that it names, and the
@@ -74,9 +74,9 @@ type Writer interface {
 	// ErrDigestInvalid, ErrTagExists, ErrTypeHeld, ErrNoSpace.
 	PutManifest(ctx context.Context, repo string, put ManifestPut) (ManifestResult, error)
 	// Mount makes a blob of the repository from readable in repo. An empty from
-	// means: of any repository (which ones the caller may read is the guard's
-	// concern). Errors: ErrBlobUnknown when there is none; the caller then
-	// starts an ordinary upload.
+	// means any repository (the guard decides which ones the caller may read).
+	// Errors: ErrBlobUnknown when no repository has it; the caller then starts an
+	// ordinary upload.
 	Mount(ctx context.Context, repo, from string, d digest.Digest) (Descriptor, error)
 	// NewUpload starts an upload whose content will be hashed with alg.
 	// Errors: ErrDigestInvalid for an algorithm that is not available, ErrNoSpace.
@@ -92,26 +92,27 @@ type ManifestPut struct {
 	MediaType string
 	// Bytes are at most MaxManifestSize long and kept as they are.
 	Bytes []byte
-	// Digest is what the client says the digest is; empty: sha256 of Bytes.
+	// Digest is the digest that the client claims; empty: sha256 of Bytes.
 	Digest digest.Digest
 	// Tags to set, in order. Empty for a push by digest alone.
 	Tags []string
 	// CreateOnly refuses a tag that names another digest already. Of two
 	// concurrent first pushes of one tag exactly one succeeds. A tag that names
 	// this very digest is accepted. It also refuses another media type for a
-	// manifest that the repository holds: tags would name another thing by it.
+	// manifest that the repository holds, because that would change what existing
+	// tags name.
 	CreateOnly bool
 }
 
-// ManifestResult says what a push of a manifest did.
+// ManifestResult is the outcome of a push of a manifest.
 type ManifestResult struct {
 	Descriptor Descriptor
 	// Subject is the digest of the manifest's subject, if it has one.
 	Subject digest.Digest
 	// Tags were set, or named this digest already.
 	Tags []string
-	// Before has what each of Tags named until then, in their order: as the step that
-	// set it found it, and not as an earlier look did. Empty for a tag that is new.
+	// Before has the digest that each of Tags named before, in their order, as the
+	// step that set the tag found it. It is empty for a new tag.
 	Before []digest.Digest
 	// TypeBefore is the media type under which the repository held the manifest until
 	// then, if the put changed it, else empty.
@@ -120,17 +121,17 @@ type ManifestResult struct {
 	Refused []error
 }
 
-// Upload is a blob on its way in. It is one client's: a second writer is refused
-// while the first appends. Close releases it without ending it; an upload that
-// nobody finishes is collected.
+// Upload is a blob that is being uploaded by one client: a second writer is
+// refused while the first appends. Close releases it without ending it; the
+// collector removes unfinished uploads.
 type Upload interface {
 	// ID finds the upload again: at most 64 characters of [a-z0-9-].
 	ID() string
 	// Offset is the number of bytes held.
 	Offset() int64
-	// Append writes r at offset at; at -1 means: wherever the upload ends.
-	// The bytes that were read before an error are kept (a client resumes).
-	// Errors: ErrRangeInvalid when at is not Offset or another writer is active,
+	// Append writes r at offset at; -1 means at the end of the upload. The bytes
+	// that were read before an error are kept (a client resumes). Errors:
+	// ErrRangeInvalid when at is not Offset or another writer is active,
 	// ErrNoSpace, and r's own error.
 	Append(ctx context.Context, at int64, r io.Reader) (int64, error)
 	// Commit ends the upload as the blob d. The content is readable at once, and
@@ -145,8 +146,8 @@ type Upload interface {
 }
 
 // Deleter removes content (spec end-9, end-10). A delete is visible on the very
-// next read and survives a power cut once it is acknowledged. Of a tag and a manifest
-// it tells the context's Deletion, if there is one, what it removed.
+// next read and survives a power cut once it is acknowledged. Deleting a tag or a
+// manifest fills in the context's Deletion, if there is one.
 type Deleter interface {
 	// DeleteTag removes a tag; the manifest stays. Errors: ErrNameUnknown,
 	// ErrManifestUnknown.
@@ -161,8 +162,8 @@ type Deleter interface {
 }
 
 // Lister enumerates (spec end-8, end-12, and the catalog). Every sequence is in
-// byte order and begins behind after; it ends at the first error. Repositories and
-// Holders of whoever leaves names out may end in a *Pause (see Filter), and so may
+// byte order and begins behind after; it ends at the first error. If names are
+// left out, Repositories and Holders may end in a *Pause (see Filter), and so may
 // Referrers, behind entries of another type.
 type Lister interface {
 	// Repositories yields the names that hold at least one manifest.
@@ -173,8 +174,8 @@ type Lister interface {
 	// artifactType and annotations; an unknown subject or repository yields
 	// nothing. An empty artifactType yields all.
 	Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[Descriptor, error]
-	// Holders yields the repositories that hold the blob: who may be asked when
-	// a mount has no from.
+	// Holders yields the repositories that hold the blob, as candidates for a
+	// mount without from.
 	Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error]
 }
 

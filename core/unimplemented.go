@@ -71,7 +71,7 @@ func (Unimplemented) Holders(context.Context, digest.Digest) iter.Seq2[string, e
 	return Fail[string](ErrUnsupported)
 }
 
-// Fail is the sequence that has nothing but err.
+// Fail returns a sequence that yields only err.
 func Fail[T any](err error) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
