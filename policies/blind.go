@@ -6,9 +6,10 @@ import (
 	"github.com/eblume/caddy-registry/core/globs"
 )
 
-// Blind returns the rules that let somebody create where no rule lets them read: what
-// they push they cannot pull, clients that look before they push fail, and nobody means
-// it. A group or a key may have the right by another of its names, so it is a guess.
+// Blind returns the rules that let somebody create where no rule lets them read. They
+// cannot pull what they push, clients that look before they push fail, and it is hardly
+// ever intended. A group or a key may have the right by another of its names, so this
+// is a guess.
 func Blind(rules []Rule) []Rule {
 	var blind []Rule
 	for _, rule := range rules {
@@ -24,12 +25,12 @@ func Blind(rules []Rule) []Rule {
 	return blind
 }
 
-// holdsFor reports whether what is allowed to s is allowed to whoever other is about.
+// holdsFor reports whether a permission for s includes the callers of other.
 func (s Subject) holdsFor(other Subject) bool {
 	return s.kind == anyone || s.kind == signedIn && other.kind != anyone || s == other
 }
 
-// meet reports whether there is a repository on which both hold.
+// meet reports whether both hold on some repository.
 func meet(a, b globs.Globs) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return true

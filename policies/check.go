@@ -7,18 +7,18 @@ import (
 	"github.com/eblume/caddy-registry/core/globs"
 )
 
-// Names are those that a registry can have repositories of.
+// Names are the repository names that a registry can have.
 type Names struct {
-	// Private are the patterns of what it keeps itself. None: all that no mirror
-	// claims.
+	// Private are the patterns of its private repositories. None: all names that no
+	// mirror claims.
 	Private globs.Globs
 	// Mirrors are the hosts that it mirrors.
 	Mirrors []string
 }
 
-// Check refuses a rule that can never match: on repositories that cannot be, or for
-// a write to mirrors alone, which take none. Its errors are sentences for an
-// operator. Whom a rule is about is not looked at: a group may come tomorrow.
+// Check refuses a rule that can never match: on impossible repositories, or for
+// writes only to mirrors, which accept none. Its errors are sentences for an
+// operator. It does not check the rule's subject: a group may appear tomorrow.
 func (n Names) Check(rule Rule) error {
 	for _, glob := range rule.On {
 		private, mirror := n.touches(glob)
@@ -27,7 +27,7 @@ func (n Names) Check(rule Rule) error {
 		}
 	}
 	if !covers(rule.On, "") && slices.Contains(rule.Actions, Admin) && !slices.Equal(rule.Actions, Actions) {
-		return fmt.Errorf("admin is the care of the whole registry and never asked on %s; write it in a rule of its own, without `on`", rule.On)
+		return fmt.Errorf("admin concerns the whole registry and is never asked on %s; write it in a separate rule, without `on`", rule.On)
 	}
 	if rule.Deny || len(rule.On) == 0 || slices.Equal(rule.Actions, Actions) {
 		return nil
@@ -43,7 +43,7 @@ func (n Names) Check(rule Rule) error {
 	return nil
 }
 
-// touches tells whether a glob can match a private name, and one of a mirror.
+// touches reports whether a glob can match a private name, and one of a mirror.
 func (n Names) touches(glob string) (private, mirror bool) {
 	within := false
 	for _, host := range n.Mirrors {

@@ -41,7 +41,7 @@ func TestALookBeforeThePutIsSeen(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("%d runs saw nothing wrong with a look before the put", tries)
+	t.Errorf("%d runs did not find the fault of a look before the put", tries)
 }
 
 // hasty looks before it puts, instead of leaving to the put what may be created.
@@ -81,7 +81,7 @@ type creator struct {
 	serial  int
 }
 
-// create lets creators loose on a few new tags a round, and checks what they were told.
+// create runs concurrent creators on a few new tags a round, and checks their answers.
 func create(t *testing.T, seed uint64, rounds int, within func(core.Registry) core.Registry) error {
 	t.Helper()
 	storage, err := dir.Open(t.TempDir(), dir.Options{Verify: store.Verify})
@@ -148,7 +148,7 @@ func upload(t *testing.T, r core.Registry, repo, blob string) {
 	}
 }
 
-// play makes a few calls on the tags, in one of the ways that there are to set one.
+// play makes a few calls on the tags, in one of the possible ways to set one.
 func (c *creator) play(ctx context.Context, tags []string) {
 	tag := tags[c.rng.IntN(len(tags))]
 	switch c.rng.IntN(7) {
@@ -187,7 +187,7 @@ func marshalled(v any) []byte {
 	return data
 }
 
-// image is a manifest that nobody has pushed.
+// image is a manifest that was not pushed before.
 func (c *creator) image(layers ...string) []byte {
 	c.serial++
 	m := ocispec.Manifest{

@@ -7,11 +7,11 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// Guard returns a Registry that can do what policy allows who to do with registry,
-// and no more. It is made for one request: making it costs one allocation.
+// Guard returns a Registry that does only what policy allows who to do with
+// registry. It is made for one request: making it costs one allocation.
 //
-// Methods report what registry reports, and before asking it the refusals listed
-// in the package comment.
+// Methods return registry's errors and, before asking it, the refusals listed in
+// the package comment.
 func Guard(registry core.Registry, policy Policy, who Identity) core.Registry {
 	return &guard{registry: registry, policy: policy, who: who}
 }
@@ -27,8 +27,8 @@ type guard struct {
 
 var _ core.Registry = (*guard)(nil)
 
-// admit decides about one action in one repository. The context that it returns
-// carries what deeper layers may do for this caller.
+// admit decides about one action in one repository. The returned context carries
+// what deeper layers may do for this caller.
 func (g *guard) admit(ctx context.Context, action Action, repo string) (context.Context, error) {
 	if !g.policy.Allows(g.who, action, repo) {
 		return ctx, g.refuse(action, repo)
@@ -43,7 +43,7 @@ func (g *guard) admit(ctx context.Context, action Action, repo string) (context.
 	}), nil
 }
 
-// refuse words a refusal so that it gives away nothing that the caller may not see.
+// refuse words a refusal so that it reveals nothing that the caller may not see.
 func (g *guard) refuse(action Action, repo string) error {
 	switch {
 	case g.who.Anonymous():

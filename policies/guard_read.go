@@ -41,9 +41,9 @@ func (g *guard) Blob(ctx context.Context, repo string, d digest.Digest) (core.Bl
 	return g.registry.Blob(ctx, repo, d)
 }
 
-// Repositories leaves out, inside the iteration, what the caller may not read: a
-// page is as long as was asked for, and its gaps tell nothing. It may end in a
-// *core.Pause.
+// Repositories leaves out, inside the iteration, repositories that the caller
+// may not read: a page is as long as requested, and has no revealing gaps. It
+// may end in a *core.Pause.
 func (g *guard) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
 	return g.readable(g.registry.Repositories(core.WithReveal(ctx, g.reveals), after))
 }
@@ -64,15 +64,16 @@ func (g *guard) Referrers(ctx context.Context, repo string, subject digest.Diges
 	return g.registry.Referrers(ctx, repo, subject, artifactType, after)
 }
 
-// Holders leaves out what the caller may not read.
+// Holders leaves out repositories that the caller may not read.
 func (g *guard) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error] {
 	return g.readable(g.registry.Holders(core.WithReveal(ctx, g.reveals), d))
 }
 
-// reveals tells whether the caller may see what a mirror's upstream hides.
+// reveals reports whether the caller may see content that a mirror's upstream
+// hides.
 func (g *guard) reveals(repo string) bool { return g.policy.Allows(g.who, Reveal, repo) }
 
-// readable passes the names on that the caller may read, and errors.
+// readable passes on errors and the names that the caller may read.
 func (g *guard) readable(names iter.Seq2[string, error]) iter.Seq2[string, error] {
 	return core.Filter(names, func(name string) bool { return g.policy.Allows(g.who, Read, name) })
 }

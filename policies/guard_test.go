@@ -122,7 +122,7 @@ func sequence[T any](values []T) iter.Seq2[T, error] {
 	}
 }
 
-// grants is a policy of the lines "<action> <repo>", for everybody.
+// grants is a policy of lines "<action> <repo>", for everybody.
 type grants []string
 
 func (g grants) Allows(_ Identity, action Action, repo string) bool {
@@ -233,7 +233,7 @@ func TestGuardDecidesBeforeAsking(t *testing.T) {
 			{"anonymous without any right", anonymous, Everybody(), core.ErrUnauthorized},
 			{"known with the right needed", ci, needed, nil},
 			{"known without the right needed", ci, Everybody(others...), withheld},
-			// Nobody learns that a repository exists which they may not read.
+			// An answer never reveals a repository that the caller may not read.
 			{"known without any right", ci, Everybody(), core.ErrNameUnknown},
 			{"known with rights elsewhere", ci, elsewhere, core.ErrNameUnknown},
 		} {
@@ -257,8 +257,8 @@ func TestGuardDecidesBeforeAsking(t *testing.T) {
 	}
 }
 
-// A method that core.Registry gains must be refused until somebody decides about
-// it: by being in the table above and in guard's files, or filtered in readable.
+// A method that core.Registry gains must be refused until it is in the table above and
+// in guard's files, or filtered in readable.
 func TestGuardRefusesWhatNobodyDecided(t *testing.T) {
 	decided := map[string]bool{"Repositories": true, "Holders": true}
 	for _, c := range calls {
@@ -321,7 +321,7 @@ func TestGuardPassesAccessDown(t *testing.T) {
 		policy Policy
 		want   core.Access
 	}{
-		{"read alone fetches nothing", Everybody(Read), core.Access{}},
+		{"read alone does not fetch", Everybody(Read), core.Access{}},
 		{"fetch lets a mirror download", Everybody(Read, Fetch), core.Access{Fetch: true}},
 		{"fetch elsewhere is not fetch here", grants{"read here", "fetch there"}, core.Access{}},
 	} {
@@ -337,8 +337,8 @@ func TestGuardPassesAccessDown(t *testing.T) {
 	}
 }
 
-// Deeper layers learn who asks, and whether it is somebody who may create here, whatever
-// the request does.
+// Deeper layers get the caller, and whether the caller may create here, whatever the
+// request does.
 func TestGuardPassesDownWhoAsks(t *testing.T) {
 	stranger := Identity{Address: "192.0.2.7"}
 	known := Identity{User: "ci", Address: "192.0.2.7"}
@@ -377,7 +377,8 @@ func TestGuardPassesDownWhoAsks(t *testing.T) {
 	}
 }
 
-// What only a mirror can apply reaches it, also who asks: a stranger is told to log in.
+// Decisions that only a mirror can apply reach it, and so does the caller: a stranger
+// is told to log in.
 func TestGuardPassesDownWhatAMirrorHides(t *testing.T) {
 	policy := grants{"read here", "reveal here"}
 	for _, row := range []struct {
@@ -526,7 +527,8 @@ func TestGuardFiltersNames(t *testing.T) {
 	}
 }
 
-// Whoever may read few of very many repositories costs no scan of all in one call.
+// A caller who may read only a few of very many repositories does not cause a scan of
+// all in one call.
 func TestGuardBoundsWhatItPassesOver(t *testing.T) {
 	inner := &recorder{}
 	for i := range 3 * core.MaxPassed {
@@ -543,7 +545,7 @@ func TestGuardBoundsWhatItPassesOver(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want it to pause", name, names, err)
 		}
 	}
-	// A mount is given up, and the client uploads.
+	// A mount is abandoned, and the client uploads.
 	if _, err := guarded.Mount(context.Background(), "here", "", content); !errors.Is(err, core.ErrBlobUnknown) {
 		t.Errorf("mount: got %v, want ErrBlobUnknown", err)
 	}
@@ -552,8 +554,8 @@ func TestGuardBoundsWhatItPassesOver(t *testing.T) {
 	}
 }
 
-// The refusal of an overwrite says which tag names what since when, however the tag is
-// reached; the guard adds nothing and takes nothing away.
+// The refusal of an overwrite says which tag names which digest since when, however
+// the tag is reached; the guard does not change it.
 func TestGuardPassesOnWhatAnOverwriteMeets(t *testing.T) {
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	detail := map[string]any{"tag": "v1", "digest": content, "since": since}
@@ -565,8 +567,8 @@ func TestGuardPassesOnWhatAnOverwriteMeets(t *testing.T) {
 	}
 }
 
-// Whoever pushes without reading learns neither what a tag names, nor which blobs are
-// there; the log does.
+// A caller who may push but not read learns neither what a tag names, nor which blobs
+// exist; the log has both.
 func TestGuardTellsNothingOfContentToThoseWhoMayNotRead(t *testing.T) {
 	const secret = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	for _, known := range []*core.Error{core.ErrTagExists, core.ErrTypeHeld, core.ErrManifestBlobUnknown} {

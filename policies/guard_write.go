@@ -10,8 +10,8 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// PutManifest needs Create. Without Update the put is CreateOnly: whether a tag
-// exists is decided by the registry's own atomic step, never by a look before it.
+// PutManifest needs Create. Without Update the put is CreateOnly: the registry's own
+// atomic step decides whether a tag exists, never a look before it.
 func (g *guard) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
 	ctx, err := g.admit(ctx, Create, repo)
 	if err != nil {
@@ -27,8 +27,8 @@ func (g *guard) PutManifest(ctx context.Context, repo string, put core.ManifestP
 	return result, err
 }
 
-// unread takes out of a refusal what only those may know who read: what a tag names and
-// since when, and which blobs are there. The log has it.
+// unread removes from a refusal what only readers may know: what a tag names and since
+// when, and which blobs exist. The log has it.
 func unread(err error) error {
 	for _, known := range []*core.Error{core.ErrTagExists, core.ErrTypeHeld, core.ErrManifestBlobUnknown} {
 		if errors.Is(err, known) {
@@ -47,9 +47,9 @@ func (g *guard) AdmitManifest(ctx context.Context, repo string) error {
 	return core.AdmitManifest(ctx, g.registry, repo)
 }
 
-// Mount needs Create here and Read there. A repository that the caller may not read
-// is answered like one that does not hold the blob: the client then uploads, and
-// learns nothing. Without from, any repository that the caller may read will do.
+// Mount needs Create here and Read there. A repository that the caller may not read is
+// answered like one that does not hold the blob: the client then uploads, and learns
+// nothing. Without from, any repository that the caller may read is used.
 func (g *guard) Mount(ctx context.Context, repo, from string, d digest.Digest) (core.Descriptor, error) {
 	ctx, err := g.admit(ctx, Create, repo)
 	if err != nil {
@@ -63,7 +63,7 @@ func (g *guard) Mount(ctx context.Context, repo, from string, d digest.Digest) (
 	}
 	for holder, err := range g.Holders(ctx, d) {
 		if _, paused := errors.AsType[*core.Pause](err); paused {
-			break // an upload costs less than to look on
+			break // an upload costs less than looking further
 		}
 		if err != nil {
 			return core.Descriptor{}, fmt.Errorf("mount %s: %w", d, err)
@@ -86,8 +86,8 @@ func (g *guard) NewUpload(ctx context.Context, repo string, alg digest.Algorithm
 	return g.registry.NewUpload(ctx, repo, alg)
 }
 
-// Upload needs Create for everything that can be done with the upload, cancelling
-// it too: its ID cannot be guessed, so who knows it has started it.
+// Upload needs Create for everything that can be done with the upload, cancelling it
+// too: its ID cannot be guessed, so only its starter knows it.
 func (g *guard) Upload(ctx context.Context, repo, id string) (core.Upload, error) {
 	ctx, err := g.admit(ctx, Create, repo)
 	if err != nil {

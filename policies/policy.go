@@ -5,33 +5,33 @@ import (
 	"strings"
 )
 
-// Action is what a caller wants to do in a repository.
+// Action is something that a caller wants to do in a repository.
 type Action uint8
 
 // The actions. A policy names them by the words of String.
 const (
 	// Read is pulling, and seeing names, tags and referrers.
 	Read Action = iota
-	// Fetch lets a mirror download what it does not hold.
+	// Fetch lets a mirror download content that it does not hold.
 	Fetch
-	// Create is pushing what is new: content, tags that do not exist, referrers,
-	// and cancelling an upload of one's own.
+	// Create is pushing new content, tags that do not exist and referrers, and
+	// cancelling one's own upload.
 	Create
 	// Update is making a tag that exists name another digest.
 	Update
 	// Delete is removing tags, manifests and blobs.
 	Delete
-	// Admin is the care of the registry itself. It is not asked of a repository.
+	// Admin is administering the registry itself. It does not apply to a repository.
 	Admin
-	// Reveal is seeing what a mirror's upstream hides from anonymous callers. It is
-	// no word of a policy, and * does not have it: a mirror says it for itself, as
-	// `private <globs> to <who>`.
+	// Reveal is seeing content that a mirror's upstream hides from anonymous
+	// callers. It is not a word of a policy, and * does not include it: a mirror's
+	// option grants it, as `private <globs> to <who>`.
 	Reveal
 )
 
 var actionNames = [...]string{"read", "fetch", "create", "update", "delete", "admin", "reveal"}
 
-// Actions are all actions: what * means in a policy.
+// Actions are all actions that * means in a policy.
 var Actions = []Action{Read, Fetch, Create, Update, Delete, Admin}
 
 // ParseAction finds an action by its word. Its errors are sentences for an operator.
@@ -53,7 +53,7 @@ func (a Action) String() string {
 
 // Policy answers whether an identity may do something. Implementations are safe
 // for concurrent use, do no I/O, and are asked again on every request, so that a
-// changed policy acts at once.
+// changed policy takes effect at once.
 type Policy interface {
 	// Allows decides for one repository by its canonical name, or for the registry
 	// itself, whose name is empty: Admin is asked for that. It applies the narrowing of
@@ -61,8 +61,8 @@ type Policy interface {
 	Allows(who Identity, action Action, repo string) bool
 }
 
-// Everybody allows the actions to every identity, also the anonymous one, in every
-// repository. Everybody() allows nothing.
+// Everybody allows the actions to every identity, including the anonymous one, in
+// every repository. Everybody() allows nothing.
 func Everybody(actions ...Action) Policy {
 	var set everybody
 	for _, a := range actions {

@@ -14,23 +14,22 @@ type Rule struct {
 	// Deny refuses instead of allowing.
 	Deny bool
 	Who  Subject
-	// Actions are what is allowed or denied.
+	// Actions are the actions that it allows or denies.
 	Actions []Action
 	// On are the repositories where the rule holds. None: all of them.
 	On globs.Globs
-	// Line says where the rule is written, for whoever asks why. May be empty.
+	// Line says where the rule is written, for explanations. It may be empty.
 	Line string
 }
 
-// Rules are a policy of rules. What somebody may do is what any rule allows them and
-// no rule denies them: no pattern hides another, and the order means nothing.
+// Rules are a policy of rules. An action is allowed if a rule allows it and no rule
+// denies it: no pattern hides another, and the order does not matter.
 type Rules struct {
 	rules  []compiled
 	source []Rule
 }
 
-// compiled is a rule in the form that is asked on each request: an answer costs no
-// allocation.
+// compiled is a rule in the form that requests evaluate, without an allocation.
 type compiled struct {
 	deny    bool
 	actions uint8
@@ -57,8 +56,8 @@ func (r *Rules) Allows(who Identity, action Action, repo string) bool {
 	return allow >= 0 && deny < 0 && who.Narrow.permits(action, repo)
 }
 
-// covers tells whether what holds on some patterns holds for a repository; repo is empty
-// for the registry itself. That is nobody's part: only what holds everywhere is about it.
+// covers reports whether patterns include a repository. repo is empty for the registry
+// itself, which only a rule without patterns includes.
 func covers(on globs.Globs, repo string) bool {
 	if len(on) == 0 {
 		return true
@@ -92,8 +91,8 @@ func (r *Rules) decide(who *Identity, action Action, repo string) (allow, deny i
 }
 
 // Explain decides as Allows does, and returns the rule that decided: the one that
-// denies, else one that allows. nil: no rule allows it. A narrowing of the
-// credential is not looked at: it is no line of a policy.
+// denies, else one that allows. nil: no rule allows it. It ignores a narrowing of the
+// credential, which is not a line of a policy.
 func (r *Rules) Explain(who Identity, action Action, repo string) (bool, *Rule) {
 	switch allow, deny := r.decide(&who, action, repo); {
 	case deny >= 0:
@@ -104,9 +103,9 @@ func (r *Rules) Explain(who Identity, action Action, repo string) (bool, *Rule) 
 	return false, nil
 }
 
-// MayWithin reports whether there is a repository on which a pattern could match where
-// somebody may do something. That rules which deny leave none of it is seen only if one
-// of them covers the whole pattern by itself.
+// MayWithin reports whether who may do something in any repository that the pattern
+// could match. It notices that deny rules leave no such repository only if one of them
+// covers the whole pattern by itself.
 func (r *Rules) MayWithin(who Identity, action Action, pattern string) bool {
 	if n := who.Narrow; n != nil && (len(n.Actions) > 0 && !slices.Contains(n.Actions, action) || !meet(n.On, globs.Globs{pattern})) {
 		return false
@@ -126,7 +125,7 @@ func (r *Rules) MayWithin(who Identity, action Action, pattern string) bool {
 	return allowed
 }
 
-// Rules returns the rules, which are the caller's to read.
+// Rules returns the rules, which the caller must not change.
 func (r *Rules) Rules() []Rule { return r.source }
 
 // ParseRule reads what follows `allow` or `deny`. Its errors are sentences for an
@@ -171,7 +170,7 @@ func parseActions(words []string) ([]Action, error) {
 	return actions, nil
 }
 
-// String is the rule as a policy writes it.
+// String returns the rule as a policy writes it.
 func (r Rule) String() string {
 	words := []string{"allow", r.Who.String()}
 	if r.Deny {

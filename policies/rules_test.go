@@ -52,13 +52,13 @@ func TestRules(t *testing.T) {
 	}{
 		{"anybody reads", tiers, anonymous, Read, "team/app", tiers[0]},
 		{"anonymous includes everybody", tiers, reader, Read, "team/app", tiers[0]},
-		{"anonymous creates nothing", tiers, anonymous, Create, "team/app", ""},
+		{"anonymous may not create", tiers, anonymous, Create, "team/app", ""},
 		{"a workload creates", tiers, workload, Create, "team/app", tiers[1]},
-		{"a workload updates nothing", tiers, workload, Update, "team/app", ""},
-		{"a workload deletes nothing", tiers, workload, Delete, "team/app", ""},
+		{"a workload may not update", tiers, workload, Update, "team/app", ""},
+		{"a workload may not delete", tiers, workload, Delete, "team/app", ""},
 		{"an admin does everything", tiers, admin, Delete, "team/app", tiers[2]},
-		{"the asterisk is no reveal", tiers, admin, Reveal, "docker.io/team/app", ""},
-		{"a group of nobody is none", tiers, Identity{Groups: []string{"admins"}}, Delete, "team/app", ""},
+		{"the asterisk does not include reveal", tiers, admin, Reveal, "docker.io/team/app", ""},
+		{"an anonymous caller is in no group", tiers, Identity{Groups: []string{"admins"}}, Delete, "team/app", ""},
 
 		{"signed_in is not anonymous", []string{"allow signed_in read"}, anonymous, Read, "a", ""},
 		{"signed_in", []string{"allow signed_in read"}, reader, Read, "a", "allow signed_in read"},
@@ -69,10 +69,10 @@ func TestRules(t *testing.T) {
 		{"a key by its id", []string{"allow key 3f9c2a01b4d5 delete"}, workload, Delete, "a", "allow key 3f9c2a01b4d5 delete"},
 		{"a key by its id in capitals", []string{"allow key 3F9C2A01B4D5 delete"}, workload, Delete, "a", "allow key 3F9C2A01B4D5 delete"},
 		{"another id", []string{"allow key 3f9c2a01b4d6 delete"}, workload, Delete, "a", ""},
-		// IDs are no secrets, and labels are free.
+		// IDs are not secret, and labels can be chosen freely.
 		{"a label that is the id of another", []string{"allow key 3f9c2a01b4d5 delete"}, labelled("3f9c2a01b4d5"), Delete, "a", ""},
 		{"a label that is an id in capitals", []string{"allow key 3F9C2A01B4D5 delete"}, labelled("3F9C2A01B4D5"), Delete, "a", ""},
-		{"a label like an id is no label for anybody", []string{"deny key 3F9C2A01B4D5 read", "allow anonymous read"}, labelled("3F9C2A01B4D5"), Read, "a", "allow anonymous read"},
+		{"a label that looks like an id matches no rule", []string{"deny key 3F9C2A01B4D5 read", "allow anonymous read"}, labelled("3F9C2A01B4D5"), Read, "a", "allow anonymous read"},
 		{"a label of 11 hexadecimal digits", []string{"allow key 3f9c2a01b4d delete"}, labelled("3f9c2a01b4d"), Delete, "a", "allow key 3f9c2a01b4d delete"},
 		{"a label of 13 hexadecimal digits", []string{"allow key 3f9c2a01b4d55 delete"}, labelled("3f9c2a01b4d55"), Delete, "a", "allow key 3f9c2a01b4d55 delete"},
 		{"an id that is short is a label", []string{"allow key 3f9c2a delete"}, Identity{User: "a", Key: Key{ID: "3f9c2a"}}, Delete, "a", ""},
@@ -92,7 +92,7 @@ func TestRules(t *testing.T) {
 		// No pattern hides another.
 		{"a narrow rule beside a wide one", []string{"allow anonymous read on team/**", "allow anonymous create on team/app"}, anonymous, Read, "team/app", "allow anonymous read on team/**"},
 
-		// What is denied stays denied, wherever the line stands.
+		// Denied actions stay denied, wherever the line stands.
 		{"deny before allow", []string{"deny user eve read", "allow anonymous read"}, reader, Read, "a", "deny user eve read"},
 		{"deny behind allow", []string{"allow anonymous read", "deny user eve read"}, reader, Read, "a", "deny user eve read"},
 		{"deny of somebody else", []string{"allow anonymous read", "deny user eve read"}, admin, Read, "a", "allow anonymous read"},
@@ -120,8 +120,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// Pages and the API ask whether somebody is an admin of the registry, which is no
-// repository: whoever has every right in a part of it is none.
+// Pages and the API ask whether somebody is an admin of the registry itself, which is not
+// a repository: every right in a part of it is not enough.
 func TestTheRegistryItselfIsNoRepository(t *testing.T) {
 	who := Identity{User: "erich", Groups: []string{"ops"}}
 	for line, want := range map[string]bool{
@@ -133,7 +133,8 @@ func TestTheRegistryItselfIsNoRepository(t *testing.T) {
 			t.Errorf("%s: got %v", line, got)
 		}
 	}
-	// What is denied on a part is not denied everywhere, and what is denied everywhere is.
+	// An action that is denied on a part is not denied everywhere; one that is denied
+	// everywhere is.
 	for line, want := range map[string]bool{"deny group ops * on *": true, "deny group ops *": false, "deny group ops admin": false} {
 		if got := parse(t, "allow group ops *", line).Allows(who, Admin, ""); got != want {
 			t.Errorf("%s: got %v", line, got)
@@ -194,10 +195,10 @@ func TestCheckRefusesWhatCanNeverMatch(t *testing.T) {
 		{"a part of the private names", team, "anonymous read on */app", ""},
 		{"a mirror", team, "anonymous read fetch on docker.io/library/*", ""},
 		{"nobody's name", team, "anonymous read on other/**", `"other/**"`},
-		{"nobody's name behind a good one", team, "anonymous read on team/** other/**", `"other/**"`},
+		{"an empty name behind a good one", team, "anonymous read on team/** other/**", `"other/**"`},
 		{"deeper than the private names", team, "anonymous read on tools/a/b", `"tools/a/b"`},
 		{"every name is private", open, "anonymous create on other/**", ""},
-		{"what can be no name", open, "anonymous read on Team/**", `"Team/**"`},
+		{"an impossible name", open, "anonymous read on Team/**", `"Team/**"`},
 		{"a push to a mirror", open, "group ci read create on docker.io/**", "create"},
 		{"an overwrite on a mirror", team, "group ci update on ghcr.io/team/*", "update"},
 		{"a push to a mirror and elsewhere", team, "group ci create on docker.io/** team/**", ""},

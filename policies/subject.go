@@ -6,17 +6,18 @@ import (
 	"strings"
 )
 
-// Subject is whom a rule or an option is about. The zero value is anonymous.
+// Subject is the caller or callers that a rule or an option concerns. The zero value
+// is anonymous.
 type Subject struct {
 	kind subjectKind
-	// name is that of a user or group, or the ID or label of a key: see keyID.
+	// name is the name of a user or group, or the ID or label of a key: see keyID.
 	name string
 }
 
 // keyID reports whether the name of a key is an ID, in either case of its letters: 12
 // hexadecimal digits, which is what IDs look like and what no rule takes for a label.
-// Otherwise whoever labels their own key with an ID, which is no secret, would have
-// the rights of that key.
+// Otherwise people could label their own key with an ID, which is not a secret, and
+// get the rights of that key.
 func keyID(name string) bool {
 	if len(name) != KeyIDLength {
 		return false
@@ -29,8 +30,8 @@ func keyID(name string) bool {
 	return true
 }
 
-// NamedKey is the key that a rule with this name is about: by its ID if the name looks
-// like one, and else by its label.
+// NamedKey returns the key that a rule with this name concerns: by its ID if the name
+// looks like one, else by its label.
 func NamedKey(name string) Key {
 	if keyID(name) {
 		return Key{ID: strings.ToLower(name)}
@@ -38,7 +39,7 @@ func NamedKey(name string) Key {
 	return Key{Label: name}
 }
 
-// NamesKey returns the key that the subject is about, and whether it is about one.
+// NamesKey returns the key that the subject names, and whether it names one.
 func (s Subject) NamesKey() (Key, bool) {
 	if s.kind != key {
 		return Key{}, false
@@ -46,10 +47,10 @@ func (s Subject) NamesKey() (Key, bool) {
 	return NamedKey(s.name), true
 }
 
-// NamesUser returns the user that the subject is about, and whether it is about one.
+// NamesUser returns the user that the subject names, and whether it names one.
 func (s Subject) NamesUser() (string, bool) { return s.name, s.kind == user }
 
-// NamesGroup returns the group that the subject is about, and whether it is about one.
+// NamesGroup returns the group that the subject names, and whether it names one.
 func (s Subject) NamesGroup() (string, bool) { return s.name, s.kind == group }
 
 type subjectKind uint8
@@ -69,7 +70,7 @@ var subjectWords = [...]string{"anonymous", "signed_in", "user", "group", "key"}
 //
 //	anonymous | signed_in | user <name> | group <name> | key <id or label>
 //
-// The label of a key counts for the keys of service accounts alone: see Key.Label.
+// The label of a key counts only for the keys of service accounts: see Key.Label.
 func ParseSubject(words []string) (Subject, []string, error) {
 	if len(words) == 0 {
 		return Subject{}, nil, fmt.Errorf("who? write one of: anonymous, signed_in, user <name>, group <name>, key <id or label>")
@@ -90,8 +91,8 @@ func (s Subject) String() string {
 	return strings.TrimSuffix(subjectWords[s.kind]+" "+s.name, " ")
 }
 
-// includes tells whether a permission for the subject is one for who. Anonymous
-// includes everybody: nobody loses a right by saying who they are.
+// includes reports whether a permission for the subject is one for who. Anonymous
+// includes everybody, so that callers do not lose a right by authenticating.
 func (s Subject) includes(who *Identity) bool {
 	switch s.kind {
 	case anyone:
@@ -110,8 +111,8 @@ func (s Subject) includes(who *Identity) bool {
 	}
 }
 
-// excludes tells whether a refusal for the subject is one for who. Here anonymous
-// are the callers without an identity alone.
+// excludes reports whether a refusal for the subject is one for who. Here anonymous
+// means only callers without an identity.
 func (s Subject) excludes(who *Identity) bool {
 	if s.kind == anyone {
 		return who.Anonymous()
