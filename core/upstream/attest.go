@@ -11,14 +11,14 @@ import (
 )
 
 // Attest reports whether repo has the blob: nil when it has, with its size or -1. want is
-// the blob's size, if that is known for certain, or -1. It is a HEAD after redirects or,
-// where that is answered with an error (signed URLs are often for GET only) or with
-// something else, a Range of one byte, whose answer counts. It is bounded by
-// Config.HeadTimeout, each of the two.
+// the blob's size, if that is known for certain, or -1. It sends a HEAD and follows
+// redirects. If that is answered with an error (signed URLs are often for GET only) or not
+// with a blob, it asks for a Range of one byte, whose answer counts. Config.HeadTimeout
+// bounds each of the two.
 //
 // A portal answers everything with 200, so that alone attests nothing: see attest.
-// Errors: those of the package; ErrNotFound when it has not; ErrCorrupt when nothing
-// shows that what is there is this blob.
+// Errors: those of the package; ErrNotFound when it has not; ErrCorrupt when the answer
+// does not show that it is about this blob.
 func (c *Client) Attest(ctx context.Context, repo string, d digest.Digest, want int64) (size int64, err error) {
 	q := question{
 		method: http.MethodHead, repo: repo, path: "blobs/" + string(d), within: c.config.HeadTimeout,
@@ -45,11 +45,10 @@ func (c *Client) Attest(ctx context.Context, repo string, d digest.Digest, want 
 	return size, err
 }
 
-// attest returns the size, or -1, of the blob that an answer is about. It must name the
-// blob's digest, or have the size that is wanted. Where neither is known it must at least
-// not be a web page. Its length is not that of the blob if it has a content coding, except
-// where that is claimed wrongly.
-// Errors: mismatch, as a condition, for another blob or none.
+// attest returns the size, or -1, of the blob that an answer is about. The answer must
+// name the blob's digest, or have the wanted size. If neither is known it must at least
+// not be a web page. Its length is not that of the blob if it has a content coding, unless
+// it claims that wrongly. Errors: mismatch, as a condition, for another blob or none.
 func (r *reply) attest(d digest.Digest, want int64, mismatch error) (size int64, err error) {
 	size = r.total()
 	named, err := core.ParseDigest(r.Header.Get("Docker-Content-Digest"))
@@ -57,7 +56,7 @@ func (r *reply) attest(d digest.Digest, want int64, mismatch error) (size int64,
 	mediaType, _ := core.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case comparable && named != d:
-		return 0, r.fail(mismatch, "it names another digest than that of the blob")
+		return 0, r.fail(mismatch, "it names another digest than the blob's")
 	case comparable && want >= 0:
 		return want, nil
 	case comparable:
@@ -72,8 +71,8 @@ func (r *reply) attest(d digest.Digest, want int64, mismatch error) (size int64,
 	return size, nil
 }
 
-// total is how long all of what an answer is about is, before a coding is undone; -1: it
-// does not say.
+// total returns the complete length of the content of an answer, before a coding is
+// undone; -1 if unknown.
 func (r *reply) total() int64 {
 	if r.StatusCode != http.StatusPartialContent {
 		return r.ContentLength

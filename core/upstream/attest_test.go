@@ -11,7 +11,8 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
-// What answers 200 need not be a registry, and what is there need not be the blob.
+// A host that answers 200 need not be a registry, and its content need not be the
+// blob.
 func TestAttestBelievesWhatItCanCheck(t *testing.T) {
 	const page = "<html>Sign in to the guest network</html>"
 	whole := int64(len(layer))
@@ -47,7 +48,7 @@ func TestAttestBelievesWhatItCanCheck(t *testing.T) {
 		{"a page, of a size that is not known", -1, upstreamtest.Fault{Status: 200, Header: html, Body: page}, 0, upstream.ErrCorrupt, 3},
 		{"a page without a type", whole, upstreamtest.Fault{Status: 200, Body: page}, 0, upstream.ErrCorrupt, 3},
 		{"an empty page", whole, upstreamtest.Fault{Status: 200}, 0, upstream.ErrCorrupt, 3},
-		{"an empty blob where there is none", whole, upstreamtest.Fault{Status: 416, Header: header("Content-Range", "bytes */0")}, 0, upstream.ErrCorrupt, 2},
+		{"a missing empty blob", whole, upstreamtest.Fault{Status: 416, Header: header("Content-Range", "bytes */0")}, 0, upstream.ErrCorrupt, 2},
 		{"an empty blob", 0, upstreamtest.Fault{Status: 416, Header: header("Content-Range", "bytes */0")}, 0, nil, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

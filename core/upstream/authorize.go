@@ -7,7 +7,7 @@ import (
 )
 
 // learn keeps how the upstream wants to be asked, so that the next repository's
-// token is there before the request. It tells whether that was new.
+// token is fetched before the request. It reports whether that was new.
 func (ep *endpoint) learn(m method) (news bool) {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
@@ -31,16 +31,16 @@ func (ep *endpoint) known() (method, bool) {
 	return ep.method, ep.learned
 }
 
-// authorization is the Authorization header that m wants for a request to ep's own
-// host. fresh: a token was asked for now, and did not come from memory.
-// Errors: errRefused, and those of exchange.
+// authorization returns the Authorization header that m wants for a request to
+// ep's own host. fresh reports that a token was requested now, and did not come
+// from memory. Errors: errRefused, and those of exchange.
 func (c *Client) authorization(t *trip, ep *endpoint, m method, repo string, anonymous bool) (header string, fresh bool, err error) {
 	switch {
 	case m.realm == "" && anonymous:
 		return "", false, nil
 	case m.realm == "":
 		if c.login.Password == "" {
-			return "", false, errRefused // an identity token is no password
+			return "", false, errRefused // an identity token is not a password
 		}
 		pair := c.login.Username + ":" + c.login.Password
 		return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair)), true, nil

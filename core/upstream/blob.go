@@ -12,16 +12,15 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Blob opens a blob at offset, in bytes, and says its whole size, or -1. The body
-// fails with an error of this package when the upstream breaks off or stalls; the
-// caller asks again from where it stopped, and closes it in any case. ctx bounds
-// the reading too.
+// Blob opens a blob at offset, in bytes, and returns its whole size, or -1. The body fails
+// with an error of this package when the upstream breaks off or stalls; the caller asks
+// again from where it stopped, and closes it in any case. ctx bounds the reading too.
 //
-// The digest is the caller's to check, who alone has the bytes before offset. An
-// offset that is the blob's whole size gives an empty body. expected is the size that the
-// blob is said to have, or -1: an answer of that length which claims to be gzipped is
-// passed on at once, and others when their bytes have shown what they are (see undo).
-// Errors: those of the package; ErrCorrupt when another range is sent.
+// The caller must check the digest, because only it has the bytes before offset. An offset
+// that is the blob's whole size gives an empty body. expected is the size that the blob is
+// said to have, or -1: an answer of that length which claims to be gzipped is passed on at
+// once, others only after their bytes have been examined (see undo). Errors: those of the
+// package; ErrCorrupt when another range is sent.
 func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (body io.ReadCloser, size int64, err error) {
 	free, err := c.slots.acquire(ctx, repo)
 	if err != nil {
@@ -60,8 +59,8 @@ func (c *Client) Blob(ctx context.Context, repo string, d digest.Digest, offset,
 	return b, b.size, nil
 }
 
-// rest asks for a blob from offset, and leaves the answer's coding as it is. One that is
-// known to come compressed is asked for from its beginning: a range would be of other bytes.
+// rest asks for a blob from offset, and leaves the answer's coding as it is. A blob that is
+// known to come compressed is requested from its beginning: a range would be of other bytes.
 func (c *Client) rest(ctx context.Context, repo string, d digest.Digest, offset int64) (*reply, error) {
 	if m, ok := c.measured.Get(d); ok && !m.asIs {
 		offset = 0
@@ -73,14 +72,14 @@ func (c *Client) rest(ctx context.Context, repo string, d digest.Digest, offset 
 	return c.ask(ctx, q)
 }
 
-// extent says a blob's whole size, and how many bytes come before offset.
+// extent returns a blob's whole size, and how many bytes come before offset.
 func (r *reply) extent(offset int64) (size, skip int64, err error) {
 	if r.StatusCode != http.StatusPartialContent || r.Uncompressed {
 		return r.ContentLength, offset, nil // all of it, as a 200 to a Range is
 	}
 	first, size, ok := parseContentRange(r.Header.Get("Content-Range"))
 	if !ok || first != offset {
-		return 0, 0, r.fail(ErrCorrupt, "another range than was asked for")
+		return 0, 0, r.fail(ErrCorrupt, "another range than requested")
 	}
 	if size >= 0 && r.ContentLength >= 0 && first+r.ContentLength != size {
 		return 0, 0, r.fail(ErrCorrupt, "the range ends before the blob does")
@@ -108,7 +107,7 @@ func parseContentRange(s string) (first, size int64, ok bool) {
 	return first, size, err == nil && last < size
 }
 
-// completeLength reads what a 416 says: "bytes */10". -1: it does not.
+// completeLength reads the size from a 416: "bytes */10". -1 if there is none.
 func completeLength(s string) int64 {
 	total, ok := strings.CutPrefix(s, "bytes */")
 	n, err := strconv.ParseInt(total, 10, 64)
@@ -118,18 +117,18 @@ func completeLength(s string) int64 {
 	return n
 }
 
-// blobBody is the rest of a blob. Close frees its place among the transfers.
+// blobBody reads the rest of a blob. Close frees its place among the transfers.
 type blobBody struct {
 	*reply
 	size, skip int64
 	free       func()
-	// sum is of a body that is likely to be the blob as it is, nil of others, and wrong
-	// is called at the end if it is not.
+	// sum hashes a body that is likely to be the blob as it is, and is nil for others; wrong
+	// is called at the end if the digest differs.
 	sum   digest.Verifier
 	wrong func()
 }
 
-// Read skips what a 200 sent before the offset.
+// Read skips the bytes that a 200 sends before the offset.
 func (b *blobBody) Read(p []byte) (int, error) {
 	if b.skip > 0 {
 		n, err := io.CopyN(io.Discard, b.reply, b.skip)
@@ -143,7 +142,7 @@ func (b *blobBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.reply.Read(p)
 	if b.sum != nil {
-		_, _ = b.sum.Write(p[:n]) // a hash takes everything
+		_, _ = b.sum.Write(p[:n]) // a hash accepts everything
 		if err == io.EOF && !b.sum.Verified() {
 			b.wrong()
 		}
@@ -151,7 +150,7 @@ func (b *blobBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close abandons what was not read.
+// Close abandons the unread rest.
 func (b *blobBody) Close() error {
 	err := b.abandon()
 	b.free()

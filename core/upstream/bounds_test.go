@@ -66,7 +66,7 @@ func TestListIsBounded(t *testing.T) {
 		{"tags in small pages", true, 0, same([]byte(`{"tags":["a"]}`)), upstream.ErrTooLarge, 1 << 20},
 		{"tags in empty pages", true, 0, same([]byte(`{"tags":[]}`)), upstream.ErrTooLarge, 1 << 20},
 		{"many short tags", true, 0, same([]byte(`{"tags":[` + strings.Repeat(`"a",`, 300_000) + `"a"]}`)), upstream.ErrTooLarge, 4 << 20},
-		{"many that are no tags", true, 0, same([]byte(`{"tags":[` + strings.Repeat(`"",`, 2_000_000) + `"a"]}`)), upstream.ErrTooLarge, 24 << 20},
+		{"many that are not tags", true, 0, same([]byte(`{"tags":[` + strings.Repeat(`"",`, 2_000_000) + `"a"]}`)), upstream.ErrTooLarge, 24 << 20},
 		{"as many tags as the largest repositories have", true, 200, func(i int) []byte {
 			var b bytes.Buffer
 			for j := range 1000 {
@@ -162,7 +162,7 @@ func TestReferrersWithoutTheAPI(t *testing.T) {
 		{"a page", upstreamtest.Fault{Status: 200, Header: page, Body: "<html>"}, 1, nil},
 		{"JSON of another kind", upstreamtest.Fault{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: "{}"}, 1, nil},
 		{"a redirect to a page", upstreamtest.Fault{Status: 303, Header: header("Location", "/login")}, 1, nil},
-		{"a redirect to what is not there", upstreamtest.Fault{Status: 307, Header: header("Location", "http://gone.test/")}, 1, nil},
+		{"a redirect to missing content", upstreamtest.Fault{Status: 307, Header: header("Location", "http://gone.test/")}, 1, nil},
 
 		{"401", upstreamtest.Fault{Status: 401}, 0, upstream.ErrDenied},
 		{"403", upstreamtest.Fault{Status: 403}, 0, upstream.ErrDenied},

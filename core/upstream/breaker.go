@@ -10,10 +10,10 @@ import (
 // maxGates bounds what a breaker remembers: repositories come from clients.
 const maxGates = 1024
 
-// breaker leaves an upstream alone that failed a moment ago, so that the second
-// caller does not wait for what failed for the first. It is a set of gates, each
-// over as much as the failure tells about: the whole upstream, one repository of
-// it, one credential, or one credential's manifest GETs.
+// breaker refuses requests to an upstream that failed a moment ago, so that the
+// second caller does not wait for the same failure. It is a set of gates, each
+// with the scope of the failure: the whole upstream, one repository of it, one
+// credential, or one credential's manifest GETs.
 type breaker struct {
 	wait time.Duration
 
@@ -24,8 +24,8 @@ type breaker struct {
 type gate struct {
 	until   time.Time
 	failure Error
-	// probing: the time is over and one request is finding out; the others are
-	// still refused.
+	// probing: the time is over and one request is trying; the others are still
+	// refused.
 	probing bool
 }
 
@@ -35,7 +35,7 @@ type pass struct {
 	probed                     []string
 }
 
-// newPass names the gates of a request. pull: it counts as a pull.
+// newPass returns the gates of a request. pull says that it counts as a pull.
 func newPass(repo string, anonymous, pull bool) *pass {
 	who := "login"
 	if anonymous {
@@ -72,8 +72,8 @@ func (b *breaker) enter(p *pass) *Error {
 	return nil
 }
 
-// leave reports how the request ended. gone: the caller gave up; unless the
-// upstream had failed by then, nothing was learned about it.
+// leave notes the outcome of the request. gone says that the caller gave up;
+// unless the upstream had failed by then, the outcome is unknown.
 func (b *breaker) leave(p *pass, err error, gone bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -97,15 +97,16 @@ func (b *breaker) leave(p *pass, err error, gone bool) {
 	b.set(p.gateOf(failed), g)
 }
 
-// gateOf says how much a failure tells about.
+// gateOf returns the gate that a failure closes.
 func (p *pass) gateOf(e *Error) string {
 	switch {
 	case errors.Is(e, ErrRateLimited) && e.PullLimit && p.pull != "":
 		return p.pull
 	case errors.Is(e, ErrRateLimited):
 		return p.rate
-	// These come from a proxy in front of what is down; any other 5xx may be this
-	// repository's alone, and must not close the upstream for everybody else.
+	// These come from a proxy in front of a server that is down; any other 5xx
+	// may concern only this repository, and must not close the upstream for
+	// others.
 	case e.Status == 0, e.Status == http.StatusBadGateway, e.Status == http.StatusServiceUnavailable, e.Status == http.StatusGatewayTimeout:
 		return p.upstream
 	}
@@ -117,7 +118,8 @@ func (b *breaker) set(key string, g *gate) {
 		b.gates = make(map[string]*gate)
 	}
 	if len(b.gates) >= maxGates && b.gates[key] == nil {
-		// Forgetting one costs a request, so any that nobody probes will do.
+		// Forgetting a gate costs one request, so any gate without a probe will
+		// do.
 		for k, old := range b.gates {
 			if !old.probing && k != "upstream" {
 				delete(b.gates, k)

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Bounds of a WWW-Authenticate header, which anybody between us and the upstream
+// Bounds of a WWW-Authenticate header, which any host between us and the upstream
 // may have written.
 const (
 	maxChallengeLength = 8 << 10
@@ -13,13 +13,13 @@ const (
 	maxChallengeParams = 16
 )
 
-// challenge is what a registry wants to see (RFC 9110, 11.6.1).
+// challenge is a registry's demand for authorization (RFC 9110, 11.6.1).
 type challenge struct {
 	scheme string // in lower case
 	params map[string]string
 }
 
-// parseChallenges reads WWW-Authenticate headers. What it cannot read it leaves out.
+// parseChallenges reads WWW-Authenticate headers. It leaves out unreadable ones.
 func parseChallenges(headers []string) []challenge {
 	var all []challenge
 	for _, h := range headers {
@@ -46,7 +46,7 @@ func parseChallenges(headers []string) []challenge {
 			}
 			params := all[len(all)-1].params
 			name := strings.ToLower(word)
-			// The first value stands: a second realm is somebody's trick.
+			// The first value counts: a second realm may be an attack.
 			if _, twice := params[name]; !twice && len(params) < maxChallengeParams {
 				params[name] = value
 			}
@@ -117,12 +117,12 @@ func isAlnum(c byte) bool {
 type method struct {
 	realm   string // empty: Basic
 	service string
-	// scope is asked for besides the repository's, as public.ecr.aws wants it.
+	// scope is requested besides the repository's, as public.ecr.aws requires.
 	scope string
 }
 
-// choose takes the Bearer challenge before the Basic one. ok is false when there
-// is neither.
+// choose prefers the Bearer challenge to the Basic one. ok is false if there is
+// neither.
 func choose(all []challenge) (m method, ok bool) {
 	for _, c := range all {
 		switch c.scheme {
@@ -131,8 +131,8 @@ func choose(all []challenge) (m method, ok bool) {
 				continue
 			}
 			m = method{realm: c.params["realm"], service: c.params["service"]}
-			// A scope for another repository would spend our credentials on what
-			// nobody asked for.
+			// A scope for another repository would use our credentials for
+			// something that was not requested.
 			if s := c.params["scope"]; !strings.Contains(s, "repository:") && !strings.Contains(s, "registry:") {
 				m.scope = s
 			}

@@ -19,7 +19,7 @@ import (
 	"github.com/eblume/caddy-registry/core/memo"
 )
 
-// userAgent lets an upstream's operator see who asks.
+// userAgent shows an upstream's operator which program asks.
 const userAgent = "caddy-registry"
 
 // shortRequests are connections to a host beyond those that blobs may take, so that
@@ -32,7 +32,7 @@ const shortRequests = 8
 type Client struct {
 	*shared
 	anonymous bool
-	nobody    bool // shows no certificate either
+	nobody    bool // does not show a certificate either
 }
 
 type shared struct {
@@ -47,10 +47,10 @@ type shared struct {
 	lists     chan struct{}   // one for each list that is being read
 	measured  *memo.Memo[digest.Digest, measured]
 	misjudged *memo.Memo[digest.Digest, struct{}] // see likely
-	refusal   sync.Once                           // the log line about credentials that everybody does better without
-	doubt     sync.Once                           // the one about those that were never taken
-	accepted  atomic.Bool                         // the upstream has taken the credentials for something
-	distrust  sync.Once                           // the log line about a realm that may not see them
+	refusal   sync.Once                           // logs once that requests succeed only without the credentials
+	doubt     sync.Once                           // logs once that the credentials were never accepted
+	accepted  atomic.Bool                         // the upstream has accepted the credentials at least once
+	distrust  sync.Once                           // logs once that a realm may not see the credentials
 	asked     atomic.Bool                         // a request has ended
 }
 
@@ -82,7 +82,7 @@ func New(c Config) (*Client, error) {
 		s.endpoints = append(s.endpoints, &endpoint{base: base, breaker: breaker{wait: c.Breaker}})
 	}
 	if len(bases) == 0 {
-		return nil, fmt.Errorf("upstream of %s: there is no url", c.Name)
+		return nil, fmt.Errorf("upstream of %s: missing url", c.Name)
 	}
 	var err error
 	if s.login, err = login(c); err != nil {
@@ -112,11 +112,11 @@ func (s *shared) newTransport(certificate *tls.Certificate) *http.Transport {
 		MaxIdleConnsPerHost:    s.config.MaxConnections,
 		MaxResponseHeaderBytes: 64 << 10,
 		IdleConnTimeout:        90 * time.Second,
-		DisableCompression:     true, // digests are of the bytes as they are kept
+		DisableCompression:     true, // digests are of the bytes as they are stored
 	}
 }
 
-// transport is the one for a URL's host.
+// transport returns the transport for a URL's host.
 func (c *Client) transport(u *url.URL) *http.Transport {
 	if !c.nobody && slices.Contains(c.guard.own, hostPort(u)) {
 		return c.own
@@ -125,15 +125,15 @@ func (c *Client) transport(u *url.URL) *http.Transport {
 }
 
 // Anonymous returns a client of the same upstream that shows neither credentials nor
-// a client certificate. It answers the question what the upstream shows to everybody.
+// a client certificate. It shows what the upstream shows to everybody.
 func (c *Client) Anonymous() *Client {
 	return &Client{shared: c.shared, anonymous: true, nobody: true}
 }
 
-// Credentialed tells whether c has credentials or a client certificate to show.
+// Credentialed reports whether c has credentials or a client certificate to show.
 func (c *Client) Credentialed() bool { return !c.nobody }
 
-// Limit is what the upstream last said about the pull limit of c's way to ask. Of
+// Limit returns the last pull limit that the upstream announced for c's way to ask. Of
 // several URLs it is the one with the least left.
 func (c *Client) Limit() Limit {
 	var least Limit
@@ -152,38 +152,39 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// question is one request, to whichever URL answers.
+// question is one request, which any of the URLs may answer.
 type question struct {
 	method string
 	repo   string
 	path   string // below /v2/<repo>/, with its query
 	header http.Header
 	pull   bool // a manifest GET, which counts against the pull limit
-	// unsure is for a HEAD that a GET follows where it fails. Registries and what is
-	// before them often cannot do HEAD, and say so with any status: ErrNoDigest.
+	// unsure is set for a HEAD that a GET follows if it fails. Registries, and proxies
+	// in front of them, often do not support HEAD, and answer it with any status:
+	// ErrNoDigest.
 	unsure bool
-	// named is for a manifest, whose digest decides: a coding that cannot be undone may
-	// be one that the bytes do not have.
+	// named is set for a manifest, whose digest decides: a coding that cannot be
+	// undone may be one that the bytes do not have.
 	named bool
 	// asIs leaves the coding of an answer to the caller.
 	asIs bool
 	// within bounds the whole; 0: only stalls are bounded.
 	within time.Duration
-	// read takes a bounded answer while the request's timeouts still run. nil: the
+	// read reads a bounded answer while the request's timeouts still run. nil: the
 	// reply is returned open.
 	read func(*reply) error
 }
 
-// ask tries the URLs in order until one gives an answer, good or bad: what is not
-// trouble is final. Of each, a GET that was answered oddly is made once more; a HEAD is
-// not, as a GET follows it (see question.unsure).
+// ask tries the URLs in order until one gives an answer, good or bad: everything but
+// trouble is final. At each URL, a GET that was answered oddly is repeated once; a
+// HEAD is not, because a GET follows it (see question.unsure).
 func (c *Client) ask(ctx context.Context, q question) (*reply, error) {
 	var last error
 	for i, ep := range c.endpoints {
 		op := fmt.Sprintf("%s %s/%s at %s", q.method, q.repo, printable(q.path), ep.base.Host)
 		way := newPass(q.repo, c.anonymous, q.pull)
 		if c.nobody && c.config.Certificate != nil {
-			// One that insists on the certificate fails nobody alone.
+			// A URL that insists on the certificate is not a failure by itself.
 			way.upstream = "upstream without certificate"
 		}
 		if refused := ep.breaker.enter(way); refused != nil {
@@ -194,7 +195,7 @@ func (c *Client) ask(ctx context.Context, q question) (*reply, error) {
 			continue
 		}
 		share := q
-		// The last URL may use what the others left, and each its part.
+		// The last URL may use all the remaining time, each other one its share.
 		share.within /= time.Duration(len(c.endpoints) - i)
 		began := time.Now()
 		r, err := c.attempt(ctx, ep, share, op)
@@ -245,7 +246,7 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, q question, op strin
 }
 
 // authorized asks with the credentials and, when they are refused, without: stale
-// ones must not break what everybody may have.
+// credentials must not break access to public content.
 func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 	r, err := c.as(t, ep, q, c.anonymous)
 	switch {
@@ -261,7 +262,7 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 	}
 	noToken, wrong := r == nil, errors.Is(err, errLogin)
 	if !noToken {
-		// Who was given a token is known there, and only not let in.
+		// A caller that got a token is known there, and only lacks the right.
 		m, ok := ep.known()
 		wrong = r.StatusCode == http.StatusUnauthorized && ok && m.realm == ""
 		r.Close()
@@ -270,7 +271,7 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 	shown := err == nil && r.StatusCode < 400
 	if wrong && !shown && !c.accepted.Load() {
 		c.doubt.Do(func() {
-			c.log.Warn("the upstream refuses the stored credentials with 401, and has taken them for nothing yet: are the user and the password right, and not expired?",
+			c.log.Warn("the upstream refuses the stored credentials with 401 and has never accepted them; check user and password, and whether they have expired",
 				"mirror", c.name, "upstream", ep.base.Host, "repository", q.repo)
 		})
 	}
@@ -281,7 +282,7 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 		if m, ok := ep.known(); ok && noToken {
 			ep.tokens.refuse(tokenKey(m, q.repo, false))
 		}
-		c.doubt.Do(func() {}) // this says more
+		c.doubt.Do(func() {}) // this error says more
 		c.refusal.Do(func() {
 			c.log.Warn("the upstream refuses the stored credentials for something that it shows to everybody; they may have expired",
 				"mirror", c.name, "upstream", ep.base.Host, "repository", q.repo)
@@ -290,12 +291,12 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 	return r, err
 }
 
-// as asks once, and once more when the upstream's challenge tells something new.
+// as asks once, and once more if the upstream's challenge is new.
 //
-// What was learned from an earlier challenge is not believed for life: when a token
-// cannot be had by it, the request is made without one, and the challenge of the
-// answer decides. A registry that has moved its token endpoint, changed its scheme, or
-// wants no token any more is followed that way; so is one that erred once.
+// An earlier challenge is not trusted forever: if it no longer yields a token, the
+// request is made without one, and the challenge of the answer decides. In this way a
+// change of the token endpoint or the scheme is followed, and so is a single wrong
+// challenge.
 func (c *Client) as(t *trip, ep *endpoint, q question, anonymous bool) (*reply, error) {
 	m, learned := ep.known()
 	var auth string
@@ -323,8 +324,8 @@ func (c *Client) as(t *trip, ep *endpoint, q question, anonymous bool) (*reply, 
 		t.challenge = &now
 	}
 	if failed != nil && (challenged && now == m || !challenged && r.StatusCode >= 400) {
-		// The same was tried a moment ago. Or this is the answer to a caller without
-		// a token, which is not an answer to us.
+		// The same was tried a moment ago, or this answers a request without a token,
+		// which does not settle ours.
 		r.Close()
 		return nil, failed
 	}
@@ -332,7 +333,7 @@ func (c *Client) as(t *trip, ep *endpoint, q question, anonymous bool) (*reply, 
 		return r, nil
 	}
 	if news := ep.learn(now); !news && fresh {
-		return r, nil // it refuses what it gave
+		return r, nil // it refuses its own token
 	}
 	if token, ok := cutBearer(auth); ok {
 		ep.tokens.drop(tokenKey(now, q.repo, anonymous), token)

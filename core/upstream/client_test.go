@@ -124,13 +124,13 @@ func TestHeadAsksOnlyWhatItMust(t *testing.T) {
 		{"of a private repository of Docker Hub, anonymously", upstreamtest.Hub, "", "", true,
 			[]string{headTag, "token GET /token", headTag + " bearer"}, true, upstream.ErrNoDigest},
 
-		// Stale credentials must not break what everybody may have.
+		// Stale credentials must not break access to public content.
 		{"of Docker Hub, with stale credentials", upstreamtest.Hub, "user", "old", false,
 			[]string{headTag, "token GET /token basic", headTag, "token GET /token", headTag + " bearer"}, true, nil},
 		{"of GHCR, with stale credentials", upstreamtest.GHCR, "user", "old", false,
 			[]string{headTag, "token GET /token basic", headTag, "token GET /token", headTag + " bearer"}, true, nil},
 
-		// The token endpoint is what refuses.
+		// The token endpoint refuses them.
 		{"of a private repository of GHCR, anonymously", upstreamtest.GHCR, "", "", true,
 			[]string{headTag, "token GET /token"}, true, upstream.ErrNotFound},
 		{"of a private repository of GHCR, with credentials", upstreamtest.GHCR, "user", "secret", true,
@@ -177,15 +177,15 @@ func TestRefusedCredentialsAreSaidOnce(t *testing.T) {
 	}
 }
 
-// A password that is wrong is said so where the upstream shows nothing without one; what
-// the right one may not see is not blamed on it, whoever answers 401 for that.
+// A wrong password is logged if the upstream shows nothing without one; content that the
+// right one may not see is not blamed on it, whichever host answers 401.
 func TestWrongCredentialsAreSaidWhereNothingIsShown(t *testing.T) {
 	const registry, token = "registry", "token"
 	for _, tt := range []struct {
 		name  string
 		kind  upstreamtest.Kind
 		key   string
-		fault string // who answers 401 for a missing repository
+		fault string // the host that answers 401 for a missing repository
 		want  int
 	}{
 		{"Basic", upstreamtest.Basic, "old", "", 1},
@@ -306,7 +306,7 @@ func TestNewRefuses(t *testing.T) {
 		{"no URL", upstream.Config{}, "no url"},
 		{"a path", upstream.Config{URLs: []string{"https://a.example/v2"}}, "only scheme, host and port"},
 		{"a password in a URL", upstream.Config{URLs: []string{"https://u:hunter2@a.example"}}, "their own option"},
-		{"another scheme", upstream.Config{URLs: []string{"ftp://a.example"}}, "neither https nor http"},
+		{"another scheme", upstream.Config{URLs: []string{"ftp://a.example"}}, "must be https or http"},
 		{"a user without a secret", upstream.Config{URLs: []string{"https://a.example"}, User: "u"}, "both needed"},
 		{"a credentials file that is not there", upstream.Config{URLs: []string{"https://a.example"}, CredentialsFile: "/nonexistent/config.json"}, "no such file"},
 		{"a name in allow_private", upstream.Config{URLs: []string{"https://a.example"}, AllowPrivate: []string{"a.example"}}, "neither a CIDR nor host:port"},

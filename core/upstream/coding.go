@@ -20,10 +20,10 @@ const (
 	gzipMagic = "\x1f\x8b"
 )
 
-// errCoding is an encoding that was not asked for and cannot be undone.
-var errCoding = errors.New("the answer has a content coding that was not asked for")
+// errCoding is the error for an unrequested encoding that cannot be undone.
+var errCoding = errors.New("the answer has a content coding that was not requested")
 
-// codings returns the content codings that an answer says it has.
+// codings returns the content codings that an answer claims.
 func codings(h http.Header) (all []string) {
 	for _, field := range h.Values("Content-Encoding") {
 		for coding := range strings.SplitSeq(field, ",") {
@@ -36,18 +36,18 @@ func codings(h http.Header) (all []string) {
 	return all
 }
 
-// gzipped reports whether an answer says that it has the one coding that can be undone.
+// gzipped reports whether an answer claims the one coding that can be undone.
 func gzipped(h http.Header) bool {
 	all := codings(h)
 	return len(all) == 1 && (all[0] == "gzip" || all[0] == "x-gzip")
 }
 
-// decode undoes the content coding of an answer. Every request says that it takes none
-// (without a word a server may use any, RFC 9110, 12.5.3), but some servers, and what is
-// before them, compress all the same. Digests are of the bytes without it.
+// decode undoes the content coding of an answer. Every request refuses codings
+// (otherwise a server may use any, RFC 9110, 12.5.3), but some servers and proxies
+// compress nevertheless. Digests are of the bytes without the coding.
 //
-// Of an answer with a coding the length is not known, and a range is one of other bytes.
-// Errors: errCoding for anything but one gzip, whose body stays as it is.
+// The length of an answer with a coding is unknown, and a range is one of other bytes.
+// Errors: errCoding for anything but one gzip; the body then stays as it is.
 func decode(r *http.Response) error {
 	all := codings(r.Header)
 	if len(all) == 0 {
@@ -66,9 +66,9 @@ func decode(r *http.Response) error {
 	return nil
 }
 
-// gzipBody reads what is compressed in body, or body itself if it does not begin as gzip
-// does: the header that said so was wrong then. The beginning is read with the first
-// bytes, under the same timeout.
+// gzipBody decompresses body, or reads it unchanged if it does not begin as gzip does:
+// then the header was wrong. The beginning is read with the first bytes, under the same
+// timeout.
 type gzipBody struct {
 	body    io.ReadCloser
 	in, out int64
@@ -87,7 +87,7 @@ func (b *gzipBody) Read(p []byte) (n int, err error) {
 	}
 	n, b.err = b.plain.Read(p)
 	if b.out += int64(n); !b.as && b.out > freeRatio && b.out > maxRatio*b.in {
-		b.err = fmt.Errorf("%d compressed bytes became %d, which no content does", b.in, b.out)
+		b.err = fmt.Errorf("%d compressed bytes became %d, which is more than any real content", b.in, b.out)
 	}
 	return n, b.err
 }
@@ -97,7 +97,7 @@ func (b *gzipBody) begin() (err error) {
 	first, err := in.Peek(len(gzipMagic))
 	switch {
 	case len(first) == 0 && err == io.EOF:
-		return io.ErrUnexpectedEOF // nothing is not a gzip of nothing
+		return io.ErrUnexpectedEOF // an empty body is not a gzip of an empty one
 	case len(first) == 0:
 		return err
 	case string(first) != gzipMagic:
@@ -112,7 +112,7 @@ func (b *gzipBody) begin() (err error) {
 
 func (b *gzipBody) Close() error { return b.body.Close() }
 
-// counter counts what is read.
+// counter counts the bytes that are read.
 type counter struct {
 	io.Reader
 	n *int64

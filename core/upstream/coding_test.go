@@ -23,7 +23,7 @@ func gzipped(data []byte) []byte {
 	return b.Bytes()
 }
 
-// compressing is a registry that compresses all it sends, whatever it is asked for.
+// compressing is a registry that compresses everything, whatever the client accepts.
 type compressing struct {
 	coding []string // the fields
 	squash func([]byte) []byte
@@ -73,9 +73,9 @@ func (c *compressing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Nothing is asked for compressed, and gzip is undone where it comes nevertheless. Where a
-// header says what the bytes are not, the digest decides, and of a list, which has none,
-// whether it begins as gzip does.
+// Compressed answers are never requested, and gzip is undone if it comes nevertheless. If
+// a header is wrong, the digest decides or, for a list, which has none, whether it begins
+// as gzip does.
 func TestCodingOfAnswers(t *testing.T) {
 	twice := func(data []byte) []byte { return gzipped(gzipped(data)) }
 	same := func(data []byte) []byte { return data }
@@ -85,7 +85,7 @@ func TestCodingOfAnswers(t *testing.T) {
 		squash func([]byte) []byte
 		err    error // of all but lists
 		list   error
-		alien  bool // what comes of the blob is passed on, and the caller sees that it is wrong
+		alien  bool // the bytes of the blob are passed on, and the caller sees that they are wrong
 	}{
 		{"none", nil, same, nil, nil, false},
 		{"identity", []string{"identity"}, same, nil, nil, false},
@@ -98,18 +98,18 @@ func TestCodingOfAnswers(t *testing.T) {
 		{"gzip of two members", []string{"gzip"}, func(data []byte) []byte { return append(gzipped(data[:len(data)/2]), gzipped(data[len(data)/2:])...) }, nil, nil, false},
 
 		// The header is wrong.
-		{"gzip that is none", []string{"gzip"}, same, nil, nil, false},
-		{"zstd that is none", []string{"zstd"}, same, nil, upstream.ErrUnavailable, false},
-		{"br that is none", []string{"br"}, same, nil, upstream.ErrUnavailable, false},
-		{"gzip twice that is none", []string{"gzip, gzip"}, same, nil, upstream.ErrUnavailable, false},
+		{"gzip that is not gzip", []string{"gzip"}, same, nil, nil, false},
+		{"zstd that is not zstd", []string{"zstd"}, same, nil, upstream.ErrUnavailable, false},
+		{"br that is not br", []string{"br"}, same, nil, upstream.ErrUnavailable, false},
+		{"gzip twice that is not gzip", []string{"gzip, gzip"}, same, nil, upstream.ErrUnavailable, false},
 		{"the chunks of a storage", []string{"aws-chunked"}, same, nil, upstream.ErrUnavailable, false},
-		{"what is not a coding", []string{"\"gzip\""}, same, nil, upstream.ErrUnavailable, false},
+		{"an invalid coding", []string{"\"gzip\""}, same, nil, upstream.ErrUnavailable, false},
 
 		{"gzip twice", []string{"gzip, gzip"}, twice, upstream.ErrCorrupt, upstream.ErrUnavailable, true},
 		{"gzip twice, in two fields", []string{"gzip", "gzip"}, twice, upstream.ErrCorrupt, upstream.ErrUnavailable, true},
-		{"gzip as what is not a coding", []string{"\"gzip\""}, gzipped, upstream.ErrCorrupt, upstream.ErrUnavailable, true},
+		{"gzip as an invalid coding", []string{"\"gzip\""}, gzipped, upstream.ErrCorrupt, upstream.ErrUnavailable, true},
 		{"gzip that is cut", []string{"gzip"}, func(data []byte) []byte { z := gzipped(data); return z[:len(z)-9] }, upstream.ErrUnavailable, upstream.ErrUnavailable, false},
-		{"gzip of nothing at all", []string{"gzip"}, func([]byte) []byte { return nil }, upstream.ErrUnavailable, upstream.ErrUnavailable, false},
+		{"an empty body as gzip", []string{"gzip"}, func([]byte) []byte { return nil }, upstream.ErrUnavailable, upstream.ErrUnavailable, false},
 		{"gzip with a wrong sum", []string{"gzip"}, func(data []byte) []byte { z := gzipped(data); z[len(z)-6] ^= 1; return z }, upstream.ErrUnavailable, upstream.ErrUnavailable, false},
 		{"gzip with something behind it", []string{"gzip"}, func(data []byte) []byte { return append(gzipped(data), "more"...) }, upstream.ErrUnavailable, upstream.ErrUnavailable, false},
 	} {

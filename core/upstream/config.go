@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Defaults of the options that a mirror's configuration leaves out.
+// Defaults of the options of a mirror.
 const (
 	DefaultHeadTimeout    = 5 * time.Second
 	DefaultConnectTimeout = 5 * time.Second
@@ -23,16 +23,16 @@ const (
 // Config is one mirror's upstream. The zero value of every field but Name and
 // URLs is usable.
 type Config struct {
-	// Name is the registry's name in image references, as docker.io. The docker
-	// config file is searched for it.
+	// Name is the registry's name in image references, such as docker.io. The
+	// docker config file is searched for it.
 	Name string
-	// URLs are tried in order: scheme, host and port, and nothing else. Their
-	// hosts and ports may be private addresses, because the operator wrote them.
+	// URLs are tried in order. They have only scheme, host and port. Their hosts
+	// and ports may be private addresses, because the operator wrote them.
 	URLs []string
 	// User and Secret raise limits and show private content. Empty: anonymous.
 	User, Secret string
 	// CredentialsFile is a docker config file with an entry for Name, read by New.
-	// It is not asked when User is set.
+	// It is ignored if User is set.
 	CredentialsFile string
 
 	// HeadTimeout bounds a Head or an Attest as a whole. Default 5s.
@@ -40,9 +40,9 @@ type Config struct {
 	// ConnectTimeout bounds the TCP connection and, once more, the TLS handshake.
 	// Default 5s.
 	ConnectTimeout time.Duration
-	// StallTimeout is how long an answer may bring no byte. Default 30s.
+	// StallTimeout is how long an answer may go without a byte. Default 30s.
 	StallTimeout time.Duration
-	// Breaker is how long an upstream that failed is left alone. Default 30s.
+	// Breaker is how long an upstream that failed is not asked. Default 30s.
 	Breaker time.Duration
 	// MaxConnections bounds the blobs in transfer at once. Default 32. One caller may
 	// have three quarters of them, and one repository of a caller half.
@@ -50,18 +50,17 @@ type Config struct {
 
 	// CA replaces the system's certificate authorities.
 	CA *x509.CertPool
-	// Certificate is presented to the hosts of URLs that ask for one, and to no
-	// other host.
+	// Certificate is presented only to the hosts of URLs that ask for one.
 	Certificate *tls.Certificate
-	// AllowPrivate lists where a realm or a redirect may lead although it is not
-	// public: CIDRs, and host:port pairs. A host:port pair may also receive the
-	// credentials. Whatever is listed here can be reached by whoever controls the
-	// upstream. Default none.
+	// AllowPrivate lists non-public addresses to which a realm or a redirect may
+	// lead: CIDRs, and host:port pairs. A host:port pair may also receive the
+	// credentials. An attacker who controls the upstream can reach everything
+	// listed here. Default none.
 	AllowPrivate []string
 
 	// Dial replaces the network, for tests. Default: the machine's.
 	Dial Dialer
-	// Log hears once of credentials that were refused. Default: nowhere.
+	// Log gets one line about credentials that were refused. Default: discard.
 	Log *slog.Logger
 }
 
@@ -92,11 +91,11 @@ func parseBase(s string) (*url.URL, error) {
 	}
 	switch {
 	case u.User != nil:
-		return nil, fmt.Errorf("upstream url with host %q: credentials belong in their own option", u.Host)
+		return nil, fmt.Errorf("upstream url with host %q: use the options for credentials, not the URL", u.Host)
 	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("upstream url %q: the scheme is neither https nor http", s)
+		return nil, fmt.Errorf("upstream url %q: the scheme must be https or http", s)
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("upstream url %q: there is no host", s)
+		return nil, fmt.Errorf("upstream url %q: missing host", s)
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("upstream url %q: only scheme, host and port are allowed", s)
 	}

@@ -234,10 +234,10 @@ func TestAttest(t *testing.T) {
 		{"by a byte where the upstream has no HEAD", upstreamtest.Fault{Host: "registry", Method: "HEAD", Status: 405}, whole, nil},
 		{"by a byte where Range is ignored too", upstreamtest.Fault{Host: "storage", Method: "HEAD", Status: 403, NoRange: true}, whole, nil},
 		{"by a byte where HEAD is denied", upstreamtest.Fault{Host: "registry", Method: "HEAD", Status: 403}, whole, nil},
-		{"by a byte where HEAD finds nothing", upstreamtest.Fault{Host: "registry", Method: "HEAD", Status: 404}, whole, nil},
+		{"by a byte if HEAD finds nothing", upstreamtest.Fault{Host: "registry", Method: "HEAD", Status: 404}, whole, nil},
 		{"of an empty blob, which has no byte", upstreamtest.Fault{Host: "storage", Status: 416, Header: header("Content-Range", "bytes */0")}, 0, nil},
-		{"not of what is not there", upstreamtest.Fault{Host: "registry", Status: 404}, 0, upstream.ErrNotFound},
-		{"not of what is denied", upstreamtest.Fault{Host: "registry", Status: 403}, 0, upstream.ErrDenied},
+		{"not of missing content", upstreamtest.Fault{Host: "registry", Status: 404}, 0, upstream.ErrNotFound},
+		{"not of denied content", upstreamtest.Fault{Host: "registry", Status: 403}, 0, upstream.ErrDenied},
 		{"not where the storage denies", upstreamtest.Fault{Host: "storage", Status: 403}, 0, upstream.ErrUnavailable},
 		{"not where the storage does not find it", upstreamtest.Fault{Host: "storage", Status: 404}, 0, upstream.ErrUnavailable},
 		{"not while the storage fails", upstreamtest.Fault{Host: "storage", Status: 500}, 0, upstream.ErrUnavailable},
@@ -270,7 +270,7 @@ func TestTags(t *testing.T) {
 			page(`{"tags":["a","b"]}`, `<`+list+`?n=2&last=b>; rel="next"`), page(`{"tags":["c"]}`, ""),
 		}, []string{"a", "b", "c"}, nil},
 		{"of null", []upstreamtest.Fault{page(`{"tags":null}`, "")}, []string{}, nil},
-		{"without what is no tag", []upstreamtest.Fault{page(`{"tags":["a","../b"]}`, "")}, []string{"a"}, nil},
+		{"without invalid tags", []upstreamtest.Fault{page(`{"tags":["a","../b"]}`, "")}, []string{"a"}, nil},
 		{"not where the link leads to another list", []upstreamtest.Fault{page(`{"tags":["a"]}`, `</v2/secret/tags/list?n=1>; rel="next"`), page(`{"tags":["a"]}`, `</v2/secret/tags/list?n=1>; rel="next"`)}, nil, upstream.ErrCorrupt},
 		{"not where the link leads back", []upstreamtest.Fault{page(`{"tags":["a"]}`, `<`+list+`?n=1000>; rel="next"`), page(`{"tags":["a"]}`, `<`+list+`?n=1000>; rel="next"`)}, nil, upstream.ErrCorrupt},
 		{"not of a web page", []upstreamtest.Fault{page(`<html>`, ""), page(`<html>`, "")}, nil, upstream.ErrCorrupt},
@@ -345,8 +345,8 @@ func TestSlowReaderIsNoStall(t *testing.T) {
 	})
 }
 
-// A mirror passes on what the digest vouches for, whatever it cannot read in it, with the
-// type of its shape where the upstream's is not one of manifests.
+// A mirror passes on bytes that have the digest, even if it cannot read parts of them,
+// with the type of their shape if the upstream's type is not one of manifests.
 func TestManifestThatWeCannotReadIsPassedOn(t *testing.T) {
 	const image, thing = ocispec.MediaTypeImageManifest, "application/vnd.example.thing+json"
 	blob := `{"mediaType":"a/b","digest":"` + string(digest.FromString("x")) + `","size":1}`
@@ -374,15 +374,15 @@ func TestManifestThatWeCannotReadIsPassedOn(t *testing.T) {
 
 		{"an image as HTML", "text/html", whole(""), image, false},
 		{"an image as SVG", "image/svg+xml", whole(""), image, false},
-		{"an index as nothing", "", `{"manifests":[]}`, index, true},
+		{"an index without a type", "", `{"manifests":[]}`, index, true},
 		{"an image as an index", index, whole(""), image, false},
 		{"an index as an image", image, `{"manifests":[]}`, index, false},
 		{"an image by a type in capitals", strings.ToUpper(image), whole(""), image, false},
 		{"something as HTML", "text/html", `{"x":"<script>"}`, core.MediaTypeUnknown, false},
-		{"something of its own kind", thing, `{"mediaType":"` + thing + `"}`, thing, true},
+		{"an artifact of another kind", thing, `{"mediaType":"` + thing + `"}`, thing, true},
 
-		{"something that nothing vouches for", "application/json", `{"error":"please log in"}`, "", true},
-		{"an empty object that nothing vouches for", image, `{}`, "", true},
+		{"an object without a digest", "application/json", `{"error":"please log in"}`, "", true},
+		{"an empty object without a digest", image, `{}`, "", true},
 		{"both kinds' members", image, whole(`,"manifests":[]`), "", false},
 		{"both kinds' members, as an index", index, whole(`,"manifests":[]`), "", false},
 		{"a member twice", image, whole(`,"layers":[]`), "", false},

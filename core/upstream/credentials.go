@@ -66,8 +66,8 @@ func fromDockerConfig(data []byte, registry string) (*authn.AuthConfig, error) {
 		}
 	}
 	if file.CredsStore != "" || len(file.CredHelpers) > 0 {
-		// A helper is a program that this server would have to run.
-		return nil, fmt.Errorf("there is no entry in auths, and credential helpers are not run")
+		// A helper is a program, which this server does not run.
+		return nil, fmt.Errorf("there is no entry in auths, and credential helpers are not supported")
 	}
 	return nil, fmt.Errorf("there is no entry")
 }

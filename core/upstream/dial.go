@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// machine dials from this machine. It keeps net.Dialer's preference for whichever
-// of IPv4 and IPv6 answers first.
+// machine dials from this machine. Like net.Dialer it prefers the one of IPv4 and
+// IPv6 that answers first.
 func machine(ctx context.Context, address string, control func(netip.AddrPort) error) (net.Conn, error) {
 	d := net.Dialer{ControlContext: func(_ context.Context, _, resolved string, _ syscall.RawConn) error {
 		addr, err := netip.ParseAddrPort(resolved)

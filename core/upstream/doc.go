@@ -1,15 +1,15 @@
 // Package upstream is the client of one upstream registry, as a mirror needs it:
-// it asks, it follows, and it says exactly what kind of failure it met.
+// it asks, follows redirects, and classifies failures exactly.
 //
-// It keeps nothing that it fetched, decides nothing about freshness and knows
-// nobody's rights: core/mirror does. It is the only package that knows
-// go-containerregistry, and of that only the token exchange, because a mirror
-// needs headers, ranges and one refresh for all who wait.
+// It stores no content, does not decide about freshness and knows no rights:
+// core/mirror does that. It is the only package that uses go-containerregistry,
+// and only its token exchange, because a mirror needs headers, ranges and one
+// refresh for all waiting callers.
 //
-// What comes from an upstream is not trusted. Realms, redirects and links are
-// followed to public addresses only (the check is on the address that is dialled,
-// so a name that resolves differently the second time gains nothing), never from
-// https to http, and credentials stay with the host and port they are for.
+// Answers of an upstream are not trusted. Realms, redirects and links are
+// followed only to public addresses (the check is on the address that is dialled,
+// so a name that resolves differently the second time does not help), never from
+// https to http, and credentials are sent only to their own host and port.
 //
 //	hub, err := upstream.New(upstream.Config{
 //		Name: "docker.io",

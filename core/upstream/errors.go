@@ -9,53 +9,54 @@ import (
 	"time"
 )
 
-// What an upstream's failure means to a mirror. Compare with errors.Is; an *Error
-// has the details. A context that the caller ended is its own error, not one of
-// these, and never counts against the upstream.
+// The conditions of an upstream's failure, as a mirror distinguishes them. Compare with
+// errors.Is; an *Error has the details. If the caller ended the context, the error is
+// the context's own, and does not count against the upstream.
 var (
 	// ErrNotFound: the registry answered 404 or 410, or its token endpoint refused even
-	// an anonymous caller, which is how GHCR answers for what is private or missing.
-	// VerdictOf distinguishes the two.
+	// an anonymous caller, which is how GHCR answers for private and missing
+	// repositories. VerdictOf distinguishes the two.
 	ErrNotFound = errors.New("not found upstream")
 	// ErrDenied: the registry answered 401 or 403, also after the anonymous try.
 	ErrDenied = errors.New("denied by upstream")
 	// ErrRateLimited: 429. Error.Until says when to ask again.
 	ErrRateLimited = errors.New("rate limited by upstream")
-	// ErrUnavailable: 5xx, refused, no DNS, TLS, cut off, left alone because it failed
-	// a moment ago, or an answer that is not a registry's (see verdict.go).
+	// ErrUnavailable: 5xx, connection refused, no DNS, TLS, cut off, not asked because
+	// it failed a moment ago, or an answer that is not a registry's (see verdict.go).
 	ErrUnavailable = errors.New("upstream unavailable")
 	// ErrTimeout: a timeout of Config passed.
 	ErrTimeout = errors.New("upstream timed out")
 	// ErrTooLarge: the answer is larger than its kind may be.
 	ErrTooLarge = errors.New("upstream's answer is too large")
-	// ErrNoDigest: HEAD was answered with an error that a GET may not meet, or its 200
-	// names no digest. Only a GET tells.
-	ErrNoDigest = errors.New("upstream did not say the digest")
-	// ErrCorrupt: the bytes are not what was asked for.
-	ErrCorrupt = errors.New("upstream sent something else")
+	// ErrNoDigest: HEAD was answered with an error that a GET might not get, or its 200
+	// names no digest. Only a GET can tell.
+	ErrNoDigest = errors.New("upstream did not name the digest")
+	// ErrCorrupt: the bytes are not the requested content.
+	ErrCorrupt = errors.New("upstream sent other content than requested")
 	// ErrInvalid: the registry has the image only as Docker schema 1.
 	ErrInvalid = errors.New("upstream sent no usable manifest")
 )
 
-// Error is a failure with what is known about it.
+// Error is a failure with its details.
 type Error struct {
 	// Condition is one of the values above.
 	Condition error
-	// Op says what was asked of whom: "HEAD library/nginx:latest at registry-1.docker.io".
+	// Op names the request and the host: "HEAD library/nginx:latest at
+	// registry-1.docker.io".
 	Op string
 	// Status is the HTTP status, or 0 if there was no answer.
 	Status int
-	// Until is when it makes sense to ask again: what Retry-After said, at most six
-	// hours, or the end of Config.Breaker. Zero: not known.
+	// Until is when it makes sense to ask again: the time of Retry-After, at most six
+	// hours, or the end of Config.Breaker. Zero: unknown.
 	Until time.Time
-	// PullLimit tells the limit on manifest GETs, under which HEAD and blobs still
-	// work, from the limit on requests as such. Docker Hub has both.
+	// PullLimit distinguishes the limit on manifest GETs, under which HEAD and blobs
+	// still work, from the limit on all requests. Docker Hub has both.
 	PullLimit bool
 	// Skipped: no request was made, because of an earlier failure.
 	Skipped bool
 
 	cause error
-	// from is who failed.
+	// from is the host that failed.
 	from stage
 	// complete is the whole size that a 416 names.
 	complete int64
@@ -76,7 +77,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Public is what anybody may know of the failure: not which host was asked for what.
+// Public returns the text that anybody may see: without hosts and requests.
 func (e *Error) Public() string {
 	if e.Status != 0 {
 		return fmt.Sprintf("%s (status %d)", e.Condition, e.Status)
@@ -84,8 +85,8 @@ func (e *Error) Public() string {
 	return e.Condition.Error()
 }
 
-// Unwrap gives the condition alone: the cause may be a deadline of ours, which
-// nobody shall take for the caller's.
+// Unwrap returns only the condition: the cause may be a deadline of ours, which must
+// not be mistaken for the caller's.
 func (e *Error) Unwrap() error { return e.Condition }
 
 // Causes of a context that this package ended.
@@ -94,8 +95,8 @@ var (
 	errHeadTime = errors.New("no answer within the head timeout")
 )
 
-// failure makes an Error of what the network reported. When the caller's own
-// context has ended, that is the error.
+// failure makes an Error of a network error. If the caller's own context has ended, it
+// returns that error.
 func failure(caller, attempt context.Context, op string, from stage, err error) error {
 	if caller.Err() != nil {
 		return context.Cause(caller)

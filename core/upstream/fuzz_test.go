@@ -11,7 +11,8 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// What an upstream sends is not trusted: it may not break us, or lead anywhere.
+// An upstream's answers are not trusted: they must not crash us, or lead to
+// private addresses.
 
 func FuzzChallenges(f *testing.F) {
 	for _, seed := range []string{
@@ -90,7 +91,7 @@ func FuzzLimits(f *testing.F) {
 	})
 }
 
-// A manifest is believed by its bytes, whatever the headers say.
+// A manifest is judged by its bytes, whatever the headers say.
 func FuzzManifest(f *testing.F) {
 	f.Add("application/vnd.oci.image.manifest.v1+json", "", `{"schemaVersion":2}`, "")
 	f.Add("application/json", "sha256:"+strings.Repeat("a", 64), `{"schemaVersion":1,"manifests":null}`, "")

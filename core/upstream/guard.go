@@ -15,7 +15,8 @@ import (
 )
 
 // Dialer connects to address, a name or an IP with a port. It calls control with
-// every resolved address before it connects, and gives up where control errs.
+// every resolved address before it connects, and gives up if control returns an
+// error.
 type Dialer func(ctx context.Context, address string, control func(netip.AddrPort) error) (net.Conn, error)
 
 // errPrivate is the refusal to call an address that is not public.
@@ -54,8 +55,9 @@ func newGuard(bases []*url.URL, allow []string, dial Dialer, timeout time.Durati
 	return g, nil
 }
 
-// dialContext is the transport's. The check is on each address that is about to
-// be connected to, so that a name cannot resolve to something else in between.
+// dialContext is the transport's DialContext. The check is on each address that is
+// about to be connected to, so that a name cannot resolve to another address in
+// between.
 func (g *guard) dialContext(ctx context.Context, _, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
@@ -87,9 +89,9 @@ func (g *guard) step(from, to *url.URL) error {
 	return nil
 }
 
-// trusts tells whether the credentials for base may be sent to realm: the same
+// trusts reports whether the credentials for base may be sent to realm: the same
 // host and port, the same registrable domain, or a host:port that the operator
-// named. registry-1.docker.io has its tokens from auth.docker.io.
+// named. registry-1.docker.io gets its tokens from auth.docker.io.
 func (g *guard) trusts(base, realm *url.URL) bool {
 	if g.step(base, realm) != nil {
 		return false
@@ -114,8 +116,8 @@ func hostPort(u *url.URL) string {
 	return strings.ToLower(net.JoinHostPort(u.Hostname(), port))
 }
 
-// special are the blocks beyond those that net/netip knows which lead into
-// somebody's own network: carrier-grade NAT (also overlay networks and a cloud's
+// special are the blocks, beyond those that net/netip knows, which lead into
+// private networks: carrier-grade NAT (also overlay networks and a cloud's
 // metadata), this network, protocol assignments, benchmarks, reserved, site-local.
 var special = []netip.Prefix{
 	netip.MustParsePrefix("100.64.0.0/10"),
@@ -134,7 +136,7 @@ var (
 	sixTo4 = netip.MustParsePrefix("2002::/16")
 )
 
-// public tells whether addr is an address of the public internet.
+// public reports whether addr is an address of the public internet.
 func public(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	b := addr.As16()

@@ -21,7 +21,7 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
-// trap is a service that nobody outside should reach.
+// trap is a service that must not be reachable from outside.
 func trap(t *testing.T) (address string, hits *atomic.Int32) {
 	t.Helper()
 	hits = &atomic.Int32{}
@@ -129,7 +129,7 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 			}
 			f.Revoke()
 			f.Fault(tt.fault(other.URL))
-			_, _ = f.client.Head(t.Context(), repo, tag) // what is asked matters, not the answer
+			_, _ = f.client.Head(t.Context(), repo, tag) // the request matters, not the answer
 			for _, r := range other.Recorded() {
 				if r.Auth != "" {
 					t.Errorf("the other host saw %s", r)

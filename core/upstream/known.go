@@ -2,21 +2,21 @@ package upstream
 
 import "time"
 
-// Learned is what a Client knows about one of its URLs from the answers that it had.
+// Learned is what a Client knows about one of its URLs from earlier answers.
 type Learned struct {
 	URL string `json:"url"`
-	// Auth is how the upstream wants to be asked, as in Found; empty: nothing is known.
+	// Auth is how the upstream wants to be asked, as in Found; empty: unknown.
 	Auth string `json:"auth,omitempty"`
 	// Realm is where its tokens come from.
 	Realm string `json:"realm,omitempty"`
-	// Accepted reports whether the upstream has taken the credentials for something.
+	// Accepted reports whether the upstream has ever accepted the credentials.
 	Accepted bool `json:"accepted,omitempty"`
-	// Failure is why the upstream is left alone, until Until; empty: it is not.
+	// Failure is why the upstream is not asked until Until; empty: it is asked.
 	Failure string    `json:"failure,omitempty"`
 	Until   time.Time `json:"until,omitzero"`
 }
 
-// Learned returns what c knows, in the order of its URLs. It asks nobody.
+// Learned returns what c knows, in the order of its URLs. It makes no request.
 func (c *Client) Learned() []Learned {
 	var all []Learned
 	for _, ep := range c.endpoints {
@@ -32,7 +32,7 @@ func (c *Client) Learned() []Learned {
 	return all
 }
 
-// auth is the kind of a method, for people.
+// auth returns the kind of a method, for people.
 func (m method) auth() string {
 	if m.realm == "" {
 		return "basic"
@@ -40,7 +40,7 @@ func (m method) auth() string {
 	return "token"
 }
 
-// resting returns why the whole upstream is left alone at now, and until when.
+// resting returns why the whole upstream is not asked at now, and until when.
 func (b *breaker) resting(now time.Time) (*Error, time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

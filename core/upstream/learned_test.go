@@ -68,8 +68,8 @@ func serve(t *testing.T, n *upstreamtest.Network, host string, h http.Handler) {
 	})
 }
 
-// What a registry once said about tokens is not believed for life: whatever becomes of
-// its old realm, the next request is made as its next challenge wants it.
+// A registry's challenge is not trusted forever: whatever happens to its old realm,
+// the next request follows its next challenge.
 func TestRegistryThatAsksInAnotherWay(t *testing.T) {
 	const (
 		old   = `Bearer realm="http://old.test/token",service="s"`
@@ -222,14 +222,14 @@ func TestRealmThatHangsIsForgotten(t *testing.T) {
 	})
 }
 
-// token is an endpoint that gives one token to everybody.
+// token is an endpoint that gives everybody the same token.
 func token(value string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"token":%q,"expires_in":300}`, value)
 	}
 }
 
-// picky makes a token of what it is asked for, after its first one.
+// picky makes a token from the request, after its first one.
 func picky(w http.ResponseWriter, r *http.Request) {
 	value := []string{"old", r.FormValue("service")}
 	if scopes := r.Form["scope"]; len(scopes) > 1 {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// maxLinks bounds the links that are read of one answer: there is one next page.
+// maxLinks bounds the links that are read from one answer: there is only one next page.
 const maxLinks = 64
 
 // link is one of a Link field (RFC 8288, 3).
@@ -38,7 +38,7 @@ func parseLinks(fields []string) []link {
 }
 
 // linkParams reads the parameters behind a target, up to the next link. about reports
-// that the link is about something else than what was asked for (its anchor).
+// that the link is about another resource than the requested one (its anchor).
 func (s *scanner) linkParams(l *link) (about bool) {
 	var seen bool
 	for {
@@ -52,9 +52,9 @@ func (s *scanner) linkParams(l *link) (about bool) {
 		var value string
 		if s.take('=') {
 			s.skip(" \t")
-			value, _ = s.value() // one that cannot be read is no next page
+			value, _ = s.value() // an unreadable link is not a next page
 		}
-		// Up to the next parameter or link, over what a token may not have.
+		// Skip to the next parameter or link, over characters that a token may not have.
 		if i := strings.IndexAny(s.rest, ";,"); i >= 0 {
 			s.rest = s.rest[i:]
 		} else {
@@ -83,8 +83,8 @@ func nextLink(fields []string) string {
 
 // next reads the Link to the next page, as a path below the repository. Registries
 // behind a proxy write their inner scheme, host and prefix into it, so only its query is
-// used, and the next page asked for where this one was. Its path must end as that of the
-// same list.
+// used, and the next page is requested from the same place as this one. Its path must
+// end like that of the same list.
 func (r *reply) next(repo, path string) (string, error) {
 	target := nextLink(r.Header.Values("Link"))
 	if target == "" {

@@ -22,7 +22,7 @@ func TestNextPage(t *testing.T) {
 		{"an absolute URL", []string{`<https://registry.test` + list + `?last=b>; rel="next"`}, "last=b", false},
 		{"a URL without its scheme", []string{`<//registry.test` + list + `?last=b>; rel="next"`}, "last=b", false},
 
-		// What a registry behind a proxy thinks it is called.
+		// Names that a registry behind a proxy uses for itself.
 		{"another scheme", []string{`<http://registry.test` + list + `?last=b>; rel="next"`}, "last=b", false},
 		{"an inner host and port", []string{`<http://10.0.0.7:5000` + list + `?last=b>; rel="next"`}, "last=b", false},
 		{"an inner prefix", []string{`</artifactory/api/docker/hub` + list + `?last=b>; rel="next"`}, "last=b", false},

@@ -17,8 +17,8 @@ import (
 
 const (
 	// maxListSize bounds a list as a whole, in bytes, and maxPageSize one page of it: the
-	// largest repositories of Docker Hub have some hundred thousand tags. maxPages is for
-	// one whose pages are small.
+	// largest repositories of Docker Hub have some hundred thousand tags. maxPages bounds
+	// a list with small pages.
 	maxListSize = 16 << 20
 	maxPageSize = 8 << 20
 	maxPages    = 1000
@@ -28,7 +28,8 @@ const (
 	// maxAnnotated bounds the annotations of a list of referrers: a map takes a hundred
 	// bytes for each, however short it is. The descriptors beyond have none.
 	maxAnnotated = 50_000
-	// listsAtOnce bounds the lists that are being read: clients choose of what.
+	// listsAtOnce bounds the lists that are being read at once: clients choose the
+	// repositories.
 	listsAtOnce = 3
 )
 
@@ -53,7 +54,7 @@ func decodeTags(body io.Reader) ([]string, error) {
 	tags, err := decodePage(d)
 	if err == nil {
 		if _, more := d.Token(); more != io.EOF {
-			err = errors.New("there is more behind it")
+			err = errors.New("there is more data behind it")
 		}
 	}
 	switch {
@@ -86,7 +87,7 @@ func decodePage(d *json.Decoder) (tags []string, err error) {
 			return nil, err
 		}
 		if token == nil {
-			continue // null is none
+			continue // null is an empty list
 		}
 		if token != json.Delim('[') {
 			return nil, errors.New("tags is not a list")
@@ -118,7 +119,7 @@ func expect(d *json.Decoder, want json.Delim) error {
 	return err
 }
 
-// failing keeps why a reader failed, which a decoder may word in its own way.
+// failing keeps the error of a reader, which a decoder may reword.
 type failing struct {
 	io.Reader
 	err error
@@ -133,8 +134,8 @@ func (f *failing) Read(p []byte) (int, error) {
 }
 
 // Referrers lists what refers to d: from the referrers API, else from the tag that
-// stands for it (spec.md, "Unavailable Referrers API"). None is an empty list: that
-// the repository or d does not exist cannot be told from it.
+// stands for it (spec.md, "Unavailable Referrers API"). If there are none the list is
+// empty, which does not reveal whether the repository or d exists.
 func (c *Client) Referrers(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error) {
 	found, err := c.referrersAPI(ctx, repo, d)
 	if VerdictOf(err) != Gone {
@@ -157,9 +158,9 @@ func (c *Client) Referrers(ctx context.Context, repo string, d digest.Digest) ([
 	return found, nil
 }
 
-// referrersAPI is Referrers without the tag: one question, if there is one page.
-// Errors: also ErrNotFound, which the API says of an unknown repository alone, and
-// whoever does not have the API of everything.
+// referrersAPI is Referrers without the tag: it makes one request, if there is one page.
+// Errors: also ErrNotFound, which registries with the API answer only for an unknown
+// repository, and those without it always.
 func (c *Client) referrersAPI(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error) {
 	var annotated int
 	found, err := pages(ctx, c, repo, "referrers/"+string(d), ocispec.MediaTypeImageIndex, core.MaxDescriptors, func(r *reply, body io.Reader) ([]core.Descriptor, error) {
@@ -187,8 +188,8 @@ func (c *Client) referrersAPI(ctx context.Context, repo string, d digest.Digest)
 	return nil, err
 }
 
-// noAPI reports whether a status is one with which registries say that they have no
-// referrers API: spec.md says 404, routers and proxies before them the others.
+// noAPI reports whether a status means that the registry has no referrers API: spec.md
+// says 404, routers and proxies in front answer the others.
 func noAPI(status int) bool {
 	switch status {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotAcceptable,
@@ -218,7 +219,7 @@ func decodeReferrers(data []byte) ([]core.Descriptor, error) {
 	return found, nil
 }
 
-// trim leaves out the annotations beyond maxAnnotated; so many were kept before.
+// trim leaves out the annotations beyond maxAnnotated; kept is their number so far.
 func trim(list []core.Descriptor, annotated *int) {
 	for i := range list {
 		if *annotated += len(list[i].Annotations); *annotated > maxAnnotated {
@@ -234,8 +235,8 @@ func referrersTag(d digest.Digest) string {
 	return d.Algorithm().String() + "-" + hex[:min(len(hex), 64)]
 }
 
-// pages reads a list page by page, and at most so many entries. A page is asked of the
-// upstream that c prefers, so a Link is reduced to its query. The list is not nil.
+// pages reads a list page by page, and at most so many entries. A page is requested from
+// the upstream that c prefers, so a Link is reduced to its query. The list is not nil.
 // Errors: those of the package and of decode; ErrTooLarge beyond a bound.
 func pages[T any](ctx context.Context, c *Client, repo, path, accept string, most int, decode func(*reply, io.Reader) ([]T, error)) ([]T, error) {
 	select {
@@ -273,7 +274,7 @@ func pages[T any](ctx context.Context, c *Client, repo, path, accept string, mos
 			return all, nil
 		}
 		if asked[next] {
-			return nil, &Error{Condition: ErrCorrupt, Op: "list " + repo + "/" + path, cause: errors.New("the pages go round in a circle")}
+			return nil, &Error{Condition: ErrCorrupt, Op: "list " + repo + "/" + path, cause: errors.New("the pages form a loop")}
 		}
 		path, asked[next] = next, true
 	}
@@ -290,7 +291,7 @@ func (l *limited) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p[:min(int64(len(p)), l.most-l.read+1)])
 	l.read += int64(n)
 	if l.read > l.most {
-		return 0, l.r.fail(ErrTooLarge, "it goes on beyond what its kind may be")
+		return 0, l.r.fail(ErrTooLarge, "it is larger than its kind may be")
 	}
 	return n, err
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// accept is every type of manifest that is supported. All of it is always sent,
-// whatever a mirror's own client said: the answer is for the next client too.
+// accept lists every supported type of manifest. It is always sent in full, whatever the
+// mirror's own client accepts: the answer is for later clients, too.
 var accept = strings.Join([]string{
 	ocispec.MediaTypeImageIndex,
 	ocispec.MediaTypeImageManifest,
@@ -23,9 +23,9 @@ var accept = strings.Join([]string{
 
 const schema1 = "application/vnd.docker.distribution.manifest.v1+"
 
-// Answer is what an upstream says about a manifest.
+// Answer is an upstream's answer about a manifest.
 type Answer struct {
-	// Descriptor has size -1 where a HEAD did not say it.
+	// Descriptor has size -1 if a HEAD did not say it.
 	Descriptor core.Descriptor
 	// Bytes is empty after a Head.
 	Bytes []byte
@@ -35,16 +35,16 @@ type Answer struct {
 	release func()
 }
 
-// Release gives back what Bytes takes of the memory for manifests of upstreams. It is
-// called when they are kept, or are of no use, by whoever asked for a manifest.
+// Release returns the share of Bytes in the memory budget for manifests of upstreams.
+// The caller that asked for a manifest calls it when the bytes are stored or not needed.
 func (a Answer) Release() {
 	if a.release != nil {
 		a.release()
 	}
 }
 
-// Head asks what ref names. It is bounded by Config.HeadTimeout and is no pull. It never
-// says no: where it is not answered with a digest, only Manifest can tell.
+// Head asks what ref names. It is bounded by Config.HeadTimeout and does not count as a
+// pull. It is never a refusal: without a digest in the answer, only Manifest can tell.
 // Errors: ErrNoDigest for that; ErrNotFound when no token is given for repo; those of
 // trouble.
 func (c *Client) Head(ctx context.Context, repo string, ref core.Reference) (Answer, error) {
@@ -63,9 +63,9 @@ func (c *Client) Head(ctx context.Context, repo string, ref core.Reference) (Ans
 				return r.fail(ErrNoDigest, "no usable Docker-Content-Digest")
 			}
 			if ref.Digest != "" && d != ref.Digest {
-				return r.fail(ErrNoDigest, "HEAD names another digest than was asked for")
+				return r.fail(ErrNoDigest, "HEAD names another digest than requested")
 			}
-			mediaType, _ := core.ParseMediaType(r.Header.Get("Content-Type")) // a GET finds out
+			mediaType, _ := core.ParseMediaType(r.Header.Get("Content-Type")) // a GET will find out
 			if strings.HasPrefix(mediaType, schema1) {
 				return r.fail(ErrNoDigest, "HEAD says that it is Docker schema 1")
 			}
@@ -79,10 +79,10 @@ func (c *Client) Head(ctx context.Context, repo string, ref core.Reference) (Ans
 	return answer, err
 }
 
-// Manifest fetches what ref names, at most core.MaxManifestSize bytes. Digest and
-// size are those of the received bytes. It may count as a pull. The caller releases the
-// answer. Errors: also core.ErrUnavailable and core.ErrTooManyRequests when the memory
-// for manifests stays taken.
+// Manifest fetches the manifest that ref names, at most core.MaxManifestSize bytes.
+// Digest and size are those of the received bytes. It may count as a pull. The caller
+// releases the answer. Errors: also core.ErrUnavailable and core.ErrTooManyRequests when
+// the memory for manifests stays taken.
 func (c *Client) Manifest(ctx context.Context, repo string, ref core.Reference) (Answer, error) {
 	var answer Answer
 	_, err := c.ask(ctx, question{
@@ -101,10 +101,10 @@ func (c *Client) Manifest(ctx context.Context, repo string, ref core.Reference) 
 }
 
 // Admits reports whether the registry lets anonymous callers into repo, although it has
-// just said that ref is not there: nil if one whose token, if it needs one, was made for
-// this question is told the same, or shown ref. An earlier token would not do: a
-// repository may have become private since. It may count as a pull.
-// Errors: those of the package; ErrDenied or ErrNotFound when such a caller is refused.
+// just answered that ref does not exist: nil if an anonymous request, with a new token
+// if it needs one, gets the same answer, or ref. An earlier token would not do: the
+// repository may have become private since. It may count as a pull. Errors: those of the
+// package; ErrDenied or ErrNotFound when such a caller is refused.
 func (c *Client) Admits(ctx context.Context, repo string, ref core.Reference) error {
 	nobody := c.Anonymous()
 	for _, ep := range c.endpoints {
@@ -119,9 +119,9 @@ func (c *Client) Admits(ctx context.Context, repo string, ref core.Reference) er
 	return err
 }
 
-// manifest reads a manifest, which is passed on if its digest is right, whatever is in it
-// that we cannot read: a client may not read that either. It has the type of its shape
-// where the registry's is not one of manifests.
+// manifest reads a manifest, which is passed on if its digest is right, even if we
+// cannot read parts of it: clients may not need them either. If the registry's type is
+// not one of manifests, it gets the type of its shape.
 func (r *reply) manifest(ctx context.Context, ref core.Reference) (Answer, error) {
 	data, release, err := r.reserved(ctx, core.MaxManifestSize)
 	var answer Answer
@@ -140,11 +140,11 @@ func (r *reply) manifest(ctx context.Context, ref core.Reference) (Answer, error
 func (r *reply) inspect(ref core.Reference, data []byte) (Answer, error) {
 	doc, invalid := core.Inspect(data)
 	if invalid == nil && doc.Kind == core.KindSchema1 && !r.elsewhere {
-		// Its digest, where it is signed, is not of these bytes.
+		// The digest of a signed one is not that of these bytes.
 		return Answer{}, r.fail(ErrInvalid, schema1Sentence)
 	}
-	// A digest that is asked for, or promised, is held against the bytes; only
-	// without either the algorithm is ours to choose.
+	// The bytes must match a requested or promised digest; only without either we choose
+	// the algorithm.
 	want, vouched := ref.Digest, true
 	if want == "" {
 		var err error
@@ -163,9 +163,9 @@ func (r *reply) inspect(ref core.Reference, data []byte) (Answer, error) {
 	case doc.Ambiguous != nil:
 		return Answer{}, r.fail(ErrCorrupt, printable(doc.Ambiguous.Error()))
 	}
-	stated, _ := core.ParseMediaType(r.Header.Get("Content-Type")) // an empty one says nothing
+	stated, _ := core.ParseMediaType(r.Header.Get("Content-Type")) // an empty object has no shape
 	if !vouched && doc.Kind == core.KindOther && (doc.MediaType == "" || !strings.EqualFold(doc.MediaType, stated)) {
-		return Answer{}, r.fail(ErrCorrupt, "it is JSON, but nothing says that it is a manifest")
+		return Answer{}, r.fail(ErrCorrupt, "it is JSON, but does not look like a manifest")
 	}
 	return Answer{
 		Descriptor: core.Descriptor{MediaType: doc.ServedType(stated), Digest: want, Size: int64(len(data))},

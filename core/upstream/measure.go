@@ -10,27 +10,27 @@ import (
 )
 
 const (
-	// maxMeasured and measuredLife bound what is remembered of blobs that came with a
-	// content coding: as many as are being downloaded, for as long as a large one takes.
+	// maxMeasured and measuredLife bound the memory of blobs that came with a content
+	// coding: about as many as are downloaded at once, for as long as a large one takes.
 	maxMeasured  = 1000
 	measuredLife = time.Hour
 	// maxWeighed bounds the bytes that are read to find out which coding a blob has. No
-	// layer is so large, and one that is endless occupies a connection no longer.
+	// layer is so large, and an endless one does not occupy a connection longer.
 	maxWeighed = 64 << 30
 )
 
-// measured is what the bytes of a blob have shown whose answer says that it is gzipped.
+// measured is the result of reading a blob whose answer claims to be gzipped.
 type measured struct {
 	size int64 // of the blob
-	// asIs: the bytes that came have the digest. They are a layer that is gzip itself,
-	// which a storage wrongly says of its transfer, or are not compressed at all. Else
-	// the digest is of what is compressed in them.
+	// asIs: the bytes as sent have the digest. They are a layer that is itself gzip,
+	// which a storage wrongly declares as a transfer coding, or are not compressed at
+	// all. Otherwise the digest is that of the decompressed bytes.
 	asIs bool
 }
 
-// likely reports whether an answer that says that it is gzipped has the blob's own bytes
-// all the same, because it is as long as the blob is said to be. If that was wrong once,
-// as a manifest may lie, it is not supposed again before it was measured.
+// likely reports whether an answer that claims to be gzipped probably has the blob's own
+// bytes, because it is as long as the blob is said to be. If that was wrong once (a
+// manifest may lie), it is not assumed again before the blob was measured.
 func (c *Client) likely(r *reply, d digest.Digest, expected int64) bool {
 	if !gzipped(r.Header) || expected < 0 || r.total() != expected {
 		return false
@@ -40,11 +40,11 @@ func (c *Client) likely(r *reply, d digest.Digest, expected int64) bool {
 	return !known && !wrong
 }
 
-// undo makes of an answer that says that it is gzipped one with the blob's own bytes from
-// offset, or before it, and says the blob's size. Only the digest knows which these are,
-// and it needs all of them: the first such answer is read whole, and another one is asked
-// for. Nothing wrong has been passed on by then.
-// Errors: those of the package; ErrCorrupt or ErrUnavailable when neither has the digest.
+// undo turns an answer that claims to be gzipped into one with the blob's own bytes from
+// offset, or before it, and returns the blob's size. Only the digest shows which bytes
+// these are, and it needs all of them: the first such answer is read whole, and another
+// one is requested. So no wrong bytes are passed on. Errors: those of the package;
+// ErrCorrupt or ErrUnavailable when neither has the digest.
 func (c *Client) undo(ctx context.Context, repo string, d digest.Digest, offset int64, r *reply) (*reply, int64, error) {
 	m, ok := c.measured.Get(d)
 	if !ok {
@@ -71,8 +71,8 @@ func (c *Client) undo(ctx context.Context, repo string, d digest.Digest, offset 
 	return r, m.size, nil
 }
 
-// codedAs reports whether the blob is compressed in what an answer sends. Its length
-// tells, where it says one: another node may serve the same blob in another way.
+// codedAs reports whether an answer sends the blob compressed. Its length shows that, if
+// it has one: another node may serve the same blob differently.
 func (r *reply) codedAs(m measured) bool {
 	if !gzipped(r.Header) {
 		return false
@@ -104,13 +104,13 @@ func (c *Client) measure(ctx context.Context, repo string, d digest.Digest, r *r
 	return m, err
 }
 
-// measure hashes the body both as it is and as what is compressed in it.
+// measure hashes the body both as it is and decompressed.
 func (r *reply) measure(d digest.Digest) (measured, error) {
 	asIs, within := d.Verifier(), d.Verifier()
 	body := &failing{Reader: io.TeeReader(&limited{r: r, most: maxWeighed}, asIs)}
 	plain := &gzipBody{body: io.NopCloser(body)}
 	size, coding := io.Copy(within, plain)
-	_, _ = io.Copy(io.Discard, &counter{body, &plain.in}) // what gzip has not read
+	_, _ = io.Copy(io.Discard, &counter{body, &plain.in}) // the rest that gzip has not read
 	switch {
 	case body.err != nil:
 		return measured{}, body.err
@@ -121,7 +121,7 @@ func (r *reply) measure(d digest.Digest) (measured, error) {
 	case within.Verified():
 		return measured{size, false}, nil
 	}
-	return measured{}, r.fail(ErrCorrupt, "neither the bytes as they are nor what is compressed in them have the digest")
+	return measured{}, r.fail(ErrCorrupt, "neither the bytes as sent nor decompressed have the digest")
 }
 
 // abandon closes an answer and ends its trip.

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// received is how many bytes of manifests this process receives and parses at once
-	// from upstreams, which anybody who may fetch can ask for. It is a quarter of what
-	// pushes have: four of the largest manifests, or a thousand usual ones.
+	// received bounds the bytes of manifests that this process receives and parses at
+	// once from upstreams, at the request of anybody who may fetch. It is a quarter of
+	// the bound for pushes: four of the largest manifests, or a thousand usual ones.
 	received = budget.Manifests / 4
 	// receivedEach is the part of it that one upstream can have, so that a slow one
 	// leaves room for others.
 	receivedEach = received / 2
 	// receivedFirst is what is reserved for an answer that does not say its length, in
-	// bytes. Few manifests are larger, and only those reserve the most that one may have.
+	// bytes. Few manifests are larger, and only those reserve the maximum.
 	receivedFirst = 64 << 10
 )
 
@@ -41,7 +41,7 @@ func (r *reply) reserved(ctx context.Context, most int64) (data []byte, release 
 		return err
 	}
 	if r.ContentLength > most {
-		return nil, release, r.fail(ErrTooLarge, "it says that it is larger than its kind may be")
+		return nil, release, r.fail(ErrTooLarge, "its announced length is larger than its kind may be")
 	}
 	first := r.ContentLength
 	if first < 0 {
@@ -58,12 +58,12 @@ func (r *reply) reserved(ctx context.Context, most int64) (data []byte, release 
 			body.Grow(int(most-first) + bytes.MinRead)
 			n, err = body.ReadFrom(io.LimitReader(r, most-first+1))
 			if err == nil && n > most-first {
-				err = r.fail(ErrTooLarge, "it goes on beyond what its kind may be")
+				err = r.fail(ErrTooLarge, "it is larger than its kind may be")
 			}
 		}
 	}
 	if data = body.Bytes(); cap(data) > len(data)+len(data)/8 {
-		data = bytes.Clone(data) // what is kept holds no more memory than is counted for it
+		data = bytes.Clone(data) // stored bytes occupy no more memory than is counted for them
 	}
 	return data, release, err
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// What an answer reserved is given back, however it ended.
+// The memory that an answer reserved is returned, however it ended.
 func TestReservedMemoryIsGivenBack(t *testing.T) {
 	large := `{"schemaVersion":2,"mediaType":"application/vnd.x+json","x":"` + strings.Repeat("x", 1<<20) + `"}`
 	for _, row := range []struct {

@@ -13,8 +13,8 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
-// The next URL is asked after trouble, and never for what somebody of the first one's has
-// refused or not found: it may be a public registry, where anybody can take the name.
+// The next URL is tried after trouble, but never after any host of the first one has refused
+// or not found the content: it may be a public registry, where anybody can take the name.
 func TestNextURLIsAskedAfterTroubleAlone(t *testing.T) {
 	const challenge = `Bearer realm="http://realm.test/token"`
 	wants := func(w http.ResponseWriter, r *http.Request) bool {
@@ -102,8 +102,8 @@ func TestNextURLIsAskedAfterTroubleAlone(t *testing.T) {
 							status(http.StatusNotFound, "")(w, r)
 						}))
 						_ = question(t.Context(), f.client)
-						// A HEAD is confirmed at the first, and what a page answers to a HEAD
-						// of a blob is believed; only a GET tells that these are trouble.
+						// A HEAD is confirmed at the first URL, and a page's answer to a HEAD
+						// of a blob is believed; only a GET shows that these are trouble.
 						unsure := kind == "head" || kind == "attest"
 						if asked := second > 0; asked && !row.asked || !asked && row.asked && !unsure && !tolerated(kind, name) {
 							t.Errorf("%s: the second URL was asked: %t, want %t", kind, asked, row.asked)
@@ -115,8 +115,8 @@ func TestNextURLIsAskedAfterTroubleAlone(t *testing.T) {
 	}
 }
 
-// tolerated are answers that are none to manifests, and are to others: bytes of a blob,
-// whose digest the caller checks, and what says that there is no referrers API.
+// tolerated are answers that are invalid for manifests and valid for others: bytes of a blob,
+// whose digest the caller checks, and those that mean that there is no referrers API.
 func tolerated(kind, name string) bool {
 	return kind == "blob" && (name == "a page" || name == "nothing") || kind == "referrers" && strings.HasPrefix(name, "4")
 }

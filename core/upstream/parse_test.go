@@ -133,7 +133,7 @@ func TestChoose(t *testing.T) {
 	}{
 		{"Bearer before Basic", `Basic realm="a", Bearer realm="b",service="c"`, method{realm: "b", service: "c"}, true},
 		{"Basic alone", `Basic realm="a"`, method{}, true},
-		{"a scope that is no repository's", `Bearer realm="b",scope="aws"`, method{realm: "b", scope: "aws"}, true},
+		{"a scope without a repository", `Bearer realm="b",scope="aws"`, method{realm: "b", scope: "aws"}, true},
 		{"no scope of another repository", `Bearer realm="b",scope="repository:secret:pull"`, method{realm: "b"}, true},
 		{"nothing without a realm", `Bearer service="c"`, method{}, false},
 		{"nothing of what is unknown", `Negotiate`, method{}, false},
@@ -197,7 +197,7 @@ func TestDockerConfig(t *testing.T) {
 	}
 }
 
-// The caches are bounded whatever clients ask for.
+// The caches are bounded whatever clients request.
 func TestMemoryIsBounded(t *testing.T) {
 	b := breaker{wait: time.Hour}
 	var tok tokens
@@ -214,7 +214,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// FuzzHeaders holds what the client relies on, whatever an upstream writes.
+// FuzzHeaders checks what the client relies on, for any headers of an upstream.
 func FuzzHeaders(f *testing.F) {
 	for _, s := range []string{
 		`Bearer realm="https://auth.docker.io/token",service="x",scope="repository:a:pull"`, `Basic realm="\"`, "Negotiate a==",

@@ -8,32 +8,32 @@ import (
 	"time"
 )
 
-// Found is what a look at one of an upstream's URLs has shown.
+// Found is the result of a probe of one of an upstream's URLs.
 type Found struct {
 	URL string
-	// Err is why it could not be asked, or why a token was refused.
+	// Err is why the request failed, or why a token was refused.
 	Err error
-	// Status is of the answer to /v2/.
+	// Status is the status of the answer to /v2/.
 	Status int
 	// TLS is the version, and Expires the end of the certificate; empty without TLS.
 	TLS     string
 	Expires time.Time
 	// Skew is how far the upstream's clock is ahead of ours, by its Date header, which
-	// has whole seconds. Dated tells whether it had one.
+	// has whole seconds. Dated reports whether it had one.
 	Skew  time.Duration
 	Dated bool
 	// Auth is how it wants to be asked: "none", "basic", or "token".
 	Auth string
 	// Realm is where its tokens come from.
 	Realm string
-	// Limit is what it says about the pull limit, as far as it was heard.
+	// Limit is the pull limit that it announced, if any.
 	Limit Limit
 }
 
-// Probe looks at every URL of the upstream, for a person: it does not keep to the
-// breaker and does not count against it. If it wants a token, one for repo is asked
-// for, unless that is empty, and with it a HEAD of repo's tag, which is no pull and
-// shows the limit where there is one.
+// Probe examines every URL of the upstream, for a person: it ignores the breaker and
+// does not count against it. If the upstream wants a token, Probe requests one for
+// repo, unless that is empty, and with it a HEAD of repo's tag, which does not count
+// as a pull and shows the limit if there is one.
 func (c *Client) Probe(ctx context.Context, repo, tag string) []Found {
 	var all []Found
 	for _, ep := range c.endpoints {
@@ -85,8 +85,8 @@ func (c *Client) look(ctx context.Context, ep *endpoint, f *Found) error {
 	return nil
 }
 
-// lookCloser asks for a tag, with whatever the upstream wants for that. That it is not
-// there is no trouble.
+// lookCloser asks for a tag, with the authorization that the upstream wants. A missing
+// tag is not an error.
 func (c *Client) lookCloser(ctx context.Context, ep *endpoint, repo, tag string) error {
 	q := question{
 		method: http.MethodHead, repo: repo, path: "manifests/" + tag,

@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// maxRetryAfter bounds how long an upstream can send us away: Docker Hub counts in
+// maxRetryAfter bounds how long an upstream can make us wait: Docker Hub counts in
 // windows of six hours.
 const maxRetryAfter = 6 * time.Hour
 
-// maxWindow bounds the window that an upstream may claim to count pulls in, as tags are
-// trusted for as long when nothing is left of the limit. The known ones are of minutes to
+// maxWindow bounds the window that an upstream may claim to count pulls in, because tags
+// are trusted for that long when the limit is used up. The known ones are of minutes to
 // six hours; a day leaves room for one that counts by days.
 const maxWindow = 24 * time.Hour
 
-// Limit is what an upstream said about its pull limit (Docker Hub's headers).
+// Limit is an upstream's pull limit as it announced it (Docker Hub's headers).
 type Limit struct {
 	// Limit and Remaining are in pulls per Window, which is at most a day.
 	Limit, Remaining int
 	Window           time.Duration
-	// Source is whose limit it is: an address or an account.
+	// Source is the owner of the limit: an address or an account.
 	Source string
-	// At is when it was said; zero: it never was.
+	// At is when it was announced; zero: never.
 	At time.Time
 }
 
@@ -48,7 +48,7 @@ func (l *limits) get(anonymous bool) Limit {
 	return *l.of(anonymous)
 }
 
-// note keeps what an answer says, if it says anything.
+// note keeps the limit of an answer, if it has one.
 func (l *limits) note(anonymous bool, h http.Header) {
 	remaining, window, ok := parseLimit(h.Get("RateLimit-Remaining"))
 	if !ok {
@@ -108,13 +108,13 @@ func retryAfter(s string, now time.Time, wait time.Duration) time.Time {
 	return until
 }
 
-// pullLimit tells Docker Hub's pull limit from its bare "Too Many Requests".
+// pullLimit distinguishes Docker Hub's pull limit from its bare "Too Many Requests".
 func pullLimit(h http.Header, body []byte) bool {
 	remaining, _, ok := parseLimit(h.Get("RateLimit-Remaining"))
 	return ok && remaining == 0 || bytes.Contains(bytes.ToLower(body), []byte("pull rate limit"))
 }
 
-// printable bounds and cleans what an upstream wrote before a log shows it.
+// printable bounds and cleans an upstream's text for a log.
 func printable(s string) string {
 	const most = 120
 	s = strings.Map(func(r rune) rune {

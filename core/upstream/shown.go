@@ -8,13 +8,14 @@ import (
 )
 
 // maxShown is how much of a list of tags is read to see whether there is one, in bytes.
-// A tag has at most 128, and some registries ignore how many are asked for.
+// A tag has at most 128, and some registries ignore the requested number.
 const maxShown = 4 << 10
 
 var firstTag = regexp.MustCompile(`"tags"\s*:\s*\[\s*"`)
 
-// Shown reports whether c is shown that repo exists: whether its list of tags has one.
-// It is one question, bounded by Config.HeadTimeout. Errors: those of the package.
+// Shown reports whether c can see that repo exists: whether its list of tags is not
+// empty. It is one request, bounded by Config.HeadTimeout. Errors: those of the
+// package.
 func (c *Client) Shown(ctx context.Context, repo string) (shown bool, err error) {
 	_, err = c.ask(ctx, question{
 		method: http.MethodGet, repo: repo, path: "tags/list?n=1", within: c.config.HeadTimeout,

@@ -2,7 +2,7 @@ package upstream
 
 import "time"
 
-// State is how an upstream did when it was asked last.
+// State is the outcome of the last requests to an upstream.
 type State string
 
 // The states of an upstream.
@@ -11,7 +11,7 @@ const (
 	StateUnknown State = "unknown"
 	// StateOK: the last request was answered, whatever the answer was.
 	StateOK State = "ok"
-	// StateLimited: it answers 429, and is left alone until the time that it named.
+	// StateLimited: it answers 429, and is not asked until the time that it named.
 	StateLimited State = "limited"
 	// StateAway: it cannot be reached at any of its URLs. The next request after the pause of
 	// Config.Breaker finds out whether it is back.
@@ -22,7 +22,7 @@ const (
 var States = []State{StateUnknown, StateOK, StateLimited, StateAway}
 
 // State returns the state of the upstream as the last requests left it, and for StateLimited and
-// StateAway the failure. It asks nobody.
+// StateAway the failure. It makes no request.
 func (c *Client) State() (State, *Error) {
 	way := newPass("", c.anonymous, true)
 	state, last := StateAway, (*Error)(nil)

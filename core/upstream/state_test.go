@@ -11,7 +11,8 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
-// The state is what the last requests left, and asking for it asks nobody.
+// The state is the outcome of the last requests, and reading it makes no
+// request.
 func TestState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := upstreamtest.NewNetwork()
@@ -42,7 +43,7 @@ func TestState(t *testing.T) {
 		is("after a 502", upstream.StateAway, true)
 		fault.Lift()
 		time.Sleep(time.Hour)
-		is("when nobody has asked since", upstream.StateAway, true)
+		is("when there was no request since", upstream.StateAway, true)
 		ask()
 		is("when it is back", upstream.StateOK, false)
 		fault = up.Fault(upstreamtest.Fault{Host: "registry", Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}})

@@ -30,7 +30,7 @@ func origin(u *url.URL) string { return u.Scheme + "://" + hostPort(u) }
 // is false when there is nothing new to show. Errors: those of trouble.
 func (c *Client) introduce(known strangers, t *trip, ep *endpoint, repo string, target *url.URL, r *http.Response) (ok bool, err error) {
 	if was, ok := known[origin(target)]; ok {
-		ep.tokens.drop(was.key, was.value) // it refuses what its realm gave
+		ep.tokens.drop(was.key, was.value) // it refuses its realm's token
 		return false, nil
 	}
 	all := parseChallenges(r.Header.Values("WWW-Authenticate"))
@@ -61,8 +61,8 @@ func (c *Client) introduce(known strangers, t *trip, ep *endpoint, repo string, 
 	return true, nil
 }
 
-// bearerScope is the scope of the challenge that choose takes. There is nothing that an
-// anonymous token for it could spend.
+// bearerScope is the scope of the challenge that choose takes. An anonymous token for it
+// cannot do any harm.
 func bearerScope(all []challenge) string {
 	for _, c := range all {
 		if c.scheme == "bearer" && c.params["realm"] != "" {
@@ -72,7 +72,7 @@ func bearerScope(all []challenge) string {
 	return ""
 }
 
-// asStranger makes trouble of whatever another registry's realm says.
+// asStranger turns any error of another registry's realm into trouble.
 func asStranger(op string, err error) error {
 	e := Error{Condition: ErrUnavailable, Op: op, Status: http.StatusUnauthorized, cause: errors.New("another registry's token endpoint refuses")}
 	var of *Error

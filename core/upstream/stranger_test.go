@@ -52,7 +52,7 @@ func (o *other) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // A vanity host redirects to a registry that wants a token. It gets an anonymous one;
-// what the vanity host has or wants itself is not shown there.
+// the vanity host's own credentials and tokens are not shown there.
 func TestRedirectToAnotherRegistry(t *testing.T) {
 	const ask = `Bearer realm="http://other.test/token",service="s"`
 	for _, tt := range []struct {
@@ -74,7 +74,7 @@ func TestRedirectToAnotherRegistry(t *testing.T) {
 		{"to one with a realm elsewhere", upstreamtest.Open, "", `Bearer realm="http://token.registry.test/token"`, nil, "", "", nil},
 		{"to one that asks for Basic, too", upstreamtest.Open, "", `Basic realm="x", ` + ask, token("t"), "", "repository:library/nginx:pull", nil},
 
-		// Its trouble is no word of the vanity host's.
+		// Its errors are trouble, and not the vanity host's refusal.
 		{"to one whose realm refuses", upstreamtest.Open, "", ask, status(403, ""), "", "", upstream.ErrUnavailable},
 		{"to one whose realm wants a login", upstreamtest.Open, "", ask, status(401, ""), "", "", upstream.ErrUnavailable},
 		{"to one whose realm is not there", upstreamtest.Open, "", ask, status(404, ""), "", "", upstream.ErrUnavailable},

@@ -14,8 +14,8 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
-// In a bubble time passes only while everybody waits, so what is measured here is
-// exact.
+// In a bubble time passes only while all goroutines wait, so the measured times
+// are exact.
 func bubble(t *testing.T, kind upstreamtest.Kind, configure func(*upstream.Config), test func(*testing.T, *fixture, *upstreamtest.Network)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -65,7 +65,7 @@ func TestFailureTakes(t *testing.T) {
 				if got := time.Since(began); !errors.Is(err, tt.err) || got != tt.want {
 					t.Errorf("got %v after %s, want %v after %s", err, got, tt.err, tt.want)
 				}
-				// The second caller does not wait for what failed for the first.
+				// The second caller does not wait for the same failure.
 				f.Forget()
 				began = time.Now()
 				_, err = f.client.Head(t.Context(), repo, tag)
@@ -340,8 +340,8 @@ func TestUnavailableForAsLongAsItSays(t *testing.T) {
 	})
 }
 
-// GHCR refuses a token for what does not exist; that must not be remembered longer
-// than the mirror wants to.
+// GHCR refuses a token for missing content; that must not be remembered longer
+// than the mirror wants.
 func TestRefusedTokenIsNotRemembered(t *testing.T) {
 	bubble(t, upstreamtest.GHCR, with("user", "secret"), func(t *testing.T, f *fixture, _ *upstreamtest.Network) {
 		if _, err := f.client.Head(t.Context(), "team/new", tag); !errors.Is(err, upstream.ErrNotFound) {

@@ -18,7 +18,7 @@ func TestTokenEndpointSays(t *testing.T) {
 		body   string
 		err    error
 	}{
-		{"an access_token", 200, `{"access_token":"x"}`, upstream.ErrDenied}, // it is no good, but it is sent
+		{"an access_token", 200, `{"access_token":"x"}`, upstream.ErrDenied}, // it is invalid, but it is sent
 		{"rate limited of a 429", 429, "", upstream.ErrRateLimited},
 		{"unavailable of a 500", 500, "", upstream.ErrUnavailable},
 		{"unavailable of a 503", 503, "", upstream.ErrUnavailable},
@@ -28,7 +28,7 @@ func TestTokenEndpointSays(t *testing.T) {
 		{"unavailable of a 404", 404, "", upstream.ErrUnavailable},
 		{"unavailable of a 408", 408, "", upstream.ErrUnavailable},
 
-		// What it says is not trusted.
+		// Its answers are not trusted.
 		{"unavailable of no token", 200, `{"expires_in":60}`, upstream.ErrUnavailable},
 		{"unavailable of a web page", 200, `<html>hunter2`, upstream.ErrUnavailable},
 		{"unavailable of a token with a line break", 200, `{"token":"hunter2\r\nX: y"}`, upstream.ErrUnavailable},
@@ -99,7 +99,7 @@ func TestChallengeThatChanges(t *testing.T) {
 	if _, err := f.client.Head(t.Context(), repo, tag); err != nil {
 		t.Fatal(err)
 	}
-	// A token that was made a moment ago, for what is no longer asked.
+	// A token that was made a moment ago, for a request that has ended.
 	f.Fault(upstreamtest.Fault{Host: "registry", Times: 1, Status: 401,
 		Header: header("Www-Authenticate", `Bearer realm="http://`+f.Token+`/token",service="moved"`)})
 	if _, err := f.client.Head(t.Context(), "other", tag); err != nil {

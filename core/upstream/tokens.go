@@ -36,8 +36,8 @@ var errRefused = errors.New("the token endpoint refused")
 // password, but GHCR has it also for what is private or missing.
 var errLogin = fmt.Errorf("%w: 401", errRefused)
 
-// tokens are the bearer tokens of one upstream, by scope and credential. One
-// request renews a token for all who wait.
+// tokens are the bearer tokens of one upstream, by scope and credential. One request
+// renews a token for all waiting callers.
 type tokens struct {
 	flights singleflight.Group
 
@@ -48,12 +48,12 @@ type tokens struct {
 type token struct {
 	value string
 	until time.Time
-	// refused remembers that there is none.
+	// refused remembers that a token was refused.
 	refused bool
 }
 
-// get returns a token from the cache or from fetch. fetch runs once for all
-// callers and does not end with any of them. fresh: it is as new as can be.
+// get returns a token from the cache or from fetch. fetch runs once for all callers
+// and does not end with any of them. fresh reports that the token is new.
 func (t *tokens) get(ctx context.Context, key string, timeout time.Duration, fetch func(context.Context) (token, error)) (value string, fresh bool, err error) {
 	if tok, ok := t.cached(key); ok {
 		return tok.result(false)
@@ -81,7 +81,7 @@ func (t *tokens) get(ctx context.Context, key string, timeout time.Duration, fet
 	}
 }
 
-// refuse remembers that credentials are of no use for key.
+// refuse remembers that the credentials are useless for key.
 func (t *tokens) refuse(key string) {
 	t.keep(key, token{refused: true, until: time.Now().Add(refusedFor)})
 }
@@ -107,7 +107,7 @@ func (t *tokens) keep(key string, tok token) {
 		t.cache = make(map[string]token)
 	}
 	if len(t.cache) >= maxTokens {
-		// Whichever comes first: what is lost is one request.
+		// Drop any entry: it costs only one request.
 		for k := range t.cache {
 			delete(t.cache, k)
 			break
@@ -126,7 +126,7 @@ func (t *tokens) drop(key, value string) {
 	}
 }
 
-// forget has the next who asks get a new token.
+// forget makes the next caller get a new token.
 func (t *tokens) forget(key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -166,7 +166,7 @@ func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo stri
 	return tok, err
 }
 
-// realm is where m's tokens come from, if from may send there.
+// realm returns the URL of m's token endpoint, if from may send there.
 func (c *Client) realm(from *url.URL, m method, op string) (*url.URL, error) {
 	at, err := url.Parse(m.realm)
 	if err == nil {
@@ -180,8 +180,9 @@ func (c *Client) realm(from *url.URL, m method, op string) (*url.URL, error) {
 
 // exchange makes the request. Errors: errRefused, or one of this package for op.
 func (t *realmTrip) exchange(ctx context.Context, m method, scopes []string, auth authn.Authenticator, op string) (token, error) {
-	// The library refuses private realms of other hosts by their spelling. The
-	// guard has decided that by address, so to the library the realm is the registry.
+	// The library refuses private realms of other hosts by their spelling. The guard
+	// has already decided by address, so the library is told that the realm is the
+	// registry.
 	registry, err := name.NewRegistry(t.realm.Host, name.WeakValidation)
 	if err != nil {
 		return token{}, tokenTrouble(op, errors.New("token realm: not a host"))
@@ -200,7 +201,7 @@ func (t *realmTrip) exchange(ctx context.Context, m method, scopes []string, aut
 		value = got.AccessToken
 	}
 	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return token{}, tokenTrouble(op, errors.New("token endpoint: the token is not one"))
+		return token{}, tokenTrouble(op, errors.New("token endpoint: the token is invalid"))
 	}
 	life := time.Duration(min(max(got.ExpiresIn, 0), int(maxTokenLife/time.Second))) * time.Second
 	if life == 0 {
@@ -209,11 +210,11 @@ func (t *realmTrip) exchange(ctx context.Context, m method, scopes []string, aut
 	return token{value: value, until: asked.Add(life - min(life/10, maxAhead))}, nil
 }
 
-// realmTrip carries one token exchange and keeps what the endpoint answered.
+// realmTrip carries one token exchange and keeps the endpoint's answer.
 type realmTrip struct {
 	transport http.RoundTripper
 	realm     *url.URL
-	wait      time.Duration // what a 429 means that does not say how long
+	wait      time.Duration // the wait for a 429 that does not name one
 	answer    *http.Response
 }
 
@@ -236,7 +237,7 @@ func (t *realmTrip) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // failure reads an exchange's error from the endpoint's status. The library's own
-// error is not shown: it may repeat the answer, and that a token.
+// error is not shown: it may repeat the answer, which may contain a token.
 func (t *realmTrip) failure(ctx context.Context, op string, err error) error {
 	op += ": token endpoint"
 	if t.answer == nil {

@@ -10,19 +10,20 @@ import (
 )
 
 // A caller may have at most callerShare, and one repository of a caller at most
-// repoShare, of the transfers (at least one). What a caller asked for goes on at the
-// upstream's speed, so nobody gains by more; and the rest is there at once for others,
-// however many blobs somebody waits for. By default a repository's share is twice the
-// downloads that a mirror continues although nobody reads them any more.
+// repoShare, of the transfers (at least one). More would not be faster, because
+// downloads run at the upstream's speed; and the rest stays free for others, however
+// many blobs one caller waits for. By default a repository's share is twice the number
+// of downloads that a mirror continues without readers.
 const (
 	callerShare = 0.75
 	repoShare   = 0.5
 )
 
 // transfers bounds the blobs that are in transfer at once. A free place goes to the
-// caller who has the fewest, or else was given one the longest ago; then, in the same
-// way, to one of that caller's repositories; then to whoever has waited longest. So
-// callers take turns, however many blobs each of them waits for.
+// caller with the fewest places or, among equals, the one that got its last place the
+// longest ago; then, in the same way, to one of that caller's repositories; then to the
+// longest waiting transfer. So callers take turns, however many blobs each of them
+// waits for.
 type transfers struct {
 	most int
 
@@ -39,7 +40,7 @@ type line struct {
 	turn             uint64 // of the last place that it was given
 }
 
-// transfer is one that waits for its place.
+// transfer is a transfer that waits for its place.
 type transfer struct {
 	caller, repo string        // keys of transfers.lines
 	begun        chan struct{} // closed when it has a place
@@ -49,7 +50,7 @@ func newTransfers(most int) *transfers {
 	return &transfers{most: most, lines: map[string]*line{}}
 }
 
-// acquire waits for a place, which is given back with release. Who asks is in ctx, as
+// acquire waits for a place, which release returns. The caller is in ctx, as
 // core.Access. Errors: the cause of ctx.
 func (ts *transfers) acquire(ctx context.Context, repo string) (release func(), err error) {
 	caller := core.AccessFrom(ctx).Principal()
@@ -79,7 +80,7 @@ func (ts *transfers) acquire(ctx context.Context, repo string) (release func(), 
 	}), nil
 }
 
-// begin gives the free places away. mu is held, as for what follows.
+// begin assigns the free places. The caller holds mu, as for the functions below.
 func (ts *transfers) begin() {
 	callerMost, repoMost := ts.share(callerShare), ts.share(repoShare)
 	for ts.all < ts.most {

@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// maxRedirects is enough for a registry that sends to a storage that sends to
-	// its region.
+	// maxRedirects suffices for a registry that redirects to a storage that
+	// redirects to its region.
 	maxRedirects = 5
-	// maxErrorBody bounds what is read of an error's explanation.
+	// maxErrorBody bounds how much of an error's explanation is read.
 	maxErrorBody = 16 << 10
 )
 
@@ -47,8 +47,8 @@ func newTrip(caller context.Context, op string, within, stall time.Duration) *tr
 	return t
 }
 
-// arm starts the stall timer, disarm stops it: only the time that the upstream
-// takes counts, never the time of a slow reader.
+// arm starts the stall timer, disarm stops it: only the upstream's time counts,
+// never that of a slow reader.
 func (t *trip) arm()    { t.timer.Reset(t.stall) }
 func (t *trip) disarm() { t.timer.Stop() }
 
@@ -139,7 +139,7 @@ type reply struct {
 	*http.Response
 	trip *trip
 	base *url.URL
-	// elsewhere: a host answered to which the upstream redirected.
+	// elsewhere: the answer came from a host to which the upstream redirected.
 	elsewhere bool
 	anonymous bool
 }
@@ -155,7 +155,7 @@ func (r *reply) Read(p []byte) (int, error) {
 	err = failure(r.trip.caller, r.trip.ctx, r.trip.op, stageOf(r.elsewhere), err)
 	var e *Error
 	if errors.As(err, &e) {
-		e.Status = r.StatusCode // it had answered, and this says nothing of other requests
+		e.Status = r.StatusCode // it had answered, so this does not affect other requests
 	}
 	return n, err
 }
@@ -163,13 +163,14 @@ func (r *reply) Read(p []byte) (int, error) {
 // Close ends the answer, but not the trip, which may ask again.
 func (r *reply) Close() error {
 	if r.StatusCode >= 300 && r.Request.Method != http.MethodHead {
-		// What little an error or a redirect says is read, to keep the connection.
+		// The short body of an error or a redirect is read, to keep the
+		// connection.
 		_, _ = io.CopyN(io.Discard, r, maxErrorBody)
 	}
 	return r.Body.Close()
 }
 
-// challenge is how the registry itself wants to be asked, if it says so.
+// challenge returns the registry's own challenge, if it has one.
 func (r *reply) challenge() (m method, ok bool) {
 	if r.elsewhere || r.StatusCode != http.StatusUnauthorized {
 		return method{}, false
@@ -177,14 +178,14 @@ func (r *reply) challenge() (m method, ok bool) {
 	return choose(parseChallenges(r.Header.Values("WWW-Authenticate")))
 }
 
-// mayLie reports whether a GET may be answered well where this was the answer to a
-// HEAD. An upstream that is down, or limits us, is not asked again at once.
+// mayLie reports whether a GET may succeed although this was the answer to a HEAD.
+// An upstream that is down, or limits us, is not asked again at once.
 func (r *reply) mayLie() bool {
 	return r.StatusCode >= 300 && r.StatusCode < 500 && r.StatusCode != http.StatusTooManyRequests ||
 		r.StatusCode == http.StatusNotImplemented
 }
 
-// refusal tells whether the upstream itself refused the caller.
+// refusal reports whether the upstream itself refused the caller.
 func (r *reply) refusal() bool {
 	return !r.elsewhere && (r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden)
 }
@@ -193,8 +194,8 @@ func (r *reply) fail(condition error, cause string) error {
 	return &Error{Condition: condition, Op: r.trip.op, Status: r.StatusCode, cause: errors.New(cause), from: stageOf(r.elsewhere)}
 }
 
-// check makes an error of a status that is not an answer. wait is what a 429 means
-// that does not say how long.
+// check makes an error of a status that is not a success. wait is the wait for a
+// 429 that does not name one.
 func (r *reply) check(wait time.Duration) error {
 	if r.StatusCode >= 200 && r.StatusCode < 300 {
 		return nil
@@ -205,7 +206,7 @@ func (r *reply) check(wait time.Duration) error {
 	case e.Condition == ErrRateLimited:
 		e.Until = retryAfter(r.Header.Get("Retry-After"), time.Now(), wait)
 		var body bytes.Buffer
-		_, _ = io.CopyN(&body, r, maxErrorBody) // an explanation cut short explains less
+		_, _ = io.CopyN(&body, r, maxErrorBody) // an incomplete explanation is still useful
 		e.PullLimit = pullLimit(r.Header, body.Bytes())
 		e.cause = errors.New(printable(strings.TrimSpace(body.String())))
 	case e.Status == http.StatusRequestedRangeNotSatisfiable:

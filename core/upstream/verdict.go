@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// stage is who answered, or failed to, within one exchange.
+// stage is the party that answered, or failed to answer, within one exchange.
 type stage int
 
 const (
@@ -21,7 +21,7 @@ func stageOf(elsewhere bool) stage {
 	return registry
 }
 
-// condition is the one table of what a status that is not 2xx means:
+// condition is the one table of the conditions for statuses other than 2xx:
 //
 //	                  registry         realm            away
 //	401, 403          ErrDenied        ErrNotFound      ErrUnavailable
@@ -30,10 +30,9 @@ func stageOf(elsewhere bool) stage {
 //	429               ErrRateLimited   ErrRateLimited   ErrRateLimited
 //	any other         ErrUnavailable   ErrUnavailable   ErrUnavailable
 //
-// Only a registry's own word, and that of its realm, is a no. Whatever else stands
-// between us and it (a portal, a proxy, a storage whose signature has expired, a token
-// endpoint that has moved) answers with statuses of its own, which say nothing about
-// what the registry holds.
+// Only the registry itself and its realm can refuse. Others between us and it (a portal,
+// a proxy, a storage whose signature has expired, a token endpoint that has moved)
+// answer with statuses of their own, which say nothing about what the registry holds.
 func condition(from stage, status int) error {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -57,19 +56,20 @@ func condition(from stage, status int) error {
 	return ErrUnavailable
 }
 
-// Verdict is what a failure means for what a mirror holds already.
+// Verdict is the meaning of a failure for the content that a mirror already holds.
 type Verdict int
 
 const (
-	// Trouble says nothing about what the registry holds: it could not be asked, or
-	// what came is not its word. What is held is served, as long as it may be stale.
+	// Trouble says nothing about what the registry holds: it could not be asked, or the
+	// answer is not its own. Held content is served, as long as it may be stale.
 	Trouble Verdict = iota
 	// Limited is trouble that says when to ask again: 429.
 	Limited
 	// Gone is the registry's own 404 or 410.
 	Gone
-	// Refused is a no: the registry's own 401 or 403, its realm's 401 or 403, and an
-	// image that it has as Docker schema 1 only. It ends what is held.
+	// Refused is a refusal: the registry's own 401 or 403, its realm's 401 or 403, and
+	// an image that it has only as Docker schema 1. Held content is then no longer
+	// served.
 	Refused
 )
 
@@ -90,21 +90,21 @@ func VerdictOf(err error) Verdict {
 }
 
 // NotFoundElsewhere reports whether a host to which the registry redirected answered 404
-// or 410. It is trouble; but where nothing is held, an empty list may be the better answer.
+// or 410. It is trouble; but if nothing is held, an empty list may be the better answer.
 func NotFoundElsewhere(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.from == away && (e.Status == http.StatusNotFound || e.Status == http.StatusGone)
 }
 
-// odd reports whether somebody answered, but not as a registry, its realm or its
-// storage does. One fresh try from the beginning may meet the right one (a new
-// signature, another node behind a balancer), and other requests may go well: the
-// breaker does not count it. Of a realm that cannot be reached it is the same, as the
-// next challenge may name another.
+// odd reports whether there was an answer, but not one of a registry, its realm or its
+// storage. One new try from the beginning may reach the right one (a new signature,
+// another node behind a balancer), and other requests may succeed: the breaker does not
+// count it. The same holds for a realm that cannot be reached, because the next
+// challenge may name another.
 func (e *Error) odd() bool {
 	switch e.Condition {
 	case ErrCorrupt:
-		return e.Status != http.StatusRequestedRangeNotSatisfiable // a fresh try says the same
+		return e.Status != http.StatusRequestedRangeNotSatisfiable // a new try gives the same answer
 	case ErrUnavailable:
 		return e.from == away || e.from == realm && e.Status == 0 || e.Status > 0 && e.Status < 500 ||
 			e.Status == http.StatusNotImplemented // of one endpoint
@@ -112,8 +112,8 @@ func (e *Error) odd() bool {
 	return false
 }
 
-// breaks reports whether the breaker counts the failure: the next request would most
-// likely meet it, too.
+// breaks reports whether the breaker counts the failure, because the next request would
+// most likely meet it, too.
 func (e *Error) breaks() bool {
 	switch e.Condition {
 	case ErrUnavailable:
@@ -124,9 +124,9 @@ func (e *Error) breaks() bool {
 	return false
 }
 
-// nextURL reports whether the next of several URLs is asked. It is after trouble, and
-// never after a 401, 403 or 404 of anybody: a name that one registry refuses or does
-// not have must not be looked for in another, where anybody may have taken it.
+// nextURL reports whether the next of several URLs is tried. It is after trouble, but
+// never after any 401, 403 or 404: a name that one registry refuses or does not have
+// must not be looked for in another, where anybody may have registered it.
 func (e *Error) nextURL() bool {
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone,

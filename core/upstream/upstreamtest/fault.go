@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Fault is how some requests go wrong. The empty members match every request; of
+// Fault says how some requests fail. The empty members match every request; of
 // several faults that match, the first added one acts.
 type Fault struct {
 	// Host is "registry", "token" or "storage".
@@ -74,7 +74,7 @@ func (f *Active) matches(host string, r *http.Request) bool {
 		strings.Contains(r.URL.Path, f.Path)
 }
 
-// answer does the whole answer where the fault replaces it.
+// answer writes the whole answer if the fault replaces it.
 func (f *Active) answer(w http.ResponseWriter, r *http.Request) (done bool) {
 	if f.Hang {
 		f.wait(r)

@@ -1,6 +1,6 @@
-// Package upstreamtest is an upstream registry that does what it is told: it plays
-// Docker Hub, GHCR, Quay or a registry of one's own, it goes wrong in every way
-// that upstreams do, and it records exactly what it was asked.
+// Package upstreamtest is a controllable upstream registry: it plays Docker Hub,
+// GHCR, Quay or a private registry, it fails in every way that upstreams do, and
+// it records all requests exactly.
 //
 //	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 //	d := hub.Manifest("library/nginx", mediaType, data, "latest")
@@ -22,7 +22,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Kind is whom an upstream plays.
+// Kind is the kind of registry that an upstream plays.
 type Kind int
 
 const (
@@ -41,12 +41,12 @@ const (
 	Quay
 )
 
-// Options are how an Upstream is. The zero value is an open registry on loopback.
+// Options configure an Upstream. The zero value is an open registry on loopback.
 type Options struct {
 	Kind Kind
 	// User and Secret are the one account. Default "user" and "secret".
 	User, Secret string
-	// TokenLife is how long a token is good. Default 300s.
+	// TokenLife is how long a token is valid. Default 300s.
 	TokenLife time.Duration
 	// Pulls is Hub's limit on manifest GETs. Default 100.
 	Pulls int
@@ -152,7 +152,8 @@ func (u *Upstream) liftAll() {
 	}
 }
 
-// AllowPrivate is what a client of an upstream on loopback must allow.
+// AllowPrivate returns the addresses that a client of an upstream on loopback
+// must allow.
 func (u *Upstream) AllowPrivate() []string { return []string{u.Token, u.Storage} }
 
 // Blob stores a blob in repo.
