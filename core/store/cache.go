@@ -9,13 +9,13 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// cache keeps manifests and tags in memory. It may, because one process owns the
-// bucket; and it must never answer what a finished change has made untrue.
+// cache keeps manifests and tags in memory. It may do so because one process owns
+// the bucket. It must never answer with what a finished change has made untrue.
 //
 // A change to a repository is bracketed by begin and end. Between them nothing of
 // that repository enters the cache, and a reader that looked at the bucket before
-// end does not put what it saw: it compares the generation. So a value is either in
-// the bucket now, or not in the cache.
+// end does not cache what it saw: it compares the generation. So a value is either
+// in the bucket now, or not in the cache.
 type cache struct {
 	manifests *otter.Cache[manifestID, core.Manifest]
 	tags      *otter.Cache[tagID, digest.Digest]
@@ -62,7 +62,7 @@ func newCache(size int64) (*cache, error) {
 	return &cache{manifests: manifests, tags: tags}, nil
 }
 
-// resize changes the bounds; what is too much goes.
+// resize changes the bounds and drops what exceeds them.
 func (c *cache) resize(size int64) {
 	c.manifests.SetMaximum(uint64(size - size/8))
 	c.tags.SetMaximum(uint64(size / 8))
@@ -107,7 +107,7 @@ func (c *cache) begin(repo string, drop func()) (end func()) {
 	}
 }
 
-// look begins a read of the bucket; the returned function puts what was read,
+// look begins a read of the bucket. The returned function caches the result,
 // unless the repository was changed meanwhile.
 func (c *cache) look(repo string) (put func(set func())) {
 	g := c.guard(repo)

@@ -18,11 +18,12 @@ type CollectOptions struct {
 	// DryRun counts and removes nothing.
 	DryRun bool
 	// Idle says that no client has been served from this storage within the
-	// grace, so that the times on disk tell all (a command on a stopped registry).
+	// grace, so that the times on disk are sufficient (a command on a stopped
+	// registry).
 	Idle bool
-	// Pressed reports whether space is needed: then uploads that have been idle for ten
-	// minutes go too, the oldest first, while it is. Default: after a write met a full
-	// disk, until the end of the collection.
+	// Pressed reports whether space is needed. While it is, uploads that have been
+	// idle for ten minutes are removed too, the oldest first. Default: after a write
+	// met a full disk, until the end of the collection.
 	Pressed func() bool
 }
 
@@ -33,8 +34,8 @@ type Collected struct {
 	Blobs     int   `json:"blobs"`     // content, of blobs and of manifests
 	Bytes     int64 `json:"bytes"`     // of that content
 	Uploads   int   `json:"uploads"`   // abandoned
-	// Kept counts the repositories of which nothing was removed that something damaged
-	// in them may name. The log says what it is.
+	// Kept counts the repositories in which something is damaged, so that nothing was
+	// removed that it may name. The log has the details.
 	Kept int `json:"kept"`
 }
 
@@ -48,14 +49,14 @@ type collection struct {
 	gone    map[string]struct{} // of a dry run: keys of links that would be removed
 }
 
-// Collect removes what nothing needs: untagged manifests if the options say so,
-// links to blobs that no manifest of the repository names, content that no
-// repository holds, and abandoned uploads; each only when its grace is over. It
-// runs beside pushes and pulls. In memory it needs some hundred bytes for each
-// link of the store.
+// Collect removes unneeded objects: untagged manifests if the options say so, links
+// to blobs that no manifest of the repository names, content that no repository
+// holds, and abandoned uploads. It removes each only when its grace is over. It runs
+// beside pushes and pulls. It needs a few hundred bytes of memory for each link of
+// the store.
 //
-// It trusts the bucket alone, not the index. Errors are the bucket's; what was
-// removed before one is counted.
+// It trusts only the bucket, not the index. Errors are the bucket's; the result then
+// counts what was removed before.
 func (s *Store) Collect(ctx context.Context, how CollectOptions) (Collected, error) {
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
@@ -72,8 +73,8 @@ func (c *collection) run(ctx context.Context) error {
 	if err := c.collectUploads(ctx); err != nil {
 		return fmt.Errorf("collect uploads: %w", err)
 	}
-	// Links before manifests: a manifest that comes after the look at the links
-	// names only links that it touched, or that are young.
+	// Links are listed before manifests: a manifest pushed after the links were
+	// listed names only links that it touched or that are young.
 	links, err := c.group(ctx, blobsPrefix)
 	if err != nil {
 		return fmt.Errorf("collect: %w", err)
@@ -114,9 +115,9 @@ func (c *collection) group(ctx context.Context, prefix string) (map[string][]dig
 	return held, nil
 }
 
-// young tells whether an object's grace still runs, by its time on disk, by what
-// clients were told, and, after a start, for everything: what clients were told
-// before is not known any more.
+// young reports whether an object's grace is still running, by its time on disk and
+// by the answers that clients got. After a start everything is young, because earlier
+// answers are not remembered.
 func (c *collection) young(info bucket.Info, repo string, d digest.Digest) bool {
 	since := c.now.Add(-c.options.Grace)
 	return info.Time.After(since) || c.grace.young(since, repo, d) || (!c.Idle && c.started.After(since))
@@ -167,8 +168,8 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 	return c.sync(ctx, gone...)
 }
 
-// collectUntagged removes the manifests of g that nothing reaches and no tag keeps, if
-// so configured, and takes them out of g.
+// collectUntagged removes the manifests of g that are not reachable and that no tag
+// keeps, if so configured, and takes them out of g.
 func (c *collection) collectUntagged(ctx context.Context, repo string, g *graph.Graph) error {
 	if c.options.Untagged < 0 {
 		return nil
@@ -189,7 +190,7 @@ func (c *collection) collectUntagged(ctx context.Context, repo string, g *graph.
 		}
 	}
 	for d := range g.Loose() {
-		// The manifest goes, whether it can be read again or not.
+		// The manifest is removed, whether it can be read again or not.
 		data, err := c.readContent(ctx, d)
 		if err != nil {
 			data = nil
@@ -207,13 +208,13 @@ func (c *collection) collectUntagged(ctx context.Context, repo string, g *graph.
 			return err
 		}
 	}
-	// Before any link goes: after a power cut a manifest that is still there has
-	// its blobs.
+	// This comes before any link is removed: after a power cut a manifest that still
+	// exists has its blobs.
 	return c.settle(ctx, repo)
 }
 
-// collectContent removes content that no repository holds. It looks for that in one
-// pass over content and holds; only of what seems to be nobody's each is looked at.
+// collectContent removes content that no repository holds. It finds candidates in one
+// pass over content and holds, and looks only at each candidate by itself.
 func (c *collection) collectContent(ctx context.Context) error {
 	for content, err := range c.contents(ctx, "", c.gone) {
 		if err != nil {

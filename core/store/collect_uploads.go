@@ -9,12 +9,12 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// idleUpload is how long nothing was added to an upload that goes when space is needed.
-// A client that is at work adds more often.
+// idleUpload is how long an upload must have been idle to be removed when space is
+// needed. An active client adds bytes more often.
 const idleUpload = 10 * time.Minute
 
-// collectUploads drops uploads that nobody has added to for long, and under pressure
-// also those that have been idle for a while, the oldest first.
+// collectUploads drops uploads that have been idle for long, and under pressure also
+// those that have been idle for a while, the oldest first.
 func (c *collection) collectUploads(ctx context.Context) error {
 	full := c.full.Load()
 	if !c.DryRun {
@@ -33,7 +33,7 @@ func (c *collection) collectUploads(ctx context.Context) error {
 	slices.SortFunc(uploads, func(a, b bucket.UploadInfo) int { return a.Time.Compare(b.Time) })
 	for _, info := range uploads {
 		if info.Time.After(c.now.Add(-c.options.UploadAge)) && !pressed() {
-			return nil // all that follow are younger
+			return nil // the rest is younger
 		}
 		dropped, err := true, error(nil)
 		if !c.DryRun {
@@ -48,7 +48,8 @@ func (c *collection) collectUploads(ctx context.Context) error {
 	return nil
 }
 
-// dropUpload tells whether the upload is gone; one that somebody writes to stays.
+// dropUpload drops the upload unless a client is writing to it, and reports whether
+// it is gone.
 func (c *collection) dropUpload(ctx context.Context, id string) (dropped bool, err error) {
 	held, err := c.bucket.Upload(ctx, id)
 	if errors.Is(err, bucket.ErrNotExist) {

@@ -11,8 +11,8 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Content is what lies under one digest, and which repositories hold it, as a blob or
-// as a manifest, in order.
+// Content describes the object of one digest and the repositories that hold it, as a blob
+// or as a manifest, in order.
 type Content struct {
 	Digest digest.Digest
 	Size   int64 // bytes
@@ -20,14 +20,14 @@ type Content struct {
 }
 
 // Contents yields all the content of the store in the order of digests. It merges the
-// lists of content with its links and of manifests and reads no object, so it needs no
-// memory to speak of; on a local disk it costs a look at each file.
+// lists of content with its links and of manifests and reads no object, so it needs
+// little memory; on a local disk it costs one stat of each file.
 func (s *Store) Contents(ctx context.Context) iter.Seq2[Content, error] {
 	return s.ContentsIn(ctx, "")
 }
 
-// Part is a part of the content of a store: what has one algorithm and the same two first
-// digits. The empty one is everything.
+// Part is a part of the content of a store: the digests with one algorithm and the same
+// first two digits. The empty part is everything.
 type Part string
 
 // Parts returns all parts, in the order of Contents.
@@ -63,7 +63,7 @@ func (s *Store) contents(ctx context.Context, part Part, gone map[string]struct{
 	return func(yield func(listed, error) bool) {
 		manifests := s.follow(ctx, part, gone)
 		defer manifests.stop()
-		var c listed // its links are still being read; none if its digest is empty
+		var c listed // its links are still being read; no content if its digest is empty
 		end := func() bool {
 			if c.Digest == "" {
 				return true

@@ -15,7 +15,7 @@ import (
 const (
 	// layoutKey is the record that says which layout the bucket has.
 	layoutKey = "layout"
-	// layoutVersion is what this program writes.
+	// layoutVersion is the layout that this program writes.
 	layoutVersion = 3
 	// convertBatch is how many entries are made durable at once.
 	convertBatch = 64
@@ -27,23 +27,24 @@ const (
 // conversion was cut off.
 type layout struct {
 	Version int `json:"version"`
-	// Since is when the bucket became one of this layout: what is older may have been
-	// wanted until then.
+	// Since is when the bucket was converted to this layout: older objects may have been
+	// in use until then.
 	Since time.Time `json:"since"`
 }
 
-// convert makes a bucket of layout 2 one of layout 3. It is done when the record at
-// layoutKey says so, which is written last, and begins again where it was cut off.
+// convert converts a bucket from layout 2 to layout 3. It is complete when the record at
+// layoutKey, which is written last, says so. If it is interrupted, the next call continues
+// it.
 //
 // Only the entries of referrers are rewritten: their keys end in a mark of the type now,
 // and they are bounded. All other records of layout 2 stay as they are until they change,
 // and mean the following:
 //
-//   - a tag has named its digest since `time`. It has no predecessors, nobody knows who
-//     made it, and its nonce is computed from its bytes (decodeTag).
-//   - a manifest was pushed at the time of its object, nobody knows by whom, and no tag has
-//     left it (decodeLink). `untagged` counts from the conversion at the earliest.
-//   - a time of a pull counts nothing (pulls.Count).
+//   - a tag has named its digest since `time`. It has no predecessors, its creator is
+//     unknown, and its nonce is computed from its bytes (decodeTag).
+//   - a manifest was pushed at the time of its object, by an unknown caller, and no tag
+//     has left it (decodeLink). `untagged` counts from the conversion at the earliest.
+//   - the time of a pull adds nothing to the counts (pulls.Count).
 //
 // Errors: the bucket's, and that the layout is a newer one.
 func (s *Store) convert(ctx context.Context) error {
@@ -75,7 +76,7 @@ func (s *Store) convert(ctx context.Context) error {
 }
 
 // convertReferrers gives each entry its new key. The new one is durable before the old one
-// goes, and whoever finds both makes the new one again.
+// is removed. A conversion that finds both writes the new one again.
 func (s *Store) convertReferrers(ctx context.Context) error {
 	begun := time.Now()
 	told, done := begun, 0
@@ -111,7 +112,7 @@ func (s *Store) convertReferrers(ctx context.Context) error {
 			}
 			made = append(made, key)
 		case errors.Is(err, bucket.ErrNotExist):
-			s.log.Error("entry of a referrer is damaged, and so is its manifest, or it is gone; the entry is removed, and pushing the manifest again makes it anew",
+			s.log.Error("entry of a referrer is damaged, and its manifest is damaged or gone; the entry is removed, and pushing the manifest again restores it",
 				"repository", repo, "subject", subject, "manifest", d)
 		default:
 			return err
@@ -135,8 +136,8 @@ func (s *Store) convertReferrers(ctx context.Context) error {
 	return nil
 }
 
-// oldReferrer reads an entry of layout 2, or what it must say from its manifest if it is
-// damaged. Errors: bucket.ErrNotExist when neither can be read; others of the bucket.
+// oldReferrer reads an entry of layout 2. If it is damaged, oldReferrer derives it from
+// its manifest. Errors: bucket.ErrNotExist when neither can be read; others of the bucket.
 func (s *Store) oldReferrer(ctx context.Context, repo, key string, d digest.Digest) (core.Descriptor, error) {
 	data, _, err := s.bucket.Get(ctx, key)
 	if err != nil {

@@ -16,14 +16,14 @@ import (
 
 const (
 	// maxKnown bounds the sizes in memory, some 8 MiB: those of the blobs of a few
-	// thousand images. A blob whose size was forgotten is served as it is.
+	// thousand images. A blob whose size was forgotten is served unchecked.
 	maxKnown = 1 << 15
 	// maxReported bounds the damaged objects whose log line is not repeated.
 	maxReported = 1 << 10
 	// maxExamined is how many blobs are read at once because their size is wrong.
 	// Reading competes with clients for the disk.
 	maxExamined = 2
-	// maxDoubts bounds how many blobs one request has read, each of which was damaged.
+	// maxDoubts bounds how many damaged blobs one request causes to be read.
 	maxDoubts = 128
 	// examineStep is how much is read at once, and before the context is looked at again.
 	examineStep = 256 << 10
@@ -33,11 +33,11 @@ var examineBuffers = sync.Pool{New: func() any { b := make([]byte, examineStep);
 
 // damage knows how long content must be, and which objects are damaged.
 type damage struct {
-	// sizes has what the digest of a blob has proven, under an empty repository,
-	// and what the manifests of a repository say, under its name.
+	// sizes has the sizes that digests have proven, under an empty repository, and those
+	// that the manifests of a repository claim, under its name.
 	sizes *otter.Cache[blobID, size]
-	// reported has the versions of damaged objects that were logged, by key. It is looked
-	// at and written in one step, under reporting.
+	// reported has the versions of damaged objects that were logged, by key. It is read
+	// and written in one step, under reporting.
 	reporting sync.Mutex
 	reported  *otter.Cache[string, string]
 	// examining is a slot for each blob that is being read.
@@ -77,9 +77,9 @@ func (d *damage) proven(blob digest.Digest, bytes int64) {
 	d.sizes.Set(blobID{digest: blob}, size{bytes: bytes})
 }
 
-// named notes what a manifest that repo holds says of its blobs. In a private
-// repository the push has checked it. In a mirror it is the upstream's guess, which
-// is why a contradiction is a doubt and not an answer.
+// named notes the sizes of blobs that a manifest of repo claims. In a private repository
+// the push has checked it. In a mirror it is only the upstream's claim, so a
+// contradiction causes a check and not an answer.
 func (d *damage) named(repo string, blobs []core.Descriptor) {
 	for _, desc := range blobs {
 		if desc.Size >= 0 {
@@ -88,9 +88,9 @@ func (d *damage) named(repo string, blobs []core.Descriptor) {
 	}
 }
 
-// check reports whether an object of the bucket can be the blob, as far as memory
-// knows. Errors: bucket.ErrNotExist with ErrDamaged when it cannot be, *doubt when a
-// manifest contradicts it and only its bytes can tell.
+// check reports whether an object of the bucket can be the blob, by the sizes in memory.
+// Errors: bucket.ErrNotExist with ErrDamaged when it cannot be, *doubt when a manifest
+// contradicts it and only its bytes can tell.
 func (d *damage) check(repo string, blob digest.Digest, object bucket.Info) error {
 	known, ok := d.sizes.GetIfPresent(blobID{digest: blob})
 	switch {
@@ -112,14 +112,14 @@ func (d *damage) isProven(blob digest.Digest, bytes int64) bool {
 	return ok && known.bytes == bytes
 }
 
-// doubt says that a blob must be read before anybody can say whether it is here. It
-// does not leave the store.
+// doubt is the error that a blob must be read to find out whether it is intact. It does
+// not leave the store.
 type doubt struct{ digest digest.Digest }
 
 func (d *doubt) Error() string { return fmt.Sprintf("content of %s must be read first", d.digest) }
 
-// certain runs look, and again whenever a blob that it doubts has been read. No lock
-// is held while a blob is read.
+// certain runs look, and runs it again each time a blob that it doubts has been read. No
+// lock is held while a blob is read.
 func (s *Store) certain(ctx context.Context, look func() error) error {
 	for range maxDoubts {
 		err := look()
@@ -134,7 +134,7 @@ func (s *Store) certain(ctx context.Context, look func() error) error {
 	return fmt.Errorf("%w: more than %d damaged blobs in one request; try again", core.ErrUnavailable, maxDoubts)
 }
 
-// examine reads a blob through its digest and notes the outcome, unless somebody else
+// examine reads a blob, checks its digest and notes the outcome, unless another request
 // has just done so.
 func (s *Store) examine(ctx context.Context, d digest.Digest) error {
 	select {
@@ -156,10 +156,10 @@ func (s *Store) examine(ctx context.Context, d digest.Digest) error {
 	return err
 }
 
-// wrong reads what is held of d, and returns its version if it is not d. It is empty
-// if it is, or if nothing is there. Only bytes that were read to the end condemn an
-// object. Errors: the context's, and those of reading, with the version of the object:
-// a disk that fails now may read it the next time.
+// wrong reads the object of d, and returns its version if its bytes do not have the
+// digest. The version is empty if they do, or if there is no object. Only bytes that
+// were read to the end condemn an object. Errors: the context's, and those of reading,
+// with the version of the object: a disk that fails now may read it the next time.
 func (s *Store) wrong(ctx context.Context, d digest.Digest) (version string, err error) {
 	object, err := s.bucket.Open(ctx, blobKey(d))
 	if errors.Is(err, bucket.ErrNotExist) {
@@ -178,7 +178,7 @@ func (s *Store) wrong(ctx context.Context, d digest.Digest) (version string, err
 		}
 		var n int
 		n, err = object.Read(*buf)
-		_, _ = verifier.Write((*buf)[:n]) // a hash takes everything
+		_, _ = verifier.Write((*buf)[:n]) // a hash accepts everything
 	}
 	if err != io.EOF {
 		return info.Version, fmt.Errorf("read %s: %w", info.Key, err)
@@ -192,9 +192,10 @@ func (s *Store) wrong(ctx context.Context, d digest.Digest) (version string, err
 	return info.Version, nil
 }
 
-// displaced returns the version of what is held of d if an upload of the given length,
-// whose digest is right, shall take its place; empty if it is whole, or is not there.
-// One of another length needs no reading, and the bucket replaces it anyway.
+// displaced returns the version of the object of d if an upload of the given length,
+// whose digest is right, must replace it. The version is empty if the object is intact
+// or missing. An object of another length need not be read: the bucket replaces it
+// anyway.
 func (s *Store) displaced(ctx context.Context, d digest.Digest, length int64) (version string, err error) {
 	held, err := s.bucket.Stat(ctx, blobKey(d))
 	switch {
@@ -208,7 +209,7 @@ func (s *Store) displaced(ctx context.Context, d digest.Digest, length int64) (v
 	}
 	version, err = s.wrong(ctx, d)
 	if err != nil && version != "" {
-		// Bytes that are here and verified replace those that cannot be read.
+		// The upload's verified bytes replace those that cannot be read.
 		s.reportDamage(held, err)
 		return version, nil
 	}

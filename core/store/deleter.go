@@ -16,12 +16,12 @@ import (
 func (s *Store) DeleteTag(ctx context.Context, repo, tag string) error {
 	ctx = context.WithoutCancel(ctx) // as in PutManifest
 	defer s.repos.lock(repo)()
-	// Also before "there is no such tag": a client that tries again takes that for done.
+	// Settle before answering "there is no such tag", too: a client that tries again takes that answer
+	// for success.
 	if err := s.settle(ctx, repo); err != nil {
 		return err
 	}
-	// Nobody changes the tag while the lock is held. A record that cannot be read can be
-	// deleted nevertheless.
+	// The tag cannot change while the lock is held. Even a record that cannot be read can be deleted.
 	held, err := s.tagRecord(ctx, repo, tag)
 	if err == nil {
 		if err := s.leave(ctx, repo, held.Digest); err != nil {
@@ -62,16 +62,16 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 	}
 	m, err := s.manifest(ctx, repo, d)
 	if errors.Is(err, ErrDamaged) {
-		m = core.Manifest{Descriptor: core.Descriptor{Digest: d}} // it can go unread
+		m = core.Manifest{Descriptor: core.Descriptor{Digest: d}} // it can be deleted unread
 	} else if err != nil {
 		return err
 	}
-	// Tags first, behind their own barrier: after a power cut a tag may name
-	// nothing that was deleted.
+	// Tags are deleted first, behind their own barrier: after a power cut no tag may name something
+	// that was deleted.
 	var tags []string
 	for tag, err := range s.tagRows(ctx, repo) {
 		if errors.Is(err, ErrDamaged) {
-			continue // it is served as naming nothing, whatever it named
+			continue // it is served as if it named nothing
 		} else if err != nil {
 			return err
 		}
@@ -91,8 +91,8 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 	return s.settle(ctx, repo)
 }
 
-// dropManifest removes a manifest's link and referrer entry, which are owed then. The
-// caller holds the repository's lock and has settled.
+// dropManifest removes a manifest's link and referrer entry, and notes them as owed. The caller holds
+// the repository's lock and has settled.
 func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) error {
 	d := m.Descriptor.Digest
 	defer s.cache.beginManifest(repo, d)()
@@ -109,7 +109,7 @@ func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) 
 	if len(entries) == 0 {
 		return nil
 	}
-	// The entry goes when the manifest has gone for good, as linkManifest says.
+	// The entry is removed once the manifest's removal is durable; see linkManifest.
 	if err := s.settle(ctx, repo); err != nil {
 		return err
 	}
@@ -123,11 +123,12 @@ func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) 
 }
 
 // entriesOf returns the keys of a manifest's referrer entries: one if it has a subject.
-// They are looked for, as their keys say what its type was when it was pushed; of a
-// manifest that cannot be read, below all subjects.
+// It lists them, because their keys have the type that the manifest had when it was pushed. If the
+// manifest cannot be read, it lists the entries of all subjects.
 func (s *Store) entriesOf(ctx context.Context, repo string, m core.Manifest) (keys []string, err error) {
 	d, prefix := m.Descriptor.Digest, reposPrefix+repo+referrersPart
-	// A document that a push may not have was held by other rules, which may have read another subject.
+	// A document that could not be pushed today was accepted under older rules, which may have read
+	// another subject.
 	if doc, err := core.Inspect(m.Bytes); err == nil && doc.Ambiguous == nil && doc.Malformed == nil {
 		subject := doc.SubjectDigest()
 		if subject == "" {
@@ -154,7 +155,7 @@ func (s *Store) remove(ctx context.Context, key string) error {
 	return nil
 }
 
-// DeleteBlob implements core.Deleter. The content goes with the collector.
+// DeleteBlob implements core.Deleter. The collector removes the content.
 func (s *Store) DeleteBlob(ctx context.Context, repo string, d digest.Digest) error {
 	ctx = context.WithoutCancel(ctx)
 	defer s.repos.lock(repo)()
@@ -187,8 +188,8 @@ func (s *Store) DeleteBlob(ctx context.Context, repo string, d digest.Digest) er
 // maxUsers bounds how many manifests an answer names.
 const maxUsers = 20
 
-// users returns manifests of repo that name the blob d, and those that are damaged and
-// may name it, at most maxUsers each.
+// users returns manifests of repo that name the blob d, and damaged manifests that may name it, at
+// most maxUsers of each.
 func (s *Store) users(ctx context.Context, repo string, d digest.Digest) (users, damaged []digest.Digest, err error) {
 	for held, err := range s.held(ctx, repo) {
 		if err != nil {

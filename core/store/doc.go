@@ -1,8 +1,8 @@
 // Package store is a durable core.Registry over a bucket.Bucket.
 //
-// Content is addressed by digest and kept once, whoever pushed it. What makes it
-// readable in a repository is a link, an object of its own, so that knowing a
-// digest is never enough to read. The keys, all of them truth:
+// Content is addressed by digest and stored once, whoever pushed it. A link, which is a separate object,
+// makes it readable in a repository, so that knowing a digest is never enough to read. The keys, all of them
+// truth:
 //
 //	blobs/sha256/ab/<hex>                  content of blobs and of manifests
 //	blobs/sha256/ab/<hex>+<repo>           its link: repo holds this blob (linkRecord)
@@ -20,14 +20,13 @@
 // Order of writes. A push is acknowledged by its manifest: first the blobs, their
 // links and the manifest's content behind one barrier (bucket.Barrier), then the referrer
 // entry, if it has a subject, then the manifest's link, then the tags, each behind one
-// of its own. A crash between any two leaves objects that nothing names, for the
-// collector. Deletes go the other way.
+// of its own. A crash between any two leaves unreferenced objects for the collector. Deletes go the other
+// way.
 //
-// Locks. One RWMutex a repository: shared by PutManifest and by whatever tells a
-// client "you have it", exclusive for deletes and the collector's step in that
-// repository; held for metadata, never while a blob streams. A stripe per digest is
-// shared while a link to content is made or its removal is not durable yet, and
-// exclusive while unlinked content is dropped. Who reads a manifest, a blob or a list takes no lock.
+// Locks. Each repository has an RWMutex: shared by PutManifest and by every answer "you have it", exclusive
+// for deletes and the collector's step in that repository. It is held for metadata, never while a blob
+// streams. A stripe per digest is shared while a link to content is made or its removal is not durable yet,
+// and exclusive while unlinked content is dropped. Reading a manifest, a blob or a list takes no lock.
 //
 // The store does not decide who may do what, and knows no HTTP.
 package store

@@ -19,24 +19,25 @@ import (
 type Evicted struct {
 	Tags      []string
 	Manifests []digest.Digest
-	// Unlinked is the content that the repository held for these manifests alone,
-	// with the repositories that hold it still.
+	// Unlinked is the content that the repository held only for these manifests, with the
+	// repositories that still hold it.
 	Unlinked []Content
-	// Blobs and Bytes count what nobody holds any more, and is gone from the bucket.
+	// Blobs and Bytes count the content that no repository holds any more and that was
+	// removed from the bucket.
 	Blobs int
 	Bytes int64
 }
 
 // Evict removes manifests of a repository, with the tags that name them and with the
-// blobs that no other manifest of the repository names, whatever their age: it is for
-// a sparse store, which can be given everything again. The order is tags, manifests,
-// links, content, each durable before the next; a crash between any two leaves only
-// what the collector removes, or the next eviction. The manifests go in the order of ds; one
-// that is not there is passed over. A reader of a blob can read it to its end.
+// blobs that no other manifest of the repository names, whatever their age. It is for a
+// sparse store, whose content can be fetched again. The order is tags, manifests, links,
+// content, each durable before the next; a crash between any two leaves only what the
+// collector or the next eviction removes. The manifests are removed in the order of ds;
+// missing ones are skipped. A request that is reading a blob can read it to its end.
 func (s *Store) Evict(ctx context.Context, repo string, ds ...digest.Digest) (Evicted, error) {
 	ctx = context.WithoutCancel(ctx) // as in PutManifest
 	var done Evicted
-	// What the manifests name does not change, so most of them are read before the
+	// The contents of manifests do not change, so most of them are read before the
 	// repository's lock is taken.
 	w := newWeighing(ds)
 	err := s.weigh(ctx, repo, w)
@@ -83,7 +84,7 @@ func (s *Store) unlink(ctx context.Context, repo string, w *weighing, done *Evic
 		}
 		data, err := s.readContent(ctx, d)
 		if err != nil {
-			data = nil // it can go unread
+			data = nil // it can be removed unread
 		}
 		if err := s.dropManifest(ctx, repo, core.Manifest{Descriptor: core.Descriptor{Digest: d}, Bytes: data}); err != nil {
 			return err
@@ -96,8 +97,8 @@ func (s *Store) unlink(ctx context.Context, repo string, w *weighing, done *Evic
 	return s.dropLinks(ctx, repo, slices.Concat(going, candidates), w, done)
 }
 
-// dropTagsOf removes the tags that name the manifests of an eviction, and those that
-// are damaged: they name nothing, and the upstream can be asked again.
+// dropTagsOf removes the tags that name the manifests of an eviction, and damaged tags:
+// they name nothing, and the upstream can be asked again.
 func (s *Store) dropTagsOf(ctx context.Context, repo string, going []digest.Digest, done *Evicted) error {
 	var tags []string
 	for tag, err := range s.tagRows(ctx, repo) {
@@ -121,7 +122,7 @@ func (s *Store) dropLinks(ctx context.Context, repo string, content []digest.Dig
 	for _, d := range content {
 		info, err := s.bucket.Stat(ctx, blobKey(d))
 		if errors.Is(err, bucket.ErrNotExist) {
-			continue // never asked for
+			continue // never fetched
 		} else if err != nil {
 			return err
 		}
@@ -143,8 +144,8 @@ func (s *Store) dropLinks(ctx context.Context, repo string, content []digest.Dig
 	return s.sync(ctx, gone...)
 }
 
-// dropUnheld removes content unless a repository holds it. Who is linking it now
-// either holds the stripe, or will find it gone.
+// dropUnheld removes content unless a repository holds it. A request that is linking it
+// now either holds the stripe, or will find it gone.
 func (s *Store) dropUnheld(ctx context.Context, d digest.Digest) (dropped bool, err error) {
 	lock := s.digests.of(string(d))
 	lock.Lock()
@@ -156,7 +157,7 @@ func (s *Store) dropUnheld(ctx context.Context, d digest.Digest) (dropped bool, 
 	return true, s.remove(ctx, blobKey(d))
 }
 
-// holders are the repositories that hold content, as a blob or as a manifest.
+// holders returns the repositories that hold content, as a blob or as a manifest.
 func (s *Store) holders(ctx context.Context, d digest.Digest) ([]string, error) {
 	var repos []string
 	for _, prefix := range []string{blobsPrefix, manifestsPrefix} {
@@ -175,14 +176,14 @@ func (s *Store) holders(ctx context.Context, d digest.Digest) ([]string, error) 
 type Held struct {
 	Digest digest.Digest
 	// Names are the manifests of the repository that it names, without its subject. It is
-	// empty for one that is damaged.
+	// empty for a damaged manifest.
 	Names   []digest.Digest
 	Subject digest.Digest // or empty
 	Time    time.Time     // of its put
 }
 
-// Manifests reads all the manifests of repo, one at a time and in no order, and passes by
-// the cache. Errors are the bucket's.
+// Manifests reads all the manifests of repo, one at a time and in no order, bypassing the
+// cache. Errors are the bucket's.
 func (s *Store) Manifests(ctx context.Context, repo string) iter.Seq2[Held, error] {
 	return func(yield func(Held, error) bool) {
 		all := map[digest.Digest]struct{}{}

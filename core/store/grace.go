@@ -12,19 +12,19 @@ import (
 // touches 10,000.
 const maxTouched = 1 << 17
 
-// grace remembers whom the store told lately that content is here, so that the
-// collector leaves it: a client that asked is about to push a manifest that names
-// it. Only what exists is touched, for callers who may create, and under the
-// repository's lock, which the collector takes before it looks. It lives in memory only;
-// after a start everything counts as touched, and also when there is no room for more.
+// grace remembers which content clients were recently told exists, so that the collector
+// keeps it: such a client is about to push a manifest that names it. Only what exists is
+// touched, for callers who may create, and under the repository's lock, which the
+// collector takes before it looks. It lives in memory only. Everything counts as touched
+// after a start, and also when there is no room for more.
 type grace struct {
 	mu      sync.Mutex
 	touched map[touch]int64 // when, in ns since 1970; guarded by mu, pruned by the collector
-	all     time.Time       // everything was touched then; guarded by mu
+	all     time.Time       // when everything was touched; guarded by mu
 }
 
-// touch is a digest in a repository, hashed twice: names are long, and two of one hash
-// would only share a grace.
+// touch is a digest in a repository, hashed twice: names are long, and two with the same
+// hash would only share a grace.
 type touch [2]uint64
 
 var touchSeeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
@@ -66,7 +66,7 @@ func (g *grace) young(since time.Time, repo string, d digest.Digest) bool {
 	return ok && at > since.UnixNano() || g.all.After(since)
 }
 
-// prune forgets what was touched before since.
+// prune forgets entries that were touched before since.
 func (g *grace) prune(since time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

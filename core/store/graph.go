@@ -10,9 +10,9 @@ import (
 	"github.com/eblume/caddy-registry/core/graph"
 )
 
-// graph reads the manifests, one at a time. One that was deleted meanwhile is left out. One that
-// cannot be read stops the collection of this repository: what it names is unknown.
-// Errors: the bucket's, ErrDamaged.
+// graph reads the manifests, one at a time. A manifest that was deleted meanwhile is left out.
+// One that cannot be read stops the collection of this repository, because it is unknown what it
+// names. Errors: the bucket's, ErrDamaged.
 func (c *collection) graph(ctx context.Context, repo string, manifests, blobs []digest.Digest) (*graph.Graph, error) {
 	g := graph.New(manifests, blobs)
 	for _, d := range manifests {

@@ -37,9 +37,9 @@ func manifestKey(d digest.Digest, repo string) string { return holdKey(manifests
 // maxComponent is what a component of a key may have, in bytes (see bucket.Bucket).
 const maxComponent = 255
 
-// holdKey is the key under prefix that says that repo holds d: one component for both,
-// because a directory for each digest would cost a disk more than the object in it.
-// Where they are too long for that, the repository is a component of its own. All keys
+// holdKey is the key under prefix for the fact that repo holds d. Both are one
+// component, because a directory for each digest would cost a disk more than the object
+// in it. If they are too long for that, the repository is a separate component. All keys
 // of a digest begin with prefix and content(d), and stand together in the order of keys.
 func holdKey(prefix string, d digest.Digest, repo string) string {
 	separator := holdMark
@@ -66,8 +66,8 @@ func referrerKey(repo string, subject, d digest.Digest, artifactType string) str
 	return referrerPrefix(repo, subject) + string(d) + holdMark + typeMark(artifactType)
 }
 
-// typeMark is short because types are long, and in capitals. Two types that have one mark
-// are told apart by what the entries say.
+// typeMark is short because types are long, and in capitals. Two types with the same
+// mark are distinguished by the entries' content.
 func typeMark(artifactType string) string {
 	sum := sha256.Sum256([]byte(artifactType))
 	return hex.EncodeToString(sum[:8])
@@ -94,14 +94,14 @@ func splitReferrer(key string) (repo string, subject, d digest.Digest, mark stri
 	return repo, subject, d, mark, err == nil
 }
 
-// flat writes a repository name as one key component: + is in no repository name,
-// and 255 bytes stay 255.
+// flat writes a repository name as one key component: no repository name contains +, and
+// 255 bytes stay 255.
 func flat(repo string) string { return strings.ReplaceAll(repo, "/", "+") }
 
 func unflat(component string) string { return strings.ReplaceAll(component, "+", "/") }
 
-// splitBlob undoes blobKey. A key that is not of this form was not written by the
-// store; ok is false then.
+// splitBlob undoes blobKey. If ok is false, the key does not have this form and was not
+// written by the store.
 func splitBlob(key string) (d digest.Digest, ok bool) {
 	d, rest, ok := splitContent(key, blobsPrefix)
 	return d, ok && rest == ""
@@ -114,7 +114,7 @@ func splitHold(key, prefix string) (d digest.Digest, repo string, ok bool) {
 		return "", "", false
 	}
 	repo = unflat(strings.TrimPrefix(rest[len(holdMark):], "/"))
-	return d, repo, repo != "" && holdKey(prefix, d, repo) == key // there is one spelling
+	return d, repo, repo != "" && holdKey(prefix, d, repo) == key // each key has one spelling
 }
 
 // splitContent reads alg/ab/hex behind a prefix, and returns what follows.
@@ -139,8 +139,8 @@ func splitTag(key string) (repo, tag string, ok bool) {
 	return strings.Cut(strings.TrimPrefix(key, reposPrefix), tagsPart)
 }
 
-// Verify reads r and says whether it is the whole content that key promises: what
-// a bucket asks about an upload that was committed before an unclean stop.
+// Verify reads r and checks that it is the whole content that key promises. A bucket
+// calls it for an upload that was committed before an unclean stop.
 func Verify(key string, r io.Reader) error {
 	d, ok := splitBlob(key)
 	if !ok {

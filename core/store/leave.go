@@ -14,8 +14,8 @@ import (
 // maxStamps bounds the callers whose last moment is remembered.
 const maxStamps = 64
 
-// stamps give the links that one caller makes within a second one moment, so that their
-// records are alike and cost no file each.
+// stamps gives the links that one caller makes within a second the same time, so that
+// their records are equal and do not cost a file each.
 type stamps struct {
 	mu    sync.Mutex
 	since map[string]time.Time // by caller; guarded by mu
@@ -44,12 +44,12 @@ func (s *Store) putLink(ctx context.Context, key, mediaType, by string) error {
 	return err
 }
 
-// left are manifests whose records say already that a tag is about to leave them.
+// left has manifests whose records already say that a tag is about to leave them.
 type left map[digest.Digest]bool
 
 // leaveEarly writes what putTag would have to write under the tag's lock, beside the
-// first barrier of a push: then a tag that moves waits for nothing more. It is a guess
-// which manifests the tags will leave; putTag does the rest.
+// first barrier of a push: then moving a tag needs no further wait. It guesses which
+// manifests the tags will leave; putTag does the rest.
 func (s *Store) leaveEarly(ctx context.Context, repo string, d digest.Digest, tags []string) left {
 	done := left{}
 	for _, tag := range tags {
@@ -64,10 +64,10 @@ func (s *Store) leaveEarly(ctx context.Context, repo string, d digest.Digest, ta
 	return done
 }
 
-// leave notes, durably, that a tag ceases to name d now. It comes before the tag moves or
-// goes: after a power cut between the two the manifest is tagged, and the note is of no
-// use, whereas a manifest without a note might be collected at once. Mirrors keep no
-// untagged manifests by age, and have no such notes.
+// leave notes, durably, that a tag ceases to name d now. This happens before the tag is
+// moved or deleted: after a power cut between the two the manifest is tagged and the note
+// is harmless, whereas a manifest without a note might be collected at once. Mirrors do
+// not keep untagged manifests by age and have no such notes.
 func (s *Store) leave(ctx context.Context, repo string, d digest.Digest) error {
 	if s.options.Sparse { // never changes
 		return nil
@@ -82,8 +82,8 @@ func (s *Store) leave(ctx context.Context, repo string, d digest.Digest) error {
 	return s.sync(ctx, key)
 }
 
-// changeLink changes the record at manifestKey, if there is one that can be read. Two
-// that meet change it one after the other.
+// changeLink changes the record at manifestKey, if there is one that can be read.
+// Concurrent calls change it one after the other.
 func (s *Store) changeLink(ctx context.Context, key string, change func(*linkRecord) bool) error {
 	lock := s.links.of(key)
 	lock.Lock()
@@ -97,7 +97,7 @@ func (s *Store) changeLink(ctx context.Context, key string, change func(*linkRec
 	}
 	record, err := decodeLink(info, data)
 	if err != nil {
-		return nil // pushing the manifest again puts it right, and nobody else knows what it said
+		return nil // only pushing the manifest again can restore it
 	}
 	if !change(&record) {
 		return nil

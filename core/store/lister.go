@@ -23,7 +23,7 @@ func (s *Store) Repositories(ctx context.Context, after string) iter.Seq2[string
 }
 
 // indexed yields the rows that the index has. If it is not Ready, or turns out to be
-// damaged on the way, scan yields those behind the last one.
+// damaged on the way, scan yields the rows behind the last one.
 func indexed[T any](s *Store, after string, rows iter.Seq2[T, error], name func(T) string, scan func(after string) iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		whole := s.index.Ready()
@@ -94,7 +94,7 @@ func (s *Store) Tags(ctx context.Context, repo, after string) iter.Seq2[string, 
 	}
 }
 
-// exists tells whether repo holds a manifest.
+// exists reports whether repo holds a manifest.
 func (s *Store) exists(ctx context.Context, repo string) bool {
 	if s.index.Ready() {
 		if held, err := s.index.HasRepository(repo); err == nil {
@@ -127,7 +127,7 @@ func (s *Store) tagNames(ctx context.Context, repo, after string) iter.Seq2[stri
 	})
 }
 
-// tagRows yields the tags of repo with their digests. A damaged one is an error, as in
+// tagRows yields the tags of repo with their digests. A damaged tag is an error, as in
 // scanTags: the index does not know what it names either.
 func (s *Store) tagRows(ctx context.Context, repo string) iter.Seq2[index.Tag, error] {
 	rows := indexed(s, "", s.index.Tags(repo, ""), func(tag index.Tag) string { return tag.Name }, func(after string) iter.Seq2[index.Tag, error] {
@@ -170,9 +170,9 @@ func (s *Store) held(ctx context.Context, repo string) iter.Seq2[digest.Digest, 
 	})
 }
 
-// Referrers implements core.Lister. It reads the entries of the asked type alone, and
-// ends in a *core.Pause when it has passed over core.MaxPassed of others, or of manifests
-// that are gone.
+// Referrers implements core.Lister. It reads only the entries of the requested type, and
+// ends in a *core.Pause when it has skipped core.MaxPassed entries of other types or of
+// manifests that are gone.
 func (s *Store) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[core.Descriptor, error] {
 	return func(yield func(core.Descriptor, error) bool) {
 		start, wanted := "", typeMark(artifactType)
@@ -211,8 +211,8 @@ func (s *Store) Referrers(ctx context.Context, repo string, subject digest.Diges
 	}
 }
 
-// referrer reads an entry, and that the manifest it describes is here. What a damaged
-// entry said is read from the manifest. Errors: the bucket's.
+// referrer reads an entry and checks that the manifest it describes exists. A damaged
+// entry is derived from the manifest. Errors: the bucket's.
 func (s *Store) referrer(ctx context.Context, repo, key string, d digest.Digest) (core.Descriptor, error) {
 	data, info, err := s.bucket.Get(ctx, key)
 	if err != nil {
@@ -230,8 +230,8 @@ func (s *Store) referrer(ctx context.Context, repo, key string, d digest.Digest)
 	return desc, err
 }
 
-// describeReferrer is what linkManifest writes into the entry of a manifest. Errors: the
-// bucket's; bucket.ErrNotExist also when the manifest is damaged.
+// describeReferrer returns what linkManifest writes into the entry of a manifest.
+// Errors: the bucket's; bucket.ErrNotExist also when the manifest is damaged.
 func (s *Store) describeReferrer(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
 	m, doc, err := s.readManifest(ctx, repo, d)
 	if doc != nil {

@@ -56,8 +56,8 @@ func (r *repositories) leave(repo string, l *repository) {
 	}
 }
 
-// stripes are locks for things too many to have one each. Two things that share a
-// stripe wait for each other without need, for microseconds.
+// stripes are locks for things that are too many to have one each. Two things that
+// share a stripe sometimes wait for each other needlessly, for microseconds.
 type stripes [256]sync.RWMutex
 
 var seed = maphash.MakeSeed()
@@ -69,16 +69,16 @@ func (s *stripes) of(key string) *sync.RWMutex {
 }
 
 // keepContent keeps the collector from dropping content of d while a link to it is
-// made, or while it is not durable yet that one has gone: after a power cut a link
-// that came back must find its content.
+// made, or while the removal of one is not durable yet: after a power cut a link that
+// came back must find its content.
 func (s *Store) keepContent(d digest.Digest) (release func()) {
 	lock := s.digests.of(string(d))
 	lock.RLock()
 	return lock.RUnlock
 }
 
-// keepContents is keepContent for many. No stripe is taken twice: whoever waits for it
-// alone would keep the second from being had.
+// keepContents is keepContent for many. No stripe is taken twice: a waiting writer
+// between the two would block the second.
 func (s *Store) keepContents(ds []digest.Digest) (release func()) {
 	var held []*sync.RWMutex
 	for _, d := range ds {

@@ -10,16 +10,16 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// owed has the changes that can be seen and are not durable, as their barrier is still
-// to come or has failed: a tag or a manifest that is gone, a tag that was moved. A power
-// cut may undo them. So nothing that they named before is removed while they are owed:
-// settle comes first.
+// owed has the changes that are visible but not durable, because their barrier has not
+// run yet or has failed: a tag or a manifest that was deleted, a tag that was moved. A
+// power cut may undo them. So what they named before is not removed while they are
+// owed: settle comes first.
 type owed struct {
 	mu   sync.Mutex
 	keys map[string]map[string]struct{} // by repository; guarded by mu
 }
 
-// add is for holders of the repository's lock, shared or not.
+// add notes changes. The caller holds the repository's lock, shared or not.
 func (o *owed) add(repo string, keys ...string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -46,7 +46,7 @@ func (o *owed) paid(repo string) {
 	delete(o.keys, repo)
 }
 
-// settle makes durable what is owed for repo. The caller holds its lock exclusively.
+// settle makes what is owed for repo durable. The caller holds its lock exclusively.
 func (s *Store) settle(ctx context.Context, repo string) error {
 	keys := s.owed.of(repo)
 	if len(keys) == 0 {

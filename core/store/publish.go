@@ -16,7 +16,7 @@ import (
 // referrer entry has one of its own before that: a client that sees the manifest
 // after a power cut does not push it again, so the entry must be there by then.
 //
-// It returns the media type that the manifest had, if that changes.
+// It returns the previous media type of the manifest, if that changes.
 func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) (before string, err error) {
 	defer s.holdType(repo, d, doc, put)()
 	if before, err = s.retype(ctx, repo, d, doc, put); err != nil {
@@ -40,7 +40,8 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 		return "", err
 	}
 	s.grace.touch(s.now(), repo, d)
-	// The index follows what can be seen, before the barrier: DeleteBlob asks it.
+	// The index is updated before the barrier, like everything visible: DeleteBlob asks
+	// it.
 	s.project(s.index.PutManifest(repo, d))
 	if err := s.barrier(ctx, manifestKey(d, repo)); err != nil {
 		s.reindexManifest(ctx, repo, d)
@@ -56,13 +57,13 @@ func (s *Store) reindexManifest(ctx context.Context, repo string, d digest.Diges
 	}
 }
 
-// repushed is how often a manifest that is pushed again and again without a tag has its
-// record rewritten: often enough for `untagged`, which counts days.
+// repushed is the least interval at which the record of a manifest that is pushed again
+// without a tag is rewritten. It suffices for `untagged`, which counts days.
 const repushed = 24 * time.Hour
 
-// putRecord writes the manifest's link, unless it is there: a push of what is here
-// already changes nothing, except that another media type is believed (see retype), that
-// damage is repaired, and that a manifest without a tag is young again.
+// putRecord writes the manifest's link, unless it exists. A repeated push changes
+// nothing, except that another media type is accepted (see retype), that damage is
+// repaired, and that a manifest without a tag is young again.
 func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) error {
 	key := manifestKey(d, repo)
 	mediaType := saidType(put.MediaType, doc)
@@ -102,8 +103,8 @@ func (s *Store) putRecordAgain(ctx context.Context, key, mediaType string, tagge
 	return nil
 }
 
-// putTags is the third barrier: one for all the tags of a push. It adds to result what
-// became of them.
+// putTags is the third barrier: one for all the tags of a push. It adds their outcome
+// to result.
 func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, early left, result *core.ManifestResult) (err error) {
 	if len(put.Tags) == 0 {
 		return nil
@@ -139,10 +140,10 @@ func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, 
 	return nil
 }
 
-// putTag makes tag name d, and returns what it named before. With createOnly one
-// atomic put decides, not the look that follows when it was refused (DESIGN, "Create
-// is not update"); without, the tag's lock makes the look and the put one step. What the
-// tag leaves says so before it does, unless it is among early.
+// putTag makes tag name d, and returns what it named before. With createOnly one atomic
+// put decides, not the look that follows when it was refused (DESIGN, "Create is not
+// update"). Without it the tag's lock makes the look and the put one step. The record
+// of the manifest that the tag leaves is updated first, unless it is among early.
 func (s *Store) putTag(ctx context.Context, repo, tag string, d digest.Digest, createOnly bool, early left) (before digest.Digest, err error) {
 	key := tagKey(repo, tag)
 	lock := s.tags.of(key)
@@ -156,7 +157,7 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, d digest.Digest, c
 		switch {
 		case getErr == nil && held.Digest == d:
 			s.project(s.index.PutTag(repo, tag, d))
-			return d, nil // a CI retry is not an overwrite
+			return d, nil // a retry of CI is not an overwrite
 		case createOnly && getErr == nil:
 			return "", core.WithDetail(
 				fmt.Errorf("%w: %s:%s names %s since %s", core.ErrTagExists, repo, tag, held.Digest, held.Since.UTC().Format("2006-01-02 15:04:05 MST")),
@@ -193,9 +194,9 @@ func (s *Store) reindexTag(ctx context.Context, repo, tag string) {
 	s.project(err)
 }
 
-// barrier returns when the objects are durable. Whether they are there is looked
-// at afterwards: an object whose sync failed for somebody else was dropped, and its
-// absence is durable too.
+// barrier returns when the objects are durable. It then checks that they exist: an
+// object whose sync failed for another request was dropped, and its absence is durable
+// too.
 func (s *Store) barrier(ctx context.Context, keys ...string) error {
 	if _, ok := s.bucket.(bucket.Barrier); !ok {
 		return nil // what was written is durable
@@ -219,8 +220,8 @@ func (s *Store) sync(ctx context.Context, keys ...string) error {
 	return nil
 }
 
-// failed wraps an error of the bucket: a full disk and a failing one are told apart
-// for the client, who may try again later or at once.
+// failed wraps an error of the bucket. It distinguishes a full disk from a failing one
+// for the client, which may try again later or at once.
 func (s *Store) failed(noun string, err error) error {
 	switch {
 	case errors.Is(err, bucket.ErrNoSpace):

@@ -14,15 +14,15 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// quarantinePrefix has content that does not match its digest, under that digest. No
-// reader looks there.
+// quarantinePrefix has content that does not match its digest, under that digest. Readers do not
+// look there.
 const quarantinePrefix = "quarantine/"
 
 func quarantineKey(d digest.Digest) string { return quarantinePrefix + string(d) }
 
 // Quarantined is content in the quarantine.
 type Quarantined struct {
-	Digest digest.Digest // that it should have
+	Digest digest.Digest // the digest that it should have
 	Size   int64         // bytes
 	Time   time.Time     // since when
 }
@@ -33,11 +33,10 @@ func (s *Store) Open(ctx context.Context, d digest.Digest) (bucket.Object, error
 	return s.bucket.Open(ctx, blobKey(d))
 }
 
-// Quarantine moves content of d that was found damaged out of the way: it is missing then,
-// until it is pushed or fetched again. Tags, holds and links stay. It returns false and
-// moves nothing if the content is gone or is another version by now, so that whatever
-// replaced it wins. Errors: errors.ErrUnsupported when the bucket cannot move objects, and
-// the bucket's.
+// Quarantine moves damaged content of d out of the way: it is then missing until it is pushed or
+// fetched again. Tags, holds and links stay. It returns false and moves nothing if the content is
+// gone or is another version by now, so that its replacement wins. Errors: errors.ErrUnsupported
+// when the bucket cannot move objects, and the bucket's.
 func (s *Store) Quarantine(ctx context.Context, d digest.Digest, version string) (moved bool, err error) {
 	ctx = context.WithoutCancel(ctx)
 	if moved, err = s.quarantine(ctx, d, version); moved {
@@ -46,14 +45,14 @@ func (s *Store) Quarantine(ctx context.Context, d digest.Digest, version string)
 	return moved, err
 }
 
-// quarantine is Quarantine, before the move is durable.
+// quarantine is Quarantine without waiting for the move to become durable.
 func (s *Store) quarantine(ctx context.Context, d digest.Digest, version string) (moved bool, err error) {
 	mover, ok := s.bucket.(bucket.Rename)
 	if !ok {
 		return false, fmt.Errorf("quarantine %s: this storage cannot move objects: %w", d, errors.ErrUnsupported)
 	}
-	// Nobody links, commits or drops it meanwhile, and no other repository begins to hold
-	// it as a manifest.
+	// The lock keeps others from linking, committing or dropping it, and from beginning to hold it
+	// as a manifest.
 	lock := s.digests.of(string(d))
 	lock.Lock()
 	defer lock.Unlock()
@@ -61,7 +60,7 @@ func (s *Store) quarantine(ctx context.Context, d digest.Digest, version string)
 		if err != nil {
 			return false, fmt.Errorf("quarantine %s: %w", d, err)
 		}
-		defer s.cache.beginManifest(repo, d)() // memory has the right bytes, which the next start would not find
+		defer s.cache.beginManifest(repo, d)() // the cache has the right bytes, which the next start would not find
 	}
 	err = mover.Rename(ctx, blobKey(d), version, quarantineKey(d))
 	if errors.Is(err, bucket.ErrChanged) {
@@ -72,7 +71,7 @@ func (s *Store) quarantine(ctx context.Context, d digest.Digest, version string)
 	return true, nil
 }
 
-// Quarantined yields what is in the quarantine, in the order of digests.
+// Quarantined yields the contents of the quarantine, in the order of digests.
 func (s *Store) Quarantined(ctx context.Context) iter.Seq2[Quarantined, error] {
 	return func(yield func(Quarantined, error) bool) {
 		for info, err := range s.bucket.List(ctx, quarantinePrefix, "") {
@@ -87,8 +86,8 @@ func (s *Store) Quarantined(ctx context.Context) iter.Seq2[Quarantined, error] {
 	}
 }
 
-// DropQuarantined removes for good what has been in the quarantine since before. It
-// returns how many objects that were.
+// DropQuarantined removes for good what has been in the quarantine since before. It returns the
+// number of objects.
 func (s *Store) DropQuarantined(ctx context.Context, before time.Time) (dropped int, err error) {
 	for q, err := range s.Quarantined(ctx) {
 		if err != nil {

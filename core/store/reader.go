@@ -13,8 +13,8 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Resolve implements core.Reader. By digest it is the question of a client that is
-// about to push an index, so the answer restarts the manifest's grace, as in Stat.
+// Resolve implements core.Reader. A client that asks by digest is about to push an index, so
+// the answer restarts the manifest's grace, as in Stat.
 func (s *Store) Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error) {
 	told := ref.Digest != "" && core.AccessFrom(ctx).Create
 	if told {
@@ -43,8 +43,8 @@ func (s *Store) Manifest(ctx context.Context, repo string, ref core.Reference) (
 		if !gone || d == missed {
 			return m, err
 		}
-		// Between the two looks the tag may have moved and its old manifest gone. A
-		// tag that was never without a manifest must not be answered as unknown.
+		// Between the two looks the tag may have moved and its old manifest gone. A tag that
+		// always had a manifest must not be answered as unknown.
 		missed = d
 	}
 }
@@ -92,7 +92,7 @@ func (s *Store) manifest(ctx context.Context, repo string, d digest.Digest) (cor
 	}
 	defer release()
 	if m, ok := s.cache.manifests.GetIfPresent(id); ok {
-		return m, nil // it was read while this request waited
+		return m, nil // another request read it meanwhile
 	}
 	put := s.cache.look(repo)
 	m, doc, err := s.readManifest(ctx, repo, d)
@@ -121,7 +121,7 @@ const (
 func (s *Store) admitRead(ctx context.Context, d digest.Digest) (release func(), err error) {
 	info, err := s.bucket.Stat(ctx, blobKey(d))
 	if err != nil || info.Size < largeRead {
-		return func() {}, nil // what is wrong is found by the read
+		return func() {}, nil // the read will find what is wrong
 	}
 	n := min(info.Size, maxReading)
 	if err := s.reading.Acquire(ctx, n); err != nil {
@@ -130,9 +130,10 @@ func (s *Store) admitRead(ctx context.Context, d digest.Digest) (release func(),
 	return func() { s.reading.Release(n) }, nil
 }
 
-// readManifest reads a manifest that repo holds, past the cache, with what is in it: nil
-// if that is not a JSON object. Errors: the bucket's; ErrDamaged when repo holds it and its
-// record or its content is not what it must be, or is gone. Then nobody knows what it names.
+// readManifest reads a manifest that repo holds, bypassing the cache, and parses it: the
+// document is nil if it is not a JSON object. Errors: the bucket's; ErrDamaged when repo
+// holds it and its record or its content is damaged or gone, so that it is unknown what it
+// names.
 func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) (core.Manifest, *core.Document, error) {
 	key := manifestKey(d, repo)
 	data, record, err := s.bucket.Get(ctx, key)
@@ -144,7 +145,7 @@ func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) 
 		if _, gone := s.bucket.Stat(ctx, key); gone != nil {
 			return core.Manifest{}, nil, gone // deleted meanwhile, and collected
 		}
-		err = fmt.Errorf("content of manifest %s is %w: it is not there", d, ErrDamaged)
+		err = fmt.Errorf("content of manifest %s is %w: it is missing", d, ErrDamaged)
 		s.reportDamage(bucket.Info{Key: blobKey(d)}, err)
 	}
 	if err != nil {
@@ -191,9 +192,9 @@ func (s *Store) readContent(ctx context.Context, d digest.Digest) ([]byte, error
 	return nil, err
 }
 
-// Stat implements core.Reader. To a caller who may create it says that the blob need
-// not be pushed. The repository's lock keeps the collector, which has looked at the
-// grace and not removed the link yet, from making it a lie.
+// Stat implements core.Reader. For a caller who may create, the answer means that the blob
+// need not be pushed. The repository's lock keeps a collector that has checked the grace,
+// but not removed the link yet, from making the answer wrong.
 func (s *Store) Stat(ctx context.Context, repo string, d digest.Digest) (desc core.Descriptor, err error) {
 	told := core.AccessFrom(ctx).Create
 	err = s.certain(ctx, func() error {
@@ -213,8 +214,8 @@ func (s *Store) Stat(ctx context.Context, repo string, d digest.Digest) (desc co
 	return desc, nil
 }
 
-// statBlob looks at the link first: content without a link is nobody's. Errors:
-// bucket.ErrNotExist, with ErrDamaged when what is there is not the blob; *doubt.
+// statBlob looks at the link first: content without a link belongs to no repository. Errors:
+// bucket.ErrNotExist, with ErrDamaged when the object is not the blob; *doubt.
 func (s *Store) statBlob(ctx context.Context, repo string, d digest.Digest) (bucket.Info, error) {
 	if _, err := s.bucket.Stat(ctx, linkKey(d, repo)); err != nil {
 		return bucket.Info{}, err
@@ -281,10 +282,10 @@ var _ core.FileBlob = (*fileBlob)(nil)
 
 func (b *fileBlob) File() *os.File { return b.file.File() }
 
-// unknown turns the bucket's "does not exist" into what the protocol calls it:
-// ErrNameUnknown if the repository holds nothing, else missing. What is damaged is as
-// good as missing; the error says so with ErrDamaged, and pushing it again repairs
-// it. Other errors pass.
+// unknown turns the bucket's "does not exist" into the protocol's error: ErrNameUnknown if
+// the repository holds nothing, else missing. A damaged object counts as missing; the error
+// then has ErrDamaged, and pushing the object again repairs it. Other errors are returned
+// unchanged.
 func (s *Store) unknown(repo string, err error, missing error, noun string) error {
 	switch {
 	case errors.Is(err, ErrDamaged):

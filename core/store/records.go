@@ -17,18 +17,19 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// ErrDamaged is what a record is that does not say what it must. No client made it so,
-// and none gets a code of its own for it. Pushing the same again puts it right.
+// ErrDamaged is the error for a record with invalid content. It is not a client's mistake,
+// so it has no code in the protocol. Pushing the same content again repairs it.
 var ErrDamaged = errors.New("damaged")
 
-// linkRecord is the object at manifestKey, and at linkKey, where nothing reads it. An
-// empty one says nothing: the time of the object is the time of the push.
+// linkRecord is the object at manifestKey, and at linkKey, where it is never read. If it is
+// empty, the time of the object is the time of the push.
 type linkRecord struct {
-	// MediaType is empty if the manifest names its media type itself: what it says of
-	// itself is as true in every repository.
+	// MediaType is empty if the manifest names its media type itself, which is the same in
+	// every repository.
 	MediaType string `json:"media_type,omitempty"`
-	// Since is when the link was made, a second early at most, and By who made it;
-	// empty: an anonymous caller, a mirror, or nobody knows (layout 2 did not say).
+	// Since is when the link was made, at most a second early. By is who made it; it is
+	// empty for an anonymous caller, for a mirror, and if unknown (layout 2 did not record
+	// it).
 	Since time.Time `json:"since,omitzero"`
 	By    string    `json:"by,omitempty"`
 	// Again is when it was pushed again without a tag, if that was a day later or more.
@@ -37,7 +38,7 @@ type linkRecord struct {
 	Left time.Time `json:"left,omitzero"`
 }
 
-// used is when the record was last told that somebody wants the manifest.
+// used is the last time at which the record was changed because the manifest was in use.
 func (r linkRecord) used() time.Time { return latest(r.Since, r.Again, r.Left) }
 
 func latest(times ...time.Time) (last time.Time) {
@@ -62,8 +63,8 @@ func decodeLink(info bucket.Info, data []byte) (record linkRecord, err error) {
 	return record, nil
 }
 
-// saidType is what the record of a manifest must say of its media type: nothing, if the
-// manifest does.
+// saidType returns the media type for the record of a manifest: empty if the manifest names
+// it itself.
 func saidType(mediaType string, doc *core.Document) string {
 	if doc.MediaType == mediaType {
 		return ""
@@ -71,10 +72,10 @@ func saidType(mediaType string, doc *core.Document) string {
 	return mediaType
 }
 
-// decodeManifest returns the media type under which a manifest is served: what its record
-// says, unless the document contradicts it or it is not a type of manifests; older versions
-// took any. A record that is damaged costs no manifest that names its media type itself: both
-// are returned then. Errors: ErrDamaged.
+// decodeManifest returns the media type under which a manifest is served: that of its
+// record, unless the document contradicts it or it is not a type of manifests (older
+// versions accepted any). A manifest that names its media type itself survives a damaged
+// record: both the type and the error are returned. Errors: ErrDamaged.
 func decodeManifest(key string, data []byte, doc *core.Document) (string, error) {
 	record, err := decodeLink(bucket.Info{Key: key}, data)
 	if doc.MediaType == "" && err == nil && record.MediaType == "" {
@@ -97,9 +98,9 @@ type tagRecord struct {
 	Before []tagState `json:"before,omitempty"`
 }
 
-// tagState is what a tag named from some moment on.
+// tagState is what a tag named, and since when.
 type tagState struct {
-	// Nonce is another one with every write.
+	// Nonce changes with every write.
 	Nonce  string        `json:"nonce"`
 	Digest digest.Digest `json:"digest"`
 	Since  time.Time     `json:"since"`
@@ -109,7 +110,7 @@ type tagState struct {
 // next is the record of a tag that moves from r.
 func (r tagRecord) next(state tagState) tagRecord {
 	before := []tagState{r.tagState}
-	if r.Digest == "" { // there was none, or nobody can read what it was
+	if r.Digest == "" { // there was none, or it cannot be read
 		before = nil
 	}
 	before = append(before, r.Before...)
@@ -139,7 +140,7 @@ func decodeTag(key string, data []byte) (tagRecord, error) {
 	return record.tagRecord, nil
 }
 
-// nonceBytes is how long nonces are: no two of the writes of one tag may be alike.
+// nonceBytes is the length of nonces: no two writes of one tag may have the same one.
 const nonceBytes = 8
 
 func newNonce() string {
@@ -148,12 +149,12 @@ func newNonce() string {
 	return hex.EncodeToString(nonce[:])
 }
 
-// maxCaller bounds the name of who made a record. Those of accounts are far shorter; a
-// token's issuer can make longer ones, and nothing is looked up by them here.
+// maxCaller bounds the name of a record's creator. Names of accounts are far shorter; a
+// token's issuer can make longer ones, and they are not used to look anything up.
 const maxCaller = 255
 
-// caller is who asks, for a record. What a mirror keeps nobody has pushed: who happened to
-// ask for it first is none of anybody's business.
+// caller returns the name of the caller for a record. It is empty in a mirror, where
+// content is not pushed, and where the first reader's name is private.
 func (s *Store) caller(ctx context.Context) string {
 	if s.options.Sparse { // never changes
 		return ""
@@ -175,17 +176,17 @@ func encode(record any) []byte {
 
 func decode[T any](key string, data []byte) (record T, err error) {
 	if err := json.Unmarshal(data, &record); err != nil {
-		var none T // some fields may have been read
+		var none T // some fields may have been decoded
 		return none, fmt.Errorf("record %s is %w: %w", key, ErrDamaged, err)
 	}
 	return record, nil
 }
 
-// checkDigest tells whether a record that was decoded names one. A power cut can leave
-// another file under its name, on a file system without a journal.
+// checkDigest checks that a decoded record names a digest. On a file system without a
+// journal, a power cut can leave another file under its name.
 func checkDigest(key string, d digest.Digest) error {
 	if _, err := core.ParseDigest(string(d)); err != nil {
-		return fmt.Errorf("record %s is %w: names no digest", key, ErrDamaged) // and not err: it is not the client's mistake
+		return fmt.Errorf("record %s is %w: names no digest", key, ErrDamaged) // err is not wrapped: it is not the client's mistake
 	}
 	return nil
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// holdType makes the look at a manifest's media type and the writes that follow it one step for
-// others that push the same bytes with another type. A manifest that says its type itself
-// can have no other, so nearly no push takes the lock.
+// holdType makes the look at a manifest's media type and the writes that follow one step, as seen
+// by requests that push the same bytes with another type. A manifest that names its type itself
+// can have no other, so hardly any push takes the lock.
 func (s *Store) holdType(repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) (release func()) {
 	if doc.MediaType == put.MediaType {
 		return func() {}
@@ -24,8 +24,8 @@ func (s *Store) holdType(repo string, d digest.Digest, doc *core.Document, put c
 }
 
 // retype returns the media type under which repo holds the manifest if the put changes it, else an
-// empty one. What tags name would become something else by it, and clients could not pull it any
-// more, so it is an overwrite. Errors: ErrTypeHeld with CreateOnly.
+// empty one. It changes what existing tags name, and clients might no longer be able to pull it,
+// so it is an overwrite. Errors: ErrTypeHeld with CreateOnly.
 func (s *Store) retype(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) (before string, err error) {
 	if doc.MediaType == put.MediaType {
 		return "", nil
@@ -39,7 +39,7 @@ func (s *Store) retype(ctx context.Context, repo string, d digest.Digest, doc *c
 	}
 	held, err := decodeManifest(key, data, doc)
 	if err != nil {
-		held = doc.ServedType("") // a damaged record: only its shape is known
+		held = doc.ServedType("") // a damaged record: only the document's shape is known
 	}
 	if held == put.MediaType {
 		return "", nil

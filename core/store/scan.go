@@ -12,8 +12,8 @@ import (
 	"github.com/eblume/caddy-registry/core/index"
 )
 
-// scan walks over everything that the index projects. A damaged tag is a row without a
-// digest, so that one of them does not cost every repository its index.
+// scan walks over everything that the index projects. A damaged tag becomes a row without a digest,
+// so that it does not cost every repository its index.
 func (s *Store) scan(ctx context.Context) iter.Seq2[index.Entry, error] {
 	return func(yield func(index.Entry, error) bool) {
 		for entry, err := range s.scanManifests(ctx) {
@@ -85,8 +85,8 @@ func (s *Store) scanHolds(ctx context.Context, prefix string, d digest.Digest) i
 	}
 }
 
-// scanTags walks over the tags of one repository behind after. A damaged one is an error, ErrDamaged:
-// what it named may be anything that is about to be removed. The walk goes on behind it.
+// scanTags walks over the tags of one repository behind after. A damaged tag is an error, ErrDamaged:
+// it may name something that is about to be removed. The walk goes on behind it.
 func (s *Store) scanTags(ctx context.Context, repo, after string) iter.Seq2[index.Tag, error] {
 	return func(yield func(index.Tag, error) bool) {
 		prefix := tagPrefix(repo)

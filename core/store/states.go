@@ -13,14 +13,14 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Hold says that a repository holds a manifest.
+// Hold is the fact that a repository holds a manifest.
 type Hold struct {
 	Repo   string
 	Digest digest.Digest
 }
 
-// HoldsIn yields what repositories hold as manifests in a part of the content, in the
-// order of digests.
+// HoldsIn yields the manifests that repositories hold in a part of the content, in the order
+// of digests.
 func (s *Store) HoldsIn(ctx context.Context, part Part) iter.Seq2[Hold, error] {
 	return func(yield func(Hold, error) bool) {
 		for info, err := range s.bucket.List(ctx, manifestsPrefix+string(part), "") {
@@ -32,30 +32,29 @@ func (s *Store) HoldsIn(ctx context.Context, part Part) iter.Seq2[Hold, error] {
 	}
 }
 
-// ManifestState is how a manifest that a repository holds is kept.
+// ManifestState is the condition of a manifest that a repository holds.
 type ManifestState struct {
 	// Bytes is the manifest; nil if it is Missing or Wrong.
 	Bytes []byte
-	// Missing: its content is not there. Wrong: it does not have the digest.
+	// Missing means that its content does not exist, Wrong that it does not have the digest.
 	Missing, Wrong bool
 	// Record is what is wrong with its record, or nil.
 	Record error
-	// Lacks are the blobs that a push of it requires and of which the link or the content is
-	// missing. Absent are the manifests that it lists and that the repository does not hold,
-	// which a push may leave out.
+	// Lacks are the blobs that a push of it requires and whose link or content is missing.
+	// Absent are the manifests that it lists and that the repository does not hold; a push
+	// may leave them out.
 	Lacks, Absent []digest.Digest
 }
 
-// whole reports that a look without locks has seen nothing that might be a change under
-// way.
+// whole reports whether a look without locks has found nothing that a concurrent change
+// might explain.
 func (m *ManifestState) whole() bool {
 	return !m.Missing && len(m.Lacks) == 0 && len(m.Absent) == 0
 }
 
-// ManifestState examines a manifest and whether what it names is there; whether the bytes
-// of its blobs are right it does not ask. In a sparse store nothing is missed that the
-// manifest names. Errors: bucket.ErrNotExist when repo does not hold the manifest, and
-// others of the bucket.
+// ManifestState examines a manifest and whether the content that it names exists. It does
+// not read blobs. In a sparse store content that the manifest names is never missing.
+// Errors: bucket.ErrNotExist when repo does not hold the manifest, and others of the bucket.
 func (s *Store) ManifestState(ctx context.Context, repo string, d digest.Digest) (ManifestState, error) {
 	state, err := s.manifestState(ctx, repo, d)
 	if err != nil || state.whole() {
@@ -93,7 +92,7 @@ func (s *Store) manifestState(ctx context.Context, repo string, d digest.Digest)
 	}
 	state.Bytes = data
 	doc, err := core.Inspect(data)
-	if err != nil { // it has the digest, and is served for what it is
+	if err != nil { // it has the digest, and is served as it is
 		_, state.Record = decodeLink(info, record)
 		return state, nil
 	}
@@ -126,21 +125,21 @@ func (s *Store) lack(ctx context.Context, missing *[]digest.Digest, d digest.Dig
 	return nil
 }
 
-// RecordState is how the record of a tag is kept, or of a referrer.
+// RecordState is the condition of the record of a tag or a referrer.
 type RecordState struct {
 	Key, Repo string
 	Tag       string        // or empty: of a referrer
 	Digest    digest.Digest // what the tag names, or the referrer
 	// Damaged is what is wrong with the record, or nil.
 	Damaged error
-	// Dangling: the tag names a manifest that the repository does not hold. It is not asked
-	// in a sparse store.
+	// Dangling means that the tag names a manifest that the repository does not hold. It is
+	// not set in a sparse store.
 	Dangling bool
 }
 
 // Records examines the records of tags and referrers of all repositories, or of one if
 // repo is not empty; the tags of a repository come one after the other. An error that comes
-// with a Key concerns that record alone.
+// with a Key concerns only that record.
 func (s *Store) Records(ctx context.Context, repo string) iter.Seq2[RecordState, error] {
 	prefix := reposPrefix
 	if repo != "" {

@@ -37,7 +37,7 @@ type Store struct {
 	owed    owed
 	damage  *damage
 	reading *semaphore.Weighted // bytes of large manifests; see maxReading
-	// converted is when the storage became one of this layout.
+	// converted is when the storage was converted to this layout.
 	converted time.Time
 	full      atomic.Bool // a write met a full disk since the last collection
 
@@ -52,7 +52,7 @@ type Store struct {
 
 var _ core.Registry = (*Store)(nil)
 
-// Defaults of Options, and the least that they may be.
+// Defaults of Options, and their minimums.
 const (
 	DefaultGrace     = time.Hour
 	DefaultUploadAge = 24 * time.Hour
@@ -68,22 +68,21 @@ type Options struct {
 	IndexPath string
 	// Log receives what an operator should know. Default: discard.
 	Log *slog.Logger
-	// Grace is how long content stays that no manifest needs, counted from its
-	// upload or from the last time a client was told that it is here. Default 1h.
+	// Grace is how long content that no manifest needs is kept, counted from its upload or
+	// from the last time a client was told that it exists. Default 1h.
 	Grace time.Duration
-	// Untagged is the age at which a manifest may go that no tag, no kept index
-	// and no kept subject reaches. It counts from the latest of its push, the moment
-	// when the last tag left it, and its last pull. Negative keeps them. Default
-	// (zero): keep.
+	// Untagged is the age at which a manifest that no tag, kept index or kept subject
+	// reaches may be removed. It counts from the latest of its push, the moment when the
+	// last tag left it, and its last pull. Negative keeps them. Default (zero): keep.
 	Untagged time.Duration
 	// Pulled returns when the manifests of a repository were last pulled. It cannot be
 	// changed while the store is open. Default: no pulls are known.
 	Pulled func(ctx context.Context, repo string) (map[digest.Digest]time.Time, error)
 	// UploadAge is how long an upload is kept since its last byte. Default 24h.
 	UploadAge time.Duration
-	// Sparse takes manifests whose blobs are not here, or are not what the manifest
-	// says: a mirror holds what was asked for, and others vouch for the rest. It
-	// cannot be changed while the store is open.
+	// Sparse accepts manifests whose blobs are not stored, or do not match the manifest: a
+	// mirror holds what was requested, and the upstream vouches for the rest. It cannot be
+	// changed while the store is open.
 	Sparse bool
 	// CacheSize bounds the manifests in memory, in bytes. Default 64 MiB.
 	CacheSize int64
@@ -123,7 +122,7 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 	}
 	x, err := index.Open(options.IndexPath, options.indexDamaged)
 	if err != nil && options.IndexPath != "" {
-		// The index is no truth: without its place lists are served all the same.
+		// The index is only a projection: without a place for it, lists are still served.
 		options.Log.Warn("index cannot be kept; a temporary one is built at each start", "path", options.IndexPath, "error", err)
 		x, err = index.Open("", options.indexDamaged)
 	}
@@ -155,14 +154,15 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 	return s, nil
 }
 
-// indexDamaged logs damage of the index, which is told of it once each time.
+// indexDamaged logs damage of the index, which reports each once.
 func (o Options) indexDamaged(err error) {
 	o.Log.Error("index is damaged and not used; lists scan the storage until it is rebuilt, by the next collection or start",
 		"path", o.IndexPath, "error", err)
 }
 
-// able reports what a bucket lacks of what the options need. Everything else does without:
-// an upload of which a restart lost the digest begins again, and a write is durable at once.
+// able returns an error if the bucket lacks an ability that the options need. The other
+// abilities are optional: without them an upload whose digest a restart lost begins again,
+// and a write is durable at once.
 func able(b bucket.Bucket, options Options) error {
 	if !options.Sparse {
 		return nil
@@ -192,8 +192,8 @@ func (s *Store) settings() Options {
 	return s.options
 }
 
-// Close waits for what runs in the background and closes the index. No other
-// method may be called after it.
+// Close waits for background work and closes the index. No other method may be called
+// after it.
 func (s *Store) Close() error {
 	s.stop()
 	s.uploads.close()
@@ -219,11 +219,11 @@ func (s *Store) rebuild(ctx context.Context) {
 	s.log.Info("index rebuilt", "took", s.now().Sub(begun))
 }
 
-// project takes the outcome of a write to the index. The index is no truth, so a
-// write that failed (the disk is full, say) fails no push: the index is not used
-// any more until the next collection has built it again.
+// project handles the outcome of a write to the index. The index is only a projection, so
+// a failed write (the disk is full, say) does not fail the push: the index is not used
+// until the next collection has rebuilt it.
 func (s *Store) project(err error) {
-	if err == nil || errors.Is(err, index.ErrDamaged) { // that was logged
+	if err == nil || errors.Is(err, index.ErrDamaged) { // already logged
 		return
 	}
 	s.log.Error("index cannot be used; lists scan the storage until it is rebuilt", "error", err)

@@ -9,10 +9,10 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// wanted is when somebody last wanted the manifest d, which no tag reaches: the latest of
-// its push, the moment when the last tag left it, its last pull, and the conversion of
-// the storage, since layout 2 did not know any of these but the first. A damaged record
-// counts from its last write. It returns the object with the time of the push. Errors: bucket.ErrNotExist, and others of the bucket.
+// wanted returns when the manifest d, which no tag reaches, was last in use: the latest of its push, the
+// moment when the last tag left it, its last pull, and the conversion of the storage, since layout 2 recorded
+// only the first. A damaged record counts from its last write. It returns the object with the time of the
+// push. Errors: bucket.ErrNotExist, and others of the bucket.
 func (c *collection) wanted(ctx context.Context, repo string, d digest.Digest, pulled map[digest.Digest]time.Time) (bucket.Info, time.Time, error) {
 	data, info, err := c.bucket.Get(ctx, manifestKey(d, repo))
 	if err != nil {
@@ -22,7 +22,7 @@ func (c *collection) wanted(ctx context.Context, repo string, d digest.Digest, p
 	if err != nil {
 		record = linkRecord{Since: info.Time}
 	}
-	info.Time = latest(record.Since, record.Again) // the record is written again when a tag leaves; its grace was before
+	info.Time = latest(record.Since, record.Again) // the record is written again when a tag leaves; its grace ended before that
 	return info, latest(record.used(), pulled[d], c.converted), nil
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// uploads holds what this process knows of unfinished uploads beside their bytes:
-// the digest so far, which a restart loses and Commit then computes again.
+// uploads holds the state of unfinished uploads beside their bytes: the digest so far,
+// which a restart loses and Commit then computes again.
 type uploads struct {
 	mu   sync.Mutex
 	open map[string]*progress // by upload ID; guarded by mu
@@ -53,8 +53,8 @@ func (u *uploads) forget(id string) {
 	delete(u.open, id)
 }
 
-// endBucket ends the uploads of a bucket's upload ID, unless somebody is writing to one:
-// a slow client adds nothing to the file for as long as a block takes.
+// endBucket ends the uploads of a bucket's upload ID, unless a client is writing to one:
+// a slow client adds nothing to the file until it has sent a whole block.
 func (u *uploads) endBucket(bucketID string) (ended bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -117,7 +117,7 @@ func (s *Store) Upload(ctx context.Context, repo, id string) (core.Upload, error
 	return &upload{store: s, repo: repo, id: id, by: s.caller(ctx), bucket: held, progress: s.uploads.get(id)}, nil
 }
 
-// upload is one request's hold on an unfinished upload.
+// upload is one request's handle on an unfinished upload.
 type upload struct {
 	store    *Store
 	repo     string
@@ -166,7 +166,7 @@ func (u *upload) Append(ctx context.Context, at int64, r io.Reader) (int64, erro
 	n, err := u.bucket.Append(ctx, r)
 	p.hashed += n
 	if err != nil {
-		p.hash = nil // it may have seen bytes that were not kept
+		p.hash = nil // it may have hashed bytes that were not kept
 		if errors.Is(err, bucket.ErrNoSpace) {
 			err = u.dropFull(ctx, err)
 		}
@@ -191,7 +191,7 @@ func (u *upload) Commit(ctx context.Context, d digest.Digest) (core.Descriptor, 
 			fmt.Errorf("%w: the %d bytes sent have digest %s, not %s", core.ErrDigestInvalid, u.bucket.Offset(), got, d),
 			u.bucket.Abort(ctx))
 	}
-	// Before any lock is taken: what is held already is read whole.
+	// Before any lock is taken: a blob that is already held is read as a whole.
 	damaged, err := u.store.displaced(ctx, d, u.bucket.Offset())
 	if err != nil {
 		return core.Descriptor{}, fmt.Errorf("upload %s: %w", u.id, err)
@@ -207,8 +207,8 @@ func (u *upload) Commit(ctx context.Context, d digest.Digest) (core.Descriptor, 
 	return blobDescriptor(d, info.Size), nil
 }
 
-// dropFull ends an upload that met a full disk with err: it holds the space that others
-// need to go on, and the client of a day's upload may never come back.
+// dropFull ends an upload that met a full disk with err: it takes the space that other
+// uploads need to go on, and its client may never come back.
 func (u *upload) dropFull(ctx context.Context, err error) error {
 	u.end()
 	if dropErr := u.bucket.Abort(context.WithoutCancel(ctx)); dropErr != nil && !errors.Is(dropErr, bucket.ErrNotExist) {
@@ -217,7 +217,7 @@ func (u *upload) dropFull(ctx context.Context, err error) error {
 	return u.store.failed("upload "+u.id+" was dropped", err)
 }
 
-// digest is the digest of the bytes held, by the hash that went along if it did.
+// digest returns the digest of the bytes held, from the running hash if there is one.
 func (u *upload) digest(ctx context.Context, algorithm digest.Algorithm) (digest.Digest, error) {
 	p := u.progress
 	if p.hash != nil && p.algorithm == algorithm && p.hashed == u.bucket.Offset() {
@@ -231,10 +231,10 @@ func (u *upload) digest(ctx context.Context, algorithm digest.Algorithm) (digest
 	return algorithm.FromReader(io.NewSectionReader(r, 0, u.bucket.Offset()))
 }
 
-// Reader reads the bytes held while more are appended: what a mirror shares with
-// everybody who waits for its download. See bucket.FollowUpload.
-// Errors: core.ErrBlobUploadUnknown when the upload has ended, or when the bucket cannot
-// read it: then the client begins again.
+// Reader reads the bytes held while more are appended, as a mirror does for the readers
+// that wait for its download. See bucket.FollowUpload. Errors: core.ErrBlobUploadUnknown
+// when the upload has ended, or when the bucket cannot read it: then the client begins
+// again.
 func (u *upload) Reader(ctx context.Context) (bucket.UploadReader, error) {
 	follow, ok := u.store.bucket.(bucket.FollowUpload)
 	if !ok {
@@ -265,11 +265,11 @@ func (u *upload) end() {
 	u.store.uploads.forget(u.id)
 }
 
-// keep makes content readable in repo: put brings it into the bucket (or says that
-// it is there), then the link is made. The collector, which drops content without
-// links and removes old links, cannot come between. Neither content nor link is
-// durable when keep returns: the bucket has begun to sync the content, and the first
-// manifest that names the blob waits for both.
+// keep makes content readable in repo: put stores it in the bucket (or finds that it
+// exists), then the link is made. The collector, which drops content without links and
+// removes old links, cannot interfere. Neither content nor link is durable when keep
+// returns: the bucket has begun to sync the content, and the first manifest that names
+// the blob waits for both.
 func (s *Store) keep(ctx context.Context, repo string, d digest.Digest, by string, put func() (bucket.Info, error)) (bucket.Info, error) {
 	defer s.repos.share(repo)()
 	defer s.keepContent(d)()

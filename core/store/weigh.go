@@ -10,13 +10,13 @@ import (
 	"github.com/eblume/caddy-registry/core/graph"
 )
 
-// weighing finds out which blobs go with some manifests of a repository: those that they name and
-// no other manifest of the repository does. It holds no manifest, and only digests of what the
-// repository holds.
+// weighing determines which blobs are removed together with some manifests of a repository: those that
+// they name and that no other manifest of the repository names. It holds no manifests, only digests of
+// what the repository holds.
 type weighing struct {
-	order []digest.Digest        // the manifests that go, as the caller ordered them
+	order []digest.Digest        // the manifests to remove, as the caller ordered them
 	going map[digest.Digest]bool // true: held, and read
-	// named has the blobs that these name; true: something that stays names it, too.
+	// named has the blobs that these name; true: a manifest that stays names it, too.
 	named map[digest.Digest]bool
 	read  map[digest.Digest]struct{} // the manifests that stay and were read
 }
@@ -32,8 +32,8 @@ func newWeighing(going []digest.Digest) *weighing {
 	return w
 }
 
-// outcome returns the manifests that are held and go, each once and in the caller's order, and
-// the blobs that go with them, in no order.
+// outcome returns the held manifests to remove, each once and in the caller's order, and the blobs to
+// remove with them, in no order.
 func (w *weighing) outcome() (going, blobs []digest.Digest) {
 	for _, d := range w.order {
 		if w.going[d] {
@@ -51,9 +51,9 @@ func (w *weighing) outcome() (going, blobs []digest.Digest) {
 // stays reports whether a manifest that stays names d.
 func (w *weighing) stays(d digest.Digest) bool { return w.named[d] }
 
-// weigh reads the manifests of repo that w has not read yet: first those that go, then the others. One
-// that is damaged names nothing: whatever it needs can be had again. A manifest that stayed and
-// was deleted since keeps what it named until the next eviction.
+// weigh reads the manifests of repo that w has not read yet: first those to remove, then the others. A
+// damaged manifest names nothing: the content that it needs can be fetched again. A manifest that
+// stayed and was deleted since keeps what it named until the next eviction.
 func (s *Store) weigh(ctx context.Context, repo string, w *weighing) error {
 	before := len(w.named)
 	for _, d := range w.order {
@@ -100,7 +100,7 @@ func (s *Store) weigh(ctx context.Context, repo string, w *weighing) error {
 	return nil
 }
 
-// weighBlob takes d into w if it is a blob of repo.
+// weighBlob adds d to w if it is a blob of repo.
 func (s *Store) weighBlob(ctx context.Context, repo string, d digest.Digest, w *weighing) error {
 	if _, ok := w.named[d]; ok {
 		return nil

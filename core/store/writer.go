@@ -16,8 +16,8 @@ import (
 // PutManifest implements core.Writer. See the package comment for the order of its
 // writes and the locks.
 func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
-	// What is half done when a client leaves is finished: a tag that is visible
-	// must not wait for its barrier because nobody listens any more.
+	// The push goes on when its client has left: a visible tag must not stay without its barrier
+	// because nobody listens any more.
 	ctx, asked := context.WithoutCancel(ctx), ctx
 	d, doc, err := s.check(&put)
 	if err != nil {
@@ -45,8 +45,8 @@ func (s *Store) put(ctx context.Context, repo string, d digest.Digest, doc *core
 	if err != nil {
 		return core.ManifestResult{}, err
 	}
-	// Again at the end: a collector that listed the manifests before this one was
-	// among them must find its links young, however long the barriers took.
+	// Touch again at the end: a collector that listed the manifests before this one was added must
+	// find its links young, however long the barriers took.
 	defer func() { s.grace.touch(s.now(), repo, held...) }()
 	before, err := s.linkManifest(ctx, repo, d, doc, put)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *Store) put(ctx context.Context, repo string, d digest.Digest, doc *core
 	return result, err
 }
 
-// check validates a put without I/O. A sparse store takes what an upstream vouches for, with a
+// check validates a put without I/O. A sparse store accepts what an upstream vouches for, with a
 // media type that can be served.
 func (s *Store) check(put *core.ManifestPut) (digest.Digest, core.Document, error) {
 	if len(put.Bytes) > core.MaxManifestSize {
@@ -91,9 +91,8 @@ func (s *Store) check(put *core.ManifestPut) (digest.Digest, core.Document, erro
 }
 
 // putContent is the first barrier: when it returns, everything that the manifest
-// names and its own bytes are durable. Nothing names the bytes yet. It returns what the
-// repository holds of the blobs that the manifest names. Beside waiting it does one thing
-// more.
+// names and its own bytes are durable. Nothing names the bytes yet. It returns those of the
+// manifest's blobs that the repository holds. While it waits it runs beside.
 func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, doc *core.Document, data []byte, beside func(context.Context)) ([]digest.Digest, error) {
 	held, err := s.named(ctx, repo, doc, data)
 	if err != nil {
@@ -124,10 +123,10 @@ func (s *Store) putContent(ctx context.Context, repo string, d digest.Digest, do
 	return held, group.Wait()
 }
 
-// named checks that repo holds what a push needs, and returns the blobs that it holds of all that
-// the manifest names: layers that need not be there may be, and artifacts of other kinds name blobs
-// in members of their own. It restarts the grace of what is held, manifests too; the
-// repository's lock keeps the collector from coming between.
+// named checks that repo holds what a push needs, and returns those of the named blobs that it
+// holds: optional layers may exist, and other kinds of artifacts name blobs in members of their own.
+// It restarts the grace of all that is held, manifests too; the repository's lock keeps the
+// collector from interfering.
 func (s *Store) named(ctx context.Context, repo string, doc *core.Document, manifest []byte) (held []digest.Digest, err error) {
 	now := s.now()
 	seen := map[digest.Digest]struct{}{}
@@ -145,7 +144,7 @@ func (s *Store) named(ctx context.Context, repo string, doc *core.Document, mani
 		case err != nil:
 			return nil, fmt.Errorf("blob %s of %s: %w", desc.Digest, repo, err)
 		case info.Size != desc.Size && !sparse && !s.damage.isProven(desc.Digest, info.Size):
-			return nil, &doubt{desc.Digest} // of the manifest, or of what is held
+			return nil, &doubt{desc.Digest} // of the manifest, or of an object that is held
 		case info.Size != desc.Size && !sparse:
 			return nil, fmt.Errorf("%w: %s is %d bytes, not %d", core.ErrManifestInvalid, desc.Digest, info.Size, desc.Size)
 		}
@@ -162,7 +161,7 @@ func (s *Store) named(ctx context.Context, repo string, doc *core.Document, mani
 		}
 		if seen[d] = struct{}{}; len(seen) > core.MaxDescriptors {
 			if s.options.Sparse {
-				break // what is not kept can be had again
+				break // what is not kept can be fetched again
 			}
 			return nil, fmt.Errorf("%w: it names more than %d digests; split it, for example into several manifests under an index", core.ErrManifestInvalid, core.MaxDescriptors)
 		}
