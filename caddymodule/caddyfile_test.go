@@ -133,7 +133,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"a hostname with a path", `{"hostnames": ["example.com/x"]}`, "hostnames"},
 		{"a glob that is none", `{"private": ["team/["]}`, "private"},
 		{"a policy without rules", `{"policy": {}}`, "policy"},
-		{"a local user whose hash is a password", `{"local_user": [{"name": "erich", "hash": "x", "line": "Caddyfile:7"}]}`, "Caddyfile:7: local_user erich: the second word is no bcrypt hash"},
+		{"a local user whose hash is a password", `{"local_user": [{"name": "erich", "hash": "x", "line": "Caddyfile:7"}]}`, "Caddyfile:7: local_user erich: the password hash is not a bcrypt hash"},
 		{"a local user whose hash is slow", `{"local_user": [{"name": "erich", "hash": "$2a$15$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZabcde"}]}`, "local_user erich: the hash has the cost 15"},
 		{"two local users of one name", `{"local_user": [{"name": "erich", "hash": "{env.A}"}, {"name": "erich", "hash": "{env.B}", "line": "Caddyfile:8"}]}`, "Caddyfile:8: local_user erich: there is another"},
 		{"a local user without a name", `{"local_user": [{"hash": "{env.A}"}]}`, "invalid user name"},

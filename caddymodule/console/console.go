@@ -1,6 +1,7 @@
-// Package console is how commands talk on the standard error: in plain sentences, also
-// where it is no terminal. Caddy's own logger would write JSON with a Unix time there.
-// A command that has the flag --json, and was given it, reports its error as JSON.
+// Package console reports errors and warnings of commands on the standard error, in
+// plain sentences, even if that is not a terminal. Caddy's own logger would write JSON
+// with a Unix time there. A command that has the flag --json, and was given it,
+// reports its error as JSON.
 //
 //	error: there is no storage: stat data: no such file or directory
 //	warning: no rule names the group "admin"; did you mean admins?
@@ -22,7 +23,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// errFailed is what Caddy's main function gets to see of an error that was reported.
+// errFailed is the error that Caddy's main function gets for one that was already
+// reported.
 var errFailed = errors.New("the command failed")
 
 // Fail reports an error and ends a command with an exit status, which is not 0. A nil

@@ -46,6 +46,6 @@ func TestAKeyIsAnnouncedOnceADayUntilItsEnd(t *testing.T) {
 		t.Errorf("announced on days %v, want %v", days, want)
 	}
 	for info, err := range m.bucket.List(t.Context(), announcedPrefix, "") {
-		t.Errorf("%s is remembered for nothing, %v", info.Key, err)
+		t.Errorf("%s is remembered without need, %v", info.Key, err)
 	}
 }

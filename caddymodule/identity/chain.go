@@ -14,7 +14,7 @@ import (
 
 // Authenticator verifies one kind of credential: a guest module, oci.authenticators.*.
 type Authenticator interface {
-	// Recognizes tells by the look of a credential, before anything is verified,
+	// Recognizes reports from the form of a credential, before anything is verified,
 	// whether it is of this kind. It is cheap, and has no effect.
 	Recognizes(Credential) bool
 	// Authenticate verifies a credential that it recognizes. ctx bounds what it asks
@@ -23,40 +23,41 @@ type Authenticator interface {
 	Authenticate(context.Context, Credential) (Proven, error)
 }
 
-// Recaller is an Authenticator that knows those whom it has proven also later, as its
-// configuration says by then: a registry token for one of them carries no groups.
+// Recaller is an Authenticator that can find a proven identity again later, under the
+// configuration of that time: a registry token for it carries no groups.
 type Recaller interface {
 	Authenticator
 	// Recall finds an identity by its user and the Credential that it was given. It
-	// reports false for what is not, or no longer, known.
+	// reports false if the identity is unknown, or no longer known.
 	Recall(user, credential string) (policies.Identity, bool)
 }
 
-// Proven is who presented a credential.
+// Proven is the verified identity behind a credential.
 type Proven struct {
 	policies.Identity
 	// Until bounds what may be issued for it. Zero: no bound.
 	Until time.Time
-	// Push says that a registry token was presented that its client asked for to push, or
-	// is to be issued for that. It gives no right, but tells what a question is for.
+	// Push says that the registry token was, or will be, requested for a push. It gives
+	// no right; it only describes the purpose of a request.
 	Push bool
 }
 
-// ErrUnknownKind is a credential that is nobody's business here: no key or token of
-// ours, of no issuer that is trusted, and of no user. It is an ErrCredential.
+// ErrUnknownKind is the error for a credential of an unknown kind: not a key or token
+// of ours, not from a trusted issuer, and not of a user. It is an ErrCredential.
 var ErrUnknownKind = fmt.Errorf("%w", ErrCredential)
 
 // Chain finds out who presents a credential. It is made for one configuration.
 type Chain struct {
 	Store  *Store
 	Tokens *token.Signer
-	// Others verify what is neither a key nor a token of ours, in their order.
+	// Others verify credentials that are neither a key nor a token of ours, in their
+	// order.
 	Others []Authenticator
-	// Locals have passwords, which are looked at last. nil: there are none.
+	// Locals have passwords, which are checked last. nil: there are no local users.
 	Locals *Locals
 }
 
-// kind is what a credential is, which is decided before it is verified.
+// kind is the kind of a credential, which is decided before it is verified.
 type kind uint8
 
 const (
@@ -72,7 +73,7 @@ const (
 func (c *Chain) kind(credential Credential) (kind, Authenticator) {
 	switch {
 	case credential.Place == AtLogin:
-		// Nothing but a password signs anybody in with a browser.
+		// Only a password signs somebody in with a browser.
 		if credential.Presented() && c.Locals.Knows(credential.User) {
 			return localUser, nil
 		}
@@ -96,7 +97,7 @@ func (c *Chain) kind(credential Credential) (kind, Authenticator) {
 	return unknown, nil
 }
 
-// Known tells whether a credential is of a kind that is verified here.
+// Known reports whether a credential is of a kind that is verified here.
 func (c *Chain) Known(credential Credential) bool {
 	kind, _ := c.kind(credential)
 	return kind != nothing && kind != unknown
@@ -115,8 +116,8 @@ func (c *Chain) Method(credential Credential) string {
 // Identify verifies a credential by the one way that its kind has: when that fails, no
 // other is tried. An empty credential is the anonymous caller.
 //
-// Errors: ErrCredential, and ErrUnknownKind in particular; core errors of whoever could
-// not verify it now.
+// Errors: ErrCredential, and ErrUnknownKind in particular; core errors if it cannot be
+// verified now.
 func (c *Chain) Identify(ctx context.Context, credential Credential) (Proven, error) {
 	kind, authenticator := c.kind(credential)
 	switch kind {
@@ -148,7 +149,7 @@ func (c *Chain) Identify(ctx context.Context, credential Credential) (Proven, er
 	return Proven{}, ErrUnknownKind
 }
 
-// enabled refuses whom an admin has disabled.
+// enabled refuses a user whom an admin has disabled.
 func (c *Chain) enabled(proven Proven, err error) (Proven, error) {
 	if err != nil {
 		return Proven{}, err
@@ -159,7 +160,7 @@ func (c *Chain) enabled(proven Proven, err error) (Proven, error) {
 	return proven, nil
 }
 
-// bearer looks up whom a registry token was issued to, as they are now.
+// bearer looks up the present identity of the user to whom a registry token was issued.
 func (c *Chain) bearer(claims token.Claims) (Proven, error) {
 	until := time.Unix(claims.Expires, 0)
 	if claims.Subject == "" {
@@ -185,9 +186,10 @@ func (c *Chain) bearer(claims token.Claims) (Proven, error) {
 	return Proven{Identity: who, Until: until}, nil
 }
 
-// Issue makes a registry token for somebody that Identify has proven. It lasts no longer
-// than what it is made for, so that one token made of another is no longer life.
-// Errors: core.ErrUnauthorized when that ends at this moment.
+// Issue makes a registry token for somebody that Identify has proven. It lasts no
+// longer than the credential from which it is made, so that exchanging one token for
+// another does not extend its life. Errors: core.ErrUnauthorized when that ends at this
+// moment.
 func (c *Chain) Issue(host string, who Proven) (string, token.Claims, error) {
 	claims := token.Claims{Subject: who.User, Credential: who.Credential, Push: who.Push}
 	lifetime := token.MaxLifetime
@@ -206,7 +208,7 @@ func (c *Chain) Issue(host string, who Proven) (string, token.Claims, error) {
 	return c.Tokens.Sign(host, claims, lifetime)
 }
 
-// recorded tells whether an identity can be found again by its credential.
+// recorded reports whether an identity can be found again by its credential.
 func (c *Chain) recorded(who policies.Identity) bool {
 	if strings.HasPrefix(who.Credential, KeyCredential("")) {
 		return true
@@ -215,7 +217,7 @@ func (c *Chain) recorded(who policies.Identity) bool {
 	return ok
 }
 
-// recall asks the configuration about somebody who was proven before.
+// recall asks the configuration about an identity that was proven before.
 func (c *Chain) recall(user, credential string) (policies.Identity, bool) {
 	if who, ok := c.Locals.Recall(user, credential); ok {
 		return who, true
@@ -230,5 +232,5 @@ func (c *Chain) recall(user, credential string) (policies.Identity, bool) {
 	return policies.Identity{}, false
 }
 
-// Refused tells the errors that mean wrong credentials.
+// Refused reports whether an error means wrong credentials.
 func Refused(err error) bool { return errors.Is(err, ErrCredential) }

@@ -11,19 +11,19 @@ import (
 	"github.com/eblume/caddy-registry/core/namespace"
 )
 
-// Connection is what is known about how a request came.
+// Connection describes how a request arrived.
 type Connection struct {
-	// HTTPS says that nobody between the client and us could read it: TLS, or a
-	// trusted proxy that says so.
+	// HTTPS says that others on the way could not read it: TLS, or a trusted proxy
+	// that says so.
 	HTTPS bool
-	// Loopback says that it never left this machine: both ends are loopback, and
-	// nobody forwarded it.
+	// Loopback says that it never left this machine: both ends are loopback, and it
+	// was not forwarded.
 	Loopback bool
 	// Host is the host that the client called, with the port that it wrote.
 	Host string
 }
 
-// Private tells whether a credential on this connection is nobody else's to read.
+// Private reports whether others cannot read a credential on this connection.
 func (c Connection) Private() bool { return c.HTTPS || c.Loopback }
 
 // Scheme is http or https.
@@ -40,7 +40,7 @@ func (c Connection) Base() string { return c.Scheme() + "://" + c.Host }
 // Audience is the host as registry tokens name it.
 func (c Connection) Audience() string { return namespace.CanonicalHost(c.Host) }
 
-// forwarding are the fields by which a request shows that somebody forwarded it.
+// forwarding are the fields which show that a request was forwarded.
 var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
 
 // ConnectionOf looks at a request. trusted says that a proxy sent it whose forwarding
@@ -55,10 +55,10 @@ func ConnectionOf(r *http.Request, trusted bool) Connection {
 	return c
 }
 
-// believe takes what a proxy says of the client's connection: X-Forwarded-Proto,
-// X-Forwarded-Host and X-Forwarded-Port, or, where neither of the first two is there,
-// Forwarded (RFC 7239). A proxy that sets the ones may pass the other on as a client
-// wrote it. The port is for a host without one, as nginx passes it on by
+// believe applies a proxy's description of the client's connection:
+// X-Forwarded-Proto, X-Forwarded-Host and X-Forwarded-Port, or, if the first two are
+// absent, Forwarded (RFC 7239). A proxy that sets the former may pass on the latter
+// as a client wrote it. The port is for a host without one, as nginx passes it on by
 // `proxy_set_header Host $host`.
 func (c *Connection) believe(header http.Header) {
 	scheme, host := first(header.Get("X-Forwarded-Proto")), first(header.Get("X-Forwarded-Host"))
@@ -145,7 +145,7 @@ func forwarded(r *http.Request) bool {
 	return false
 }
 
-// first is the first element of a list: what the client itself called.
+// first returns the first element of a list: the value that the client itself used.
 func first(list string) string {
 	value, _, _ := strings.Cut(list, ",")
 	return strings.TrimSpace(value)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Proxies describe the client's connection in these forms. Of
-// anybody else it shows that there is a proxy, and nothing more.
+// Trusted proxies describe the client's connection in these forms. From others they
+// only show that there is a proxy.
 func TestWhatATrustedProxySays(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -52,7 +52,7 @@ func TestWhatATrustedProxySays(t *testing.T) {
 		// Values that no proxy should send.
 		{"no port", "reg.example", []string{"X-Forwarded-Port", "x"}, "http://reg.example"},
 		{"port 0", "reg.example", []string{"X-Forwarded-Port", "0"}, "http://reg.example"},
-		{"a port that is none", "reg.example", []string{"X-Forwarded-Port", "65536"}, "http://reg.example"},
+		{"an invalid port", "reg.example", []string{"X-Forwarded-Port", "65536"}, "http://reg.example"},
 		{"a signed port", "reg.example", []string{"X-Forwarded-Port", "+86"}, "http://reg.example"},
 		{"a port with a path", "reg.example", []string{"X-Forwarded-Port", "86/x"}, "http://reg.example"},
 		{"a host with a quote", "reg.example", []string{"Forwarded", `host="a\"b"`}, "http://reg.example"},
@@ -86,7 +86,7 @@ func TestWhatATrustedProxySays(t *testing.T) {
 	}
 }
 
-// An empty field is none: scripts send it whose variable is not set.
+// An empty field counts as absent: scripts send it if their variable is not set.
 func TestAnEmptyAuthorizationFieldIsNone(t *testing.T) {
 	for _, value := range []string{"", " ", "\t "} {
 		r := &http.Request{Header: http.Header{"Authorization": {value}}}

@@ -25,15 +25,15 @@ const (
 	AtLogin
 )
 
-// Credential is what a caller presents, not verified.
+// Credential is an unverified credential, as a caller presents it.
 type Credential struct {
 	Place Place
-	// User is the claimed name: of Basic, or of a form. It proves nothing.
+	// User is the claimed name: of Basic, or of a form. It is not verified.
 	User string
-	// Secret is the password of Basic, or what follows Bearer. Empty: none.
+	// Secret is the password of Basic, or the text after Bearer. Empty: none.
 	Secret string
-	// Bearer says that the secret followed Bearer: a client that sends a token may be
-	// told that the token is what is wrong.
+	// Bearer says that the secret followed Bearer: the answer to such a client may say
+	// that the token is wrong.
 	Bearer bool
 	// Issuer is the `iss` that Secret claims to have, if it is a JWT.
 	Issuer string
@@ -42,17 +42,18 @@ type Credential struct {
 	TLS *tls.ConnectionState
 	// Host is the host that was called, in the form of namespace.CanonicalHost.
 	Host string
-	// Address is whom failures are counted against.
+	// Address is the address against which failures are counted.
 	Address string
-	// Explicit says that the caller said to be nobody: Basic with an empty user and
-	// an empty password.
+	// Explicit says that the caller chose to be anonymous: Basic with an empty user
+	// and an empty password.
 	Explicit bool
 }
 
-// Presented tells whether the caller presents a secret.
+// Presented reports whether the caller presents a secret.
 func (c Credential) Presented() bool { return c.Secret != "" }
 
-// takesPassword tells whether the secret may be a password, where it was presented.
+// takesPassword reports whether the secret may be a password in the place where it was
+// presented.
 func (c Credential) takesPassword() bool {
 	return !c.Bearer && (c.Place == AtToken || c.Place == AtLogin)
 }
@@ -64,10 +65,10 @@ const (
 	maxClaimed = 255
 )
 
-// ReadCredential reads the Authorization field. Without one, or with one that is empty,
-// as scripts send it whose variable is not set, the credential is empty.
-// Errors: ErrCredential for what is no credential of a kind that there is here; the
-// message never repeats what was sent.
+// ReadCredential reads the Authorization field. The credential is empty if the field
+// is missing or empty; scripts send an empty one if their variable is not set. Errors:
+// ErrCredential for a credential of an unknown kind; the message never repeats the
+// field.
 func ReadCredential(r *http.Request, place Place) (Credential, error) {
 	c := Credential{Place: place}
 	if !forwarded(r) {
@@ -114,16 +115,16 @@ func (c *Credential) readBasic(encoded string) error {
 	return c.SetBasic(user, password)
 }
 
-// SetBasic takes a user and a password. Both empty are a caller who says to be nobody,
-// as the conformance suite does. Errors: ErrCredential for a user without a password,
-// and for one whose name is none.
+// SetBasic sets a user and a password. If both are empty the caller chose to be
+// anonymous, as the conformance suite does. Errors: ErrCredential for a user without a
+// password, and for an invalid user name.
 func (c *Credential) SetBasic(user, password string) error {
 	switch {
 	case user == "" && password == "":
 		c.Explicit = true
 		return nil
 	case len(user) > maxClaimed || !utf8.ValidString(user) || strings.ContainsFunc(user, unicode.IsControl):
-		return fmt.Errorf("the user's name is none: %w", ErrCredential)
+		return fmt.Errorf("invalid user name: %w", ErrCredential)
 	case password == "":
 		c.User = user
 		return fmt.Errorf("empty password: %w", ErrCredential)
@@ -133,7 +134,7 @@ func (c *Credential) SetBasic(user, password string) error {
 	return nil
 }
 
-// SetSecret takes a password, key or token, and looks at what it claims to be.
+// SetSecret sets a password, key or token, and determines its kind.
 func (c *Credential) SetSecret(secret string) {
 	c.Secret = secret
 	if !IsKey(secret) {
@@ -141,7 +142,8 @@ func (c *Credential) SetSecret(secret string) {
 	}
 }
 
-// claimedIssuer is the `iss` of a JWT, as its bearer wrote it; empty if it is no JWT.
+// claimedIssuer returns the `iss` of a JWT, as its bearer wrote it; empty if the
+// secret is not a JWT.
 func claimedIssuer(raw string) string {
 	if len(raw) > maxAuthorization || strings.Count(raw, ".") != 2 {
 		return ""

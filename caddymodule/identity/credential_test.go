@@ -25,14 +25,14 @@ func TestWhatAnAuthorizationFieldSays(t *testing.T) {
 		{"in small letters", "basic " + encoded("zot-ci:key"), "zot-ci", "key", false, false},
 		{"a password with colons", "Basic " + encoded("a:b:c"), "a", "b:c", false, false},
 		{"a password without a user", "Basic " + encoded(":key"), "", "key", false, false},
-		{"a caller who says to be nobody", "Basic " + encoded(":"), "", "", true, false},
+		{"a caller who chooses to be anonymous", "Basic " + encoded(":"), "", "", true, false},
 		{"Bearer", "Bearer key", "", "key", false, false},
 		{"a user without a password", "Basic " + encoded("zot-ci:"), "zot-ci", "", false, true},
 		{"no colon", "Basic " + encoded("zot-ci"), "", "", false, true},
 		{"no base 64", "Basic !", "", "", false, true},
 		{"an empty Bearer", "Bearer ", "", "", false, true},
 		{"another scheme", "Digest x", "", "", false, true},
-		{"a user that is no text", "Basic " + encoded("a\nb:key"), "", "", false, true},
+		{"a user that is not a text", "Basic " + encoded("a\nb:key"), "", "", false, true},
 		{"too much", "Bearer " + strings.Repeat("x", maxAuthorization), "", "", false, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -82,7 +82,7 @@ func FuzzAuthorization(f *testing.F) {
 		r := &http.Request{Header: http.Header{"Authorization": {field}}}
 		c, err := ReadCredential(r, AtRegistry)
 		if err == nil && !c.Presented() && !c.Explicit && strings.TrimSpace(field) != "" {
-			t.Errorf("%q is neither a credential, nor nobody, nor wrong", field)
+			t.Errorf("%q is neither a credential, nor anonymous, nor wrong", field)
 		}
 		if err != nil && !errors.Is(err, ErrCredential) {
 			t.Errorf("%q: %v", field, err)

@@ -1,25 +1,25 @@
-// Package identity finds out who is asking, and keeps what that needs: API keys and
-// what is known about users.
+// Package identity authenticates callers, and keeps the records for that: API keys
+// and users.
 //
 //	records.go     a kind of record: durable in a bucket, all of it in memory
 //	store.go       the records of one storage, open
 //	secret.go      how an API key looks
-//	verify.go      who presents a key
+//	verify.go      checks a presented key
 //	keys.go        API keys: made, verified, revoked
 //	users.go       people: their groups, and whether they are disabled
-//	credential.go  what a caller presents
-//	connection.go  how it came: whether others could have read it
+//	credential.go  the credential that a caller presents
+//	connection.go  how the request arrived: whether others could have read it
 //	local.go       users of the configuration, who have passwords
-//	passwords.go   compares passwords, in an order that keeps nobody out
+//	passwords.go   compares passwords, in an order that locks nobody out
 //	chain.go       verifies a credential by the one way that its kind has
-//	gate.go        what a site takes for a credential at all
+//	gate.go        which credentials a site accepts
 //
-// A record is durable before its change is acknowledged, and acts from then on: a
-// key that was revoked is refused on the very next request. Nothing on the path of a
-// request touches the disk.
+// A record is durable before its change is acknowledged, and takes effect then: a
+// revoked key is refused on the very next request. The path of a request does not
+// touch the disk.
 //
-// What it knows is policies.Identity: who, in which groups, by which credential.
-// What they may do is none of its business.
+// Its result is a policies.Identity: the user, the groups, and the credential. It
+// does not decide what they may do.
 //
 //	store, err := identity.Open(ctx, bucket, identity.Options{Log: log})
 //	secret, key, err := store.Keys().Create(ctx, identity.NewKey{User: "zot-ci", Service: true, Groups: []string{"artifact-workloads"}})

@@ -10,29 +10,30 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// Gate is what a site takes for a credential, before the chain looks at it.
+// Gate decides which credentials a site accepts, before the chain looks at them.
 type Gate struct {
 	*Chain
-	// ReadOnly sites take none, and Insecure ones also where others could read them.
+	// ReadOnly sites accept none, and Insecure ones accept them also where others could
+	// read them.
 	ReadOnly, Insecure bool
-	// FallbackOnly tells whether nothing but the site's fallback claims a repository,
-	// by the name that the client wrote. nil: there is no fallback.
+	// FallbackOnly reports whether only the site's fallback claims a repository, by the
+	// name that the client wrote. nil: there is no fallback.
 	FallbackOnly func(name string) bool
 	// URL is where credentials are taken, without a slash at its end, or empty.
 	URL string
 }
 
-// Admit finds out who asks. broken is what ReadCredential said. pulls are the
-// repositories that the request is about if it reads them and does nothing else.
+// Admit identifies the caller. broken is the error of ReadCredential. pulls are the
+// request's repositories if it only reads them.
 //
-// On a site with a fallback, an unknown credential is nobody's if only the fallback
-// claims each of pulls, because Docker sends the credentials of Docker Hub to its
-// mirror. Nobody is told about such a one.
+// On a site with a fallback, a caller with an unknown credential counts as anonymous if
+// only the fallback claims each of pulls, because Docker sends the credentials of
+// Docker Hub to its mirror. Such a credential is not reported.
 //
 // Errors: core.ErrUnauthorized for wrong credentials, core.ErrUnavailable if they cannot
-// be verified now. core.ErrTooManyRequests is for passwords alone, which are guessed: a
-// key or a token has too many bits for that, and a client whose token has ended renews
-// it after a 401 and gives up after anything else.
+// be verified now. core.ErrTooManyRequests is only for passwords, which can be guessed:
+// a key or a token has too many bits for that, and a client whose token has ended
+// renews it after a 401 and gives up after anything else.
 func (g *Gate) Admit(ctx context.Context, c Credential, broken error, conn Connection, pulls []string) (Proven, error) {
 	if broken != nil {
 		return Proven{}, g.wrong(broken)
@@ -57,8 +58,8 @@ func (g *Gate) Admit(ctx context.Context, c Credential, broken error, conn Conne
 	return Proven{}, fmt.Errorf("%w: %w", core.ErrUnavailable, err)
 }
 
-// withoutCredentials admits who presents a credential where none is taken: with one of
-// our own anonymous tokens, which every client presents that was sent to /token.
+// withoutCredentials handles a credential on a site that accepts none. It admits our
+// own anonymous tokens, which every client presents that was sent to /token.
 func (g *Gate) withoutCredentials(c Credential, pulls []string) (Proven, error) {
 	switch kind, _ := g.kind(c); kind {
 	case registryToken:
@@ -78,7 +79,7 @@ func (g *Gate) withoutCredentials(c Credential, pulls []string) (Proven, error) 
 	return Proven{}, fmt.Errorf("%w: %w; %s", core.ErrUnauthorized, ErrPlainHTTP, PlainRemedy(g.URL))
 }
 
-// Credentials on a site that takes none. They were not verified.
+// Credentials on a site that accepts none. They were not verified.
 var (
 	ErrReadOnly  = errors.New("no credentials are taken here, because this site is for reading only")
 	ErrPlainHTTP = errors.New("no credentials are taken here, because this is plain HTTP, where others could read them")
@@ -100,7 +101,8 @@ func (g *Gate) elsewhere() string {
 	return "; use " + g.URL
 }
 
-// fallback tells whether unknown credentials are nobody's for these repositories.
+// fallback reports whether unknown credentials count as anonymous for these
+// repositories.
 func (g *Gate) fallback(pulls []string) bool {
 	if g.FallbackOnly == nil || len(pulls) == 0 {
 		return false

@@ -10,8 +10,8 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// Docker sends what it uses at Docker Hub to its mirror. Only what nobody but the
-// fallback has may be given to a caller whose credential nobody knows.
+// Docker sends its credentials for Docker Hub to its mirror. A caller with an
+// unknown credential may get only content that only the fallback has.
 func TestUnknownCredentialsAtASiteWithAFallback(t *testing.T) {
 	m := start(t)
 	tokens, err := token.Open(context.Background(), m.bucket, nil, m.clock.now)
@@ -31,12 +31,13 @@ func TestUnknownCredentialsAtASiteWithAFallback(t *testing.T) {
 			pulls  []string
 			want   error
 		}{
-			{"a pull of what the fallback has", "hub-password", []string{"library/nginx"}, nil},
+			{"a pull from the fallback", "hub-password", []string{"library/nginx"}, nil},
 			{"two such pulls", "hub-password", []string{"library/nginx", "library/redis"}, nil},
 			{"docker login", "hub-password", nil, core.ErrUnauthorized},
 			{"a private name", "hub-password", []string{"blumeops/app"}, core.ErrUnauthorized},
 			{"one private name among others", "hub-password", []string{"library/nginx", "blumeops/app"}, core.ErrUnauthorized},
-			// A key of ours is no unknown credential, whatever became of it.
+			// A key of ours is never an unknown credential, even if it is no
+			// longer valid.
 			{"a key with a letter changed", key[:len(key)-1] + "!", []string{"library/nginx"}, core.ErrUnauthorized},
 		} {
 			who, err := gate.Admit(context.Background(), credential(row.secret), nil, Connection{Loopback: true}, row.pulls)

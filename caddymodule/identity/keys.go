@@ -39,7 +39,7 @@ type Key struct {
 	ID string `json:"id"`
 	// User is whose key it is.
 	User string `json:"user"`
-	// Name is the label that whoever made it gave it.
+	// Name is the label that its maker gave it.
 	Name string `json:"name"`
 	// Service keys are a service account's: Groups are their own. The groups of a
 	// person's key are those of the user's record, on each request.
@@ -51,7 +51,7 @@ type Key struct {
 	// Actions and Globs narrow what the key may do. Empty: all that the user may.
 	Actions []string `json:"actions,omitempty"`
 	Globs   []string `json:"globs,omitempty"`
-	// By is who made it: a user, or "command".
+	// By is the maker: a user, or "command".
 	By      string    `json:"by"`
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
@@ -61,16 +61,17 @@ type Key struct {
 	Used time.Time `json:"used,omitzero"`
 }
 
-// Active tells whether the key works at a time, as far as the key is concerned.
+// Active reports whether the key itself is valid at a time.
 func (k Key) Active(at time.Time) bool { return k.Revoked.IsZero() && at.Before(k.Expires) }
 
-// Expiring tells whether the key works, and its end is near enough to be announced.
+// Expiring reports whether the key is valid, and its end is near enough to be
+// announced.
 func (k Key) Expiring(at time.Time) bool {
 	return k.Active(at) && k.Expires.Sub(at) <= Announced
 }
 
-// RuleLabel is the label by which rules know the key, or empty: then they know it by
-// its ID alone. Only service accounts' keys have one, which administrators and commands
+// RuleLabel is the label by which rules know the key. If it is empty they know only
+// its ID. Only service accounts' keys have one, which administrators and commands
 // make; not those of people, who choose their labels themselves, and not one that its
 // maker made in their own name. Keys that were made before rules looked at this have
 // the same marks, and are treated alike.
@@ -81,7 +82,7 @@ func (k Key) RuleLabel() string {
 	return k.Name
 }
 
-// NewKey is what a key shall be.
+// NewKey describes a key to be made.
 type NewKey struct {
 	User    string
 	Name    string // default: "key" and the day
@@ -112,11 +113,11 @@ type Keys struct {
 
 	creating sync.Mutex // held from the look for room until the key is held
 
-	mu     sync.RWMutex // guards what follows, not what they point to
+	mu     sync.RWMutex // guards the fields below, not what they point to
 	byHash map[[sha256.Size]byte]*heldKey
 	byID   map[string]*heldKey
-	// damaged are the keys whose records cannot be read, by ID. They are good for
-	// nothing: whether one was revoked is not known either.
+	// damaged are the keys whose records cannot be read, by ID. They are refused,
+	// because even whether one was revoked is unknown.
 	damaged map[string]error
 }
 
@@ -207,9 +208,8 @@ func (k *Keys) SetMaxLifetime(d time.Duration) { k.max.Store(int64(d)) }
 // MaxLifetime is how long a new key lasts at most.
 func (k *Keys) MaxLifetime() time.Duration { return time.Duration(k.max.Load()) }
 
-// Create makes a key, and returns when it is durable. The secret is what the user
-// gets to see, once: it is not kept. Errors: ErrKeyInvalid, ErrUserInvalid,
-// ErrTooManyKeys.
+// Create makes a key, and returns when it is durable. The secret is shown to the user
+// once and is not stored. Errors: ErrKeyInvalid, ErrUserInvalid, ErrTooManyKeys.
 func (k *Keys) Create(ctx context.Context, want NewKey) (secret string, key Key, err error) {
 	if err := k.check(&want); err != nil {
 		return "", Key{}, err
@@ -252,7 +252,7 @@ func (k *Keys) Create(ctx context.Context, want NewKey) (secret string, key Key,
 	return secret, key, nil
 }
 
-// check refuses what cannot be a key, and fills in what was left out.
+// check refuses an invalid key, and fills in the defaults.
 func (k *Keys) check(want *NewKey) error {
 	if err := CheckUserName(want.User); err != nil {
 		return err
@@ -274,7 +274,7 @@ func (k *Keys) check(want *NewKey) error {
 	}
 	for _, group := range want.Groups {
 		if strings.TrimSpace(group) == "" || strings.ContainsFunc(group, unicode.IsControl) {
-			return fmt.Errorf("%w: %q is no group", ErrKeyInvalid, group)
+			return fmt.Errorf("%w: invalid group name %q", ErrKeyInvalid, group)
 		}
 	}
 	if _, err := narrowing(want.Actions, want.Globs); err != nil {
@@ -338,7 +338,7 @@ func (k *Keys) Revoke(ctx context.Context, id string) (Key, error) {
 	return record.Key, nil
 }
 
-// removeDamaged removes a record that nobody can read, and that lets nobody in already.
+// removeDamaged removes an unreadable record, whose key is already refused.
 func (k *Keys) removeDamaged(ctx context.Context, id string) (Key, error) {
 	ctx, name := context.WithoutCancel(ctx), keysPrefix+"/"+id
 	if err := k.bucket.Delete(ctx, name); err != nil && !errors.Is(err, bucket.ErrNotExist) {
@@ -366,7 +366,7 @@ func (k *Keys) Get(id string) (Key, bool) {
 	return held.copy(), true
 }
 
-// List returns the keys of a user, newest first; of everybody, if user is empty.
+// List returns the keys of a user, newest first, or all keys if user is empty.
 func (k *Keys) List(user string) []Key {
 	k.mu.RLock()
 	all := slices.Collect(maps.Values(k.byID))

@@ -12,9 +12,9 @@ const (
 	// DefaultMaxKeys is how many valid keys one user may have: a few machines and jobs
 	// each, and far fewer than would slow a start or fill a disk.
 	DefaultMaxKeys = 50
-	// maxDead is how many keys of one user are remembered that were revoked or have
-	// expired, so that who still uses one is told. Beyond them the ones that ended first
-	// are forgotten, or making and revoking keys would fill the disk.
+	// maxDead is how many revoked or expired keys of one user are remembered, so that
+	// the answer to their use can say why. Beyond it the ones that ended first are
+	// forgotten, or making and revoking keys would fill the disk.
 	maxDead = 200
 )
 

@@ -239,9 +239,9 @@ func TestWhatCannotBeAKeyIsRefused(t *testing.T) {
 		{"of a person, with groups", NewKey{User: "a", Groups: []string{"admins"}}},
 		{"with an empty group", NewKey{User: "a", Service: true, Groups: []string{""}}},
 		{"with a long name", NewKey{User: "a", Name: strings.Repeat("x", 101)}},
-		{"with a name that is no text", NewKey{User: "a", Name: "a\x1b[2J"}},
+		{"with a name that is not a text", NewKey{User: "a", Name: "a\x1b[2J"}},
 		{"narrowed to an action that there is not", NewKey{User: "a", Actions: []string{"push"}}},
-		{"narrowed to what is no pattern", NewKey{User: "a", Globs: []string{"[a"}}},
+		{"narrowed to an invalid pattern", NewKey{User: "a", Globs: []string{"[a"}}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if _, _, err := m.Keys().Create(context.Background(), row.want); !errors.Is(err, ErrKeyInvalid) && !errors.Is(err, ErrUserInvalid) {
@@ -272,8 +272,8 @@ func TestNoSecretLiesOnTheDisk(t *testing.T) {
 	}
 }
 
-// One damaged record refuses what it stands for, and nothing else. It is named, and can
-// be made good.
+// One damaged record affects only its own key or user, which is refused. It is named,
+// and can be replaced.
 func TestADamagedRecordRefusesItselfAlone(t *testing.T) {
 	damages := map[string]func([]byte) []byte{
 		"flip":           func(b []byte) []byte { b[len(b)/2] ^= 1; return b },

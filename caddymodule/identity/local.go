@@ -15,7 +15,7 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// LocalUser is a person whom the configuration knows by a password, for the day the
+// LocalUser is a person with a password in the configuration, for the day when the
 // provider is down.
 type LocalUser struct {
 	Name   string
@@ -28,17 +28,17 @@ const (
 	// password away with a copy of the configuration; the slowest that is taken costs
 	// a second of one core.
 	minCost, maxCost = 10, 14
-	// maxPassword is what bcrypt reads of a password, in bytes. Of a longer one the
-	// rest would not count.
+	// maxPassword is how many bytes of a password bcrypt reads. The rest of a longer
+	// one would not count.
 	maxPassword = 72
 )
 
-// CheckPasswordHash refuses what is no hash by bcrypt, or one that is too fast or too
-// slow. The error never repeats it: it may be a password.
+// CheckPasswordHash refuses a text that is not a bcrypt hash, or a hash that is too
+// fast or too slow. The error never repeats it: it may be a password.
 func CheckPasswordHash(hash string) error {
 	cost, err := bcrypt.Cost([]byte(hash))
 	if err != nil || len(hash) != 60 {
-		return errors.New("the second word is no bcrypt hash; make one with `caddy-registry hash-password --algorithm bcrypt`")
+		return errors.New("the password hash is not a bcrypt hash; create one with `caddy-registry hash-password --algorithm bcrypt`")
 	}
 	if cost < minCost || cost > maxCost {
 		return fmt.Errorf("the hash has the cost %d, and must have %d to %d; make one with `caddy-registry hash-password --algorithm bcrypt --bcrypt-cost 12`", cost, minCost, maxCost)
@@ -46,7 +46,7 @@ func CheckPasswordHash(hash string) error {
 	return nil
 }
 
-// Locals are the local users of one configuration. nil has none. It is safe for
+// Locals are the local users of one configuration. nil has no users. It is safe for
 // concurrent use.
 type Locals struct {
 	users     map[string]LocalUser
@@ -54,8 +54,8 @@ type Locals struct {
 	passwords *Passwords
 }
 
-// NewLocals takes users whose names and hashes were checked, and what compares their
-// passwords; nil: Passwords of their own.
+// NewLocals makes Locals of users whose names and hashes were checked, and of the
+// Passwords that compares their passwords; nil: a new one.
 func NewLocals(users []LocalUser, passwords *Passwords) *Locals {
 	if len(users) == 0 {
 		return nil
@@ -81,10 +81,10 @@ func (u LocalUser) identity() policies.Identity {
 	return policies.Identity{User: u.Name, Groups: u.Groups, Credential: localCredential + hex.EncodeToString(sum[:6])}
 }
 
-// IsLocal tells whether somebody is known by a password of the configuration.
+// IsLocal reports whether an identity comes from a password of the configuration.
 func IsLocal(who policies.Identity) bool { return strings.HasPrefix(who.Credential, localCredential) }
 
-// Knows tells whether there is a user of exactly this name.
+// Knows reports whether there is a user of exactly this name.
 func (l *Locals) Knows(name string) bool {
 	if l == nil {
 		return false
@@ -132,9 +132,9 @@ func (l *Locals) authenticate(ctx context.Context, c Credential) (Proven, error)
 	return Proven{Identity: user.identity()}, nil
 }
 
-// standIn is the user with whose hash an unknown name's password is compared: always
-// the same for a name, so that time does not tell which names there are, also when the
-// hashes have different costs.
+// standIn returns the user with whose hash an unknown name's password is compared. It
+// is always the same for a name, so that the time does not reveal which names exist,
+// even if the hashes have different costs.
 func (l *Locals) standIn(name string) LocalUser {
 	sum := l.passwords.digest(name)
 	return l.users[l.names[binary.BigEndian.Uint64(sum[:])%uint64(len(l.names))]]

@@ -100,8 +100,8 @@ func TestAPasswordIsComparedOnceADay(t *testing.T) {
 	}
 }
 
-// With what cost an unknown name is compared must not tell that it is unknown: it has
-// the hash of one of the users, and keeps it.
+// The cost of comparing an unknown name must not reveal that it is unknown: it gets the
+// hash of one of the users, and keeps it.
 func TestAnUnknownNameCostsWhatAKnownOneDoes(t *testing.T) {
 	l, c := locals(nil, erich, ada)
 	used := map[string]int{}
@@ -123,7 +123,8 @@ func TestAnUnknownNameCostsWhatAKnownOneDoes(t *testing.T) {
 	}
 }
 
-// The right password of the user whose hash stands in for an unknown name opens nothing.
+// The right password of the user whose hash stands in for an unknown name does not sign
+// in.
 func TestNobodyIsSignedInByAStandIn(t *testing.T) {
 	l, _ := locals(nil, erich)
 	if who, err := l.authenticate(t.Context(), password("nobody", "correct horse", "a")); !errors.Is(err, ErrUnknownKind) {
@@ -182,8 +183,8 @@ func chainWith(m *machine, l *Locals) *Chain {
 	return &Chain{Store: m.Store, Tokens: tokens, Locals: l}
 }
 
-// What a credential is is decided before it is verified, and where it is presented
-// counts: a password is one at /token and on the login page, and nowhere else.
+// The kind of a credential is decided before it is verified, and depends on where it is
+// presented: passwords are accepted only at /token and on the login page.
 func TestWhereAPasswordIsTaken(t *testing.T) {
 	m := start(t)
 	l, c := locals(m.clock.now, erich)
@@ -215,14 +216,14 @@ func TestWhereAPasswordIsTaken(t *testing.T) {
 		{"a key of the same name", AtToken, "erich", key, false, "api_key", true, 0},
 		{"that key below /v2/", AtRegistry, "erich", key, false, "api_key", true, 0},
 		{"a key on the login page", AtLogin, "erich", key, false, "local_user", false, 1},
-		{"a key that is none", AtToken, "erich", Prefix + "x", false, "api_key", false, 0},
+		{"an invalid key", AtToken, "erich", Prefix + "x", false, "api_key", false, 0},
 		{"a forged token of ours", AtToken, "erich", ours, false, "registry_token", false, 0},
-		{"a token of nobody that is trusted", AtToken, "erich", foreign, false, "local_user", false, 1},
+		{"a token of an untrusted issuer", AtToken, "erich", foreign, false, "local_user", false, 1},
 	} {
 		credential := password(row.user, row.secret, row.name) // delays are another test's
 		credential.Place, credential.Bearer = row.place, row.bearer
 		if got := chain.Method(credential); got != row.method {
-			t.Errorf("%s: is taken for %s, want %s", row.name, got, row.method)
+			t.Errorf("%s: got kind %s, want %s", row.name, got, row.method)
 		}
 		who, err := chain.Identify(t.Context(), credential)
 		if (err == nil) != row.ok || err != nil && !Refused(err) {
@@ -240,7 +241,8 @@ func TestWhereAPasswordIsTaken(t *testing.T) {
 	}
 }
 
-// What was issued for a password is as good as its line in the configuration.
+// A token that was issued for a password is valid as long as its line in the
+// configuration.
 func TestWhatALineGivesEndsWithIt(t *testing.T) {
 	m := start(t)
 	chain := chainWith(m, nil)
@@ -317,8 +319,8 @@ func TestPasswordsAtASiteWithAFallback(t *testing.T) {
 	}
 }
 
-// No Authorization field, whatever is in it, makes somebody a local user but the name
-// and the password.
+// Only the name and the password in an Authorization field make the caller a local
+// user.
 func FuzzLocalUser(f *testing.F) {
 	odd := LocalUser{"ädä ☃", "hash of pass:word", nil}
 	l, _ := locals(nil, erich, odd)

@@ -21,7 +21,7 @@ import (
 
 const (
 	// rememberFor is how long the outcome of a comparison is remembered: docker sends
-	// the password with each pull. For so long a right password waits for nobody.
+	// the password with each pull. During this time a right password does not wait.
 	rememberFor = 24 * time.Hour
 	// maxRemembered bounds what is remembered, for each of several memories. It takes an
 	// attacker some ten minutes of comparisons to fill one, which forgets its oldest.
@@ -35,18 +35,19 @@ const (
 	// freshPlaces is how many comparisons of one address, and of one user, may stand
 	// there at once: guessing at one user from everywhere leaves room for the others.
 	freshPlaces = 4
-	// maxFailingNames is how many users may fail from one address before all that is
-	// new from there queues with what has failed.
+	// maxFailingNames is how many users may fail from one address before all new
+	// attempts from there queue with the failed ones.
 	maxFailingNames = 10
 
 	// maxLast is how many comparisons wait in the last queue, lastPlaces how many of them
-	// one pair may have, and lastShare how many one address or one user. What comes on
-	// top is refused at once.
+	// one pair may have, and lastShare how many one address or one user. Further
+	// attempts are refused at once.
 	maxLast, lastShare, lastPlaces = 20, 10, 4
 
-	// allowedFailures of a pair cost it nothing: people mistype. Then each one doubles
-	// the time until the pair is compared again, from firstDelay to maxDelay, which is
-	// less than maxTurn: a right password from a failing pair is late, and not refused.
+	// allowedFailures is how many failures of a pair have no cost: people mistype. Then
+	// each one doubles the time until the pair is compared again, from firstDelay to
+	// maxDelay, which is less than maxTurn: a right password from a failing pair is
+	// late, and not refused.
 	allowedFailures      = 3
 	firstDelay, maxDelay = 250 * time.Millisecond, 8 * time.Second
 	// failingFor is how long a pair is remembered after its last failure.
@@ -57,11 +58,11 @@ const (
 	maxTurn = 10 * time.Second
 )
 
-// Passwords compares passwords with their hashes, so that nobody who guesses keeps
-// others out. A comparison is slow on purpose and runs on half of the cores at most, so
-// what matters is the order: a password that was right within a day is not compared
-// again; then come pairs of address and user that have not failed lately; last come
-// those that have, each with a delay of its own that grows with its failures.
+// Passwords compares passwords with their hashes, so that guessing does not lock others
+// out. A comparison is slow on purpose and runs on half of the cores at most, so what
+// matters is the order: a password that was right within a day is not compared again;
+// then come pairs of address and user that have not failed lately; last come those that
+// have, each with a delay of its own that grows with its failures.
 //
 // It belongs to a storage and outlives configurations. It is safe for concurrent use.
 type Passwords struct {
@@ -87,7 +88,7 @@ const (
 	last
 )
 
-// pair is who tries: guessing costs a pair its turn, and nobody else.
+// pair is the origin of an attempt: guessing delays only the pair itself.
 type pair struct{ address, user string }
 
 type failure struct {
@@ -126,9 +127,9 @@ func NewPasswords(now func() time.Time) *Passwords {
 	return p
 }
 
-// matches compares the password of a credential with a hash. Without known the answer
-// is no, and costs the same. Errors: core.ErrTooManyRequests if there are too many
-// before it, and that of ctx.
+// matches compares the password of a credential with a hash. If known is false the
+// answer is false, at the same cost. Errors: core.ErrTooManyRequests if there are too
+// many before it, and that of ctx.
 func (p *Passwords) matches(ctx context.Context, c Credential, hash string, known bool) (bool, error) {
 	id := p.digest(c.User, c.Secret, hash, fmt.Sprint(known))
 	a, right, err := p.join(id, pair{network(c.Address), c.User}, hash, c.Secret, known)
@@ -168,7 +169,7 @@ func (p *Passwords) join(id [sha256.Size]byte, by pair, hash, secret string, kno
 		return nil, true, nil
 	}
 	if _, wrong := p.wrong.Get(id); wrong {
-		return nil, false, nil // no guess: whoever sends it knows as much already
+		return nil, false, nil // not a guess: the sender already knows the outcome
 	}
 	if a := p.attempts[id]; a != nil {
 		a.callers++
@@ -195,7 +196,7 @@ func (p *Passwords) join(id [sha256.Size]byte, by pair, hash, secret string, kno
 	return a, false, nil
 }
 
-// queueOf says where a pair queues. The caller holds mu, as for what follows.
+// queueOf returns the queue of a pair. The caller holds mu, as for the functions below.
 func (p *Passwords) queueOf(by pair) int {
 	if _, failed := p.failing.Get(by); failed {
 		return last
@@ -228,7 +229,7 @@ func countOf(by pair, attempts []*attempt) (of shares) {
 	return of
 }
 
-// leave ends the wait of one caller. A comparison that nobody waits for is not made.
+// leave ends the wait of one caller. A comparison without waiting callers is not made.
 func (p *Passwords) leave(a *attempt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -253,7 +254,7 @@ func (p *Passwords) dispatch() {
 	}
 }
 
-// next takes the first attempt whose turn it is. If none has its turn because of
+// next returns the first attempt whose turn it is. If none has its turn because of
 // delays, dispatch runs again when the first is over.
 func (p *Passwords) next() *attempt {
 	if queue := p.queues[fresh]; len(queue) > 0 {
@@ -291,7 +292,7 @@ func (p *Passwords) next() *attempt {
 	return nil
 }
 
-// run compares, and tells all who wait.
+// run compares, and notifies all waiting callers.
 func (p *Passwords) run(a *attempt) {
 	right := p.compare([]byte(a.hash), []byte(a.secret)) == nil && a.known
 	p.mu.Lock()
@@ -327,7 +328,8 @@ func (p *Passwords) failed(by pair) {
 	p.failing.Set(by, f)
 }
 
-// digest is how passwords are remembered: a dump of the memory has none of them.
+// digest is the form in which passwords are remembered, so that a dump of the memory
+// does not contain them.
 func (p *Passwords) digest(words ...string) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, p.salt[:])
 	for _, word := range words {

@@ -42,7 +42,7 @@ func flood(l *Locals, guessers int, guess func(guesser, n int) Credential) (stop
 	return func() { cancel(); all.Wait(); time.Sleep(time.Minute) } // for what still runs
 }
 
-// The floods that a guesser can make, and who gets in nevertheless.
+// Floods that a guesser can make, and users who can sign in nevertheless.
 func TestNobodyLocksOthersOutByGuessing(t *testing.T) {
 	everywhere := func(i int) string { return fmt.Sprintf("198.51.%d.%d", i/250, i%250) }
 	floods := []struct {
@@ -259,7 +259,7 @@ func TestWhoLeavesIsNotComparedFor(t *testing.T) {
 	})
 }
 
-// A slow machine is no reason to refuse a password whose comparison has begun.
+// On a slow machine, a password whose comparison has begun is not refused.
 func TestAComparisonThatHasBegunIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, c := slowly(t, erich)

@@ -66,7 +66,7 @@ func (r *records[T]) get(name string) (T, bool) {
 	return value, ok
 }
 
-// all returns the names in order, and what they stand for.
+// all returns the records in the order of their names.
 func (r *records[T]) all() (names []string, values map[string]T) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -106,7 +106,7 @@ func (r *records[T]) update(ctx context.Context, name string, change func(value 
 		return old, err
 	}
 	key := r.prefix + "/" + name
-	// A caller that leaves must not leave a change that is on the disk and not here.
+	// When the caller is gone, a change must not be on the disk and missing in memory.
 	ctx = context.WithoutCancel(ctx)
 	if _, err := r.bucket.Put(ctx, key, data, bucket.Condition{}); err != nil {
 		return old, err

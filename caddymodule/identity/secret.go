@@ -10,12 +10,12 @@ import (
 
 // An API key is Prefix, 43 characters that stand for 256 random bits, and 6 that are
 // the CRC-32 of what stands before them, all but the prefix in base 62. Prefix and
-// checksum are for secret scanners, which find one in a text and know, without asking
-// anybody, that it is one:
+// checksum are for secret scanners, which can recognize a key in a text without
+// asking the registry:
 //
 //	cregk_[0-9A-Za-z]{49}
 const (
-	// Prefix begins every API key, and nothing else that is a credential here.
+	// Prefix begins every API key, and no other credential.
 	Prefix = "cregk_"
 
 	secretDigits   = 43
@@ -33,16 +33,16 @@ func newSecret() string {
 	return body + checksum(body)
 }
 
-// checksum is what stands at the end of a key that begins with body.
+// checksum returns the end of a key that begins with body.
 func checksum(body string) string {
 	return base62(new(big.Int).SetUint64(uint64(crc32.ChecksumIEEE([]byte(body)))), checksumDigits)
 }
 
-// IsKey tells whether a credential is meant as an API key of this registry. That it
-// is well formed, or known, is another question.
+// IsKey reports whether a credential is meant as an API key of this registry. It need
+// not be well formed, or known.
 func IsKey(credential string) bool { return strings.HasPrefix(credential, Prefix) }
 
-// wellFormed tells whether a credential can be a key at all.
+// wellFormed reports whether a credential can be a key at all.
 func wellFormed(credential string) bool {
 	if len(credential) != secretLength || !IsKey(credential) {
 		return false
@@ -50,8 +50,8 @@ func wellFormed(credential string) bool {
 	return credential[secretLength-checksumDigits:] == checksum(credential[:secretLength-checksumDigits])
 }
 
-// hashed is how a key is kept, and found. The key has 256 random bits, so that a slow
-// hash would protect nothing, and cost every request.
+// hashed is the form in which a key is stored and looked up. The key has 256 random
+// bits, so that a slow hash would protect nothing, and cost every request.
 func hashed(credential string) [sha256.Size]byte { return sha256.Sum256([]byte(credential)) }
 
 // base62 writes n with at least width digits.

@@ -14,15 +14,15 @@ import (
 
 // Options of Open.
 type Options struct {
-	// Log takes what nobody waits for: a last use that was not written.
-	// Default: nothing is logged.
+	// Log receives errors of background work: a last use that was not written. Default:
+	// nothing is logged.
 	Log *slog.Logger
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
 
-// Store is what is known about callers in one storage. It is safe for concurrent use.
-// One process has it open.
+// Store holds the keys and users of one storage. It is safe for concurrent use. Only
+// one process may have it open.
 type Store struct {
 	bucket bucket.Bucket
 	log    *slog.Logger
@@ -68,8 +68,8 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 	return s, nil
 }
 
-// Examine returns the records in a bucket that are damaged, by what they stand for, and
-// what to do about them. It changes nothing, and may be called while a Store is open.
+// Examine returns the damaged records in a bucket, each with the key or user and a
+// remedy. It changes nothing, and may be called while a Store is open.
 func Examine(ctx context.Context, b bucket.Bucket) (damaged []string, err error) {
 	_, keys, err := loadRecords(ctx, b, keysPrefix, checkKeyRecord)
 	if err != nil {
@@ -104,7 +104,8 @@ func (s *Store) Close() error {
 	return s.keys.writeUses(context.Background())
 }
 
-// useInterval is how often last uses are written: what a kill may lose of them.
+// useInterval is how often last uses are written, and so how many of them a kill may
+// lose.
 const useInterval = time.Minute
 
 func (s *Store) writeUsesBehind(ctx context.Context) {

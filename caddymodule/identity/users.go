@@ -14,13 +14,13 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// User is what is known about one person, or about the name of a service account that
-// an admin has disabled.
+// User is the record of one person, or of a service account that an admin has disabled.
 type User struct {
-	// Name is what policies, logs and pages call the user.
+	// Name is the user's name in policies, logs and pages.
 	Name string `json:"name"`
-	// Issuer and Subject are who vouches for the user, and as whom. The name belongs
-	// to the first of them that took it. Empty: nobody has signed in by this name.
+	// Issuer and Subject identify the user at the provider that vouches for them. The
+	// name belongs to the first pair that took it. Empty: nobody has signed in by this
+	// name.
 	Issuer  string `json:"issuer,omitempty"`
 	Subject string `json:"subject,omitempty"`
 	// Groups are those that Issuer named last.
@@ -30,10 +30,10 @@ type User struct {
 	// Disabled users are refused, with all their credentials.
 	Disabled bool `json:"disabled,omitempty"`
 	// damaged says that the record cannot be read. The user is disabled until an
-	// administrator says otherwise: who and in which groups they are is not known.
+	// administrator says otherwise: the person and the groups are unknown.
 	damaged bool
-	// Refresh is the provider's refresh token, sealed by whoever wrote it. With one
-	// the groups follow the provider. It is never shown.
+	// Refresh is the provider's refresh token, sealed by its writer. With one the
+	// groups follow the provider. It is never shown.
 	Refresh []byte `json:"refresh,omitempty"`
 }
 
@@ -83,9 +83,9 @@ func openUsers(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Use
 	return &Users{records: records, now: now, damaged: damaged}, nil
 }
 
-// CheckUserName refuses what cannot be the name of a user: what is empty or longer
-// than 120 bytes, and what a log, a header or the user part of Basic cannot carry.
-// Errors: ErrUserInvalid.
+// CheckUserName refuses an invalid user name: an empty one, one of more than 120 bytes,
+// and one that a log, a header or the user part of Basic cannot carry. Errors:
+// ErrUserInvalid.
 func CheckUserName(name string) error {
 	if strings.Contains(name, ":") {
 		return fmt.Errorf("%w: %q has a colon, which the names of workloads alone have", ErrUserInvalid, name)
@@ -93,11 +93,11 @@ func CheckUserName(name string) error {
 	return checkName(name)
 }
 
-// CheckMachineName is CheckUserName for who never writes the name in front of a
+// CheckMachineName is CheckUserName for callers that never write the name in front of a
 // password: it may have colons, as a URI has. Errors: ErrUserInvalid.
 func CheckMachineName(name string) error { return checkName(name) }
 
-// checkName is CheckUserName for whoever may be a workload, too.
+// checkName is CheckUserName for a name that may also be that of a workload.
 func checkName(name string) error {
 	switch {
 	case name == "" || len(name) > maxUserName:
@@ -135,7 +135,7 @@ func (u *Users) SignedIn(ctx context.Context, who User) (User, error) {
 		return User{}, err
 	}
 	return u.update(ctx, who.Name, func(old User, _ bool) (User, error) {
-		if old.damaged { // the name may be somebody else's
+		if old.damaged { // the name may belong to another user
 			return User{}, fmt.Errorf("user %s: %w", who.Name, ErrUserDamaged)
 		}
 		if old.Subject != "" && (old.Issuer != who.Issuer || old.Subject != who.Subject) {
@@ -147,9 +147,9 @@ func (u *Users) SignedIn(ctx context.Context, who User) (User, error) {
 	})
 }
 
-// Update changes what is known about a user, and returns when that is durable: the
-// groups that a refresh brought, a refresh token that is no longer good. change must
-// not alter the name, nor what the slices hold. Errors: ErrUserUnknown, and change's.
+// Update changes the record of a user, and returns when that is durable: the groups of
+// a refresh, a refresh token that is no longer valid. change must not alter the name,
+// nor what the slices hold. Errors: ErrUserUnknown, and change's.
 func (u *Users) Update(ctx context.Context, name string, change func(*User) error) (User, error) {
 	return u.update(ctx, name, func(old User, exists bool) (User, error) {
 		if !exists {
@@ -167,9 +167,9 @@ func (u *Users) Update(ctx context.Context, name string, change func(*User) erro
 }
 
 // SetDisabled disables a user, or enables one again, also one whose record is damaged:
-// what was in it is lost then, and whoever signs in next by that name has it. It acts on the next request,
-// returns when it is durable, and works for names that never signed in: service
-// accounts and workloads too. Errors: ErrUserInvalid.
+// its content is lost then, and the next person who signs in by that name gets it. It
+// takes effect on the next request, returns when it is durable, and works for names
+// that never signed in: service accounts and workloads too. Errors: ErrUserInvalid.
 func (u *Users) SetDisabled(ctx context.Context, name string, disabled bool) (User, error) {
 	return u.setDisabled(ctx, name, disabled, func([]User) error { return nil })
 }

@@ -9,11 +9,12 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// ErrCredential is a credential that nobody knows, or that is not what it says it is.
+// ErrCredential is the error for a credential that is unknown, or not what it claims
+// to be.
 var ErrCredential = errors.New("wrong credentials")
 
-// KeyRefused is a key that is known and no longer good: its owner may be told which,
-// and since when.
+// KeyRefused is the error for a known key that is no longer valid: its owner may be
+// told which, and since when.
 type KeyRefused struct {
 	Key Key
 	// Disabled says that it is the user who is refused.
@@ -34,7 +35,8 @@ func (e *KeyRefused) Error() string {
 // Is makes it one of the wrong credentials.
 func (e *KeyRefused) Is(target error) bool { return target == ErrCredential }
 
-// UserRefused is a good credential of a user whom an administrator has disabled.
+// UserRefused is the error for a valid credential of a user whom an administrator has
+// disabled.
 type UserRefused struct {
 	User string
 	// Credential is as in policies.Identity.
@@ -46,9 +48,9 @@ func (e *UserRefused) Error() string { return fmt.Sprintf("user %s is disabled",
 // Is makes it one of the wrong credentials.
 func (e *UserRefused) Is(target error) bool { return target == ErrCredential }
 
-// KeyIdentity is who presents an API key. It touches no disk. locals are those of the
-// configuration, whose keys are nobody's without them.
-// Errors: ErrCredential, as a *KeyRefused if the key was good once.
+// KeyIdentity returns the identity behind an API key. It does not touch the disk.
+// locals are the local users of the configuration; keys of a removed local user are
+// refused. Errors: ErrCredential, as a *KeyRefused if the key was once valid.
 func (s *Store) KeyIdentity(secret string, locals *Locals) (policies.Identity, error) {
 	held := s.keys.find(secret)
 	if held == nil {
@@ -57,8 +59,8 @@ func (s *Store) KeyIdentity(secret string, locals *Locals) (policies.Identity, e
 	return s.identify(held, locals)
 }
 
-// KeyIDIdentity is who presents something that was issued for a key, by the key's ID.
-// Errors: as KeyIdentity.
+// KeyIDIdentity returns the identity behind a token that was issued for a key, by the
+// key's ID. Errors: as KeyIdentity.
 func (s *Store) KeyIDIdentity(id string, locals *Locals) (policies.Identity, error) {
 	s.keys.mu.RLock()
 	held := s.keys.byID[id]
@@ -97,10 +99,11 @@ func (s *Store) identify(held *heldKey, locals *Locals) (policies.Identity, erro
 // KeyCredential is how an identity, a log and a token name a key.
 func KeyCredential(id string) string { return "key " + id }
 
-// Narrowing is what the key may be used for at most; nil: whatever its user may.
+// Narrowing returns the bounds of the key; nil: none beyond its user's rights.
 func (k Key) Narrowing() (*policies.Narrowing, error) { return narrowing(k.Actions, k.Globs) }
 
-// narrowing is what the actions and patterns of a key mean. Errors are sentences.
+// narrowing makes a Narrowing of the actions and patterns of a key. Errors are
+// sentences.
 func narrowing(actions, globs []string) (*policies.Narrowing, error) {
 	if len(actions) == 0 && len(globs) == 0 {
 		return nil, nil

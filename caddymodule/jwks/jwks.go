@@ -1,6 +1,6 @@
-// Package jwks has what a sign-in provider and an issuer of workload tokens share: how
-// the keys that they publish (RFC 7517) are fetched, and a signature is checked by them.
-// How long keys are believed, and who may have them fetched again, is for the caller.
+// Package jwks has the common part of sign-in providers and issuers of workload tokens:
+// fetching the keys that they publish (RFC 7517), and checking a signature by them. The
+// caller decides how long keys are trusted, and who may cause another fetch.
 //
 //	client := jwks.Client(http.DefaultTransport, 5*time.Second, nil)
 //	keys, err := jwks.Fetch(ctx, client, "https://issuer.example/keys")
@@ -26,8 +26,9 @@ const MaxAnswer = 1 << 20
 // maxRedirects is more than anybody needs.
 const maxRedirects = 3
 
-// Client asks somebody who may be slow, or lie: a call ends after timeout, an answer
-// after MaxAnswer, and redirects after three. allow, unless it is nil, may refuse one.
+// Client returns a client for an untrusted, possibly slow server: a call ends after
+// timeout, an answer after MaxAnswer, and redirects after three. allow, unless it is
+// nil, may refuse one.
 func Client(transport http.RoundTripper, timeout time.Duration, allow func(*url.URL) error) *http.Client {
 	return &http.Client{
 		Timeout:   timeout,
@@ -45,7 +46,7 @@ func Client(transport http.RoundTripper, timeout time.Duration, allow func(*url.
 }
 
 // Fetch fetches a key set. Errors: those of the connection, another status than 200, and
-// what is no key set.
+// an answer that is not a key set.
 func Fetch(ctx context.Context, client *http.Client, address string) ([]jose.JSONWebKey, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -74,8 +75,8 @@ func Read(body io.Reader) ([]jose.JSONWebKey, error) {
 	var keys []jose.JSONWebKey
 	for _, raw := range set.Keys {
 		var key jose.JSONWebKey
-		// A key of a kind that is not known here says nothing about the others. A
-		// symmetric one is nobody's to publish.
+		// A key of an unknown kind does not invalidate the others. A symmetric key must
+		// not be published.
 		if json.Unmarshal(raw, &key) == nil && key.Valid() && key.IsPublic() && (key.Use == "" || key.Use == "sig") {
 			keys = append(keys, key)
 		}
@@ -83,8 +84,8 @@ func Read(body io.Reader) ([]jose.JSONWebKey, error) {
 	return keys, nil
 }
 
-// Verify returns what a token of one signature says, if one of the keys has made it. It
-// is for the caller to have refused algorithms that prove nothing.
+// Verify returns the payload of a token with one signature, if one of the keys has made
+// it. The caller must have refused algorithms that prove nothing.
 func Verify(token *jose.JSONWebSignature, keys []jose.JSONWebKey) (payload []byte, ok bool) {
 	header := token.Signatures[0].Header
 	for _, key := range keys {

@@ -19,10 +19,10 @@ const (
 // errOther: a token that was swapped.
 var errOther = fmt.Errorf("%w: it is about somebody else", ErrAnswer)
 
-// Account is who the provider says that somebody is.
+// Account is a person, as the provider describes them.
 type Account struct {
 	Issuer, Subject string
-	// SID is the provider's own session, if it has told.
+	// SID is the provider's own session, if it named one.
 	SID string
 	// User is the name by which the person is known here.
 	User   string
@@ -110,7 +110,7 @@ func groupsOf(claim any) ([]string, error) {
 	return slices.Compact(groups), nil
 }
 
-// admit refuses who is in none of the groups that may sign in.
+// admit refuses a person who is in none of the groups that may sign in.
 func (s Settings) admit(who Account) error {
 	if len(s.AllowedGroups) == 0 || slices.ContainsFunc(who.Groups, func(g string) bool { return slices.Contains(s.AllowedGroups, g) }) {
 		return nil

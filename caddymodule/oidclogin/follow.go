@@ -33,7 +33,7 @@ type Follower struct {
 	sealer   Sealer
 	users    Users
 	log      *slog.Logger
-	// refused is told of people whose refresh token is no good any more.
+	// refused is called for people whose refresh token is no longer valid.
 	refused func(ctx context.Context, user string)
 	slots   chan struct{}
 
@@ -69,7 +69,8 @@ func (f *Follower) Sealed(user, refresh string) []byte {
 
 // Touch is called when somebody uses the registry. When their groups are half as old
 // as they may be, they are asked for in the background; when they are too old, Touch
-// waits for them, at most some seconds. It tells whether the record may have changed.
+// waits for them, at most some seconds. It reports whether the record may have
+// changed.
 func (f *Follower) Touch(ctx context.Context, name string) (changed bool) {
 	user, known := f.users.Get(name)
 	if !known || len(user.Refresh) == 0 || user.Issuer != f.provider.issuer || user.Disabled {
@@ -143,7 +144,7 @@ func (f *Follower) refresh(ctx context.Context, user identity.User) error {
 			f.refused(ctx, user.Name)
 		}
 	case who.Refresh != "" && who.Refresh != string(plain):
-		// The answer is no good, but the old token is used up: without the new one the
+		// The answer is invalid, but the old token is used up: without the new one the
 		// next try would look as if the person had been disabled.
 		current, kept := f.record(ctx, user, func(u *identity.User) {
 			u.Refresh = f.Sealed(user.Name, who.Refresh)
@@ -156,8 +157,8 @@ func (f *Follower) refresh(ctx context.Context, user identity.User) error {
 	return err
 }
 
-// record changes the record of a user. current is false, and nothing changed, when
-// somebody signed in meanwhile: what they brought is newer.
+// record changes the record of a user. current is false, and nothing changed, if the
+// person signed in meanwhile: those groups are newer.
 func (f *Follower) record(ctx context.Context, user identity.User, change func(*identity.User)) (current bool, err error) {
 	errOutdated := errors.New("the record has changed")
 	_, err = f.users.Update(ctx, user.Name, func(u *identity.User) error {

@@ -51,7 +51,7 @@ func TestTheNextRefreshTokenIsKept(t *testing.T) {
 	if !slices.Equal(users.Groups, []string{"before"}) || string(users.Refresh) != "second" {
 		t.Fatalf("got %v and %s, want the groups from before and the second token", users.Groups, users.Refresh)
 	}
-	// What is about somebody else is theirs, its refresh token too.
+	// An answer about another person must not be used, nor its refresh token.
 	fake.Sign = honest
 	now = now.Add(followRetry)
 	fake.Claims["sub"], fake.Token["refresh_token"] = "s-2", "another's"

@@ -16,15 +16,15 @@ import (
 
 const (
 	// loginRefetch is for tokens that came from the provider's own token endpoint: one
-	// that no known key made has the keys fetched at once, however often. It costs the
-	// provider one request more for each that it has answered, and a limit would
-	// refuse whoever comes right after it has changed its keys.
+	// that no known key made causes a fetch of the keys at once, however often. It
+	// costs the provider one more request for each that it has answered, and a limit
+	// would refuse sign-ins right after it has changed its keys.
 	loginRefetch = 0
 	// logoutRefetch is how often, at most, tokens that anybody can send have the keys
 	// fetched: a flood of unknown keys must not become one of requests to the provider.
 	logoutRefetch = 10 * time.Second
-	// keyLife is how long fetched keys are believed: what the provider took back is
-	// no good here then.
+	// keyLife is how long fetched keys are trusted. After that, keys that the provider
+	// withdrew are refused here, too.
 	keyLife = time.Hour
 )
 

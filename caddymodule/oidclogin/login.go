@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// PendingLifetime is how long somebody may take at the provider.
+	// PendingLifetime is how long a person may take at the provider.
 	PendingLifetime = 10 * time.Minute
 	// sealPurpose binds a sealed sign-in to its use.
 	sealPurpose = "oidc sign-in"
@@ -66,9 +66,9 @@ type pending struct {
 	Expires  time.Time `json:"expires"`
 }
 
-// Begin says where at the provider the browser goes, and what its cookie holds until
-// it is back. other asks the provider to let somebody sign in even if it knows who
-// uses the browser. Errors: ErrUnavailable.
+// Begin returns the address at the provider for the browser, and the content of its
+// cookie until it is back. other asks the provider to let another person sign in even
+// if it knows who uses the browser. Errors: ErrUnavailable.
 func (l *Login) Begin(ctx context.Context, returnTo string, other bool) (address, cookie string, err error) {
 	found, settings, err := l.provider.discover(ctx)
 	if err != nil {
@@ -106,9 +106,9 @@ func joined(a, b string) string {
 	return a + " " + b
 }
 
-// Finish takes what the provider's callback brought and what Begin put into the
-// cookie, and returns who has signed in and where they wanted to go. A cookie works
-// until a code was exchanged with it. Errors: all of this package's.
+// Finish checks the parameters of the provider's callback and the cookie of Begin,
+// and returns who has signed in and where they wanted to go. A cookie works until a
+// code was exchanged with it. Errors: all of this package's.
 func (l *Login) Finish(ctx context.Context, query url.Values, cookie string) (who Account, returnTo string, err error) {
 	p, err := l.open(cookie)
 	if err != nil {
@@ -213,9 +213,9 @@ func (p *Provider) verified(ctx context.Context, found *discovered, token *oauth
 	return claims, nil
 }
 
-// tokenError tells a provider that says no from one that says nothing, and both from
-// one that does not take us. The provider's own words are left out: they may repeat
-// the code or the token.
+// tokenError distinguishes a provider that refuses from one that does not answer, and
+// both from one that rejects our client. The provider's own words are left out: they
+// may repeat the code or the token.
 func tokenError(err error) error {
 	var answer *oauth2.RetrieveError
 	switch {
@@ -230,7 +230,7 @@ func tokenError(err error) error {
 	}
 }
 
-// one is a parameter that is there once. RFC 6749 3.1: none is there twice.
+// one returns a parameter that occurs exactly once (RFC 6749 3.1).
 func one(query url.Values, name string) string {
 	if values := query[name]; len(values) == 1 && len(values[0]) <= maxParameter {
 		return values[0]
@@ -238,5 +238,5 @@ func one(query url.Values, name string) string {
 	return ""
 }
 
-// shortened keeps what strangers send out of the way of those who read it.
+// shortened bounds and cleans texts from strangers for readers of the log.
 func shortened(text string) string { return text[:min(len(text), 60)] }

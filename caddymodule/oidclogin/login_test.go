@@ -92,7 +92,7 @@ func TestSignIn(t *testing.T) {
 		{name: "a clock that is a minute behind", lie: func(p *oidctest.Provider) { p.Claims["exp"] = time.Now().Add(-time.Minute).Unix() }, groups: []string{"admins", "users"}},
 		{name: "an allowed group", change: func(s *Settings) { s.AllowedGroups = []string{"users"} }, groups: []string{"admins", "users"}},
 
-		// What is not for us, or not by the provider.
+		// Tokens that are not for us, or not from the provider.
 		{name: "another nonce", lie: func(p *oidctest.Provider) { p.Claims["nonce"] = "another" }, want: ErrAnswer},
 		{name: "no nonce", lie: func(p *oidctest.Provider) { p.Claims["nonce"] = nil }, want: ErrAnswer},
 		{name: "another audience", lie: func(p *oidctest.Provider) { p.Claims["aud"] = "somebody" }, want: ErrAnswer},
@@ -117,7 +117,7 @@ func TestSignIn(t *testing.T) {
 		}, want: ErrAnswer},
 		{name: "an access token that was swapped", lie: func(p *oidctest.Provider) { p.Claims["at_hash"] = "AAAAAAAAAAAAAAAAAAAAAA" }, want: ErrAnswer},
 
-		// What nobody could keep.
+		// Names and groups that cannot be stored.
 		{name: "more groups than are taken", lie: func(p *oidctest.Provider) { p.Claims["groups"] = many }, want: ErrAnswer},
 		{name: "groups that are numbers", lie: func(p *oidctest.Provider) { p.Claims["groups"] = []int{1} }, want: ErrAnswer},
 		{name: "an answer without end", lie: func(p *oidctest.Provider) { p.Token["padding"] = strings.Repeat("x", jwks.MaxAnswer) }, want: ErrUnavailable},
@@ -126,12 +126,12 @@ func TestSignIn(t *testing.T) {
 			p.UserInfo = map[string]any{"sub": "s-1"}
 		}, want: ErrAnswer},
 
-		// What the provider or the configuration refuses.
+		// Refusals of the provider or the configuration.
 		{name: "a code that was used", lie: func(p *oidctest.Provider) { p.Token["error"] = "invalid_grant" }, want: ErrRefused},
 		{name: "a client secret that is wrong", lie: func(p *oidctest.Provider) { p.Token["error"] = "invalid_client" }, want: ErrAnswer},
 		{name: "no allowed group", change: func(s *Settings) { s.AllowedGroups = []string{"staff"} }, want: ErrNotAllowed},
 
-		// What the callback brings.
+		// Parameters of the callback.
 		{name: "another state", query: func(q url.Values) { q.Set("state", "x") }, want: ErrStale},
 		{name: "two states", query: func(q url.Values) { q.Add("state", q.Get("state")) }, want: ErrStale},
 		{name: "no code", query: func(q url.Values) { q.Del("code") }, want: ErrAnswer},

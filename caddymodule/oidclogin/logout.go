@@ -31,12 +31,12 @@ func (p *Provider) EndSession() string {
 	return address.String()
 }
 
-// SignedOut says whom a provider has signed out: one session of theirs, or all.
+// SignedOut is the person whom a provider has signed out of one session, or of all.
 type SignedOut struct{ Issuer, Subject, SID string }
 
-// LogoutToken verifies what a provider sent to the back-channel: its signature,
-// issuer, audience, time and event, that it is no ID token, and that it is here for
-// the first time. Errors: ErrUnavailable, ErrAnswer.
+// LogoutToken verifies a provider's message to the back-channel: its signature,
+// issuer, audience, time and event, that it is not an ID token, and that it was not
+// used before. Errors: ErrUnavailable, ErrAnswer.
 func (l *Login) LogoutToken(ctx context.Context, raw string) (SignedOut, error) {
 	if raw == "" || len(raw) > 2*maxParameter {
 		return SignedOut{}, fmt.Errorf("%w: no logout token", ErrAnswer)
@@ -59,13 +59,13 @@ func (l *Login) LogoutToken(ctx context.Context, raw string) (SignedOut, error) 
 		return SignedOut{}, fmt.Errorf("%w: the logout token is not of now", ErrAnswer)
 	}
 	if !l.loggedOut.Add(token.TokenID, struct{}{}) {
-		return SignedOut{}, fmt.Errorf("%w: the logout token was here before", ErrAnswer)
+		return SignedOut{}, fmt.Errorf("%w: the logout token was already used", ErrAnswer)
 	}
 	return SignedOut{Issuer: token.Issuer, Subject: token.Subject, SID: token.SessionID}, nil
 }
 
-// Ends tells whether a session of somebody is over by it. A session that the provider
-// never named is ended with all of its person's.
+// Ends reports whether it ends a session. A session that the provider never named
+// ends together with all sessions of its person.
 func (s SignedOut) Ends(issuer, subject, sid string) bool {
 	if s.Issuer != issuer || s.Subject != "" && s.Subject != subject {
 		return false

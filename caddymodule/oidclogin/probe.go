@@ -15,21 +15,21 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/jwks"
 )
 
-// Found is what a look at a provider has shown.
+// Found is the result of a probe of a provider.
 type Found struct {
 	// Skew is how far its clock is ahead of ours, by its Date header, which has whole
-	// seconds. Dated tells whether it had one.
+	// seconds. Dated reports whether it had one.
 	Skew  time.Duration
 	Dated bool
 	// Keys is how many of its keys can verify a signature.
 	Keys int
-	// Follows tells whether it offers refresh tokens: groups then follow it.
+	// Follows reports whether it offers refresh tokens: groups then follow it.
 	Follows bool
 }
 
-// Probe looks at a provider, for a person: it discovers it anew, whatever failed
-// before, and fetches its keys. It needs no secret. Errors: sentences that say what
-// to do.
+// Probe examines a provider, for a person: it repeats the discovery, whatever failed
+// before, and fetches its keys. It needs no secret. Errors are sentences that name a
+// remedy.
 func (p *Provider) Probe(ctx context.Context) (found Found, err error) {
 	address := strings.TrimSuffix(p.issuer, "/") + "/.well-known/openid-configuration"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)

@@ -22,7 +22,7 @@ func (l late) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// What is wrong with a provider is a sentence that says what to do.
+// Errors of a provider are sentences that name a remedy.
 func TestProbe(t *testing.T) {
 	for _, row := range []struct {
 		name   string

@@ -79,7 +79,7 @@ type Provider struct {
 	retryAt  time.Time
 }
 
-// discovered is what discovery said.
+// discovered is the result of discovery.
 type discovered struct {
 	*oidc.Provider
 	login, logout *oidc.IDTokenVerifier
@@ -95,7 +95,7 @@ type document struct {
 	NamesIssuer bool     `json:"authorization_response_iss_parameter_supported"`
 }
 
-// New makes a provider and asks it nothing.
+// New makes a provider. It makes no request.
 func New(issuer, clientID string, options Options) *Provider {
 	if options.Now == nil {
 		options.Now = time.Now
@@ -125,8 +125,8 @@ func (p *Provider) Check(ctx context.Context) error {
 	return err
 }
 
-// Follows tells whether the provider gives refresh tokens, as far as is known: groups
-// then follow it. known is false before it has been reached.
+// Follows reports whether the provider gives refresh tokens: groups then follow it.
+// known is false before it has been reached.
 func (p *Provider) Follows() (follows, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,9 +136,9 @@ func (p *Provider) Follows() (follows, known bool) {
 	return slices.Contains(p.found.document.Scopes, oidc.ScopeOfflineAccess), true
 }
 
-// discover returns what the provider says of itself, and asks it if that is not known.
+// discover returns the provider's metadata, and requests it if it is not known.
 // Callers that come meanwhile wait for the same answer; after a failure all are
-// refused for a while. What is known is used for as long as nothing newer can be had.
+// refused for a while. Known metadata is used until newer metadata can be fetched.
 func (p *Provider) discover(ctx context.Context) (*discovered, Settings, error) {
 	for {
 		p.mu.Lock()

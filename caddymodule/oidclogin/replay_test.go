@@ -11,8 +11,8 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
 )
 
-// What strangers can send as often as they like must not keep others from signing in,
-// and must not use up the memory of what works once.
+// Requests that strangers can send without limit must not keep others from signing
+// in, and must not exhaust the memory of used codes.
 func TestAFloodOfSpoiledSignInsClosesNothing(t *testing.T) {
 	for _, row := range []struct {
 		name  string
@@ -56,8 +56,8 @@ func TestAFloodOfSpoiledSignInsClosesNothing(t *testing.T) {
 	}
 }
 
-// A code that the provider does not take is no sign-in: the browser that began it may
-// come with the right one.
+// A code that the provider refuses does not use up the sign-in: the browser that
+// began it may come with the right one.
 func TestAnInvalidCodeUsesNoStateUp(t *testing.T) {
 	fake := oidctest.New(t, "registry")
 	l := newLogin(t, fake, settings())

@@ -1,13 +1,13 @@
 // Package option reads the blocks of the Caddyfile. A block is a table from the names of
-// its options to what reads each:
+// its options to their readers:
 //
 //	option.Block(d, "gc", option.Options{
 //		"interval": option.Duration(&g.Interval),
 //		"untagged": option.Duration(&g.Untagged, "keep"),
 //	})
 //
-// Every block refuses, with the line: an option that it does not have, an option that is
-// there twice (unless the table says Repeated), a wrong number of arguments, and a block
+// Every block refuses, with the line: an option that it does not have, a duplicate
+// option (unless the table says Repeated), a wrong number of arguments, and a block
 // behind an option that has none. So a typing mistake never passes as a default.
 //
 // It knows Caddy's dispenser and nothing of the registry.

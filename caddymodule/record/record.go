@@ -7,7 +7,8 @@
 //	{"id":"3f9c2a01b4d5","user":"zot-ci"}
 //	9ae0daaf
 //
-// A checksum is for accidents. Whoever can write to the storage can write keys.
+// The checksum is against accidents. An attacker who can write to the storage can
+// write keys.
 package record
 
 import (

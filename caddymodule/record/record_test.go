@@ -27,8 +27,8 @@ func TestWhatWasWrittenIsRead(t *testing.T) {
 	}
 }
 
-// Whatever single bit is flipped and wherever a record is cut, it is damaged, or says
-// what it said.
+// Whichever single bit is flipped and wherever a record is cut, it is reported as
+// damaged, or reads as before.
 func TestDamageIsNoticed(t *testing.T) {
 	data, err := Encode(value{"revoked", []string{"admins"}})
 	if err != nil {
@@ -39,7 +39,7 @@ func TestDamageIsNoticed(t *testing.T) {
 		var got value
 		if err := Decode(damaged, &got); err == nil {
 			if again, _ := Encode(got); !bytes.Equal(again, data) {
-				t.Errorf("%s: %q is taken for %+v", what, damaged, got)
+				t.Errorf("%s: %q reads as %+v", what, damaged, got)
 			}
 		} else if !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: got %v", what, err)

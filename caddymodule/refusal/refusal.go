@@ -24,7 +24,7 @@ import (
 
 // The reasons. Only Wrong and Limited are guesses.
 const (
-	// Wrong is a password, a key or a user that nobody has.
+	// Wrong is an unknown password, key or user.
 	Wrong = "wrong"
 	// Limited is a password that was not compared, because too many others were tried.
 	Limited = "limited"
@@ -32,18 +32,18 @@ const (
 	Expired  = "expired"
 	Revoked  = "revoked"
 	Disabled = "disabled"
-	// Token is a token of a job or of this registry that proves nothing here.
+	// Token is an invalid token of a job or of this registry.
 	Token = "token"
-	// Certificate is a client certificate that TLS has verified and that names nobody.
+	// Certificate is a client certificate that TLS has verified and that names no user.
 	Certificate = "certificate"
-	// Malformed is an Authorization field that is no credential.
+	// Malformed is an invalid Authorization field.
 	Malformed = "malformed"
-	// PlainHTTP and ReadOnly are credentials on a site that takes none.
+	// PlainHTTP and ReadOnly are credentials on a site that accepts none.
 	PlainHTTP = "plain_http"
 	ReadOnly  = "read_only"
-	// Stale is a provider's answer to a sign-in that was not begun here, or is over;
-	// Provider is one that says no or cannot be used; NotAllowed is a person who is in
-	// none of the groups, or whose name cannot be used.
+	// Stale is a provider's answer to a sign-in that was not begun here, or has ended;
+	// Provider is a refusal or an unusable answer of the provider; NotAllowed is a
+	// person who is in none of the groups, or whose name cannot be used.
 	Stale      = "stale"
 	Provider   = "provider"
 	NotAllowed = "not_allowed"
@@ -65,7 +65,7 @@ type Refusal struct {
 	User string
 	// Credential is the ID of a known credential, as in policies.Identity.
 	Credential string
-	// Issuer is what a token that is not ours claims as its issuer.
+	// Issuer is the issuer that a foreign token claims.
 	Issuer string
 	// Reason is one of the constants.
 	Reason string
@@ -115,8 +115,9 @@ func Of(c identity.Credential, err error) (Refusal, bool) {
 	return r.clean(), true
 }
 
-// OfSignIn is Of for a sign-in with a provider. user is whom the provider named, or
-// empty. It reports false while the provider does not answer, and for errors of ours.
+// OfSignIn is Of for a sign-in with a provider. user is the user that the provider
+// named, or empty. It reports false while the provider does not answer, and for errors
+// of ours.
 func OfSignIn(user string, err error) (Refusal, bool) {
 	r := Refusal{User: user, Err: err.Error()}
 	var disabled *identity.UserRefused
@@ -162,8 +163,8 @@ func (r Refusal) clean() Refusal {
 	return r
 }
 
-// Clean makes what a stranger sent fit for a log: at most so many bytes and an ellipsis,
-// and a question mark for whatever does not print.
+// Clean makes a stranger's text fit for a log: at most so many bytes and an ellipsis,
+// and a question mark for each unprintable character.
 func Clean(text string, most int) string {
 	cut := len(text) > most
 	if cut {

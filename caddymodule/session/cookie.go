@@ -36,8 +36,8 @@ func cookie(base, value string, age int, secure bool) *http.Cookie {
 	}
 }
 
-// Cookie is what the browser sent, or "". A name that is there twice was set by
-// somebody else too, and is not believed.
+// Cookie returns the browser's cookie, or "". A duplicate cookie was also set by
+// another site, and is not trusted.
 func Cookie(r *http.Request, base string, secure bool) string {
 	found := r.CookiesNamed(Name(base, secure))
 	if len(found) != 1 {

@@ -1,12 +1,12 @@
-// Package session keeps who is signed in with a browser, and seals what the registry
-// must read again and nobody else may.
+// Package session keeps browser sessions, and seals values that only the registry
+// may read again.
 //
 //	session.go   sessions: made, found, ended
 //	seal.go      a key of the storage's own, and what it seals
 //	cookie.go    how a browser is told, and what it sends back
 //
-// A browser holds a random id; the record is kept under the id's hash, so that who
-// reads a copy of the storage is signed in nowhere. A session is durable before its
+// A browser holds a random id; the record is kept under the id's hash, so that a
+// copy of the storage does not let anybody sign in. A session is durable before its
 // cookie is sent, and gone before its end is acknowledged.
 //
 // A session is for pages. Nothing here is a credential under /v2/ or at /token.

@@ -16,15 +16,16 @@ const keyObject = "sealing/key"
 // keySize is that of AES-256, in bytes.
 const keySize = 32
 
-// ErrSeal is what was not sealed here, or for this, or was altered.
+// ErrSeal is the error for a value that was not sealed here, or for another purpose, or
+// was altered.
 var ErrSeal = errors.New("the seal is broken")
 
 // sealKey is AES-256-GCM under a key that never leaves the storage.
 type sealKey struct{ cipher.AEAD }
 
-// loadKey reads the key, or makes it: durable before anything is sealed by it. What a
-// damaged key has sealed is lost with it: sign-ins under way, and the refresh tokens of
-// people, whose groups follow the provider again once they have signed in.
+// loadKey reads the key, or makes it: durable before anything is sealed by it. Values
+// that a damaged key has sealed are lost with it: sign-ins under way, and the refresh
+// tokens of people, whose groups follow the provider again once they have signed in.
 func (s *Store) loadKey(ctx context.Context) (sealKey, error) {
 	secret, _, err := s.bucket.Get(ctx, keyObject)
 	if err != nil && !errors.Is(err, bucket.ErrNotExist) {
@@ -66,8 +67,8 @@ func Examine(ctx context.Context, b bucket.Bucket) (damaged []string, err error)
 	return damaged, nil
 }
 
-// Seal encrypts what only this storage shall read again. purpose says what for and
-// for whom; Unseal must be told the same.
+// Seal encrypts a value that only this storage can read again. purpose says what for
+// and for whom; Unseal must be given the same.
 func (s *Store) Seal(purpose string, plain []byte) []byte {
 	return s.key.Seal(nil, nil, plain, []byte(purpose))
 }

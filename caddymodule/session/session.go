@@ -16,13 +16,13 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Session is who uses a browser, as was verified when they signed in.
+// Session is the user of a browser, as verified at sign-in.
 type Session struct {
 	// User is the name by which the person is known here.
 	User string `json:"user"`
-	// Issuer, Subject and SID are what the provider calls itself, the person, and
-	// its own session: by these it says that somebody has signed out. An empty Issuer
-	// is the configuration, and Subject is then the credential that it knows.
+	// Issuer, Subject and SID are the provider's names for itself, the person, and its
+	// own session, with which it announces a sign-out. An empty Issuer means the
+	// configuration, and Subject is then the credential of the local user.
 	Issuer  string    `json:"issuer,omitempty"`
 	Subject string    `json:"subject,omitempty"`
 	SID     string    `json:"sid,omitempty"`
@@ -33,10 +33,10 @@ type Session struct {
 const (
 	prefix = "sessions"
 	// maxSessions bounds what is held in memory, and what a list at the start costs:
-	// a record has some 300 bytes. The sessions nearest their end give way.
+	// a record has some 300 bytes. The sessions nearest their end are dropped.
 	maxSessions = 20_000
 	// maxOfUser is how many of them one user may have: browsers that are signed in. The
-	// oldest gives way, so that signing in again and again ends nobody else's.
+	// oldest is dropped, so that repeated sign-ins do not end sessions of others.
 	maxOfUser = 50
 	// sweepEvery is how often records are removed whose time is over.
 	sweepEvery = 10 * time.Minute
@@ -59,7 +59,7 @@ type Store struct {
 }
 
 // Open reads the sessions and makes the storage's key if it has none, or a damaged one.
-// A nil log takes nothing, a nil now is time.Now. The bucket stays the caller's.
+// A nil log discards, a nil now is time.Now. The bucket stays the caller's.
 func Open(ctx context.Context, b bucket.Bucket, log *slog.Logger, now func() time.Time) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -183,8 +183,8 @@ func (s *Store) remove(ctx context.Context, keys []string) error {
 	return errors.Join(failed, bucket.Sync(ctx, s.bucket, keys...))
 }
 
-// sweep removes what is over, now and then, and makes room for one more. What it
-// cannot remove is found again by the next sweep after a start.
+// sweep occasionally removes sessions that have ended, and makes room for one more. A
+// record that it cannot remove is found again by the first sweep after a start.
 func (s *Store) sweep(ctx context.Context) {
 	now := s.now()
 	s.mu.RLock()
@@ -240,7 +240,8 @@ func (s *Store) makeRoomFor(ctx context.Context, next Session) {
 	}
 }
 
-// hashed is how an id is kept. It has 128 random bits: a slow hash would add nothing.
+// hashed is the form in which an id is stored. It has 128 random bits: a slow hash
+// would add nothing.
 func hashed(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:])

@@ -7,10 +7,10 @@
 //	endpoint.go   /token: parameters, grants, the answer
 //	scope.go      what a client says it is about to do
 //
-// A registry token says who asks and by which credential, never what they may do: the
-// credential is looked up and the policy is asked on each request, so that a key that
-// was revoked, or a policy that was changed, acts at once. A token of this package
-// therefore gives nobody a right, and may live for an hour.
+// A registry token names the caller and the credential, never their rights: the
+// credential is looked up and the policy is asked on each request, so that a revoked
+// key, or a changed policy, takes effect at once. A token of this package therefore
+// gives no right, and may live for an hour.
 //
-// It does not know which credentials there are: that is package identity's.
+// It does not know which credentials exist: package identity does.
 package token

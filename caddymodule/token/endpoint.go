@@ -11,8 +11,8 @@ import (
 
 // Ask is a request for a token, not answered yet.
 type Ask struct {
-	// Scopes are what the client says that it is about to do. They change nothing in
-	// the token; what they are good for is to tell who may be anonymous.
+	// Scopes say what the client is about to do. They do not change the token; they
+	// decide who may be anonymous.
 	Scopes []Scope
 	// Form says that the body had the credential: User and Password of the password
 	// grant, or Password alone of the refresh grant. Else the header has it.
@@ -57,7 +57,7 @@ func Read(w http.ResponseWriter, r *http.Request) (Ask, error) {
 	return ask, nil
 }
 
-// answer is what clients read: some `token`, some `access_token`.
+// answer is the JSON for clients: some read `token`, some `access_token`.
 type answer struct {
 	Token       string `json:"token"`
 	AccessToken string `json:"access_token"`

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Scope is what a client says it is about to do: `repository:team/app:pull,push`.
+// Scope is an intended access of a client: `repository:team/app:pull,push`.
 type Scope struct {
 	Type    string
 	Name    string
@@ -16,8 +16,8 @@ type Scope struct {
 const maxScopes = 100
 
 // ParseScopes reads `scope` parameters, each one scope or several with spaces between
-// them. The name may have colons of its own (a host and port). What is not a scope is
-// kept as one without a type: it must not look like nothing was asked for.
+// them. The name may have colons of its own (a host and port). An invalid scope is
+// kept as one without a type, so that it does not look as if nothing was requested.
 func ParseScopes(parameters []string) []Scope {
 	var scopes []Scope
 	for _, parameter := range parameters {
@@ -46,7 +46,7 @@ func parseScope(word string) Scope {
 // Push reports whether the scope is to push to one repository.
 func (s Scope) Push() bool { return s.Type == "repository" && slices.Contains(s.Actions, "push") }
 
-// Pull tells whether the scope is to read one repository and nothing else.
+// Pull reports whether the scope is only to read one repository.
 func (s Scope) Pull() bool {
 	return s.Type == "repository" && s.Name != "" && len(s.Actions) == 1 && s.Actions[0] == "pull"
 }

@@ -28,10 +28,10 @@ type problem struct {
 
 func (p *problem) Error() string { return p.message }
 
-// asked is who uses the API, and how.
+// asked is the user of the API, and the kind of authentication.
 type asked struct {
 	policies.Identity
-	// key says that it is by an API key, which may do no more than see and end itself.
+	// key says that an API key was used, which may only see and revoke itself.
 	key bool
 }
 
@@ -146,7 +146,7 @@ func (s *Site) asks(w http.ResponseWriter, r *http.Request, https bool) (asked, 
 	return asked{who, false}, nil
 }
 
-// mayTouch tells whether somebody may see and end a key.
+// mayTouch reports whether somebody may see and revoke a key.
 func (s *Site) mayTouch(who asked, key identity.Key) bool {
 	if who.key {
 		return key.ID == who.Key.ID
@@ -171,7 +171,7 @@ func (s *Site) listKeys(r *http.Request, who asked) ([]keyJSON, error) {
 	return list, nil
 }
 
-// postKey makes a key, for who asks or, with user, for a service account.
+// postKey makes a key, for the caller or, with user, for a service account.
 func (s *Site) postKey(w http.ResponseWriter, r *http.Request, who asked) (int, any, error) {
 	if who.key {
 		return 0, nil, &problem{http.StatusForbidden, "DENIED", "a key does not make keys; sign in at /login"}

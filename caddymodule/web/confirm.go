@@ -21,9 +21,9 @@ type userShown struct {
 	Keys     []identity.Key
 }
 
-// confirm says what a key or a user is, and what revoking or disabling it means. Looking
-// changes nothing, so going back to it and reloading it are harmless; its form goes to
-// the page of the keys.
+// confirm shows a key or a user, and explains the effect of revoking or disabling it.
+// Showing changes nothing, so going back to it and reloading it are harmless; its form
+// goes to the page of the keys.
 func (s *Site) confirm(w http.ResponseWriter, r *http.Request, https bool) {
 	who, in := s.who(r, https)
 	if !in {

@@ -57,7 +57,7 @@ func TestRevokingAsksFirst(t *testing.T) {
 	if _, page := b.want(http.StatusOK, "GET", ask, nil); !strings.Contains(page, "It was revoked on") || strings.Contains(page, "<button") {
 		t.Errorf("going back to the question shows:\n%s", page)
 	}
-	// Of others nobody learns whether there is such a key.
+	// The page does not reveal whether others have such a key.
 	for _, id := range []string{other.ID, "none", ""} {
 		b.want(http.StatusForbidden, "GET", "/user/apikey/revoke?id="+id, nil)
 	}
@@ -113,7 +113,7 @@ func TestDisablingAsksFirst(t *testing.T) {
 	b.want(http.StatusForbidden, "GET", ask, nil)
 }
 
-// The pages never disable whoever uses them, nor the last administrator who counts.
+// The pages never disable their own user, or the last administrator who counts.
 func TestThePagesLockNobodyOut(t *testing.T) {
 	b := newBrowser(t)
 	b.signIn(http.StatusSeeOther)
@@ -145,7 +145,7 @@ func TestThePagesLockNobodyOut(t *testing.T) {
 	}
 }
 
-// Whoever acts at the provider as somebody else is told how to keep that.
+// A user who acts at the provider as another person is told how to keep that.
 func TestTheSignInSaysWhatItEnds(t *testing.T) {
 	b := newBrowser(t)
 	b.signIn(http.StatusSeeOther)

@@ -18,7 +18,7 @@ import (
 // keysPath is the page of the keys.
 const keysPath = "/user/apikey"
 
-// keys shows somebody's keys, makes one, and revokes one. An admin also makes keys for
+// keys shows a user's keys, makes one, and revokes one. An admin also makes keys for
 // service accounts, without becoming one, and disables users. Revoking and disabling
 // take a form that was confirmed: see confirm.
 func (s *Site) keys(w http.ResponseWriter, r *http.Request, https bool) {
@@ -62,7 +62,7 @@ func toSignIn(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/login?return=%2Fuser%2Fapikey", http.StatusSeeOther)
 }
 
-// refused answers for what somebody may not change. It reports whether it did.
+// refused answers a change that the user may not make, and reports whether it did.
 func (s *Site) refused(w http.ResponseWriter, r *http.Request, who policies.Identity, err error) bool {
 	status, title, text := http.StatusForbidden, "Not yours to change", "There is no such key, or only an admin may do this."
 	switch {
@@ -83,7 +83,7 @@ func sentence(err error) string {
 	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
-// follows tells whether the groups of somebody follow the provider.
+// follows reports whether the groups of a user follow the provider.
 func (s *Site) follows(user string) (follows, known bool) {
 	record, known := s.Identity.Users().Get(user)
 	return len(record.Refresh) > 0, known
@@ -157,7 +157,7 @@ func (s *Site) makeKey(r *http.Request, who policies.Identity, form url.Values, 
 	return err
 }
 
-// create makes a key: of who asks, or of a service account if an admin asks.
+// create makes a key: of the user, or of a service account if the user is an admin.
 func (s *Site) create(r *http.Request, who policies.Identity, want identity.NewKey) (string, identity.Key, error) {
 	want.By = who.User
 	switch {

@@ -27,7 +27,7 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"state": stateOf,
 }).ParseFS(assets, "assets/*.html"))
 
-// stateOf is what became of a key.
+// stateOf returns the state of a key.
 func stateOf(k identity.Key) string {
 	now := time.Now()
 	switch {
@@ -41,7 +41,7 @@ func stateOf(k identity.Key) string {
 	return "active"
 }
 
-// page is what the templates show.
+// page is the data of the templates.
 type page struct {
 	Title   string
 	Who     policies.Identity
@@ -68,7 +68,7 @@ type page struct {
 	User userShown    // to be disabled
 }
 
-// setHeaders says what a browser may do with any page: show it, and no more.
+// setHeaders lets a browser only show a page.
 func setHeaders(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")

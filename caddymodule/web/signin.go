@@ -115,8 +115,8 @@ func (s *Site) begin(w http.ResponseWriter, r *http.Request, next session.Sessio
 	return true
 }
 
-// signInFailed says what happened in words of our own: an answer of the provider, or
-// of who pretends to be it, is for the log.
+// signInFailed explains the failure in our own words: an answer of the provider, or of
+// an impostor, is only for the log.
 func (s *Site) signInFailed(w http.ResponseWriter, r *http.Request, user string, err error) {
 	status, title, text := http.StatusBadGateway, "The sign-in did not work", "The sign-in provider's answer could not be used. The registry's log says why."
 	switch {

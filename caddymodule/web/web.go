@@ -20,7 +20,7 @@ const (
 	pendingCookie = "registry_login"
 	// maxForm bounds what a form may send, in bytes.
 	maxForm = 64 << 10
-	// BackChannel is where a provider says that somebody has signed out.
+	// BackChannel is the path at which a provider announces a sign-out.
 	BackChannel = "/oidc/backchannel-logout"
 	stylePath   = "/login/style.css"
 )
@@ -29,7 +29,7 @@ const (
 type Site struct {
 	Identity *identity.Store
 	Sessions *session.Store
-	// Provider, Login and Follower are nil where nobody signs in by a provider.
+	// Provider, Login and Follower are nil if there is no provider.
 	Provider *oidclogin.Provider
 	Login    *oidclogin.Login
 	Follower *oidclogin.Follower
@@ -42,7 +42,7 @@ type Site struct {
 	// Key finds out who presents a credential to the API. It has answered if it
 	// reports false.
 	Key func(w http.ResponseWriter, r *http.Request) (policies.Identity, bool)
-	// Label is what people call the provider.
+	// Label is the provider's name for people.
 	Label string
 	// Callback is the path of the callback.
 	Callback string
@@ -53,22 +53,23 @@ type Site struct {
 	Lifetime time.Duration
 	// Admins may make keys for service accounts and disable users.
 	Admins *admins.Roster
-	// Connection tells how a request came. One that is private and not HTTPS is plain
-	// loopback.
+	// Connection reports how a request arrived. One that is private and not HTTPS is
+	// plain loopback.
 	Connection func(*http.Request) identity.Connection
 	// Insecure serves the pages also where others could read them.
 	Insecure bool
-	// Audit records what was done, and by whom. It gets no secret.
+	// Audit records an action and its user. It gets no secret.
 	Audit func(ctx context.Context, event string, who policies.Identity, attributes ...any)
-	// Refused records a sign-in with the provider that failed, and whom the provider
-	// named, if it did.
+	// Refused records a failed sign-in with the provider, and the user that the
+	// provider named, if any.
 	Refused func(r *http.Request, user string, err error)
 	Log     *slog.Logger
 }
 
 var crossOrigin = http.NewCrossOriginProtection()
 
-// Serves tells whether a path is one of the pages, if callback is that of the callback.
+// Serves reports whether a path is one of the pages; callback is that of the
+// callback.
 func Serves(path, callback string) bool {
 	return slices.Contains([]string{"/", "/login", "/logout", stylePath, BackChannel, callback}, path) ||
 		strings.HasPrefix(path, "/user/") || isAPI(path)
@@ -149,7 +150,7 @@ func (s *Site) who(r *http.Request, https bool) (policies.Identity, bool) {
 		return policies.Identity{}, false
 	case current.Issuer == "":
 		return s.local(r, current, id)
-	case s.Follower == nil: // the provider is in the configuration no more
+	case s.Follower == nil: // the provider is no longer in the configuration
 		return policies.Identity{}, false
 	}
 	s.Follower.Touch(r.Context(), current.User)

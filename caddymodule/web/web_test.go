@@ -163,7 +163,7 @@ func TestAPersonMakesAKeyAndRevokesIt(t *testing.T) {
 		t.Error("the key works after it was revoked")
 	}
 
-	// What only an admin may do, and what is no key.
+	// Actions that only an admin may do, and invalid keys.
 	for _, form := range []url.Values{
 		{"do": {"make"}, "days": {"1"}, "service": {"zot-ci"}},
 		{"do": {"disable"}, "user": {"bob"}, "sure": {"yes"}},

@@ -70,7 +70,7 @@ func plain(value any, depth int) (any, error) {
 	return value, nil
 }
 
-// Claim is what one claim has to be.
+// Claim is a condition on one claim.
 type Claim struct {
 	// Name is the claim's, at the top level of the token: a name with dots is one name.
 	Name string `json:"name"`
@@ -91,9 +91,9 @@ func (c Claim) check() error {
 	return nil
 }
 
-// matches tells whether the claim is there and one of the patterns matches it: a text as
-// it is, true or false, a number in decimal, and of a list at least one element that is
-// one of these. Nothing matches an object, a null, or a claim that is missing.
+// matches reports whether the claim exists and one of the patterns matches it: a text as
+// it is, true or false, a number in decimal, and of a list at least one such element.
+// Objects, null and missing claims never match.
 func (c Claim) matches(value any) bool {
 	if list, ok := value.([]any); ok {
 		return slices.ContainsFunc(list, c.matchesOne)

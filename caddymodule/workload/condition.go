@@ -12,7 +12,7 @@ const (
 	// maxCost bounds what one evaluation may cost, in the units of CEL: some
 	// milliseconds of one core. A condition over the claims of a job costs below 100.
 	maxCost = 50_000
-	// claimsName is what a condition calls the claims.
+	// claimsName is the name of the claims in a condition.
 	claimsName = "claims"
 )
 

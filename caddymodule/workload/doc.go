@@ -1,5 +1,5 @@
-// Package workload believes tokens that an issuer gives to jobs: a workflow of Forgejo
-// or GitHub Actions shows who it is without a stored key.
+// Package workload verifies tokens that an issuer gives to jobs: a workflow of Forgejo
+// or GitHub Actions can authenticate without a stored key.
 //
 //	issuer.go     an issuer: its keys, fetched when they are needed and no more often
 //	verify.go     a token: its signature, its issuer, its times
@@ -11,11 +11,11 @@
 //	wellknown.go  issuers that strangers share
 //
 // A token is believed if a key that its issuer publishes has signed it by RS256, ES256
-// or EdDSA, if its iss is the issuer to the last slash, and if it is for now. It is
-// somebody if a rule holds: the audience, every claim, and the condition. Whatever is
-// missing or cannot be evaluated is refused, and never passes.
+// or EdDSA, if its iss is the issuer to the last slash, and if it is for now. It gets
+// an identity if a rule holds: the audience, every claim, and the condition. A claim
+// that is missing or a condition that cannot be evaluated never passes.
 //
-// It knows nothing of what a workload may do. Its users have names that no person can
+// It does not know what a workload may do. Its users have names that no person can
 // have, because they have a colon.
 //
 //	issuer := workload.New("https://forge.example.org/api/actions", workload.Options{})

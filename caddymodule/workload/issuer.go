@@ -19,8 +19,8 @@ import (
 const (
 	// callTimeout bounds one call to an issuer: a job waits for it.
 	callTimeout = 5 * time.Second
-	// keyLife is how long keys are believed: what the issuer took back is no good
-	// here then.
+	// keyLife is how long keys are trusted. After that, keys that the issuer withdrew
+	// are refused here, too.
 	keyLife = time.Hour
 	// refetch is how often, at most, a signature by no known key has the keys fetched
 	// again. Anybody can send such a token, and a flood of them must not become one of
@@ -35,8 +35,8 @@ var ErrUnavailable = errors.New("the issuer cannot be asked for its keys")
 
 // Options of New.
 type Options struct {
-	// Log is told when the issuer stops to answer, and when it does again, once each.
-	// Default: nothing is logged.
+	// Log gets one line when the issuer stops answering, and one when it answers
+	// again. Default: nothing is logged.
 	Log *slog.Logger
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -64,13 +64,13 @@ type Issuer struct {
 	failures int           // in a row
 }
 
-// published is what the issuer said.
+// published is the issuer's answer.
 type published struct {
 	keys []jose.JSONWebKey
 	at   time.Time
 }
 
-// New makes an issuer and asks it nothing. Its url is what tokens have as iss.
+// New makes an issuer. It makes no request. url is the iss of its tokens.
 func New(url string, options Options) *Issuer {
 	i := &Issuer{url: url, transport: options.Transport, files: options.Files, log: options.Log, now: options.Now}
 	if i.log == nil {
@@ -85,7 +85,7 @@ func New(url string, options Options) *Issuer {
 	return i
 }
 
-// URL is what tokens of the issuer have as iss.
+// URL returns the iss of the issuer's tokens.
 func (i *Issuer) URL() string { return i.url }
 
 // Destruct is for the pool that shares the issuer. There is nothing to close.

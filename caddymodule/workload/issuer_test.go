@@ -213,7 +213,7 @@ func TestAJobThatLeaves(t *testing.T) {
 	f.wantAsked(1)
 }
 
-// What an issuer says about itself must not lead elsewhere.
+// An issuer's metadata must not lead elsewhere.
 func TestAnIssuerThatLies(t *testing.T) {
 	for _, row := range []struct {
 		name   string

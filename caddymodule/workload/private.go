@@ -19,14 +19,14 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/jwks"
 )
 
-// Files say how an issuer is asked that is not open to everybody, such as that of a
-// Kubernetes cluster. They are read at each question, because whoever rotates them tells
-// nobody. The zero value asks as any issuer on the web is asked.
+// Files say how to reach an issuer that is not public, such as that of a Kubernetes
+// cluster. They are read at each request, because their rotation is not announced. The
+// zero value is for a public issuer.
 type Files struct {
 	// CA has certificates of the authorities that vouch for the issuer, in PEM. Then no
 	// others do. Default: those of the system.
 	CA string
-	// Keys is a key set (RFC 7517). Then the issuer is asked nothing at all.
+	// Keys is a key set (RFC 7517). With it no request is made to the issuer.
 	Keys string
 	// BearerToken is a token to show to the issuer, and where it says its keys are.
 	BearerToken string
@@ -43,7 +43,7 @@ func (f Files) Check() error {
 const (
 	// maxFile bounds the files of authorities and keys, in bytes, as answers are.
 	maxFile = jwks.MaxAnswer
-	// maxBearer bounds a bearer token, in bytes: what servers take in a header.
+	// maxBearer bounds a bearer token, in bytes, by what servers accept in a header.
 	maxBearer = 16 << 10
 )
 
@@ -90,7 +90,7 @@ func (i *Issuer) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	return keys, nil
 }
 
-// asker makes a client from what the files say now.
+// asker makes a client from the present content of the files.
 func (i *Issuer) asker() (*http.Client, *authorized, error) {
 	ask := &authorized{RoundTripper: i.transport}
 	if i.files.CA != "" {
@@ -124,7 +124,8 @@ func (i *Issuer) asker() (*http.Client, *authorized, error) {
 	return jwks.Client(ask, callTimeout, i.private), ask, nil
 }
 
-// authorized shows a token to some hosts, and to none to which these redirect.
+// authorized sends a token only to some hosts, and not to hosts to which these
+// redirect.
 type authorized struct {
 	http.RoundTripper
 	token string

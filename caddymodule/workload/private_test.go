@@ -126,7 +126,7 @@ func TestThePrivateIssuerOfACluster(t *testing.T) {
 	if n, err := i.Probe(t.Context()); n != 1 || err != nil {
 		t.Errorf("a probe found %d keys, %v", n, err)
 	}
-	// The kubelet rotates the token, and tells nobody.
+	// The kubelet rotates the token without notice.
 	c.mu.Lock()
 	c.token = "second"
 	c.mu.Unlock()
@@ -135,7 +135,7 @@ func TestThePrivateIssuerOfACluster(t *testing.T) {
 	if _, err := i.Verify(t.Context(), c.pod()); err != nil {
 		t.Errorf("after the token was rotated: %v", err)
 	}
-	// So does whoever renews the authority.
+	// The authority may be renewed without notice, too.
 	c.write("ca.crt", "")
 	c.pass(keyLife)
 	if _, err := i.Verify(t.Context(), c.pod()); !errors.Is(err, ErrUnavailable) {
@@ -170,7 +170,7 @@ func TestHowAPrivateIssuerCannotBeAsked(t *testing.T) {
 		{"keys by plain HTTP", func(c *cluster) { c.jwksURI = "http://127.0.0.1:1/jwks" }, clusterFiles, "is not https"},
 		{"keys that are not there", func(c *cluster) { c.jwksURI = c.keep.URL + "/no" }, clusterFiles, "404"},
 		{"a file of keys that is missing", nil, Files{Keys: "missing"}, "keys_file: open"},
-		{"a file of keys that is none", func(c *cluster) { c.write("keys", "<html>") }, Files{Keys: "keys"}, "not a key set"},
+		{"a file that is not a key set", func(c *cluster) { c.write("keys", "<html>") }, Files{Keys: "keys"}, "not a key set"},
 		{"a file of keys without end", func(c *cluster) { c.write("keys", strings.Repeat(" ", maxFile+1)) }, Files{Keys: "keys"}, "more than"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -189,8 +189,8 @@ func TestHowAPrivateIssuerCannotBeAsked(t *testing.T) {
 	}
 }
 
-// The token is for the issuer, and for where it says that its keys are: not for whoever
-// it is redirected to.
+// The token is only for the issuer, and for the address of its keys: not for hosts to
+// which it is redirected.
 func TestATokenIsNotShownToOthers(t *testing.T) {
 	c := newCluster(t, newKeys(t))
 	var shown []string

@@ -20,13 +20,13 @@ const (
 	maxName = 256
 )
 
-// Rule says which tokens of an issuer are somebody here, and who.
+// Rule says which tokens of an issuer are accepted, and for which user.
 type Rule struct {
 	// Audience are names of which the token has to be for one. There is at least one.
 	Audience []string
 	// Claims have to match, all of them.
 	Claims []Claim
-	// Condition is an expression in CEL over claims that has to be true. Empty: none.
+	// Condition is an expression in CEL over claims that must be true. Empty: none.
 	Condition string
 	// User is the name behind UserPrefix, which may be written, too. Default: the sub.
 	User string
@@ -107,7 +107,7 @@ func (c *Compiled) Holds(claims Claims) error {
 	return nil
 }
 
-// Who is whom a token shows that the rule is about. Errors: ErrToken.
+// Who returns the identity that the rule gives a token. Errors: ErrToken.
 func (c *Compiled) Who(claims Claims) (policies.Identity, error) {
 	user, err := c.user.fill(claims)
 	if err != nil {

@@ -53,22 +53,22 @@ func TestRulesThatAreRefused(t *testing.T) {
 		{"GitHub with what all its tokens say", github, Rule{Audience: aud, Claims: []Claim{{"iss", []string{github}}}}, "everybody can get a token"},
 
 		{"a claim without a pattern", ours, Rule{Audience: aud, Claims: []Claim{{"ref", nil}}}, "write a name and a pattern"},
-		{"a pattern that is none", ours, Rule{Audience: aud, Claims: []Claim{{"ref", []string{"[a"}}}}, "is not a pattern"},
+		{"an invalid pattern", ours, Rule{Audience: aud, Claims: []Claim{{"ref", []string{"[a"}}}}, "is not a pattern"},
 
-		{"a condition that is no text of CEL", ours, Rule{Audience: aud, Condition: `claims.ref ==`}, "condition: "},
-		{"a condition that is no truth", ours, Rule{Audience: aud, Condition: `claims.ref`}, "compare it"},
+		{"a condition that is not valid CEL", ours, Rule{Audience: aud, Condition: `claims.ref ==`}, "condition: "},
+		{"a condition that is not a boolean", ours, Rule{Audience: aud, Condition: `claims.ref`}, "compare it"},
 		{"a condition that is a number", ours, Rule{Audience: aud, Condition: `size(claims)`}, "compare it"},
 		{"a condition about something else", ours, Rule{Audience: aud, Condition: `request.path == "/"`}, "undeclared reference"},
 		{"a condition that is always true", github, Rule{Audience: aud, Condition: `true`}, "asks for no claim"},
-		{"a condition about nothing", ours, Rule{Audience: aud, Condition: `[1].exists(c, c == 1)`}, "asks for no claim"},
-		{"a condition with a pattern that is none", ours, Rule{Audience: aud, Condition: `claims.ref.matches("[")`}, "condition: "},
+		{"an empty condition", ours, Rule{Audience: aud, Condition: `[1].exists(c, c == 1)`}, "asks for no claim"},
+		{"a condition with an invalid pattern", ours, Rule{Audience: aud, Condition: `claims.ref.matches("[")`}, "condition: "},
 
 		{"a user with a claim", ours, Rule{Audience: aud, User: "{claims.repository}"}, ""},
 		{"a user with another placeholder", ours, Rule{Audience: aud, User: "{env.HOME}"}, "a placeholder is {claims.NAME}"},
 		{"a placeholder without an end", ours, Rule{Audience: aud, User: "a{claims.b"}, "a placeholder is {claims.NAME}"},
 		{"a placeholder without a name", ours, Rule{Audience: aud, User: "{claims.}"}, "a placeholder is {claims.NAME}"},
 		{"an end without a placeholder", ours, Rule{Audience: aud, User: "a}"}, "has a } without a {"},
-		{"a user of nothing but the prefix", ours, Rule{Audience: aud, User: "workload:"}, "the name is empty"},
+		{"a user of only the prefix", ours, Rule{Audience: aud, User: "workload:"}, "the name is empty"},
 		{"a group that the token chooses", ours, Rule{Audience: aud, Groups: []string{"ci", "{claims.environment}"}}, "could choose any"},
 		{"a group that two claims choose", ours, Rule{Audience: aud, Groups: []string{"{claims.a}{claims.b}"}}, "could choose any"},
 		{"a group with a text of its own", ours, Rule{Audience: aud, Groups: []string{"ci-{claims.environment}"}}, ""},
@@ -139,7 +139,7 @@ func TestWhatHolds(t *testing.T) {
 		{name: "a condition that a missing claim is not", condition: `claims.environment != "release"`},
 		{name: "a condition that a missing claim is not, in other words", condition: `!(claims.environment == "release")`},
 		{name: "a condition on a claim of another type", condition: `claims.run_number.startsWith("7")`},
-		{name: "a condition that divides by nothing", condition: `claims.run_number / 0 == 1`},
+		{name: "a condition that divides by zero", condition: `claims.run_number / 0 == 1`},
 		{name: "a claim, and a condition that is false", claims: claim("ref", "refs/heads/*"), condition: `claims.event_name == "release"`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestWhatHolds(t *testing.T) {
 	}
 }
 
-// What a job can put into its token must not keep a core busy.
+// Claims that a job chooses must not keep a core busy.
 func TestAConditionThatCostsTooMuch(t *testing.T) {
 	long := make([]any, 1000)
 	for i := range long {
@@ -188,7 +188,7 @@ func TestWhoAJobIs(t *testing.T) {
 		{name: "by claims", rule: Rule{User: "{claims.repository}@{claims.event_name}", Groups: []string{"owner {claims.repository_owner}"}}, user: "workload:blumeops/app@push", groups: []string{"owner blumeops"}},
 		{name: "a claim that is a prefix", rule: Rule{User: "{claims.x}"}, changes: map[string]any{"x": "workload:x"}, user: "workload:workload:x"},
 
-		// A token with a name that nobody meant is nobody's.
+		// A token with an unintended name is refused.
 		{name: "a claim that is missing", rule: Rule{User: "{claims.environment}"}},
 		{name: "a claim that is empty", rule: Rule{User: "{claims.x}"}, changes: map[string]any{"x": ""}},
 		{name: "a claim that is a number", rule: Rule{User: "{claims.run_number}"}},
@@ -197,7 +197,7 @@ func TestWhoAJobIs(t *testing.T) {
 		{name: "a group with a comma", rule: Rule{Groups: []string{"ci-{claims.x}"}}, changes: map[string]any{"x": "a,admins"}},
 		{name: "a group with a space", rule: Rule{Groups: []string{"ci-{claims.x}"}}, changes: map[string]any{"x": "a admins"}},
 		{name: "a group with a line", rule: Rule{Groups: []string{"ci-{claims.x}"}}, changes: map[string]any{"x": "a\nadmins"}},
-		{name: "a group with what nobody sees", rule: Rule{Groups: []string{"ci-{claims.x}"}}, changes: map[string]any{"x": "a\u200badmins"}},
+		{name: "a group with an invisible character", rule: Rule{Groups: []string{"ci-{claims.x}"}}, changes: map[string]any{"x": "a\u200badmins"}},
 		{name: "a user with a line", rule: Rule{User: "{claims.x}"}, changes: map[string]any{"x": "a\radmins"}},
 		{name: "a huge name", rule: Rule{User: "{claims.x}"}, changes: map[string]any{"x": strings.Repeat("a", maxName)}},
 	} {

@@ -38,7 +38,8 @@ func parseTemplate(s string) (template, error) {
 	return t, nil
 }
 
-// named tells whether the name has text of its own, so that no claim is all of it.
+// named reports whether the name has text of its own, so that it does not consist of a
+// claim alone.
 func (t template) named() bool {
 	for _, part := range t {
 		if part.text != "" {
@@ -62,7 +63,7 @@ func (t template) fill(claims Claims) (string, error) {
 			return "", fmt.Errorf("%w: its claim %s is missing, or no text", ErrToken, part.claim)
 		}
 		if strings.ContainsFunc(value, separates) {
-			return "", fmt.Errorf("%w: its claim %s has a comma, a space or what nobody can see, and cannot be in a name", ErrToken, part.claim)
+			return "", fmt.Errorf("%w: its claim %s has a comma, a space or an invisible character, and cannot be in a name", ErrToken, part.claim)
 		}
 		name.WriteString(value)
 	}

@@ -23,15 +23,15 @@ const (
 	skew = time.Minute
 )
 
-// ErrToken is a token that proves nothing here. What is wrapped around it may be told
-// to whoever has sent it.
+// ErrToken is the error for an invalid token. The text around it may be shown to the
+// sender.
 var ErrToken = errors.New("not a workload token that is trusted here")
 
 // algorithms are those that prove who signed, and that issuers of such tokens use.
 var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
 
-// Verify returns what a token says, if the issuer has signed it and it is for now. For
-// whom it is and whether anybody trusts it is for a Rule. ctx bounds the wait for the
+// Verify returns a token's claims, if the issuer has signed it and it is valid now. A
+// Rule checks the audience and whether it is trusted. ctx bounds the wait for the
 // issuer's answer. Errors: ErrToken, ErrUnavailable.
 func (i *Issuer) Verify(ctx context.Context, raw string) (Claims, error) {
 	if len(raw) > maxToken {
@@ -60,7 +60,7 @@ func (i *Issuer) Verify(ctx context.Context, raw string) (Claims, error) {
 	}
 	subject, _ := claims["sub"].(string)
 	if subject == "" || len(subject) > maxSubject || strings.ContainsFunc(subject, unicode.IsControl) {
-		return nil, fmt.Errorf("%w: its sub is missing, or none", ErrToken)
+		return nil, fmt.Errorf("%w: its sub is missing or empty", ErrToken)
 	}
 	return claims, claims.within(i.now())
 }
@@ -82,8 +82,8 @@ func (s *signature) VerifySignature(ctx context.Context, raw string) ([]byte, er
 	return s.payload, s.err
 }
 
-// within refuses a token that is not for now. A token has to end, and does so to the
-// second, because nothing that is issued for it may last longer.
+// within refuses a token that is not valid now. A token must have an end, which is
+// exact to the second, because nothing that is issued for it may last longer.
 func (c Claims) within(now time.Time) error {
 	expires, ok, err := c.time("exp")
 	switch {
@@ -128,7 +128,7 @@ func (c Claims) time(name string) (at time.Time, ok bool, err error) {
 		return time.Time{}, false, fmt.Errorf("%w: its %s is not a number", ErrToken, name)
 	}
 	if !(seconds >= 0 && seconds < farthest) {
-		return time.Time{}, false, fmt.Errorf("%w: its %s is no time", ErrToken, name)
+		return time.Time{}, false, fmt.Errorf("%w: its %s is not a time", ErrToken, name)
 	}
 	return time.Unix(int64(seconds), 0), true, nil
 }

@@ -22,18 +22,19 @@ var strangers = []string{
 	"oauth2.sigstore.dev",
 }
 
-// Shared tells whether an issuer is known to be one that strangers use, too.
+// Shared reports whether an issuer is known to be open to strangers.
 func Shared(issuer string) bool {
 	u, err := url.Parse(issuer)
 	return err == nil && slices.Contains(strangers, strings.TrimSuffix(strings.ToLower(u.Hostname()), "."))
 }
 
-// distinguishes tells whether a claim sets some tokens of an issuer apart from others.
+// distinguishes reports whether a claim distinguishes some tokens of an issuer from
+// others.
 func (c Claim) distinguishes() bool {
 	switch c.Name {
 	case "iss", "aud", "exp", "nbf", "iat", "jti":
 		return false
 	}
-	// A pattern of nothing but wildcards matches what anybody has there.
+	// A pattern of only wildcards matches everybody's tokens.
 	return !slices.ContainsFunc(c.Globs, func(glob string) bool { return strings.Trim(glob, "*?/") == "" })
 }

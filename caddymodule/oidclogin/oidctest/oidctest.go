@@ -24,13 +24,13 @@ import (
 // Provider is a provider on loopback. Its fields may be changed between requests.
 type Provider struct {
 	*httptest.Server
-	// Issuer is what it calls itself, with a path.
+	// Issuer is its name for itself, with a path.
 	Issuer string
 	// Document is added to what discovery says.
 	Document map[string]any
 	// Claims are added to the ID token; a nil value takes one out.
 	Claims map[string]any
-	// UserInfo is what userinfo says.
+	// UserInfo is the answer of userinfo.
 	UserInfo map[string]any
 	// Sign makes a token of claims. Default: by the key that is published.
 	Sign func(claims map[string]any) string
@@ -52,7 +52,7 @@ type Provider struct {
 	client string
 }
 
-// New starts a provider that has one client, and tells the truth.
+// New starts an honest provider with one client.
 func New(t testing.TB, client string) *Provider {
 	p := &Provider{client: client, counts: map[string]int{}, Claims: map[string]any{}, Document: map[string]any{}, Token: map[string]any{}}
 	p.Rotate("one")
