@@ -48,14 +48,15 @@ func TestDirection(t *testing.T) {
 		{"./caddymodule/record", []string{module + "/"}, ""},
 		{"./caddymodule/doctor", []string{module + "/"}, ""},
 		{"./caddymodule/instance", []string{module + "/"}, ""},
-		// Who administers is decided by what is known about people, and not by who serves it.
+		// Administrators are determined from records of people, independent of the serving
+		// code.
 		{"./caddymodule/admins", []string{module + "/caddymodule/web", module + "/caddymodule/session", module + "/caddymodule/oidclogin"}, ""},
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		{"./core", []string{module + "/"}, ""},
 		// It compares what a store holds, whoever put it there.
 		{"./core/verify", []string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire", module + "/core/namespace"}, ""},
-		// What a manifest names is asked by everything that removes.
+		// Every remover asks what a manifest names.
 		{"./core/graph", []string{module + "/core/", module + "/policies", module + "/caddymodule"}, ""},
 	} {
 		t.Run(row.below, func(t *testing.T) {
@@ -108,8 +109,8 @@ func TestTheBuildUsesTheCaddyThatIsTested(t *testing.T) {
 	}
 }
 
-// Who adds the registry to a Caddy must get that Caddy, with the libraries that it
-// was released with.
+// Adding the registry to a Caddy must keep that Caddy's version and the libraries with
+// which it was released.
 func TestNoVersionOfCaddysIsRaised(t *testing.T) {
 	theirs := versions(t, filepath.Join(golang(t, "list", "-m", "-f", "{{.Dir}}", caddy), "go.mod"))
 	ours := versions(t, "go.mod")
@@ -127,7 +128,7 @@ func TestNoVersionOfCaddysIsRaised(t *testing.T) {
 	}
 }
 
-// What reads blocks of the Caddyfile knows Caddy, and nothing of the registry.
+// The reader of blocks of the Caddyfile knows Caddy, and nothing of the registry.
 func TestTheOptionReaderStandsAlone(t *testing.T) {
 	const option = module + "/caddymodule/option"
 	for dependency := range strings.Lines(golang(t, "list", "-deps", option)) {

@@ -39,8 +39,8 @@ func (a *App) servedBy(server *caddyhttp.Server) {
 
 // checkAlone refuses an address on which another registry process answers. Caddy itself
 // would share the address with it (SO_REUSEPORT), and each request would reach either of
-// the two. A process that is exiting does not count, and neither does what is no registry:
-// if that does not share the address, listening fails by itself.
+// the two. A process that is exiting does not count, and neither does another program: if
+// that does not share the address, listening fails by itself.
 func (a *App) checkAlone() error {
 	ctx, cancel := context.WithTimeout(a.life, aloneLimit)
 	defer cancel()

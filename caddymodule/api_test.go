@@ -165,7 +165,7 @@ func TestKeysAsJSON(t *testing.T) {
 	heard.events = nil
 	heard.Unlock()
 
-	// What is not right.
+	// Invalid requests.
 	for _, row := range []struct{ name, body string }{
 		{"no JSON", `{`},
 		{"two objects", `{}{}`},

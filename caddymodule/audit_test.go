@@ -158,7 +158,7 @@ func TestChangesAreTold(t *testing.T) {
 	heard.events = nil
 	heard.Unlock()
 
-	// A pull is no news, and neither is a login for one.
+	// A pull is not audited, and neither is a login for one.
 	r.want(http.StatusOK, "GET", "/token?scope=repository:team/app:pull", nil, "Authorization", ciField)
 	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", "wrong"))
 	wantHeard(t, "two logins", []string{observe.EventLoginRefused, "user:zot-ci", "reason:wrong", "at:/token"})

@@ -28,8 +28,8 @@ import (
 //	    size     <size of the memory before it>
 //	}
 //
-// An address without a value is no Redis: {$REGISTRY_REDIS:} may be empty. The blocks
-// of sentinel and tls may be missing.
+// An address without a value means no Redis: {$REGISTRY_REDIS:} may be empty. The
+// blocks of sentinel and tls may be missing.
 func (c *RedisCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the module's name
 	err := option.Block(d, "cache redis", option.Options{
@@ -70,7 +70,7 @@ func (c *RedisCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (c *RedisCache) unmarshalSentinel(d *caddyfile.Dispenser) error {
 	c.Sentinel = new(RedisSentinel)
 	if !d.AllArgs(&c.Sentinel.Master) {
-		return d.Err("sentinel needs the name that the sentinels have for the master, such as: sentinel mymaster")
+		return d.Err("sentinel needs the name of the master, such as: sentinel mymaster")
 	}
 	return option.Block(d, "sentinel", option.Options{
 		"user":     option.Once(&c.Sentinel.User),

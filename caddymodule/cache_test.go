@@ -92,7 +92,7 @@ func TestCacheRefuses(t *testing.T) {
 		{"the same without an address", "cache redis {\ncluster\ndb 1\n}", "remove db or cluster"},
 		{"a certificate without a key", "cache redis {\ntls {\nclient_certificate a\n}\n}", "Caddyfile:5"},
 		{"a sentinel's password in the file", "cache redis {\nsentinel m {\npassword hunter2\n}\n}", "password of sentinel"},
-		{"a database that is no number", "cache redis {\ndb x\n}", "db"},
+		{"a database that is not a number", "cache redis {\ndb x\n}", "db"},
 		{"two addresses of nothing", "cache redis {\naddress a b\n}", "add cluster, or sentinel"},
 		{"an address that is a URL", "cache redis {\naddress redis://a\n}", "address"},
 		{"a password in the file", "cache redis {\npassword hunter2\n}", "password"},
@@ -188,8 +188,8 @@ func TestARegistryStartsWithoutItsRedis(t *testing.T) {
 	}
 }
 
-// What makes one connection another is in the key of the pool: nobody goes on with an
-// old password, authority or secret after a reload.
+// The key of the pool has all options of a connection: a reload does not keep an old
+// password, authority or secret.
 func TestARedisIsPooledByAllThatItIs(t *testing.T) {
 	t.Setenv("CACHE_TEST_PASSWORD", "hunter2")
 	t.Setenv("CACHE_TEST_OTHER", "hunter3")

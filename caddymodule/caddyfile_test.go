@@ -63,8 +63,8 @@ func TestCaddyfileMeans(t *testing.T) {
 	}
 }
 
-// Whoever mistypes an option, or writes one that another version has, is told so with
-// its line: an option that is ignored is worse than none.
+// An unknown option is refused with its line, because ignoring a misspelt option, or
+// one of another version, would be worse.
 func TestCaddyfileRefuses(t *testing.T) {
 	for _, row := range []struct {
 		name, text string
@@ -123,7 +123,7 @@ func adaptError(text string) error {
 	return err
 }
 
-// What only makes sense together is refused by `caddy validate`.
+// Options that need each other are checked by `caddy validate`.
 func TestValidateRefuses(t *testing.T) {
 	for _, row := range []struct {
 		name, oci, want string

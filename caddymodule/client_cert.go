@@ -58,7 +58,7 @@ func (c *ClientCert) Validate() error {
 	}
 	for _, group := range c.Groups {
 		if strings.TrimSpace(group) == "" || strings.ContainsFunc(group, unicode.IsControl) {
-			return fmt.Errorf("%s: %q is no group", clientCertName, group)
+			return fmt.Errorf("%s: invalid group name %q", clientCertName, group)
 		}
 	}
 	return nil

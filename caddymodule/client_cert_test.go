@@ -219,7 +219,8 @@ func TestACertificateSaysWhoItIs(t *testing.T) {
 	}
 }
 
-// What counts is what TLS has verified, and an Authorization field decides before it.
+// Only a certificate that TLS has verified counts, and an Authorization field takes
+// precedence.
 func TestWhichCertificatesCount(t *testing.T) {
 	a, port := newAuthority(t), freePort(t)
 	stranger := newAuthority(t)

@@ -104,11 +104,11 @@ func (l *location) nothingHeld(r control.PurgeReport, name string) error {
 	host, _, _ := strings.Cut(r.Repository, "/")
 	if mirrors := slices.Sorted(maps.Keys(app.Mirrors)); l.storage == "" && app.Mirrors[host] == nil {
 		if len(mirrors) == 0 {
-			return fmt.Errorf("%s is no mirror's, and the configuration has no mirror", name)
+			return fmt.Errorf("%s does not belong to a mirror, and the configuration has no mirror", name)
 		}
-		return fmt.Errorf("%s is no mirror's; the names of mirrors begin with %s", name, strings.Join(mirrors, "/, ")+"/")
+		return fmt.Errorf("%s does not belong to a mirror; the names of mirrors begin with %s", name, strings.Join(mirrors, "/, ")+"/")
 	}
-	return fmt.Errorf("nothing of %s is held; that it is not there, if the mirror remembered so, is forgotten", name)
+	return fmt.Errorf("nothing is cached for %s; a remembered \"not found\" was cleared", name)
 }
 
 // purge checks that the name is a mirror's, and forgets it.

@@ -119,7 +119,7 @@ func TestPurgeAsACommand(t *testing.T) {
 		{"purge docker.io/nginx@sha256:12", statusMisuse, ""},
 		{"purge team/app --storage " + storage, statusFailed, ""},
 		{"purge docker.io/nginx:one --storage " + storage, statusDone, "docker.io/library/nginx: forgot 1 tags and 0 manifests, 0 B\n"},
-		// What is not there was not done.
+		// A purge of missing content is not a success.
 		{"purge docker.io/nginx:one --storage " + storage, statusFailed, ""},
 		{"purge docker.io/nginx@" + string(digest.FromString("none")) + " --storage " + storage, statusFailed, ""},
 		{"purge ghcr.io/a/b --storage " + storage, statusFailed, ""},
@@ -154,8 +154,8 @@ func TestPurgeSaysWhatIsNotHeld(t *testing.T) {
 		}
 	}
 	for _, row := range []struct{ name, oci, want string }{
-		{"docker.io/nginx:none", "mirror docker.io", "nothing of docker.io/nginx:none is held"},
-		{"ghcr.io/a/b", "mirror docker.io\nmirror quay.io", "ghcr.io/a/b is no mirror's; the names of mirrors begin with docker.io/, quay.io/"},
+		{"docker.io/nginx:none", "mirror docker.io", "nothing is cached for docker.io/nginx:none"},
+		{"ghcr.io/a/b", "mirror docker.io\nmirror quay.io", "ghcr.io/a/b does not belong to a mirror; the names of mirrors begin with docker.io/, quay.io/"},
 		{"ghcr.io/a/b", "", "the configuration has no mirror"},
 	} {
 		write(row.oci)

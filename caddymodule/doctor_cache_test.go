@@ -18,8 +18,8 @@ import (
 	"github.com/eblume/caddy-registry/core/cache/redis"
 )
 
-// What is beside the storage is looked at, and no secret is told. The exit status is
-// that of what is wrong.
+// The parts beside the storage are examined, and no secret is shown. The exit status
+// follows from the findings.
 func TestDoctorLooksAtTheCacheAndTheSignIn(t *testing.T) {
 	const password = "hunter2 that nobody may see"
 	t.Setenv("DOCTOR_TEST_PASSWORD", password)
@@ -69,7 +69,7 @@ func TestDoctorLooksAtTheCacheAndTheSignIn(t *testing.T) {
 				t.Errorf("got %s", out)
 			}
 			if strings.Contains(said.String(), `"level":"info"`) {
-				t.Errorf("the standard error has what is no error: %s", said.String())
+				t.Errorf("the standard error has other text than errors: %s", said.String())
 			}
 			if all := string(out) + said.String(); strings.Contains(all, "hunter2") {
 				t.Errorf("it tells the secret: %s", all)

@@ -112,7 +112,8 @@ func TestDoctorLooksAtMirrors(t *testing.T) {
 	if report.OK {
 		t.Error("all is well")
 	}
-	// The held repository is asked for with HEAD, which is no pull.
+	// The held repository is asked for with HEAD, which does not count as a
+	// pull.
 	for _, request := range good.Requests() {
 		if strings.Contains(request, "manifests") && !strings.Contains(request, "HEAD /v2/coreos/etcd/manifests/latest") {
 			t.Errorf("the upstream saw %s", request)

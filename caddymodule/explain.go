@@ -21,7 +21,8 @@ func (h *Handler) explain(method string, request wire.Request, mirror string, wh
 		case mirror != "" && method == http.MethodHead && who.Push:
 			return unlessPushed(request, err)
 		case mirror != "" && pushes(request.Kind) && errors.Is(err, core.ErrDenied):
-			// Whatever the policy says: there is no right to it that one could be given.
+			// This holds whatever the policy says: there is no right to it that could be
+			// given.
 			return upstreams.RefusePush(mirror, h.app.pushTo())
 		case mirror == "" && (errors.Is(err, core.ErrNameUnknown) || errors.Is(err, core.ErrDenied) && request.Kind.Writes()):
 			if hint := h.noMirror(request, who.Identity); hint != "" {

@@ -192,7 +192,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		// A HEAD does not count: clients send it to learn a digest, and for images that they have.
 		pull = true
 	}
-	// What the upstream shows to our credentials may not be everybody's.
+	// Content that the upstream shows to our credentials may not be public.
 	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo) &&
 		(mirror == "" || !h.app.Mirrors[mirror].credentialed())
 	registry = policies.Guard(registry, h.app.policy, who.Identity)

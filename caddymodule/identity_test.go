@@ -298,7 +298,7 @@ func TestASiteForReadingTakesNoCredentials(t *testing.T) {
 	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", key))
 }
 
-// What another machine sends over plain HTTP, others on the way have read.
+// Credentials that another machine sends over plain HTTP may have been read on the way.
 func TestPlainHTTPFromAfarTakesNoCredentials(t *testing.T) {
 	for _, row := range []struct {
 		name, options, global string

@@ -71,7 +71,7 @@ func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
 	pull(r, http.StatusOK, "one")
 	pull(r, http.StatusOK, "three")
 	pull(r, http.StatusBadGateway, "two")
-	// What somebody asks to be forgotten is, at once.
+	// A purge takes effect at once.
 	if _, err := (&location{storage: storage}).purge(t.Context(), "quay.io/team/one"); err != nil {
 		t.Fatal(err)
 	}

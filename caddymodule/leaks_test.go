@@ -60,14 +60,14 @@ func TestAnswersNameNothingWithin(t *testing.T) {
 		}},
 	}
 	for name, fault := range map[string]upstreamtest.Fault{
-		"a status of trouble":     {Status: http.StatusInternalServerError, Body: "inner.example:5000 /srv/inner"},
-		"a limit":                 {Status: http.StatusTooManyRequests, Body: `{"errors":[{"code":"TOOMANYREQUESTS","message":"inner.example:5000 /srv/inner"}]}`},
-		"a refusal":               {Status: http.StatusForbidden, Body: "inner.example:5000 /srv/inner"},
-		"a redirect to nowhere":   {Host: "registry", Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {"http://inner.example.invalid:5000/srv/inner?signature=x"}}},
-		"a redirect to a private": {Host: "registry", Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {"http://127.0.0.1:1/srv/inner"}}},
-		"a realm that is no URL":  {Host: "registry", Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {`Bearer realm="ftp://inner.example:5000/srv/inner",service="x"`}}},
-		"a realm that is down":    {Host: "registry", Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {fmt.Sprintf(`Bearer realm="%s/inner",service="x"`, closed.URL)}}},
-		"an answer of HTML":       {Path: "/manifests/", Status: http.StatusOK, Header: http.Header{"Content-Type": {"text/html"}}, Body: "<html>inner.example:5000</html>"},
+		"a status of trouble":       {Status: http.StatusInternalServerError, Body: "inner.example:5000 /srv/inner"},
+		"a limit":                   {Status: http.StatusTooManyRequests, Body: `{"errors":[{"code":"TOOMANYREQUESTS","message":"inner.example:5000 /srv/inner"}]}`},
+		"a refusal":                 {Status: http.StatusForbidden, Body: "inner.example:5000 /srv/inner"},
+		"a redirect to nowhere":     {Host: "registry", Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {"http://inner.example.invalid:5000/srv/inner?signature=x"}}},
+		"a redirect to a private":   {Host: "registry", Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {"http://127.0.0.1:1/srv/inner"}}},
+		"a realm that is not a URL": {Host: "registry", Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {`Bearer realm="ftp://inner.example:5000/srv/inner",service="x"`}}},
+		"a realm that is down":      {Host: "registry", Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {fmt.Sprintf(`Bearer realm="%s/inner",service="x"`, closed.URL)}}},
+		"an answer of HTML":         {Path: "/manifests/", Status: http.StatusOK, Header: http.Header{"Content-Type": {"text/html"}}, Body: "<html>inner.example:5000</html>"},
 	} {
 		up, oci := faulty(upstreamtest.Hub, fault)
 		rows[name] = leak{oci: oci, secrets: []string{up.Registry, up.Token, up.Storage, "inner", "signature", address(closed.URL), "127.0.0.1:1/"}, logged: up.Registry}
@@ -109,7 +109,7 @@ func (row leak) check(t *testing.T) {
 		r.pushImage(repo, "v1", []byte("layer"))
 	}
 	if row.spoil != nil {
-		// What is in memory would be served.
+		// Content in memory would be served.
 		if err := caddy.Stop(); err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,7 @@ func (u LocalUser) check() error {
 	}
 	for _, group := range u.Groups {
 		if strings.TrimSpace(group) == "" || strings.ContainsFunc(group, unicode.IsControl) {
-			return fmt.Errorf("%q is no group", group)
+			return fmt.Errorf("invalid group name %q", group)
 		}
 	}
 	if isPlaceholder(u.Hash) {

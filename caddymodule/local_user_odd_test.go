@@ -19,7 +19,7 @@ func TestPasswordsOfEveryCharacter(t *testing.T) {
 		v.want(http.StatusOK, "POST", "/token", grant(user, odd), form...)
 		v.page(http.StatusSeeOther, "/login", passwordForm(user, odd))
 	}
-	// What a form or a URL would make of it is another password.
+	// Decoded as a form or a URL it would be another password.
 	for _, wrong := range []string{`lZ7"iK5~fK8%vM3*lG6%qE0;dA4,cW6 +&:^)'<>{}\ä€=` + "+%zz", odd + " ", odd[:40]} {
 		v.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("erich", wrong))
 	}

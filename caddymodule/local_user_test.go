@@ -105,7 +105,7 @@ func TestALocalUserSignsIn(t *testing.T) {
 	}
 	v.page(http.StatusForbidden, "/login", url.Values{})
 	key, _ := robot(t)
-	v.page(http.StatusForbidden, "/login", passwordForm("zot-ci", key)) // a key is no password
+	v.page(http.StatusForbidden, "/login", passwordForm("zot-ci", key)) // a key is not a password
 	v.page(http.StatusSeeOther, "/user/apikey", nil)
 
 	// On the pages, without a provider.
@@ -204,7 +204,7 @@ func TestALocalUserBesideTheProvider(t *testing.T) {
 	}
 	v.page(http.StatusSeeOther, "/login", passwordForm("ada", testPassword))
 	if _, body := v.page(http.StatusOK, "/user/apikey", nil); !strings.Contains(body, "All keys") {
-		t.Errorf("ada by her password is no admin: %s", body)
+		t.Errorf("ada by her password is not an admin: %s", body)
 	}
 	ours := v.makeKey()
 	for secret, want := range map[string]string{theirs: "staff", ours: "admins"} {

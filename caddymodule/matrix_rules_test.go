@@ -217,8 +217,8 @@ type matrixEndpoint struct {
 	writes             bool   // is a write, or belongs to one
 	ping, catalog      bool
 	// ok is the status when nothing stands against it; missing is the code when the
-	// repository is there and this is not; absent is the status for a repository that
-	// is not there, if it is no 404.
+	// repository is there and this is not; absent is the status for a missing
+	// repository, if it is not 404.
 	ok              int
 	missing         string
 	absent          int

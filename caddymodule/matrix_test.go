@@ -490,7 +490,8 @@ func (m *matrix) tokenEndpoint() {
 				}
 				check(grant, "POST", "/token", forms[grant], header, status)
 			}
-			// What Docker sends to its mirror is nobody's, if all that it pulls is.
+			// Docker's credentials for its mirror count as anonymous, if everything
+			// that it pulls is from the fallback.
 			pull := status
 			if s.fallback && c.strange {
 				pull = http.StatusOK

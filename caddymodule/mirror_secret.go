@@ -49,8 +49,8 @@ func (m *Mirror) readSecrets(c *upstream.Config) (err error) {
 	return err
 }
 
-// authorities reads the file of an option ca, and returns what it holds, too. No file
-// is no pool, which means the system's.
+// authorities reads the file of an option ca, and returns what it holds, too. Without
+// a file it returns nil, which means the system's authorities.
 func authorities(path string) (pool *x509.CertPool, pem []byte, err error) {
 	if path == "" {
 		return nil, nil, nil

@@ -203,7 +203,8 @@ func TestAReloadKeepsADownload(t *testing.T) {
 	}
 }
 
-// What was checked and held serves while nobody answers, after a restart too.
+// Checked and held content is served while the upstream does not answer, after a restart
+// too.
 func TestAMirrorStartsAndServesWithoutItsUpstream(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{})
 	content := randomBytes(1000)
@@ -337,13 +338,13 @@ func TestMirrorCaddyfileRefuses(t *testing.T) {
 	}
 }
 
-// What is ambiguous about names is refused before anybody relies on it.
+// Ambiguous names are refused when the configuration is loaded.
 func TestValidateRefusesMirrors(t *testing.T) {
 	for _, row := range []struct{ name, oci, site, want string }{
 		{"a port in the name", "mirror localhost:5001", "", "upstream"},
 		{"capitals in the name", "mirror Docker.io", "", "lower case"},
 		{"a path in the name", "mirror docker.io/library", "", "without a port"},
-		{"an upstream that is no url", "mirror a.test {\nupstream a.test\n}", "", "scheme"},
+		{"an upstream that is not a url", "mirror a.test {\nupstream a.test\n}", "", "scheme"},
 		{"an upstream with a path", "mirror a.test {\nupstream https://a.test/v2\n}", "", "scheme, host and port"},
 		{"an allow_private that is neither", "mirror a.test {\nallow_private somewhere\n}", "", "allow_private"},
 		{"a pattern that is none", "mirror a.test {\ndeny /x\n}", "", "deny"},
@@ -354,8 +355,8 @@ func TestValidateRefusesMirrors(t *testing.T) {
 		{"private names of a mirror", "private docker.io/team/**\nmirror docker.io", "", "either private or a mirror's"},
 		{"private names that could be a mirror's", "private {team,docker.io}/**\nmirror docker.io", "", "either private or a mirror's"},
 		{"a fallback without private names", "mirror docker.io", "fallback docker.io", "private"},
-		{"a fallback that is no mirror", "private a/**\nmirror docker.io", "fallback ghcr.io", "no such mirror"},
-		{"an upstream that is no mirror", "", "upstream ghcr.io", "no such mirror"},
+		{"a fallback that is not a mirror", "private a/**\nmirror docker.io", "fallback ghcr.io", "no such mirror"},
+		{"an upstream that is not a mirror", "", "upstream ghcr.io", "no such mirror"},
 		{"a fallback and an upstream", "private a/**\nmirror docker.io", "fallback docker.io\nupstream docker.io", "use one"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -111,7 +111,7 @@ func (o OIDC) check(site string) error {
 	}
 	if path := o.RedirectPath; path == tokenPath || strings.HasPrefix(path+"/", "/v2/") ||
 		web.Serves(path, "") || oidclogin.ReturnPath(path) != path {
-		return fmt.Errorf("redirect_path: %q is no path, or one that has another use", path)
+		return fmt.Errorf("redirect_path: %q is not a path, or has another use", path)
 	}
 	if o.GroupRefresh < 0 || o.Session < 0 {
 		return errors.New("group_refresh and session must be positive")

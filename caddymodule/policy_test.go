@@ -50,7 +50,7 @@ func TestPolicyExplain(t *testing.T) {
 		{"a local user has the groups of the configuration", push(question{user: "local"}), true, []string{"(the tag is there): allowed by " + config + ":12: allow group admins *"}},
 		{"a local user in a group that is named", push(question{user: "local", groups: []string{"people"}}), false, []string{"(the tag is there): denied: no rule allows it"}},
 		{"nobody pushes", push(question{anonymous: true}), false, []string{"(the tag is absent): denied: no rule allows it"}},
-		// Whoever may update alone can push nothing, and is told why.
+		// A caller who may only update cannot push, and is told why.
 		{"a key that may update", push(question{key: "release key"}), false, []string{
 			"denied", ":14: allow key release key update on blumeops/**", "but a push needs create, too: denied"}},
 		{"a key by an ID that is a label", push(question{key: "0123456789ab"}), false, []string{"(the tag is there): denied: no rule allows it"}},

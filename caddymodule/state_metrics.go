@@ -13,7 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// What the open storages are like now. docs/look-up/metrics.md describes each metric. All but the
+// Metrics of the state of the open storages. docs/look-up/metrics.md describes each. All but the
 // build and the tasks are read when they are scraped, from memory: a scrape touches no disk.
 var (
 	storageDesc    = gauge("registry_storage_bytes", "Bytes of content by tree, each blob counted once.", "tree")

@@ -50,7 +50,7 @@ func TestRefusalsOfStrangersAreBounded(t *testing.T) {
 	}
 }
 
-// What an upstream is called within, and where we keep what we know of it, is for the log.
+// Internal names of an upstream, and paths of our files, are only for the log.
 func TestAnswersNameNoUpstreamHost(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})
 	port := freePort(t)
@@ -68,7 +68,7 @@ func TestAnswersNameNoUpstreamHost(t *testing.T) {
 	}
 }
 
-// What a client asks that has the address nearly right is no empty 200.
+// A client with a nearly right address does not get an empty 200.
 func TestNearlyTheRegistryIsNotFound(t *testing.T) {
 	port := freePort(t)
 	load(t, site(port, t.TempDir(), allowAll, ""))

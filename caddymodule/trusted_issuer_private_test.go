@@ -138,7 +138,7 @@ func TestPodsPullWithTheirOwnToken(t *testing.T) {
 		})
 	}
 
-	// What makes no sense is refused with its line.
+	// Contradicting options are refused with their line.
 	for options, want := range map[string]string{
 		"keys_file a\nca b":                 "keys_file asks the issuer nothing",
 		"keys_file a\nbearer_token_file b":  "keys_file asks the issuer nothing",

@@ -201,7 +201,7 @@ func TestAnIssuerThatDoesNotAnswer(t *testing.T) {
 	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+token)
 }
 
-// A workload is no person: it has no name of one, no keys and no session, and can be
+// A workload is not a person: it has no person's name, no keys and no session, but can be
 // disabled like one.
 func TestAJobIsNoPerson(t *testing.T) {
 	r, forge, _ := withForge(t, `url http://127.0.0.1
@@ -267,7 +267,7 @@ func TestBlocksThatAreRefused(t *testing.T) {
 		{"no audience", "trusted_issuer https://forge.example.org/api/actions {\n}", []string{"Caddyfile:3", "trusted_issuer https://forge.example.org/api/actions", "audience is missing"}},
 		{"no block", "trusted_issuer https://forge.example.org/api/actions", []string{"Caddyfile:3", "audience is missing"}},
 		{"no issuer", "trusted_issuer {\naudience a\n}", []string{"Caddyfile:3"}},
-		{"an issuer that is no URL", "trusted_issuer forge.example.org {\naudience a\n}", []string{"Caddyfile:3", "is not like https://"}},
+		{"an issuer that is not a URL", "trusted_issuer forge.example.org {\naudience a\n}", []string{"Caddyfile:3", "is not like https://"}},
 		{"an issuer whose answers others could change", "trusted_issuer http://forge.example.org {\naudience a\n}", []string{"Caddyfile:3", "plain http is for loopback"}},
 		{"GitHub for everybody", "trusted_issuer https://token.actions.githubusercontent.com {\naudience a\n}", []string{"Caddyfile:3", "everybody can get a token"}},
 		{"a claim without a pattern", "trusted_issuer https://a {\naudience a\nclaim ref\n}", []string{"Caddyfile:5", "claim <name> <pattern>"}},

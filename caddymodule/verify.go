@@ -85,8 +85,8 @@ func (t *trees) verify(ctx context.Context, o verify.Options) (*verify.Report, e
 	return report, err
 }
 
-// What is counted of verifications, for the storages that are open now: counters that begin
-// again when a storage is opened again.
+// Metrics of verifications, for the storages that are open now: the counters begin again when
+// a storage is opened again.
 //
 //	registry_verify_read_bytes_total                      bytes that were read
 //	registry_verify_damaged_total{tree}                   what was found damaged or missing

@@ -14,7 +14,7 @@ import (
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
-// What mirrors do. The labels are bounded by the configuration.
+// Metrics of mirrors. The labels are bounded by the configuration.
 //
 //	registry_mirror_requests_total{mirror,operation,result}   what clients asked of a mirror
 //	registry_mirror_upstream_total{mirror,operation,result}   what it asked its upstream:

@@ -14,9 +14,9 @@ import (
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
-// What is counted, in the registry of Caddy's own metrics. docs/look-up/metrics.md describes each, and
-// a test in integration/metrics compares the two. Labels are bounded, and hold no tag and no
-// user; only registry_storage_repository_bytes holds repositories.
+// The counters, in the registry of Caddy's own metrics. docs/look-up/metrics.md describes each, and a
+// test in integration/metrics compares the two. Labels are bounded, and hold no tag and no user; only
+// registry_storage_repository_bytes holds repositories.
 //
 // The counters belong to the process: Caddy makes a new registry with each load, and
 // they are registered there again.

@@ -105,7 +105,7 @@ type Upload interface {
 	// unless its Version is damaged: its user has read it and found it wrong. An
 	// object that is damaged or of another size is replaced: the upload's bytes
 	// are made durable first and then take its place in one step, so that no
-	// power cut leaves less than there was. An empty damaged is no object's Version.
+	// power cut leaves less than there was. An empty damaged matches no object.
 	Commit(ctx context.Context, key, damaged string) (Info, error)
 	// Abort drops the bytes.
 	Abort(ctx context.Context) error

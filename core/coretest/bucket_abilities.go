@@ -237,7 +237,7 @@ var renameClauses = []bucketClause{
 	}},
 }
 
-// What a barrier makes durable is for the suites that cut the power.
+// The suites that cut the power test what a barrier makes durable.
 var barrierClauses = []bucketClause{
 	{"sync takes what is there and what is not", func(f *bucketFixture) {
 		f.sync()

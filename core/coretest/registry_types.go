@@ -54,7 +54,7 @@ func createOnlyTypes(t *testing.T, f *fixture) {
 	}
 	f.wantManifest(repo, tagged("v1"), m)
 
-	// Whoever may update can, and learns what was there.
+	// A caller who may update can, and gets the previous type.
 	changed, err := push(core.MediaTypeDockerManifest, false)
 	if err != nil || changed.TypeBefore != ocispec.MediaTypeImageManifest {
 		t.Errorf("push by somebody who may update: got type %q as before and error %v, want %q", changed.TypeBefore, err, ocispec.MediaTypeImageManifest)

@@ -157,7 +157,7 @@ func createOnly(t *testing.T, f *fixture) {
 	f.wantManifest(repo, tagged("v1"), one)
 	f.wantManifest(repo, tagged("v2"), two)
 
-	// Whoever overwrites learns what was there.
+	// An overwrite returns the previous digest.
 	held := two.Descriptor.Digest
 	again, err := f.fill.PutManifest(t.Context(), repo, core.ManifestPut{
 		MediaType: one.Descriptor.MediaType, Bytes: one.Bytes, Tags: []string{"v1", "v2", "v3"},

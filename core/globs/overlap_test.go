@@ -31,7 +31,7 @@ func TestOverlap(t *testing.T) {
 		{"{a,b}/**", "b/c", true},
 		{"{a,b}/**", "c/**", false},
 		{"a{,/b}", "a/*", true},
-		// What no name can be touches nothing.
+		// A pattern that no name can match overlaps with none.
 		{"Team/**", "**", false},
 		{"Team/**", "*/app", false},
 	} {
@@ -77,7 +77,7 @@ func TestOverlapIsWhatNamesSay(t *testing.T) {
 	component := rapid.SampledFrom([]string{"a", "b", "*", "**", "a*", "*b", "?", "a?", "*a*", "[ab]", "[^a]", "ab", "{a,b*}"})
 	pattern := rapid.Custom(func(t *rapid.T) string {
 		joined := strings.Join(rapid.SliceOfN(component, 1, 3).Draw(t, "components"), "/")
-		return strings.ReplaceAll(joined, "**/**", "**/a") // is no pattern of ours
+		return strings.ReplaceAll(joined, "**/**", "**/a") // is not a pattern of ours
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := pattern.Draw(t, "a"), pattern.Draw(t, "b")

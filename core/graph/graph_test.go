@@ -46,7 +46,7 @@ func TestNamed(t *testing.T) {
 		{"annotations", `{"annotations":{"digest":"<a>","x":"<b>"},"manifests":[{"annotations":{"digest":"<c>"}}]}`, nil},
 		{"texts", `{"x":"<a>","y":["digest","<b>","{\"digest\":\"<c>\"}"],"<d>":"digest"}`, nil},
 		{"data that is embedded", `{"data":"eyJkaWdlc3QiOiJzaGEyNTY6In0="}`, nil},
-		{"a digest that is no text", `{"digest":{"x":"<a>"},"digest":["<b>"],"digest":1}`, nil},
+		{"a digest that is not a text", `{"digest":{"x":"<a>"},"digest":["<b>"],"digest":1}`, nil},
 		{"an object behind a digest", `{"digest":{"digest":"<a>"}}`, []string{"a"}},
 		{"malformed digests", `{"digest":"sha256:x","digest":"","digest":"md5:d41d8cd98f00b204e9800998ecf8427e","digest":"<a>x"}`, nil},
 		{"names that are longer", `{"digests":"<a>","digest ":"<b>","xdigest":"<c>"}`, nil},

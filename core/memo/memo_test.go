@@ -27,7 +27,7 @@ func held(m *Memo[string, int], keys ...string) (found []string) {
 	return found
 }
 
-// What each call does to the age of an entry decides which one makes room.
+// The effect of each call on the age of an entry decides which one is dropped.
 func TestTheOldestMakesRoom(t *testing.T) {
 	add := func(n int, _ bool) int { return n + 1 }
 	for name, row := range map[string]struct {

@@ -76,7 +76,7 @@ func (s *Site) canonical(name, ns string) (string, bool) {
 		return Mirrored(ns, name), true
 	}
 	if m := s.MirrorOf(name); m != "" {
-		return Mirrored(m, name), name != m // the mirror itself is no repository
+		return Mirrored(m, name), name != m // the mirror itself is not a repository
 	}
 	switch {
 	case s.Upstream != "":

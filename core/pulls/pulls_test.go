@@ -169,7 +169,7 @@ func TestPullsAreWrittenBehindAndSurvive(t *testing.T) {
 		if n := b.set(false); n != 1 {
 			t.Errorf("%d writes after a minute, want one for the repository", n)
 		}
-		// What a killed process leaves is what was written.
+		// A killed process leaves the marks that were written.
 		killed := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})
 		check(t, killed, map[digest.Digest]time.Time{one: begun, two: begun})
 		counts(t, killed, repo, map[string]int64{"one": 1000, "two": 1000, "latest": 1000})
@@ -293,7 +293,8 @@ func TestAFoldMayBeCutOffAnywhere(t *testing.T) {
 	}
 }
 
-// What is in memory is bounded, and so is an object, however much is pulled.
+// The marks in memory and the size of an object are bounded, however much is
+// pulled.
 func TestWhatIsRememberedIsBounded(t *testing.T) {
 	withBucket(t, func(t *testing.T, b *counting) {
 		times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})

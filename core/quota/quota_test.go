@@ -187,7 +187,7 @@ func TestAnUploadThatIsWrittenToIsNotIdle(t *testing.T) {
 	}
 }
 
-// Whatever ends an upload, it counts no more.
+// An upload that has ended does not count, whatever ended it.
 func TestEndedUploadsCountNoMore(t *testing.T) {
 	r := open(t)
 	r.SetLimits(quota.Limits{Uploads: 1, Upload: 4})

@@ -90,9 +90,9 @@ func TestWhatIsDamagedCanBeEvicted(t *testing.T) {
 	}
 }
 
-// What a damaged manifest or tag names is not known, so everything of its repository
-// stays that the manifest or the tag may need. Other repositories are collected. The
-// record of a manifest that names its media type is not needed.
+// It is unknown what a damaged manifest or tag names, so everything of its
+// repository stays that the manifest or the tag may need. Other repositories are
+// collected. The record of a manifest that names its media type is not needed.
 func TestTheCollectorKeepsWhatDamageMayName(t *testing.T) {
 	for kind, ways := range map[string][]string{
 		"manifest's content": {"flipped", "cut", "emptied", "overgrown", "removed"},

@@ -247,7 +247,7 @@ func TestABucketThatCannotMove(t *testing.T) {
 	}
 }
 
-// What was moved is told, also if the move may be undone by a power cut.
+// A move is reported, even if a power cut may undo it.
 func TestAMoveThatIsNotKnownToBeDurable(t *testing.T) {
 	r, b, i := newBetween(t)
 	b.Store = unsynced{b.Store}

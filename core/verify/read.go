@@ -32,7 +32,7 @@ func (t *treeRun) look(ctx context.Context, d digest.Digest, fresh bool) (look, 
 	if fresh {
 		forget(file, 0, 0)
 	}
-	// What clients have in use stays in the page cache.
+	// Files that clients use stay in the page cache.
 	leave := mostlyCached(file, info.Size)
 	verifier := d.Verifier()
 	for at := int64(0); err == nil; {

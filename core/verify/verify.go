@@ -135,8 +135,8 @@ func (v *Verifier) Close() error {
 	return nil
 }
 
-// Run verifies once. Damage is no error, it is in the report. Errors: ErrUnknown,
-// the end of ctx, and errInterrupted.
+// Run verifies once. Damage is not an error; it is in the report. Errors: ErrUnknown, the
+// end of ctx, and errInterrupted.
 func (v *Verifier) Run(ctx context.Context, o Options) (*Report, error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)

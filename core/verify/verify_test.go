@@ -347,7 +347,8 @@ func checkFinding(t *testing.T, f *verify.Finding, tree, damage string, i *image
 	if damage == "remove" {
 		kind = verify.KindMissing
 	}
-	// What names it is hit too: a layer hits the manifest, and all hit the index's tag.
+	// Manifests that name it are affected too: a layer affects the manifest, and all
+	// affect the index's tag.
 	want := &verify.Image{Repository: i.repo, Manifests: []digest.Digest{d}, Tags: []string{i.tag}}
 	if what == "layer" {
 		want.Manifests[0] = i.manifest
@@ -499,7 +500,7 @@ func TestOneRepository(t *testing.T) {
 	}
 }
 
-// What nothing names is read, too.
+// Unreferenced content is read, too.
 func TestUnlinkedContent(t *testing.T) {
 	r := newRegistry(t)
 	d := digest.FromString("loose")

@@ -44,7 +44,7 @@ func TestPushedMediaTypes(t *testing.T) {
 	}
 }
 
-// Whatever type a registry gives a manifest, a browser gets nothing that it would run.
+// A browser gets nothing that it would run, whatever type a registry gives a manifest.
 func TestServedMediaTypes(t *testing.T) {
 	for stated, served := range map[string]string{
 		ocispec.MediaTypeImageManifest:    ocispec.MediaTypeImageManifest,

@@ -34,7 +34,7 @@ func (e *exchange) manifest() error {
 		e.writeHeader(http.StatusNotModified)
 		return nil
 	}
-	// Whatever a registry returns, content from strangers is never served as a web page.
+	// Content from strangers is never served as a web page, whatever a registry returns.
 	e.set("Content-Type", core.ServableType(m.Descriptor.MediaType))
 	if e.r.Method == http.MethodHead {
 		e.set("Content-Length", strconv.FormatInt(m.Descriptor.Size, 10))

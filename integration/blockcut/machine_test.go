@@ -63,7 +63,8 @@ func (m *machine) open(path string, how options) error {
 	}
 	bucket, err := storage.Bucket("private")
 	if err == nil {
-		// The index is no truth: after a power cut another one is built, elsewhere.
+		// The index is only a projection: after a power cut another one is built,
+		// elsewhere.
 		m.Store, err = store.Open(context.Background(), bucket, store.Options{Grace: grace})
 	}
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// What the server says of a file system, and only of those that deserve it.
+// The server warns of a file system only if that deserves it.
 const (
 	noJournal = "has no journal"
 	noBarrier = "without barriers"

@@ -57,7 +57,7 @@ func TestMirrorForContainerdThatFetchesALayerInParts(t *testing.T) {
 	hub.Fault(upstreamtest.Fault{Host: "storage", Path: layer.String(), Pause: slowPause})
 	r, h := startMirror(t, hub, "fallback docker.io"), newHome(t)
 
-	// What containerd asks for goes by here.
+	// The requests of containerd pass through here.
 	target, err := url.Parse(r.URL)
 	if err != nil {
 		t.Fatal(err)

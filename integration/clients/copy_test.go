@@ -136,7 +136,7 @@ func directoryHolds(t *testing.T, dir string, want digest.Digest) {
 		content, err := os.ReadFile(path)
 		d := digest.FromBytes(content)
 		held[d] = true
-		// What is named by a digest must be its content.
+		// Content must match its digest.
 		name, _, _ := strings.Cut(entry.Name(), ".")
 		if named := digest.NewDigestFromEncoded(digest.SHA256, name); named.Validate() == nil && named != d {
 			return fmt.Errorf("%s has content %s", path, d)

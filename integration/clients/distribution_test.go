@@ -160,8 +160,8 @@ func TestMirrorOfDistributionWithWrongCredentials(t *testing.T) {
 	}
 }
 
-// What happens upstream afterwards: a tag moves, something is attached, the upstream
-// ends. Distribution has no referrers API, so what is attached is under a tag.
+// Later changes upstream: a tag moves, something is attached, the upstream ends.
+// Distribution has no referrers API, so what is attached is under a tag.
 func TestMirrorOfDistributionFollowsIt(t *testing.T) {
 	for _, auth := range []distribution.Auth{distribution.Passwords, distribution.Tokens} {
 		up := distribution.Start(t, auth)

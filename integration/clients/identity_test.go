@@ -93,8 +93,8 @@ func unique(t *testing.T) v1.Image {
 	return image
 }
 
-// What clients say when they are refused is theirs; these are the words for it.
-// Containerd knows no more than that its upload was cut off.
+// Clients report a refusal in words of their own, which are these. Containerd knows no
+// more than that its upload was cut off.
 var (
 	denied = regexp.MustCompile(`(?i)denied|403|forbidden`)
 	wrong  = regexp.MustCompile(`(?i)unauthorized|401|wrong credentials|invalid username|authorization failed|closed pipe`)

@@ -86,7 +86,7 @@ func TestCredentialsOverPlainHTTPAreRefusedWithAReason(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Whatever is forwarded may come from another machine.
+	// A forwarded request may come from another machine.
 	afar := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
 		p.SetURL(target)
 		p.Out.Host = p.In.Host

@@ -61,8 +61,8 @@ func TestASecondRegistryOnOneAddressIsRefused(t *testing.T) {
 	}
 }
 
-// What is no registry may answer there: Caddy shares the address with itself alone, and the
-// doctor sees it.
+// Another program may answer there: Caddy shares the address only with itself, and the
+// doctor reports it.
 func TestTheDoctorSeesWhoElseAnswers(t *testing.T) {
 	text := alone("http", "oci_registry")
 	s := server.Start(t, server.Options{Caddyfile: text})
@@ -75,7 +75,7 @@ func TestTheDoctorSeesWhoElseAnswers(t *testing.T) {
 		t.Errorf("got status %d, %s %s, want %q", status, out, said, want)
 	}
 
-	// A program that is no registry, started after it.
+	// A program that is not a registry, started after it.
 	other := filepath.Join(t.TempDir(), "other")
 	if err := os.WriteFile(other, fmt.Appendf(nil, "{\n\tadmin off\n}\nhttp://127.0.0.1:%d {\n\tbind 127.0.0.1\n\trespond hello\n}\n", s.Port), 0o600); err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func TestTheDoctorSeesWhoElseAnswers(t *testing.T) {
 	}
 }
 
-// Another registry behind a proxy on the same server is no second process on the address.
+// Another registry behind a proxy on the same server is not a second process on the address.
 // Apps start in any order, and the look differs with it.
 func TestARegistryBesideAProxyToAnotherStarts(t *testing.T) {
 	behind := server.Start(t, server.Options{Caddyfile: alone("http", "oci_registry")})

@@ -162,8 +162,8 @@ func TestCommandsWithAndWithoutAServer(t *testing.T) {
 			}
 
 			want(0, "mirrored.test/team/app: forgot 1 tags and 0 manifests", "purge", "mirrored.test/team/app:v1")
-			want(1, "nothing of mirrored.test/team/app:v1 is held", "purge", "mirrored.test/team/app:v1")
-			want(1, "is no mirror's; the names of mirrors begin with mirrored.test/", "purge", "other.test/a/b")
+			want(1, "nothing is cached for mirrored.test/team/app:v1", "purge", "mirrored.test/team/app:v1")
+			want(1, "does not belong to a mirror; the names of mirrors begin with mirrored.test/", "purge", "other.test/a/b")
 			want(2, "purge takes one name", "purge")
 			want(0, "mirrored.test/team/app: forgot 1 tags and 2 manifests", "purge", "mirrored.test/team/app")
 			if row.running {

@@ -44,7 +44,7 @@ func TestTheFilterForFail2banMatchesGuessesAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What a user sends must not look like another address.
+		// A user's input must not look like another address.
 		r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(`x","address"="192.0.2.1","reason"="wrong":`+secret)))
 		response, err := c.Do(r)
 		if err != nil {

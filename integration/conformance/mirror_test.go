@@ -108,7 +108,8 @@ func TestMirror(t *testing.T) {
 			}
 		})
 	}
-	// What the suite read of the upstream is held: without it the mirror answers the same.
+	// Content that the suite read from the upstream is held: without the upstream the mirror
+	// answers the same.
 	upstream.Kill()
 	m := client.New(s.URL)
 	t.Cleanup(m.Close)

@@ -17,9 +17,9 @@ import (
 	"github.com/eblume/caddy-registry/integration/fusefs"
 )
 
-// What an upload became and a delete took away must not come back from pending/.
-// The store would not notice, as content without a link is nobody's, but the
-// bucket promises it.
+// A committed upload that was deleted must not come back from pending/. The store
+// would not notice, because content without a link belongs to no repository, but
+// the bucket promises it.
 func TestDeletedUploadStaysDeleted(t *testing.T) {
 	honest := &saboteur{}
 	liar := &saboteur{skip: "(*Bucket).syncLoop of private/pending"}
@@ -35,7 +35,7 @@ func TestDeletedUploadStaysDeleted(t *testing.T) {
 	}
 }
 
-// deletedUploadReturns commits an upload, deletes it, cuts the power and tells
+// deletedUploadReturns commits an upload, deletes it, cuts the power and reports
 // whether the object is there again.
 func deletedUploadReturns(t *testing.T, seed uint64, sync func(*os.File) error) bool {
 	t.Helper()

@@ -178,7 +178,7 @@ func TestFullDiskKeepsNothingHalfWritten(t *testing.T) {
 	if err := up.Close(); err != nil {
 		t.Error(err)
 	}
-	// What may stay is directories and uploads without bytes, for the collector.
+	// Only directories and uploads without bytes may stay, for the collector.
 	shrinks(t, disk, before+room/4)
 	if err := powercut.Whole(m.Store, first.Repo, core.Reference{Digest: first.Digest()}, true); err != nil {
 		t.Errorf("an image on a disk that was full: %v", err)

@@ -78,7 +78,7 @@ const (
 	Fail
 )
 
-// What a file and a name weigh against Options.Limit, in bytes.
+// The weights of a file and a name against Options.Limit, in bytes.
 const (
 	nodeWeight  = 256
 	entryWeight = 64

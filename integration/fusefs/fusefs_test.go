@@ -125,7 +125,7 @@ func TestPowerCut(t *testing.T) {
 		do   func(w world)
 		want []string // every outcome, sorted
 	}{
-		// What is synced stays, what is not may be gone.
+		// Synced data stays, other data may be gone.
 		{"file and directory synced", func(w world) {
 			w.write("a", "x", true)
 			w.sync(".")

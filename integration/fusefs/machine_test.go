@@ -101,7 +101,8 @@ func (m *machine) open(path string, how syncs) error {
 		return errors.Join(err, storage.Close())
 	}
 	m.storage = storage
-	// The index is no truth: after a power cut another one is built, elsewhere.
+	// The index is only a projection: after a power cut another one is built,
+	// elsewhere.
 	m.Store, err = store.Open(context.Background(), bucket, store.Options{Grace: grace})
 	return err
 }

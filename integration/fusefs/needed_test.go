@@ -103,7 +103,7 @@ func (s *saboteur) search(t *testing.T, patience time.Duration) (seed uint64, lo
 	for end := time.Now().Add(patience); seed < maxSeeds && time.Now().Before(end); seed++ {
 		r := round{t: t, seed: seed, end: ending(seed % 3), sync: syncs{one: s.sync}}
 		if strings.Contains(s.skip, "sweep") {
-			// What a killed process left seen but not durable is what it is for.
+			// It is for data that a killed process left visible but not durable.
 			r.end, r.early = killed, true
 		}
 		losses, err := r.play()

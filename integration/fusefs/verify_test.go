@@ -27,8 +27,8 @@ func quarantine(m *machine) (*verify.Report, error) {
 	return v.Run(context.Background(), verify.Options{Repair: true})
 }
 
-// What was pushed again after its damaged content went to the quarantine is as durable as
-// any push, and the damaged content never comes back in its place.
+// A push after the damaged content went to the quarantine is as durable as any other, and
+// the damaged content never replaces it again.
 func TestAHealedImageSurvivesAPowerCut(t *testing.T) {
 	end := time.Now().Add(budget(t, 3*time.Second))
 	for seed := uint64(0); seed == 0 || time.Now().Before(end); seed++ {

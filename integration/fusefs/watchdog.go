@@ -27,7 +27,7 @@ var mountPrefix = fmt.Sprintf("fusefs-%d-", os.Getpid())
 // watch starts the watchdog, once in a process.
 var watch = sync.OnceValue(func() error {
 	dog := exec.Command("sh", "-c", watchdogScript, "sh", strconv.Itoa(os.Getpid()), "/"+mountPrefix)
-	// What kills us by a signal to our process group should leave it alone.
+	// A signal that kills our process group should not reach it.
 	dog.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := dog.Start(); err != nil {
 		return fmt.Errorf("start watchdog: %w", err)

@@ -158,7 +158,7 @@ func TestReloadWithOtherSettingsIsTaken(t *testing.T) {
 	if _, err := fresh.StartUpload(t.Context(), repo); !errors.As(err, &refused) || refused.Status != http.StatusUnauthorized {
 		t.Errorf("push begun after a reload that took the right away: got %v, want status 401", err)
 	}
-	// What began before the reload was allowed then.
+	// Transfers that began before the reload were allowed then.
 	if err := x.finishPull(); err != nil {
 		t.Error(err)
 	}

@@ -255,7 +255,7 @@ func TestPrometheusFindsWhatTheDocumentationNames(t *testing.T) {
 			t.Errorf("Prometheus has no answer to %s: %v", query, err)
 		}
 	}
-	// What an alert or a dashboard asks.
+	// Queries of alerts and dashboards.
 	for _, query := range []string{
 		`histogram_quantile(0.99, sum by (le, action) (registry_request_duration_seconds_bucket{source="upstream"})) > 0`,
 		`registry_request_first_byte_seconds_count{action="manifest",source="private"} > 0`,

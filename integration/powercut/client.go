@@ -221,7 +221,7 @@ func (c *Client) has(ctx context.Context, repo string, d digest.Digest) (bool, e
 	if c.blind {
 		return false, nil
 	}
-	// Who may not create is told nothing that keeps the blob here.
+	// An answer to a caller who may not create does not keep the blob here.
 	if _, err := c.Registry.Stat(core.WithAccess(ctx, core.Access{Create: true}), repo, d); err == nil || !isUnknown(err) {
 		return err == nil, err
 	}

@@ -50,7 +50,7 @@ func doctor(t *testing.T, options string) (line string, status int) {
 	return "", 0
 }
 
-// What is wrong with a Redis is a sentence that says what to do.
+// Errors of a Redis are sentences that name a remedy.
 func TestDoctorSaysWhatIsWrongWithRedis(t *testing.T) {
 	t.Setenv("REDIS_PASSWORD", "hunter2")
 	t.Setenv("REDIS_WRONG", "hunter2, but another")
@@ -97,8 +97,8 @@ func TestDoctorSaysWhatIsWrongWithRedis(t *testing.T) {
 		{"a master that the sentinels do not know", sentinel.option() + "\nsentinel other", false, "do not know a master of the name other"},
 		{"another authority", encrypted.option() + "\ntls {\nca " + newAuthority(t).path + "\nserver_name redis.test\n}", false, "tls { ca"},
 		{"another name", encrypted.option() + "\ntls {\nca " + ours.path + "\n}", false, "server_name"},
-		{"TLS to who has none", plain.option() + "\ntls", false, "remove tls"},
-		{"no TLS to who wants it", encrypted.option(), false, "if it requires TLS, write tls"},
+		{"TLS to a server without it", plain.option() + "\ntls", false, "remove tls"},
+		{"no TLS to a server that requires it", encrypted.option(), false, "if it requires TLS, write tls"},
 		{"nobody", fmt.Sprintf("address 127.0.0.1:%d", server.FreePort(t)), false, "the upstreams are asked for what others know"},
 	} {
 		got, status := doctor(t, row.options)

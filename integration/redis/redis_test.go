@@ -106,7 +106,7 @@ func TestOnlyThoseWithTheSecretShare(t *testing.T) {
 	if shared, err := sharesOne(up, one, registry(t, up, r.option(), "B")); shared || err != nil {
 		t.Errorf("with another secret: shared %v, %v", shared, err)
 	}
-	// What somebody has changed there is asked for.
+	// An entry that was changed there is asked for again.
 	d := manifest(up, "v1")
 	if err := pull(one, "v1", d); err != nil {
 		t.Error(err)

@@ -107,8 +107,8 @@ func TestDamageOfAStorageThatIsOpen(t *testing.T) {
 	}
 }
 
-// What was committed and is not durable yet is read before it is believed. A commit whose
-// file disappears before it got its name fails the sync for it, and no other.
+// Commits that are not durable yet are read before they are trusted. A commit whose file
+// disappears before it got its name fails the sync for it, and no other.
 func TestDamageOfWhatIsPending(t *testing.T) {
 	const content = "a/k and more"
 	verify := func(_ string, r io.Reader) error {

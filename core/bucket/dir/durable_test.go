@@ -310,8 +310,8 @@ func TestAFailedSync(t *testing.T) {
 	}
 }
 
-// Who was told "created", or "it exists", and asks for the barrier later must not
-// hear that all is well with an object that is gone.
+// A caller that got "created", or "it exists", and calls the barrier later must not
+// get success for an object that is gone.
 func TestALostObjectIsRememberedUntilItIsWrittenAgain(t *testing.T) {
 	d := &disk{}
 	_, b := open(t, dir.Options{Sync: d.sync})

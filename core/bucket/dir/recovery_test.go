@@ -68,7 +68,7 @@ func TestWhatAKilledProcessCommittedIsThere(t *testing.T) {
 	}
 	path := killed(t, storage)
 	close(release)
-	// What a crash between two of its steps leaves.
+	// The leftovers of a crash between two steps.
 	pending := filepath.Join(path, "private/pending")
 	for name, data := range map[string]string{"a,put": "a/put again", "not ours": "x", "X": "y"} {
 		if err := os.WriteFile(filepath.Join(pending, name), []byte(data), 0o600); err != nil {

@@ -27,7 +27,8 @@ func risksOf(system fs.FS, device string) []string {
 	kind, options := superBlock(system, device)
 	what := fmt.Sprintf("the storage's file system on %s", block)
 	var risks []string
-	// What cannot be read is of another file system, or of a kernel that does not tell.
+	// Unreadable files belong to another file system, or to a kernel that does not
+	// expose them.
 	task, err := fs.ReadFile(system, "sys/fs/ext4/"+strings.ReplaceAll(strings.TrimPrefix(block, "/dev/"), "/", "!")+"/journal_task")
 	if err == nil && strings.TrimSpace(string(task)) == noTask || kind == "ext2" {
 		risks = append(risks, what+" has no journal: after a power cut, tags and images that were acknowledged can be missing or name other content; unmount it, run `tune2fs -O has_journal "+block+"` and mount it as ext4, or keep the storage on a file system with a journal")

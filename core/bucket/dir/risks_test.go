@@ -56,7 +56,7 @@ func TestRisksOfAFileSystem(t *testing.T) {
 			"sys/dev/block/254:1/uevent": uevent("vda1"),
 			"proc/self/mountinfo":        mounted("xfs", "rw,attr2,inode64"),
 		}, nil},
-		// What is not known is not said.
+		// Unknown facts are not reported.
 		{"another device", map[string]string{
 			"sys/dev/block/254:0/uevent":   uevent("vda"),
 			"sys/fs/ext4/vda/journal_task": "<none>\n",

@@ -98,8 +98,8 @@ func TestManySyncsAreMadeAsOne(t *testing.T) {
 		if got := c.groups.Load(); got != uint64(c.alls.Load()) {
 			t.Errorf("%d groups are counted of %d", got, c.alls.Load())
 		}
-		// Whoever did not sync by himself has waited for a whole sync of everything, one
-		// that began after he came.
+		// A caller that did not sync alone has waited for a whole sync of everything
+		// that began after it came.
 		alone := 0
 		for _, w := range waited {
 			covered := false
@@ -133,7 +133,7 @@ func TestGroupsEndWithTheCrowd(t *testing.T) {
 }
 
 // A sync of everything that fails says nothing about a single file, so each is synced
-// by itself. That there is too much to write is no failure.
+// by itself. Too much unwritten data is not a failure.
 func TestASyncOfEverythingThatFails(t *testing.T) {
 	for _, tt := range []struct {
 		fail   error

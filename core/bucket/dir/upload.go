@@ -288,7 +288,7 @@ func (u *upload) missing() error {
 	return fmt.Errorf("upload %s: %w", u.id, bucket.ErrNotExist)
 }
 
-// validID tells what NewUpload can have made; anything else is no file of ours.
+// validID reports whether NewUpload can have made the ID; other files are not ours.
 func validID(id string) bool {
 	if id == "" || len(id) > maxUploadID {
 		return false

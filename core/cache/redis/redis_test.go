@@ -142,7 +142,7 @@ func TestAnEntryIsUsedUnderItsKeyByThoseWhoHaveTheSecret(t *testing.T) {
 	one.Delete(ctx, "tag/a")
 	two.want(t, "tag/a", "", "get miss")
 
-	// What is there is somebody else's list: it is no failure of Redis.
+	// The key holds a foreign list, which is not a failure of Redis.
 	server.Lpush(DefaultPrefix+"tag/list", "x")
 	one.counted()
 	one.want(t, "tag/list", "", "get invalid")
@@ -307,7 +307,7 @@ func TestEachPartOfAClusterHasABreaker(t *testing.T) {
 	}
 }
 
-// What is opened was sealed, under that key, with that secret.
+// Only entries that were sealed under that key, with that secret, can be opened.
 func FuzzOpen(f *testing.F) {
 	s, now := newSealer(ours), time.Unix(1e9, 0)
 	f.Add("tag/a", s.seal("tag/a", []byte("value"), now.Add(time.Hour)))
