@@ -238,7 +238,7 @@ func TestEvictionBySize(t *testing.T) {
 		s.pull(nginx, one)
 		s.image(httpd, "four")
 		s.image(httpd, "five")
-		// What was pulled within the grace stays although it is too much.
+		// Content that was pulled within the grace stays even above the limit.
 		s.wait(20 * time.Minute)
 		s.went("two", "three")
 		s.image(httpd, "six")

@@ -18,7 +18,7 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// What refers to an image stays as long as the image, and goes with it.
+// Referrers of an image stay as long as the image, and are evicted with it.
 func TestReferrersGoWithTheirSubject(t *testing.T) {
 	shelved(t, ninety, func(s *shelf) {
 		app := s.image(nginx, "app")
@@ -54,8 +54,8 @@ func TestWhatWasNeverSeenToBePulledCountsFromItsArrival(t *testing.T) {
 	})
 }
 
-// What is known beside an image goes with it: when its tags were checked, and what
-// refers to it.
+// Records beside an image are removed with it: when its tags were checked, and its
+// referrers.
 func TestRecordsGoWithTheirImage(t *testing.T) {
 	shelved(t, ninety, func(s *shelf) {
 		d := s.image(nginx, "old")

@@ -64,7 +64,8 @@ func TestABlobThatIsNotAttestedIsDownloaded(t *testing.T) {
 	})
 }
 
-// What is hidden is not shown to everybody because a portal says 200 to nobody.
+// Hidden content does not become public because a portal answers 200 to an anonymous
+// request.
 func TestAPortalRevealsNothing(t *testing.T) {
 	for name, portal := range portals {
 		for _, how := range waysIn {

@@ -10,8 +10,8 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// What waits to be kept is bounded in manifests and in bytes. Beyond that an answer
-// waits until its own is kept: the disk is slower than the upstream then.
+// The queue of manifests to be stored is bounded in number and in bytes. Beyond that
+// an answer waits until its own is stored: the disk is then slower than the upstream.
 const (
 	maxBehind      = 256
 	maxBehindBytes = 16 << 20

@@ -90,7 +90,7 @@ func TestAnAnswerDoesNotWaitForTheDisk(t *testing.T) {
 	}
 }
 
-// What a tag named first must not be kept over what it named later.
+// An earlier digest of a tag must not be stored over a later one.
 func TestWhatIsKeptLaterIsKeptInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, mirror.Settings{})

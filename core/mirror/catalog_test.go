@@ -11,8 +11,8 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// What other mirrors hold is not looked at, and of what the upstream hides no more than
-// one page may pass over.
+// Repositories of other mirrors are not examined, and of hidden ones no more than one
+// page may skip.
 func TestACatalogLooksAtNoMoreThanItMay(t *testing.T) {
 	m := &Mirror{name: "docker.io", rights: newMemo[string, knownRights](maxRights)}
 	m.settings.Store(&Settings{MaxStale: time.Hour})

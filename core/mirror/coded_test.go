@@ -203,7 +203,7 @@ func TestBlobWithAContentCodingWhoseSizeIsKnown(t *testing.T) {
 	}
 }
 
-// What was found out of one node is not taken for true of another.
+// A finding about one node is not applied to another.
 func TestBlobThatOneNodeCompresses(t *testing.T) {
 	packed := gzipped(incompressible())
 	coded := http.Header{"Content-Encoding": {"gzip"}}

@@ -59,10 +59,10 @@ func pulled(t *testing.T) (f *fixture, tags []string) {
 	return f, tags
 }
 
-// Whatever happens to a file of a mirror, while it serves or before it starts: with its
-// upstream everything is right, and is put right on the disk; without it there is an
-// error and never something else. A flipped bit in a blob, whose length is right, is
-// what a scrub finds; nobody reads a blob through its digest in order to serve it.
+// A file of a mirror is damaged in any way, while it serves or before it starts: with
+// its upstream all answers are right, and the disk is repaired; without it there is an
+// error and never other content. A flipped bit in a blob, whose length is right, is what
+// a scrub finds; nobody reads a blob through its digest in order to serve it.
 func TestDamageToAMirrorIsNotHeld(t *testing.T) {
 	damages := map[string]func(data []byte) []byte{
 		"a bit in the middle flipped":      func(data []byte) []byte { data[len(data)/2] ^= 4; return data },
@@ -139,7 +139,7 @@ func TestDamageToAMirrorIsNotHeld(t *testing.T) {
 	}
 }
 
-// What was damaged can be purged, by tag, by digest and all of it, and is fetched again.
+// Damaged content can be purged, by tag, by digest and as a whole, and is fetched again.
 func TestDamageCanBePurged(t *testing.T) {
 	for _, ref := range []string{"", "latest", "digest"} {
 		for _, content := range []string{"", "x", "gone"} {

@@ -16,7 +16,7 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
-// Who may not fetch has what is held, and lets the mirror ask nobody.
+// A caller who may not fetch gets held content, and causes no request of the mirror.
 func TestWithoutFetchNothingIsAsked(t *testing.T) {
 	known := core.WithAccess(context.Background(), core.Access{Known: true})
 	for _, how := range waysIn {

@@ -12,10 +12,10 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// What an upstream deleted is served on (Settings.DropGone is false): whoever deployed it
-// needs it, and often nobody has told them. The upstream's 404 is a check of the tag as
-// another answer is, and since when it says so is in the check's record, so that a purge
-// of the tag, and nothing else, ends it.
+// Content that an upstream deleted is still served (Settings.DropGone is false), because
+// deployments need it and often do not know of the deletion. The upstream's 404 counts as a
+// check of the tag like any other answer, and the check's record says since when, so that
+// only a purge of the tag ends it.
 
 // admitter is an upstream that can be asked whether it lets anybody into a repository:
 // upstream.Client. Of another one what is gone is not served.

@@ -38,8 +38,8 @@ func since(t time.Time) string {
 	return repo + ":latest is gone from its upstream since " + t.UTC().Format(time.RFC3339) + "; this is a copy"
 }
 
-// What the upstream has deleted is served on, for as long as it says so to anybody who
-// asks, whatever happens in between; a purge ends it.
+// Content that the upstream has deleted is still served, as long as the upstream
+// answers so to every request, whatever happens in between; a purge ends it.
 func TestATagThatIsGoneIsServedOn(t *testing.T) {
 	for _, kind := range []upstreamtest.Kind{upstreamtest.Open, upstreamtest.Hub, upstreamtest.GHCR} {
 		synctest.Test(t, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestATagThatIsGoneIsServedOn(t *testing.T) {
 				t.Errorf("within ttl: warned of %q, want %q", got, gone)
 			}
 			f.saw(t)
-			// Who may not fetch gets it as well, with the warning.
+			// A caller who may not fetch gets it, too, with the warning.
 			ctx, notes := core.WithNotes(context.Background())
 			if _, err := f.Resolve(ctx, repo, latest); err != nil || len(notes.Warnings()) != 1 {
 				t.Errorf("without fetch: %v, warned of %q", err, notes.Warnings())

@@ -61,9 +61,9 @@ var waysIn = []way{
 	}},
 }
 
-// What credentials have fetched, and nobody was asked about yet, is hidden: also from
-// the next process, and while the upstream cannot be asked. What was fetched without
-// is public.
+// Content that was fetched with credentials is hidden until an anonymous request has
+// shown it, also from the next process, and while the upstream cannot be asked. Content
+// that was fetched without them is public.
 func TestWhatCredentialsFetchedIsHiddenAlsoAfterARestart(t *testing.T) {
 	for _, how := range waysIn {
 		if how.name == "stat" || how.name == "referrers" {
@@ -72,7 +72,8 @@ func TestWhatCredentialsFetchedIsHiddenAlsoAfterARestart(t *testing.T) {
 		t.Run(how.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f, secret := hides(t, upstreamtest.Basic, mirror.Settings{})
-				// Who is named by private is served without a question as nobody.
+				// A caller that the option private names is served without an anonymous
+				// request.
 				if err := how.read(insider, f, secretRepo, secret); err != nil {
 					t.Fatal(err)
 				}
@@ -109,8 +110,8 @@ func TestWhatCredentialsFetchedIsHiddenAlsoAfterARestart(t *testing.T) {
 	}
 }
 
-// What is hidden answers as a repository that the caller may not read, whatever is
-// asked and whatever the upstream says about it then: no word tells what is there.
+// Hidden content is answered like a repository that the caller may not read, whatever
+// the request and the upstream's answer are: no text reveals what exists.
 func TestWhatIsHiddenSaysNothingMore(t *testing.T) {
 	for _, row := range []struct {
 		name  string
@@ -203,8 +204,8 @@ func TestPurgeAsksAgainWhateverIsPurged(t *testing.T) {
 	}
 }
 
-// What not even our credentials are shown says nothing about a repository: a mistyped
-// digest hides nobody's images for a day.
+// Content that is not shown even to our credentials says nothing about a repository: a
+// mistyped digest does not hide images for a day.
 func TestWhatIsMissingHidesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _ := hides(t, upstreamtest.Hub, mirror.Settings{})
@@ -338,7 +339,7 @@ func TestACertificateIsACredential(t *testing.T) {
 			pool.AddCert(front.Certificate())
 			f.config = upstream.Config{
 				Name: "docker.io", URLs: []string{front.URL}, CA: pool, Certificate: &front.TLS.Certificates[0],
-				HeadTimeout: time.Minute, ConnectTimeout: time.Minute, StallTimeout: time.Minute, // this is no fake time
+				HeadTimeout: time.Minute, ConnectTimeout: time.Minute, StallTimeout: time.Minute, // this time is not fake
 			}
 			f.restart(t)
 			defer f.stop() // before what it is connected to

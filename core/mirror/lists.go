@@ -73,7 +73,7 @@ func (m *Mirror) heldTags(ctx context.Context, repo, after string, yield func(st
 		some = true
 		return yield(tag, nil)
 	})
-	if !some && after != "" { // an empty last page is no failure
+	if !some && after != "" { // an empty last page is not a failure
 		each("", func(string) bool {
 			some = true
 			return false

@@ -155,7 +155,7 @@ func TestTagsThatAreHeldAreListedWhileTheUpstreamIsAway(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				// What the upstream has denied since is not shown.
+				// Content that the upstream has since denied is not shown.
 				time.Sleep(mirror.DefaultTTL)
 				denied := f.up.Fault(upstreamtest.Fault{Path: "/manifests/denied", Status: 403})
 				if _, err := f.Manifest(fetch, repo, core.Reference{Tag: "denied"}); !errors.Is(err, core.ErrDenied) {
@@ -179,7 +179,7 @@ func TestTagsThatAreHeldAreListedWhileTheUpstreamIsAway(t *testing.T) {
 				if _, err := list(f.Tags(fetch, other, "")); err == nil {
 					t.Error("a repository of which nothing is held has a list")
 				}
-				// What is too old to be pulled is not listed.
+				// Tags that are too old to be pulled are not listed.
 				time.Sleep(mirror.DefaultMaxStale)
 				if got, err := list(f.Tags(fetch, repo, "")); err == nil {
 					t.Errorf("after max_stale: %q", got)

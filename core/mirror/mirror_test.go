@@ -323,7 +323,8 @@ func TestOnAFullDiskEveryReaderGetsItsBytes(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			// Who comes when a download was given up begins the next, and goes on alone from it.
+			// A reader that comes after a download was abandoned begins the next one, and
+			// continues independently.
 			if asked := len(f.up.Requests()); asked > 20 {
 				t.Errorf("the upstream saw %d requests, want at most a download and one more of each reader", asked)
 			}

@@ -9,7 +9,7 @@ import (
 	"github.com/eblume/caddy-registry/core/mirror"
 )
 
-// What is purged is asked for again by the very next read, however fresh it was.
+// The very next read requests purged content again, however fresh it was.
 func TestPurge(t *testing.T) {
 	for _, row := range []struct {
 		name      string

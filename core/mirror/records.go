@@ -66,8 +66,8 @@ func (m *Mirror) downloadKey(slot download.Slot) string {
 	return downloadsPrefix + own + "/" + slot.Digest.Algorithm().String() + "/" + hex[:2] + "/" + hex
 }
 
-// recall reads a record. A missing or damaged one is no record: all of them can be
-// learned again.
+// recall reads a record. A damaged one counts as missing: all of them can be learned
+// again.
 func recall[T any](ctx context.Context, m *Mirror, key string) (record T, ok bool) {
 	data, _, err := m.state.Get(ctx, key)
 	if err != nil {

@@ -57,9 +57,9 @@ func secretUpstream(t *testing.T, settings mirror.Settings) (f *fixture, secret 
 	return f, secret
 }
 
-// What a mirror with credentials has brought stays hidden when the configuration is
-// changed back, whatever the mirror before had been asked, and whether the upstream can
-// be asked or not.
+// Content that a mirror with credentials has fetched stays hidden when the configuration
+// is changed back, whatever was requested before, and whether or not the upstream can be
+// asked.
 func TestAReloadWithCredentialsAndBackShowsNothingHidden(t *testing.T) {
 	for _, first := range append(waysIn, way{"nothing", nil}) {
 		for _, down := range []bool{false, true} {
@@ -124,9 +124,9 @@ func TestTheNewestAnswerCountsForAllMirrorsOfAStore(t *testing.T) {
 	})
 }
 
-// What one mirror was denied, another one of the same content does not serve from
-// memory, and a purge by one holds for the others: also for what they were told that is
-// not there, and for what other processes had told them.
+// If one mirror was denied content, another mirror of the same content does not serve it
+// from memory, and a purge by one applies to the others: also to remembered "not found",
+// and to entries from other processes.
 func TestMirrorsOfAStoreForgetTogether(t *testing.T) {
 	t.Run("a denied tag", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -256,8 +256,8 @@ func TestADamagedRecordOfRightsHides(t *testing.T) {
 	})
 }
 
-// What credentials fetch is not kept where it cannot be recorded that they did: the next
-// process would take it for public.
+// Content that was fetched with credentials is not stored if that cannot be recorded:
+// the next process would treat it as public.
 func TestWhatCannotBeRecordedAsHiddenIsNotKept(t *testing.T) {
 	for _, how := range waysIn {
 		t.Run(how.name, func(t *testing.T) {

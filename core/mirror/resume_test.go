@@ -102,8 +102,8 @@ func TestTheFileGrowsByWholeBlocks(t *testing.T) {
 	})
 }
 
-// What a manifest says of a blob's size is a guess: the upstream, or else the digest,
-// tells.
+// The blob's size in a manifest is only a claim: the upstream, or else the digest,
+// decides.
 func TestABlobOfAnotherSizeThanItsManifestSays(t *testing.T) {
 	for _, row := range []struct {
 		name  string
@@ -162,7 +162,7 @@ func TestABlobThatNeverEndsIsEnded(t *testing.T) {
 	})
 }
 
-// What is not kept is verified as what is.
+// Content that is not stored is verified like content that is.
 func TestWithoutRoomABodyIsVerifiedToo(t *testing.T) {
 	for _, fault := range []upstreamtest.Fault{{Corrupt: true}, {Corrupt: true, NoLength: true}} {
 		synctest.Test(t, func(t *testing.T) {

@@ -134,7 +134,7 @@ func TestTheUpstreamIsAskedOncePerDayWhatItShows(t *testing.T) {
 		read(core.ErrUnauthorized)
 		f.saw(t, anonymous, strings.Replace(anonymous, "HEAD", "GET", 1), anonymous+" basic")
 
-		// What holds is the last answer, and it holds max_stale.
+		// The last answer counts, for max_stale.
 		f.network.Refuse(f.up.Registry, true)
 		f.restart(t)
 		time.Sleep(9 * 24 * time.Hour)
@@ -290,8 +290,8 @@ func TestFreshnessIsStretchedWhenLittleIsLeftOfThePullLimit(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// When the window is over, the tag is checked by a HEAD, which is no pull
-			// and tells the limit anew.
+			// When the window is over, the tag is checked by a HEAD, which does not
+			// count as a pull and shows the limit again.
 			time.Sleep(7 * time.Hour)
 			if _, err := f.Manifest(fetch, repo, latest); err != nil {
 				t.Fatal(err)

@@ -162,7 +162,7 @@ func decodeManifest(value []byte, d digest.Digest) (found core.Manifest, learned
 	mediaType, content, ok := bytes.Cut(rest, []byte("\n"))
 	switch {
 	case !ok || len(content) > core.MaxManifestSize:
-		return core.Manifest{}, learned, errors.New("it is no manifest")
+		return core.Manifest{}, learned, errors.New("it is not a manifest")
 	case d.Algorithm().FromBytes(content) != d:
 		return core.Manifest{}, learned, errors.New("its bytes have another digest")
 	}

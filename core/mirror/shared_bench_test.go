@@ -96,8 +96,8 @@ func BenchmarkManifest(b *testing.B) {
 			}
 		})
 	}
-	// What was found is held then: each is asked for once. It is kept behind the answer,
-	// and after some hundred of them answers wait for the disk: -benchtime 200x.
+	// Found manifests are then held, so each is requested once. It is kept behind the
+	// answer, and after some hundred of them answers wait for the disk: -benchtime 200x.
 	for _, row := range []struct {
 		name   string
 		shared func(*testing.B) mirror.Shared

@@ -6,7 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// What is taken from other processes has the digest that was asked for.
+// Content from other processes must have the requested digest.
 func FuzzSharedManifest(f *testing.F) {
 	f.Add([]byte("2026-11-25T12:00:00.5Z\napplication/vnd.oci.image.manifest.v1+json\n{\"schemaVersion\":2}"), string(digest.FromString(`{"schemaVersion":2}`)))
 	f.Add([]byte("2026-11-25T12:00:00Z\n\n{}"), string(digest.FromString("{}")))

@@ -96,7 +96,7 @@ func nodeIn(t testing.TB, at place, up *upstreamtest.Upstream, shared mirror.Sha
 		t.Fatal(err)
 	}
 	config := upstream.Config{Name: "docker.io", URLs: []string{up.URL}, AllowPrivate: up.AllowPrivate(), Breaker: time.Nanosecond,
-		ConnectTimeout: time.Minute, HeadTimeout: time.Minute, StallTimeout: time.Minute} // this is no fake time
+		ConnectTimeout: time.Minute, HeadTimeout: time.Minute, StallTimeout: time.Minute} // this time is not fake
 	if change != nil {
 		change(&config)
 	}
@@ -156,7 +156,7 @@ func TestWhatOneProcessLearnedAnotherDoesNotAsk(t *testing.T) {
 	got("a third", node(t, up, b, "docker.io", nil), latest, second)
 	got("a third, by digest", node(t, up, b, "docker.io", nil), core.Reference{Digest: second}, second)
 
-	// What is not there.
+	// Missing content.
 	for i, m := range []*mirror.Mirror{one, two} {
 		_, err := m.Manifest(fetch, repo, core.Reference{Tag: "none"})
 		if !errors.Is(err, core.ErrManifestUnknown) {
@@ -168,7 +168,7 @@ func TestWhatOneProcessLearnedAnotherDoesNotAsk(t *testing.T) {
 	}
 	up.Forget()
 
-	// Who may not fetch gets nothing from the others either.
+	// A caller who may not fetch gets nothing from other processes either.
 	_, err := node(t, up, b, "docker.io", nil).Manifest(context.Background(), repo, latest)
 	if !errors.Is(err, core.ErrUnauthorized) {
 		t.Errorf("without fetch: %v", err)
@@ -260,12 +260,12 @@ func TestAPurgeOfARepositoryHoldsForAll(t *testing.T) {
 			t.Errorf("after a restart: %v was taken from before the purge", ref)
 		}
 	}
-	// What is learned after it is shared as ever.
+	// Content that is learned later is shared as before.
 	up.Forget()
 	all("a fourth", node(t, up, b, "docker.io", nil), false)
 }
 
-// Whatever is shared, every pull that works without it works.
+// Every pull that works without sharing works with any shared entry.
 func TestWhatOthersSayIsNotBelievedAgainstTheRules(t *testing.T) {
 	set := func(d string, at time.Time) func([]byte) []byte {
 		return func([]byte) []byte {
@@ -287,7 +287,7 @@ func TestWhatOthersSayIsNotBelievedAgainstTheRules(t *testing.T) {
 			return slices.Concat(at, []byte("\n\n"), content)
 		}, true},
 		{"an empty manifest", "manifest/", func([]byte) []byte { return nil }, true},
-		{"a tag that is no JSON", "tag/", func([]byte) []byte { return []byte("{") }, true},
+		{"a tag that is not JSON", "tag/", func([]byte) []byte { return []byte("{") }, true},
 		{"a tag of no digest", "tag/", set("sha256:0", time.Now()), true},
 		{"a tag of a digest that nobody has", "tag/", set(string(digest.FromString("")), time.Now()), true},
 		{"a tag from long ago", "tag/", set(string(digest.FromString("")), time.Now().Add(-2*time.Hour)), true},
@@ -314,8 +314,8 @@ func TestWhatOthersSayIsNotBelievedAgainstTheRules(t *testing.T) {
 	}
 }
 
-// What credentials show stays in the process that has them: neither the content, nor
-// that it is there, nor that something is not.
+// Content that credentials show stays in the process that has them: neither the content,
+// nor its existence, nor its absence is shared.
 func TestWhatTheUpstreamHidesIsNotShared(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 	first := up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", document(1), "latest")

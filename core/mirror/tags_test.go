@@ -154,7 +154,8 @@ func TestAStaleTagIsServedUpToMaxStale(t *testing.T) {
 				if _, err := f.Manifest(fetch, repo, latest); err != nil {
 					t.Errorf("before max_stale: %v", err)
 				}
-				// Who may not fetch is answered from what is held, by the same rule.
+				// A caller who may not fetch is answered from held content, by the same
+				// rule.
 				if _, err := f.Manifest(context.Background(), repo, latest); err != nil {
 					t.Errorf("before max_stale, without fetch: %v", err)
 				}

@@ -170,7 +170,7 @@ func kinds() []answerKind {
 	}})
 	add(answerKind{name: "a manifest in a coding that was not asked for", only: own, means: always(trouble), held: 3, cold: 2, answer: damaged(func(w http.ResponseWriter, data []byte) {
 		w.Header().Set("Content-Encoding", "br")
-		_, _ = w.Write(append([]byte("\x8b\x02\x80"), data...)) // what br makes of it is no JSON
+		_, _ = w.Write(append([]byte("\x8b\x02\x80"), data...)) // br decodes it to something that is not JSON
 	})})
 	add(answerKind{name: "a manifest that is two things", only: own, means: always(trouble), held: 3, cold: 2, answer: damaged(func(w http.ResponseWriter, data []byte) {
 		_, _ = w.Write([]byte(strings.TrimSuffix(string(data), "}") + `,"manifests":[]}`))

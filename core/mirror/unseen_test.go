@@ -15,8 +15,8 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
-// Whoever may not see it cannot tell a repository that the upstream hides from one that
-// is not there: the words are the same, nothing is kept, and credentials fetch nothing.
+// A caller who may not see it cannot distinguish a hidden repository from a missing
+// one: the words are the same, nothing is stored, and credentials are not used.
 func TestHiddenAndAbsentAnswerAlike(t *testing.T) {
 	const absent = "docker.io/team/absent"
 	ways := append(waysIn, way{"head of a manifest", func(ctx context.Context, f *fixture, repo string, d digest.Digest) error {

@@ -33,7 +33,8 @@ func TestWeighedKeepsWithinItsBound(t *testing.T) {
 	}
 }
 
-// What was read before a change is older than it, and is not remembered behind it.
+// A value that was read before a change is older than it, and is not remembered
+// after it.
 func TestWhatWasReadBeforeAChangeIsNotRemembered(t *testing.T) {
 	w := newWeighed(100, func(string, int) int64 { return 1 })
 	m := newMemo[string, int](100)

@@ -9,11 +9,11 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// What others learned of a repository before it was purged is not believed any more.
+// Entries of other processes from before a purge of the repository are not trusted.
 // The time of the purge is in three places: in memory, for this process; in the store,
-// so that it holds after a restart, and for a purge while no process ran; and with
-// what is shared, for the others. No entry lives longer than sharedManifestAge, and
-// so no time of a purge needs to.
+// for the time after a restart, and for a purge while no process ran; and with the
+// shared entries, for other processes. Entries do not live longer than
+// sharedManifestAge, so the time of a purge need not either.
 
 // withdrawal is when a repository was purged last.
 type withdrawal struct {

@@ -89,8 +89,8 @@ func (p *pieces) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// What a reader is being given is not written over by what comes later; what nobody
-// uses any more is used again.
+// A buffer that a reader is being given is not overwritten by later bytes; unused
+// buffers are used again.
 func TestAReaderKeepsItsBytes(t *testing.T) {
 	d := &download{state: growing, size: -1}
 	d.changed = sync.NewCond(&d.mu)
