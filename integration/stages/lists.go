@@ -17,6 +17,7 @@ var lists = map[string]func() []stage{
 func check() []stage {
 	return []stage{
 		{"gofmt", []command{{dir: product, args: []string{"gofmt", "-l", "."}, silent: true}}},
+		{"english", []command{{dir: integration, args: []string{"go", "run", "./english", product}}}},
 		{"vet", both("go", "vet", "./...")},
 		{"staticcheck", []command{
 			{dir: integration, args: []string{"go", "run", "./tools", "-only", "staticcheck"}},
