@@ -68,8 +68,8 @@ func (h *Handler) observeDenied(request wire.Request, who *identity.Proven, a *a
 		if !request.Kind.Writes() || o.Err == nil || a.refused {
 			return
 		}
-		// Whoever may not read is told that there is no such repository. So is nobody,
-		// where a login may not be asked for.
+		// A caller who may not read is told that there is no such repository. So is an
+		// anonymous caller who must not be asked to log in.
 		hidden := errors.Is(o.Err, core.ErrNameUnknown) && !h.app.policy.Allows(who.Identity, policies.Read, request.Repo)
 		switch {
 		case !who.Anonymous() && (o.Status == http.StatusForbidden || hidden):

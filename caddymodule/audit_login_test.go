@@ -9,8 +9,8 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 )
 
-// What a person who reads the log wants to know: who came, by what and from where; not
-// each pull.
+// The log says who came, with which credential and from where; it does not have each
+// pull.
 func TestLoginsAreTold(t *testing.T) {
 	port := freePort(t)
 	load(t, strings.Replace(site(port, t.TempDir(), localPolicy+"local_user erich "+testHash()+" admins", ""), "admin off", `admin off

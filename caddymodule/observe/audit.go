@@ -14,8 +14,8 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// What is audited. Each is a record of the logger oci.audit, and an event of Caddy's
-// events app with the same fields as its data.
+// The audited actions. Each is a record of the logger oci.audit, and an event of Caddy's events
+// app with the same fields as its data.
 const (
 	EventPush        = "registry_push"      // a manifest, or a tag that is new or named this already
 	EventOverwrite   = "registry_overwrite" // a tag names something else now, or a manifest has another media type

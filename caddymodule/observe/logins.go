@@ -17,10 +17,10 @@ const EventLogin = "registry_login"
 const EventLoginRefused = "registry_login_refused"
 
 const (
-	// loginAgain is how long a credential from an address is no news.
+	// loginAgain is how long a credential from an address is not logged again.
 	loginAgain = 24 * time.Hour
-	// maxLogins bounds what is remembered: some 300 bytes each. When that is too few,
-	// some are told twice.
+	// maxLogins bounds the remembered logins, of some 300 bytes each. If there are more, some
+	// are logged twice.
 	maxLogins = 10_000
 )
 
