@@ -134,7 +134,7 @@ func startFar(t *testing.T, u *far) *fixture {
 	}
 	u.asked = make(chan string, 1000)
 	server := httptest.NewUnstartedServer(u)
-	// What a connection has on its way when it is given up counts as sent, and is not much elsewhere.
+	// Bytes in flight on an abandoned connection count as sent. Elsewhere they are few.
 	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		if err := c.(*net.TCPConn).SetWriteBuffer(256 << 10); err != nil {
 			t.Error(err)
@@ -205,7 +205,7 @@ func TestAFarRangeIsFetchedAhead(t *testing.T) {
 	if err := f.readPart(fetch, u.d, 20*mib, 22*mib); err != nil {
 		t.Fatal(err)
 	}
-	// What is here costs no request.
+	// Bytes that are already here cost no request.
 	if err := f.readPart(fetch, u.d, 21*mib, 22*mib); err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func (d *download) nextAhead() (by context.Context, want span, ok bool) {
 			}
 		}
 		gap := a.have.gap(missing, d.size)
-		// What is near comes by itself. Where that ends does not follow the rate, or the rest of
+		// The download reaches near bytes by itself. Where that ends does not follow the rate, or the rest of
 		// what others wait for would be cut into pieces.
 		want = span{max(want.start, gap.start, d.held+leastAhead), min(want.end, gap.end)}
 		granted := d.config.Budget.begin(min(want.size(), maxOfBlob-a.reserved))

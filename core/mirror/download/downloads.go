@@ -17,7 +17,7 @@ import (
 // stopped, and what it has is found again by the next that asks.
 const maxUnread = 8
 
-// What an upstream sends as a part of a blob may not be that. Such a blob is downloaded in order
+// An upstream may send something else than the requested part of a blob. Such a blob is downloaded in order
 // for a day; those of maxMistrusted are remembered.
 const (
 	maxMistrusted = 1 << 10
