@@ -303,9 +303,9 @@ func TestNewRefuses(t *testing.T) {
 		config upstream.Config
 		want   string
 	}{
-		{"no URL", upstream.Config{}, "no url"},
+		{"no URL", upstream.Config{}, "missing url"},
 		{"a path", upstream.Config{URLs: []string{"https://a.example/v2"}}, "only scheme, host and port"},
-		{"a password in a URL", upstream.Config{URLs: []string{"https://u:hunter2@a.example"}}, "their own option"},
+		{"a password in a URL", upstream.Config{URLs: []string{"https://u:hunter2@a.example"}}, "the options for credentials"},
 		{"another scheme", upstream.Config{URLs: []string{"ftp://a.example"}}, "must be https or http"},
 		{"a user without a secret", upstream.Config{URLs: []string{"https://a.example"}, User: "u"}, "both needed"},
 		{"a credentials file that is not there", upstream.Config{URLs: []string{"https://a.example"}, CredentialsFile: "/nonexistent/config.json"}, "no such file"},
