@@ -332,7 +332,7 @@ func TestTheHashOfALocalUserIsRead(t *testing.T) {
 	if err := validate(t, string(adapt(t, text))); err != nil {
 		t.Errorf("without the file: %v", err)
 	}
-	for content, want := range map[string]string{"": "erich", "plain text\n": "no bcrypt hash"} {
+	for content, want := range map[string]string{"": "erich", "plain text\n": "not a bcrypt hash"} {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

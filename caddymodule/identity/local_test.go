@@ -157,10 +157,10 @@ func TestCheckPasswordHash(t *testing.T) {
 		{"of others", "$2y$12$" + salt, ""},
 		{"too fast", "$2a$04$" + salt, "cost 4"},
 		{"too slow", "$2a$15$" + salt, "cost 15"},
-		{"argon2id", "$argon2id$v=19$m=47104,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", "no bcrypt hash"},
-		{"a password", "correct horse battery staple", "no bcrypt hash"},
-		{"one that is cut off", "$2a$10$abc", "no bcrypt hash"},
-		{"nothing", "", "no bcrypt hash"},
+		{"argon2id", "$argon2id$v=19$m=47104,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", "not a bcrypt hash"},
+		{"a password", "correct horse battery staple", "not a bcrypt hash"},
+		{"one that is cut off", "$2a$10$abc", "not a bcrypt hash"},
+		{"nothing", "", "not a bcrypt hash"},
 	} {
 		err := CheckPasswordHash(row.hash)
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
