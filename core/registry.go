@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -102,6 +103,21 @@ type ManifestPut struct {
 	// manifest that the repository holds, because that would change what existing
 	// tags name.
 	CreateOnly bool
+	// Import is set for a manifest that is copied from another registry, and is nil for a
+	// push. No request of the protocol can set it.
+	Import *Import
+}
+
+// Import is what is known of a manifest that was pushed to another registry. The pusher
+// is Access.Caller. A tag that names another digest is moved only if an import has
+// written it last, also with CreateOnly: what people have pushed here stays.
+type Import struct {
+	// Pushed is when the manifest was pushed there. Zero or in the future: now. An untagged
+	// manifest is kept as long as one that is pushed now.
+	Pushed time.Time
+	// Tagged is when the tags were set, in the order of ManifestPut.Tags. Zero, missing or
+	// in the future: now.
+	Tagged []time.Time
 }
 
 // ManifestResult is the outcome of a push of a manifest.

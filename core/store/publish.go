@@ -67,7 +67,12 @@ const repushed = 24 * time.Hour
 func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) error {
 	key := manifestKey(d, repo)
 	mediaType := saidType(put.MediaType, doc)
-	err := s.putLink(ctx, key, mediaType, s.caller(ctx))
+	var err error
+	if put.Import == nil {
+		err = s.putLink(ctx, key, mediaType, s.caller(ctx))
+	} else {
+		err = s.putImported(ctx, key, mediaType, put.Import.Pushed)
+	}
 	if errors.Is(err, bucket.ErrExist) {
 		return s.putRecordAgain(ctx, key, mediaType, len(put.Tags) > 0)
 	}
@@ -75,6 +80,23 @@ func (s *Store) putRecord(ctx context.Context, repo string, d digest.Digest, doc
 		return s.failed("manifest "+string(d), err)
 	}
 	return nil
+}
+
+// putImported makes the link of a manifest that was pushed elsewhere. Its own time is that
+// of the push, and the collector counts from now.
+func (s *Store) putImported(ctx context.Context, key, mediaType string, pushed time.Time) error {
+	now := s.now().UTC()
+	record := linkRecord{MediaType: mediaType, Since: past(pushed, now), By: s.caller(ctx), Again: now}
+	_, err := s.bucket.Put(ctx, key, encode(record), bucket.Condition{IfAbsent: true})
+	return err
+}
+
+// past returns at, or now if at is unknown or later.
+func past(at, now time.Time) time.Time {
+	if at.IsZero() || at.After(now) {
+		return now
+	}
+	return at.UTC()
 }
 
 func (s *Store) putRecordAgain(ctx context.Context, key, mediaType string, tagged bool) error {
@@ -119,8 +141,8 @@ func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, 
 			s.owed.add(repo, keys...)
 		}
 	}()
-	for _, tag := range put.Tags {
-		switch was, err := s.putTag(ctx, repo, tag, result.Descriptor.Digest, put.CreateOnly, early); {
+	for i, tag := range put.Tags {
+		switch was, err := s.putTag(ctx, repo, tag, s.stateOf(ctx, result.Descriptor.Digest, put, i), put.CreateOnly, early); {
 		case errors.Is(err, core.ErrTagExists):
 			refused = append(refused, err)
 		case err != nil:
@@ -140,29 +162,50 @@ func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, 
 	return nil
 }
 
-// putTag makes tag name d, and returns what it named before. With createOnly one atomic
-// put decides, not the look that follows when it was refused (DESIGN, "Create is not
-// update"). Without it the tag's lock makes the look and the put one step. The record
-// of the manifest that the tag leaves is updated first, unless it is among early.
-func (s *Store) putTag(ctx context.Context, repo, tag string, d digest.Digest, createOnly bool, early left) (before digest.Digest, err error) {
+// stateOf returns what a put makes of its i-th tag.
+func (s *Store) stateOf(ctx context.Context, d digest.Digest, put core.ManifestPut, i int) tagState {
+	state := tagState{Nonce: newNonce(), Digest: d, Since: s.now().UTC(), By: s.caller(ctx)}
+	if put.Import != nil {
+		state.Imported = true
+		if i < len(put.Import.Tagged) {
+			state.Since = past(put.Import.Tagged[i], state.Since)
+		}
+	}
+	return state
+}
+
+// putTag gives tag a new state, and returns what it named before. With createOnly one
+// atomic put decides, not the look that follows when it was refused. Without it the tag's
+// lock makes the look and the put one step. The record of the manifest that the tag leaves
+// is updated first, unless it is among early.
+func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, createOnly bool, early left) (before digest.Digest, err error) {
+	d := state.Digest
 	key := tagKey(repo, tag)
 	lock := s.tags.of(key)
 	lock.Lock()
 	defer lock.Unlock()
-	state := tagState{Nonce: newNonce(), Digest: d, Since: s.now().UTC(), By: s.caller(ctx)}
 	_, err = s.bucket.Put(ctx, key, encode(tagRecord{tagState: state}), bucket.Condition{IfAbsent: true})
 	if errors.Is(err, bucket.ErrExist) {
 		held, getErr := s.tagRecord(ctx, repo, tag)
 		before = held.Digest // empty if it could not be read
 		switch {
+		case getErr == nil && held.Digest == d && held.Imported && !state.Imported:
+			// It was pushed here, too, so the next import must not move it.
+			held.Imported = false
+			if _, err := s.bucket.Put(ctx, key, encode(held), bucket.Condition{}); err != nil {
+				return "", s.failed("tag "+tag, err)
+			}
+			return d, nil
 		case getErr == nil && held.Digest == d:
 			s.project(s.index.PutTag(repo, tag, d))
 			return d, nil // a retry of CI is not an overwrite
-		case createOnly && getErr == nil:
+		case getErr == nil && held.Imported && state.Imported:
+			// It moved where it comes from, and nobody has pushed it here.
+		case (createOnly || state.Imported) && getErr == nil:
 			return "", core.WithDetail(
 				fmt.Errorf("%w: %s:%s names %s since %s", core.ErrTagExists, repo, tag, held.Digest, held.Since.UTC().Format("2006-01-02 15:04:05 MST")),
 				map[string]any{"tag": tag, "digest": held.Digest, "since": held.Since.UTC()})
-		case createOnly:
+		case createOnly || state.Imported:
 			return "", fmt.Errorf("%w: %s:%s: %w", core.ErrTagExists, repo, tag, getErr)
 		}
 		if before != "" && !early[before] {

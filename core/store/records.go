@@ -105,6 +105,8 @@ type tagState struct {
 	Digest digest.Digest `json:"digest"`
 	Since  time.Time     `json:"since"`
 	By     string        `json:"by,omitempty"` // who made it so, as in linkRecord
+	// Imported is true if an import made it so: the next import may move the tag on.
+	Imported bool `json:"imported,omitempty"`
 }
 
 // next is the record of a tag that moves from r.

@@ -1,0 +1,91 @@
+package importing
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/eblume/caddy-registry/core/transfer"
+)
+
+// progressEvery is the least time between two lines of progress, which replace each other.
+const progressEvery = 200 * time.Millisecond
+
+// Read reads an answer, and calls told for each item. Errors: those of r, and an answer
+// that ends without a result.
+func Read(r io.Reader, told func(transfer.Item)) (Result, error) {
+	for decoder := json.NewDecoder(r); ; {
+		var next line
+		switch err := decoder.Decode(&next); {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return Result{}, errors.New("the import was interrupted, as by a stop of the registry; import again to go on")
+		case err != nil:
+			return Result{}, err
+		case next.Result != nil:
+			return *next.Result, nil
+		}
+		told(next.Item)
+	}
+}
+
+// Printer prints an answer for a person: what was not imported, and the summary.
+type Printer struct {
+	Out io.Writer
+	// Progress is a terminal, or nil.
+	Progress io.Writer
+
+	found int
+	last  time.Time
+}
+
+// Item prints an item that somebody has to know of.
+func (p *Printer) Item(item transfer.Item) {
+	p.found++
+	if item.Outcome == transfer.Skipped || item.Outcome == transfer.LeftOut {
+		p.clear()
+		verb := "skipped"
+		if item.Outcome == transfer.LeftOut {
+			verb = "LEFT OUT"
+		}
+		fmt.Fprintf(p.Out, "%s %s: %s\n", verb, name(item), item.Reason)
+	}
+	if p.Progress != nil && time.Since(p.last) >= progressEvery {
+		p.last = time.Now()
+		fmt.Fprintf(p.Progress, "\r\x1b[K%d tags and manifests, now in %s", p.found, item.Source)
+	}
+}
+
+// name is how people write a reference. What a directory is called may hold anything.
+func name(item transfer.Item) string {
+	reference := item.Reference
+	switch {
+	case reference == "":
+		return fmt.Sprintf("%q", item.Source)
+	case reference == string(item.Digest):
+		return fmt.Sprintf("%s@%s", item.Source, reference)
+	}
+	return fmt.Sprintf("%s:%.128q", item.Source, reference)
+}
+
+func (p *Printer) clear() {
+	if p.Progress != nil && !p.last.IsZero() {
+		fmt.Fprint(p.Progress, "\r\x1b[K")
+	}
+}
+
+// Result prints the summary.
+func (p *Printer) Result(r Result) {
+	p.clear()
+	s, verb := r.Summary, "imported"
+	if r.DryRun {
+		verb = "would be imported"
+	}
+	fmt.Fprintf(p.Out, "%d repositories: %d tags and untagged manifests found, %d %s, %d unchanged, %d skipped, %d left out\n",
+		s.Repositories, s.Found, s.Imported, verb, s.Unchanged, s.Skipped, s.LeftOut)
+	fmt.Fprintf(p.Out, "%d blobs of %s copied, %d shared with repositories that hold them\n",
+		s.Blobs, humanize.IBytes(uint64(s.Bytes)), s.Shared)
+}

@@ -1,0 +1,150 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// blob brings one blob into the repository, unless it is here. The source must have all of
+// it in this repository, even where another repository here holds the same: knowing a
+// digest must never be enough to be given the content. Errors also: fault, ErrAbsent.
+func (r *repository) blob(ctx context.Context, desc core.Descriptor) error {
+	held, err := r.Target.Stat(ctx, r.name, desc.Digest)
+	switch {
+	case err == nil && (desc.Size < 0 || desc.Size == held.Size):
+		return nil
+	case err != nil && !errors.Is(err, core.ErrBlobUnknown) && !errors.Is(err, core.ErrNameUnknown):
+		return err
+	}
+	if r.DryRun {
+		n, err := r.check(ctx, desc)
+		if err == nil {
+			r.copied(n)
+		}
+		return err
+	}
+	shared, err := r.shared(ctx, desc)
+	if shared || err != nil {
+		return err
+	}
+	content, err := r.open(ctx, desc)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	upload, err := r.Target.NewUpload(ctx, r.name, desc.Digest.Algorithm())
+	if err != nil {
+		return err
+	}
+	defer upload.Close()
+	from := &reader{ctx: ctx, Reader: content}
+	n, err := upload.Append(ctx, -1, from)
+	if err == nil {
+		_, err = upload.Commit(ctx, desc.Digest)
+	} else {
+		err = errors.Join(err, upload.Cancel(context.WithoutCancel(ctx)))
+	}
+	switch {
+	case err == nil:
+		r.copied(n)
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, core.ErrDigestInvalid):
+		return faultf("blob %s is damaged: %w", desc.Digest, err)
+	case from.err != nil:
+		return faultf("blob %s: %w", desc.Digest, from.err)
+	}
+	return fmt.Errorf("blob %s: %w", desc.Digest, err)
+}
+
+// shared mounts a blob that another repository here holds, once the source has proven that
+// it has it, too.
+func (r *repository) shared(ctx context.Context, desc core.Descriptor) (bool, error) {
+	for holder, err := range r.Target.Holders(ctx, desc.Digest) {
+		if err != nil {
+			return false, err
+		}
+		if _, err := r.check(ctx, desc); err != nil {
+			return false, err
+		}
+		_, err = r.Target.Mount(ctx, r.name, holder, desc.Digest)
+		if errors.Is(err, core.ErrBlobUnknown) {
+			return false, nil // it went in between, and is copied
+		} else if err != nil {
+			return false, err
+		}
+		r.importer.mu.Lock()
+		defer r.importer.mu.Unlock()
+		r.summary.Shared++
+		return true, nil
+	}
+	return false, nil
+}
+
+// open opens a blob of the source. Errors: fault, ErrAbsent.
+func (r *repository) open(ctx context.Context, desc core.Descriptor) (io.ReadCloser, error) {
+	content, size, err := r.Source.Blob(ctx, r.source, desc.Digest)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.Is(err, ErrAbsent):
+		return nil, err
+	case err != nil:
+		return nil, faultf("blob %s: %w", desc.Digest, err)
+	case desc.Size >= 0 && size >= 0 && size != desc.Size:
+		content.Close()
+		return nil, faultf("blob %s is damaged: it is %d bytes, not %d", desc.Digest, size, desc.Size)
+	}
+	return content, nil
+}
+
+// check reads a blob of the source through its digest.
+func (r *repository) check(ctx context.Context, desc core.Descriptor) (int64, error) {
+	content, err := r.open(ctx, desc)
+	if err != nil {
+		return 0, err
+	}
+	defer content.Close()
+	verifier := desc.Digest.Verifier()
+	n, err := io.Copy(verifier, &reader{ctx: ctx, Reader: content})
+	switch {
+	case ctx.Err() != nil:
+		return n, context.Cause(ctx)
+	case err != nil:
+		return n, faultf("blob %s: %w", desc.Digest, err)
+	case !verifier.Verified():
+		return n, faultf("blob %s is damaged: its %d bytes have another digest", desc.Digest, n)
+	}
+	return n, nil
+}
+
+func (r *repository) copied(n int64) {
+	r.importer.mu.Lock()
+	defer r.importer.mu.Unlock()
+	r.summary.Blobs++
+	r.summary.Bytes += n
+}
+
+// reader reads from the source until ctx ends, and keeps the source's error apart from
+// those of the target.
+type reader struct {
+	ctx context.Context
+	io.Reader
+	err error
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if err := context.Cause(r.ctx); err != nil {
+		return 0, err
+	}
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,277 @@
+package transfer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/graph"
+)
+
+// fault is why an image is left out. It does not end an import.
+type fault struct{ error }
+
+func faultf(format string, args ...any) error { return fault{fmt.Errorf(format, args...)} }
+
+func isFault(err error) bool { var f fault; return errors.As(err, &f) }
+
+// deletedHere is the reason for not bringing back what an import has brought before.
+const deletedHere = "it was deleted here after an import"
+
+// image imports one manifest with its tags, and tells what became of them. Errors: those
+// that end the import.
+func (r *repository) image(ctx context.Context, image Image, depth int) error {
+	ctx = core.WithAccess(ctx, core.Access{Create: true, Known: true, Caller: r.User(image.By)})
+	err := r.put(ctx, image, depth)
+	if err == nil || !isFault(err) {
+		return err
+	}
+	r.tellAll(image, LeftOut, err.Error())
+	return nil
+}
+
+// tellAll tells the same of all that names the image.
+func (r *repository) tellAll(image Image, outcome Outcome, reason string) {
+	if len(image.Tags) == 0 {
+		r.tellOne(image, string(image.Digest), outcome, reason)
+	}
+	for _, tag := range image.Tags {
+		r.tellOne(image, tag.Name, outcome, reason)
+	}
+}
+
+func (r *repository) tellOne(image Image, reference string, outcome Outcome, reason string) {
+	r.tell(Item{Source: r.source, Repository: r.name, Reference: reference, Digest: image.Digest, Outcome: outcome, Reason: reason})
+}
+
+// put brings an image, unless it is here, and sets its tags. Errors also: fault.
+func (r *repository) put(ctx context.Context, image Image, depth int) error {
+	manifest, doc, err := r.read(ctx, image)
+	if err != nil {
+		return err
+	}
+	held, err := r.holds(ctx, core.Reference{Digest: image.Digest})
+	if err != nil {
+		return err
+	}
+	if held == "" {
+		deleted, err := r.noted(ctx, string(image.Digest))
+		if err != nil {
+			return err
+		}
+		if deleted {
+			r.tellAll(image, Skipped, deletedHere)
+			return nil
+		}
+	}
+	if err := r.children(ctx, doc, depth); err != nil {
+		return err
+	}
+	tags, err := r.wantedTags(ctx, image)
+	if err != nil {
+		return err
+	}
+	if held == "" || len(tags) > 0 {
+		if err := r.keep(ctx, image, manifest, doc, tags, held == ""); err != nil {
+			return err
+		}
+	}
+	if len(image.Tags) == 0 {
+		outcome := Imported
+		if held != "" {
+			outcome = Unchanged
+		}
+		r.tellOne(image, string(image.Digest), outcome, "")
+	}
+	return nil
+}
+
+// read returns the manifest, if it is one that a registry takes. Errors also: fault.
+func (r *repository) read(ctx context.Context, image Image) (core.Manifest, *core.Document, error) {
+	data, err := r.Source.Manifest(ctx, r.source, image.Digest)
+	switch {
+	case ctx.Err() != nil:
+		return core.Manifest{}, nil, context.Cause(ctx)
+	case errors.Is(err, ErrAbsent):
+		return core.Manifest{}, nil, faultf("the manifest is missing")
+	case err != nil:
+		return core.Manifest{}, nil, fault{err}
+	case len(data) > core.MaxManifestSize:
+		return core.Manifest{}, nil, fault{core.ErrManifestTooLarge}
+	}
+	if got := image.Digest.Algorithm().FromBytes(data); got != image.Digest {
+		return core.Manifest{}, nil, faultf("the manifest is damaged: its digest is %s", got)
+	}
+	doc, err := core.Inspect(data)
+	if err != nil {
+		return core.Manifest{}, nil, fault{err}
+	}
+	mediaType := cmp.Or(doc.MediaType, image.MediaType, doc.ServedType(""))
+	if err := doc.CheckPush(mediaType); err != nil {
+		return core.Manifest{}, nil, fault{err}
+	}
+	return core.Manifest{
+		Descriptor: core.Descriptor{MediaType: mediaType, Digest: image.Digest, Size: int64(len(data))},
+		Bytes:      data,
+	}, &doc, nil
+}
+
+// holds returns the digest that ref names here, or "".
+func (r *repository) holds(ctx context.Context, ref core.Reference) (digest.Digest, error) {
+	held, err := r.Target.Resolve(ctx, r.name, ref)
+	if errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrNameUnknown) {
+		return "", nil
+	}
+	return held.Digest, err
+}
+
+// children imports the manifests that an index names, as far as the source has them: an
+// index may be sparse, here as there.
+func (r *repository) children(ctx context.Context, doc *core.Document, depth int) error {
+	if len(doc.Manifests) > 0 && depth >= maxDepth {
+		return faultf("it is an index in an index, %d levels deep", depth)
+	}
+	for _, child := range doc.Manifests {
+		if !core.IsManifestType(child.MediaType) {
+			continue
+		}
+		if err := r.visit(ctx, child.Digest, child.MediaType, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wantedTags returns the tags that are to be set, and tells of the others.
+func (r *repository) wantedTags(ctx context.Context, image Image) (wanted []Tag, err error) {
+	for _, tag := range image.Tags {
+		if _, err := core.ParseTag(tag.Name); err != nil {
+			r.tellOne(image, tag.Name, LeftOut, err.Error())
+			continue
+		}
+		held, err := r.holds(ctx, core.Reference{Tag: tag.Name})
+		if err != nil {
+			return nil, err
+		}
+		if held == image.Digest {
+			if err := r.after(ctx, tag.Name); err != nil {
+				return nil, err
+			}
+			r.tellOne(image, tag.Name, Unchanged, "")
+			continue
+		}
+		if held == "" {
+			deleted, err := r.noted(ctx, tag.Name)
+			if err != nil {
+				return nil, err
+			}
+			if deleted {
+				r.tellOne(image, tag.Name, Skipped, deletedHere)
+				continue
+			}
+		}
+		wanted = append(wanted, tag)
+	}
+	return wanted, nil
+}
+
+// after notes a reference that is here, except in a dry run.
+func (r *repository) after(ctx context.Context, reference string) error {
+	if r.DryRun {
+		return nil
+	}
+	return r.note(ctx, reference)
+}
+
+// keep puts the manifest with the tags; fresh: its content, too.
+func (r *repository) keep(ctx context.Context, image Image, m core.Manifest, doc *core.Document, tags []Tag, fresh bool) error {
+	put := core.ManifestPut{
+		MediaType: m.Descriptor.MediaType, Bytes: m.Bytes, Digest: image.Digest, CreateOnly: true,
+		Import: &core.Import{Pushed: image.Pushed},
+	}
+	for _, tag := range tags {
+		put.Tags = append(put.Tags, tag.Name)
+		put.Import.Tagged = append(put.Import.Tagged, tag.Since)
+	}
+	for attempt := 1; ; attempt++ {
+		if fresh {
+			if err := r.content(ctx, m.Bytes, doc); err != nil {
+				return err
+			}
+		}
+		if r.DryRun {
+			for _, tag := range tags {
+				r.tellOne(image, tag.Name, Imported, "")
+			}
+			return nil
+		}
+		result, err := r.Target.PutManifest(ctx, r.name, put)
+		switch {
+		case errors.Is(err, core.ErrManifestBlobUnknown) && attempt < maxAttempts:
+			fresh = true
+			continue
+		case errors.Is(err, core.ErrManifestInvalid), errors.Is(err, core.ErrTypeHeld), errors.Is(err, core.ErrManifestBlobUnknown):
+			return fault{err}
+		case err != nil && !errors.Is(err, core.ErrTagExists):
+			return err
+		}
+		return r.tellPut(ctx, image, put.Tags, result.Tags)
+	}
+}
+
+// tellPut notes what was put, and tells of the tags. Those that were not set were pushed here.
+func (r *repository) tellPut(ctx context.Context, image Image, asked, set []string) error {
+	if err := r.note(ctx, string(image.Digest)); err != nil {
+		return err
+	}
+	for _, tag := range asked {
+		if !slices.Contains(set, tag) {
+			r.tellOne(image, tag, Skipped, "it was pushed here and names another image")
+			continue
+		}
+		if err := r.note(ctx, tag); err != nil {
+			return err
+		}
+		r.tellOne(image, tag, Imported, "")
+	}
+	return nil
+}
+
+// content brings the blobs that the manifest needs, and those that it only names as far as
+// the source has them. The largest come first: the collector may take what waits too long
+// for the others.
+func (r *repository) content(ctx context.Context, manifest []byte, doc *core.Document) error {
+	required := slices.Clone(doc.Required())
+	slices.SortStableFunc(required, func(a, b core.Descriptor) int { return cmp.Compare(b.Size, a.Size) })
+	done := map[digest.Digest]bool{}
+	for _, m := range doc.Manifests {
+		done[m.Digest] = core.IsManifestType(m.MediaType)
+	}
+	done[doc.SubjectDigest()] = true
+	for d := range graph.Named(manifest) {
+		if done[d] || slices.ContainsFunc(required, func(desc core.Descriptor) bool { return desc.Digest == d }) {
+			continue
+		}
+		done[d] = true
+		if err := r.blob(ctx, core.Descriptor{Digest: d, Size: -1}); err != nil && !errors.Is(err, ErrAbsent) {
+			return err
+		}
+	}
+	for _, desc := range required {
+		if done[desc.Digest] {
+			continue
+		}
+		done[desc.Digest] = true
+		if err := r.blob(ctx, desc); errors.Is(err, ErrAbsent) {
+			return faultf("blob %s is missing", desc.Digest)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+)
+
+const (
+	// together is how many images of a repository are imported at once: their syncs are
+	// shared, and more would not read a disk faster.
+	together = 8
+	// maxDepth bounds indexes within indexes. Registries are given two levels.
+	maxDepth = 8
+	// maxAttempts is how often an image is put whose blobs the collector took between
+	// their arrival and the put, which needs a grace shorter than the copy of a layer.
+	maxAttempts = 5
+)
+
+// ErrSkipped is what Config.Name wraps for a repository that is left alone on purpose.
+var ErrSkipped = errors.New("skipped")
+
+// Target takes the images. *store.Store is one.
+type Target interface {
+	core.Writer
+	Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error)
+	Stat(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error)
+	Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error]
+}
+
+// Config is what an import needs. All that it names stays the caller's.
+type Config struct {
+	Source Source
+	Target Target
+	// Notes is the bucket below Target. What imports have brought is noted in it, below
+	// imports/, so that a later import does not bring back what was deleted since.
+	Notes bucket.Bucket
+	// Name returns the name under which a repository of the source is kept. Errors:
+	// ErrSkipped, with the reason; any other error leaves the repository out, too.
+	Name func(repo string) (string, error)
+	// User returns the name here of a user of the source. Default: the same.
+	User func(name string) string
+	// DryRun changes nothing, and reads and checks everything.
+	DryRun bool
+	// Told is called for every item, by many goroutines but never by two at a time.
+	// Default: nobody is told.
+	Told func(Item)
+}
+
+// importer is one run of Import.
+type importer struct {
+	Config
+	mu      sync.Mutex // guards summary, and calls of Told
+	summary Summary
+}
+
+// Import copies what the source has. The summary is true also if there is an error, which
+// is ctx's, or says why nothing more could be read or kept; another Import goes on then.
+func Import(ctx context.Context, c Config) (Summary, error) {
+	if c.User == nil {
+		c.User = func(name string) string { return name }
+	}
+	if c.Told == nil {
+		c.Told = func(Item) {}
+	}
+	i := &importer{Config: c}
+	for name, err := range c.Source.Repositories(ctx) {
+		switch {
+		case ctx.Err() != nil:
+			return i.summary, context.Cause(ctx)
+		case err != nil && name == "":
+			return i.summary, fmt.Errorf("list the repositories: %w", err)
+		case err != nil:
+			i.tell(Item{Source: name, Outcome: LeftOut, Reason: err.Error()})
+			continue
+		}
+		if err := i.repository(ctx, name); err != nil {
+			return i.summary, fmt.Errorf("import %s: %w", name, err)
+		}
+	}
+	return i.summary, nil
+}
+
+func (i *importer) tell(item Item) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.summary.count(item)
+	i.Told(item)
+}
+
+// repository imports one repository. An error ends the import.
+func (i *importer) repository(ctx context.Context, source string) error {
+	leave := func(outcome Outcome, err error) error {
+		i.tell(Item{Source: source, Outcome: outcome, Reason: err.Error()})
+		return nil
+	}
+	name, err := i.Name(source)
+	if errors.Is(err, ErrSkipped) {
+		return leave(Skipped, err)
+	} else if err != nil {
+		return leave(LeftOut, err)
+	}
+	images, err := i.Source.Images(ctx, source)
+	if err != nil && ctx.Err() == nil {
+		return leave(LeftOut, err)
+	} else if err != nil {
+		return err
+	}
+	if len(images) == 0 {
+		return leave(Skipped, errors.New("the repository is empty"))
+	}
+	i.mu.Lock()
+	i.summary.Repositories++
+	i.mu.Unlock()
+	r := &repository{importer: i, source: source, name: name, listed: map[digest.Digest]Image{}, begun: map[digest.Digest]chan struct{}{}}
+	for _, image := range images {
+		r.listed[image.Digest] = image
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(together)
+	for d := range r.listed {
+		group.Go(func() error { return r.visit(ctx, d, "", 0) })
+	}
+	return group.Wait()
+}
+
+// repository is one that is being imported.
+type repository struct {
+	*importer
+	source, name string
+	listed       map[digest.Digest]Image // never changed
+
+	mu sync.Mutex // guards begun
+	// begun has the manifests that are being imported, or were; closed: it is over.
+	begun map[digest.Digest]chan struct{}
+}
+
+// visit imports a manifest, unless another visit does; then it waits for that. A manifest
+// waits only for what it names, which cannot name it. Errors: those that end the import.
+func (r *repository) visit(ctx context.Context, d digest.Digest, mediaType string, depth int) error {
+	r.mu.Lock()
+	over, begun := r.begun[d]
+	if !begun {
+		over = make(chan struct{})
+		r.begun[d] = over
+	}
+	r.mu.Unlock()
+	if begun {
+		select {
+		case <-over:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	defer close(over)
+	image, ok := r.listed[d]
+	if !ok {
+		image = Image{Digest: d, MediaType: mediaType}
+	}
+	return r.image(ctx, image, depth)
+}

@@ -1,0 +1,60 @@
+package transfer
+
+import "github.com/opencontainers/go-digest"
+
+// Outcome is what became of an item.
+type Outcome string
+
+const (
+	// Imported items are here now; in a dry run they would be.
+	Imported Outcome = "imported"
+	// Unchanged items were here before.
+	Unchanged Outcome = "unchanged"
+	// Skipped items are left alone on purpose: somebody has decided otherwise here.
+	Skipped Outcome = "skipped"
+	// LeftOut items are damaged, missing, or not accepted by any registry.
+	LeftOut Outcome = "left_out"
+)
+
+// Item is one tag, one manifest without a tag, or a repository that was not read.
+type Item struct {
+	// Source is the repository in the source.
+	Source string `json:"source"`
+	// Repository is its name here; empty: the repository was not read.
+	Repository string `json:"repository,omitempty"`
+	// Reference is the tag, or the digest of a manifest without a tag.
+	Reference string        `json:"reference,omitempty"`
+	Digest    digest.Digest `json:"digest,omitempty"`
+	Outcome   Outcome       `json:"outcome"`
+	// Reason is why it was skipped or left out.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Summary counts the items of an import, and what was copied for them.
+type Summary struct {
+	Repositories int `json:"repositories"` // that were read and have images
+	Found        int `json:"found"`        // items: the sum of the next four
+	Imported     int `json:"imported"`
+	Unchanged    int `json:"unchanged"`
+	Skipped      int `json:"skipped"`
+	LeftOut      int `json:"left_out"`
+	// Blobs and Bytes were copied, and Shared blobs were here already for another
+	// repository. In a dry run: would be, each counted for every repository.
+	Blobs  int   `json:"blobs"`
+	Bytes  int64 `json:"bytes"`
+	Shared int   `json:"shared"`
+}
+
+func (s *Summary) count(item Item) {
+	s.Found++
+	switch item.Outcome {
+	case Imported:
+		s.Imported++
+	case Unchanged:
+		s.Unchanged++
+	case Skipped:
+		s.Skipped++
+	default:
+		s.LeftOut++
+	}
+}

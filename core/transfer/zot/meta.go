@@ -1,0 +1,228 @@
+package zot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+const (
+	// metaFile is zot's database, of bbolt.
+	metaFile = "meta.db"
+	// reposBucket has a message RepoMeta for each repository.
+	reposBucket = "RepoMeta"
+	// versionBucket has the version of the layout, which must be metaVersion.
+	versionBucket, versionKey, metaVersion = "Version", "DBVersion", "V1"
+	// lockTimeout is how long the lock of the database is waited for: a zot that runs
+	// holds it for good.
+	lockTimeout = time.Second
+)
+
+// errRunning says what to do about a locked database.
+var errRunning = errors.New("the database is locked, so zot is running; stop it and import again")
+
+// meta is an open meta.db. The nil one knows nothing.
+type meta struct{ db *bbolt.DB }
+
+// openMeta opens the database for reading, or returns nil if there is none.
+func openMeta(root *os.Root) (_ *meta, err error) {
+	fi, err := root.Lstat(metaFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil && !fi.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer recovered(&err)
+	db, err := bbolt.Open(metaFile, 0, &bbolt.Options{
+		ReadOnly: true, Timeout: lockTimeout,
+		OpenFile: func(name string, _ int, _ os.FileMode) (*os.File, error) { return root.OpenFile(name, os.O_RDONLY, 0) },
+	})
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return nil, errRunning
+	}
+	if err != nil {
+		return nil, err
+	}
+	m := &meta{db}
+	if err := m.view(versionBucket, versionKey, func(value []byte) error {
+		if string(value) != metaVersion {
+			return fmt.Errorf("its version is %q; this program reads %s", clip(value), metaVersion)
+		}
+		return nil
+	}); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return m, nil
+}
+
+func (m *meta) close() error {
+	if m == nil {
+		return nil
+	}
+	return m.db.Close()
+}
+
+// recovered turns what a damaged database makes of bbolt into an error: it panics, or
+// reads behind the end of the file that it has mapped.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("the database is damaged: %v", p)
+	}
+}
+
+// view calls use with the value of a key, or with nil if there is none.
+func (m *meta) view(bucket, key string, use func(value []byte) error) (err error) {
+	if m == nil {
+		return use(nil)
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer recovered(&err)
+	tx, err := m.db.Begin(false)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	var value []byte
+	if b := tx.Bucket([]byte(bucket)); b != nil {
+		value = b.Get([]byte(key))
+	}
+	return use(value)
+}
+
+// repository is what is known of a repository's tags and manifests.
+type repository struct {
+	tagged     map[string]time.Time
+	statistics map[digest.Digest]statistics
+}
+
+type statistics struct {
+	pulls          int64
+	pulled, pushed time.Time
+	by             string
+}
+
+// repository reads a message RepoMeta (zot's pkg/meta/proto/meta/meta.proto):
+//
+//	2 map of tag to    { 2 digest, 3 time of the tag }
+//	3 map of digest to { 1 number of pulls, 2 last pull, 3 push, 4 who pushed }
+func (m *meta) repository(name string) (repository, error) {
+	known := repository{map[string]time.Time{}, map[digest.Digest]statistics{}}
+	err := m.view(reposBucket, name, func(value []byte) error {
+		return fields(value, func(number protowire.Number, v field) error {
+			if number != 2 && number != 3 {
+				return nil
+			}
+			key, message, err := entry(v.bytes)
+			if err != nil {
+				return err
+			}
+			if number == 2 {
+				return fields(message, func(number protowire.Number, v field) (err error) {
+					if number == 3 {
+						known.tagged[key], err = timestamp(v.bytes)
+					}
+					return err
+				})
+			}
+			var s statistics
+			err = fields(message, func(number protowire.Number, v field) (err error) {
+				switch number {
+				case 1:
+					s.pulls = int64(v.number)
+				case 2:
+					s.pulled, err = timestamp(v.bytes)
+				case 3:
+					s.pushed, err = timestamp(v.bytes)
+				case 4:
+					s.by = string(v.bytes)
+				}
+				return err
+			})
+			known.statistics[digest.Digest(key)] = s
+			return err
+		})
+	})
+	return known, err
+}
+
+// field is the value of a field: a number, or bytes.
+type field struct {
+	number uint64
+	bytes  []byte
+}
+
+// fields calls use for each field of a message that is a varint or has a length.
+func fields(message []byte, use func(number protowire.Number, v field) error) error {
+	for len(message) > 0 {
+		number, kind, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		message = message[n:]
+		var v field
+		switch kind {
+		case protowire.VarintType:
+			v.number, n = protowire.ConsumeVarint(message)
+		case protowire.BytesType:
+			v.bytes, n = protowire.ConsumeBytes(message)
+		default:
+			n = protowire.ConsumeFieldValue(number, kind, message)
+			number = 0 // no field that is asked for
+		}
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		message = message[n:]
+		if err := use(number, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry reads one entry of a map with a text as key and a message as value.
+func entry(message []byte) (key string, value []byte, err error) {
+	err = fields(message, func(number protowire.Number, v field) error {
+		switch number {
+		case 1:
+			key = string(v.bytes)
+		case 2:
+			value = v.bytes
+		}
+		return nil
+	})
+	return key, value, err
+}
+
+// timestamp reads a google.protobuf.Timestamp. The zero time of Go, which zot writes where
+// nothing has happened, is the zero time again.
+func timestamp(message []byte) (time.Time, error) {
+	var seconds, nanos int64
+	err := fields(message, func(number protowire.Number, v field) error {
+		switch number {
+		case 1:
+			seconds = int64(v.number)
+		case 2:
+			nanos = int64(v.number)
+		}
+		return nil
+	})
+	if at := time.Unix(seconds, nanos).UTC(); err == nil && at.Unix() > 0 {
+		return at, nil
+	}
+	return time.Time{}, err
+}
+
+// clip shortens what a message quotes.
+func clip(value []byte) []byte { return value[:min(len(value), 40)] }

@@ -1,0 +1,588 @@
+package zot_test
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/store"
+	"github.com/eblume/caddy-registry/core/transfer"
+	"github.com/eblume/caddy-registry/core/transfer/zot"
+)
+
+const testdata = "testdata/zot-2.1.20/"
+
+// fixture unpacks the directory that a zot has written, hard links as hard links.
+func fixture(t testing.TB) string {
+	t.Helper()
+	root := t.TempDir()
+	f, err := os.Open(testdata + "rootdir.tar.gz")
+	must(t, err)
+	defer f.Close()
+	unzipped, err := gzip.NewReader(f)
+	must(t, err)
+	for r := tar.NewReader(unzipped); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return root
+		}
+		must(t, err)
+		name := filepath.Join(root, h.Name)
+		switch h.Typeflag {
+		case tar.TypeDir:
+			must(t, os.MkdirAll(name, 0o700))
+		case tar.TypeLink:
+			must(t, os.Link(filepath.Join(root, h.Linkname), name))
+		case tar.TypeReg:
+			data, err := io.ReadAll(r)
+			must(t, err, os.WriteFile(name, data, 0o600), os.Chtimes(name, h.ModTime, h.ModTime))
+		default:
+			t.Fatalf("the fixture has %s of type %c", h.Name, h.Typeflag)
+		}
+	}
+}
+
+func must(t testing.TB, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// target is a private store.
+type target struct {
+	*store.Store
+	bucket bucket.Bucket
+}
+
+func openTarget(t testing.TB, path string) target {
+	t.Helper()
+	storage, err := dir.Open(path, dir.Options{Verify: store.Verify})
+	must(t, err)
+	b, err := storage.Bucket("private")
+	must(t, err)
+	s, err := store.Open(t.Context(), b, store.Options{})
+	must(t, err)
+	t.Cleanup(func() { must(t, s.Close(), storage.Close()) })
+	return target{s, b}
+}
+
+// imported runs an import of everything, and returns what was told, by repository and reference.
+func (s target) imported(t testing.TB, root string, change func(*transfer.Config)) (transfer.Summary, map[string]transfer.Item) {
+	t.Helper()
+	source, err := zot.Open(root)
+	must(t, err)
+	defer source.Close()
+	items := map[string]transfer.Item{}
+	c := transfer.Config{
+		Source: source, Target: s.Store, Notes: s.bucket,
+		Name: core.ParseName,
+		Told: func(item transfer.Item) { items[item.Source+" "+item.Reference] = item },
+	}
+	if change != nil {
+		change(&c)
+	}
+	summary, err := transfer.Import(t.Context(), c)
+	must(t, err)
+	if sum := summary.Imported + summary.Unchanged + summary.Skipped + summary.LeftOut; sum != summary.Found || sum != len(items) {
+		t.Errorf("the summary does not add up: %+v, and %d items were told", summary, len(items))
+	}
+	return summary, items
+}
+
+// expected is what the fixture holds, by repository and reference.
+func expected(t testing.TB) map[string]map[string]string {
+	t.Helper()
+	data, err := os.ReadFile(testdata + "expected.json")
+	must(t, err)
+	var want map[string]map[string]string
+	must(t, json.Unmarshal(data, &want))
+	return want
+}
+
+func reference(t testing.TB, s string) core.Reference {
+	t.Helper()
+	ref, err := core.ParseReference(s)
+	must(t, err)
+	return ref
+}
+
+// wantEverything checks that the target has what the fixture has, whole.
+func (s target) wantEverything(t *testing.T) {
+	t.Helper()
+	tags := map[string][]string{}
+	for repo, refs := range expected(t) {
+		for ref, want := range refs {
+			if want == "damaged" {
+				if _, err := s.Manifest(t.Context(), repo, reference(t, ref)); !errors.Is(err, core.ErrNameUnknown) && !errors.Is(err, core.ErrManifestUnknown) {
+					t.Errorf("%s:%s is damaged in zot, and was imported: %v", repo, ref, err)
+				}
+				continue
+			}
+			m, err := s.Manifest(t.Context(), repo, reference(t, ref))
+			if err != nil || string(m.Descriptor.Digest) != want {
+				t.Errorf("%s %s: got %s, %v, want %s", repo, ref, m.Descriptor.Digest, err, want)
+				continue
+			}
+			if !strings.Contains(ref, ":") {
+				tags[repo] = append(tags[repo], ref)
+			}
+			doc, err := core.Inspect(m.Bytes)
+			must(t, err)
+			for _, blob := range doc.Required() {
+				s.wantBlob(t, repo, blob)
+			}
+		}
+	}
+	for repo, want := range tags {
+		var got []string
+		for tag, err := range s.Tags(t.Context(), repo, "") {
+			must(t, err)
+			got = append(got, tag)
+		}
+		slices.Sort(want)
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s has tags %q, want %q", repo, got, want)
+		}
+	}
+}
+
+func (s target) wantBlob(t *testing.T, repo string, desc core.Descriptor) {
+	t.Helper()
+	blob, err := s.Blob(t.Context(), repo, desc.Digest)
+	if err != nil {
+		t.Errorf("blob of %s: %v", repo, err)
+		return
+	}
+	defer blob.Close()
+	if got, err := desc.Digest.Algorithm().FromReader(blob); err != nil || got != desc.Digest {
+		t.Errorf("blob %s of %s has digest %s, %v", desc.Digest, repo, got, err)
+	}
+}
+
+// look is everything about a tree that an import could change: bytes, modes, and times.
+func look(t testing.TB, root string) map[string]string {
+	t.Helper()
+	seen := map[string]string{}
+	must(t, filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fi, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		seen[name] = fmt.Sprint(fi.Mode(), fi.ModTime().UnixNano())
+		if fi.Mode().IsRegular() {
+			data, err := os.ReadFile(name)
+			seen[name] += string(digest.FromBytes(data))
+			return err
+		}
+		return nil
+	}))
+	return seen
+}
+
+// Every image, tag, untagged manifest, referrer and sha512 blob is here afterwards, what is
+// damaged is named, and zot's directory is as it was.
+func TestTheDirectoryOfAZot(t *testing.T) {
+	root := fixture(t)
+	before := look(t, root)
+	s := openTarget(t, t.TempDir())
+	summary, items := s.imported(t, root, nil)
+	s.wantEverything(t)
+	if !maps.Equal(look(t, root), before) {
+		t.Error("the import has changed zot's directory")
+	}
+	damaged := items["blumeops/damaged v1"]
+	if damaged.Outcome != transfer.LeftOut || !strings.Contains(damaged.Reason, "is damaged: it is ") {
+		t.Errorf("the damaged image was told as %+v", damaged)
+	}
+	references := 0
+	for _, refs := range expected(t) {
+		references += len(refs)
+	}
+	if summary.LeftOut != 1 || summary.Skipped != 0 || summary.Found != references || summary.Shared == 0 {
+		t.Errorf("got %+v, want %d found and one left out", summary, references)
+	}
+	var referrers []digest.Digest
+	subject := digest.Digest(expected(t)["blumeops/app"]["v1.0.0-abc1234"])
+	for desc, err := range s.Referrers(t.Context(), "blumeops/app", subject, "", "") {
+		must(t, err)
+		referrers = append(referrers, desc.Digest)
+	}
+	if len(referrers) != 1 {
+		t.Errorf("the image has referrers %v, want one", referrers)
+	}
+	// A second import takes nothing.
+	again, _ := s.imported(t, root, nil)
+	if again.Imported != 0 || again.Blobs != 0 || again.Unchanged != summary.Imported || again.LeftOut != 1 {
+		t.Errorf("the second import was %+v", again)
+	}
+}
+
+func TestADryRunChangesNothing(t *testing.T) {
+	root, path := fixture(t), t.TempDir()
+	s := openTarget(t, path)
+	before := look(t, path)
+	summary, _ := s.imported(t, root, func(c *transfer.Config) { c.DryRun = true })
+	if !maps.Equal(look(t, path), before) {
+		t.Error("the storage was changed")
+	}
+	real, _ := s.imported(t, root, nil)
+	if summary.Found != real.Found || summary.Imported != real.Imported || summary.LeftOut != real.LeftOut {
+		t.Errorf("the dry run foretold %+v, and the import was %+v", summary, real)
+	}
+}
+
+// interrupted is a target that fails at its n-th call, as if the process was killed there.
+type interrupted struct {
+	*store.Store
+	left atomic.Int64
+}
+
+var errKilled = errors.New("killed")
+
+func (i *interrupted) gone() error {
+	if i.left.Add(-1) < 0 {
+		return errKilled
+	}
+	return nil
+}
+
+func (i *interrupted) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
+	if err := i.gone(); err != nil {
+		return core.ManifestResult{}, err
+	}
+	result, err := i.Store.PutManifest(ctx, repo, put)
+	if gone := i.gone(); gone != nil { // it was put, and nobody learned of it
+		return core.ManifestResult{}, gone
+	}
+	return result, err
+}
+
+func (i *interrupted) Mount(ctx context.Context, repo, from string, d digest.Digest) (core.Descriptor, error) {
+	if err := i.gone(); err != nil {
+		return core.Descriptor{}, err
+	}
+	return i.Store.Mount(ctx, repo, from, d)
+}
+
+func (i *interrupted) NewUpload(ctx context.Context, repo string, algorithm digest.Algorithm) (core.Upload, error) {
+	if err := i.gone(); err != nil {
+		return nil, err
+	}
+	return i.Store.NewUpload(ctx, repo, algorithm)
+}
+
+// TestAnImportIsCutOffAnywhere ends an import at many of its writes, or at each with
+// REGISTRY_SLOW; the next one goes on.
+func TestAnImportIsCutOffAnywhere(t *testing.T) {
+	root := fixture(t)
+	step := int64(13)
+	if os.Getenv("REGISTRY_SLOW") != "" {
+		step = 1
+	}
+	for n := int64(0); ; n += step {
+		s := openTarget(t, t.TempDir())
+		source, err := zot.Open(root)
+		must(t, err)
+		cut := &interrupted{Store: s.Store}
+		cut.left.Store(n)
+		_, err = transfer.Import(t.Context(), transfer.Config{Source: source, Target: cut, Notes: s.bucket, Name: core.ParseName})
+		must(t, source.Close())
+		if err != nil && !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+		whole := err == nil
+		summary, _ := s.imported(t, root, nil)
+		s.wantEverything(t)
+		if summary.Skipped > 0 || summary.LeftOut != 1 {
+			t.Errorf("after a cut at write %d: %+v", n, summary)
+		}
+		if t.Failed() || whole {
+			if n < 50 {
+				t.Errorf("the import took %d writes", n)
+			}
+			return
+		}
+	}
+}
+
+// A second import brings what has changed in zot, and respects what was done here.
+func TestASecondImportTakesTheDifference(t *testing.T) {
+	root := fixture(t)
+	s := openTarget(t, t.TempDir())
+	s.imported(t, root, nil)
+	const repo = "blumeops/app"
+	refs := expected(t)[repo]
+	for _, tag := range []string{"stable", "rc1", "RC1", "v1.1.0-def5678"} {
+		retag(t, root, repo, tag, refs["v1.0.0-abc1234"])
+	}
+	move := func(tag, want string) {
+		t.Helper()
+		m, err := s.Manifest(t.Context(), repo, reference(t, want))
+		must(t, err)
+		_, err = s.PutManifest(t.Context(), repo, core.ManifestPut{MediaType: m.Descriptor.MediaType, Bytes: m.Bytes, Tags: []string{tag}})
+		must(t, err)
+	}
+	move("RC1", refs["rc1"])                          // somebody moves a tag here,
+	must(t, s.DeleteTag(t.Context(), repo, "rc1"))    // removes one,
+	move("v1.1.0-def5678", refs["v1.1.0-def5678"])    // pushes one again as it is,
+	must(t, s.DeleteTag(t.Context(), "single", "v1")) // and removes one that did not change
+	must(t, s.DeleteManifest(t.Context(), "single", digest.Digest(expected(t)["single"]["v1"])))
+
+	summary, items := s.imported(t, root, nil)
+	for _, row := range []struct {
+		repo, tag, want string
+		outcome         transfer.Outcome
+	}{
+		{repo, "stable", refs["v1.0.0-abc1234"], transfer.Imported},
+		{repo, "RC1", refs["rc1"], transfer.Skipped},
+		{repo, "rc1", "", transfer.Skipped},
+		{repo, "v1.1.0-def5678", refs["v1.1.0-def5678"], transfer.Skipped},
+		{"single", "v1", "", transfer.Skipped},
+	} {
+		got, err := s.Resolve(t.Context(), row.repo, core.Reference{Tag: row.tag})
+		if row.want == "" && !errors.Is(err, core.ErrManifestUnknown) && !errors.Is(err, core.ErrNameUnknown) ||
+			row.want != "" && (err != nil || string(got.Digest) != row.want) {
+			t.Errorf("%s:%s names %s, %v, want %q", row.repo, row.tag, got.Digest, err, row.want)
+		}
+		if item := items[row.repo+" "+row.tag]; item.Outcome != row.outcome || row.outcome == transfer.Skipped && item.Reason == "" {
+			t.Errorf("%s:%s was told as %+v, want %s", row.repo, row.tag, item, row.outcome)
+		}
+	}
+	if summary.Imported != 1 || summary.Skipped != 4 {
+		t.Errorf("the second import was %+v", summary)
+	}
+	third, _ := s.imported(t, root, nil)
+	if third.Imported != 0 || third.Skipped != 4 {
+		t.Errorf("the third import was %+v", third)
+	}
+}
+
+// retag makes a tag of the directory name another manifest, as a push to zot would.
+func retag(t testing.TB, root, repo, tag, d string) {
+	t.Helper()
+	file := filepath.Join(root, repo, "index.json")
+	data, err := os.ReadFile(file)
+	must(t, err)
+	var index map[string]any
+	must(t, json.Unmarshal(data, &index))
+	for _, m := range index["manifests"].([]any) {
+		m := m.(map[string]any)
+		if annotations, ok := m["annotations"].(map[string]any); ok && annotations["org.opencontainers.image.ref.name"] == tag {
+			m["digest"] = d
+			data, err = json.Marshal(index)
+			must(t, err, os.WriteFile(file, data, 0o600))
+			return
+		}
+	}
+	t.Fatalf("%s has no tag %s", repo, tag)
+}
+
+// What is known about pushes comes along: an age rule must not see everything as new.
+func TestTheTimesAndThePushersOfZot(t *testing.T) {
+	source, err := zot.Open(fixture(t))
+	must(t, err)
+	defer source.Close()
+	day := time.Date(2026, time.November, 23, 0, 0, 0, 0, time.UTC)
+	tags := 0
+	for repo, err := range source.Repositories(t.Context()) {
+		must(t, err)
+		images, err := source.Images(t.Context(), repo)
+		must(t, err)
+		for _, image := range images {
+			known := image.By == "zot-ci" || image.By == "eblume"
+			if image.Pushed.Sub(day).Abs() > 48*time.Hour || !known && image.By != "" {
+				t.Errorf("%s of %s was pushed at %v by %q", image.Digest, repo, image.Pushed, image.By)
+			}
+			for _, tag := range image.Tags {
+				if tag.Since.Nanosecond() != 0 { // and not that of a file
+					tags++
+				}
+				if tag.Since.Sub(day).Abs() > 48*time.Hour {
+					t.Errorf("tag %s of %s is of %v", tag.Name, repo, tag.Since)
+				}
+			}
+		}
+	}
+	if tags < 10 {
+		t.Errorf("%d tags have a time of zot's", tags)
+	}
+}
+
+// A directory that somebody has prepared: nothing outside of it is read, nothing blocks,
+// and everything that is wrong is left out by itself.
+func TestAHostileDirectory(t *testing.T) {
+	root, outside := fixture(t), t.TempDir()
+	secret := []byte("a secret of this machine")
+	must(t, os.WriteFile(filepath.Join(outside, "secret"), secret, 0o600))
+	blobs := filepath.Join(root, "single", "blobs", "sha256")
+	config := func(name string) string { return filepath.Join(blobs, digest.FromString(name).Encoded()) }
+	must(t,
+		os.Symlink(filepath.Join(outside, "secret"), filepath.Join(blobs, digest.FromBytes(secret).Encoded())),
+		syscall.Mkfifo(config("fifo"), 0o600),
+		os.Mkdir(config("directory"), 0o700),
+		os.Symlink(filepath.Join(root, "single"), filepath.Join(root, "linked")),
+		os.Symlink("index.json", filepath.Join(root, "blumeops", "quartz", "alias")),
+	)
+	image := func(tag, content string) string {
+		doc := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[]}`,
+			digest.FromString(content), len(content))
+		return add(t, root, "single", tag, doc)
+	}
+	image("symlink", string(secret))
+	image("fifo", "fifo")
+	image("directory", "directory")
+	image("absent", "absent")
+	add(t, root, "single", "text", []byte("no JSON at all"))
+	add(t, root, "single", "no such tag!", []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`))
+	sparse := add(t, root, "single", "sparse", fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":5}]}`, digest.FromString("missing child")))
+	forged := filepath.Join(blobs, strings.TrimPrefix(add(t, root, "single", "forged", []byte(`{"schemaVersion":2}`)), "sha256:"))
+	must(t, os.WriteFile(forged, []byte(`{"schemaVersion":2,"manifests":[]}`), 0o600))
+	must(t, os.MkdirAll(filepath.Join(root, "no index"), 0o700), os.MkdirAll(filepath.Join(root, "UPPER"), 0o700))
+	must(t, os.WriteFile(filepath.Join(root, "UPPER", "index.json"), []byte(`{"manifests":[]}`), 0o600))
+	must(t, os.MkdirAll(filepath.Join(root, "broken"), 0o700), os.WriteFile(filepath.Join(root, "broken", "index.json"), []byte(`{"manifests":[{"digest":"sha256:../../../secret"}]}`), 0o600))
+
+	s := openTarget(t, t.TempDir())
+	_, items := s.imported(t, root, nil)
+	for reference, reason := range map[string]string{
+		"single symlink":      "symbolic links are not followed",
+		"single fifo":         "not a regular file",
+		"single directory":    "not a regular file",
+		"single absent":       "is missing",
+		"single text":         "manifest invalid",
+		"single no such tag!": "invalid tag",
+		"single forged":       "the manifest is damaged",
+		"UPPER ":              "invalid repository name",
+		"broken ":             "digest",
+	} {
+		if item := items[reference]; item.Outcome != transfer.LeftOut || !strings.Contains(item.Reason, reason) {
+			t.Errorf("%s was told as %+v, want %q", reference, item, reason)
+		}
+	}
+	if got, err := s.Resolve(t.Context(), "single", core.Reference{Tag: "sparse"}); err != nil || string(got.Digest) != sparse {
+		t.Errorf("an index without its platform: got %s, %v", got.Digest, err)
+	}
+	if _, err := s.Stat(t.Context(), "single", digest.FromBytes(secret)); !errors.Is(err, core.ErrBlobUnknown) {
+		t.Errorf("a file outside of zot's directory was imported: %v", err)
+	}
+	for repo, err := range s.Repositories(t.Context(), "") {
+		if must(t, err); strings.HasPrefix(repo, "linked") {
+			t.Errorf("the linked repository %s was imported", repo)
+		}
+	}
+	for repo, refs := range expected(t) {
+		for ref, want := range refs {
+			if got, err := s.Resolve(t.Context(), repo, reference(t, ref)); want != "damaged" && (err != nil || string(got.Digest) != want) {
+				t.Errorf("%s %s names %s, %v", repo, ref, got.Digest, err)
+			}
+		}
+	}
+}
+
+// add puts a manifest into a repository of the directory under a tag.
+func add(t testing.TB, root, repo, tag string, doc []byte) string {
+	t.Helper()
+	d := digest.FromBytes(doc)
+	must(t, os.WriteFile(filepath.Join(root, repo, "blobs", "sha256", d.Encoded()), doc, 0o600))
+	file := filepath.Join(root, repo, "index.json")
+	data, err := os.ReadFile(file)
+	must(t, err)
+	var index map[string]any
+	must(t, json.Unmarshal(data, &index))
+	index["manifests"] = append(index["manifests"].([]any), map[string]any{
+		"digest": d, "size": len(doc), "annotations": map[string]string{"org.opencontainers.image.ref.name": tag},
+	})
+	data, err = json.Marshal(index)
+	must(t, err, os.WriteFile(file, data, 0o600))
+	return string(d)
+}
+
+// A source must prove that it has what it names: a digest that its manifests mention is no
+// way to content of others here.
+func TestANamedDigestIsNotEnough(t *testing.T) {
+	root := fixture(t)
+	s := openTarget(t, t.TempDir())
+	const content = "of another repository"
+	up, err := s.NewUpload(t.Context(), "private/other", digest.SHA256)
+	must(t, err)
+	_, err = up.Append(t.Context(), 0, strings.NewReader(content))
+	must(t, err)
+	desc, err := up.Commit(t.Context(), digest.FromString(content))
+	must(t, err, up.Close())
+	doc := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[]}`, desc.Digest, desc.Size)
+	add(t, root, "single", "named", doc)
+	add(t, root, "single", "wrong", fmt.Appendf(nil, "%s ", doc))
+	must(t, os.WriteFile(filepath.Join(root, "blumeops", "quartz", "blobs", "sha256", desc.Digest.Encoded()), []byte(strings.ToUpper(content)), 0o600))
+	add(t, root, "blumeops/quartz", "wrong", doc)
+	_, items := s.imported(t, root, nil)
+	for _, repo := range []string{"single", "blumeops/quartz"} {
+		if _, err := s.Stat(t.Context(), repo, desc.Digest); !errors.Is(err, core.ErrBlobUnknown) {
+			t.Errorf("%s was given the blob: %v", repo, err)
+		}
+	}
+	for _, reference := range []string{"single named", "single wrong", "blumeops/quartz wrong"} {
+		if items[reference].Outcome != transfer.LeftOut {
+			t.Errorf("%s was told as %+v", reference, items[reference])
+		}
+	}
+}
+
+// A meta.db that is damaged, cut or of another version is refused with a sentence.
+func TestADamagedDatabase(t *testing.T) {
+	for name, damage := range map[string]func([]byte) []byte{
+		"cut":     func(data []byte) []byte { return data[:len(data)/3] },
+		"empty":   func([]byte) []byte { return nil },
+		"garbage": func(data []byte) []byte { return []byte(strings.Repeat("x", len(data))) },
+		"pages": func(data []byte) []byte {
+			for i := 2 * os.Getpagesize(); i < len(data); i++ {
+				data[i] ^= 0x5a
+			}
+			return data
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := fixture(t)
+			file := filepath.Join(root, "meta.db")
+			data, err := os.ReadFile(file)
+			must(t, err, os.WriteFile(file, damage(data), 0o600))
+			source, err := zot.Open(root)
+			if err != nil {
+				return
+			}
+			defer source.Close()
+			if _, err := source.Images(t.Context(), "blumeops/app"); err == nil {
+				t.Error("the damage was not noticed")
+			}
+		})
+	}
+	root := fixture(t)
+	must(t, os.Remove(filepath.Join(root, "meta.db")))
+	source, err := zot.Open(root)
+	must(t, err)
+	defer source.Close()
+	if images, err := source.Images(t.Context(), "blumeops/app"); err != nil || len(images) == 0 || images[0].By != "" {
+		t.Errorf("without a database: %+v, %v", images, err)
+	}
+}
