@@ -78,7 +78,7 @@ func (c *Chain) kind(credential Credential) (kind, Authenticator) {
 			return localUser, nil
 		}
 		return unknown, nil
-	case IsKey(credential.Secret):
+	case c.Store.keys.presents(credential.Secret):
 		return apiKey, nil
 	case credential.Issuer != "" && credential.Issuer == c.Tokens.Site():
 		return registryToken, nil

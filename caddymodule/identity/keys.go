@@ -48,6 +48,8 @@ type Key struct {
 	// Local keys are a local user's: the groups are those that the configuration
 	// names on each request.
 	Local bool `json:"local,omitempty"`
+	// Imported keys are another registry's, and are recognized by its form of keys.
+	Imported bool `json:"imported,omitempty"`
 	// Actions and Globs narrow what the key may do. Empty: all that the user may.
 	Actions []string `json:"actions,omitempty"`
 	Globs   []string `json:"globs,omitempty"`
@@ -73,10 +75,10 @@ func (k Key) Expiring(at time.Time) bool {
 // RuleLabel is the label by which rules know the key. If it is empty they know only
 // its ID. Only service accounts' keys have one, which administrators and commands
 // make; not those of people, who choose their labels themselves, and not one that its
-// maker made in their own name. Keys that were made before rules looked at this have
+// maker made in their own name, nor an imported one. Keys that were made before rules looked at this have
 // the same marks, and are treated alike.
 func (k Key) RuleLabel() string {
-	if !k.Service || k.By == k.User {
+	if !k.Service || k.Imported || k.By == k.User {
 		return ""
 	}
 	return k.Name
@@ -110,6 +112,8 @@ type Keys struct {
 	max     atomic.Int64 // nanoseconds
 	maxKeys atomic.Int64 // valid ones of a user
 	watch   atomic.Pointer[func(Change, Key, string)]
+
+	imported atomic.Bool // at least one key is Imported
 
 	creating sync.Mutex // held from the look for room until the key is held
 
@@ -194,6 +198,9 @@ func (k *Keys) hold(record keyRecord) (*heldKey, error) {
 	}
 	held := &heldKey{narrow: narrow}
 	held.key.Store(&record.Key)
+	if record.Imported {
+		k.imported.Store(true)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.byHash[[sha256.Size]byte(record.Hash)] = held
@@ -394,10 +401,14 @@ func (h *heldKey) copy() Key {
 
 // find returns the key of a secret, or nil.
 func (k *Keys) find(secret string) *heldKey {
-	if !wellFormed(secret) {
+	hash, imported := importedHash(secret)
+	switch {
+	case imported:
+	case wellFormed(secret):
+		hash = hashed(secret)
+	default:
 		return nil
 	}
-	hash := hashed(secret)
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return k.byHash[hash]

@@ -1,14 +1,17 @@
 package importing
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/transfer"
@@ -22,6 +25,9 @@ type Order struct {
 	DryRun bool   `json:"dry_run,omitempty"`
 	// Users are the names here of users there.
 	Users map[string]string `json:"users,omitempty"`
+	// Groups are those of the API keys, and the only rights that they get beside those of
+	// every signed-in caller.
+	Groups []string `json:"groups,omitempty"`
 	// Mirrors and Private are those of the configuration: they decide what is a
 	// repository of this registry.
 	Mirrors []string `json:"mirrors,omitempty"`
@@ -31,6 +37,7 @@ type Order struct {
 // Result is the last line of the answer.
 type Result struct {
 	Summary transfer.Summary `json:"summary"`
+	Keys    []KeyItem        `json:"keys,omitempty"`
 	DryRun  bool             `json:"dry_run,omitempty"`
 	// Error is why the import ended before everything was looked at; empty: it did not.
 	Error string `json:"error,omitempty"`
@@ -58,49 +65,61 @@ func Users(pairs []string) (map[string]string, error) {
 	return users, nil
 }
 
-// Run imports into a private store with its bucket, and writes the answer to w. The error
-// is the Result's.
-func (o Order) Run(ctx context.Context, target transfer.Target, notes bucket.Bucket, w io.Writer) error {
+// Failed reports whether anything was left out, or not looked at.
+func (r Result) Failed() bool {
+	left := slices.ContainsFunc(r.Keys, func(k KeyItem) bool { return k.Outcome == transfer.LeftOut })
+	return r.Error != "" || r.Summary.LeftOut > 0 || left
+}
+
+// Place is where an import goes.
+type Place struct {
+	Target transfer.Target
+	Notes  bucket.Bucket // below Target
+	Keys   *identity.Keys
+}
+
+// Run imports, and writes the answer to w.
+func (o Order) Run(ctx context.Context, place Place, w io.Writer) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	summary, err := o.run(ctx, target, notes, func(item transfer.Item) {
+	result := Result{DryRun: o.DryRun}
+	err := o.run(ctx, place, &result, func(item transfer.Item) {
 		if err := encoder.Encode(item); err != nil {
-			stop(fmt.Errorf("the command has gone: %w", err))
+			stop(fmt.Errorf("nobody reads what is imported: %w", err))
 		}
 	})
-	result := Result{Summary: summary, DryRun: o.DryRun}
 	if err != nil {
 		result.Error = err.Error()
 	}
-	return errors.Join(err, encoder.Encode(struct {
+	return encoder.Encode(struct {
 		Result Result `json:"result"`
-	}{result}))
+	}{result})
 }
 
-func (o Order) run(ctx context.Context, target transfer.Target, notes bucket.Bucket, told func(transfer.Item)) (_ transfer.Summary, err error) {
+func (o Order) run(ctx context.Context, place Place, result *Result, told func(transfer.Item)) (err error) {
 	private, err := namespace.ParseGlobs(o.Private...)
 	if err != nil {
-		return transfer.Summary{}, fmt.Errorf("private: %w", err)
+		return fmt.Errorf("private: %w", err)
 	}
 	if !filepath.IsAbs(o.Zot) {
-		return transfer.Summary{}, fmt.Errorf("%q is not an absolute path", o.Zot)
+		return fmt.Errorf("%q is not an absolute path", o.Zot)
 	}
 	source, err := zot.Open(o.Zot)
 	if err != nil {
-		return transfer.Summary{}, err
+		return err
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
 	site := &namespace.Site{Mirrors: o.Mirrors, Private: private}
-	return transfer.Import(ctx, transfer.Config{
-		Source: source, Target: target, Notes: notes, DryRun: o.DryRun, Told: told,
+	result.Summary, err = transfer.Import(ctx, transfer.Config{
+		Source: source, Target: place.Target, Notes: place.Notes, DryRun: o.DryRun, Told: told,
 		Name: func(name string) (string, error) { return nameOf(site, name) },
-		User: func(name string) string {
-			if here, ok := o.Users[name]; ok {
-				return here
-			}
-			return name
-		},
+		User: func(name string) string { return cmp.Or(o.Users[name], name) },
 	})
+	if err != nil {
+		return err
+	}
+	result.Keys, err = o.keys(ctx, source, place.Keys)
+	return err
 }

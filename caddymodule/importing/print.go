@@ -88,4 +88,15 @@ func (p *Printer) Result(r Result) {
 		s.Repositories, s.Found, s.Imported, verb, s.Unchanged, s.Skipped, s.LeftOut)
 	fmt.Fprintf(p.Out, "%d blobs of %s copied, %d shared with repositories that hold them\n",
 		s.Blobs, humanize.IBytes(uint64(s.Bytes)), s.Shared)
+	for _, key := range r.Keys {
+		fmt.Fprintf(p.Out, "API key %.100q of %.100q: ", key.Label, key.Owner)
+		switch key.Outcome {
+		case transfer.Imported:
+			fmt.Fprintf(p.Out, "%s as %s, expires on %s\n", verb, key.ID, key.Expires.Format(time.DateOnly))
+		case transfer.Unchanged, transfer.Skipped:
+			fmt.Fprintln(p.Out, key.Reason)
+		default:
+			fmt.Fprintf(p.Out, "LEFT OUT: %s\n", key.Reason)
+		}
+	}
 }

@@ -82,10 +82,33 @@ func recovered(err *error) {
 }
 
 // view calls use with the value of a key, or with nil if there is none.
-func (m *meta) view(bucket, key string, use func(value []byte) error) (err error) {
+func (m *meta) view(bucket, key string, use func(value []byte) error) error {
 	if m == nil {
 		return use(nil)
 	}
+	return m.read(bucket, func(b *bbolt.Bucket) error {
+		if b == nil {
+			return use(nil)
+		}
+		return use(b.Get([]byte(key)))
+	})
+}
+
+// each calls use with every key and its value.
+func (m *meta) each(bucket string, use func(key string, value []byte) error) error {
+	if m == nil {
+		return nil
+	}
+	return m.read(bucket, func(b *bbolt.Bucket) error {
+		if b == nil {
+			return nil
+		}
+		return b.ForEach(func(key, value []byte) error { return use(string(key), value) })
+	})
+}
+
+// read calls use with a bucket, or with nil if there is none.
+func (m *meta) read(bucket string, use func(*bbolt.Bucket) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer recovered(&err)
 	tx, err := m.db.Begin(false)
@@ -93,11 +116,7 @@ func (m *meta) view(bucket, key string, use func(value []byte) error) (err error
 		return err
 	}
 	defer tx.Rollback()
-	var value []byte
-	if b := tx.Bucket([]byte(bucket)); b != nil {
-		value = b.Get([]byte(key))
-	}
-	return use(value)
+	return use(tx.Bucket([]byte(bucket)))
 }
 
 // repository is what is known of a repository's tags and manifests.

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -428,6 +429,33 @@ func TestTheTimesAndThePushersOfZot(t *testing.T) {
 	}
 	if tags < 10 {
 		t.Errorf("%d tags have a time of zot's", tags)
+	}
+}
+
+// The keys are those that zot has answered with when they were made.
+func TestTheKeysOfZot(t *testing.T) {
+	source, err := zot.Open(fixture(t))
+	must(t, err)
+	defer source.Close()
+	keys, err := source.Keys()
+	must(t, err)
+	data, err := os.ReadFile(testdata + "keys.jsonl")
+	must(t, err)
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	if len(keys) != len(lines) {
+		t.Fatalf("got %d keys, want %d", len(keys), len(lines))
+	}
+	for _, line := range lines {
+		var want struct {
+			APIKey, Label             string
+			CreatedAt, ExpirationDate time.Time
+		}
+		must(t, json.Unmarshal([]byte(line), &want))
+		hash := sha256.Sum256([]byte(strings.TrimPrefix(want.APIKey, "zak_")))
+		i := slices.IndexFunc(keys, func(k zot.Key) bool { return k.Hash == hash })
+		if i < 0 || keys[i].Label != want.Label || !keys[i].Created.Equal(want.CreatedAt) || !keys[i].Expires.Equal(want.ExpirationDate) || keys[i].Owner == "" {
+			t.Errorf("key %s: got %+v of %d", want.Label, keys, i)
+		}
 	}
 }
 
