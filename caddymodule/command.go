@@ -42,7 +42,7 @@ func registryCommand(cmd *cobra.Command) {
 		}
 		return misused(cmd, fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.CommandPath()))
 	}
-	cmd.AddCommand(gcCommand(where), purgeCommand(where), verifyCommand(where), doctorCommand(where), keyCommand(where), userCommand(where), policyCommand(where), demoCommand(where))
+	cmd.AddCommand(gcCommand(where), purgeCommand(where), verifyCommand(where), importCommand(where), doctorCommand(where), keyCommand(where), userCommand(where), policyCommand(where), demoCommand(where))
 }
 
 // The exit status of a command.

@@ -14,6 +14,7 @@ func (s *shared) commands() http.Handler {
 	mux.HandleFunc("POST /identity", s.serveIdentity)
 	mux.HandleFunc("POST /purge", s.servePurge)
 	mux.HandleFunc("POST /verify", s.serveVerify)
+	mux.HandleFunc("POST /import", s.serveImport)
 	mux.HandleFunc("POST /condition", s.serveCondition)
 	return mux
 }

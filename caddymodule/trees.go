@@ -30,6 +30,8 @@ type trees struct {
 	// private are the images that are pushed here, and pulls who asked for them when.
 	private *store.Store
 	pulls   *pulls.Times
+	// notes is the bucket below private, for what imports have brought.
+	notes bucket.Bucket
 	// pushes is private with the limits of what clients may push.
 	pushes *quota.Registry
 	// mirrors is what was fetched from other registries, without which the registry
@@ -63,6 +65,7 @@ func openTrees(ctx context.Context, opened OpenStorage, options store.Options, l
 	if err != nil {
 		return nil, err
 	}
+	t.notes = private
 	t.pulls = pulls.New(pulls.Config{Bucket: private, Prefix: privatePulls, Log: log.With("tree", privateTree)})
 	privateOptions := options
 	privateOptions.Pulled = t.pulls.Of

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -20,6 +21,17 @@ var ErrNobodyListens = errors.New("no process serves this storage")
 // order is sent and answer is read as JSON. Errors: ErrNobodyListens when there is no such
 // process; else sentences for a person.
 func Ask(ctx context.Context, dir, path string, order, answer any) error {
+	return Stream(ctx, dir, path, order, func(body io.Reader) error {
+		if err := json.NewDecoder(body).Decode(answer); err != nil {
+			return fmt.Errorf("read the running registry's answer: %w", err)
+		}
+		return nil
+	})
+}
+
+// Stream is Ask for an answer that is read while the command is carried out. Errors: as
+// Ask, and those of read.
+func Stream(ctx context.Context, dir, path string, order any, read func(answer io.Reader) error) error {
 	body, err := json.Marshal(order)
 	if err != nil {
 		return err
@@ -54,8 +66,5 @@ func Ask(ctx context.Context, dir, path string, order, answer any) error {
 		}
 		return errors.New(refusal.Error)
 	}
-	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
-		return fmt.Errorf("read the running registry's answer: %w", err)
-	}
-	return nil
+	return read(response.Body)
 }

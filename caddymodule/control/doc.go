@@ -12,6 +12,7 @@
 //	POST /identity             an IdentityOrder; answers an IdentityReport
 //	POST /purge?name=…         forget what a mirror holds; answers a PurgeReport
 //	POST /verify[?repair=true][&repository=…]   answers a verify.Report
+//	POST /import               an importing.Order; answers JSON lines, the last with the result
 //	POST /condition[?mirror=…] answers a Condition
 //
 // Any other status than 200 comes with an object whose member error is a sentence.

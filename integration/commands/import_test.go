@@ -1,0 +1,200 @@
+package commands
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/eblume/caddy-registry/integration/server"
+)
+
+// replacing is a registry that takes the place of a zot.
+const replacing = `{
+	oci {
+		storage file {$REGISTRY_DATA}
+		min_free 1
+		gc {
+			grace 1s
+		}
+		private blumeops/** single
+		mirror docker.io
+		mirror ghcr.io
+		policy {
+			allow anonymous read
+			allow group artifact-workloads read create
+			allow user eblume *
+			allow key forgejo *
+		}
+	}
+}
+http://:{$REGISTRY_PORT} {
+	bind 127.0.0.1
+	oci_registry
+}
+`
+
+// zotDirectory unpacks what a zot has written.
+func zotDirectory(t *testing.T) (root string, want map[string]map[string]string) {
+	t.Helper()
+	fixture := filepath.Join(server.Root(t), "core", "transfer", "zot", "testdata", "zot-2.1.20")
+	root = t.TempDir()
+	if out, err := exec.Command("tar", "-xzf", filepath.Join(fixture, "rootdir.tar.gz"), "-C", root).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	data, err := os.ReadFile(filepath.Join(fixture, "expected.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &want)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root, want
+}
+
+// push tries to put an index as blumeops/app:tag with a key, and returns the status.
+func pushWith(t *testing.T, s *server.Server, key, tag string) int {
+	t.Helper()
+	r, err := http.NewRequest("PUT", s.URL+"/v2/blumeops/app/manifests/"+tag, strings.NewReader(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+	r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("eblume:"+key)))
+	c := server.Client(patience)
+	defer c.CloseIdleConnections()
+	response, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+// The images of a zot and its API keys move in, with the server running and without.
+func TestMovingFromZot(t *testing.T) {
+	const forgejo = "zak_2bb9220d438b4c2fbaed8dc895894a16"
+	root, want := zotDirectory(t)
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(config, []byte(replacing), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := server.Start(t, server.Options{Caddyfile: replacing})
+	if status := pushWith(t, s, forgejo, "before"); status != http.StatusUnauthorized {
+		t.Errorf("zot's key before the import: %d", status)
+	}
+
+	out, said, status := run(t, s, config, "import", "zot", root, "--dry-run", "--group", "artifact-workloads")
+	if status != 1 || !strings.Contains(out, "would be imported") || !strings.Contains(said, "left out") {
+		t.Errorf("dry run: status %d, %s%s", status, out, said)
+	}
+	if status, body := request(t, s, "GET", "/v2/_catalog", ""); !strings.Contains(body, `"repositories":[]`) {
+		t.Errorf("after the dry run: %d %s", status, body)
+	}
+
+	out, said, status = run(t, s, config, "import", "zot", root, "--group", "artifact-workloads")
+	if status != 1 || !strings.Contains(out, "LEFT OUT blumeops/damaged:") || !strings.Contains(out, "skipped \"docker.io/library/nginx\": ") {
+		t.Errorf("import: status %d, %s%s", status, out, said)
+	}
+	t.Log(out)
+	for repo, refs := range want {
+		for ref, digest := range refs {
+			mirrored := strings.Contains(repo, ".io/")
+			if mirrored || digest == "damaged" {
+				continue
+			}
+			if status, _ := request(t, s, "HEAD", "/v2/"+repo+"/manifests/"+ref, ""); status != http.StatusOK {
+				t.Errorf("%s %s: %d", repo, ref, status)
+			}
+		}
+	}
+	// Its label and its owner are those of rules, and give it nothing.
+	for tag, want := range map[string]int{"new": http.StatusCreated, "stable": http.StatusForbidden} {
+		if status := pushWith(t, s, forgejo, tag); status != want {
+			t.Errorf("a push of %s with zot's key: %d, want %d", tag, status, want)
+		}
+	}
+
+	var keys []struct{ ID, User, Name string }
+	out, _, _ = run(t, s, config, "key", "list", "--json")
+	if err := json.Unmarshal([]byte(out), &keys); err != nil || len(keys) != 3 {
+		t.Fatalf("key list: %v, %s", err, out)
+	}
+	for _, key := range keys {
+		if key.Name == "forgejo" {
+			run(t, s, config, "key", "revoke", key.ID)
+		}
+	}
+	if err := s.Stop(patience); err != nil {
+		t.Fatal(err)
+	}
+
+	// Without a server, the command opens the storage itself.
+	out, said, status = run(t, s, config, "import", "zot", root, "--group", "admins", "--json")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	var last struct {
+		Result struct {
+			Summary map[string]int64
+			Keys    []struct{ Label, Outcome string }
+		}
+	}
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
+		t.Fatalf("%v: %s%s", err, out, said)
+	}
+	if sum := last.Result.Summary; status != 1 || sum["imported"] != 0 || sum["left_out"] != 1 || sum["found"] != int64(len(lines)-1) {
+		t.Errorf("the second import: status %d, %v of %d lines", status, sum, len(lines))
+	}
+	for _, key := range last.Result.Keys {
+		if key.Outcome != "unchanged" {
+			t.Errorf("a key was imported again: %+v", key)
+		}
+	}
+	s = server.Start(t, server.Options{Caddyfile: replacing, Data: s.Data})
+	if status := pushWith(t, s, forgejo, "after"); status != http.StatusUnauthorized {
+		t.Errorf("the revoked key: %d", status)
+	}
+	// The collector takes nothing that was imported.
+	if err := server.Eventually(patience, func() (bool, error) {
+		_, _, status := run(t, s, config, "gc")
+		return status == 0, nil
+	}); err != nil {
+		t.Error(err)
+	}
+	if status, _ := request(t, s, "HEAD", "/v2/blumeops/multi/manifests/v2.0.0", ""); status != http.StatusOK {
+		t.Errorf("after a collection: %d", status)
+	}
+}
+
+// What cannot be imported is said in a sentence.
+func TestImportsThatAreRefused(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(config, []byte(replacing), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := server.Start(t, server.Options{Caddyfile: replacing})
+	root, _ := zotDirectory(t)
+	if err := os.WriteFile(filepath.Join(root, "meta.db"), []byte("no database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		status int
+		says   string
+		args   []string
+	}{
+		{2, "import from where?", nil},
+		{2, "usage:", []string{"zot"}},
+		{2, "invalid --user", []string{"zot", root, "--user", "me"}},
+		{1, "no such file or directory", []string{"zot", filepath.Join(root, "absent")}},
+		{1, "meta.db", []string{"zot", root}},
+	} {
+		_, said, status := run(t, s, config, append([]string{"import"}, row.args...)...)
+		if status != row.status || !strings.Contains(said, row.says) || strings.Count(strings.TrimSpace(said), "\n") > 0 {
+			t.Errorf("%q: status %d, %q, want %d and %q", row.args, status, said, row.status, row.says)
+		}
+	}
+}
+
