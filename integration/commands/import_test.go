@@ -197,4 +197,3 @@ func TestImportsThatAreRefused(t *testing.T) {
 		}
 	}
 }
-
