@@ -9,6 +9,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/transfer"
 )
 
@@ -68,7 +69,10 @@ func name(item transfer.Item) string {
 	case reference == string(item.Digest):
 		return fmt.Sprintf("%s@%s", item.Source, reference)
 	}
-	return fmt.Sprintf("%s:%.128q", item.Source, reference)
+	if _, err := core.ParseTag(reference); err != nil {
+		reference = fmt.Sprintf("%.128q", reference)
+	}
+	return item.Source + ":" + reference
 }
 
 func (p *Printer) clear() {

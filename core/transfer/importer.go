@@ -25,8 +25,10 @@ const (
 	maxAttempts = 5
 )
 
-// ErrSkipped is what Config.Name wraps for a repository that is left alone on purpose.
-var ErrSkipped = errors.New("skipped")
+// Skip is Config.Name's error, with the reason, for a repository that is left alone on purpose.
+type Skip string
+
+func (s Skip) Error() string { return string(s) }
 
 // Target takes the images. *store.Store is one.
 type Target interface {
@@ -44,7 +46,7 @@ type Config struct {
 	// imports/, so that a later import does not bring back what was deleted since.
 	Notes bucket.Bucket
 	// Name returns the name under which a repository of the source is kept. Errors:
-	// ErrSkipped, with the reason; any other error leaves the repository out, too.
+	// Skip; any other error leaves the repository out, too.
 	Name func(repo string) (string, error)
 	// User returns the name here of a user of the source. Default: the same.
 	User func(name string) string
@@ -103,7 +105,7 @@ func (i *importer) repository(ctx context.Context, source string) error {
 		return nil
 	}
 	name, err := i.Name(source)
-	if errors.Is(err, ErrSkipped) {
+	if skip := Skip(""); errors.As(err, &skip) {
 		return leave(Skipped, err)
 	} else if err != nil {
 		return leave(LeftOut, err)
