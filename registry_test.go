@@ -51,6 +51,7 @@ func TestDirection(t *testing.T) {
 		// Administrators are determined from records of people, independent of the serving
 		// code.
 		{"./caddymodule/admins", []string{module + "/caddymodule/web", module + "/caddymodule/session", module + "/caddymodule/oidclogin"}, ""},
+		{"./core/transfer/...", []string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire", module + "/core/namespace"}, ""},
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		{"./core", []string{module + "/"}, ""},
