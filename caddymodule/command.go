@@ -29,7 +29,7 @@ when the command line is not understood.`,
 
 // registryCommand completes the command, which does nothing without a subcommand.
 func registryCommand(cmd *cobra.Command) {
-	where := new(location)
+	where := &location{stderr: cmd.ErrOrStderr}
 	flags := cmd.PersistentFlags()
 	flags.StringVarP(&where.config, "config", "c", "", "the configuration (default ./Caddyfile)")
 	flags.StringVarP(&where.adapter, "adapter", "a", "", "its format, if its name does not tell")

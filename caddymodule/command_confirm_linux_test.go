@@ -45,18 +45,16 @@ func onTerminal(t *testing.T, answer string, args ...string) (string, int) {
 	if _, err := person.WriteString(answer); err != nil {
 		t.Fatal(err)
 	}
-	cmd := command(t.Context(), t, append([]string{"registry"}, args...)...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = program, program, program
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	program.Close()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- execute(t.Context(), program, program, program, args...)
+		program.Close()
+	}()
 	shown, err := io.ReadAll(person)
 	if err != nil && !errors.Is(err, syscall.EIO) { // as Linux says that the other side is closed
 		t.Fatal(err)
 	}
-	cmd.Wait() // the status says it
-	return string(shown), cmd.ProcessState.ExitCode()
+	return string(shown), <-ended
 }
 
 func TestCommandsAskOnATerminal(t *testing.T) {

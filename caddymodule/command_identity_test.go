@@ -1,11 +1,8 @@
 package caddymodule
 
 import (
-	"bytes"
-	"errors"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,20 +11,6 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
-
-// runRegistry runs a command and returns its standard output and exit status.
-func runRegistry(t *testing.T, args ...string) (string, string, int) {
-	t.Helper()
-	cmd := command(t.Context(), t, append([]string{"registry"}, args...)...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
-}
 
 // The same commands by the socket of a running registry and on the storage itself.
 func TestKeysAreMadeListedAndRevokedByCommand(t *testing.T) {

@@ -2,9 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -99,24 +97,19 @@ func TestCollectWithoutAProcess(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := commandOutput(t, "registry", "gc", "--json", "--config", config)
-	if err != nil {
-		t.Fatal(err)
+	out, told, status := runRegistry(t, "gc", "--json", "--config", config)
+	if status != statusDone {
+		t.Fatalf("got status %d: %s", status, told)
 	}
 	var report control.GCReport
-	if err := json.Unmarshal(out, &report); err != nil || report.Private.Blobs != 1 {
+	if err := json.Unmarshal([]byte(out), &report); err != nil || report.Private.Blobs != 1 {
 		t.Errorf("got %s, %v; want a report of 1 blob", out, err)
 	}
-	out, err = commandOutput(t, "registry", "gc", "--dry-run", "--storage", storage)
-	if err != nil || !strings.HasPrefix(string(out), "private: would remove 0 B of content: 0 blobs") || !strings.Contains(string(out), "\nmirrors: would remove ") {
-		t.Errorf("got %q, %v; want a line for people, of each tree", out, err)
+	out, told, status = runRegistry(t, "gc", "--dry-run", "--storage", storage)
+	if status != statusDone || !strings.HasPrefix(out, "private: would remove 0 B of content: 0 blobs") ||
+		!strings.Contains(out, "\nmirrors: would remove ") {
+		t.Errorf("got status %d, %q and %q; want a line for people, of each tree", status, out, told)
 	}
-}
-
-// commandOutput runs a command and returns what it printed on its standard output.
-func commandOutput(t *testing.T, args ...string) ([]byte, error) {
-	t.Helper()
-	return command(t.Context(), t, args...).Output()
 }
 
 func TestCommandExits(t *testing.T) {
@@ -137,15 +130,8 @@ func TestCommandExits(t *testing.T) {
 		{"asked for help", "gc --help", statusDone},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			_, err := commandOutput(t, append([]string{"registry"}, strings.Fields(row.args)...)...)
-			status := 0
-			if failed := new(exec.ExitError); errors.As(err, &failed) {
-				status = failed.ExitCode()
-			} else if err != nil {
-				t.Fatal(err)
-			}
-			if status != row.status {
-				t.Errorf("got status %d, want %d", status, row.status)
+			if _, told, status := runRegistry(t, strings.Fields(row.args)...); status != row.status {
+				t.Errorf("got status %d, want %d: %s", status, row.status, told)
 			}
 		})
 	}

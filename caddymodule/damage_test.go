@@ -1,11 +1,8 @@
 package caddymodule
 
 import (
-	"encoding/json"
-	"errors"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -139,17 +136,9 @@ func TestDamagedRecordsOfIdentity(t *testing.T) {
 				v.page(http.StatusSeeOther, "/login", passwordForm("erich", testPassword))
 				v.page(http.StatusOK, "/user/apikey", nil)
 
-				out, err := commandOutput(t, "registry", "doctor", "--json", "--storage", storage)
-				if failed := new(exec.ExitError); err != nil && !errors.As(err, &failed) {
-					t.Fatal(err)
-				}
-				var report doctor.Report
-				if err := json.Unmarshal(out, &report); err != nil {
-					t.Fatalf("%s: %v", out, err)
-				}
-				i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.Check == "identity" })
-				if want := !slices.Contains(row.doctor, name); i < 0 || (report.Findings[i].Level == doctor.OK) != want {
-					t.Errorf("doctor says %s, want ok %v", out, want)
+				got := doctorFinds(t, storage, "identity")
+				if want := !slices.Contains(row.doctor, name); (got.Level == doctor.OK) != want {
+					t.Errorf("doctor says %+v, want ok %v", got, want)
 				}
 			})
 		}

@@ -56,22 +56,19 @@ func TestDoctorLooksAtTheCacheAndTheSignIn(t *testing.T) {
 			if err := os.WriteFile(config, []byte(site(freePort(t), emptyStorage(t), "min_free 1\n"+row.oci, "")), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			cmd := command(t.Context(), t, "registry", "doctor", "--json", "--config", config)
-			var said strings.Builder
-			cmd.Stderr = &said
-			out, err := cmd.Output()
+			out, told, status := runRegistry(t, "doctor", "--json", "--config", config)
 			var report doctor.Report
-			if json.Unmarshal(out, &report) != nil || (err == nil) != row.ok || report.OK != row.ok {
-				t.Fatalf("got %v: %s: %s", err, out, said.String())
+			if json.Unmarshal([]byte(out), &report) != nil || (status == statusDone) != row.ok || report.OK != row.ok {
+				t.Fatalf("got status %d: %s: %s", status, out, told)
 			}
 			i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.Check == row.check })
 			if i < 0 || (report.Findings[i].Level != doctor.Fail) != row.ok || !strings.Contains(report.Findings[i].Text, row.text) {
 				t.Errorf("got %s", out)
 			}
-			if strings.Contains(said.String(), `"level":"info"`) {
-				t.Errorf("the standard error has other text than errors: %s", said.String())
+			if strings.Contains(told, `"level":"info"`) {
+				t.Errorf("the standard error has what is no error: %s", told)
 			}
-			if all := string(out) + said.String(); strings.Contains(all, "hunter2") {
+			if all := out + told; strings.Contains(all, "hunter2") {
 				t.Errorf("it tells the secret: %s", all)
 			}
 		})

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -19,11 +18,7 @@ import (
 // doctorFinds is a finding of the command `registry doctor` on a storage.
 func doctorFinds(t *testing.T, storage, check string) doctor.Finding {
 	t.Helper()
-	out, err := commandOutput(t, "registry", "doctor", "--json", "--storage", storage)
-	var report doctor.Report
-	if failed := json.Unmarshal(out, &report); failed != nil {
-		t.Fatalf("%s: %v, %v", out, failed, err)
-	}
+	report, out, _ := examine(t, "--storage", storage)
 	i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.Check == check })
 	if i < 0 {
 		t.Fatalf("nothing of %s in %s", check, out)
@@ -38,8 +33,9 @@ func TestDoctorNamesKeysThatEndAndWhatIsInQuarantine(t *testing.T) {
 	if got := doctorFinds(t, storage, "keys"); got.Level != doctor.OK || !strings.Contains(got.Text, "no key expires") {
 		t.Errorf("without keys: got %+v", got)
 	}
-	if out, err := commandOutput(t, "registry", "key", "create", "--storage", storage, "--user", "ci", "--group", "ci", "--name", "soon", "--expires", "2d"); err != nil {
-		t.Fatalf("%s: %v", out, err)
+	create := []string{"key", "create", "--storage", storage, "--user", "ci", "--group", "ci", "--name", "soon", "--expires", "2d"}
+	if _, told, status := runRegistry(t, create...); status != statusDone {
+		t.Fatal(told)
 	}
 	if got := doctorFinds(t, storage, "keys"); got.Level != doctor.Warn || !strings.Contains(got.Text, `("soon" of ci) at 20`) {
 		t.Errorf("with a key that ends: got %+v", got)
@@ -53,8 +49,8 @@ func TestDoctorNamesKeysThatEndAndWhatIsInQuarantine(t *testing.T) {
 	d := digest.FromBytes(content)
 	path := filepath.Join(storage, "private", "objects", "blobs", "sha256", d.Encoded()[:2], d.Encoded())
 	rewrite(t, path, func(data []byte) []byte { data[0] ^= 1; return data })
-	if out, err := commandOutput(t, "registry", "verify", "--repair", "--storage", storage); !strings.Contains(string(out), d.String()) {
-		t.Fatalf("verify: %v: %s", err, out)
+	if out, told, _ := runRegistry(t, "verify", "--repair", "--storage", storage); !strings.Contains(out, d.String()) {
+		t.Fatalf("verify: %s%s", out, told)
 	}
 	if got := doctorFinds(t, storage, "content"); got.Level != doctor.Warn || !strings.Contains(got.Text, "objects in quarantine: 1 (1000 B), "+d.String()) {
 		t.Errorf("with something in quarantine: got %+v", got)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +15,17 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
+
+// examine runs `registry doctor --json` and returns the report, what was printed on the
+// standard output, and the exit status.
+func examine(t *testing.T, args ...string) (report doctor.Report, out string, status int) {
+	t.Helper()
+	out, told, status := runRegistry(t, append([]string{"doctor", "--json"}, args...)...)
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatalf("%s: %v: %s", out, err, told)
+	}
+	return report, out, status
+}
 
 func TestDoctorLooksAtTheStorage(t *testing.T) {
 	storage, port := t.TempDir(), freePort(t)
@@ -35,23 +45,15 @@ func TestDoctorLooksAtTheStorage(t *testing.T) {
 		{"the disk", "--storage " + storage, statusDone, "disk", true, "are free"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			out, err := commandOutput(t, append([]string{"registry", "doctor", "--json"}, strings.Fields(row.args)...)...)
-			status := 0
-			if failed := new(exec.ExitError); errors.As(err, &failed) {
-				status = failed.ExitCode()
-			}
-			var report doctor.Report
-			if err := json.Unmarshal(out, &report); err != nil {
-				t.Fatalf("%s: %v", out, err)
-			}
+			report, out, status := examine(t, strings.Fields(row.args)...)
 			i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.Check == row.check })
 			if status != row.status || report.OK != (status == 0) || i < 0 || (report.Findings[i].Level == doctor.OK) != row.ok || !strings.Contains(report.Findings[i].Text, row.text) {
 				t.Errorf("got status %d and %s", status, out)
 			}
 		})
 	}
-	if out, err := commandOutput(t, "registry", "doctor", "now"); err == nil {
-		t.Errorf("an argument too many: %s", out)
+	if out, _, status := runRegistry(t, "doctor", "now"); status != statusMisuse {
+		t.Errorf("an argument too many: got status %d, %s", status, out)
 	}
 }
 

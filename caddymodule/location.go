@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -28,6 +29,8 @@ type location struct {
 	// it twice prints its warnings once.
 	document []byte
 	name     string
+	// stderr is the standard error of the command; nil: the process's.
+	stderr func() io.Writer
 }
 
 // errBothNamed is a command line that names two registries.
@@ -122,7 +125,7 @@ func (l *location) app() (*App, error) {
 	}
 	if l.document == nil {
 		var err error
-		if l.document, l.name, err = loadQuietly(l.config, l.adapter); err != nil {
+		if l.document, l.name, err = l.loadQuietly(); err != nil {
 			return nil, err
 		}
 	}
@@ -143,12 +146,16 @@ func (l *location) app() (*App, error) {
 	return app, nil
 }
 
-// loadQuietly reads a configuration without what Caddy tells on the way: the standard
-// error of a command is for what went wrong. Warnings and errors are plain lines.
-func loadQuietly(config, adapter string) (document []byte, name string, err error) {
+// loadQuietly reads a configuration and writes only warnings and errors to the standard
+// error, as plain lines.
+func (l *location) loadQuietly() (document []byte, name string, err error) {
+	stderr := io.Writer(os.Stderr)
+	if l.stderr != nil {
+		stderr = l.stderr()
+	}
 	_, standard, held := caddy.BufferedLog()
 	defer caddy.UnbufferDefaultLogger(standard)
-	defer held.FlushTo(console.Logger(os.Stderr))
-	document, name, _, err = caddycmd.LoadConfig(config, adapter)
+	defer held.FlushTo(console.Logger(stderr))
+	document, name, _, err = caddycmd.LoadConfig(l.config, l.adapter)
 	return document, name, err
 }

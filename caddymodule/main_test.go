@@ -22,6 +22,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/caddytest"
 )
@@ -285,6 +286,33 @@ func command(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), asCommand+"=1", "HOME="+cmd.Dir, "XDG_CONFIG_HOME="+cmd.Dir, "XDG_DATA_HOME="+cmd.Dir)
 	return cmd
+}
+
+// execute runs `registry` with arguments as Caddy's main function does, but in this
+// process, and returns the exit status.
+func execute(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args ...string) (status int) {
+	registry := &cobra.Command{Use: "registry"}
+	caddycmd.Commands()["registry"].CobraFunc(registry)
+	root := &cobra.Command{Use: "caddy", SilenceUsage: true}
+	root.AddCommand(registry)
+	root.SetArgs(append([]string{"registry"}, args...))
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.ExecuteContext(ctx); err != nil {
+		status = statusFailed
+		fmt.Sscanf(err.Error(), "exiting with status %d", &status) // Caddy's error of any other status
+	}
+	return status
+}
+
+// runRegistry runs `registry` with arguments in this process, and returns what it printed
+// on its standard output and standard error, and the exit status.
+func runRegistry(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, told strings.Builder
+	status = execute(t.Context(), strings.NewReader(""), &out, &told, args...)
+	return out.String(), told.String(), status
 }
 
 // serve starts a server process with a Caddyfile, and returns when it serves.
