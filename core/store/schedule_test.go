@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // An actor is a caller of the store whose bucket operations are scheduled.
@@ -28,9 +29,8 @@ type schedule struct {
 	choose func(options []*step) int
 
 	mu     sync.Mutex
-	moved  atomic.Int64 // counts operations parked and actors done
-	parked []*step      // operations that wait for their turn; guarded by mu
-	done   int          // actors that have returned; guarded by mu
+	parked []*step // operations that wait for their turn; guarded by mu
+	done   int     // actors that have returned; guarded by mu
 }
 
 type step struct {
@@ -51,7 +51,6 @@ func (s *schedule) before(ctx context.Context, op string) error {
 	s.mu.Lock()
 	s.parked = append(s.parked, st)
 	s.mu.Unlock()
-	s.moved.Add(1)
 	<-st.turn
 	return nil
 }
@@ -67,16 +66,10 @@ func (s *schedule) run(ctx context.Context, actors []actor) (trace []*step, err 
 			s.mu.Lock()
 			s.done++
 			s.mu.Unlock()
-			s.moved.Add(1)
 		}()
 	}
-	for seen := int64(0); ; seen = s.moved.Load() {
-		// A picture of all goroutines is dear: mostly the one that was let go on
-		// soon comes to its next operation, and one that waits for a lock never does.
-		for i := 0; i < 500 && s.moved.Load() == seen; i++ {
-			runtime.Gosched()
-		}
-		if err := settle(); err != nil {
+	for {
+		if err := s.settle(len(actors)); err != nil {
 			return trace, err
 		}
 		s.mu.Lock()
@@ -100,32 +93,57 @@ func (s *schedule) run(ctx context.Context, actors []actor) (trace []*step, err 
 	}
 }
 
-// settle returns when every other goroutine waits: at its next operation, for a
-// lock, or for work. Only the runtime knows that a goroutine waits for a mutex, and
-// only a dump of all stacks shows all of them at one instant.
-func settle() error {
-	const most = 1_000_000 // polls; some thousands are seen under the race detector
-	quiet := []string{"chan receive", "chan send", "select", "sync.", "coroutine", "finalizer wait"}
+// settle returns when every other goroutine waits: at its next operation, for a lock, or
+// for work. There is one processor, so that none of them runs while this goroutine does:
+// all of them wait when none is ready to run, is in a system call, or is between the two.
+func (s *schedule) settle(actors int) error {
+	const most = 5 * time.Minute // a disk may be busy
+	counts := []metrics.Sample{
+		{Name: "/sched/goroutines/runnable:goroutines"},
+		{Name: "/sched/goroutines/not-in-go:goroutines"}, // in system calls
+	}
 	dump := make([]byte, 1<<18)
-	for range most {
+	for begun := time.Now(); time.Since(begun) < most; {
 		runtime.Gosched()
-		text := dump[:runtime.Stack(dump, true)]
-		busy := -1 // this goroutine is running
-		for line := range bytes.Lines(text) {
-			rest, ok := bytes.CutPrefix(line, []byte("goroutine "))
-			if !ok {
-				continue
-			}
-			_, state, _ := strings.Cut(string(rest), "[")
-			if !slices.ContainsFunc(quiet, func(q string) bool { return strings.HasPrefix(state, q) }) {
-				busy++
-			}
+		if metrics.Read(counts); counts[0].Value.Uint64()+counts[1].Value.Uint64() > 0 {
+			continue
 		}
-		if busy == 0 {
+		// The counts miss a goroutine that is about to return from a system call. A dump
+		// of all stacks does not, but it is slow, and needed only while an actor is absent,
+		// as one that waits for a lock.
+		if s.present() == actors || quiet(dump[:runtime.Stack(dump, true)]) {
 			return nil
 		}
 	}
 	return fmt.Errorf("goroutines do not come to rest:\n%s", dump[:runtime.Stack(dump, true)])
+}
+
+// present counts the actors that have returned or wait for their turn.
+func (s *schedule) present() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiting := map[string]bool{}
+	for _, st := range s.parked {
+		waiting[st.actor] = true
+	}
+	return s.done + len(waiting)
+}
+
+// quiet reports whether in a dump of all stacks only the goroutine that took it runs.
+func quiet(dump []byte) bool {
+	waits := []string{"chan receive", "chan send", "select", "sync.", "coroutine", "finalizer wait"}
+	busy := -1 // this goroutine is running
+	for line := range bytes.Lines(dump) {
+		rest, ok := bytes.CutPrefix(line, []byte("goroutine "))
+		if !ok {
+			continue
+		}
+		_, state, _ := strings.Cut(string(rest), "[")
+		if !slices.ContainsFunc(waits, func(w string) bool { return strings.HasPrefix(state, w) }) {
+			busy++
+		}
+	}
+	return busy == 0
 }
 
 // explorer enumerates schedules. One is the list of choices made; the next is the
@@ -187,6 +205,7 @@ func (e *explorer) choose(options []*step) int {
 // under some chosen at random, where also the parallel parts of one actor are
 // mixed. It stops at the first that fails.
 func explore(t *testing.T, preemptions, random int, once func(choose func([]*step) int) ([]*step, error)) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // settle relies on it
 	report := func(trace []*step, err error) {
 		var b strings.Builder
 		for _, st := range trace {
