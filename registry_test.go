@@ -144,6 +144,7 @@ func TestTheOptionReaderStandsAlone(t *testing.T) {
 var roomsOfCaddymodule = map[string]string{
 	"option":  "",
 	"control": "",
+	"storage": "option",
 	"observe": "control",
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/verify"
@@ -218,34 +219,34 @@ func (a *App) provisionSite() error {
 
 // provisionStorage finds the storage that the process has already, or a place for it.
 func (a *App) provisionStorage(ctx caddy.Context) error {
-	storage, err := a.loadStorage(ctx)
+	module, err := a.loadStorage(ctx)
 	if err != nil {
 		return err
 	}
-	value, _, err := pool.LoadOrNew(storage.Key(), func() (caddy.Destructor, error) {
-		return sharedOf(storage, a.log), nil
+	value, _, err := pool.LoadOrNew(module.Key(), func() (caddy.Destructor, error) {
+		return sharedOf(module, a.log), nil
 	})
 	if err != nil {
 		return err
 	}
-	a.key, a.shared = storage.Key(), value.(*shared)
-	if strict, ok := storage.(interface{ Agrees(Storage) error }); ok {
-		return strict.Agrees(a.shared.storage)
+	a.key, a.shared = module.Key(), value.(*shared)
+	if own, ok := module.(storage.Strict); ok {
+		return own.Agrees(a.shared.storage)
 	}
 	return nil
 }
 
 // loadStorage makes the guest module that the configuration asks for.
-func (a *App) loadStorage(ctx caddy.Context) (Storage, error) {
+func (a *App) loadStorage(ctx caddy.Context) (storage.Module, error) {
 	if a.StorageRaw == nil {
-		storage := new(FileStorage)
+		storage := new(storage.File)
 		return storage, storage.Provision(ctx)
 	}
 	module, err := ctx.LoadModule(a, "StorageRaw")
 	if err != nil {
 		return nil, err
 	}
-	storage, ok := module.(Storage)
+	storage, ok := module.(storage.Module)
 	if !ok {
 		return nil, fmt.Errorf("%T is not a storage", module)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/option"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
 
 func init() {
@@ -124,7 +125,7 @@ func (a *App) unmarshalStorage(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	storage, ok := module.(Storage)
+	storage, ok := module.(storage.Module)
 	if !ok {
 		return d.Errf("module oci.storage.%s is not a storage", name)
 	}

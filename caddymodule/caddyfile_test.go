@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
 
 func TestCaddyfileMeans(t *testing.T) {
@@ -208,7 +210,7 @@ func TestStorageKeyIsTheDirectoryItself(t *testing.T) {
 	}
 	t.Chdir(root)
 	for _, path := range []string{"data", "./data", filepath.Join(root, "data"), filepath.Join(root, "link", "data"), "link/link/../data"} {
-		s := &FileStorage{Path: path}
+		s := &storage.File{Path: path}
 		if err := s.Provision(caddy.Context{}); err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
 
 // carryOut has a command of the control socket carried out by the process that has the
@@ -30,7 +31,7 @@ func carryOut[T any](ctx context.Context, r *registry, path string, here func(*t
 
 // open opens the storage for this process, unless that is another user's than the
 // registry's: what a command writes, the registry could then not read, nor start.
-func (r *registry) open(ctx context.Context, log *slog.Logger) (OpenStorage, error) {
+func (r *registry) open(ctx context.Context, log *slog.Logger) (storage.Buckets, error) {
 	if err := r.belongsTo(os.Geteuid()); err != nil {
 		return nil, err
 	}

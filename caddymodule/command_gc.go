@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -57,7 +58,7 @@ func printCollected(w io.Writer, r control.GCReport) {
 	for _, tree := range []struct {
 		name string
 		store.Collected
-	}{{privateTree, r.Private}, {mirrorsTree, r.Mirrors}} {
+	}{{storage.PrivateTree, r.Private}, {storage.MirrorsTree, r.Mirrors}} {
 		fmt.Fprintf(w, "%s: %s %s of content: %d blobs, %d links to blobs, %d untagged manifests, %d abandoned uploads\n",
 			tree.name, verb, humanize.IBytes(uint64(tree.Bytes)), tree.Blobs, tree.Links, tree.Manifests, tree.Uploads)
 		if tree.Kept > 0 {

@@ -14,6 +14,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/instance"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/policies"
 )
 
@@ -132,7 +133,7 @@ func (r *registry) order(ctx context.Context, order control.IdentityOrder) (repo
 		return report, err
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
-	bucket, err := opened.Bucket(identityTree)
+	bucket, err := opened.Bucket(storage.IdentityTree)
 	if err != nil {
 		return report, err
 	}

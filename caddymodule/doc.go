@@ -4,7 +4,7 @@
 //	app.go         the app `oci`: configuration, and what happens on load
 //	caddyfile.go   its global option
 //	handler.go     the directive `oci_registry`: the path of a request
-//	storage*.go    where content is kept: guest modules, oci.storage.*
+//	storage/       where content is kept: guest modules, oci.storage.*
 //	shared.go      an open storage, shared by all configurations of the process
 //	trees.go       what is in it: private images, what mirrors hold, identity
 //	gc.go          the collector's settings and schedule

@@ -15,6 +15,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/session"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/evict"
@@ -116,8 +117,8 @@ func (p *patient) look(ctx context.Context) (control.Condition, string, error) {
 
 // risks are what the storage's disk lets happen. The operator may have chosen it.
 func (p *patient) risks() (string, error) {
-	if risky, ok := p.storage.(interface{ Risks() []string }); ok {
-		if risks := risky.Risks(); len(risks) > 0 {
+	if storage, ok := p.storage.(storage.Risky); ok {
+		if risks := storage.Risks(); len(risks) > 0 {
 			return "", doctor.Warning(strings.Join(risks, "; "))
 		}
 	}
@@ -126,7 +127,7 @@ func (p *patient) risks() (string, error) {
 
 // condition is what the trees tell.
 func (t *trees) condition(ctx context.Context, counter *usage.Counter, names []string) (control.Condition, error) {
-	c := control.Condition{MirrorsDir: t.mirrorsDir, Usage: map[string][]usage.Use{}, Gone: map[string]control.GoneTags{}, Samples: map[string]string{}}
+	c := control.Condition{MirrorsDir: t.mirrorsDisk, Usage: map[string][]usage.Use{}, Gone: map[string]control.GoneTags{}, Samples: map[string]string{}}
 	damaged, err := t.damagedIdentity(ctx)
 	if err != nil {
 		return c, err
@@ -138,7 +139,7 @@ func (t *trees) condition(ctx context.Context, counter *usage.Counter, names []s
 	stats := t.verifying.Stats()
 	c.Quarantine, c.Verified = stats.Quarantine, stats.Finished
 	c.Records = map[string]control.Records{}
-	for _, tree := range []verify.Tree{{Name: privateTree, Store: t.private}, {Name: mirrorsTree, Store: t.mirrors}} {
+	for _, tree := range []verify.Tree{{Name: storage.PrivateTree, Store: t.private}, {Name: storage.MirrorsTree, Store: t.mirrors}} {
 		digests, err := quarantined(ctx, tree.Store)
 		if err != nil {
 			return c, err

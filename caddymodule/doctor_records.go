@@ -9,6 +9,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
@@ -66,7 +67,7 @@ func quarantined(ctx context.Context, tree verify.Store) (digests []string, err 
 // describeRecords reports damaged records. Those of mirrors are learned again.
 func describeRecords(c *control.Condition) (string, error) {
 	looked, more := 0, ""
-	for _, tree := range []string{privateTree, mirrorsTree} {
+	for _, tree := range []string{storage.PrivateTree, storage.MirrorsTree} {
 		look := c.Records[tree]
 		looked += look.Looked
 		if look.More {
@@ -79,7 +80,7 @@ func describeRecords(c *control.Condition) (string, error) {
 		if hidden := look.Wrong - len(look.Named); hidden > 0 {
 			text += fmt.Sprintf("; and %d more", hidden)
 		}
-		if tree == mirrorsTree {
+		if tree == storage.MirrorsTree {
 			return "", doctor.Warning(text + "; a mirror asks its upstream again")
 		}
 		return "", errors.New(text + "; push the tag again, or delete it, as an administrator")

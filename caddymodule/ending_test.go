@@ -9,24 +9,28 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
 
 // A request that does not end, as on a disk that hangs, must not keep the process.
 func TestTheExitIsBounded(t *testing.T) {
-	storage := &FileStorage{Path: t.TempDir()}
-	storage.absolute, storage.mirrors = storage.Path, filepath.Join(storage.Path, mirrorsTree)
+	kept := &storage.File{Path: t.TempDir()}
+	if err := kept.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
 	var said bytes.Buffer
-	s := sharedOf(storage, slog.New(slog.NewTextHandler(&said, nil)))
+	s := sharedOf(kept, slog.New(slog.NewTextHandler(&said, nil)))
 	if _, err := s.acquire(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.leave()
 	s.end(time.Millisecond)
-	if !strings.Contains(said.String(), "storage was not closed cleanly") || !strings.Contains(said.String(), storage.Path) {
+	if !strings.Contains(said.String(), "storage was not closed cleanly") || !strings.Contains(said.String(), kept.Path) {
 		t.Errorf("got log %q, want that the storage was not closed", said.String())
 	}
-	if _, waited := storages.Load(storage.Key()); waited {
+	if _, waited := storages.Load(kept.Key()); waited {
 		t.Error("a later step of the exit waits for the storage again")
 	}
 	s.release()

@@ -13,6 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/census"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/option"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -40,15 +41,15 @@ type keeping struct {
 // configuration has said what may be: another one's limits may be wider.
 func keep(t *trees, log *slog.Logger) *keeping {
 	counts := newCensus(t, log)
-	log = log.With("tree", mirrorsTree)
+	log = log.With("tree", storage.MirrorsTree)
 	k := &keeping{
 		census: counts,
 		pulls:  pulls.New(pulls.Config{Bucket: t.state, Prefix: pullsPrefix, Log: log}),
 		usage:  usage.New(t.state, log),
 	}
 	var disk evict.Disk
-	if t.mirrorsDir != "" {
-		disk = evict.DiskOf(t.mirrorsDir)
+	if t.mirrorsDisk != "" {
+		disk = evict.DiskOf(t.mirrorsDisk)
 	}
 	k.evictor = evict.New(evict.Config{
 		Local: t.mirrors, Pulls: k.pulls, Disk: disk,

@@ -193,7 +193,7 @@ func TestPullsOfPrivateImagesAreCounted(t *testing.T) {
 // privatePullsOf is what the open storage at path knows about the pulls of a repository.
 func privatePullsOf(t *testing.T, path, repo string) pulls.Record {
 	t.Helper()
-	key, err := canonicalPath(path)
+	key, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -245,7 +245,7 @@ func TestRequestsBeforeTheStorageOpens(t *testing.T) {
 
 func mustCanonical(t *testing.T, path string) string {
 	t.Helper()
-	path, err := canonicalPath(path)
+	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func TestACollectionInTheReserveDropsIdleUploads(t *testing.T) {
 	const begin = "/v2/a/blobs/uploads/"
 	r := withReserve(t, port, storage, "0")
 	first, _ := r.want(http.StatusAccepted, "POST", begin, nil)
-	uploads := filepath.Join(storage, privateTree, "uploads")
+	uploads := filepath.Join(storage, "private", "uploads")
 	files, err := os.ReadDir(uploads)
 	if err != nil || len(files) != 1 {
 		t.Fatalf("uploads: %v, %v", files, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/console"
 	"github.com/eblume/caddy-registry/caddymodule/sites"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
@@ -46,7 +47,7 @@ func (l *location) check() error {
 
 // registry is a registry as its configuration describes it. Nothing of it is open.
 type registry struct {
-	storage Storage
+	storage storage.Module
 	// local is the directory with the control socket.
 	local   string
 	options store.Options
@@ -82,13 +83,13 @@ func (l *location) find() (*registry, error) {
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
-	storage, err := app.loadStorage(ctx)
+	module, err := app.loadStorage(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	reachable, ok := storage.(interface{ Local() string })
+	reachable, ok := module.(storage.Located)
 	if !ok {
-		return nil, fmt.Errorf("storage %s cannot be reached by commands", storage.Key())
+		return nil, fmt.Errorf("storage %s cannot be reached by commands", module.Key())
 	}
 	// Opening would create it, and then report that it is clean.
 	if err := whileStarting(ctx, func() error { return dir.Made(reachable.Local()) }); errors.Is(err, fs.ErrPermission) {
@@ -96,7 +97,7 @@ func (l *location) find() (*registry, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("there is no storage in %s; is it another directory, or was no registry started with it yet? %w", reachable.Local(), err)
 	}
-	found := &registry{storage, reachable.Local(), collection.options(), limits, verifying.Rate, app.APIKeys.lifetime(), app.Limits.keys(), nil}
+	found := &registry{module, reachable.Local(), collection.options(), limits, verifying.Rate, app.APIKeys.lifetime(), app.Limits.keys(), nil}
 	if l.storage == "" {
 		// A command that disables somebody warns with it, and goes on without.
 		if found.admins, err = app.unprovisionedRoster(); err != nil {
@@ -120,7 +121,7 @@ func (l *location) appAndSites() (*App, []sites.Site, error) {
 func (l *location) app() (*App, error) {
 	app := new(App)
 	if l.storage != "" {
-		app.StorageRaw = caddyconfig.JSONModuleObject(FileStorage{Path: l.storage}, "module", "file", nil)
+		app.StorageRaw = caddyconfig.JSONModuleObject(storage.File{Path: l.storage}, "module", "file", nil)
 		return app, nil
 	}
 	if l.document == nil {

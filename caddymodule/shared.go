@@ -16,6 +16,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/health"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
@@ -36,7 +37,7 @@ const retryOpen = time.Second
 // whoever needs it first, and closed when no configuration names it and no request
 // uses it any more: a long pull may outlive the configuration that took it.
 type shared struct {
-	storage Storage
+	storage storage.Module
 	log     *slog.Logger
 	cache   cacheLink // what all mirrors share with
 	// passwords are those of local users that were tried, whatever configuration
@@ -50,7 +51,7 @@ type shared struct {
 	mu       sync.Mutex // guards what follows, and is held while opening
 	trees    *trees
 	callers  *callers
-	open     OpenStorage
+	open     storage.Buckets
 	control  *control.Socket
 	mirrors  map[string]*openMirror // by mirrorSpec.key
 	settings []*settings            // of the configurations that have started, in that order
@@ -72,7 +73,7 @@ var storages sync.Map
 
 // sharedOf is the storage as the process has it open, or one that will be opened. The
 // pool calls it for the first configuration that names the storage.
-func sharedOf(storage Storage, log *slog.Logger) *shared {
+func sharedOf(storage storage.Module, log *slog.Logger) *shared {
 	if before, ok := storages.Load(storage.Key()); ok {
 		s := before.(*shared)
 		s.mu.Lock() // if it is closing, until it is closed
@@ -259,9 +260,12 @@ func (s *shared) openNow(ctx context.Context) error {
 	s.pulls.Store(trees.pulls)
 	trees.keeping = keep(trees, s.log)
 	s.applyLocked()
-	// A file system without sockets can keep a registry nevertheless.
-	if s.control, err = control.Listen(opened.Local(), s.commands()); err != nil {
-		s.log.Warn("commands cannot reach this process", "error", err)
+	// A file system without sockets can keep a registry nevertheless, and so can a storage
+	// without a local directory.
+	if local := storage.LocalOf(opened); local != "" {
+		if s.control, err = control.Listen(local, s.commands()); err != nil {
+			s.log.Warn("commands cannot reach this process", "error", err)
+		}
 	}
 	return nil
 }
@@ -279,10 +283,10 @@ func (s *shared) closeLocked() error {
 func (s *shared) syncs() (files, directories, groups uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open == nil {
-		return 0, 0, 0
+	if counted, ok := s.open.(storage.Syncs); ok {
+		return counted.Syncs()
 	}
-	return s.open.Syncs()
+	return 0, 0, 0
 }
 
 var _ caddy.Destructor = (*shared)(nil)

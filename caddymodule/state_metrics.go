@@ -8,6 +8,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/built"
 	"github.com/eblume/caddy-registry/caddymodule/census"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/cache/redis"
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/upstream"
@@ -129,7 +130,7 @@ func (s *shared) addState(sum *state) {
 	for tree, space := range counts.Spaces {
 		sum.free[tree], sum.size[tree] = space.Free, space.Total
 	}
-	sum.indexed[privateTree], sum.indexed[mirrorsTree] = one(s.trees.private.Indexed()), one(s.trees.mirrors.Indexed())
+	sum.indexed[storage.PrivateTree], sum.indexed[storage.MirrorsTree] = one(s.trees.private.Indexed()), one(s.trees.mirrors.Indexed())
 	sum.uploads += int64(s.trees.pushes.OpenUploads())
 	if len(s.settings) == 0 {
 		return
@@ -153,13 +154,13 @@ func (s *shared) addState(sum *state) {
 // newCensus begins to count what the trees store.
 func newCensus(t *trees, log *slog.Logger) *census.Census {
 	c := census.Config{
-		Trees:   map[string]census.Tree{privateTree: t.private, mirrorsTree: t.mirrors},
-		Named:   privateTree,
+		Trees:   map[string]census.Tree{storage.PrivateTree: t.private, storage.MirrorsTree: t.mirrors},
+		Named:   storage.PrivateTree,
 		Disks:   map[string]census.Disk{},
 		Counted: func() { observe.Succeeded(observe.TaskCount) },
 		Log:     log,
 	}
-	for tree, directory := range map[string]string{privateTree: t.localDir, mirrorsTree: t.mirrorsDir} {
+	for tree, directory := range map[string]string{storage.PrivateTree: t.privateDisk, storage.MirrorsTree: t.mirrorsDisk} {
 		if directory != "" {
 			c.Disks[tree] = evict.DiskOf(directory)
 		}

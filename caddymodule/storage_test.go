@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 )
 
@@ -43,7 +44,7 @@ func TestMirrorsLieElsewhereAndAreLockedThere(t *testing.T) {
 	load(t, elsewhere(mirrors))
 	r := at(t, port)
 	r.pushImage("team/app", "v1", randomBytes(100))
-	if text := readFile(t, filepath.Join(mirrors, cacheTag)); !strings.HasPrefix(text, "Signature: 8a477f597d28d172789f06886806bc55\n") {
+	if text := readFile(t, filepath.Join(mirrors, "CACHEDIR.TAG")); !strings.HasPrefix(text, "Signature: 8a477f597d28d172789f06886806bc55\n") {
 		t.Errorf("got %q, want the mark of a cache", text)
 	}
 	for _, path := range []string{storage, mirrors} {
@@ -52,7 +53,7 @@ func TestMirrorsLieElsewhereAndAreLockedThere(t *testing.T) {
 			other.Close()
 		}
 	}
-	if _, err := os.Stat(filepath.Join(storage, mirrorsTree)); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(storage, "mirrors")); !os.IsNotExist(err) {
 		t.Errorf("mirrors are in the storage too: %v", err)
 	}
 	if err := loadError(t, adapt(t, elsewhere(mirrors+"2"))); err == nil || !strings.Contains(err.Error(), "stopped and started") {
@@ -84,7 +85,7 @@ func TestMirrorsKeepOutOfTheOtherTrees(t *testing.T) {
 		filepath.Join(root, "private-too"): true,
 		filepath.Dir(root):                 true,
 	} {
-		storage := FileStorage{Path: root, Mirrors: path}
+		storage := storage.File{Path: root, Mirrors: path}
 		if err := storage.Provision(caddy.Context{}); (err == nil) != allowed {
 			t.Errorf("mirrors %s: got %v, want allowed %t", path, err, allowed)
 		}

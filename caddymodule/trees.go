@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/evict"
@@ -15,14 +16,6 @@ import (
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/verify"
-)
-
-// The trees of a storage. Nothing links from one to another: knowing a digest must
-// never be enough to read a private blob.
-const (
-	privateTree  = "private"
-	mirrorsTree  = "mirrors"
-	identityTree = "identity"
 )
 
 // trees are what is open in a storage.
@@ -39,9 +32,8 @@ type trees struct {
 	mirrors *store.Store
 	// state is the bucket below mirrors, for what mirrors know about their content.
 	state bucket.Bucket
-	// localDir is the directory of what is pushed, and mirrorsDir the one whose disk mirrors
-	// fill, or empty.
-	localDir, mirrorsDir string
+	// privateDisk and mirrorsDisk are directories on the disks that the two fill, or empty.
+	privateDisk, mirrorsDisk string
 	// keeping bounds mirrors while they are served; nil for a command.
 	keeping *keeping
 	// verifying compares both with their digests.
@@ -51,51 +43,51 @@ type trees struct {
 }
 
 // openTrees opens what a storage has. Its caller closes the trees before the storage.
-func openTrees(ctx context.Context, opened OpenStorage, options store.Options, log *slog.Logger) (_ *trees, err error) {
-	t := &trees{localDir: opened.Local(), mirrorsDir: opened.MirrorsDir()}
+func openTrees(ctx context.Context, opened storage.Buckets, options store.Options, log *slog.Logger) (_ *trees, err error) {
+	t := &trees{privateDisk: storage.DiskOf(opened, storage.PrivateTree), mirrorsDisk: storage.DiskOf(opened, storage.MirrorsTree)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.close())
 		}
 	}()
-	if t.identity, err = opened.Bucket(identityTree); err != nil {
+	if t.identity, err = opened.Bucket(storage.IdentityTree); err != nil {
 		return nil, err
 	}
-	private, err := opened.Bucket(privateTree)
+	private, err := opened.Bucket(storage.PrivateTree)
 	if err != nil {
 		return nil, err
 	}
 	t.notes = private
-	t.pulls = pulls.New(pulls.Config{Bucket: private, Prefix: privatePulls, Log: log.With("tree", privateTree)})
+	t.pulls = pulls.New(pulls.Config{Bucket: private, Prefix: privatePulls, Log: log.With("tree", storage.PrivateTree)})
 	privateOptions := options
 	privateOptions.Pulled = t.pulls.Of
-	if t.private, _, err = openStore(ctx, opened, privateTree, privateOptions, log); err != nil {
+	if t.private, _, err = openStore(ctx, opened, storage.PrivateTree, privateOptions, log); err != nil {
 		return nil, err
 	}
 	limited := quota.Config{Registry: t.private}
-	if t.localDir != "" {
-		limited.Disk = evict.DiskOf(t.localDir)
+	if t.privateDisk != "" {
+		limited.Disk = evict.DiskOf(t.privateDisk)
 	}
 	t.pushes = quota.New(limited)
-	if t.mirrors, t.state, err = openStore(ctx, opened, mirrorsTree, mirrorsOptions(options), log); err != nil {
+	if t.mirrors, t.state, err = openStore(ctx, opened, storage.MirrorsTree, mirrorsOptions(options), log); err != nil {
 		return nil, err
 	}
 	t.verifying = verify.New(ctx, verify.Config{
 		Trees: []verify.Tree{
-			{Name: privateTree, Store: t.private},
-			{Name: mirrorsTree, Store: t.mirrors, Mirror: true},
+			{Name: storage.PrivateTree, Store: t.private},
+			{Name: storage.MirrorsTree, Store: t.mirrors, Mirror: true},
 		},
 		State: private, Log: log,
 	})
 	return t, nil
 }
 
-func openStore(ctx context.Context, opened OpenStorage, tree string, options store.Options, log *slog.Logger) (*store.Store, bucket.Bucket, error) {
+func openStore(ctx context.Context, opened storage.Buckets, tree string, options store.Options, log *slog.Logger) (*store.Store, bucket.Bucket, error) {
 	b, err := opened.Bucket(tree)
 	if err != nil {
 		return nil, nil, err
 	}
-	options.IndexPath = opened.Index(tree)
+	options.IndexPath = storage.IndexOf(opened, tree)
 	options.Log = log.With("tree", tree)
 	s, err := store.Open(ctx, b, options)
 	return s, b, err

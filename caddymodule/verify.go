@@ -12,6 +12,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/option"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
@@ -80,7 +81,7 @@ func (t *trees) verify(ctx context.Context, o verify.Options) (*verify.Report, e
 	}
 	damaged, err := t.damagedIdentity(ctx)
 	for _, problem := range damaged {
-		report.AddRecord(identityTree, problem)
+		report.AddRecord(storage.IdentityTree, problem)
 	}
 	return report, err
 }
@@ -123,7 +124,7 @@ func (verifyCollector) Collect(ch chan<- prometheus.Metric) {
 		if stats.Finished.After(sum.Finished) {
 			sum.Finished = stats.Finished
 		}
-		for _, tree := range []string{privateTree, mirrorsTree} {
+		for _, tree := range []string{storage.PrivateTree, storage.MirrorsTree} {
 			damaged[tree] += stats.Damaged[tree]
 			in := quarantine[tree]
 			in.Objects, in.Bytes = in.Objects+stats.Quarantine[tree].Objects, in.Bytes+stats.Quarantine[tree].Bytes

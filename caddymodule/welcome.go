@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/eblume/caddy-registry/caddymodule/sites"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/caddymodule/welcome"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -125,8 +126,5 @@ func (a *App) pushingGroup() string {
 func (s *shared) local() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open == nil {
-		return ""
-	}
-	return s.open.Local()
+	return storage.LocalOf(s.open)
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package storage
 
 import (
 	"errors"
@@ -19,21 +19,21 @@ const (
 		"# server is stopped.\n"
 )
 
-// fileStorage is an open FileStorage: a directory, and one for the mirrors. The second
+// openFile is an open FileStorage: a directory, and one for the mirrors. The second
 // is a whole storage with its own lock and its own slots for syncs, wherever it lies:
 // it can be moved or deleted by itself, and private images do not wait for it.
-type fileStorage struct{ main, mirrors *dir.Storage }
+type openFile struct{ main, mirrors *dir.Storage }
 
 // of is the directory that a tree is in.
-func (s *fileStorage) of(tree string) *dir.Storage {
-	if tree == mirrorsTree {
+func (s *openFile) of(tree string) *dir.Storage {
+	if tree == MirrorsTree {
 		return s.mirrors
 	}
 	return s.main
 }
 
-func (s *fileStorage) Bucket(tree string) (bucket.Bucket, error) {
-	if tree == mirrorsTree {
+func (s *openFile) Bucket(tree string) (bucket.Bucket, error) {
+	if tree == MirrorsTree {
 		return s.mirrors.Bucket(contentTree)
 	}
 	return s.main.Bucket(tree)
@@ -42,20 +42,20 @@ func (s *fileStorage) Bucket(tree string) (bucket.Bucket, error) {
 // contentTree is the bucket within the mirrors' directory.
 const contentTree = "content"
 
-func (s *fileStorage) Index(tree string) string {
+func (s *openFile) Index(tree string) string {
 	return filepath.Join(s.of(tree).Path(), indexDir, tree+".db")
 }
 
-func (s *fileStorage) Local() string { return s.main.Path() }
+func (s *openFile) Local() string { return s.main.Path() }
 
-func (s *fileStorage) MirrorsDir() string { return s.mirrors.Path() }
+func (s *openFile) Disk(tree string) string { return s.of(tree).Path() }
 
-func (s *fileStorage) Syncs() (files, directories, groups uint64) {
+func (s *openFile) Syncs() (files, directories, groups uint64) {
 	main, mirrors := s.main.Stats(), s.mirrors.Stats()
 	return main.DataSyncs + mirrors.DataSyncs, main.DirSyncs + mirrors.DirSyncs, main.Groups + mirrors.Groups
 }
 
-func (s *fileStorage) Close() error { return errors.Join(s.mirrors.Close(), s.main.Close()) }
+func (s *openFile) Close() error { return errors.Join(s.mirrors.Close(), s.main.Close()) }
 
 // markCache tells backups to leave a directory out.
 func markCache(path string) error {
@@ -66,4 +66,9 @@ func markCache(path string) error {
 	return os.WriteFile(path, []byte(cacheTagText), 0o644)
 }
 
-var _ OpenStorage = (*fileStorage)(nil)
+var (
+	_ Buckets   = (*openFile)(nil)
+	_ LocalDir  = (*openFile)(nil)
+	_ DiskSpace = (*openFile)(nil)
+	_ Syncs     = (*openFile)(nil)
+)

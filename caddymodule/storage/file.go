@@ -1,4 +1,4 @@
-package caddymodule
+package storage
 
 import (
 	"context"
@@ -13,59 +13,24 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/option"
-	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
 func init() {
-	caddy.RegisterModule(FileStorage{})
-}
-
-// Storage is where a registry keeps its content: a guest module, oci.storage.*. If it
-// also has a method Local() string, which tells OpenStorage.Local before it is open,
-// commands find the running process by it. If it has a method Agrees(Storage) error,
-// it is asked whether it can be served by an open one of the same key. If it has a method
-// Risks() []string, `registry doctor` tells these sentences, too.
-type Storage interface {
-	// Key names the storage within the process. Configurations whose storages have
-	// the same key share one open storage, opened as the first of them says. It is
-	// asked after Provision, and does not change.
-	Key() string
-	// Open opens the storage for this process alone. Errors are sentences for an
-	// operator.
-	Open(ctx context.Context, log *slog.Logger) (OpenStorage, error)
-}
-
-// OpenStorage is a storage in use. Close ends it, after everything in it.
-type OpenStorage interface {
-	// Bucket opens one of the storage's trees, which close with it.
-	Bucket(tree string) (bucket.Bucket, error)
-	// Index is a file on a local disk for the index of a tree. It may be lost, and
-	// is lost with its tree.
-	Index(tree string) string
-	// Local is a directory of this storage's own on a local disk, for what may be
-	// lost, such as the control socket.
-	Local() string
-	// MirrorsDir is the directory whose disk the tree of the mirrors fills, or
-	// empty if it is on no local disk.
-	MirrorsDir() string
-	// Syncs counts the files and the directories that were made durable since Open,
-	// and how often many of these were one sync (a group).
-	Syncs() (files, directories, groups uint64)
-	Close() error
+	caddy.RegisterModule(File{})
 }
 
 // defaultPath is where a registry keeps its content that was not told where.
 const defaultPath = "./data"
 
-// FileStorage keeps the content in a directory of the local disk. It belongs to one
+// File keeps the content in a directory of the local disk. It belongs to one
 // process: a second one is refused. Copying the directory while the server is
 // stopped copies the registry.
 //
 // What mirrors hold is in a directory of its own. It is marked as a cache, so that
 // backups leave it out, and may be deleted while the server is stopped.
-type FileStorage struct {
+type File struct {
 	// Path is the directory; it is created at the start if it is missing. A
 	// relative path counts from the working directory, which services often have
 	// at /: then it is refused. Default: ./data.
@@ -80,16 +45,16 @@ type FileStorage struct {
 }
 
 // CaddyModule returns the Caddy module information.
-func (FileStorage) CaddyModule() caddy.ModuleInfo {
+func (File) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "oci.storage.file",
-		New: func() caddy.Module { return new(FileStorage) },
+		New: func() caddy.Module { return new(File) },
 	}
 }
 
 // Provision finds out which directories are meant. It looks at the disk, because two
 // paths may be one directory, and changes nothing there.
-func (s *FileStorage) Provision(caddy.Context) (err error) {
+func (s *File) Provision(caddy.Context) (err error) {
 	if s.Path == "" {
 		s.Path = defaultPath
 	}
@@ -97,7 +62,7 @@ func (s *FileStorage) Provision(caddy.Context) (err error) {
 		return err
 	}
 	if s.Mirrors == "" {
-		s.mirrors = filepath.Join(s.absolute, mirrorsTree)
+		s.mirrors = filepath.Join(s.absolute, MirrorsTree)
 		return nil
 	}
 	if s.mirrors, err = servicePath("mirrors", s.Mirrors); err != nil {
@@ -108,7 +73,7 @@ func (s *FileStorage) Provision(caddy.Context) (err error) {
 		return err
 	}
 	switch first, _, _ := strings.Cut(filepath.ToSlash(within), "/"); first {
-	case ".", privateTree, identityTree, indexDir:
+	case ".", PrivateTree, IdentityTree, indexDir:
 		return fmt.Errorf("mirrors %s is where %s keeps its own content; choose a directory of its own", s.Mirrors, s.Path)
 	}
 	return nil
@@ -144,25 +109,25 @@ func canonicalPath(path string) (string, error) {
 }
 
 // Key is the canonical path.
-func (s *FileStorage) Key() string { return "file:" + s.absolute }
+func (s *File) Key() string { return "file:" + s.absolute }
 
 // Local is the directory itself.
-func (s *FileStorage) Local() string { return s.absolute }
+func (s *File) Local() string { return s.absolute }
 
-// Agrees tells why an open storage of the same directory cannot be used as this one.
-func (s *FileStorage) Agrees(open Storage) error {
-	if other, ok := open.(*FileStorage); ok && other.mirrors != s.mirrors {
+// Agrees returns why an open storage of the same directory cannot be used as this one.
+func (s *File) Agrees(open Module) error {
+	if other, ok := open.(*File); ok && other.mirrors != s.mirrors {
 		return fmt.Errorf("mirrors %s: the running registry keeps mirrors in %s, and moves only when it is stopped and started", s.mirrors, other.mirrors)
 	}
 	return nil
 }
 
-// Risks are what a power cut can do to the storage that should not happen. What mirrors
+// Risks returns what a power cut can do to the storage that should not happen. What mirrors
 // keep can be had again.
-func (s *FileStorage) Risks() []string { return dir.Risks(s.absolute) }
+func (s *File) Risks() []string { return dir.Risks(s.absolute) }
 
 // Open locks the directories, and creates them if they are missing.
-func (s *FileStorage) Open(_ context.Context, log *slog.Logger) (OpenStorage, error) {
+func (s *File) Open(_ context.Context, log *slog.Logger) (Buckets, error) {
 	main, err := dir.Open(s.absolute, dir.Options{Verify: store.Verify, Log: log})
 	if err != nil {
 		return nil, err
@@ -178,7 +143,7 @@ func (s *FileStorage) Open(_ context.Context, log *slog.Logger) (OpenStorage, er
 	for _, risk := range s.Risks() {
 		log.Warn(risk, "storage", s.absolute)
 	}
-	return &fileStorage{main, mirrors}, nil
+	return &openFile{main, mirrors}, nil
 }
 
 // UnmarshalCaddyfile reads the rest of the line. Syntax:
@@ -186,7 +151,7 @@ func (s *FileStorage) Open(_ context.Context, log *slog.Logger) (OpenStorage, er
 //	storage file [<path>] {
 //	    mirrors <path>
 //	}
-func (s *FileStorage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (s *File) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the module's name
 	if d.NextArg() {
 		s.Path = d.Val()
@@ -195,7 +160,10 @@ func (s *FileStorage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 var (
-	_ Storage               = (*FileStorage)(nil)
-	_ caddy.Provisioner     = (*FileStorage)(nil)
-	_ caddyfile.Unmarshaler = (*FileStorage)(nil)
+	_ Module                = (*File)(nil)
+	_ Located               = (*File)(nil)
+	_ Strict                = (*File)(nil)
+	_ Risky                 = (*File)(nil)
+	_ caddy.Provisioner     = (*File)(nil)
+	_ caddyfile.Unmarshaler = (*File)(nil)
 )
