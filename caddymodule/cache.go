@@ -5,28 +5,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/mirror"
 )
-
-// Cache is what is kept beside the storage, to be fast: a guest module, oci.cache.*.
-type Cache interface {
-	// Memory bounds the manifests and tags in memory, in bytes. The trees of the
-	// storage have half of it each.
-	Memory() int64
-	// Open returns what mirrors share with those of other processes, or nil. It
-	// dials nothing. secret is a key that those have who use the same storage.
-	// close is called when the configuration is gone, if it is not nil.
-	Open(secret func() ([]byte, error), log *slog.Logger) (shared mirror.Shared, close func() error, err error)
-}
 
 // provisionCache makes the guest module that the configuration asks for.
 func (a *App) provisionCache(ctx caddy.Context) error {

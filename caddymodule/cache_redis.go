@@ -77,7 +77,7 @@ type RedisTLS struct {
 	// CA is a file of the authorities that are believed. Default: the system's.
 	CA string `json:"ca,omitempty"`
 	// ClientCertificate is presented to Redis. Default: none.
-	ClientCertificate *ClientCertificate `json:"client_certificate,omitempty"`
+	ClientCertificate *option.ClientCertificate `json:"client_certificate,omitempty"`
 	// ServerName is the name that every certificate must have. Default: the host as
 	// it is called, which sentinels and clusters often tell as an IP address.
 	ServerName string `json:"server_name,omitempty"`
@@ -195,12 +195,12 @@ func (c *RedisCache) connection() (o redis.Options, fingerprint string, err erro
 		return o, "", err
 	}
 	if c.Password != "" {
-		if o.Password, err = resolve("password", c.Password); err != nil {
+		if o.Password, err = option.Resolve("password", c.Password); err != nil {
 			return o, "", err
 		}
 	}
 	if c.Sentinel != nil && c.Sentinel.Password != "" {
-		if o.Sentinel.Password, err = resolve("password of sentinel", c.Sentinel.Password); err != nil {
+		if o.Sentinel.Password, err = option.Resolve("password of sentinel", c.Sentinel.Password); err != nil {
 			return o, "", err
 		}
 	}
@@ -221,10 +221,10 @@ func (c *RedisCache) connection() (o redis.Options, fingerprint string, err erro
 func (t *RedisTLS) load() (config *tls.Config, files string, err error) {
 	config = &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
 	var pem []byte
-	if config.RootCAs, pem, err = authorities(t.CA); err != nil {
+	if config.RootCAs, pem, err = option.Authorities(t.CA); err != nil {
 		return nil, "", err
 	}
-	pair, err := t.ClientCertificate.load()
+	pair, err := t.ClientCertificate.Load()
 	if err != nil {
 		return nil, "", err
 	}
@@ -248,7 +248,7 @@ func (c *RedisCache) Open(secret func() ([]byte, error), log *slog.Logger) (mirr
 		options.Secret, err = secret()
 	} else {
 		var text string
-		text, err = resolve("secret", c.Secret)
+		text, err = option.Resolve("secret", c.Secret)
 		options.Secret = []byte(strings.TrimSpace(text)) // a file often ends in a line end
 	}
 	if err != nil {

@@ -50,7 +50,7 @@ func (c *RedisCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			c.TLS = new(RedisTLS)
 			return option.Block(d, "tls", option.Options{
 				"ca":                 option.Once(&c.TLS.CA),
-				"client_certificate": clientCertificate(&c.TLS.ClientCertificate),
+				"client_certificate": option.Certificate(&c.TLS.ClientCertificate),
 				"server_name":        option.Once(&c.TLS.ServerName),
 			})
 		}),

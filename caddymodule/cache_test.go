@@ -1,27 +1,15 @@
 package caddymodule
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"log/slog"
-	"math/big"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
-	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
@@ -55,22 +43,6 @@ func TestCacheMeans(t *testing.T) {
 				t.Errorf("got %v, want %v", got.Apps.OCI.Cache, want)
 			}
 		})
-	}
-}
-
-// The memory before Redis is as large as is said, as that of cache memory.
-func TestCacheHasAMemoryOfItsSize(t *testing.T) {
-	for size, want := range map[string]int64{"": 256 << 20, "64MiB": 64 << 20, "1GB": 1e9} {
-		if got := (&RedisCache{Size: size}).Memory(); got != want {
-			t.Errorf("redis of size %q: got %d bytes, want %d", size, got, want)
-		}
-		memory := &MemoryCache{Size: size}
-		if err := memory.Provision(caddy.Context{}); err != nil || memory.Memory() != want {
-			t.Errorf("memory of size %q: got %d bytes and %v, want %d", size, memory.Memory(), err, want)
-		}
-	}
-	if err := (&RedisCache{Size: "much"}).Validate(); err == nil || !strings.Contains(err.Error(), "size") {
-		t.Errorf("a size that is none: got %v", err)
 	}
 }
 
@@ -185,83 +157,5 @@ func TestARegistryStartsWithoutItsRedis(t *testing.T) {
 			load(t, site(port, t.TempDir(), fmt.Sprintf("mirror mirrored.test {\nupstream %s\n%s\n}\ncache redis {\naddress %s\n}", up.URL, unhurried, address), ""))
 			at(t, port).want(200, "GET", "/v2/mirrored.test/library/nginx/manifests/latest", nil)
 		})
-	}
-}
-
-// The key of the pool has all options of a connection: a reload does not keep an old
-// password, authority or secret.
-func TestARedisIsPooledByAllThatItIs(t *testing.T) {
-	t.Setenv("CACHE_TEST_PASSWORD", "hunter2")
-	t.Setenv("CACHE_TEST_OTHER", "hunter3")
-	t.Setenv("CACHE_TEST_SECRET", "a secret that several registries have")
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	certificate := func() { writeCA(t, ca) }
-	certificate()
-	base := RedisCache{Addresses: []string{"127.0.0.1:1"}, Secret: "{env.CACHE_TEST_SECRET}"}
-	open := func(change func(*RedisCache)) mirror.Shared {
-		c := base
-		change(&c)
-		shared, done, err := c.Open(nil, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { done() })
-		return shared
-	}
-	withCA := func(c *RedisCache) { c.TLS = &RedisTLS{CA: ca} }
-	seen := map[mirror.Shared]string{}
-	for name, change := range map[string]func(*RedisCache){
-		"as it is":          func(*RedisCache) {},
-		"address":           func(c *RedisCache) { c.Addresses = []string{"127.0.0.1:2"} },
-		"user":              func(c *RedisCache) { c.User = "u" },
-		"password":          func(c *RedisCache) { c.Password = "{env.CACHE_TEST_PASSWORD}" },
-		"another password":  func(c *RedisCache) { c.Password = "{env.CACHE_TEST_OTHER}" },
-		"db":                func(c *RedisCache) { c.DB = 1 },
-		"prefix":            func(c *RedisCache) { c.Prefix = "p" },
-		"secret":            func(c *RedisCache) { c.Secret = "{file." + ca + "}" },
-		"cluster":           func(c *RedisCache) { c.Cluster = true },
-		"sentinel":          func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "m"} },
-		"another master":    func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "n"} },
-		"sentinel's user":   func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "m", User: "u"} },
-		"sentinel's secret": func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "m", Password: "{env.CACHE_TEST_OTHER}"} },
-		"tls":               func(c *RedisCache) { c.TLS = new(RedisTLS) },
-		"another name":      func(c *RedisCache) { c.TLS = &RedisTLS{ServerName: "n"} },
-		"an authority":      withCA,
-		"a client's own":    func(c *RedisCache) { c.TLS = &RedisTLS{ClientCertificate: &ClientCertificate{ca, ca}} },
-	} {
-		shared := open(change)
-		if other := seen[shared]; other != "" {
-			t.Errorf("%s: the client is that of: %s", name, other)
-		}
-		seen[shared] = name
-		if again := open(change); again != shared {
-			t.Errorf("%s: another client for the same", name)
-		}
-	}
-	certificate() // the file holds another authority now
-	if other := seen[open(withCA)]; other != "" {
-		t.Errorf("a new authority: the client is that of: %s", other)
-	}
-}
-
-// writeCA writes a new certificate, and its key behind it.
-func writeCA(t *testing.T, path string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
-	certificate, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
 	}
 }

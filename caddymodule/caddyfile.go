@@ -111,7 +111,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}),
 		"local_user": option.Func(a.unmarshalLocalUser).Repeated(),
 	}
-	a.authenticatorOptions(options)
+	addAuthenticatorOptions(options, &a.AuthenticatorsRaw)
 	return option.Block(d, "oci", options)
 }
 

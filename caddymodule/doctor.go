@@ -27,9 +27,6 @@ import (
 )
 
 const (
-	// maxSkew is how far two clocks may be apart: tokens last a minute, and are good
-	// from the second in which they were made.
-	maxSkew = 30 * time.Second
 	// expiresSoon is when an upstream's certificate is worth a word.
 	expiresSoon = 7 * 24 * time.Hour
 	// shownClients bounds whom a finding names.
@@ -348,7 +345,7 @@ func describe(f upstream.Found, credentialed bool) (string, error) {
 	}
 	switch skew := f.Skew.Abs(); {
 	case !f.Dated:
-	case skew > maxSkew:
+	case skew > doctor.MaxSkew:
 		return "", fmt.Errorf("%s, its clock and ours are %s apart: tokens and certificates fail by that", text, skew)
 	case skew > time.Second: // the header has whole seconds
 		text += fmt.Sprintf(", its clock and ours are %s apart", skew)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/workload"
 )
 
@@ -19,7 +20,7 @@ func (a *App) lookAtSignIn(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if o.ClientSecret != "" {
-		if _, err := resolve("client_secret", o.ClientSecret); err != nil {
+		if _, err := option.Resolve("client_secret", o.ClientSecret); err != nil {
 			return "", err
 		}
 	}
@@ -28,7 +29,7 @@ func (a *App) lookAtSignIn(ctx context.Context) (string, error) {
 		return "", err
 	}
 	text := fmt.Sprintf("%s is who it should be, and %d of its keys can be used", o.Issuer, found.Keys)
-	if found.Dated && found.Skew.Abs() > maxSkew {
+	if found.Dated && found.Skew.Abs() > doctor.MaxSkew {
 		return "", fmt.Errorf("the clock of %s and ours are %s apart: sign-ins fail by that; set the clocks", o.Issuer, found.Skew.Abs())
 	} else if found.Dated {
 		text += fmt.Sprintf(", its clock and ours are %s apart", found.Skew.Abs())
@@ -54,7 +55,7 @@ func (a *App) trustedIssuers() (checks []doctor.Check) {
 		}
 		seen[block.Issuer] = true
 		checks = append(checks, doctor.Check{Name: "trusted issuer " + block.Issuer, Run: func(ctx context.Context) (string, error) {
-			if err := checkPrivate(block.Issuer); err != nil {
+			if err := option.CheckURL(block.Issuer); err != nil {
 				return "", err
 			}
 			keys, err := workload.New(block.Issuer, workload.Options{Files: block.files()}).Probe(ctx)

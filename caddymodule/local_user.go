@@ -69,7 +69,7 @@ func (u LocalUser) resolved() (identity.LocalUser, error) {
 	hash := u.Hash
 	if isPlaceholder(hash) {
 		var err error
-		if hash, err = resolve("hash", hash); err != nil {
+		if hash, err = option.Resolve("hash", hash); err != nil {
 			return identity.LocalUser{}, u.located(err)
 		}
 		hash = strings.TrimSpace(hash) // a file ends with a line

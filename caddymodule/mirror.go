@@ -68,7 +68,7 @@ type Mirror struct {
 	// for this upstream. Default: the system's.
 	CA string `json:"ca,omitempty"`
 	// ClientCertificate is presented to the upstream's own hosts. Default: none.
-	ClientCertificate *ClientCertificate `json:"client_certificate,omitempty"`
+	ClientCertificate *option.ClientCertificate `json:"client_certificate,omitempty"`
 	// AllowPrivate are where realms and redirects of the upstream may lead although
 	// it is not public: CIDRs, and host:port pairs. A host:port pair may also get
 	// the credentials. Whoever controls the upstream can reach what is listed here.
@@ -102,12 +102,6 @@ type Credentials struct {
 	// Secret is a placeholder, such as {env.HUB_TOKEN} or {file./run/secrets/hub},
 	// which is resolved at the start and is nowhere in the configuration.
 	Secret string `json:"secret"`
-}
-
-// ClientCertificate is a pair of PEM files, read at the start.
-type ClientCertificate struct {
-	Certificate string `json:"certificate"`
-	Key         string `json:"key"`
 }
 
 // dockerHubURL is where the registry of namespace.DockerHub is.

@@ -70,7 +70,7 @@ func (m *Mirror) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"breaker":            option.Duration(&m.Breaker),
 		"max_connections":    option.Number(&m.MaxConnections, 1),
 		"ca":                 option.Once(&m.CA),
-		"client_certificate": clientCertificate(&m.ClientCertificate),
+		"client_certificate": option.Certificate(&m.ClientCertificate),
 		"allow_private":      option.List(&m.AllowPrivate).Repeated(),
 		"allow":              option.List(&m.Allow).Repeated(),
 		"deny":               option.List(&m.Deny).Repeated(),
@@ -104,17 +104,6 @@ func (m *Mirror) unmarshalPrivate(d *caddyfile.Dispenser) error {
 	}
 	m.Private = append(m.Private, Reveal{On: args[:to], To: who.String()})
 	return nil
-}
-
-// clientCertificate reads the files of a certificate and its key.
-func clientCertificate(to **ClientCertificate) option.Option {
-	return option.Func(func(d *caddyfile.Dispenser) error {
-		*to = new(ClientCertificate)
-		if !d.AllArgs(&(*to).Certificate, &(*to).Key) {
-			return d.ArgErr()
-		}
-		return nil
-	})
 }
 
 var _ caddyfile.Unmarshaler = (*Mirror)(nil)

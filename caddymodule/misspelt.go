@@ -78,9 +78,7 @@ func (a *App) warnOfMisspeltNames() {
 		case *ClientCert:
 			given = append(given, known.Groups...)
 		case *TrustedIssuer:
-			for _, rule := range known.rules { // of all blocks of the issuer
-				given = append(given, rule.Groups()...)
-			}
+			given = append(given, known.RuleGroups()...)
 		}
 	}
 	for _, rule := range typos.Unmet(a.rules, users, append(groups, given...)) {

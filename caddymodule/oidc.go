@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -95,10 +94,10 @@ func (o OIDC) check(site string) error {
 	if site == "" {
 		return errors.New("url is missing in the block oci: the provider sends browsers back to it")
 	}
-	if err := checkPrivate(site); err != nil {
+	if err := option.CheckURL(site); err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
-	if err := checkPrivate(o.Issuer); err != nil {
+	if err := option.CheckURL(o.Issuer); err != nil {
 		return fmt.Errorf("issuer: %w", err)
 	}
 	if o.ClientID == "" {
@@ -117,24 +116,6 @@ func (o OIDC) check(site string) error {
 		return errors.New("group_refresh and session must be positive")
 	}
 	return nil
-}
-
-// checkPrivate refuses an address to which secrets would travel in the open.
-func checkPrivate(address string) error {
-	u, err := url.Parse(address)
-	if err != nil {
-		return err
-	}
-	if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
-		u.Scheme != "https" && (u.Scheme != "http" || !loopbackName(u.Hostname())) {
-		return fmt.Errorf("%q is not like https://id.example.org/; plain http is for loopback alone", address)
-	}
-	return nil
-}
-
-func loopbackName(host string) bool {
-	address, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 // UnmarshalCaddyfile reads the block. Syntax:

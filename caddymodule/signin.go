@@ -14,6 +14,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/refusal"
 	"github.com/eblume/caddy-registry/caddymodule/web"
 	"github.com/eblume/caddy-registry/core"
@@ -68,7 +69,7 @@ func (a *App) provisionSignIn() error {
 			return &spec, nil
 		}
 		var err error
-		spec.settings.ClientSecret, err = resolve("oidc: client_secret", oidc.ClientSecret)
+		spec.settings.ClientSecret, err = option.Resolve("oidc: client_secret", oidc.ClientSecret)
 		return &spec, err
 	})}
 	return nil

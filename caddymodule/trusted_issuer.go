@@ -112,7 +112,7 @@ func (t *TrustedIssuer) key() issuerKey { return issuerKey{t.Issuer, t.files()} 
 
 // check refuses what would trust nobody, or everybody.
 func (t *TrustedIssuer) check() (*workload.Compiled, error) {
-	if err := checkPrivate(t.Issuer); err != nil {
+	if err := option.CheckURL(t.Issuer); err != nil {
 		return nil, err
 	}
 	if err := t.files().Check(); err != nil {
@@ -153,6 +153,14 @@ func joinIssuers(all []identity.Authenticator) ([]identity.Authenticator, error)
 		}
 	}
 	return slices.Concat(first, rest), nil
+}
+
+// RuleGroups returns the groups that all blocks of the issuer give, as they are written.
+func (t *TrustedIssuer) RuleGroups() (groups []string) {
+	for _, rule := range t.rules {
+		groups = append(groups, rule.Groups()...)
+	}
+	return groups
 }
 
 // Recognizes tells whether a credential claims to be from this issuer.

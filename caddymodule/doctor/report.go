@@ -15,7 +15,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
+
+// MaxSkew is how far two clocks may be apart: tokens last a minute, and are good from the second
+// in which they were made.
+const MaxSkew = 30 * time.Second
 
 // Level is how serious a finding is.
 type Level string

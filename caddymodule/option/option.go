@@ -10,6 +10,9 @@
 // option (unless the table says Repeated), a wrong number of arguments, and a block
 // behind an option that has none. So a typing mistake never passes as a default.
 //
+// What several blocks have is read here, too: placeholders for secrets, certificates, and
+// addresses to which secrets are sent.
+//
 // It knows Caddy's dispenser and nothing of the registry.
 package option
 
