@@ -35,7 +35,7 @@ func TestCaddyfileMeans(t *testing.T) {
 			"ghcr.io": {},
 			"docker.io": {
 				Upstreams: []string{"https://a", "http://b:5000"}, Credentials: &Credentials{"{env.U}", "{env.P}"},
-				TTL: day, MaxConnections: 4, ClientCertificate: &option.ClientCertificate{"c", "k"},
+				TTL: day, MaxConnections: 4, ClientCertificate: &option.ClientCertificate{Certificate: "c", Key: "k"},
 			},
 		}}},
 		{"verification", "verify {\nevery 7d\nrate 50MiB\n}", App{Verify: &Verify{Every: 7 * day, Rate: "50MiB"}}},

@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -92,8 +90,8 @@ func (l *location) planDemo(to string) (*demo.Plan, error) {
 	}
 	plan.Rights, err = demo.Choose(rules, app.Private, func(name string) error {
 		request, err := namespace.Resolve(wire.Request{Kind: wire.PutManifest, Name: name, Repo: name}, app.site)
-		if host, _, _ := strings.Cut(request.Repo, "/"); err == nil && slices.Contains(app.site.Mirrors, host) {
-			return fmt.Errorf("%s is a mirror, and nothing can be pushed to it", host)
+		if request.Mirror != "" {
+			return fmt.Errorf("%s is a mirror, and nothing can be pushed to it", request.Mirror)
 		}
 		return err
 	})

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -166,9 +165,8 @@ func (l *location) explain(out io.Writer, q *question) (allowed bool, err error)
 		fmt.Fprintf(out, "%s in %s: denied: %v\n", q.action, name, err)
 		return false, nil
 	}
-	host, _, _ := strings.Cut(request.Repo, "/")
-	if kindOf(actions[0]) == wire.PutManifest && slices.Contains(app.site.Mirrors, host) {
-		fmt.Fprintf(out, "%s %s: denied: %s is a mirror, and nothing can be pushed to it\n", q.action, request.Repo, host)
+	if request.Kind == wire.PutManifest && request.Mirror != "" {
+		fmt.Fprintf(out, "%s %s: denied: %s is a mirror, and nothing can be pushed to it\n", q.action, request.Repo, request.Mirror)
 		return false, nil
 	}
 	policy := policies.NewRules(rules...)

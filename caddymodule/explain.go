@@ -13,24 +13,22 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// explain makes what says more about an error of a request to this caller, who is read
-// then: which registry was meant, or that nothing is pushed to a mirror.
-func (h *Handler) explain(method string, request wire.Request, mirror string, who *identity.Proven) func(error) error {
-	return func(err error) error {
-		switch {
-		case mirror != "" && method == http.MethodHead && who.Push:
-			return unlessPushed(request, err)
-		case mirror != "" && pushes(request.Kind) && errors.Is(err, core.ErrDenied):
-			// This holds whatever the policy says: there is no right to it that could be
-			// given.
-			return upstreams.RefusePush(mirror, h.app.pushTo())
-		case mirror == "" && (errors.Is(err, core.ErrNameUnknown) || errors.Is(err, core.ErrDenied) && request.Kind.Writes()):
-			if hint := h.noMirror(request, who.Identity); hint != "" {
-				return core.WithPublic(fmt.Errorf("%w; %s", err, hint), core.Public(err)+"; "+hint)
-			}
+// explain says more about an error of a call to this caller: which registry was meant, or
+// that nothing is pushed to a mirror.
+func (c *call) explain(err error) error {
+	switch {
+	case c.Mirror != "" && c.r.Method == http.MethodHead && c.who.Push:
+		return unlessPushed(c.Request, err)
+	case c.Mirror != "" && pushes(c.Kind) && errors.Is(err, core.ErrDenied):
+		// This holds whatever the policy says: there is no right to it that could be
+		// given.
+		return upstreams.RefusePush(c.Mirror, c.app.pushTo())
+	case c.Mirror == "" && (errors.Is(err, core.ErrNameUnknown) || errors.Is(err, core.ErrDenied) && c.Kind.Writes()):
+		if hint := c.noMirror(c.Request, c.who.Identity); hint != "" {
+			return core.WithPublic(fmt.Errorf("%w; %s", err, hint), core.Public(err)+"; "+hint)
 		}
-		return err
 	}
+	return err
 }
 
 // unlessPushed says "not here" instead of trouble with the upstream, to a client that looks

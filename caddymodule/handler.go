@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,14 +14,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/instance"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/wire"
-	"github.com/eblume/caddy-registry/policies"
 )
 
 func init() {
@@ -111,98 +108,39 @@ func (h *Handler) checkSite() error {
 
 // ServeHTTP answers with the registry, or passes on what is not for it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if r.URL.Path == tokenPath {
-		h.serveToken(w, r)
-		return nil
-	}
 	if r.URL.Path != "/v2" && !strings.HasPrefix(r.URL.Path, "/v2/") {
-		if h.serveHealth(w, r) || h.servePages(w, r) {
-			return nil
-		}
-		if nearlyRegistry(r.URL.Path) {
-			wire.Fail(w, r, wire.Request{}, errNearly, wire.Options{Log: h.log})
-			return nil
-		}
-		return next.ServeHTTP(w, r)
+		return h.serveBeside(w, r, next)
 	}
-	begun := time.Now()
 	if r.URL.Path == "/v2/" && !caddy.Exiting() { // another process may take over
 		instance.Answer(w, r)
 	}
-	asked := readAsked(r, identity.AtRegistry)
-	request, err := wire.Parse(r.Method, r.URL)
-	options := wire.Options{Log: h.log, Challenge: func() string { return asked.challenge(request) }}
-	if err == nil {
-		site := h.site
-		site.Host = asked.conn.Host
-		request, err = namespace.Resolve(request, site)
-	}
-	mirror, pull := "", false // pull: of a private manifest
-	if err == nil {
-		mirror = h.site.MirrorOf(request.Repo)
-	}
-	options.Observe = func(o wire.Outcome) {
-		source := observe.SourceOf(o, request.Repo, mirror)
-		addSource(r, source)
-		observe.CountRequest(o, source, r.Method, begun)
-		switch {
-		case mirror != "":
-			observe.CountMirror(mirror, o)
-		case pull:
-			h.app.shared.countPull(request, w.Header(), o)
-		}
-	}
-	addLogFields(r, request, mirror)
-	var who identity.Proven
-	if request.Kind.Writes() {
-		options.Observe = h.observeDenied(request, &who, &asked, options.Observe)
-	}
-	options.Explain = h.explain(r.Method, request, mirror, &who)
-	unresolved := err
-	if unresolved != nil && !request.Kind.Writes() {
-		who = h.presumed(r, asked)
-		wire.Fail(w, r, request, unresolved, options)
-		return nil
-	}
-	registry, err := h.app.acquire(r.Context())
+	c := &call{Handler: h, w: w, r: r, begun: time.Now()}
+	union, err := c.admit(c.understand())
 	if err != nil {
-		wire.Fail(w, r, request, cmp.Or(unresolved, err), options)
+		wire.Fail(w, r, c.Request, err, c.options)
 		return nil
 	}
 	defer h.app.shared.release()
-	who, err = h.who(r, &asked, request)
-	if err = cmp.Or(err, unresolved); err != nil { // the name after the caller, so that the audit can name who asked
-		wire.Fail(w, r, request, err, options)
-		return nil
-	}
-
-	who.Address = asked.credential.Address
-	options.Cursors = h.app.shared.callers.sessions
-	options.Manifests, options.Sent = manifestBudget, sentBudget
-	options.Caller = core.Access{Caller: who.User, Address: who.Address}
-	// Docker drops a mirror that answers 401.
-	options.NoLogin = h.fallbackOnly(request.Name)
-	if request.Kind.Writes() && r.Body != nil {
-		r.Body = observe.Body(r.Body)
-	}
-	switch {
-	case mirror != "":
-		h.app.shared.countUse(mirror, &h.site, r, request)
-	case request.Kind == wire.Manifest && r.Method == http.MethodGet:
-		// A HEAD does not count: clients send it to learn a digest, and for images that they have.
-		pull = true
-	}
-	// Content that the upstream shows to our credentials may not be public.
-	options.Public = h.app.policy.Allows(policies.Identity{}, policies.Read, request.Repo) &&
-		(mirror == "" || !h.app.Mirrors[mirror].credentialed())
-	registry = policies.Guard(registry, h.app.policy, who.Identity)
-	if request.Kind.Writes() {
-		registry = observe.Changes(registry, h.app.audit, observe.By(who.Identity, asked.credential.Address))
-	}
-	if request.Kind == wire.Blob {
+	registry := c.wrap(union)
+	if c.Kind == wire.Blob {
 		defer sendPieces(r.Context())()
 	}
-	wire.Serve(w, r, request, registry, options)
+	wire.Serve(w, r, c.Request, registry, c.options)
+	return nil
+}
+
+// serveBeside answers what is not below /v2/: tokens, health and pages. The rest is passed
+// on.
+func (h *Handler) serveBeside(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	switch {
+	case r.URL.Path == tokenPath:
+		h.serveToken(w, r)
+	case h.serveHealth(w, r), h.servePages(w, r):
+	case nearlyRegistry(r.URL.Path):
+		wire.Fail(w, r, wire.Request{}, errNearly, wire.Options{Log: h.log})
+	default:
+		return next.ServeHTTP(w, r)
+	}
 	return nil
 }
 

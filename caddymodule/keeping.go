@@ -3,11 +3,9 @@ package caddymodule
 import (
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/caddymodule/census"
@@ -94,11 +92,11 @@ func (m *Mirror) maxSize() (int64, error) {
 }
 
 // countUse remembers who asks a mirror, and how. The storage is open.
-func (s *shared) countUse(name string, site *namespace.Site, r *http.Request, request wire.Request) {
+func (s *shared) countUse(request namespace.Resolved, address string) {
 	s.mu.Lock()
 	usage := s.trees.keeping.usage
 	s.mu.Unlock()
-	usage.Count(name, formOf(name, site, request), clientOf(r))
+	usage.Count(request.Mirror, string(request.Form), address)
 }
 
 // countPull remembers that a client was given a private manifest, or was told that what
@@ -112,28 +110,4 @@ func (s *shared) countPull(request wire.Request, answer http.Header, o wire.Outc
 		d = digest.Digest(answer.Get("Docker-Content-Digest"))
 	}
 	s.pulls.Load().Mark(request.Repo, d, request.Ref.Tag)
-}
-
-// formOf is the way in which a request has named a mirror.
-func formOf(name string, site *namespace.Site, request wire.Request) string {
-	switch {
-	case request.NS != "" && site.NamedBy(request.NS) == name:
-		return "ns"
-	case site.Named(request.Name) == name:
-		return "prefix"
-	case site.Upstream == name:
-		return "site"
-	}
-	return "fallback"
-}
-
-// clientOf is the address of who asks, which trusted proxies may have told.
-func clientOf(r *http.Request) string {
-	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && ip != "" {
-		return ip
-	}
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		return host
-	}
-	return r.RemoteAddr
 }

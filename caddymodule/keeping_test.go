@@ -14,10 +14,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
-	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
-	"github.com/eblume/caddy-registry/core/wire"
 )
 
 // offer puts an image with a layer of 100,000 bytes into an upstream.
@@ -113,29 +111,6 @@ func TestDoctorByConfiguration(t *testing.T) {
 	defer quay.Fault(upstreamtest.Fault{Status: 500}).Lift()
 	if report, _, status := examine(t, "--config", config); status != statusFailed || report.OK {
 		t.Errorf("a broken upstream: got status %d, %+v", status, report)
-	}
-}
-
-func TestTheFormInWhichAMirrorIsNamed(t *testing.T) {
-	mirrors := []string{"docker.io", "quay.io"}
-	for _, row := range []struct {
-		site     namespace.Site
-		name, ns string
-		want     string
-	}{
-		{namespace.Site{}, "docker.io/library/nginx", "", "prefix"},
-		{namespace.Site{}, "library/nginx", "docker.io", "ns"},
-		{namespace.Site{}, "docker.io/library/nginx", "docker.io", "ns"},
-		{namespace.Site{}, "library/nginx", "index.docker.io", "ns"},
-		{namespace.Site{}, "index.docker.io/library/nginx", "", "prefix"},
-		{namespace.Site{}, "docker.io/library/nginx", "registry.example.com", "prefix"},
-		{namespace.Site{Upstream: "docker.io"}, "library/nginx", "", "site"},
-		{namespace.Site{Fallback: "docker.io"}, "library/nginx", "", "fallback"},
-	} {
-		row.site.Mirrors = mirrors
-		if got := formOf("docker.io", &row.site, wire.Request{Name: row.name, NS: row.ns}); got != row.want {
-			t.Errorf("%s?ns=%s: got %s, want %s", row.name, row.ns, got, row.want)
-		}
 	}
 }
 

@@ -122,11 +122,10 @@ func (h *Handler) verifyPassword(r *http.Request, user, password string) (polici
 	if broken == nil && !credential.Presented() {
 		broken = fmt.Errorf("empty form: %w", identity.ErrCredential)
 	}
-	gate := h.gate()
-	who, err := gate.Admit(r.Context(), credential, broken, connectionOf(r), nil)
-	observe.CountLogin(gate.Method(credential), err)
+	who, err := h.gate().Admit(r.Context(), credential, broken, connectionOf(r), nil)
+	observe.CountLogin(who.Method, err)
 	if err != nil {
-		h.tellRefused(gate, asked{credential: credential}, r.URL.Path, err)
+		h.tellRefused(who, asked{credential: credential}, r.URL.Path, err)
 	}
 	return who.Identity, err
 }

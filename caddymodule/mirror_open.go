@@ -123,47 +123,44 @@ func (s *shared) closeMirrorsLocked() error {
 
 // joined is everything that canonical names reach, over the trees that it was made of.
 type joined struct {
-	trees    *trees
-	registry core.Registry
+	trees *trees
+	union *namespace.Union
 }
 
 // acquire returns the registry, with its storage open until a.shared.release is
 // called. Errors: core.ErrUnavailable.
-func (a *App) acquire(ctx context.Context) (core.Registry, error) {
+func (a *App) acquire(ctx context.Context) (*namespace.Union, error) {
 	trees, err := a.shared.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if j := a.joined.Load(); j != nil && j.trees == trees {
-		return j.registry, nil
+		return j.union, nil
 	}
-	registry, err := a.join(trees)
+	union, err := a.join(trees)
 	if err != nil {
 		a.shared.release()
 		return nil, fmt.Errorf("%w: %w", core.ErrUnavailable, err)
 	}
-	a.joined.Store(&joined{trees, registry})
-	return registry, nil
+	a.joined.Store(&joined{trees, union})
+	return union, nil
 }
 
 // join opens the mirrors and puts everything under its names.
-func (a *App) join(t *trees) (core.Registry, error) {
+func (a *App) join(t *trees) (*namespace.Union, error) {
 	specs, err := a.specs()
 	if err != nil {
 		return nil, err
 	}
 	a.shared.mu.Lock()
 	defer a.shared.mu.Unlock()
-	routes := []namespace.Route{{Claims: a.site.Claims, Registry: t.pushes}}
+	registries := map[string]core.Registry{"": t.pushes}
 	for _, spec := range specs {
 		m, err := a.shared.mirrorLocked(spec)
 		if err != nil {
 			return nil, err
 		}
-		routes = append(routes, namespace.Route{
-			Claims:   func(repo string) bool { return a.site.MirrorOf(repo) == spec.name },
-			Registry: m,
-		})
+		registries[spec.name] = m
 	}
-	return namespace.New(routes...), nil
+	return namespace.New(a.site.Owner, registries), nil
 }

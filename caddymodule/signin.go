@@ -181,15 +181,14 @@ func (h *Handler) pages(spec *signInSpec) *web.Site {
 // verifyKey is who presents a credential to the API of the keys.
 func (h *Handler) verifyKey(w http.ResponseWriter, r *http.Request) (policies.Identity, bool) {
 	a := readAsked(r, identity.AtRegistry)
-	gate := h.gate()
-	who, err := h.admit(r.Context(), gate, a, nil)
+	who, err := h.admit(r.Context(), h.gate(), a, nil)
 	if err != nil {
-		h.tellRefused(gate, a, "/api/keys", err)
+		h.tellRefused(who, a, "/api/keys", err)
 		wire.Fail(w, r, wire.Request{}, err, wire.Options{Log: h.log, Challenge: func() string { return a.challenge(wire.Request{}) }})
 		return policies.Identity{}, false
 	}
 	addIdentity(r, who)
-	h.tellLogin(gate, who, a, "/api/keys", false)
+	h.tellLogin(who, a, "/api/keys", false)
 	return who.Identity, true
 }
 

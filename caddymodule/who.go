@@ -80,9 +80,9 @@ func (h *Handler) fallbackOnly(name string) bool {
 	return h.Fallback != "" && name != "" && h.site.Named(name) == "" && !h.site.Claims(name)
 }
 
-// who finds out who asks below /v2/, and refuses what the site does not do for anybody.
+// identify finds out who asks below /v2/, and refuses what the site does not do for anybody.
 // It notes in a that the credential was refused.
-func (h *Handler) who(r *http.Request, a *asked, request wire.Request) (identity.Proven, error) {
+func (h *Handler) identify(r *http.Request, a *asked, request wire.Request) (identity.Proven, error) {
 	gate := h.gate()
 	var pulls []string
 	if request.Name != "" && !request.Kind.Writes() {
@@ -94,12 +94,12 @@ func (h *Handler) who(r *http.Request, a *asked, request wire.Request) (identity
 		if request.Kind.Writes() {
 			fields = []any{"action", request.Kind.String(), "repository", request.Repo}
 		}
-		h.tellRefused(gate, *a, "/v2/", err, fields...)
+		h.tellRefused(who, *a, "/v2/", err, fields...)
 		a.refused = true
 		return who, err
 	}
 	addIdentity(r, who)
-	h.tellLogin(gate, who, *a, "/v2/", false)
+	h.tellLogin(who, *a, "/v2/", false)
 	switch {
 	case request.Kind == wire.Ping && who.Anonymous() && !a.credential.Presented() && !a.credential.Explicit:
 		// Docker's family takes the challenge from here or never: after a 200 a push
@@ -207,11 +207,11 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 	defer h.app.shared.release()
 	gate := h.gate()
 	who, err := h.admit(r.Context(), gate, a, pullsOf(ask.Scopes))
-	if method := gate.Method(a.credential); a.broken != nil || method != "none" {
-		observe.CountLogin(method, err)
+	if a.broken != nil || who.Method != "none" {
+		observe.CountLogin(who.Method, err)
 	}
 	if err != nil {
-		h.tellRefused(gate, a, tokenPath, err)
+		h.tellRefused(who, a, tokenPath, err)
 		return err
 	}
 	addIdentity(r, who)
@@ -220,7 +220,7 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 	if err != nil {
 		return err
 	}
-	h.tellLogin(gate, who, a, tokenPath, len(ask.Scopes) == 0)
+	h.tellLogin(who, a, tokenPath, len(ask.Scopes) == 0)
 	return token.Write(w, raw, claims)
 }
 

@@ -37,6 +37,9 @@ type Proven struct {
 	policies.Identity
 	// Until bounds what may be issued for it. Zero: no bound.
 	Until time.Time
+	// Method names the kind of what was presented, also when it was refused: one of a few
+	// words, for metrics and the audit. Gate.Admit sets it.
+	Method string
 	// Push says that the registry token was, or will be, requested for a push. It gives
 	// no right; it only describes the purpose of a request.
 	Push bool
@@ -69,58 +72,56 @@ const (
 	unknown
 )
 
-// kind decides by the look alone. A secret decides before a certificate does.
-func (c *Chain) kind(credential Credential) (kind, Authenticator) {
+// recognized is a credential whose kind is decided.
+type recognized struct {
+	Credential
+	kind kind
+	by   Authenticator // of other
+}
+
+// recognize decides by the look alone. A secret decides before a certificate does.
+func (c *Chain) recognize(credential Credential) recognized {
 	switch {
 	case credential.Place == AtLogin:
 		// Only a password signs somebody in with a browser.
 		if credential.Presented() && c.Locals.Knows(credential.User) {
-			return localUser, nil
+			return recognized{credential, localUser, nil}
 		}
-		return unknown, nil
+		return recognized{credential, unknown, nil}
 	case c.Store.keys.presents(credential.Secret):
-		return apiKey, nil
+		return recognized{credential, apiKey, nil}
 	case credential.Issuer != "" && credential.Issuer == c.Tokens.Site():
-		return registryToken, nil
+		return recognized{credential, registryToken, nil}
 	}
 	for _, a := range c.Others {
 		if a.Recognizes(credential) {
-			return other, a
+			return recognized{credential, other, a}
 		}
 	}
 	switch {
 	case !credential.Presented():
-		return nothing, nil
+		return recognized{credential, nothing, nil}
 	case credential.takesPassword() && c.Locals.Knows(credential.User):
-		return localUser, nil
+		return recognized{credential, localUser, nil}
 	}
-	return unknown, nil
+	return recognized{credential, unknown, nil}
 }
 
-// Known reports whether a credential is of a kind that is verified here.
-func (c *Chain) Known(credential Credential) bool {
-	kind, _ := c.kind(credential)
-	return kind != nothing && kind != unknown
-}
-
-// Method names the kind of a credential, for metrics: one of a few words. An
-// Authenticator may have a word of its own.
-func (c *Chain) Method(credential Credential) string {
-	kind, authenticator := c.kind(credential)
-	if named, ok := authenticator.(interface{ Method() string }); ok {
+// method is the word for the kind. An Authenticator may have one of its own.
+func (r recognized) method() string {
+	if named, ok := r.by.(interface{ Method() string }); ok {
 		return named.Method()
 	}
-	return [...]string{"none", "api_key", "registry_token", "authenticator", "local_user", "unknown"}[kind]
+	return [...]string{"none", "api_key", "registry_token", "authenticator", "local_user", "unknown"}[r.kind]
 }
 
-// Identify verifies a credential by the one way that its kind has: when that fails, no
+// identify verifies a credential by the one way that its kind has: when that fails, no
 // other is tried. An empty credential is the anonymous caller.
 //
 // Errors: ErrCredential, and ErrUnknownKind in particular; core errors if it cannot be
 // verified now.
-func (c *Chain) Identify(ctx context.Context, credential Credential) (Proven, error) {
-	kind, authenticator := c.kind(credential)
-	switch kind {
+func (c *Chain) identify(ctx context.Context, credential recognized) (Proven, error) {
+	switch credential.kind {
 	case nothing:
 		return Proven{}, nil
 	case apiKey:
@@ -135,16 +136,17 @@ func (c *Chain) Identify(ctx context.Context, credential Credential) (Proven, er
 		proven.Push = claims.Push
 		return proven, err
 	case other:
-		return c.enabled(authenticator.Authenticate(ctx, credential))
+		return c.enabled(credential.by.Authenticate(ctx, credential.Credential))
 	case localUser:
-		return c.enabled(c.Locals.authenticate(ctx, credential))
+		return c.enabled(c.Locals.authenticate(ctx, credential.Credential))
 	}
 	switch {
 	case c.Locals == nil || credential.Bearer:
 	case credential.takesPassword():
-		return c.Locals.authenticate(ctx, credential) // which takes as long as for a name that is known
+		return c.Locals.authenticate(ctx, credential.Credential) // which takes as long as for a name that is known
 	default:
-		return Proven{}, fmt.Errorf("a password is taken at /token and on the login page alone, use an API key here: %w", ErrUnknownKind)
+		return Proven{}, fmt.Errorf(
+			"a password is taken at /token and on the login page alone, use an API key here: %w", ErrUnknownKind)
 	}
 	return Proven{}, ErrUnknownKind
 }

@@ -34,7 +34,16 @@ type Gate struct {
 // be verified now. core.ErrTooManyRequests is only for passwords, which can be guessed:
 // a key or a token has too many bits for that, and a client whose token has ended
 // renews it after a 401 and gives up after anything else.
+//
+// The Method of the result is set in any case.
 func (g *Gate) Admit(ctx context.Context, c Credential, broken error, conn Connection, pulls []string) (Proven, error) {
+	known := g.recognize(c)
+	proven, err := g.admit(ctx, known, broken, conn, pulls)
+	proven.Method = known.method()
+	return proven, err
+}
+
+func (g *Gate) admit(ctx context.Context, c recognized, broken error, conn Connection, pulls []string) (Proven, error) {
 	if broken != nil {
 		return Proven{}, g.wrong(broken)
 	}
@@ -44,7 +53,7 @@ func (g *Gate) Admit(ctx context.Context, c Credential, broken error, conn Conne
 	if g.ReadOnly || !conn.Private() && !g.Insecure {
 		return g.withoutCredentials(c, pulls)
 	}
-	proven, err := g.Identify(ctx, c)
+	proven, err := g.identify(ctx, c)
 	switch {
 	case err == nil:
 		return proven, nil
@@ -60,8 +69,8 @@ func (g *Gate) Admit(ctx context.Context, c Credential, broken error, conn Conne
 
 // withoutCredentials handles a credential on a site that accepts none. It admits our
 // own anonymous tokens, which every client presents that was sent to /token.
-func (g *Gate) withoutCredentials(c Credential, pulls []string) (Proven, error) {
-	switch kind, _ := g.kind(c); kind {
+func (g *Gate) withoutCredentials(c recognized, pulls []string) (Proven, error) {
+	switch c.kind {
 	case registryToken:
 		if claims, err := g.Tokens.Verify(c.Secret, c.Host); err == nil && claims.Subject == "" {
 			return Proven{Until: time.Unix(claims.Expires, 0)}, nil

@@ -183,6 +183,11 @@ func chainWith(m *machine, l *Locals) *Chain {
 	return &Chain{Store: m.Store, Tokens: tokens, Locals: l}
 }
 
+// present presents a credential at a site with HTTPS.
+func present(t *testing.T, chain *Chain, credential Credential) (Proven, error) {
+	return (&Gate{Chain: chain}).Admit(t.Context(), credential, nil, Connection{HTTPS: true}, nil)
+}
+
 // The kind of a credential is decided before it is verified, and depends on where it is
 // presented: passwords are accepted only at /token and on the login page.
 func TestWhereAPasswordIsTaken(t *testing.T) {
@@ -222,10 +227,10 @@ func TestWhereAPasswordIsTaken(t *testing.T) {
 	} {
 		credential := password(row.user, row.secret, row.name) // delays are another test's
 		credential.Place, credential.Bearer = row.place, row.bearer
-		if got := chain.Method(credential); got != row.method {
-			t.Errorf("%s: got kind %s, want %s", row.name, got, row.method)
+		who, err := present(t, chain, credential)
+		if who.Method != row.method {
+			t.Errorf("%s: got kind %s, want %s", row.name, who.Method, row.method)
 		}
-		who, err := chain.Identify(t.Context(), credential)
 		if (err == nil) != row.ok || err != nil && !Refused(err) {
 			t.Errorf("%s: got %v, %v; want ok: %v", row.name, who, err, row.ok)
 		}
@@ -247,7 +252,7 @@ func TestWhatALineGivesEndsWithIt(t *testing.T) {
 	m := start(t)
 	chain := chainWith(m, nil)
 	chain.Locals, _ = locals(m.clock.now, erich)
-	who, err := chain.Identify(t.Context(), password("erich", "correct horse", "a"))
+	who, err := present(t, chain, password("erich", "correct horse", "a"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +287,7 @@ func TestWhatALineGivesEndsWithIt(t *testing.T) {
 		for secret, want := range map[string]string{raw: row.token, key: row.key} {
 			credential := Credential{Host: "registry.example.org"}
 			credential.SetSecret(secret)
-			who, err := chain.Identify(t.Context(), credential)
+			who, err := present(t, chain, credential)
 			got := strings.Join(who.Groups, " ")
 			if got != want || (err != nil) != (want == "") || err != nil && !Refused(err) {
 				t.Errorf("%s: %.6s…: got groups %q, %v; want %q", row.name, secret, got, err, want)

@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core"
 )
 
-func (u *union) Tags(ctx context.Context, repo, after string) iter.Seq2[string, error] {
+func (u *Union) Tags(ctx context.Context, repo, after string) iter.Seq2[string, error] {
 	r, err := u.registry(repo)
 	if err != nil {
 		return core.Fail[string](err)
@@ -19,7 +21,7 @@ func (u *union) Tags(ctx context.Context, repo, after string) iter.Seq2[string, 
 }
 
 // Referrers of a repository that nobody claims are none, as of one that is empty.
-func (u *union) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[core.Descriptor, error] {
+func (u *Union) Referrers(ctx context.Context, repo string, subject digest.Digest, artifactType string, after digest.Digest) iter.Seq2[core.Descriptor, error] {
 	r, err := u.registry(repo)
 	if err != nil {
 		return func(func(core.Descriptor, error) bool) {}
@@ -27,20 +29,20 @@ func (u *union) Referrers(ctx context.Context, repo string, subject digest.Diges
 	return r.Referrers(ctx, repo, subject, artifactType, after)
 }
 
-func (u *union) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
+func (u *Union) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
 	return u.merge(func(r core.Registry) iter.Seq2[string, error] { return r.Repositories(ctx, after) })
 }
 
-func (u *union) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error] {
+func (u *Union) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error] {
 	return u.merge(func(r core.Registry) iter.Seq2[string, error] { return r.Holders(ctx, d) })
 }
 
 // merge yields the names of every registry in byte order, each only from the
 // registry that it belongs to, and ends at the first error. It may end in a *core.Pause.
-func (u *union) merge(list func(core.Registry) iter.Seq2[string, error]) iter.Seq2[string, error] {
-	lists := make([]iter.Seq2[string, error], len(u.routes))
-	for i := range u.routes {
-		lists[i] = u.owned(i, list(u.routes[i].Registry))
+func (u *Union) merge(list func(core.Registry) iter.Seq2[string, error]) iter.Seq2[string, error] {
+	var lists []iter.Seq2[string, error]
+	for _, owner := range slices.Sorted(maps.Keys(u.registries)) {
+		lists = append(lists, u.owned(owner, list(u.registries[owner])))
 	}
 	if len(lists) == 1 {
 		return lists[0]
@@ -90,7 +92,10 @@ func (u *union) merge(list func(core.Registry) iter.Seq2[string, error]) iter.Se
 	}
 }
 
-// owned leaves out the names that do not belong to route i.
-func (u *union) owned(i int, names iter.Seq2[string, error]) iter.Seq2[string, error] {
-	return core.Filter(names, func(name string) bool { return u.route(name) == i })
+// owned leaves out the names that belong to another owner, or to none.
+func (u *Union) owned(owner string, names iter.Seq2[string, error]) iter.Seq2[string, error] {
+	return core.Filter(names, func(name string) bool {
+		found, ok := u.owner(name)
+		return ok && found == owner
+	})
 }

@@ -10,7 +10,28 @@ import (
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
-// Resolve gives the request its canonical names.
+// Form is how a client names a mirror.
+type Form string
+
+const (
+	ByNS       Form = "ns"       // with `ns`
+	ByPrefix   Form = "prefix"   // with the mirror's prefix in the name
+	BySite     Form = "site"     // by calling the site that stands for the mirror
+	ByFallback Form = "fallback" // with a name that nobody else claims
+)
+
+// Resolved is a request with its canonical names, and what they mean.
+type Resolved struct {
+	wire.Request
+	// Mirror is the mirror that Repo belongs to. Empty: this registry keeps it, or the
+	// request has no name.
+	Mirror string
+	// Form is how the client named Mirror. Empty without one.
+	Form Form
+}
+
+// Resolve gives the request its canonical names, and decides which mirror they belong to.
+// With an error, Mirror and Form are empty.
 //
 // Errors: ErrNameUnknown when `ns` names a registry that is neither this one nor a
 // mirror, and for a read of a name that nobody claims; ErrDenied for a push to such a
@@ -19,32 +40,36 @@ import (
 //
 // A `from` that nobody claims is not an error: the mount finds nothing, and becomes
 // an ordinary upload.
-func Resolve(request wire.Request, site Site) (wire.Request, error) {
-	mirror := ""
+func Resolve(request wire.Request, site Site) (Resolved, error) {
+	resolved, mirror := Resolved{Request: request}, ""
 	if request.NS != "" && !site.ourselves(request.NS) {
 		if mirror = site.NamedBy(request.NS); !slices.Contains(site.Mirrors, mirror) {
-			return request, fmt.Errorf("%w: this registry does not serve ns=%s; ask that registry itself", core.ErrNameUnknown, clip(request.NS))
+			return resolved, fmt.Errorf("%w: this registry does not serve ns=%s; ask that registry itself",
+				core.ErrNameUnknown, clip(request.NS))
 		}
 	}
 	if request.Name == "" {
-		return request, nil
+		return resolved, nil
 	}
-	if from, ok := site.canonical(request.From, mirror); ok && request.From != "" {
-		request.From = from
+	if from, _, _, ok := site.canonical(request.From, mirror); ok && request.From != "" {
+		resolved.From = from
 	}
-	repo, ok := site.canonical(request.Name, mirror)
+	repo, owner, form, ok := site.canonical(request.Name, mirror)
 	if ok {
-		request.Repo = repo
+		resolved.Repo = repo
 		if len(repo) > len(request.Name) {
-			_, err := core.ParseName(repo)
-			return request, err
+			if _, err := core.ParseName(repo); err != nil {
+				return resolved, err
+			}
 		}
-		return request, nil
+		resolved.Mirror, resolved.Form = owner, form
+		return resolved, nil
 	}
 	if request.Kind.Writes() {
-		return request, fmt.Errorf("%w: %s is not a name of this registry, which keeps %s", core.ErrDenied, request.Name, site.Private)
+		return resolved, fmt.Errorf("%w: %s is not a name of this registry, which keeps %s",
+			core.ErrDenied, request.Name, site.Private)
 	}
-	return request, fmt.Errorf("%w: %s", core.ErrNameUnknown, request.Name)
+	return resolved, fmt.Errorf("%w: %s", core.ErrNameUnknown, request.Name)
 }
 
 // Foreign returns the registry that a request seems to mean, if it is none that this one

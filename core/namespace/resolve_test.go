@@ -156,6 +156,44 @@ func TestResolveToMirrors(t *testing.T) {
 	}
 }
 
+func TestResolveSaysWhichMirrorAndHowItWasNamed(t *testing.T) {
+	site := Site{Host: "registry.example.com", Private: Globs{"team/**"}, Mirrors: []string{"docker.io", "quay.io"}}
+	stands, falls := site, site
+	stands.Upstream, falls.Fallback = "docker.io", "docker.io"
+	for _, row := range []struct {
+		site     Site
+		name, ns string
+		mirror   string
+		form     Form
+	}{
+		{site, "docker.io/library/nginx", "", "docker.io", ByPrefix},
+		{site, "library/nginx", "docker.io", "docker.io", ByNS},
+		{site, "docker.io/library/nginx", "docker.io", "docker.io", ByNS},
+		{site, "library/nginx", "index.docker.io", "docker.io", ByNS},
+		{site, "index.docker.io/library/nginx", "", "docker.io", ByPrefix},
+		{site, "docker.io/library/nginx", "registry.example.com", "docker.io", ByPrefix},
+		{stands, "library/nginx", "", "docker.io", BySite},
+		{stands, "quay.io/a/b", "", "quay.io", ByPrefix},
+		{falls, "library/nginx", "", "docker.io", ByFallback},
+		{falls, "library/nginx", "quay.io", "quay.io", ByNS},
+		// What this registry keeps, and what nobody has, is of no mirror.
+		{falls, "team/app", "", "", ""},
+		{site, "team/app", "registry.example.com", "", ""},
+		{site, "other/app", "", "", ""},
+		{site, "docker.io", "", "", ""},
+		{site, "library/nginx", "ghcr.io", "", ""},
+		{site, strings.Repeat("a", 250), "docker.io", "", ""},
+	} {
+		got, _ := Resolve(wire.Request{Kind: wire.Manifest, Name: row.name, Repo: row.name, NS: row.ns}, row.site)
+		if got.Mirror != row.mirror || got.Form != row.form {
+			t.Errorf("%s?ns=%s: got %q by %q, want %q by %q", row.name, row.ns, got.Mirror, got.Form, row.mirror, row.form)
+		}
+		if owner, ok := row.site.Owner(got.Repo); ok && row.mirror != "" && owner != row.mirror {
+			t.Errorf("%s belongs to %q, and was resolved to %q", got.Repo, owner, row.mirror)
+		}
+	}
+}
+
 func TestResolveTellsWhereToPush(t *testing.T) {
 	site := Site{Private: Globs{"team/**", "tools/*"}}
 	_, err := Resolve(wire.Request{Kind: wire.PutManifest, Name: "other"}, site)

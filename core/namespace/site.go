@@ -46,9 +46,10 @@ func (s *Site) ourselves(host string) bool {
 	return host == CanonicalHost(s.Host) || slices.Contains(s.Hosts, host)
 }
 
-// Claims tells whether this registry keeps the name itself.
+// Claims reports whether this registry keeps the name itself.
 func (s *Site) Claims(name string) bool {
-	return s.MirrorOf(name) == "" && (len(s.Private) == 0 || s.Private.Match(name))
+	mirror, ok := s.Owner(name)
+	return ok && mirror == ""
 }
 
 // MirrorOf is the mirror whose name a canonical name begins with, or empty.
@@ -66,27 +67,37 @@ func (s *Site) NamedBy(ns string) string { return s.usual(CanonicalHost(ns)) }
 // Named is the mirror that a client names as the prefix of a repository, or empty.
 func (s *Site) Named(name string) string { return s.MirrorOf(s.usualName(name)) }
 
-// canonical is the one name of the repository that a client means with name, and
-// with ns, a mirror or empty. It is false where nobody claims the name.
-func (s *Site) canonical(name, ns string) (string, bool) {
+// Owner returns the mirror that a canonical name belongs to, empty for this registry
+// itself. It is false where nobody claims the name.
+func (s *Site) Owner(repo string) (mirror string, ok bool) {
+	if mirror = s.MirrorOf(repo); mirror != "" {
+		return mirror, true
+	}
+	return "", len(s.Private) == 0 || s.Private.Match(repo)
+}
+
+// canonical returns the one name of the repository that a client means with name, and
+// with ns, a mirror or empty; the mirror that has it, or empty; and how the client named
+// that mirror. It is false where nobody claims the name.
+func (s *Site) canonical(name, ns string) (repo, mirror string, form Form, ok bool) {
 	if ns == "" || ns == DockerHub {
 		name = s.usualName(name)
 	}
 	if ns != "" {
-		return Mirrored(ns, name), true
+		return Mirrored(ns, name), ns, ByNS, true
 	}
-	if m := s.MirrorOf(name); m != "" {
-		return Mirrored(m, name), name != m // the mirror itself is not a repository
-	}
+	owner, claimed := s.Owner(name)
 	switch {
+	case owner != "":
+		return Mirrored(owner, name), owner, ByPrefix, name != owner // a mirror is not a repository
 	case s.Upstream != "":
-		return Mirrored(s.Upstream, name), true
-	case s.Claims(name):
-		return name, true
+		return Mirrored(s.Upstream, name), s.Upstream, BySite, true
+	case claimed:
+		return name, "", "", true
 	case s.Fallback != "":
-		return Mirrored(s.Fallback, name), true
+		return Mirrored(s.Fallback, name), s.Fallback, ByFallback, true
 	}
-	return name, false
+	return name, "", "", false
 }
 
 // Mirrored is the name of a mirror's repository, with the mirror's prefix once. Docker

@@ -9,53 +9,54 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// Route is a Registry and the canonical names that belong to it.
-type Route struct {
-	// Claims tells whether a name belongs to Registry. It is fast and does no I/O.
-	Claims   func(repo string) bool
-	Registry core.Registry
-}
-
-// New returns the union of the routes: each call goes to the first route that claims
-// the repository, and lists are merged in byte order. What a registry lists but
-// another route claims, or none, is left out, because it could not be read.
+// New returns the union of registries. owner names the one that a repository belongs to,
+// as Site.Owner does; it is fast and does no I/O. Each call goes to the owner of the
+// repository, and lists are merged in byte order. What a registry lists but another one
+// owns, or none, is left out, because it could not be read.
 //
-// Errors: those of the registries; ErrNameUnknown for a name that no route claims;
+// Errors: those of the registries; ErrNameUnknown for a name without an owner;
 // ErrBlobUnknown for a mount across registries, because knowing a digest must never
 // be enough to read what another registry keeps.
-func New(routes ...Route) core.Registry {
-	return &union{routes: routes}
+func New(owner func(repo string) (string, bool), registries map[string]core.Registry) *Union {
+	return &Union{owner: owner, registries: registries}
 }
 
-// union forwards by hand, so that a method that core.Registry gains is refused by
-// Unimplemented until someone decides where it goes.
-type union struct {
+// Union is the registries behind the names as one. It forwards by hand, so that a method
+// that core.Registry gains is refused by Unimplemented until someone decides where it goes.
+type Union struct {
 	core.Unimplemented
-	routes []Route
+	owner      func(repo string) (string, bool)
+	registries map[string]core.Registry
 }
 
-var _ core.Registry = (*union)(nil)
+var _ core.Registry = (*Union)(nil)
 
-// route is the index of the registry that repo belongs to, or -1.
-func (u *union) route(repo string) int {
-	for i := range u.routes {
-		if u.routes[i].Claims(repo) {
-			return i
-		}
+// For returns the registry that a resolved request is for, so that its owner is not looked
+// up again: the whole union where the request is about more than its repository.
+func (u *Union) For(r Resolved) core.Registry {
+	if registry := u.registries[r.Mirror]; registry != nil && r.Repo != "" && r.Mount == "" {
+		return registry
 	}
-	return -1
+	return u
+}
+
+// together reports whether two repositories belong to one registry.
+func (u *Union) together(one, other string) bool {
+	owner, ok := u.owner(one)
+	same, also := u.owner(other)
+	return ok && also && owner == same
 }
 
 // registry finds the registry that repo belongs to. Without one it is a registry
 // that knows nothing, and err says so.
-func (u *union) registry(repo string) (core.Registry, error) {
-	if i := u.route(repo); i >= 0 {
-		return u.routes[i].Registry, nil
+func (u *Union) registry(repo string) (core.Registry, error) {
+	if owner, ok := u.owner(repo); ok && u.registries[owner] != nil {
+		return u.registries[owner], nil
 	}
 	return core.Unimplemented{}, fmt.Errorf("%w: %s", core.ErrNameUnknown, repo)
 }
 
-func (u *union) Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error) {
+func (u *Union) Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error) {
 	r, err := u.registry(repo)
 	if err != nil {
 		return core.Descriptor{}, err
@@ -63,7 +64,7 @@ func (u *union) Resolve(ctx context.Context, repo string, ref core.Reference) (c
 	return r.Resolve(ctx, repo, ref)
 }
 
-func (u *union) Manifest(ctx context.Context, repo string, ref core.Reference) (core.Manifest, error) {
+func (u *Union) Manifest(ctx context.Context, repo string, ref core.Reference) (core.Manifest, error) {
 	r, err := u.registry(repo)
 	if err != nil {
 		return core.Manifest{}, err
@@ -71,7 +72,7 @@ func (u *union) Manifest(ctx context.Context, repo string, ref core.Reference) (
 	return r.Manifest(ctx, repo, ref)
 }
 
-func (u *union) Stat(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
+func (u *Union) Stat(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
 	r, err := u.registry(repo)
 	if err != nil {
 		return core.Descriptor{}, err
@@ -79,7 +80,7 @@ func (u *union) Stat(ctx context.Context, repo string, d digest.Digest) (core.De
 	return r.Stat(ctx, repo, d)
 }
 
-func (u *union) Blob(ctx context.Context, repo string, d digest.Digest) (core.Blob, error) {
+func (u *Union) Blob(ctx context.Context, repo string, d digest.Digest) (core.Blob, error) {
 	r, err := u.registry(repo)
 	if err != nil {
 		return nil, err
@@ -87,7 +88,7 @@ func (u *union) Blob(ctx context.Context, repo string, d digest.Digest) (core.Bl
 	return r.Blob(ctx, repo, d)
 }
 
-func (u *union) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
+func (u *Union) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
 	r, err := u.registry(repo)
 	if err != nil {
 		return core.ManifestResult{}, err
@@ -96,7 +97,7 @@ func (u *union) PutManifest(ctx context.Context, repo string, put core.ManifestP
 }
 
 // AdmitManifest implements core.Admitter for those registries that do.
-func (u *union) AdmitManifest(ctx context.Context, repo string) error {
+func (u *Union) AdmitManifest(ctx context.Context, repo string) error {
 	r, err := u.registry(repo)
 	if err != nil {
 		return err
@@ -104,18 +105,18 @@ func (u *union) AdmitManifest(ctx context.Context, repo string) error {
 	return core.AdmitManifest(ctx, r, repo)
 }
 
-func (u *union) Mount(ctx context.Context, repo, from string, d digest.Digest) (core.Descriptor, error) {
+func (u *Union) Mount(ctx context.Context, repo, from string, d digest.Digest) (core.Descriptor, error) {
 	r, err := u.registry(repo)
 	if err != nil {
 		return core.Descriptor{}, err
 	}
-	if from != "" && u.route(from) != u.route(repo) {
+	if from != "" && !u.together(repo, from) {
 		return core.Descriptor{}, fmt.Errorf("mount %s from %s: %w", d, from, core.ErrBlobUnknown)
 	}
 	return r.Mount(ctx, repo, from, d)
 }
 
-func (u *union) NewUpload(ctx context.Context, repo string, alg digest.Algorithm) (core.Upload, error) {
+func (u *Union) NewUpload(ctx context.Context, repo string, alg digest.Algorithm) (core.Upload, error) {
 	r, err := u.registry(repo)
 	if err != nil {
 		return nil, err
@@ -123,7 +124,7 @@ func (u *union) NewUpload(ctx context.Context, repo string, alg digest.Algorithm
 	return r.NewUpload(ctx, repo, alg)
 }
 
-func (u *union) Upload(ctx context.Context, repo, id string) (core.Upload, error) {
+func (u *Union) Upload(ctx context.Context, repo, id string) (core.Upload, error) {
 	r, err := u.registry(repo)
 	if err != nil {
 		return nil, err
@@ -131,7 +132,7 @@ func (u *union) Upload(ctx context.Context, repo, id string) (core.Upload, error
 	return r.Upload(ctx, repo, id)
 }
 
-func (u *union) DeleteTag(ctx context.Context, repo, tag string) error {
+func (u *Union) DeleteTag(ctx context.Context, repo, tag string) error {
 	r, err := u.registry(repo)
 	if err != nil {
 		return err
@@ -139,7 +140,7 @@ func (u *union) DeleteTag(ctx context.Context, repo, tag string) error {
 	return r.DeleteTag(ctx, repo, tag)
 }
 
-func (u *union) DeleteManifest(ctx context.Context, repo string, d digest.Digest) error {
+func (u *Union) DeleteManifest(ctx context.Context, repo string, d digest.Digest) error {
 	r, err := u.registry(repo)
 	if err != nil {
 		return err
@@ -147,7 +148,7 @@ func (u *union) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 	return r.DeleteManifest(ctx, repo, d)
 }
 
-func (u *union) DeleteBlob(ctx context.Context, repo string, d digest.Digest) error {
+func (u *Union) DeleteBlob(ctx context.Context, repo string, d digest.Digest) error {
 	r, err := u.registry(repo)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/wire"
 )
 
 // names is a Registry that lists these repositories, mounts anything, and answers
@@ -48,8 +49,12 @@ func (n *names) Resolve(_ context.Context, repo string, _ core.Reference) (core.
 	return core.Descriptor{ArtifactType: repo}, nil
 }
 
-func prefix(p string) func(string) bool {
-	return func(name string) bool { return strings.HasPrefix(name, p) }
+// registries is a union of these by the first component of a name.
+func registries(byFirst map[string]core.Registry) *Union {
+	return New(func(repo string) (string, bool) {
+		first, _, _ := strings.Cut(repo, "/")
+		return first, byFirst[first] != nil
+	}, byFirst)
 }
 
 var (
@@ -58,7 +63,15 @@ var (
 	content = digest.FromString("content")
 )
 
-func both() core.Registry { return New(Route{prefix("a/"), left}, Route{prefix("b/"), right}) }
+func both() *Union { return registries(map[string]core.Registry{"a": left, "b": right}) }
+
+// apart gives one name to the right registry, and all others to the left one.
+func apart(repo string) (string, bool) {
+	if repo == "a/2" {
+		return "right", true
+	}
+	return "left", true
+}
 
 func TestUnionListsEachNameOnceInOrder(t *testing.T) {
 	for _, row := range []struct {
@@ -71,9 +84,9 @@ func TestUnionListsEachNameOnceInOrder(t *testing.T) {
 		{"two registries", both(), "", []string{"a/1", "a/3", "b/1", "b/2"}},
 		{"two registries from the middle", both(), "a/3", []string{"b/1", "b/2"}},
 		{"two registries from the end", both(), "b/2", nil},
-		{"interleaved", New(Route{func(n string) bool { return n != "a/2" }, left}, Route{prefix("a/2"), right}), "", []string{"a/1", "a/2", "a/3", "b/7", "z/1"}},
-		{"one registry", New(Route{prefix("a/"), left}), "", []string{"a/1", "a/3"}},
-		{"no registry", New(), "", nil},
+		{"interleaved", New(apart, map[string]core.Registry{"left": left, "right": right}), "", []string{"a/1", "a/2", "a/3", "b/7", "z/1"}},
+		{"one registry", registries(map[string]core.Registry{"a": left}), "", []string{"a/1", "a/3"}},
+		{"no registry", registries(nil), "", nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var got []string
@@ -92,7 +105,7 @@ func TestUnionListsEachNameOnceInOrder(t *testing.T) {
 
 func TestUnionListEndsAtAnError(t *testing.T) {
 	broken := &names{list: []string{"b/1"}, fail: core.ErrUnavailable}
-	registry := New(Route{prefix("a/"), left}, Route{prefix("b/"), broken})
+	registry := registries(map[string]core.Registry{"a": left, "b": broken})
 	var failed, names int
 	for _, err := range registry.Holders(context.Background(), content) {
 		if err != nil {
@@ -118,10 +131,12 @@ func TestUnionGoesOnBehindAPause(t *testing.T) {
 	visible := filtered{long, func(name string) bool { return !strings.HasPrefix(name, "b/h") }}
 	// Between and behind what the other list passes over.
 	short := &names{list: []string{"a/1", "b/h00500/a", "b/h01500/a", "c/1"}}
-	registry := New(Route{func(name string) bool {
-		return strings.HasSuffix(name, "1") || strings.HasSuffix(name, "/a") && !strings.HasPrefix(name, "z")
-	}, short},
-		Route{prefix("b/"), visible})
+	registry := New(func(repo string) (string, bool) {
+		if strings.HasSuffix(repo, "1") || strings.HasSuffix(repo, "/a") {
+			return "short", true
+		}
+		return "long", strings.HasPrefix(repo, "b/")
+	}, map[string]core.Registry{"short": short, "long": visible})
 	var got []string
 	pages, after := 0, ""
 	for more := true; more; pages++ {
@@ -185,6 +200,26 @@ func TestUnionMounts(t *testing.T) {
 	}
 }
 
+func TestTheUnionIsLeftOutWhereOneRegistryAnswers(t *testing.T) {
+	u := both()
+	for _, row := range []struct {
+		name     string
+		resolved Resolved
+		want     core.Registry
+	}{
+		{"a read", Resolved{Request: wire.Request{Kind: wire.Manifest, Repo: "a/1"}, Mirror: "a"}, left},
+		{"a read of a mirror", Resolved{Request: wire.Request{Kind: wire.Blob, Repo: "b/1"}, Mirror: "b"}, right},
+		// It names a second repository, or looks for one.
+		{"a mount", Resolved{Request: wire.Request{Kind: wire.StartUpload, Repo: "a/1", Mount: content}, Mirror: "a"}, u},
+		{"the catalog", Resolved{Request: wire.Request{Kind: wire.Catalog}}, u},
+		{"a mirror that is not there", Resolved{Request: wire.Request{Kind: wire.Manifest, Repo: "z/1"}, Mirror: "z"}, u},
+	} {
+		if got := u.For(row.resolved); got != row.want {
+			t.Errorf("%s: got %T, want %T", row.name, got, row.want)
+		}
+	}
+}
+
 // Every method that acts in one repository reaches the registry of that name, and
 // none at all for a name that nobody claims.
 func TestUnionRoutesEveryMethod(t *testing.T) {
@@ -196,7 +231,7 @@ func TestUnionRoutesEveryMethod(t *testing.T) {
 		}
 		t.Run(method.Name, func(t *testing.T) {
 			// The registries behind refuse with ErrUnsupported: seeing that is being routed.
-			registry := New(Route{prefix("a/"), core.Unimplemented{}})
+			registry := registries(map[string]core.Registry{"a": core.Unimplemented{}})
 			err := call(registry, method.Name, "a/1")
 			if !errors.Is(err, core.ErrUnsupported) {
 				t.Errorf("a claimed name: got error %v, want the registry's own", err)
@@ -242,7 +277,7 @@ type shut struct{ names }
 func (*shut) AdmitManifest(context.Context, string) error { return core.ErrDenied }
 
 func TestTheUnionAsksWhoeverHasTheNameBeforeAManifest(t *testing.T) {
-	u := New(Route{Claims: prefix("a/"), Registry: left}, Route{Claims: prefix("m/"), Registry: &shut{}})
+	u := registries(map[string]core.Registry{"a": left, "m": &shut{}})
 	for repo, want := range map[string]error{"a/1": nil, "m/1": core.ErrDenied, "x/1": core.ErrNameUnknown} {
 		if err := core.AdmitManifest(t.Context(), u, repo); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", repo, err, want)
