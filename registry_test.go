@@ -55,6 +55,10 @@ func TestDirection(t *testing.T) {
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		{"./core", []string{module + "/"}, ""},
+		// What a disk is known to hold, and when it is asked to, has nothing to do with keys.
+		{"./core/bucket/dir/ledger", []string{module + "/"}, ""},
+		{"./core/bucket/dir/groupsync", []string{module + "/"}, ""},
+		{"./core/bucket/dir/folders", []string{module + "/"}, ""},
 		// It compares what a store holds, whoever put it there.
 		{"./core/verify", []string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire", module + "/core/namespace"}, ""},
 		// Every remover asks what a manifest names.

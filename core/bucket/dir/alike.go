@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir/folders"
+	"github.com/eblume/caddy-registry/core/bucket/dir/ledger"
 )
 
 const (
@@ -87,7 +89,7 @@ type source struct {
 
 	mu     sync.RWMutex // guards what follows; shared while file is used
 	file   string       // in tmp/; empty: none yet
-	s      status
+	s      folders.Status
 	until  time.Time
 	used   atomic.Int64 // names that were asked for
 	pruned bool         // another source has taken its place
@@ -95,7 +97,7 @@ type source struct {
 
 // current returns the file for one more name, and what releases it. It is empty if the
 // source was pruned.
-func (e *source) current(b *Bucket) (file string, s status, release func(), err error) {
+func (e *source) current(b *Bucket) (file string, s folders.Status, release func(), err error) {
 	for {
 		e.mu.RLock()
 		if e.pruned || e.fresh() && e.used.Add(1) <= alikeLinks {
@@ -103,7 +105,7 @@ func (e *source) current(b *Bucket) (file string, s status, release func(), err 
 		}
 		e.mu.RUnlock()
 		if err := e.renew(b); err != nil {
-			return "", status{}, nil, err
+			return "", folders.Status{}, nil, err
 		}
 	}
 }
@@ -122,17 +124,17 @@ func (e *source) renew(b *Bucket) error {
 	}
 	e.drop(b)
 	file := tmpDir + "/" + strconv.FormatUint(b.names.Add(1), 36)
-	f, err := b.folders.openFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+	f, err := b.folders.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	_, err = f.WriteString(e.data)
 	if err == nil {
-		err = b.folders.chtimes(file, b.storage.stamp())
+		err = b.folders.Chtimes(file, b.storage.stamp())
 	}
 	if err == nil {
-		e.s, err = b.folders.lstat(file)
+		e.s, err = b.folders.Lstat(file)
 	}
 	if err == nil {
 		// A journal keeps a file with its first name. Without one the sync of a
@@ -142,7 +144,7 @@ func (e *source) renew(b *Bucket) error {
 		}
 	}
 	if err != nil {
-		b.folders.remove(file)
+		b.folders.Remove(file)
 		return err
 	}
 	e.file, e.until = file, time.Now().Add(alikeAge)
@@ -153,7 +155,7 @@ func (e *source) renew(b *Bucket) error {
 // drop takes the file's name in tmp/ away. e.mu is held.
 func (e *source) drop(b *Bucket) {
 	if e.file != "" {
-		b.folders.remove(e.file)
+		b.folders.Remove(e.file)
 		e.file = ""
 	}
 }
@@ -179,7 +181,7 @@ func (b *Bucket) putAlike(key, path string, data []byte) (info bucket.Info, done
 			continue
 		}
 		defer release()
-		if err := b.change(path, created, func() error { return b.folders.link(file, path) }); err != nil {
+		if err := b.change(path, ledger.Created, func() error { return b.folders.Link(file, path) }); err != nil {
 			return bucket.Info{}, true, writeError("put", key, err)
 		}
 		return describe(key, s), true, nil

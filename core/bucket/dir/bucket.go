@@ -13,6 +13,9 @@ import (
 	"syscall"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir/folders"
+	"github.com/eblume/caddy-registry/core/bucket/dir/groupsync"
+	"github.com/eblume/caddy-registry/core/bucket/dir/ledger"
 )
 
 // The directories of a bucket.
@@ -34,8 +37,8 @@ const errNotDirectory = syscall.ENOTDIR
 type Bucket struct {
 	storage *Storage
 	root    *os.Root
-	folders *folders // below root
-	ledger  *ledger
+	folders *folders.Tree // below root
+	ledger  *ledger.Ledger
 	overlay overlay
 	uploads openUploads
 	alikes  alikes
@@ -83,19 +86,19 @@ func openBucket(s *Storage, name string) (*Bucket, error) {
 		return nil, err
 	}
 	if !sameDevice(s.root, root) {
-		s.syncs.never() // a sync of everything would not reach this bucket
+		s.syncs.Never() // a sync of everything would not reach this bucket
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	b := &Bucket{
-		storage: s, root: root, folders: newFolders(root), stop: stop,
-		ledger: newLedger(!s.clean), seed: maphash.MakeSeed(),
+		storage: s, root: root, folders: folders.New(root), stop: stop,
+		ledger: ledger.New(!s.clean), seed: maphash.MakeSeed(),
 	}
 	b.overlay.init()
 	b.uploads.open = make(map[string]*upload)
 	if err := b.recover(); err != nil {
 		stop()
 		b.work.Wait()
-		b.folders.close()
+		b.folders.Close()
 		root.Close()
 		return nil, err
 	}
@@ -140,7 +143,7 @@ func (b *Bucket) Close() error {
 		b.work.Wait()
 		b.uploads.closeAll()
 		b.alikes.close(b)
-		b.folders.close()
+		b.folders.Close()
 		b.closed = errors.Join(err, b.root.Close())
 	})
 	return b.closed
@@ -163,9 +166,7 @@ func (b *Bucket) recover() error {
 // settled tells whether everything in the bucket is known to be durable, also what
 // an earlier process wrote.
 func (b *Bucket) settled() bool {
-	b.ledger.mu.Lock()
-	defer b.ledger.mu.Unlock()
-	return !b.ledger.doubt
+	return !b.ledger.InDoubt()
 }
 
 // sweep syncs every directory once after an unclean stop, one at a time. Until it
@@ -197,9 +198,7 @@ func (b *Bucket) sweep(ctx context.Context) {
 			}
 		}
 	}
-	b.ledger.mu.Lock()
-	b.ledger.doubt, b.ledger.settled = false, nil
-	b.ledger.mu.Unlock()
+	b.ledger.Settle()
 	b.storage.opts.Log.Info("every directory has been synced after the unclean stop", "bucket", b.root.Name())
 }
 
@@ -233,20 +232,17 @@ func (b *Bucket) lockPaths(one, other string) func() {
 
 // syncDir makes the entries of a directory durable.
 func (b *Bucket) syncDir(dir string) error {
-	t := b.storage.syncs.turn(b.storage.syncs.dirs)
-	defer t.end()
+	t := b.storage.syncs.Turn()
+	defer t.End()
 	return b.syncDirIn(t, dir)
 }
 
 // syncDirIn is syncDir for a caller whose turn it is.
-func (b *Bucket) syncDirIn(t *turn, dir string) error {
-	d, err := b.folders.hold(dir)
-	if err != nil {
-		return err
-	}
-	defer b.folders.release(d)
-	b.storage.dirSyncs.Add(1)
-	return t.sync(d.f)
+func (b *Bucket) syncDirIn(t *groupsync.Turn, dir string) error {
+	return b.folders.Directory(dir, func(f *os.File) error {
+		b.storage.dirSyncs.Add(1)
+		return t.Sync(f)
+	})
 }
 
 // readDir lists a directory, unordered.

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir/folders"
+	"github.com/eblume/caddy-registry/core/bucket/dir/ledger"
 )
 
 // Commit implements bucket.Upload. Its bytes are durable after Sync(key); without
@@ -85,7 +87,7 @@ func (u *upload) Commit(ctx context.Context, key, damaged string) (bucket.Info, 
 // is held. A file that is not as long as what was appended was changed by somebody
 // else: its digest was computed from what came, so nothing else would notice.
 func (u *upload) describe(key string) (bucket.Info, error) {
-	if err := u.b.folders.chtimes(uploadsDir+"/"+u.id, u.b.storage.stamp()); err != nil {
+	if err := u.b.folders.Chtimes(uploadsDir+"/"+u.id, u.b.storage.stamp()); err != nil {
 		return bucket.Info{}, readError("commit upload", u.id, err)
 	}
 	fi, err := u.f.Stat()
@@ -97,14 +99,14 @@ func (u *upload) describe(key string) (bucket.Info, error) {
 		return bucket.Info{}, fmt.Errorf("commit %s: upload %s has %d bytes on disk instead of %d and was dropped: %w",
 			key, u.id, fi.Size(), u.size, bucket.ErrNotExist)
 	}
-	return describe(key, statusOf(fi)), nil
+	return describe(key, folders.StatusOf(fi)), nil
 }
 
 // create gives the upload's synced file the name of an object that is not there.
 // u.mu and the object's lock are held.
 func (u *upload) create(path string) error {
 	b, from := u.b, uploadsDir+"/"+u.id
-	if err := b.change(path, created, func() error { return b.folders.link(from, path) }); err != nil {
+	if err := b.change(path, ledger.Created, func() error { return b.folders.Link(from, path) }); err != nil {
 		return err
 	}
 	u.end(true)
@@ -116,11 +118,11 @@ func (u *upload) create(path string) error {
 func (u *upload) replace(key, path string) error {
 	b, from := u.b, uploadsDir+"/"+u.id
 	b.supersede(key)
-	kind := created
-	if _, err := b.folders.lstat(path); err == nil {
-		kind = replaced
+	kind := ledger.Created
+	if _, err := b.folders.Lstat(path); err == nil {
+		kind = ledger.Replaced
 	}
-	if err := b.change(path, kind, func() error { return b.folders.rename(from, path) }); err != nil {
+	if err := b.change(path, kind, func() error { return b.folders.Rename(from, path) }); err != nil {
 		return err
 	}
 	u.end(false)
@@ -133,10 +135,10 @@ func (u *upload) replace(key, path string) error {
 // if there is no error.
 func (u *upload) showPending(key, path, file string, info bucket.Info) error {
 	b := u.b
-	if err := b.folders.rename(uploadsDir+"/"+u.id, file); err != nil {
+	if err := b.folders.Rename(uploadsDir+"/"+u.id, file); err != nil {
 		return err
 	}
-	b.ledger.forgive(path)
+	b.ledger.Forgive(path)
 	b.show(&pendingObject{key: key, path: path, file: file, info: info, f: u.f})
 	u.end(false)
 	return nil

@@ -25,7 +25,7 @@
 //     ledger knows which are not, and forgets them when they are; its size follows
 //     what is in flight, not what is stored.
 //   - What waits for a sync waits for one of its own, or for one of everything on the
-//     file system that began after it (see syncer).
+//     file system that began after it (see package groupsync).
 //   - A file in pending/ is read through Options.Verify after an unclean stop, and
 //     published if it is whole.
 //   - The bytes of a file whose sync failed are dropped; nobody syncs that file

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir/folders"
 )
 
 // List implements bucket.Bucket. A directory is read whole and sorted; what lies
@@ -82,7 +83,7 @@ func (l *lister) dir(base string) bool {
 		if err != nil {
 			return l.yield(bucket.Info{}, fmt.Errorf("list %s: %w", base, err)) && false
 		}
-		if !l.flush(base+e.sort) || !l.yield(describe(base+e.sort, statusOf(fi)), nil) {
+		if !l.flush(base+e.sort) || !l.yield(describe(base+e.sort, folders.StatusOf(fi)), nil) {
 			return false
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir/folders"
+	"github.com/eblume/caddy-registry/core/bucket/dir/ledger"
 )
 
 // maxPending bounds the committed uploads whose bytes are not durable yet, and with
@@ -115,10 +117,10 @@ func (b *Bucket) publish(p *pendingObject) {
 		return
 	}
 	if err == nil {
-		err = b.change(p.path, created, func() error { return b.folders.link(p.file, p.path) })
+		err = b.change(p.path, ledger.Created, func() error { return b.folders.Link(p.file, p.path) })
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		b.ledger.lose(p.path, err)
+		b.ledger.Lose(p.path, err)
 		b.storage.opts.Log.Error("an upload could not be made durable and is dropped", "object", p.key, "error", err)
 	}
 	b.overlay.remove(p)
@@ -176,7 +178,7 @@ func (b *Bucket) recoverOne(name string) error {
 	if b.exists(path) {
 		return b.remove(file)
 	}
-	f, err := b.folders.openFile(file, os.O_RDONLY)
+	f, err := b.folders.OpenFile(file, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -192,6 +194,6 @@ func (b *Bucket) recoverOne(name string) error {
 	}
 	b.overlay.slots <- struct{}{}
 	defer b.lockPath(path)()
-	b.show(&pendingObject{key: key, path: path, file: file, info: describe(key, statusOf(fi)), f: f})
+	b.show(&pendingObject{key: key, path: path, file: file, info: describe(key, folders.StatusOf(fi)), f: f})
 	return nil
 }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strconv"
-	"syscall"
-	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir/folders"
 )
 
 // Object is what Open returns. Unlinking the file does not take it away from us.
@@ -76,8 +74,8 @@ func (b *Bucket) stat(key, path string) (bucket.Info, error) {
 	if p := b.overlay.get(key); p != nil {
 		return p.info, nil
 	}
-	s, err := b.folders.lstat(path)
-	if err != nil || !s.regular {
+	s, err := b.folders.Lstat(path)
+	if err != nil || !s.Regular {
 		return bucket.Info{}, readError("stat", key, err)
 	}
 	return describe(key, s), nil
@@ -92,7 +90,7 @@ func (b *Bucket) open(ctx context.Context, key string) (*Object, error) {
 		return nil, err
 	}
 	if p := b.overlay.get(key); p != nil {
-		f, err := b.folders.openFile(p.file, os.O_RDONLY)
+		f, err := b.folders.OpenFile(p.file, os.O_RDONLY)
 		if err == nil {
 			return &Object{f, p.info}, nil
 		}
@@ -101,7 +99,7 @@ func (b *Bucket) open(ctx context.Context, key string) (*Object, error) {
 		}
 		// Published since we looked: it is in objects/ now.
 	}
-	f, err := b.folders.openFile(path, os.O_RDONLY)
+	f, err := b.folders.OpenFile(path, os.O_RDONLY)
 	if err != nil {
 		return nil, readError("open", key, err)
 	}
@@ -110,7 +108,7 @@ func (b *Bucket) open(ctx context.Context, key string) (*Object, error) {
 		f.Close()
 		return nil, readError("open", key, err)
 	}
-	return &Object{f, describe(key, statusOf(fi))}, nil
+	return &Object{f, describe(key, folders.StatusOf(fi))}, nil
 }
 
 // readError names the key; what is not a file is not an object.
@@ -121,29 +119,11 @@ func readError(verb, key string, err error) error {
 	return fmt.Errorf("%s %s: %w", verb, key, err)
 }
 
-// status is what is asked about a file.
-type status struct {
-	size    int64 // bytes
-	time    time.Time
-	inode   uint64
-	names   uint64 // of the file
-	regular bool
-}
-
-// statusOf takes it from what package os says.
-func statusOf(fi fs.FileInfo) status {
-	s := status{size: fi.Size(), time: fi.ModTime(), regular: fi.Mode().IsRegular()}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		s.inode, s.names = st.Ino, uint64(st.Nlink)
-	}
-	return s
-}
-
 // describe makes the Info of a file. The version is the inode and the stamp that
 // the writer gave it (see Storage.stamp).
-func describe(key string, s status) bucket.Info {
-	version := strconv.AppendInt(make([]byte, 0, 32), s.time.UnixMicro(), 36)
+func describe(key string, s folders.Status) bucket.Info {
+	version := strconv.AppendInt(make([]byte, 0, 32), s.Time.UnixMicro(), 36)
 	version = append(version, '-')
-	version = strconv.AppendUint(version, s.inode, 36)
-	return bucket.Info{Key: key, Size: s.size, Time: s.time, Version: string(version)}
+	version = strconv.AppendUint(version, s.Inode, 36)
+	return bucket.Info{Key: key, Size: s.Size, Time: s.Time, Version: string(version)}
 }

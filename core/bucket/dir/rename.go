@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir/ledger"
 )
 
 // Rename implements bucket.Rename. It waits for an upload that is being made durable
@@ -45,24 +46,24 @@ func (b *Bucket) renameNow(key, from, version, to, path string) (*pendingObject,
 	if p := b.overlay.get(key); p != nil {
 		return p, nil
 	}
-	s, err := b.folders.lstat(from)
+	s, err := b.folders.Lstat(from)
 	if err != nil {
 		return nil, readError("rename", key, err)
 	}
-	if s.names == 1 { // or others would change with it
+	if s.Names == 1 { // or others would change with it
 		// Before the rename: if the process is killed between the two, the object is
 		// where it was, as another version.
-		if err := b.folders.chtimes(from, b.storage.stamp()); err != nil {
+		if err := b.folders.Chtimes(from, b.storage.stamp()); err != nil {
 			return nil, readError("rename", key, err)
 		}
 	}
 	b.supersede(to)
-	kind := created
-	if _, err := b.folders.lstat(path); err == nil {
-		kind = replaced
+	kind := ledger.Created
+	if _, err := b.folders.Lstat(path); err == nil {
+		kind = ledger.Replaced
 	}
 	err = b.unlink(from, func(string) error {
-		return b.change(path, kind, func() error { return b.folders.rename(from, path) })
+		return b.change(path, kind, func() error { return b.folders.Rename(from, path) })
 	})
 	if err != nil {
 		return nil, writeError("rename", key, err)

@@ -13,11 +13,11 @@ var _ bucket.Scratch = (*Bucket)(nil)
 // survives the process.
 func (b *Bucket) Scratch() (bucket.ScratchFile, error) {
 	tmp := tmpDir + "/" + strconv.FormatUint(b.names.Add(1), 36)
-	f, err := b.folders.openFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	f, err := b.folders.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return nil, writeError("scratch", tmp, err)
 	}
-	if err := b.folders.remove(tmp); err != nil {
+	if err := b.folders.Remove(tmp); err != nil {
 		f.Close()
 		return nil, writeError("scratch", tmp, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir/groupsync"
 )
 
 // Storage is an open storage directory. It holds the lock until Close.
@@ -24,7 +25,7 @@ type Storage struct {
 	opts     Options
 	clean    bool // the last stop was a good one
 
-	syncs     *syncer
+	syncs     *groupsync.Syncer
 	dataSyncs atomic.Uint64
 	dirSyncs  atomic.Uint64
 	clock     atomic.Int64 // the last stamp, in microseconds
@@ -79,7 +80,7 @@ func Open(path string, opts Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{opts: opts, syncs: newSyncer(opts.Sync, opts.Log), buckets: make(map[string]*Bucket)}
+	s := &Storage{opts: opts, syncs: groupsync.New(opts.Sync, opts.Log), buckets: make(map[string]*Bucket)}
 	if err := s.mkdirAll(absolute); err != nil {
 		return nil, fmt.Errorf("create storage %s: %w", absolute, err)
 	}
@@ -103,9 +104,9 @@ func Open(path string, opts Options) (*Storage, error) {
 	}
 	switch {
 	case opts.SyncAll != nil:
-		s.syncs.together(opts.SyncAll, opts.GroupFrom)
+		s.syncs.Together(opts.SyncAll, opts.GroupFrom)
 	case !ownSync:
-		s.syncs.together(syncAll(s.lock), opts.GroupFrom)
+		s.syncs.Together(groupsync.All(s.lock), opts.GroupFrom)
 	}
 	return s, nil
 }
@@ -151,7 +152,7 @@ func (s *Storage) Path() string { return s.root.Name() }
 
 // Stats returns the counts so far.
 func (s *Storage) Stats() Stats {
-	return Stats{DataSyncs: s.dataSyncs.Load(), DirSyncs: s.dirSyncs.Load(), Groups: s.syncs.groups.Load()}
+	return Stats{DataSyncs: s.dataSyncs.Load(), DirSyncs: s.dirSyncs.Load(), Groups: s.syncs.Groups()}
 }
 
 // Close waits for the background work of the buckets, closes them, marks the storage as stopped in good order if
@@ -211,7 +212,7 @@ func (s *Storage) stamp() time.Time {
 // syncData makes the bytes of an open file durable.
 func (s *Storage) syncData(f *os.File) error {
 	s.dataSyncs.Add(1)
-	return s.syncs.sync(s.syncs.files, f)
+	return s.syncs.File(f)
 }
 
 // syncDir makes the entries of a directory durable.
@@ -222,7 +223,7 @@ func (s *Storage) syncDir(root *os.Root, name string) error {
 	}
 	defer f.Close()
 	s.dirSyncs.Add(1)
-	return s.syncs.sync(s.syncs.dirs, f)
+	return s.syncs.Directory(f)
 }
 
 // mkdirAll creates the storage's directory durably: each new directory is an entry

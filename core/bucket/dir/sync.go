@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir/ledger"
 )
 
 const (
@@ -44,9 +45,9 @@ func (b *Bucket) Sync(ctx context.Context, keys ...string) error {
 			}
 		}
 	}
-	err := b.syncEntries(ctx, func() (waits []wait, err error) {
+	err := b.syncEntries(ctx, func() (waits []ledger.Wait, err error) {
 		for _, path := range paths {
-			waits = b.ledger.need(waits, path)
+			waits = b.ledger.Need(waits, path)
 			if waits, err = b.needPending(waits, path); err != nil {
 				return nil, err
 			}
@@ -57,7 +58,7 @@ func (b *Bucket) Sync(ctx context.Context, keys ...string) error {
 		return err
 	}
 	for i, path := range paths {
-		if cause := b.ledger.lostBy(path); cause != nil {
+		if cause := b.ledger.LostBy(path); cause != nil {
 			return syncError(keys[i], cause)
 		}
 	}
@@ -66,28 +67,28 @@ func (b *Bucket) Sync(ctx context.Context, keys ...string) error {
 
 // needPending adds the entry in pending/ of an object that is absent: it would come
 // back from there after a power cut. A present object does not care.
-func (b *Bucket) needPending(waits []wait, path string) ([]wait, error) {
+func (b *Bucket) needPending(waits []ledger.Wait, path string) ([]ledger.Wait, error) {
 	name, ok := pendingName(strings.TrimPrefix(path, objectsDir+"/"))
 	if !ok {
 		return waits, nil
 	}
-	if _, changed := b.ledger.changed(pendingDir + "/" + name); !changed {
+	if _, changed := b.ledger.Changed(pendingDir + "/" + name); !changed {
 		return waits, nil
 	}
-	if kind, _ := b.ledger.changed(path); kind == created || kind == replaced {
+	if kind, _ := b.ledger.Changed(path); kind == ledger.Created || kind == ledger.Replaced {
 		return waits, nil
 	}
-	if _, err := b.folders.lstat(path); err == nil {
+	if _, err := b.folders.Lstat(path); err == nil {
 		return waits, nil
 	} else if !absent(err) {
 		return nil, fmt.Errorf("sync %s: %w", path, err)
 	}
-	return b.ledger.need(waits, pendingDir+"/"+name), nil
+	return b.ledger.Need(waits, pendingDir+"/"+name), nil
 }
 
 // syncEntries syncs the directories that need names, all at once, and again when
 // one of them was removed meanwhile: then the entry above it is what counts.
-func (b *Bucket) syncEntries(ctx context.Context, need func() ([]wait, error)) error {
+func (b *Bucket) syncEntries(ctx context.Context, need func() ([]ledger.Wait, error)) error {
 	for round := range maxRounds {
 		// A directory that is announced and not there yet is about to be made.
 		if err := pause(ctx, time.Duration(round)*gonePause); err != nil {
@@ -97,7 +98,7 @@ func (b *Bucket) syncEntries(ctx context.Context, need func() ([]wait, error)) e
 		if err != nil {
 			return err
 		}
-		runs := make([]*dirRun, len(waits))
+		runs := make([]*ledger.Run, len(waits))
 		for i, w := range waits {
 			runs[i] = b.startDir(w)
 		}
@@ -107,20 +108,20 @@ func (b *Bucket) syncEntries(ctx context.Context, need func() ([]wait, error)) e
 				continue
 			}
 			select {
-			case <-run.done:
+			case <-run.Done:
 			case <-ctx.Done():
-				return fmt.Errorf("sync %s: %w", waits[i].path, ctx.Err())
+				return fmt.Errorf("sync %s: %w", waits[i].Path, ctx.Err())
 			}
-			if run.err != nil && err == nil {
-				err = syncError(waits[i].path, run.err)
+			if run.Err != nil && err == nil {
+				err = syncError(waits[i].Path, run.Err)
 			}
-			gone = gone || run.gone
+			gone = gone || run.Gone
 		}
 		if err != nil || !gone {
 			return err
 		}
 	}
-	return fmt.Errorf("%w: a directory was removed and made again %d times", bucket.ErrSync, maxRounds)
+	return fmt.Errorf("%w: a directory was ledger.Removed and made again %d times", bucket.ErrSync, maxRounds)
 }
 
 // pause waits, or until ctx ends.
@@ -139,11 +140,11 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // startDir makes sure that a run covers w, and returns it, or nil if w is durable.
-func (b *Bucket) startDir(w wait) *dirRun {
-	run, start := b.ledger.join(w.dir, w.seq)
+func (b *Bucket) startDir(w ledger.Wait) *ledger.Run {
+	run, start := b.ledger.Join(w)
 	if start {
 		b.work.Add(1)
-		go b.syncLoop(w.dir)
+		go b.syncLoop(w.Dir)
 	}
 	return run
 }
@@ -154,36 +155,36 @@ func (b *Bucket) syncLoop(dir string) {
 	defer b.work.Done()
 	for {
 		// The run takes in every change until its turn.
-		t := b.storage.syncs.turn(b.storage.syncs.dirs)
-		run := b.ledger.next(dir)
+		t := b.storage.syncs.Turn()
+		run := b.ledger.Next(dir)
 		if run == nil {
-			t.end()
+			t.End()
 			return
 		}
 		err := b.syncDirIn(t, dir)
-		t.end()
+		t.End()
 		if absent(err) {
-			run.gone, err = true, nil
+			run.Gone, err = true, nil
 		}
-		if run.err = err; err == nil {
-			b.ledger.succeed(dir, run)
+		if run.Err = err; err == nil {
+			b.ledger.Succeed(dir, run)
 		} else {
-			b.storage.opts.Log.Error("directory sync failed; what was created in it since the last one is dropped", "directory", dir, "error", err)
+			b.storage.opts.Log.Error("directory sync failed; what was ledger.Created in it since the last one is dropped", "directory", dir, "error", err)
 			b.dropCreated(dir, run)
 		}
-		close(run.done)
+		close(run.Done)
 	}
 }
 
 // dropCreated removes what a failed run leaves in doubt.
-func (b *Bucket) dropCreated(dir string, run *dirRun) {
-	files, dirs := b.ledger.fail(dir, run)
+func (b *Bucket) dropCreated(dir string, run *ledger.Run) {
+	files, dirs := b.ledger.Fail(dir, run)
 	for _, path := range files {
-		b.drop(path, run.err)
+		b.drop(path, run.Err)
 	}
 	for _, path := range dirs {
 		// Nothing below a directory that never became durable was ever promised.
-		b.dropTree(path, run.err)
+		b.dropTree(path, run.Err)
 	}
 }
 
@@ -202,7 +203,7 @@ func (b *Bucket) dropTree(dir string, cause error) {
 			b.dropTree(path, cause)
 			continue
 		}
-		b.ledger.lose(path, cause)
+		b.ledger.Lose(path, cause)
 		b.drop(path, cause)
 	}
 	b.removeDir(dir)
@@ -211,18 +212,18 @@ func (b *Bucket) dropTree(dir string, cause error) {
 // drop removes an object that was lost, unless it was written again meanwhile.
 func (b *Bucket) drop(path string, cause error) {
 	defer b.lockPath(path)()
-	if b.ledger.lostBy(path) == nil {
+	if b.ledger.LostBy(path) == nil {
 		return
 	}
 	if err := b.remove(path); err != nil && !absent(err) {
 		b.storage.opts.Log.Error("drop what a failed sync left in doubt", "object", path, "error", err)
 	}
-	b.ledger.lose(path, cause) // the removal is a change of its own, and forgot it
+	b.ledger.Lose(path, cause) // the removal is a change of its own, and forgot it
 }
 
 // flush syncs all that is dirty, in the background, when the ledger is large.
 func (b *Bucket) flush() {
-	if b.ledger.size() < maxDirty || !b.flushing.CompareAndSwap(false, true) {
+	if b.ledger.Size() < maxDirty || !b.flushing.CompareAndSwap(false, true) {
 		return
 	}
 	b.work.Add(1)
@@ -237,8 +238,8 @@ func (b *Bucket) flush() {
 
 // syncAll makes everything durable that is visible now.
 func (b *Bucket) syncAll() error {
-	waits := b.ledger.dirty()
-	return b.syncEntries(context.Background(), func() ([]wait, error) {
+	waits := b.ledger.Dirty()
+	return b.syncEntries(context.Background(), func() ([]ledger.Wait, error) {
 		now := waits
 		waits = nil
 		return now, nil

@@ -74,7 +74,7 @@ func (b *Bucket) NewUpload(ctx context.Context) (bucket.Upload, error) {
 		return nil, err
 	}
 	id := strings.ToLower(rand.Text())
-	f, err := b.folders.openFile(uploadsDir+"/"+id, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	f, err := b.folders.OpenFile(uploadsDir+"/"+id, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return nil, writeError("begin upload", id, err)
 	}
@@ -99,7 +99,7 @@ func (b *Bucket) Upload(ctx context.Context, id string) (bucket.Upload, error) {
 		u.holders++
 		return &handle{upload: u}, nil
 	}
-	f, err := b.folders.openFile(uploadsDir+"/"+id, os.O_RDWR)
+	f, err := b.folders.OpenFile(uploadsDir+"/"+id, os.O_RDWR)
 	if err != nil {
 		return nil, readError("upload", id, err)
 	}
@@ -112,7 +112,7 @@ func (b *Bucket) Upload(ctx context.Context, id string) (bucket.Upload, error) {
 		// A power cut kept this name although the file became an object:
 		// whoever appended to it would change the object.
 		f.Close()
-		b.folders.remove(uploadsDir + "/" + id)
+		b.folders.Remove(uploadsDir + "/" + id)
 		return nil, fmt.Errorf("upload %s: %w", id, bucket.ErrNotExist)
 	}
 	u := &upload{b: b, id: id, f: f, size: fi.Size(), holders: 1}
@@ -229,7 +229,7 @@ func (u *upload) reader() (bucket.UploadReader, error) {
 	if u.ended {
 		return nil, u.missing()
 	}
-	f, err := u.b.folders.openFile(uploadsDir+"/"+u.id, os.O_RDONLY)
+	f, err := u.b.folders.OpenFile(uploadsDir+"/"+u.id, os.O_RDONLY)
 	if err != nil {
 		return nil, readError("read upload", u.id, err)
 	}
@@ -256,7 +256,7 @@ func (u *upload) end(drop bool) error {
 		return nil
 	}
 	u.f.Close()
-	if err := u.b.folders.remove(uploadsDir + "/" + u.id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := u.b.folders.Remove(uploadsDir + "/" + u.id); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drop upload %s: %w", u.id, err)
 	}
 	return nil

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/bucket/dir/folders"
+	"github.com/eblume/caddy-registry/core/bucket/dir/ledger"
 )
 
 // maxTries bounds how often a writer makes a directory again that a delete removed
@@ -38,25 +41,25 @@ func (b *Bucket) Put(ctx context.Context, key string, data []byte, cond bucket.C
 	tmp := tmpDir + "/" + strconv.FormatUint(b.names.Add(1), 36)
 	info, err := b.writeTmp(tmp, key, data)
 	if err != nil {
-		b.folders.remove(tmp)
+		b.folders.Remove(tmp)
 		return bucket.Info{}, err
 	}
 	defer b.lockPath(path)()
 	if err := b.check(key, path, cond); err != nil {
-		b.folders.remove(tmp)
+		b.folders.Remove(tmp)
 		return bucket.Info{}, err
 	}
 	if cond.IfAbsent {
-		err = b.change(path, created, func() error { return b.folders.link(tmp, path) })
-		b.folders.remove(tmp)
+		err = b.change(path, ledger.Created, func() error { return b.folders.Link(tmp, path) })
+		b.folders.Remove(tmp)
 	} else {
 		b.supersede(key)
-		kind := created
-		if _, err := b.folders.lstat(path); err == nil {
-			kind = replaced
+		kind := ledger.Created
+		if _, err := b.folders.Lstat(path); err == nil {
+			kind = ledger.Replaced
 		}
-		if err = b.change(path, kind, func() error { return b.folders.rename(tmp, path) }); err != nil {
-			b.folders.remove(tmp)
+		if err = b.change(path, kind, func() error { return b.folders.Rename(tmp, path) }); err != nil {
+			b.folders.Remove(tmp)
 		}
 	}
 	if err != nil {
@@ -67,7 +70,7 @@ func (b *Bucket) Put(ctx context.Context, key string, data []byte, cond bucket.C
 
 // writeTmp writes and syncs the file tmp, which is in tmp/.
 func (b *Bucket) writeTmp(tmp, key string, data []byte) (bucket.Info, error) {
-	f, err := b.folders.openFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+	f, err := b.folders.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
@@ -75,7 +78,7 @@ func (b *Bucket) writeTmp(tmp, key string, data []byte) (bucket.Info, error) {
 	if _, err := f.Write(data); err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
-	if err := b.folders.chtimes(tmp, b.storage.stamp()); err != nil {
+	if err := b.folders.Chtimes(tmp, b.storage.stamp()); err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
 	if len(data) > 0 {
@@ -87,7 +90,7 @@ func (b *Bucket) writeTmp(tmp, key string, data []byte) (bucket.Info, error) {
 	if err != nil {
 		return bucket.Info{}, writeError("put", key, err)
 	}
-	return describe(key, statusOf(fi)), nil
+	return describe(key, folders.StatusOf(fi)), nil
 }
 
 // Delete implements bucket.Bucket.
@@ -115,11 +118,11 @@ func (b *Bucket) delete(ctx context.Context, key string, cond bucket.Condition) 
 		return err
 	}
 	pending := b.supersede(key)
-	if s, err := b.folders.lstat(path); absent(err) && pending {
+	if s, err := b.folders.Lstat(path); absent(err) && pending {
 		return nil
-	} else if err != nil || !s.regular {
+	} else if err != nil || !s.Regular {
 		if absent(err) {
-			b.ledger.forgive(path)
+			b.ledger.Forgive(path)
 		}
 		return readError("delete", key, err)
 	}
@@ -149,62 +152,62 @@ func (b *Bucket) check(key, path string, cond bucket.Condition) error {
 
 // change does something to the entry at path, with the ledger's knowledge, and
 // makes the directories that it needs.
-func (b *Bucket) change(path string, kind changeKind, do func() error) error {
-	b.ledger.begin(path)
+func (b *Bucket) change(path string, kind ledger.Kind, do func() error) error {
+	b.ledger.Begin(path)
 	err := do()
 	for range maxTries {
 		if !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
-		if err = b.makeDir(parent(path)); err == nil {
+		if err = b.makeDir(filepath.Dir(path)); err == nil {
 			err = do()
 		}
 	}
 	if err != nil {
-		kind = unchanged
+		kind = ledger.Unchanged
 	}
-	b.ledger.end(path, kind)
+	b.ledger.End(path, kind)
 	return err
 }
 
 // makeDir makes a directory and those above it.
 func (b *Bucket) makeDir(dir string) error {
-	b.ledger.begin(dir)
-	err := b.folders.mkdir(dir)
+	b.ledger.Begin(dir)
+	err := b.folders.Mkdir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = b.makeDir(parent(dir)); err == nil {
-			err = b.folders.mkdir(dir)
+		if err = b.makeDir(filepath.Dir(dir)); err == nil {
+			err = b.folders.Mkdir(dir)
 		}
 	}
 	if err != nil {
-		b.ledger.end(dir, unchanged)
+		b.ledger.End(dir, ledger.Unchanged)
 		if errors.Is(err, fs.ErrExist) {
 			return nil
 		}
 		return err
 	}
-	b.ledger.end(dir, madeDir)
+	b.ledger.End(dir, ledger.MadeDir)
 	return nil
 }
 
 // remove unlinks the file at path.
-func (b *Bucket) remove(path string) error { return b.unlink(path, b.folders.remove) }
+func (b *Bucket) remove(path string) error { return b.unlink(path, b.folders.Remove) }
 
 // unlink takes the entry at path away, with the ledger's knowledge.
 func (b *Bucket) unlink(path string, do func(path string) error) error {
-	b.ledger.begin(path)
+	b.ledger.Begin(path)
 	if err := do(path); err != nil {
-		b.ledger.end(path, unchanged)
+		b.ledger.End(path, ledger.Unchanged)
 		return err
 	}
-	b.ledger.end(path, removed)
+	b.ledger.End(path, ledger.Removed)
 	return nil
 }
 
 // removeEmpty removes the directories above path that are empty now, so that
 // listings stay short. A writer that comes between makes them again.
 func (b *Bucket) removeEmpty(path string) {
-	for dir := parent(path); dir != objectsDir; dir = parent(dir) {
+	for dir := filepath.Dir(path); dir != objectsDir; dir = filepath.Dir(dir) {
 		if !b.removeDir(dir) {
 			return
 		}
@@ -213,18 +216,13 @@ func (b *Bucket) removeEmpty(path string) {
 
 // removeDir removes a directory if it is empty, and tells whether it was.
 func (b *Bucket) removeDir(dir string) bool {
-	return b.unlink(dir, b.folders.removeDir) == nil
+	return b.unlink(dir, b.folders.RemoveDir) == nil
 }
 
 // exists tells whether there is a file at path.
 func (b *Bucket) exists(path string) bool {
-	s, err := b.folders.lstat(path)
-	return err == nil && s.regular
-}
-
-func parent(path string) string {
-	dir, _ := split(path)
-	return dir
+	s, err := b.folders.Lstat(path)
+	return err == nil && s.Regular
 }
 
 // writeError names the key and turns the kernel's words into the bucket's.

@@ -1,4 +1,14 @@
-package dir
+// Package folders is a tree of files whose directories are kept open: a name in one of them
+// is one system call, where os.Root walks the whole path anew (that walk was a fifth of the
+// CPU time of a push). It is confined as os.Root is: each directory is opened by one name
+// within the one above it, and a symbolic link is never followed.
+//
+//	t := folders.New(root)
+//	f, err := t.OpenFile("objects/a/b", os.O_RDONLY)
+//
+// Nobody else may remove directories of the tree while it is open. Paths are those below the
+// root, with slashes and without "." and "..". Errors are *fs.PathError.
+package folders
 
 import (
 	"io/fs"
@@ -11,7 +21,7 @@ import (
 )
 
 const (
-	// maxFolders bounds the directories that a bucket keeps open: the 256 below each
+	// maxFolders bounds the directories that a tree keeps open: the 256 below each
 	// of a store's content, links and manifests, and as many again of those that are
 	// written to just now. Beyond it any makes room.
 	maxFolders = 2048
@@ -20,43 +30,39 @@ const (
 	folderShare = 8
 )
 
-// folders is a bucket's tree with its directories kept open: a name in one of them is
-// one system call, where os.Root walks the whole path anew (that walk was a fifth of
-// the CPU time of a push). It is confined as os.Root is: each directory is opened by
-// one name within the one above it, and a symbolic link is never followed.
+// Tree is a directory, and what is below it. It is safe for concurrent use.
 //
-// A directory that is kept is the one that the path leads to. Only this process
-// removes directories, and removing one and forgetting it are one step.
-//
-// Paths are those below the bucket's root. Errors are *fs.PathError.
-type folders struct {
+// A directory that is kept open is the one that its path leads to, as removing one and
+// forgetting it are one step.
+type Tree struct {
 	root *os.Root
 	most int
 
 	mu      sync.Mutex // guards what follows
 	open    map[string]*folder
-	removed uint64 // counts removals: who opened a directory before one may not keep it
+	removed uint64 // counts removals: a directory that was opened before one may not be kept
 }
 
 // folder is an open directory.
 type folder struct {
 	f       *os.File
 	fd      int
-	users   int  // guarded by folders.mu
+	users   int  // guarded by Tree.mu
 	dropped bool // it closes with its last user
 }
 
-func newFolders(root *os.Root) *folders {
+// New returns the tree below root, which stays the caller's and is closed after it.
+func New(root *os.Root) *Tree {
 	most := maxFolders
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && limit.Cur/folderShare < maxFolders {
 		most = int(limit.Cur / folderShare)
 	}
-	return &folders{root: root, most: most, open: make(map[string]*folder)}
+	return &Tree{root: root, most: most, open: make(map[string]*folder)}
 }
 
-// close gives up every directory. Who holds one still can use it.
-func (t *folders) close() {
+// Close gives up every directory. One that is in use closes after that.
+func (t *Tree) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for path := range t.open {
@@ -65,7 +71,7 @@ func (t *folders) close() {
 }
 
 // forget gives up a directory. t.mu is held.
-func (t *folders) forget(path string) {
+func (t *Tree) forget(path string) {
 	d := t.open[path]
 	if d == nil {
 		return
@@ -77,7 +83,7 @@ func (t *folders) forget(path string) {
 }
 
 // hold opens a directory, or finds it open. release must be called after.
-func (t *folders) hold(path string) (*folder, error) {
+func (t *Tree) hold(path string) (*folder, error) {
 	t.mu.Lock()
 	if d := t.open[path]; d != nil {
 		d.users++
@@ -113,7 +119,7 @@ func (t *folders) hold(path string) (*folder, error) {
 	return d, nil
 }
 
-func (t *folders) release(d *folder) {
+func (t *Tree) release(d *folder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if d.users--; d.users == 0 && d.dropped {
@@ -121,16 +127,26 @@ func (t *folders) release(d *folder) {
 	}
 }
 
-func (t *folders) openDir(path string) (*os.File, error) {
+func (t *Tree) openDir(path string) (*os.File, error) {
 	if path == "." {
 		return t.root.Open(".")
 	}
-	return t.openFile(path, os.O_RDONLY|unix.O_DIRECTORY)
+	return t.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY)
+}
+
+// Directory calls do with a directory, open for reading.
+func (t *Tree) Directory(path string, do func(*os.File) error) error {
+	d, err := t.hold(path)
+	if err != nil {
+		return err
+	}
+	defer t.release(d)
+	return do(d.f)
 }
 
 // at does something to the name that path ends in, within its directory.
-func (t *folders) at(op, path string, do func(dir int, name string) error) error {
-	parent, name := split(path)
+func (t *Tree) at(op, path string, do func(dir int, name string) error) error {
+	parent, name := filepath.Dir(path), filepath.Base(path)
 	d, err := t.hold(parent)
 	if err != nil {
 		return err
@@ -143,8 +159,8 @@ func (t *folders) at(op, path string, do func(dir int, name string) error) error
 }
 
 // between is at for two names.
-func (t *folders) between(op, from, to string, do func(fromDir int, fromName string, toDir int, toName string) error) error {
-	parent, name := split(from)
+func (t *Tree) between(op, from, to string, do func(fromDir int, fromName string, toDir int, toName string) error) error {
+	parent, name := filepath.Dir(from), filepath.Base(from)
 	d, err := t.hold(parent)
 	if err != nil {
 		return err
@@ -163,8 +179,8 @@ func uninterrupted(do func() error) error {
 	}
 }
 
-// openFile opens a file, with the flags of os.OpenFile.
-func (t *folders) openFile(path string, flags int) (f *os.File, err error) {
+// OpenFile opens a file, with the flags of os.OpenFile.
+func (t *Tree) OpenFile(path string, flags int) (f *os.File, err error) {
 	err = t.at("open", path, func(dir int, name string) error {
 		fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 		if err == nil {
@@ -175,23 +191,25 @@ func (t *folders) openFile(path string, flags int) (f *os.File, err error) {
 	return f, err
 }
 
-func (t *folders) lstat(path string) (s status, err error) {
+// Lstat describes a file or directory. Of a symbolic link it is the link.
+func (t *Tree) Lstat(path string) (s Status, err error) {
 	err = t.at("lstat", path, func(dir int, name string) error {
 		var st unix.Stat_t
 		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return err
 		}
-		s = status{
-			size: st.Size, time: time.Unix(st.Mtim.Unix()), inode: st.Ino, names: uint64(st.Nlink),
-			regular: uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG,
+		s = Status{
+			Size: st.Size, Time: time.Unix(st.Mtim.Unix()), Inode: st.Ino, Names: uint64(st.Nlink),
+			Regular: uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG,
 		}
 		return nil
 	})
 	return s, err
 }
 
-// chtimes sets when a file was modified. When it was read interests nobody.
-func (t *folders) chtimes(path string, when time.Time) error {
+// Chtimes sets when a file was modified. It also changes when the file was read last, which
+// nobody asks for.
+func (t *Tree) Chtimes(path string, when time.Time) error {
 	return t.at("chtimes", path, func(dir int, name string) error {
 		ts, err := unix.TimeToTimespec(when)
 		if err != nil {
@@ -201,26 +219,29 @@ func (t *folders) chtimes(path string, when time.Time) error {
 	})
 }
 
-func (t *folders) mkdir(path string) error {
+// Mkdir makes a directory.
+func (t *Tree) Mkdir(path string) error {
 	return t.at("mkdir", path, func(dir int, name string) error { return unix.Mkdirat(dir, name, 0o700) })
 }
 
-func (t *folders) link(from, to string) error {
+// Link gives a file another name.
+func (t *Tree) Link(from, to string) error {
 	return t.between("link", from, to, func(d int, name string, toDir int, toName string) error {
 		return unix.Linkat(d, name, toDir, toName, 0)
 	})
 }
 
-func (t *folders) rename(from, to string) error { return t.between("rename", from, to, unix.Renameat) }
+// Rename moves a file, over one that is there.
+func (t *Tree) Rename(from, to string) error { return t.between("rename", from, to, unix.Renameat) }
 
-// remove removes a file.
-func (t *folders) remove(path string) error {
+// Remove removes a file.
+func (t *Tree) Remove(path string) error {
 	return t.at("remove", path, func(dir int, name string) error { return unix.Unlinkat(dir, name, 0) })
 }
 
-// removeDir removes a directory if it is empty. Nobody finds it open after that: what
+// RemoveDir removes a directory if it is empty. It is not found open after that: what
 // is made in its place is opened anew.
-func (t *folders) removeDir(path string) error {
+func (t *Tree) RemoveDir(path string) error {
 	return t.at("remove", path, func(dir int, name string) error {
 		t.mu.Lock()
 		defer t.mu.Unlock()

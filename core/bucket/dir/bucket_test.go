@@ -3,6 +3,7 @@ package dir
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"testing"
 
@@ -54,8 +55,8 @@ func TestTheLedgerForgetsWhatIsDurable(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.work.Wait()
-	if size := b.ledger.size(); size != 0 {
-		t.Errorf("the ledger holds %d entries when everything is durable: %v", size, b.ledger.dirs)
+	if size := b.ledger.Size(); size != 0 {
+		t.Errorf("the ledger holds %d entries when everything is durable: %v", size, b.ledger.Dirty())
 	}
 }
 
@@ -68,41 +69,26 @@ func TestWritesThatNobodySyncsAreFlushed(t *testing.T) {
 		}
 	}
 	b.work.Wait()
-	if size := b.ledger.size(); size >= maxDirty {
+	if size := b.ledger.Size(); size >= maxDirty {
 		t.Errorf("the ledger holds %d entries, want fewer than %d", size, maxDirty)
 	}
 }
 
-func TestTheLedgerInOrder(t *testing.T) {
-	const path = "objects/d/k"
-	l := newLedger(false)
-	if waits := l.need(nil, path); len(waits) != 0 {
-		t.Fatalf("nothing was written and %v is to be synced", waits)
+func TestSameDevice(t *testing.T) {
+	one, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
-	l.begin(path)
-	before := l.need(nil, path) // a reader may see it already
-	if len(before) != 1 || before[0].dir != "objects/d" {
-		t.Fatalf("got %v for a write that is under way, want its directory", before)
+	defer one.Close()
+	if !sameDevice(one, one) {
+		t.Error("a directory is not on one device with itself")
 	}
-	run, start := l.join("objects/d", before[0].seq)
-	if !start || l.next("objects/d") != run {
-		t.Fatal("the first who waits does not start the loop")
+	other, err := os.OpenRoot("/dev")
+	if err != nil {
+		t.Fatal(err)
 	}
-	l.end(path, created)
-	after := l.need(nil, path)
-	if again, start := l.join("objects/d", after[0].seq); again == run || start {
-		t.Error("a change that came after a sync began is taken as covered by it")
-	}
-	if same, _ := l.join("objects/d", before[0].seq); same != run {
-		t.Error("who waits for an older change waits for another sync")
-	}
-	l.succeed("objects/d", run)
-	if len(l.need(nil, path)) != 1 {
-		t.Error("the ledger forgot a change that the sync did not cover")
-	}
-	second := l.next("objects/d")
-	l.succeed("objects/d", second)
-	if l.next("objects/d") != nil || l.size() != 0 || len(l.need(nil, path)) != 0 {
-		t.Errorf("the ledger still holds %v", l.dirs)
+	defer other.Close()
+	if sameDevice(one, other) {
+		t.Error("the directory for temporary files and /dev are on one device")
 	}
 }

@@ -1,18 +1,34 @@
-package dir
+// Package ledger keeps account of the directory entries that are not known to be durable,
+// and of the syncs that make them so. It does no I/O: package dir changes files and syncs
+// directories, and asks the ledger which directories an object needs, who waits for which
+// sync, and what a failed sync leaves in doubt.
+//
+//	l.Begin(path)
+//	err := link(from, path)
+//	l.End(path, ledger.Created)
+//	for _, w := range l.Need(nil, path) {
+//		run, start := l.Join(w) // run is nil: durable already
+//		...
+//	}
+//
+// Paths are those below the bucket's root, with slashes; an entry is a directory and a name
+// in it. Memory follows what is not durable yet, except that after an unclean stop up to
+// maxSettled directories are remembered.
+package ledger
 
 import (
 	"strings"
 	"sync"
 )
 
-// ledger knows which directory entries are not known to be durable. Paths are those
-// below the bucket's root; an entry is a directory and a name in it.
+// Ledger knows which directory entries are not known to be durable. It is safe for
+// concurrent use.
 //
-// A change is announced before the file system is asked (begin) and stamped after
-// (end). Between the two the entry stays in the ledger: a reader may see the file
+// A change is announced before the file system is asked (Begin) and stamped after
+// (End). Between the two the entry stays in the ledger: a reader may see the file
 // before its writer got back from the kernel, and its Sync must not find a ledger
 // that says "nothing to do".
-type ledger struct {
+type Ledger struct {
 	mu   sync.Mutex // guards everything below
 	seq  uint64     // stamps every change and every sync, in one order
 	dirs map[string]*dirState
@@ -35,39 +51,44 @@ const maxSettled = 1 << 16
 // dirState is a directory with entries that are not known to be durable.
 type dirState struct {
 	changes map[string]*change
-	wanted  uint64  // the newest change or request
-	durable uint64  // what the last good sync covered
-	running *dirRun // being synced
-	queued  *dirRun // to be synced next; covers every change until it starts
+	wanted  uint64 // the newest change or request
+	durable uint64 // what the last good sync covered
+	running *Run   // being synced
+	queued  *Run   // to be synced next; covers every change until it starts
 }
 
 // change is what happened to one entry since its directory was last synced.
 type change struct {
 	seq  uint64
-	open int // writers between begin and end
-	kind changeKind
+	open int // writers between Begin and End
+	kind Kind
 }
 
-type changeKind int
+// Kind is what happened to an entry.
+type Kind int
 
+// The kinds of changes.
 const (
-	unchanged changeKind = iota // announced, and nothing came of it
-	created                     // a file that was not there before
-	replaced                    // a file over a durable one
-	removed
-	madeDir
+	Unchanged Kind = iota // announced, and nothing came of it
+	Created               // a file that was not there before
+	Replaced              // a file over a durable one
+	Removed
+	MadeDir
 )
 
-// dirRun is one sync of a directory, shared by all who wait for it.
-type dirRun struct {
+// Run is one sync of a directory, shared by all who wait for it. The caller of Ledger.Next
+// sets Err and Gone, and then closes Done.
+type Run struct {
+	Done   chan struct{}
+	Err    error  // of the sync
+	Gone   bool   // the directory was not there
 	covers uint64 // changes up to here; 0 until it starts
-	done   chan struct{}
-	err    error // valid when done is closed
-	gone   bool  // the directory was not there
 }
 
-func newLedger(doubt bool) *ledger {
-	return &ledger{
+// New returns an empty ledger. After an unclean stop every entry is in doubt until its
+// directory has been synced.
+func New(doubt bool) *Ledger {
+	return &Ledger{
 		dirs:    make(map[string]*dirState),
 		lost:    make(map[string]error),
 		doubt:   doubt,
@@ -75,8 +96,8 @@ func newLedger(doubt bool) *ledger {
 	}
 }
 
-// begin announces a change of the entry at path.
-func (l *ledger) begin(path string) {
+// Begin announces a change of the entry at path.
+func (l *Ledger) Begin(path string) {
 	dir, name := split(path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,38 +112,38 @@ func (l *ledger) begin(path string) {
 	l.stamp(d, c)
 }
 
-// end says what came of it.
-func (l *ledger) end(path string, kind changeKind) {
+// End says what came of the change of the entry at path.
+func (l *Ledger) End(path string, kind Kind) {
 	dir, name := split(path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := l.dirs[dir]
 	c := d.changes[name]
 	c.open--
-	if kind == unchanged {
-		if c.open == 0 && c.kind == unchanged {
+	if kind == Unchanged {
+		if c.open == 0 && c.kind == Unchanged {
 			l.forget(d, name)
 		}
 		return
 	}
-	if kind == replaced && c.kind == created {
-		kind = created // what it replaced was never durable
+	if kind == Replaced && c.kind == Created {
+		kind = Created // what it replaced was never durable
 	}
 	c.kind = kind
 	l.stamp(d, c)
 	delete(l.lost, path)
 }
 
-// wait is a directory and the change in it that somebody waits for.
-type wait struct {
-	dir  string
+// Wait is a directory, and the change in it that somebody waits for.
+type Wait struct {
+	Dir  string
+	Path string // of the object
 	seq  uint64
-	path string // of the object
 }
 
-// need adds to waits what must be synced so that the present state of path is
+// Need adds to waits what must be synced so that the present state of path is
 // durable: its entry, and that of every directory above it.
-func (l *ledger) need(waits []wait, path string) []wait {
+func (l *Ledger) Need(waits []Wait, path string) []Wait {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for at := 0; ; {
@@ -141,40 +162,41 @@ func (l *ledger) need(waits []wait, path string) []wait {
 			if c.open > 0 {
 				l.stamp(d, c) // it may be visible by now: a sync that runs already may miss it
 			}
-			waits = append(waits, wait{dir, c.seq, path})
+			waits = append(waits, Wait{dir, path, c.seq})
 			continue
 		}
 		if _, ok := l.settled[dir]; l.doubt && !ok {
 			d = l.dir(dir)
 			l.seq++
 			d.wanted = l.seq
-			waits = append(waits, wait{dir, d.wanted, path})
+			waits = append(waits, Wait{dir, path, d.wanted})
 		}
 	}
 }
 
-// join returns the run that will cover seq in dir, or nil if that is durable.
-// start tells the caller to run the directory's loop.
-func (l *ledger) join(dir string, seq uint64) (run *dirRun, start bool) {
+// Join returns the run that will cover w, or nil if that is durable. If start is true, the
+// caller must begin the directory's loop: Next, a sync, and Succeed or Fail, until Next
+// returns nil.
+func (l *Ledger) Join(w Wait) (run *Run, start bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	d := l.dirs[dir]
-	if d == nil || d.durable >= seq {
+	d := l.dirs[w.Dir]
+	if d == nil || d.durable >= w.seq {
 		return nil, false
 	}
-	if d.running != nil && d.running.covers >= seq {
+	if d.running != nil && d.running.covers >= w.seq {
 		return d.running, false
 	}
 	if d.queued != nil {
 		return d.queued, false
 	}
-	d.queued = &dirRun{done: make(chan struct{})}
+	d.queued = &Run{Done: make(chan struct{})}
 	return d.queued, d.running == nil
 }
 
-// next makes the queued run the running one. What changes from now on is not
+// Next makes the queued run the running one. What changes from now on is not
 // covered by it. It returns nil when nobody waits any more.
-func (l *ledger) next(dir string) *dirRun {
+func (l *Ledger) Next(dir string) *Run {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := l.dirs[dir]
@@ -187,8 +209,8 @@ func (l *ledger) next(dir string) *dirRun {
 	return d.running
 }
 
-// succeed records that a run made everything durable that it covers.
-func (l *ledger) succeed(dir string, run *dirRun) {
+// Succeed records that a run made everything durable that it covers.
+func (l *Ledger) Succeed(dir string, run *Run) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := l.dirs[dir]
@@ -206,50 +228,50 @@ func (l *ledger) succeed(dir string, run *dirRun) {
 	}
 }
 
-// fail returns the entries created since the last good sync, which a failed run
+// Fail returns the entries created since the last good sync, which a failed run
 // leaves in doubt: files, and directories with whatever is in them. What was
 // replaced or removed stays in the ledger and is synced again by the next who asks.
 // That is sound for directories, whose changes a journal keeps or refuses as a
 // whole; it is file data that a second fsync lies about.
-func (l *ledger) fail(dir string, run *dirRun) (files, dirs []string) {
+func (l *Ledger) Fail(dir string, run *Run) (files, dirs []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, c := range l.dirs[dir].changes {
 		switch path := dir + "/" + name; {
 		case c.seq > run.covers:
-		case c.kind == created:
-			l.lost[path] = run.err
+		case c.kind == Created:
+			l.lost[path] = run.Err
 			files = append(files, path)
-		case c.kind == madeDir:
+		case c.kind == MadeDir:
 			dirs = append(dirs, path)
 		}
 	}
 	return files, dirs
 }
 
-// lose marks the object at path as lost.
-func (l *ledger) lose(path string, err error) {
+// Lose marks the object at path as lost.
+func (l *Ledger) Lose(path string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lost[path] = err
 }
 
-// forgive forgets that the object at path was lost: it was written again.
-func (l *ledger) forgive(path string) {
+// Forgive forgets that the object at path was lost: it was written again.
+func (l *Ledger) Forgive(path string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.lost, path)
 }
 
-// lostBy returns why the object at path was lost, or nil.
-func (l *ledger) lostBy(path string) error {
+// LostBy returns why the object at path was lost, or nil.
+func (l *Ledger) LostBy(path string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lost[path]
 }
 
-// changed tells whether the entry at path has a change that is not durable.
-func (l *ledger) changed(path string) (changeKind, bool) {
+// Changed tells whether the entry at path has a change that is not durable.
+func (l *Ledger) Changed(path string) (Kind, bool) {
 	dir, name := split(path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -257,28 +279,42 @@ func (l *ledger) changed(path string) (changeKind, bool) {
 		return d.changes[name].kind, true
 	}
 	_, ok := l.settled[dir]
-	return unchanged, l.doubt && !ok
+	return Unchanged, l.doubt && !ok
 }
 
-// dirty returns everything that is to be synced.
-func (l *ledger) dirty() (waits []wait) {
+// Dirty returns everything that is to be synced.
+func (l *Ledger) Dirty() (waits []Wait) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, d := range l.dirs {
-		waits = append(waits, wait{name, d.wanted, name})
+		waits = append(waits, Wait{name, name, d.wanted})
 	}
 	return waits
 }
 
-// size is the number of entries and directories held.
-func (l *ledger) size() int {
+// Size is the number of entries and directories held.
+func (l *Ledger) Size() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.entries + len(l.dirs)
 }
 
+// InDoubt reports whether entries that the ledger does not hold may not be durable.
+func (l *Ledger) InDoubt() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.doubt
+}
+
+// Settle ends the doubt: every directory has been synced since the unclean stop.
+func (l *Ledger) Settle() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.doubt, l.settled = false, nil
+}
+
 // dir returns the state of a directory. l.mu is held.
-func (l *ledger) dir(name string) *dirState {
+func (l *Ledger) dir(name string) *dirState {
 	d := l.dirs[name]
 	if d == nil {
 		d = &dirState{changes: make(map[string]*change)}
@@ -288,19 +324,19 @@ func (l *ledger) dir(name string) *dirState {
 }
 
 // stamp gives a change the next number. l.mu is held.
-func (l *ledger) stamp(d *dirState, c *change) {
+func (l *Ledger) stamp(d *dirState, c *change) {
 	l.seq++
 	c.seq, d.wanted = l.seq, l.seq
 }
 
 // forget drops an entry. l.mu is held.
-func (l *ledger) forget(d *dirState, name string) {
+func (l *Ledger) forget(d *dirState, name string) {
 	delete(d.changes, name)
 	l.entries--
 }
 
 // release drops a directory about which nothing is left to say. l.mu is held.
-func (l *ledger) release(name string, d *dirState) {
+func (l *Ledger) release(name string, d *dirState) {
 	if len(d.changes) == 0 && d.wanted <= d.durable {
 		delete(l.dirs, name)
 	}

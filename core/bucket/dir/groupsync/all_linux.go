@@ -1,4 +1,4 @@
-package dir
+package groupsync
 
 import (
 	"bufio"
@@ -17,14 +17,14 @@ import (
 // for it, and once: it is written then.
 const maxUnwritten = 128 << 20
 
-// syncAll returns what makes everything durable that is on the file system of f, or nil
+// All returns what makes everything durable that is on the file system of f, or nil
 // where no call is known to do that.
 //
 // On ext4 and XFS syncfs(2) writes all data and metadata, and since Linux 5.8 it reports
 // what could not be written. FUSE does not hear of it, and network file systems promise
 // less. An ext4 without a journal writes its metadata last, after the disk's cache was
 // flushed; the sync of f, which has nothing to write, flushes it once more.
-func syncAll(f *os.File) func() error {
+func All(f *os.File) func() error {
 	var on unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &on); err != nil {
 		return nil
@@ -43,7 +43,7 @@ func syncAll(f *os.File) func() error {
 	}
 }
 
-// sinceLinux tells whether the kernel is of a version or later.
+// sinceLinux reports whether the kernel is of a version or later.
 func sinceLinux(major, minor int) bool {
 	var name unix.Utsname
 	if unix.Uname(&name) != nil {

@@ -1,4 +1,14 @@
-package dir
+// Package groupsync makes files and directories durable: each by itself while few syncs are
+// asked for, and all that wait with one sync of the whole file system when they are many
+// (group commit). The disk then writes once for all of them, where a sync for each would have
+// it write and flush for each.
+//
+//	s := groupsync.New((*os.File).Sync, log)
+//	s.Together(groupsync.All(f), 0) // f: any file of that file system
+//	err := s.File(f)
+//
+// A Syncer knows no paths and keeps no account of what is durable: that is package ledger.
+package groupsync
 
 import (
 	"errors"
@@ -27,7 +37,7 @@ const (
 	groupFrom = 12
 	// groupLeast is the size below which a group was not worth it, and smallGroups are
 	// so many of them in a row that the groups end. Some are usual while many push: the
-	// first who comes does not wait for others.
+	// first sync does not wait for others.
 	groupLeast  = 4
 	smallGroups = 8
 )
@@ -35,10 +45,8 @@ const (
 // errBusy is what a sync of everything says when it would wait for what others write.
 var errBusy = errors.New("too much is to be written that nobody here waits for")
 
-// syncer makes files and directories durable: each by itself while few are asked for,
-// and all that wait as one when they are many (group commit). The disk then writes
-// once for all of them, where a sync for each would have it write and flush for each.
-type syncer struct {
+// Syncer makes files and directories durable. It is safe for concurrent use.
+type Syncer struct {
 	one func(*os.File) error
 	log *slog.Logger
 
@@ -49,14 +57,15 @@ type syncer struct {
 	all     func() error // everything on the file system; nil: not to be had. Or errBusy
 	from    int          // so many syncs at once are one
 	active  int          // turns
-	grouped bool         // who comes now joins a group
+	grouped bool         // syncs that come now join a group
 	small   int          // groups in a row that were not worth it
 	next    *group       // gathers
 	running bool         // the loop of groups
 }
 
-// together has all make everything durable when so many syncs wait; 0: the usual number.
-func (s *syncer) together(all func() error, from int) {
+// Together has all make everything durable when so many syncs wait; 0: the usual number. nil
+// for all ends the groups.
+func (s *Syncer) Together(all func() error, from int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = all
@@ -65,8 +74,8 @@ func (s *syncer) together(all func() error, from int) {
 	}
 }
 
-// never ends the groups for good.
-func (s *syncer) never() {
+// Never ends the groups for good.
+func (s *Syncer) Never() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all, s.grouped = nil, false
@@ -75,67 +84,81 @@ func (s *syncer) never() {
 // slots are how many syncs of a kind may run at once, each by itself.
 type slots chan struct{}
 
-// group is some syncs that are one. Whoever is in it has been there before it starts.
+// group is some syncs that are one. It starts when all its members have come.
 type group struct {
 	size    int
 	done    chan struct{}
 	durable bool // valid when done is closed; if not, everyone syncs by himself
 }
 
-func newSyncer(one func(*os.File) error, log *slog.Logger) *syncer {
-	return &syncer{one: one, from: groupFrom, log: log, files: make(slots, maxDataSyncs), dirs: make(slots, maxDirSyncs)}
+// New returns a Syncer that makes one file or directory durable with one. It makes no groups
+// before Together. log receives what went wrong with a group.
+func New(one func(*os.File) error, log *slog.Logger) *Syncer {
+	return &Syncer{one: one, from: groupFrom, log: log, files: make(slots, maxDataSyncs), dirs: make(slots, maxDirSyncs)}
 }
 
-// sync makes one file or directory durable.
-func (s *syncer) sync(kind slots, f *os.File) error {
+// File makes the bytes of an open file durable. Errors: those of the sync of this file.
+func (s *Syncer) File(f *os.File) error { return s.sync(s.files, f) }
+
+// Directory makes the entries of an open directory durable. Errors: those of its sync.
+func (s *Syncer) Directory(f *os.File) error { return s.sync(s.dirs, f) }
+
+// Groups returns how many syncs of everything were made.
+func (s *Syncer) Groups() uint64 { return s.groups.Load() }
+
+func (s *Syncer) sync(kind slots, f *os.File) error {
 	t := s.turn(kind)
-	defer t.end()
-	return t.sync(f)
+	defer t.End()
+	return t.Sync(f)
 }
 
-// turn is the right to one sync.
-type turn struct {
-	*syncer
-	kind slots
-	held bool // a slot of kind
+// Turn is the right to one sync.
+type Turn struct {
+	syncer *Syncer
+	kind   slots
+	held   bool // a slot of kind
 }
 
-// turn waits until one more sync may begin. What changes until then is covered by it.
-func (s *syncer) turn(kind slots) *turn {
-	t := &turn{syncer: s, kind: kind}
+// Turn waits until one more sync of a directory may begin. What changes until then is
+// covered by it. End must be called.
+func (s *Syncer) Turn() *Turn { return s.turn(s.dirs) }
+
+func (s *Syncer) turn(kind slots) *Turn {
+	t := &Turn{syncer: s, kind: kind}
 	if !s.enter() {
 		t.hold()
 	}
 	return t
 }
 
-func (t *turn) hold() {
+func (t *Turn) hold() {
 	if !t.held {
 		t.kind <- struct{}{}
 		t.held = true
 	}
 }
 
-func (t *turn) end() {
+// End gives the turn back.
+func (t *Turn) End() {
 	if t.held {
 		<-t.kind
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.active--
+	t.syncer.mu.Lock()
+	defer t.syncer.mu.Unlock()
+	t.syncer.active--
 }
 
-// sync makes f durable, alone or in a group.
-func (t *turn) sync(f *os.File) error {
-	if t.join() {
+// Sync makes f durable, alone or in a group. It is called once.
+func (t *Turn) Sync(f *os.File) error {
+	if t.syncer.join() {
 		return nil
 	}
 	t.hold()
-	return t.one(f)
+	return t.syncer.one(f)
 }
 
-// enter counts a turn, and tells whether there are groups now.
-func (s *syncer) enter() bool {
+// enter counts a turn, and reports whether there are groups now.
+func (s *Syncer) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active++
@@ -145,8 +168,8 @@ func (s *syncer) enter() bool {
 	return s.grouped
 }
 
-// join waits for the next group, and tells whether it made everything durable.
-func (s *syncer) join() bool {
+// join waits for the next group, and reports whether it made everything durable.
+func (s *Syncer) join() bool {
 	g := s.gather()
 	if g == nil {
 		return false
@@ -156,7 +179,7 @@ func (s *syncer) join() bool {
 }
 
 // gather puts the caller into the next group, or returns nil if there is none.
-func (s *syncer) gather() *group {
+func (s *Syncer) gather() *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.grouped {
@@ -175,7 +198,7 @@ func (s *syncer) gather() *group {
 
 // loop makes one group after the other until nobody waits. While one is being made the
 // next gathers.
-func (s *syncer) loop() {
+func (s *Syncer) loop() {
 	for g, all := s.begin(); g != nil; g, all = s.begin() {
 		err := errBusy
 		if all != nil {
@@ -187,8 +210,8 @@ func (s *syncer) loop() {
 	}
 }
 
-// begin takes the group that has gathered. Who comes now is in another.
-func (s *syncer) begin() (g *group, all func() error) {
+// begin takes the group that has gathered. Syncs that come now are in another.
+func (s *Syncer) begin() (g *group, all func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g = s.next
@@ -198,7 +221,7 @@ func (s *syncer) begin() (g *group, all func() error) {
 }
 
 // made decides whether there are more groups.
-func (s *syncer) made(g *group, err error) {
+func (s *Syncer) made(g *group, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if g.size >= groupLeast {

@@ -1,4 +1,4 @@
-package dir
+package groupsync
 
 import (
 	"bytes"
@@ -17,9 +17,9 @@ import (
 // takes is how long the disk of a test needs for any sync, in fake time.
 const takes = time.Millisecond
 
-// counted is a syncer whose syncs are counted, over a disk that is slow.
+// counted is a Syncer whose syncs are counted, over a disk that is slow.
 type counted struct {
-	*syncer
+	*Syncer
 	ones atomic.Int64
 	alls atomic.Int64
 	fail error // what a sync of everything says
@@ -33,12 +33,12 @@ type span struct{ from, to time.Time }
 
 func newCounted(log slog.Handler) *counted {
 	c := &counted{}
-	c.syncer = newSyncer(func(*os.File) error {
+	c.Syncer = New(func(*os.File) error {
 		c.ones.Add(1)
 		time.Sleep(takes)
 		return nil
 	}, slog.New(log))
-	c.together(func() error {
+	c.Together(func() error {
 		c.alls.Add(1)
 		from := time.Now()
 		time.Sleep(takes)
@@ -60,7 +60,7 @@ func (c *counted) crowd(t *testing.T, many, times int) []span {
 		group.Go(func() {
 			for range times {
 				from := time.Now()
-				if err := c.sync(c.files, nil); err != nil {
+				if err := c.File(nil); err != nil {
 					t.Errorf("sync: %v", err)
 				}
 				mu.Lock()
@@ -95,7 +95,7 @@ func TestManySyncsAreMadeAsOne(t *testing.T) {
 		if ones := c.ones.Load(); ones > groupFrom {
 			t.Errorf("%d syncs by themselves beside the groups, want those before the first group only", ones)
 		}
-		if got := c.groups.Load(); got != uint64(c.alls.Load()) {
+		if got := c.Groups(); got != uint64(c.alls.Load()) {
 			t.Errorf("%d groups are counted of %d", got, c.alls.Load())
 		}
 		// A caller that did not sync alone has waited for a whole sync of everything
@@ -151,8 +151,8 @@ func TestASyncOfEverythingThatFails(t *testing.T) {
 			if ones := c.ones.Load(); ones != many*times {
 				t.Errorf("%v: %d syncs by themselves, want all %d", tt.fail, ones, many*times)
 			}
-			if c.alls.Load() == 0 || c.groups.Load() != 0 {
-				t.Errorf("%v: %d tries and %d groups, want some tries that do not count", tt.fail, c.alls.Load(), c.groups.Load())
+			if c.alls.Load() == 0 || c.Groups() != 0 {
+				t.Errorf("%v: %d tries and %d groups, want some tries that do not count", tt.fail, c.alls.Load(), c.Groups())
 			}
 			if warned := strings.Contains(log.String(), "level=WARN"); warned != tt.warned {
 				t.Errorf("%v: warned %v, want %v", tt.fail, warned, tt.warned)
@@ -167,7 +167,7 @@ func TestABucketOnAnotherDiskEndsTheGroups(t *testing.T) {
 		var group sync.WaitGroup
 		group.Go(func() {
 			time.Sleep(5 * takes)
-			c.never()
+			c.Never()
 		})
 		c.crowd(t, 4*groupFrom, 20)
 		group.Wait()
@@ -179,25 +179,6 @@ func TestABucketOnAnotherDiskEndsTheGroups(t *testing.T) {
 	})
 }
 
-func TestSameDevice(t *testing.T) {
-	one, err := os.OpenRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer one.Close()
-	if !sameDevice(one, one) {
-		t.Error("a directory is not on one device with itself")
-	}
-	other, err := os.OpenRoot("/dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	if sameDevice(one, other) {
-		t.Error("the directory for temporary files and /dev are on one device")
-	}
-}
-
 // The real call is made where there is one. What it is worth after a power cut is shown
 // by integration/blockcut.
 func TestSyncAll(t *testing.T) {
@@ -206,7 +187,7 @@ func TestSyncAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if all := syncAll(f); all != nil {
+	if all := All(f); all != nil {
 		if err := all(); err != nil && !errors.Is(err, errBusy) {
 			t.Errorf("sync of everything: %v", err)
 		}
@@ -216,7 +197,7 @@ func TestSyncAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	if syncAll(null) != nil {
+	if All(null) != nil {
 		t.Error("a device in memory is taken for a disk whose syncs are known")
 	}
 }

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package dir
-
-import "os"
-
-// syncAll is of Linux.
-func syncAll(*os.File) func() error { return nil }
