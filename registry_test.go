@@ -39,6 +39,7 @@ func TestDirection(t *testing.T) {
 		{"./policies/...", []string{module + "/core/", module + "/caddymodule"}, module + "/core/globs"},
 		{"./core/globs", []string{module + "/"}, ""},
 		{"./core/memo", []string{module + "/"}, ""},
+		{"./core/behind", []string{module + "/"}, ""},
 		{"./core/nearby", []string{module + "/"}, ""},
 		{"./core/rounds", []string{module + "/"}, ""},
 		// They know mirrors by their names alone.

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
+	"github.com/eblume/caddy-registry/core/behind"
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
@@ -30,8 +30,7 @@ type Store struct {
 	keys   *Keys
 	users  *Users
 
-	stop    context.CancelFunc
-	stopped sync.WaitGroup
+	uses *behind.Writer
 }
 
 // Open reads the records of a bucket of their own, and writes last uses behind until
@@ -62,9 +61,9 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 			s.log.Error("a record of identity is damaged, and what it stands for is refused", "record", one.prefix+"/"+name, "error", err, "remedy", one.remedy)
 		}
 	}
-	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stop = stop
-	s.stopped.Go(func() { s.writeUsesBehind(life) })
+	s.uses = behind.Start(behind.Config{
+		Every: useInterval, Write: s.keys.writeUses, Log: s.log, Failed: "last uses of keys were not written",
+	})
 	return s, nil
 }
 
@@ -98,27 +97,8 @@ func (s *Store) Keys() *Keys { return s.keys }
 func (s *Store) Users() *Users { return s.users }
 
 // Close writes the last uses, and ends what Open began.
-func (s *Store) Close() error {
-	s.stop()
-	s.stopped.Wait()
-	return s.keys.writeUses(context.Background())
-}
+func (s *Store) Close() error { return s.uses.Close() }
 
 // useInterval is how often last uses are written, and so how many of them a kill may
 // lose.
 const useInterval = time.Minute
-
-func (s *Store) writeUsesBehind(ctx context.Context) {
-	tick := time.NewTicker(useInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if err := s.keys.writeUses(ctx); err != nil {
-				s.log.Warn("last uses of keys were not written", "error", err)
-			}
-		}
-	}
-}

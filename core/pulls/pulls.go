@@ -18,6 +18,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/eblume/caddy-registry/core/behind"
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
@@ -51,11 +52,8 @@ type Times struct {
 	serial     int
 	remembered int // the cost of all of them
 
-	writing    sync.Mutex // held by Flush
-	folding    sync.Mutex // held while a record is read and written again
-	wake       chan struct{}
-	stop       context.CancelFunc
-	background sync.WaitGroup
+	behind  *behind.Writer
+	folding sync.Mutex // held while a record is read and written again
 }
 
 // New begins to remember. Close ends it.
@@ -67,37 +65,16 @@ func New(c Config) *Times {
 	rand.Read(process[:])
 	t := &Times{
 		bucket: c.Bucket, prefix: c.Prefix, log: c.Log, process: hex.EncodeToString(process[:]),
-		open: map[string]*segment{}, wake: make(chan struct{}, 1),
+		open: map[string]*segment{},
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	t.stop = stop
-	t.background.Go(func() { t.run(ctx) })
+	t.behind = behind.Start(behind.Config{
+		Every: interval, Write: t.write, Log: t.log, Failed: "pulls cannot be recorded; they are kept in memory",
+	})
 	return t
 }
 
-// run writes behind until ctx ends.
-func (t *Times) run(ctx context.Context) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-t.wake:
-		}
-		if err := t.Flush(ctx); err != nil && ctx.Err() == nil {
-			t.log.Warn("pulls cannot be recorded; they are kept in memory", "error", err)
-		}
-	}
-}
-
 // Close writes what is in memory. Mark may not be called after it.
-func (t *Times) Close() error {
-	t.stop()
-	t.background.Wait()
-	return t.Flush(context.Background())
-}
+func (t *Times) Close() error { return t.behind.Close() }
 
 // Mark notes that the manifest d of repo is pulled now, by tag if that is not empty. It
 // does no I/O.
@@ -118,10 +95,7 @@ func (t *Times) Mark(repo string, d digest.Digest, tag string) {
 	full := t.remembered >= maxRemembered
 	t.mu.Unlock()
 	if full {
-		select {
-		case t.wake <- struct{}{}:
-		default: // it is awake
-		}
+		t.behind.Poke()
 	}
 }
 
@@ -145,9 +119,9 @@ func (t *Times) closeLocked(s *segment) {
 
 // Flush writes what was marked since the last time. What cannot be written waits for
 // the next; of a day that was over an hour ago it is given up.
-func (t *Times) Flush(ctx context.Context) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
+func (t *Times) Flush(ctx context.Context) error { return t.behind.Flush(ctx) }
+
+func (t *Times) write(ctx context.Context) error {
 	now := time.Now().UTC()
 	t.mu.Lock()
 	for _, s := range t.open {
@@ -173,7 +147,7 @@ func (t *Times) Flush(ctx context.Context) error {
 	t.mu.Unlock()
 	var failed error
 	for _, s := range dirty {
-		if err := t.write(ctx, s); err != nil && failed == nil {
+		if err := t.put(ctx, s); err != nil && failed == nil {
 			failed = err // the others say the same
 		}
 	}
@@ -183,9 +157,9 @@ func (t *Times) Flush(ctx context.Context) error {
 	return failed
 }
 
-// write puts a segment's object. It is not synced: a power cut may take it back, as a
+// put writes a segment's object. It is not synced: a power cut may take it back, as a
 // kill takes what is in memory.
-func (t *Times) write(ctx context.Context, s *segment) error {
+func (t *Times) put(ctx context.Context, s *segment) error {
 	t.mu.Lock()
 	record := s.record()
 	s.dirty = false

@@ -1,0 +1,90 @@
+// Package behind writes in the background what requests have counted in memory: every so
+// often, earlier when it is asked to, and for the last time at the end. A request then waits
+// for no disk, and a killed process loses what was counted since the last write.
+//
+//	w := behind.Start(behind.Config{Every: time.Minute, Write: counts.write, Log: log, Failed: "not written"})
+//	defer w.Close()
+//
+// How things are counted is the caller's, who also keeps what could not be written: that
+// differs, where the times and the end do not.
+package behind
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Config describes what is written, and when.
+type Config struct {
+	// Every is the time between two writes.
+	Every time.Duration
+	// Write writes what was counted. What it cannot write it keeps in memory, for the next
+	// time. It does not run twice at once.
+	Write func(context.Context) error
+	// Log receives a warning with the text Failed when Write returns an error in the
+	// background. Default: discard.
+	Log    *slog.Logger
+	Failed string
+}
+
+// Writer writes in the background. It is safe for concurrent use.
+type Writer struct {
+	config     Config
+	writing    sync.Mutex // held by Flush
+	wake       chan struct{}
+	stop       context.CancelFunc
+	background sync.WaitGroup
+}
+
+// Start begins to write in the background, for the first time after Config.Every. Close ends
+// it.
+func Start(c Config) *Writer {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	w := &Writer{config: c, wake: make(chan struct{}, 1), stop: stop}
+	w.background.Go(func() { w.run(ctx) })
+	return w
+}
+
+func (w *Writer) run(ctx context.Context) {
+	ticker := time.NewTicker(w.config.Every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-w.wake:
+		}
+		if err := w.Flush(ctx); err != nil && ctx.Err() == nil {
+			w.config.Log.Warn(w.config.Failed, "error", err)
+		}
+	}
+}
+
+// Poke has the next write begin at once. It does not block.
+func (w *Writer) Poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // a write will begin
+	}
+}
+
+// Flush writes now. Errors are those of Config.Write.
+func (w *Writer) Flush(ctx context.Context) error {
+	w.writing.Lock()
+	defer w.writing.Unlock()
+	return w.config.Write(ctx)
+}
+
+// Close ends the writes in the background, and writes for the last time. Nothing may be
+// counted after it. Errors are those of Config.Write, and then something is lost.
+func (w *Writer) Close() error {
+	w.stop()
+	w.background.Wait()
+	return w.Flush(context.Background())
+}
