@@ -2,7 +2,9 @@ package caddymodule
 
 import (
 	"fmt"
+	"slices"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
@@ -34,7 +36,35 @@ func registryCommand(cmd *cobra.Command) {
 	flags.StringVarP(&where.config, "config", "c", "", "the configuration (default ./Caddyfile)")
 	flags.StringVarP(&where.adapter, "adapter", "a", "", "its format, if its name does not tell")
 	flags.StringVar(&where.storage, "storage", "", "the storage directory, instead of a configuration")
+	completeFlag(cmd, "adapter", adapters()...)
+	if err := cmd.MarkPersistentFlagDirname("storage"); err != nil {
+		panic(err) // there is no such flag
+	}
+	cmd.Example = `  caddy-registry registry doctor
+  caddy-registry registry key create --user zot-ci --group artifact-workloads --config /etc/registry/Caddyfile
+  caddy-registry registry gc --dry-run --storage /srv/registry`
+	cmd.SetHelpTemplate(cmd.HelpTemplate() + helpFooter)
 	cmd.SetFlagErrorFunc(misused)
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := where.check(); err != nil {
+			return misused(cmd, err)
+		}
+		return nil
+	}
+	needsSubcommand(cmd)
+	cmd.AddCommand(
+		gcCommand(where), purgeCommand(where), verifyCommand(where), importCommand(where), doctorCommand(where),
+		keyCommand(where), userCommand(where), policyCommand(where), demoCommand(where),
+	)
+}
+
+// helpFooter ends the help of each command, in the place of Caddy's, which names Caddy's manual.
+const helpFooter = `
+The manual: https://github.com/eblume/caddy-registry/blob/main/docs/look-up/commands.md
+`
+
+// needsSubcommand makes a command refuse to run without one of its subcommands.
+func needsSubcommand(cmd *cobra.Command) {
 	cmd.Args = cobra.ArbitraryArgs // or cobra refuses them itself, with status 1
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
@@ -42,7 +72,45 @@ func registryCommand(cmd *cobra.Command) {
 		}
 		return misused(cmd, fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.CommandPath()))
 	}
-	cmd.AddCommand(gcCommand(where), purgeCommand(where), verifyCommand(where), importCommand(where), doctorCommand(where), keyCommand(where), userCommand(where), policyCommand(where), demoCommand(where))
+}
+
+// accepting makes the check of a command's arguments, which runs after the flags were read
+// and before the command does anything. The errors of check are sentences for an operator;
+// they end the command with statusMisuse.
+func accepting(check func(cmd *cobra.Command, args []string) error) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return misused(cmd, err)
+		}
+		return nil
+	}
+}
+
+// exactly accepts so many arguments, none of which is empty.
+func exactly(n int) cobra.PositionalArgs {
+	return accepting(func(cmd *cobra.Command, args []string) error {
+		if len(args) != n || slices.Contains(args, "") {
+			return fmt.Errorf("usage: %s", cmd.UseLine())
+		}
+		return nil
+	})
+}
+
+// completeFlag lets a shell complete the value of a flag with these words, and not with
+// the names of files.
+func completeFlag(cmd *cobra.Command, flag string, words ...string) {
+	complete := cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+	if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
+		panic(err) // there is no such flag, or it was registered twice
+	}
+}
+
+// adapters are the formats of configurations that this program reads.
+func adapters() (names []string) {
+	for _, module := range caddy.GetModules("caddy.adapters") {
+		names = append(names, module.ID.Name())
+	}
+	return names
 }
 
 // The exit status of a command.

@@ -44,16 +44,20 @@ gives create. The key may do nothing else, and is revoked after the push. If the
 there already, nothing is pushed.`,
 		Example: `  caddy-registry registry demo
   caddy-registry registry demo --to registry.example.com`,
-		Args: cobra.ArbitraryArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().StringVar(&to, "to", "", "the host, and the port, to push to (default: a site of the configuration)")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	completeFlag(cmd, "to")
+	cmd.Args = accepting(func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) > 0:
-			return misused(cmd, fmt.Errorf("demo takes no argument, but there is %q", args[0]))
+			return fmt.Errorf("demo takes no argument, but there is %q", args[0])
 		case where.storage != "":
-			return misused(cmd, errors.New("demo reads the sites and the policy of a configuration; use --config instead of --storage"))
+			return errors.New("demo reads the sites and the policy of a configuration; use --config instead of --storage")
 		}
+		return nil
+	})
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		plan, err := where.planDemo(to)
 		if err != nil {
 			return finish(cmd, statusFailed, err)
@@ -139,8 +143,10 @@ func (l *location) pushDemo(ctx context.Context, plan *demo.Plan, warn func(stri
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeLimit)
 		defer cancel()
-		if err := control.Ask(ctx, r.local, "/identity", control.IdentityOrder{RevokeKey: id}, new(control.IdentityReport)); err != nil {
-			warn(fmt.Sprintf("the key %s was not revoked and is valid until %s: %v", id, made.Keys[0].Expires.Format(time.TimeOnly), err))
+		revoke := control.IdentityOrder{RevokeKey: id}
+		if err := control.Ask(ctx, r.local, "/identity", revoke, new(control.IdentityReport)); err != nil {
+			until := made.Keys[0].Expires.Format(time.TimeOnly)
+			warn(fmt.Sprintf("the key %s was not revoked and is valid until %s: %v", id, until, err))
 		}
 	}()
 	switch seen := instance.LookOnce(ctx, plan.Dial, plan.Base, made.Instance); {

@@ -23,7 +23,7 @@ import (
 func doctorCommand(where *location) *cobra.Command {
 	var asJSON, forClients bool
 	cmd := &cobra.Command{
-		Use:   "doctor [--config <path>] [--adapter <name>] [--storage <dir>] [--json] [--clients [<mirror or client>]]",
+		Use:   "doctor [--json] [--clients [<mirror or client>]]",
 		Short: "Examines the registry and reports what is wrong",
 		Long: `
 Examines the storage and its disk, the keys and users, every site and mirror, the Redis
@@ -37,17 +37,23 @@ mirror or of that client (` + strings.Join(clientlines.Clients, ", ") + `).
 
 --json prints {"ok", "summary": {"ok", "warn", "fail"}, "findings": [{"check", "level",
 "text"}]}, and with --clients {"clients": [{"mirror", "client", "file", "text", "note"}]}.`,
-		Args: cobra.ArbitraryArgs,
+		Example: `  caddy-registry registry doctor
+  caddy-registry registry doctor --clients
+  caddy-registry registry doctor --clients containerd`,
+		ValidArgsFunction: cobra.FixedCompletions(clientlines.Clients, cobra.ShellCompDirectiveNoFileComp),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&forClients, "clients", false, "print the lines that make clients use the mirrors")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.Args = accepting(func(_ *cobra.Command, args []string) error {
 		if len(args) > 1 || len(args) > 0 && !forClients {
-			return misused(cmd, fmt.Errorf("doctor takes no argument, and with --clients one name, but there is %q", args))
+			return fmt.Errorf("doctor takes no argument, and with --clients one name, but there is %q", args)
 		}
-		if err := where.check(); err != nil {
-			return misused(cmd, err)
+		if forClients && where.storage != "" {
+			return errors.New("--clients reads the sites of a configuration; use --config instead of --storage")
 		}
+		return nil
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if forClients {
 			return where.printClients(cmd, asJSON, args)
 		}
@@ -73,16 +79,14 @@ mirror or of that client (` + strings.Join(clientlines.Clients, ", ") + `).
 
 // printClients prints the lines for clients, of one mirror or client if args name it.
 func (l *location) printClients(cmd *cobra.Command, asJSON bool, args []string) error {
-	if l.storage != "" {
-		return misused(cmd, errors.New("--clients reads the sites of a configuration; use --config instead of --storage"))
-	}
 	app, found, err := l.appAndSites()
 	if err != nil {
 		return finish(cmd, statusFailed, err)
 	}
 	mirrors := slices.Sorted(maps.Keys(app.Mirrors))
 	if len(args) > 0 && !slices.Contains(mirrors, args[0]) && !slices.Contains(clientlines.Clients, args[0]) {
-		return misused(cmd, fmt.Errorf("%q is neither a mirror (%s) nor a client (%s)", args[0], strings.Join(mirrors, ", "), strings.Join(clientlines.Clients, ", ")))
+		return misused(cmd, fmt.Errorf("%q is neither a mirror (%s) nor a client (%s)",
+			args[0], strings.Join(mirrors, ", "), strings.Join(clientlines.Clients, ", ")))
 	}
 	printed := struct {
 		Clients []clientlines.Lines `json:"clients"`
@@ -120,7 +124,8 @@ func (l *location) examine(ctx context.Context) (doctor.Report, error) {
 	}
 	r, err := l.find()
 	if err != nil {
-		return doctor.Examine(ctx, []doctor.Check{{Name: "storage", Run: func(context.Context) (string, error) { return "", err }}}), nil
+		missing := func(context.Context) (string, error) { return "", err }
+		return doctor.Examine(ctx, []doctor.Check{{Name: "storage", Run: missing}}), nil
 	}
 	p := &patient{registry: r}
 	if p.minFree, err = app.leaveFree(); err != nil {

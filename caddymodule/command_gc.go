@@ -17,25 +17,30 @@ import (
 func gcCommand(where *location) *cobra.Command {
 	var dryRun, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "gc [--dry-run] [--config <path>] [--adapter <name>] [--storage <dir>] [--json]",
+		Use:   "gc [--dry-run] [--json]",
 		Short: "Removes what no manifest needs",
 		Long: `
 Removes content that no manifest needs, abandoned uploads, and, if the
 configuration says so, untagged manifests. The registry serves meanwhile.
 
 What a running registry was given, or told a client that it has, less than its
-grace ago stays; after a start that is everything.`,
-		Args: cobra.ArbitraryArgs,
+grace ago stays; after a start that is everything.
+
+--json prints {"private", "mirrors", "dry_run"}, with the numbers of blobs, links,
+manifests, uploads and bytes of each.`,
+		Example: `  caddy-registry registry gc --dry-run
+  caddy-registry registry gc --config /etc/registry/Caddyfile --json`,
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed, and remove nothing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.Args = accepting(func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return misused(cmd, fmt.Errorf("gc takes no argument, but there is %q", args[0]))
+			return fmt.Errorf("gc takes no argument, but there is %q", args[0])
 		}
-		if err := where.check(); err != nil {
-			return misused(cmd, err)
-		}
+		return nil
+	})
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		report, err := where.collect(commandContext(cmd), dryRun)
 		if err != nil {
 			return finish(cmd, statusFailed, err)
@@ -62,8 +67,8 @@ func printCollected(w io.Writer, r control.GCReport) {
 		fmt.Fprintf(w, "%s: %s %s of content: %d blobs, %d links to blobs, %d untagged manifests, %d abandoned uploads\n",
 			tree.name, verb, humanize.IBytes(uint64(tree.Bytes)), tree.Blobs, tree.Links, tree.Manifests, tree.Uploads)
 		if tree.Kept > 0 {
-			fmt.Fprintf(w, "%s: %d repositories were kept as they are, because something in them is damaged; the registry's log names it\n",
-				tree.name, tree.Kept)
+			fmt.Fprintf(w, "%s: %d repositories were kept as they are, because something in them is damaged; "+
+				"the registry's log names it\n", tree.name, tree.Kept)
 		}
 	}
 }

@@ -22,13 +22,10 @@ func importCommand(where *location) *cobra.Command {
 		Use:   "import",
 		Short: "Imports images and API keys from another registry",
 		Long: `
-Imports images and API keys from another registry, while the registry serves.`,
+Imports images and API keys from another registry, while this registry serves.`,
 		Example: `  caddy-registry registry import zot /home/me/zot --dry-run`,
-		Args:    cobra.ArbitraryArgs,
 	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return misused(cmd, fmt.Errorf("import from where? see %s --help", cmd.CommandPath()))
-	}
+	needsSubcommand(cmd)
 	cmd.AddCommand(importZotCommand(where))
 	return cmd
 }
@@ -38,7 +35,7 @@ func importZotCommand(where *location) *cobra.Command {
 	var users []string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "zot <rootdir> [--dry-run] [--user <old>=<new>] [--group <name>] [--config <path>] [--adapter <name>] [--json]",
+		Use:   "zot <rootdir> [--dry-run] [--user <old>=<new>] [--group <name>] [--json]",
 		Short: "Imports the private images and the API keys of a zot",
 		Long: `
 Imports the private images of a zot 2.1 from its root directory, with the times and
@@ -55,23 +52,28 @@ everything was imported or skipped on purpose, 1 when something was left out or 
 import ended early, and 2 when the command line is not understood.`,
 		Example: `  caddy-registry registry import zot /home/me/zot --dry-run
   caddy-registry registry import zot /home/me/zot --group artifact-workloads --user me@example.org=me`,
-		Args: cobra.ArbitraryArgs,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		},
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&order.DryRun, "dry-run", false, "read and check everything, and change nothing")
 	flags.StringArrayVar(&users, "user", nil, "<old>=<new>: the name here of a user of zot")
 	flags.StringArrayVar(&order.Groups, "group", nil, "a group of the imported API keys")
 	flags.BoolVar(&asJSON, "json", false, "print a JSON line for each tag and manifest, and last the result")
-	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+	completeFlag(cmd, "user")
+	completeFlag(cmd, "group")
+	cmd.Args = accepting(func(cmd *cobra.Command, args []string) (err error) {
 		switch {
-		case len(args) != 1:
-			return misused(cmd, fmt.Errorf("usage: %s", cmd.UseLine()))
+		case len(args) != 1 || args[0] == "":
+			return fmt.Errorf("usage: %s", cmd.UseLine())
 		case where.storage != "":
-			return misused(cmd, errors.New("import reads from a configuration which names are private and which are mirrors; use --config instead of --storage"))
+			return errors.New("import reads from a configuration which names are private and which are mirrors; use --config instead of --storage")
 		}
-		if order.Users, err = importing.Users(users); err != nil {
-			return misused(cmd, err)
-		}
+		order.Users, err = importing.Users(users)
+		return err
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if order.Zot, err = filepath.Abs(args[0]); err != nil {
 			return finish(cmd, statusFailed, err)
 		}

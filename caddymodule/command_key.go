@@ -19,20 +19,17 @@ import (
 
 // keyCommand is `registry key`.
 func keyCommand(where *location) *cobra.Command {
-	cmd := parentCommand("key", "Makes, lists and revokes API keys")
-	cmd.AddCommand(keyCreateCommand(where), keyListCommand(where), keyRevokeCommand(where))
-	return cmd
-}
-
-// parentCommand does nothing without a subcommand.
-func parentCommand(name, short string) *cobra.Command {
-	cmd := &cobra.Command{Use: name, Short: short, Args: cobra.ArbitraryArgs}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return misused(cmd, fmt.Errorf("which command? see %s --help", cmd.CommandPath()))
-		}
-		return misused(cmd, fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.CommandPath()))
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Makes, lists and revokes API keys",
+		Long: `
+Makes, lists and revokes API keys. A key is the password of docker login and of every
+other client, with any user name.`,
+		Example: `  caddy-registry registry key create --user zot-ci --group artifact-workloads
+  caddy-registry registry key list`,
 	}
+	needsSubcommand(cmd)
+	cmd.AddCommand(keyCreateCommand(where), keyListCommand(where), keyRevokeCommand(where))
 	return cmd
 }
 
@@ -40,12 +37,19 @@ func keyCreateCommand(where *location) *cobra.Command {
 	var want identity.NewKey
 	var expires string
 	cmd := &cobra.Command{
-		Use:   "create --user <name> [--group <name>...] [--name <label>] [--expires 90d] [--action <action>...] [--on <glob>...]",
+		Use: "create --user <name> [--group <name>...] [--name <label>] [--expires 90d] " +
+			"[--action <action>...] [--on <glob>...]",
 		Short: "Makes an API key for a service account, and prints it",
 		Long: `
 Makes an API key for a service account with groups of its own. The key alone is
-printed on the standard output. It is not kept, and cannot be shown again.`,
-		Args: cobra.ArbitraryArgs,
+printed on the standard output. It is not kept, and cannot be shown again.
+
+The key has the rights that the policy gives to its user and groups. --action and --on
+narrow them: a key can be given less than its groups may do, and never more.`,
+		Example: `  caddy-registry registry key create --user me --group admins
+  caddy-registry registry key create --user zot-ci --group artifact-workloads --name ci --expires 90d
+  caddy-registry registry key create --user zot-ci --group admins --action read --action create --on 'team/**'`,
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&want.User, "user", "", "the service account")
@@ -54,23 +58,27 @@ printed on the standard output. It is not kept, and cannot be shown again.`,
 	flags.StringVar(&expires, "expires", "", "how long it lasts (default: as long as it may)")
 	flags.StringArrayVar(&want.Actions, "action", nil, "what it may be used for at most; may be repeated")
 	flags.StringArrayVar(&want.Globs, "on", nil, "the repositories that it may be used in at most; may be repeated")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	for _, flag := range []string{"user", "group", "name", "expires", "on"} {
+		completeFlag(cmd, flag)
+	}
+	completeFlag(cmd, "action", actionNames()...)
+	cmd.Args = accepting(func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) > 0:
-			return misused(cmd, fmt.Errorf("key create takes no argument, but there is %q", args[0]))
+			return fmt.Errorf("key create takes no argument, but there is %q", args[0])
 		case want.User == "":
-			return misused(cmd, errors.New("whose key? say --user"))
-		}
-		if err := where.check(); err != nil {
-			return misused(cmd, err)
+			return errors.New("whose key? say --user")
 		}
 		if expires != "" {
 			lifetime, err := caddy.ParseDuration(expires)
 			if err != nil || lifetime <= 0 {
-				return misused(cmd, fmt.Errorf("--expires %s is not a time like 90d", expires))
+				return fmt.Errorf("--expires %s is not a time like 90d", expires)
 			}
 			want.Lifetime = lifetime
 		}
+		return nil
+	})
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		want.Service = true
 		report, err := where.order(cmd.Context(), control.IdentityOrder{CreateKey: &want})
 		if err != nil {
@@ -93,12 +101,23 @@ func keyListCommand(where *location) *cobra.Command {
 	var user string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "list [--user <name>] [--json]", Short: "Lists API keys", Args: cobra.ArbitraryArgs,
+		Use:   "list [--user <name>] [--json]",
+		Short: "Lists API keys",
+		Long: `
+Lists the API keys of all users, or of one: their IDs, owners, labels and groups, until
+when they are valid, and when they were last used. It never prints the keys themselves.
+
+--json prints a list of objects, [] if there is no key.`,
+		Example: `  caddy-registry registry key list
+  caddy-registry registry key list --user zot-ci --json`,
+		Args:              exactly(0),
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().StringVar(&user, "user", "", "only that user's")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		report, err := where.orderedBy(cmd, args, 0, control.IdentityOrder{ListKeys: &user})
+	completeFlag(cmd, "user")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		report, err := where.orderedBy(cmd, control.IdentityOrder{ListKeys: &user})
 		if err != nil {
 			return err
 		}
@@ -113,15 +132,20 @@ func keyListCommand(where *location) *cobra.Command {
 
 func keyRevokeCommand(where *location) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "revoke [--yes] <id>", Short: "Revokes an API key, at once and for good", Args: cobra.ArbitraryArgs,
+		Use:   "revoke [--yes] <id>",
+		Short: "Revokes an API key, at once and for good",
 		Long: `
 Revokes an API key. Whatever uses it, or a token that was made with it, is refused
-from the next request on; a key cannot be used again.` + asksFirst,
+from the next request on; a key cannot be used again. key list prints the IDs.` + asksFirst,
+		Example: `  caddy-registry registry key revoke 0123456789ab
+  caddy-registry registry key revoke --yes 0123456789ab`,
+		Args:              exactly(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 1 && asksOnTerminal(cmd, *yes) {
-			report, err := where.orderedBy(cmd, args, 1, control.IdentityOrder{ListKeys: new(string)})
+		if asksOnTerminal(cmd, *yes) {
+			report, err := where.orderedBy(cmd, control.IdentityOrder{ListKeys: new(string)})
 			if err != nil {
 				return err
 			}
@@ -133,7 +157,7 @@ from the next request on; a key cannot be used again.` + asksFirst,
 				}
 			}
 		}
-		report, err := where.orderedBy(cmd, args, 1, control.IdentityOrder{RevokeKey: firstOf(args)})
+		report, err := where.orderedBy(cmd, control.IdentityOrder{RevokeKey: args[0]})
 		if err != nil {
 			return err
 		}
@@ -144,27 +168,13 @@ from the next request on; a key cannot be used again.` + asksFirst,
 	return cmd
 }
 
-// orderedBy carries out the order of a command line that has so many arguments. Its
-// error has ended the command.
-func (l *location) orderedBy(cmd *cobra.Command, args []string, arguments int, order control.IdentityOrder) (control.IdentityReport, error) {
-	if len(args) != arguments || arguments > 0 && args[0] == "" {
-		return control.IdentityReport{}, misused(cmd, fmt.Errorf("usage: %s", cmd.UseLine()))
-	}
-	if err := l.check(); err != nil {
-		return control.IdentityReport{}, misused(cmd, err)
-	}
+// orderedBy carries out the order of a command. Its error has ended the command.
+func (l *location) orderedBy(cmd *cobra.Command, order control.IdentityOrder) (control.IdentityReport, error) {
 	report, err := l.order(cmd.Context(), order)
 	if err != nil {
 		return report, finish(cmd, statusFailed, err)
 	}
 	return report, nil
-}
-
-func firstOf(args []string) string {
-	if len(args) == 0 {
-		return ""
-	}
-	return args[0]
 }
 
 // orEmpty makes JSON say [] instead of null.

@@ -17,13 +17,13 @@ import (
 
 func policyCommand(where *location) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "policy explain <action> <name>[:tag]",
+		Use:   "policy",
 		Short: "Says who may do what",
-		Args:  cobra.ArbitraryArgs,
+		Long: `
+Says who may do what in which repository, and by which line of the configuration.`,
+		Example: `  caddy-registry registry policy explain --user me push team/app:v1`,
 	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return misused(cmd, fmt.Errorf("which command? there is only: %s explain", cmd.CommandPath()))
-	}
+	needsSubcommand(cmd)
 	cmd.AddCommand(explainCommand(where))
 	return cmd
 }
@@ -44,7 +44,8 @@ type question struct {
 func explainCommand(where *location) *cobra.Command {
 	q := new(question)
 	cmd := &cobra.Command{
-		Use:   "explain [--user <name>] [--group <name>]... [--key <id or label>] [--anonymous] <action> <name>[:tag]",
+		Use: "explain [--user <name>] [--group <name>]... [--key <id or label>] [--anonymous] " +
+			"<action> <name>[:tag]",
 		Short: "Says whether somebody may do something, and by which line of the configuration",
 		Long: `
 Says whether somebody may do something in a repository, and by which line of the
@@ -59,21 +60,34 @@ exit status is that of a new tag.
 
 The exit status is 0 when it is allowed, 1 when it is denied, and 2 when the command
 line is not understood.`,
-		Args: cobra.ArbitraryArgs,
+		Example: `  caddy-registry registry policy explain read docker.io/nginx
+  caddy-registry registry policy explain --user me --group people push team/app:v1
+  caddy-registry registry policy explain --key 0123456789ab delete team/app`,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return append(actionNames(), pushAction), cobra.ShellCompDirectiveNoFileComp
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&q.user, "user", "", "the user's name")
 	flags.StringArrayVar(&q.groups, "group", nil, "a group that the user is in; may be repeated")
-	flags.StringVar(&q.key, "key", "", "the ID of the API key that the user has, or its label if it is a service account's")
+	flags.StringVar(&q.key, "key", "",
+		"the ID of the API key that the user has, or its label if it is a service account's")
 	flags.BoolVar(&q.anonymous, "anonymous", false, "a caller without an identity, which is the default")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	for _, flag := range []string{"user", "group", "key"} {
+		completeFlag(cmd, flag)
+	}
+	cmd.Args = accepting(func(_ *cobra.Command, args []string) error {
 		if len(args) != 2 {
-			return misused(cmd, errors.New("explain takes an action, and a repository with or without a tag"))
-		}
-		if err := where.check(); err != nil {
-			return misused(cmd, err)
+			return errors.New("explain takes an action, and a repository with or without a tag")
 		}
 		q.action, q.target = args[0], args[1]
+		_, _, _, err := q.read()
+		return err
+	})
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		q.warn = func(text string) { warn(cmd, text) }
 		if q.key != "" {
 			where.findKey(commandContext(cmd), q)
@@ -120,29 +134,48 @@ func (q *question) who() (policies.Identity, error) {
 	return who, nil
 }
 
+// pushAction stands for the two actions of a push: create, and update.
+const pushAction = "push"
+
+// actionNames are the actions of a policy, without *.
+func actionNames() (names []string) {
+	for _, action := range policies.Actions {
+		names = append(names, action.String())
+	}
+	return names
+}
+
+// read reads the action and the target: which actions are meant, where, and the tag or "".
+func (q *question) read() (actions []policies.Action, name, tag string, err error) {
+	name = q.target
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name, tag = name[:i], name[i+1:]
+		if _, err := core.ParseTag(tag); err != nil {
+			return nil, "", "", fmt.Errorf("%w: %w", errQuestion, err)
+		}
+	}
+	if _, err := core.ParseName(name); err != nil {
+		return nil, "", "", fmt.Errorf("%w: %w", errQuestion, err)
+	}
+	if q.action == pushAction {
+		return []policies.Action{policies.Create, policies.Update}, name, tag, nil
+	}
+	action, err := policies.ParseAction(q.action)
+	if err != nil {
+		return nil, "", "", fmt.Errorf("%w: %w", errQuestion, err)
+	}
+	return []policies.Action{action}, name, tag, nil
+}
+
 // explain answers the question on out.
 func (l *location) explain(out io.Writer, q *question) (allowed bool, err error) {
 	who, err := q.who()
 	if err != nil {
 		return false, err
 	}
-	name, tag := q.target, ""
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-		name, tag = name[:i], name[i+1:]
-		if _, err := core.ParseTag(tag); err != nil {
-			return false, fmt.Errorf("%w: %w", errQuestion, err)
-		}
-	}
-	if _, err := core.ParseName(name); err != nil {
-		return false, fmt.Errorf("%w: %w", errQuestion, err)
-	}
-	actions := []policies.Action{policies.Create, policies.Update}
-	if q.action != "push" {
-		action, err := policies.ParseAction(q.action)
-		if err != nil {
-			return false, fmt.Errorf("%w: %w", errQuestion, err)
-		}
-		actions = []policies.Action{action}
+	actions, name, tag, err := q.read()
+	if err != nil {
+		return false, err
 	}
 	app, err := l.app()
 	if err != nil {
@@ -176,7 +209,7 @@ func (l *location) explain(out io.Writer, q *question) (allowed bool, err error)
 	for i, action := range actions {
 		may, rule := policy.Explain(who, action, request.Repo)
 		when := ""
-		if q.action == "push" {
+		if q.action == pushAction {
 			when = []string{" (the tag is absent)", " (the tag is there)"}[i]
 		}
 		target := request.Repo

@@ -25,7 +25,7 @@ import (
 func purgeCommand(where *location) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "purge <name>[:<tag>|@<digest>] [--config <path>] [--adapter <name>] [--storage <dir>] [--json]",
+		Use:   "purge <name>[:<tag>|@<digest>] [--json]",
 		Short: "Forgets what a mirror holds",
 		Long: `
 Forgets what a mirror holds of a repository: one tag, one manifest with the blobs
@@ -33,20 +33,22 @@ that it alone needs, or everything. The next request asks the upstream again. Th
 name begins with the mirror's, as docker.io/nginx or ghcr.io/owner/app. The exit
 status is 1 when there is nothing to forget.
 
-It is for mirrors. What was pushed here is deleted by a client that may do so.`,
-		Args: cobra.ArbitraryArgs,
+It is for mirrors. What was pushed here is deleted by a client that may do so.
+
+--json prints {"repository", "tags", "manifests", "bytes"}: what was forgotten.`,
+		Example: `  caddy-registry registry purge docker.io/nginx
+  caddy-registry registry purge ghcr.io/owner/app:v1`,
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.Args = accepting(func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return misused(cmd, fmt.Errorf("purge takes one name, as docker.io/nginx:latest"))
+			return errors.New("purge takes one name, as docker.io/nginx:latest")
 		}
-		if err := where.check(); err != nil {
-			return misused(cmd, err)
-		}
-		if _, _, err := control.ParseTarget(args[0]); err != nil {
-			return misused(cmd, err)
-		}
+		_, _, err := control.ParseTarget(args[0])
+		return err
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		report, err := where.purge(commandContext(cmd), args[0])
 		if err != nil {
 			return finish(cmd, statusFailed, err)

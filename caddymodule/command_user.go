@@ -16,7 +16,16 @@ import (
 
 // userCommand is `registry user`.
 func userCommand(where *location) *cobra.Command {
-	cmd := parentCommand("user", "Lists, disables and enables users")
+	cmd := &cobra.Command{
+		Use:   "user",
+		Short: "Lists, disables and enables users",
+		Long: `
+Lists, disables and enables users and service accounts. What they may do is in the
+policy of the configuration, and not here.`,
+		Example: `  caddy-registry registry user list
+  caddy-registry registry user disable zot-ci`,
+	}
+	needsSubcommand(cmd)
 	cmd.AddCommand(userListCommand(where),
 		userSetCommand(where, "disable", "Refuses a user or a service account with all credentials, at once", true),
 		userSetCommand(where, "enable", "Ends a disable", false))
@@ -26,11 +35,22 @@ func userCommand(where *location) *cobra.Command {
 func userListCommand(where *location) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "list [--json]", Short: "Lists who has signed in, or was disabled", Args: cobra.ArbitraryArgs,
+		Use:   "list [--json]",
+		Short: "Lists who has signed in, or was disabled",
+		Long: `
+Lists the users who have signed in, and everybody who was disabled, with their groups as
+the provider last reported them and when it did. Service accounts have no groups here:
+their keys have them.
+
+--json prints a list of objects, [] if there is no user.`,
+		Example: `  caddy-registry registry user list
+  caddy-registry registry user list --json`,
+		Args:              exactly(0),
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		report, err := where.orderedBy(cmd, args, 0, control.IdentityOrder{ListUsers: true})
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		report, err := where.orderedBy(cmd, control.IdentityOrder{ListUsers: true})
 		if err != nil {
 			return err
 		}
@@ -44,10 +64,20 @@ func userListCommand(where *location) *cobra.Command {
 }
 
 func userSetCommand(where *location, verb, short string, disable bool) *cobra.Command {
-	cmd := &cobra.Command{Use: verb + " <user>", Short: short, Args: cobra.ArbitraryArgs}
+	cmd := &cobra.Command{
+		Use:   verb + " <user>",
+		Short: short,
+		Long: `
+Ends a disable: the user or service account may sign in again, and the keys that have
+not expired and were not revoked work again.`,
+		Example:           "  caddy-registry registry user " + verb + " zot-ci",
+		Args:              exactly(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
 	yes := new(bool)
 	if disable {
 		cmd.Use = verb + " [--yes] <user>"
+		cmd.Example += "\n  caddy-registry registry user disable --yes workload:forge"
 		cmd.Long = `
 Refuses a user or a service account from the next request on, with every credential:
 sessions, keys, tokens and passwords. This also works for the last administrator,
@@ -56,8 +86,8 @@ with a warning. The command enable ends it, and the keys work again.` + asksFirs
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		warned := ""
-		if disable && len(args) == 1 && asksOnTerminal(cmd, *yes) {
-			preview, err := where.orderedBy(cmd, args, 1, control.IdentityOrder{PreviewDisable: args[0]})
+		if disable && asksOnTerminal(cmd, *yes) {
+			preview, err := where.orderedBy(cmd, control.IdentityOrder{PreviewDisable: args[0]})
 			if err != nil {
 				return err
 			}
@@ -66,11 +96,12 @@ with a warning. The command enable ends it, and the keys work again.` + asksFirs
 			}
 			warned = preview.Warning
 			warn(cmd, warned)
-			if err := ask(cmd, fmt.Sprintf("Disable %s? They are refused at once, and so are these %d keys.", args[0], len(preview.Keys))); err != nil {
+			question := "Disable %s? They are refused at once, and so are these %d keys."
+			if err := ask(cmd, fmt.Sprintf(question, args[0], len(preview.Keys))); err != nil {
 				return err
 			}
 		}
-		report, err := where.orderedBy(cmd, args, 1, control.IdentityOrder{SetUser: firstOf(args), Disable: disable})
+		report, err := where.orderedBy(cmd, control.IdentityOrder{SetUser: args[0], Disable: disable})
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
@@ -20,7 +21,7 @@ const statusTrouble = 3
 func verifyCommand(where *location) *cobra.Command {
 	var repair, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "verify [--repair] [<repository>] [--config <path>] [--adapter <name>] [--storage <dir>] [--json]",
+		Use:   "verify [--repair] [--json] [<repository>]",
 		Short: "Reads everything that is stored and compares it with its digest",
 		Long: `
 Reads everything that is stored, or what one repository holds, and reports content
@@ -36,29 +37,29 @@ told that it is missing: the next push replaces it, and a mirror fetches it agai
 The exit status is 0 when everything is right, 1 when something is damaged or
 missing, 2 when the command line is not understood, and 3 when no damage was found
 but something could not be read.`,
-		Args: cobra.ArbitraryArgs,
+		Example: `  caddy-registry registry verify
+  caddy-registry registry verify --json docker.io/nginx
+  caddy-registry registry verify --repair team/app`,
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().BoolVar(&repair, "repair", false, "move damaged content to the quarantine")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	repo := "" // every one
+	cmd.Args = accepting(func(_ *cobra.Command, args []string) (err error) {
 		if len(args) > 1 {
-			return misused(cmd, errors.New("verify takes at most one repository, such as team/app or docker.io/nginx"))
+			return errors.New("verify takes at most one repository, such as team/app or docker.io/nginx")
 		}
-		if err := where.check(); err != nil {
-			return misused(cmd, err)
-		}
-		options := verify.Options{Repair: repair}
 		if len(args) == 1 {
-			repo, ref, err := control.ParseTarget(args[0])
+			var ref core.Reference
+			repo, ref, err = control.ParseTarget(args[0])
 			if err == nil && (ref.Tag != "" || ref.Digest != "") {
 				err = fmt.Errorf("verify takes a repository without a tag or digest: %s", repo)
 			}
-			if err != nil {
-				return misused(cmd, err)
-			}
-			options.Repository = repo
 		}
-		report, err := where.verify(commandContext(cmd), options)
+		return err
+	})
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		report, err := where.verify(commandContext(cmd), verify.Options{Repair: repair, Repository: repo})
 		if err != nil {
 			return finish(cmd, statusTrouble, err)
 		}
@@ -71,7 +72,8 @@ but something could not be read.`,
 		case err != nil:
 			return finish(cmd, statusTrouble, err)
 		case found.Damaged > 0 && found.Trouble > 0:
-			return finish(cmd, statusFailed, fmt.Errorf("%d damaged or missing, %d could not be read", found.Damaged, found.Trouble))
+			err = fmt.Errorf("%d damaged or missing, %d could not be read", found.Damaged, found.Trouble)
+			return finish(cmd, statusFailed, err)
 		case found.Damaged > 0:
 			return finish(cmd, statusFailed, fmt.Errorf("%d damaged or missing; push what is hit again", found.Damaged))
 		case found.Trouble > 0:

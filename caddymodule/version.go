@@ -1,6 +1,9 @@
 package caddymodule
 
 import (
+	"os"
+	"path/filepath"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/eblume/caddy-registry/caddymodule/built"
@@ -11,5 +14,9 @@ import (
 func init() {
 	if caddy.CustomVersion == "" {
 		caddy.CustomVersion = built.From().String() + ", Caddy"
+	}
+	// The help and the completion of shells are for the program by the name that it has.
+	if caddy.CustomBinaryName == "" && len(os.Args) > 0 {
+		caddy.CustomBinaryName = filepath.Base(os.Args[0])
 	}
 }

@@ -185,7 +185,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 		says   string
 		args   []string
 	}{
-		{2, "import from where?", nil},
+		{2, "which command?", nil},
 		{2, "usage:", []string{"zot"}},
 		{2, "invalid --user", []string{"zot", root, "--user", "me"}},
 		{1, "no such file or directory", []string{"zot", filepath.Join(root, "absent")}},
