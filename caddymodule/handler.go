@@ -31,7 +31,8 @@ func init() {
 
 // Handler serves the registry of the app `oci` on a site: /v2, everything under /v2/,
 // /token, /livez, /readyz, /healthz, and the pages for people if they can sign in. Any other
-// request goes to the next handler.
+// request goes to the next handler. Where the site has none for it, the root is a page, and
+// every other path is 404.
 type Handler struct {
 	// Upstream is a mirror that this site stands for: its images are at the root of
 	// the host. Default: none.
@@ -81,7 +82,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.checkHealth(); err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
-	h.app.servedBy(watchConnections(ctx))
+	server := watchConnections(ctx)
+	h.app.servedBy(server)
 	h.site = h.app.site
 	h.site.Upstream, h.site.Fallback = h.Upstream, h.Fallback
 	return h.checkSite()
@@ -129,22 +131,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
-// serveBeside answers what is not below /v2/: tokens, health and pages. The rest is passed
-// on.
+// serveBeside answers what is not below /v2/: tokens, health and pages. The next handler is
+// asked about the rest, and about /, first.
 func (h *Handler) serveBeside(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	switch {
 	case r.URL.Path == tokenPath:
 		h.serveToken(w, r)
-	case h.serveHealth(w, r), h.servePages(w, r):
+	case h.serveHealth(w, r), r.URL.Path != "/" && h.servePages(w, r):
 	case nearlyRegistry(r.URL.Path):
 		wire.Fail(w, r, wire.Request{}, errNearly, wire.Options{Log: h.log})
 	default:
-		return next.ServeHTTP(w, r)
+		return h.serveNext(w, r, next)
 	}
 	return nil
 }
 
-// errNearly is the answer where nothing is, and Caddy would say 200 with nothing.
+// errNearly is the answer to a client that takes another address for a registry's.
 var errNearly = fmt.Errorf("%w: the registry is at /v2/; there is no version 1", core.ErrNameUnknown)
 
 // nearlyRegistry reports whether a path is what a client asks that means a registry, by an
