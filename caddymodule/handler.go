@@ -84,6 +84,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	server := watchConnections(ctx)
 	h.app.servedBy(server)
+	if server != nil {
+		keepPlain(server)
+	}
 	h.site = h.app.site
 	h.site.Upstream, h.site.Fallback = h.Upstream, h.Fallback
 	return h.checkSite()
