@@ -4,7 +4,8 @@
 //	go run ./xbuild [-o FILE] [-os GOOS] [-arch GOARCH]
 //
 // It exists because xcaddy's own command reads no document, and its library leaves
-// a relative replacement relative to a temporary directory.
+// a relative replacement relative to a temporary directory. That no path of the checkout
+// gets into the binary is done here, too.
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -54,6 +56,11 @@ func build(ctx context.Context, root, output, goos, arch string) error {
 	if builder.BuildFlags == "" {
 		builder.BuildFlags = flagsFor(commit(ctx, root))
 	}
+	done, err := hidePaths(builder)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
 		return err
 	}
@@ -76,17 +83,41 @@ func load(root string) (*xcaddy.Builder, error) {
 		if !modfile.IsDirectoryPath(string(r.New)) {
 			continue
 		}
-		path := filepath.FromSlash(string(r.New))
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(root, path)
+		dir := filepath.FromSlash(string(r.New))
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(root, dir)
 		}
-		absolute, err := filepath.Abs(path)
+		absolute, err := filepath.Abs(dir)
 		if err != nil {
 			return nil, err
 		}
 		builder.Replacements[i].New = xcaddy.ReplacementPath(absolute)
 	}
 	return builder, nil
+}
+
+// hidePaths gives directories that replace modules another name for the build: the binary
+// records it (`go version -m`), and is the same wherever the checkout is. xcaddy builds in
+// a directory of its own below TMPDIR, and the name is that of a symbolic link beside it.
+// done removes what was made.
+func hidePaths(builder *xcaddy.Builder) (done func(), err error) {
+	temporary, err := os.MkdirTemp("", "xbuild")
+	if err != nil {
+		return nil, err
+	}
+	done = func() { os.RemoveAll(temporary) }
+	for i, r := range builder.Replacements {
+		if !filepath.IsAbs(string(r.New)) {
+			continue // another module
+		}
+		name := path.Base(string(r.Old))
+		if err := os.Symlink(string(r.New), filepath.Join(temporary, name)); err != nil {
+			done()
+			return nil, err
+		}
+		builder.Replacements[i].New = xcaddy.ReplacementPath("../" + name)
+	}
+	return done, os.Setenv("TMPDIR", temporary)
 }
 
 // commit is that of the checkout, with "+modified" behind it if tracked files have changes;
@@ -113,5 +144,6 @@ func flagsFor(commit string) string {
 	if commit == "" {
 		return ""
 	}
-	return "-trimpath -tags nobadger,nomysql,nopgx -ldflags '-w -s -X github.com/eblume/caddy-registry/caddymodule/built.commit=" + commit + "'"
+	return "-trimpath -tags nobadger,nomysql,nopgx " +
+		"-ldflags '-w -s -X github.com/eblume/caddy-registry/caddymodule/built.commit=" + commit + "'"
 }
