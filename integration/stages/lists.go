@@ -24,10 +24,13 @@ func check() []stage {
 			{dir: product, args: []string{"bin/tools/staticcheck", "./..."}},
 			{dir: integration, args: []string{"../bin/tools/staticcheck", "./..."}},
 		}},
+		{"govulncheck", []command{{dir: integration, args: []string{"go", "run", "./vulns"}}}},
 		{"darwin/arm64", []command{
 			darwin("go", "vet", "./..."),
 			darwin("go", "build", "./..."),
-			{dir: integration, args: []string{"go", "run", "./xbuild", "-os", "darwin", "-arch", "arm64", "-o", "../bin/caddy-registry-darwin-arm64"}},
+			{dir: integration, args: []string{
+				"go", "run", "./xbuild", "-os", "darwin", "-arch", "arm64", "-o", "../bin/caddy-registry-darwin-arm64",
+			}},
 		}},
 	}
 }

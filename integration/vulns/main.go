@@ -1,0 +1,117 @@
+// Command vulns runs govulncheck over the product. It is run in the integration directory:
+//
+//	go run ./vulns
+//
+// It fails if the product uses something that is known to be vulnerable. If the database of
+// vulnerabilities cannot be reached, or govulncheck does not finish in time, it says so and
+// does not fail: `make check` also works without a network.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// database is govulncheck's own default.
+	database = "https://vuln.go.dev"
+	// lookLimit bounds the request that finds out whether there is a network.
+	lookLimit = 5 * time.Second
+	// installLimit bounds the build of govulncheck, which is done once for each version.
+	installLimit = 30 * time.Second
+	// runLimit bounds govulncheck.
+	runLimit = 30 * time.Second
+	// statusFound is govulncheck's exit status when it has found something.
+	statusFound = 3
+)
+
+// errFound is that the product uses something vulnerable.
+var errFound = errors.New("known vulnerabilities; update what they are in")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := checked(ctx, os.Stdout, database, "..", install)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "vulns:", err)
+		os.Exit(1)
+	}
+}
+
+// getter returns the path of govulncheck, which it may install first.
+type getter func(context.Context) (string, error)
+
+// checked runs govulncheck over the module in dir, and prints why if it could not.
+// Errors: errFound.
+func checked(ctx context.Context, out io.Writer, database, dir string, program getter) error {
+	err := check(ctx, out, database, dir, program)
+	if err == nil || errors.Is(err, errFound) {
+		return err
+	}
+	fmt.Fprintln(out, "govulncheck DID NOT RUN:", err)
+	return nil
+}
+
+func check(ctx context.Context, out io.Writer, database, dir string, program getter) error {
+	if err := look(ctx, database); err != nil {
+		return fmt.Errorf("its database cannot be reached: %w", err)
+	}
+	path, err := program(ctx)
+	if err != nil {
+		return fmt.Errorf("install it: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, runLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, "-db", database, "./...")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
+	cmd.WaitDelay = time.Second // its own go command may hold the output open
+	err = cmd.Run()
+	exited, _ := errors.AsType[*exec.ExitError](err)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("it did not finish within %s", runLimit)
+	case exited != nil && exited.ExitCode() == statusFound:
+		return errFound
+	}
+	return err
+}
+
+// look asks the database when it was last changed.
+func look(ctx context.Context, database string) error {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, database+"/index/db.json", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", request.URL, response.Status)
+	}
+	return nil
+}
+
+// install builds the version that the list of tools names, unless it is there.
+func install(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, installLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "run", "./tools", "-only", "govulncheck")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.WaitDelay = time.Second
+	if err := cmd.Run(); err != nil {
+		return "", err
+	}
+	return filepath.Abs("../bin/tools/govulncheck")
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/eblume/caddy-registry/integration/server"
+)
+
+// serveDatabase serves a database of vulnerabilities whose files are these, by their paths.
+func serveDatabase(t *testing.T, files map[string]string) string {
+	t.Helper()
+	database := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, zipped := strings.CutSuffix(r.URL.Path, ".gz")
+		text, ok := files[name]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		to := io.WriteCloser(gzip.NewWriter(w))
+		if !zipped {
+			to = struct {
+				io.Writer
+				io.Closer
+			}{w, io.NopCloser(nil)}
+		}
+		io.WriteString(to, text)
+		to.Close()
+	}))
+	t.Cleanup(database.Close)
+	return database.URL
+}
+
+// changed is when the databases of the tests were changed last.
+const changed = `{"modified": "2026-01-01T00:00:00Z"}`
+
+func TestVulnerabilitiesFailAndAMissingDatabaseDoesNot(t *testing.T) {
+	program := server.Tool(t, "govulncheck")
+	module := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":  "module example.com/used\n\ngo 1.26\n",
+		"main.go": "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println() }\n",
+	} {
+		if err := os.WriteFile(filepath.Join(module, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	for _, row := range []struct {
+		name, database string
+		missing        bool // govulncheck itself cannot be installed
+		err            error
+		said           string
+	}{
+		{"nothing is vulnerable", serveDatabase(t, map[string]string{
+			"/index/db.json": changed, "/index/modules.json": "[]", "/index/vulns.json": "[]",
+		}), false, nil, "No vulnerabilities found."},
+		{"what the program calls is vulnerable", serveDatabase(t, map[string]string{
+			"/index/db.json":      changed,
+			"/index/modules.json": `[{"path": "stdlib", "vulns": [{"id": "GO-2026-0001", "modified": "2026-01-01T00:00:00Z"}]}]`,
+			"/ID/GO-2026-0001.json": `{"schema_version": "1.3.1", "id": "GO-2026-0001", "modified": "2026-01-01T00:00:00Z",
+				"published": "2026-01-01T00:00:00Z", "summary": "Printing is dangerous", "details": "It is.",
+				"affected": [{"package": {"name": "stdlib", "ecosystem": "Go"},
+				"ranges": [{"type": "SEMVER", "events": [{"introduced": "0"}]}],
+				"ecosystem_specific": {"imports": [{"path": "fmt", "symbols": ["Println"]}]}}]}`,
+		}), false, errFound, "GO-2026-0001"},
+		{"there is no network", closed.URL, false, nil, "govulncheck DID NOT RUN: its database cannot be reached"},
+		{"the database is another server", serveDatabase(t, nil), false, nil, "DID NOT RUN: its database cannot be reached"},
+		{"the database is broken", serveDatabase(t, map[string]string{"/index/db.json": changed}), false, nil, "DID NOT RUN"},
+		{"govulncheck cannot be had", serveDatabase(t, map[string]string{"/index/db.json": changed}), true, nil,
+			"DID NOT RUN: install it: no proxy"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var out bytes.Buffer
+			err := checked(t.Context(), &out, row.database, module, func(context.Context) (string, error) {
+				if row.missing {
+					return "", errors.New("no proxy")
+				}
+				return program, nil
+			})
+			if !errors.Is(err, row.err) || row.err == nil && err != nil || !strings.Contains(out.String(), row.said) {
+				t.Errorf("got %v and %q, want %v and %q", err, &out, row.err, row.said)
+			}
+		})
+	}
+}
