@@ -40,10 +40,12 @@ func documents(t *testing.T) map[string]string {
 	return found
 }
 
-// block is a fenced block of code: its info string, its text, and the line of its fence.
+// block is a fenced block of code: its info string, its text, the line of its fence, and
+// the line before the fence.
 type block struct {
 	info, text string
 	line       int
+	above      string
 }
 
 // parse separates the prose of a document from its blocks of code. In the prose the lines
@@ -51,22 +53,23 @@ type block struct {
 func parse(text string) (prose string, blocks []block, err error) {
 	var out, code strings.Builder
 	fence, number := 0, 0
-	info := ""
+	info, above, last := "", "", ""
 	for line := range strings.Lines(text) {
 		number++
 		trimmed := strings.TrimSpace(line)
 		marked := strings.HasPrefix(trimmed, "```")
 		switch {
 		case marked && fence == 0:
-			fence, info = number, strings.TrimPrefix(trimmed, "```")
+			fence, info, above = number, strings.TrimPrefix(trimmed, "```"), last
 		case marked:
-			blocks = append(blocks, block{info, code.String(), fence})
+			blocks = append(blocks, block{info, code.String(), fence, above})
 			fence = 0
 			code.Reset()
 		case fence > 0:
 			code.WriteString(line)
 		default:
 			out.WriteString(line)
+			last = trimmed
 			continue
 		}
 		out.WriteByte('\n')
@@ -189,7 +192,8 @@ func TestBrokenLinksAreFound(t *testing.T) {
 	const path = "README.md" // which exists, with another text
 	text := strings.Join([]string{
 		"# A `B`: c, d-e",
-		"[ok](#a-b-c-d-e) [ok](docs/README.md#documentation) [ok](examples/) [ok](https://example.org/nothing) `[code](nothing.md)`",
+		"[ok](#a-b-c-d-e) [ok](docs/README.md#documentation) [ok](examples/) " +
+			"[ok](https://example.org/nothing) `[code](nothing.md)`",
 		"```sh",
 		"# no heading",
 		"[code](nothing.md)",
@@ -204,7 +208,8 @@ func TestBrokenLinksAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lines []string
-	for _, broken := range brokenLinks(path, prose, map[string]string{path: text, filepath.Join("docs", "README.md"): "# Documentation"}) {
+	all := map[string]string{path: text, filepath.Join("docs", "README.md"): "# Documentation"}
+	for _, broken := range brokenLinks(path, prose, all) {
 		lines = append(lines, strings.SplitN(broken, ":", 3)[1])
 	}
 	if got, want := strings.Join(lines, " "), "7 8 9 10"; got != want {
@@ -245,12 +250,78 @@ func TestCaddyfilesInTheDocuments(t *testing.T) {
 				continue
 			}
 			adapted++
-			if _, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"}); err != nil {
+			named := map[string]any{"filename": "Caddyfile"}
+			_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), named)
+			if err != nil {
 				t.Errorf("%s:%d: %v", path, b.line, err)
 			}
 		}
 	}
 	if adapted == 0 {
 		t.Error("no document has an example: this test looks at the wrong files")
+	}
+}
+
+var (
+	testedBy = regexp.MustCompile(`^<!-- tested: (\S+\.go) (Test\w+) -->$`)
+	notRun   = regexp.MustCompile(`^<!-- not run: \S.* -->$`)
+)
+
+// covered reports what is missing above a block: every block of the manual is run, or says
+// which test covers it, or why none does. Blocks marked `sh run` are run by integration/docs,
+// and TestCaddyfilesInTheDocuments reads those of a Caddyfile.
+func covered(b block) error {
+	kind, _, _ := strings.Cut(b.info, " ")
+	if b.info == "sh run" || kind == "mermaid" || kind == "caddyfile" || notRun.MatchString(b.above) {
+		return nil
+	}
+	named := testedBy.FindStringSubmatch(b.above)
+	if named == nil {
+		return fmt.Errorf("above the block %q stands neither <!-- tested: file Test --> nor <!-- not run: why -->", b.info)
+	}
+	source, err := os.ReadFile(named[1])
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(source), "\nfunc "+named[2]+"(t *testing.T) {") {
+		return fmt.Errorf("%s has no %s", named[1], named[2])
+	}
+	return nil
+}
+
+func TestEveryBlockIsTestedOrSaysWhyNot(t *testing.T) {
+	for path, text := range documents(t) {
+		if path != "README.md" && !strings.HasPrefix(path, "docs") {
+			continue
+		}
+		_, blocks, err := parse(text)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		for _, b := range blocks {
+			if err := covered(b); err != nil {
+				t.Errorf("%s:%d: %v", path, b.line, err)
+			}
+		}
+	}
+}
+
+func TestCovered(t *testing.T) {
+	for _, row := range []struct {
+		name, info, above string
+		ok                bool
+	}{
+		{"a block that is run", "sh run", "", true},
+		{"a Caddyfile", "caddyfile oci", "", true},
+		{"nothing above", "sh", "Do this:", false},
+		{"a reason", "sh", "<!-- not run: it needs the internet -->", true},
+		{"no reason", "sh", "<!-- not run: -->", false},
+		{"a test", "json", "<!-- tested: docs_test.go TestCovered -->", true},
+		{"a test that is not there", "json", "<!-- tested: docs_test.go TestUncovered -->", false},
+		{"a file that is not there", "json", "<!-- tested: docs/docs_test.go TestCovered -->", false},
+	} {
+		if err := covered(block{info: row.info, above: row.above}); (err == nil) != row.ok {
+			t.Errorf("%s: got %v", row.name, err)
+		}
 	}
 }
