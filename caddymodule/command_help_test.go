@@ -109,7 +109,7 @@ func TestWrongCommandLinesRunNothing(t *testing.T) {
 	}
 }
 
-// What the completion scripts of shells ask the program.
+// Shells complete a command line by asking the program.
 func TestCommandsComplete(t *testing.T) {
 	const noFiles, directories = ":4", ":16"
 	for _, row := range []struct {

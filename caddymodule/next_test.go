@@ -16,8 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Whatever a site has behind the registry, a path that is not the registry's is answered
-// by that, or by a page or a 404 that says something.
+// A path that is not the registry's is answered by what the site has behind the registry,
+// or else by a page or a 404 that says something.
 func TestTheNextHandlerIsAskedFirst(t *testing.T) {
 	files := t.TempDir()
 	if err := os.WriteFile(filepath.Join(files, "file.txt"), []byte("of a file"), 0o600); err != nil {
@@ -119,7 +119,7 @@ func behind(t *testing.T, next caddyhttp.HandlerFunc) *httptest.Server {
 	return server
 }
 
-// What the next handler has begun is the answer, also where it calls the end of the chain.
+// An answer that the next handler has begun counts, also where it calls the end of the chain.
 func TestWhatTheNextHandlerBeginsIsTheAnswer(t *testing.T) {
 	const notFound = "404 404 page not found. The registry is at /v2/.\n"
 	for _, row := range []struct {

@@ -10,9 +10,9 @@ import (
 
 // A start with the repository's Caddyfile logs nothing that an operator has to think about.
 func TestAStartLogsNoWarning(t *testing.T) {
-	s := server.Start(t, server.Options{})
+	s := server.Start(t, server.Options{Caddyfile: server.Caddyfile(t)})
 	err := server.Eventually(patience, func() (bool, error) {
-		n, err := s.Said(`"make an API key"`) // the last line of a start
+		n, err := s.Said("serving initial configuration") // the end of a start
 		return n > 0, err
 	})
 	if err != nil {
@@ -20,14 +20,15 @@ func TestAStartLogsNoWarning(t *testing.T) {
 	}
 	lines := 0
 	for line := range strings.Lines(s.Log()) {
-		var entry struct{ Level, Msg string }
+		var entry struct{ Level, Logger, Msg string }
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Errorf("not a line of a log: %q", line)
 			continue
 		}
 		lines++
-		if strings.Contains(entry.Msg, "file system") {
-			continue // the machine of the test has a disk that the operator should know about
+		// The disk is the machine's, and the test has moved the admin endpoint to a socket.
+		if strings.Contains(entry.Msg, "file system") || entry.Logger == "admin" {
+			continue
 		}
 		if entry.Level != "info" && entry.Level != "debug" {
 			t.Errorf("%s: %s", entry.Level, line)

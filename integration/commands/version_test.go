@@ -24,7 +24,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// What `go version -m` prints, and the rest of the binary, name no directory of the machine
+// Neither the output of `go version -m` nor the rest of the binary names a directory of the machine
 // that built it.
 func TestNoPathOfTheCheckoutIsInTheBinary(t *testing.T) {
 	info, err := buildinfo.ReadFile(server.Binary(t))

@@ -62,10 +62,10 @@ func TestTheBlocksOfTheDocumentsRun(t *testing.T) {
 	}
 	for path, script := range all {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			s := server.Start(t, server.Options{})
+			caddyfile := server.Caddyfile(t)
+			s := server.Start(t, server.Options{Caddyfile: caddyfile})
 			dir := t.TempDir()
-			caddyfile := []byte(server.Caddyfile(t))
-			if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), caddyfile, 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(caddyfile), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if err := os.Symlink(filepath.Dir(server.Binary(t)), filepath.Join(dir, "bin")); err != nil {

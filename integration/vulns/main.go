@@ -38,7 +38,7 @@ var errFound = errors.New("known vulnerabilities; update what they are in")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := checked(ctx, os.Stdout, database, "..", install)
+	err := run{database, "..", runLimit, install}.checked(ctx, os.Stdout)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "vulns:", err)
@@ -46,13 +46,18 @@ func main() {
 	}
 }
 
-// getter returns the path of govulncheck, which it may install first.
-type getter func(context.Context) (string, error)
+// run is one run of govulncheck over a module.
+type run struct {
+	database string // its URL
+	dir      string // of the module
+	limit    time.Duration
+	// program returns the path of govulncheck, which it may install first.
+	program func(context.Context) (string, error)
+}
 
-// checked runs govulncheck over the module in dir, and prints why if it could not.
-// Errors: errFound.
-func checked(ctx context.Context, out io.Writer, database, dir string, program getter) error {
-	err := check(ctx, out, database, dir, program)
+// checked runs govulncheck, and prints why if it could not. Errors: errFound.
+func (r run) checked(ctx context.Context, out io.Writer) error {
+	err := r.check(ctx, out)
 	if err == nil || errors.Is(err, errFound) {
 		return err
 	}
@@ -60,24 +65,24 @@ func checked(ctx context.Context, out io.Writer, database, dir string, program g
 	return nil
 }
 
-func check(ctx context.Context, out io.Writer, database, dir string, program getter) error {
-	if err := look(ctx, database); err != nil {
+func (r run) check(ctx context.Context, out io.Writer) error {
+	if err := look(ctx, r.database); err != nil {
 		return fmt.Errorf("its database cannot be reached: %w", err)
 	}
-	path, err := program(ctx)
+	path, err := r.program(ctx)
 	if err != nil {
 		return fmt.Errorf("install it: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, runLimit)
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "-db", database, "./...")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
+	cmd := exec.CommandContext(ctx, path, "-db", r.database, "./...")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = r.dir, out, out
 	cmd.WaitDelay = time.Second // its own go command may hold the output open
 	err = cmd.Run()
 	exited, _ := errors.AsType[*exec.ExitError](err)
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("it did not finish within %s", runLimit)
+		return fmt.Errorf("it did not finish within %s", r.limit)
 	case exited != nil && exited.ExitCode() == statusFound:
 		return errFound
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/eblume/caddy-registry/integration/server"
 )
@@ -39,6 +40,9 @@ func serveDatabase(t *testing.T, files map[string]string) string {
 	t.Cleanup(database.Close)
 	return database.URL
 }
+
+// patience bounds a run over a module of one line, on a machine that may be busy.
+const patience = 10 * time.Minute
 
 // changed is when the databases of the tests were changed last.
 const changed = `{"modified": "2026-01-01T00:00:00Z"}`
@@ -82,12 +86,13 @@ func TestVulnerabilitiesFailAndAMissingDatabaseDoesNot(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var out bytes.Buffer
-			err := checked(t.Context(), &out, row.database, module, func(context.Context) (string, error) {
+			one := run{row.database, module, patience, func(context.Context) (string, error) {
 				if row.missing {
 					return "", errors.New("no proxy")
 				}
 				return program, nil
-			})
+			}}
+			err := one.checked(t.Context(), &out)
 			if !errors.Is(err, row.err) || row.err == nil && err != nil || !strings.Contains(out.String(), row.said) {
 				t.Errorf("got %v and %q, want %v and %q", err, &out, row.err, row.said)
 			}
