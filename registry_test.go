@@ -56,7 +56,7 @@ func TestDirection(t *testing.T) {
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		{"./core", []string{module + "/"}, ""},
-		// What a disk is known to hold, and when it is asked to, has nothing to do with keys.
+		// The packages that know what a disk holds, and sync it, know nothing of keys.
 		{"./core/bucket/dir/ledger", []string{module + "/"}, ""},
 		{"./core/bucket/dir/groupsync", []string{module + "/"}, ""},
 		{"./core/bucket/dir/folders", []string{module + "/"}, ""},

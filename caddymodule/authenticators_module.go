@@ -37,7 +37,7 @@ func addAuthenticatorOptions(options option.Options, raw *[]json.RawMessage) {
 }
 
 // joinAuthenticators returns the guest modules in the order in which they are asked: one for
-// each trusted issuer, before the others. Errors: a module that is no authenticator, two
+// each trusted issuer, before the others. Errors: a module that is not an authenticator, two
 // client_cert, or blocks of one issuer that contradict each other.
 func joinAuthenticators(modules []any) ([]identity.Authenticator, error) {
 	var all []identity.Authenticator

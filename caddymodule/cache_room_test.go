@@ -35,8 +35,8 @@ func TestCacheHasAMemoryOfItsSize(t *testing.T) {
 	}
 }
 
-// What makes one connection another is in the key of the pool: nobody goes on with an
-// old password, authority or secret after a reload.
+// The key of the pool has all options of a connection: a reload does not keep an old
+// password, authority or secret.
 func TestARedisIsPooledByAllThatItIs(t *testing.T) {
 	t.Setenv("CACHE_TEST_PASSWORD", "hunter2")
 	t.Setenv("CACHE_TEST_OTHER", "hunter3")

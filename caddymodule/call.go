@@ -70,7 +70,7 @@ func (c *call) wrap(union *namespace.Union) core.Registry {
 	c.options.Caller = core.Access{Caller: c.who.User, Address: c.who.Address}
 	// Docker drops a mirror that answers 401.
 	c.options.NoLogin = c.fallbackOnly(c.Name)
-	// What the upstream shows to our credentials may not be everybody's.
+	// Content that the upstream shows to our credentials may not be public.
 	c.options.Public = c.app.policy.Allows(policies.Identity{}, policies.Read, c.Repo) &&
 		(c.Mirror == "" || !c.app.Mirrors[c.Mirror].credentialed())
 	switch {

@@ -63,7 +63,7 @@ func TestDoctorLooksAtTheCacheAndTheSignIn(t *testing.T) {
 				t.Errorf("got %s", out)
 			}
 			if strings.Contains(told, `"level":"info"`) {
-				t.Errorf("the standard error has what is no error: %s", told)
+				t.Errorf("the standard error has other text than errors: %s", told)
 			}
 			if all := out + told; strings.Contains(all, "hunter2") {
 				t.Errorf("it tells the secret: %s", all)

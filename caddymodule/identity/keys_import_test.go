@@ -106,7 +106,7 @@ func TestAnImportedKeyLastsAsLongAsANewOneAtMost(t *testing.T) {
 	}
 }
 
-// Whatever it is called and whoever owned it: a key has the groups that the import gives it.
+// A key has the groups that the import gives it, whatever its label and owner are.
 func TestAnImportedKeyHasNoRightsByItsNames(t *testing.T) {
 	m := start(t)
 	if _, err := m.Users().SignedIn(t.Context(), User{Name: "admin", Issuer: "https://idp", Subject: "1", Groups: []string{"admins"}}); err != nil {

@@ -176,7 +176,7 @@ func TestResolveSaysWhichMirrorAndHowItWasNamed(t *testing.T) {
 		{stands, "quay.io/a/b", "", "quay.io", ByPrefix},
 		{falls, "library/nginx", "", "docker.io", ByFallback},
 		{falls, "library/nginx", "quay.io", "quay.io", ByNS},
-		// What this registry keeps, and what nobody has, is of no mirror.
+		// Names that this registry keeps, and names that nobody has, belong to no mirror.
 		{falls, "team/app", "", "", ""},
 		{site, "team/app", "registry.example.com", "", ""},
 		{site, "other/app", "", "", ""},

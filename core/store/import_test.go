@@ -89,7 +89,7 @@ func TestAnImportMovesNoTagThatWasPushedHere(t *testing.T) {
 			t.Errorf("%s names %s, %v, want %s", tag, got.Digest, err, want)
 		}
 	}
-	// What people push moves an imported tag as any other.
+	// A push moves an imported tag like any other.
 	must(t, put(one, "imported", false))
 	if err := put(two, "imported", true); !errors.Is(err, core.ErrTagExists) {
 		t.Errorf("an import after a push: %v", err)

@@ -169,7 +169,7 @@ func TestMovingFromZot(t *testing.T) {
 	}
 }
 
-// What cannot be imported is said in a sentence.
+// An import that is refused is explained in one sentence.
 func TestImportsThatAreRefused(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, []byte(replacing), 0o600); err != nil {

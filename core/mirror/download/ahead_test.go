@@ -114,7 +114,7 @@ func TestSpansStayInOrderAndApart(t *testing.T) {
 	}
 }
 
-// What is fetched ahead is bounded in bytes and in requests, for all downloads together.
+// Fetching ahead is bounded in bytes and in requests, for all downloads together.
 func TestTheBudgetIsBounded(t *testing.T) {
 	var b Budget
 	if got := b.begin(maxScratch - 10); got != maxScratch-10 {

@@ -401,7 +401,7 @@ func retag(t testing.TB, root, repo, tag, d string) {
 	t.Fatalf("%s has no tag %s", repo, tag)
 }
 
-// What is known about pushes comes along: an age rule must not see everything as new.
+// The times of pushes come along: an age rule must not see everything as new.
 func TestTheTimesAndThePushersOfZot(t *testing.T) {
 	source, err := zot.Open(fixture(t))
 	must(t, err)
@@ -547,8 +547,8 @@ func add(t testing.TB, root, repo, tag string, doc []byte) string {
 	return string(d)
 }
 
-// A source must prove that it has what it names: a digest that its manifests mention is no
-// way to content of others here.
+// A source must prove that it has what it names: mentioning a digest in a
+// manifest does not lead to content of others here.
 func TestANamedDigestIsNotEnough(t *testing.T) {
 	root := fixture(t)
 	s := openTarget(t, t.TempDir())

@@ -124,7 +124,7 @@ func TestAsManyDirectoriesStayOpenAsMay(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
-	// What is in use closes after its use.
+	// A directory in use closes after its use.
 	err := tree.Directory("a", func(f *os.File) error {
 		tree.Close()
 		names, err := f.Readdirnames(-1)
