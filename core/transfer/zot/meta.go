@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -48,7 +49,7 @@ func openMeta(root *os.Root) (_ *meta, err error) {
 		ReadOnly: true, Timeout: lockTimeout,
 		OpenFile: func(name string, _ int, _ os.FileMode) (*os.File, error) { return root.OpenFile(name, os.O_RDONLY, 0) },
 	})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, errRunning
 	}
 	if err != nil {
