@@ -74,6 +74,7 @@ func TestVulnerabilitiesFailAndAMissingDatabaseDoesNot(t *testing.T) {
 			"/index/modules.json": `[{"path": "stdlib", "vulns": [{"id": "GO-2026-0001", "modified": "2026-01-01T00:00:00Z"}]}]`,
 			"/ID/GO-2026-0001.json": `{"schema_version": "1.3.1", "id": "GO-2026-0001", "modified": "2026-01-01T00:00:00Z",
 				"published": "2026-01-01T00:00:00Z", "summary": "Printing is dangerous", "details": "It is.",
+				"database_specific": {"url": "https://example.com/GO-2026-0001", "review_status": "REVIEWED"},
 				"affected": [{"package": {"name": "stdlib", "ecosystem": "Go"},
 				"ranges": [{"type": "SEMVER", "events": [{"introduced": "0"}]}],
 				"ecosystem_specific": {"imports": [{"path": "fmt", "symbols": ["Println"]}]}}]}`,
