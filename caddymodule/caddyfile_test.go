@@ -141,7 +141,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"two local users of one name", `{"local_user": [{"name": "erich", "hash": "{env.A}"}, {"name": "erich", "hash": "{env.B}", "line": "Caddyfile:8"}]}`, "Caddyfile:8: local_user erich: there is another"},
 		{"a local user without a name", `{"local_user": [{"hash": "{env.A}"}]}`, "invalid user name"},
 		{"a local user with a colon", `{"local_user": [{"name": "a:b", "hash": "{env.A}"}]}`, "colon"},
-		{"a local user in no group", `{"local_user": [{"name": "a", "hash": "{env.A}", "groups": [" "]}]}`, "no group"},
+		{"a local user in no group", `{"local_user": [{"name": "a", "hash": "{env.A}", "groups": [" "]}]}`, "invalid group name"},
 		{"a rule for nobody known", `{"policy": {"allow": [{"who": "role admins", "actions": ["*"]}]}}`, "role"},
 		{"a rule for more than one", `{"policy": {"allow": [{"who": "signed_in or not", "actions": ["*"]}]}}`, "or not"},
 		{"a rule without actions", `{"policy": {"deny": [{"who": "anonymous"}]}}`, "actions"},

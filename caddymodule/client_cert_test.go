@@ -367,7 +367,7 @@ func TestClientCertIsChecked(t *testing.T) {
 	}
 	for config, want := range map[string]string{
 		`[{"module": "client_cert", "user": "dn"}]`:                  "san or cn",
-		`[{"module": "client_cert", "groups": [""]}]`:                "no group",
+		`[{"module": "client_cert", "groups": [""]}]`:                "invalid group name",
 		`[{"module": "client_cert"}, {"module": "client_cert"}]`:     "duplicate option client_cert",
 		`[{"module": "client_cert", "user": "san", "subject": "x"}]`: "subject",
 	} {
