@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -128,13 +129,24 @@ func released(t testing.TB) {
 // freePort is a port of the loopback interface that nobody listens on.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		port := l.Addr().(*net.TCPAddr).Port
+		if _, given := givenPorts.LoadOrStore(port, true); !given {
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("the kernel offers only ports that other tests were given")
+	return 0
 }
+
+// givenPorts are the ports that freePort has returned. The kernel may offer one again before
+// its test listens there.
+var givenPorts sync.Map
 
 // site is the Caddyfile of a registry on a port of loopback, with further options in
 // its oci block and in its site.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -114,16 +115,27 @@ func withAdmin(caddyfile, address string) (string, error) {
 	return out.String(), nil
 }
 
-// FreePort is a port of loopback that nobody listens on now.
+// FreePort is a port of loopback that nobody listens on now, and another one in every call of
+// this process: the kernel may offer one again before it is used.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		port := listener.Addr().(*net.TCPAddr).Port
+		if _, given := givenPorts.LoadOrStore(port, true); !given {
+			return port
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	t.Fatal("the kernel offers only ports that were given already")
+	return 0
 }
+
+// givenPorts are the ports that FreePort has returned.
+var givenPorts sync.Map
 
 // Client is an HTTP client for a server under test. It trusts any certificate,
 // because Caddy's local authority is made anew for each server, and limits each
