@@ -3,6 +3,7 @@ package signin
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -111,7 +112,17 @@ func newWatch(t *testing.T, data string, upstream http.Handler) *watch {
 func (w *watch) signIn(returnTo string) {
 	w.browser.Helper()
 	b := w.browser
-	b.do("open the form", chromedp.Navigate(b.base+"/login?return="+url.QueryEscape(returnTo)))
+	b.do("open the form", func(ctx context.Context, page *chromedp.Target) (done chromedp.Void, err error) {
+		// The server has seen the request of the last visit, which the browser may be busy
+		// with still: then that ends this one.
+		for range 10 {
+			done, err = chromedp.Navigate(b.base+"/login?return="+url.QueryEscape(returnTo))(ctx, page)
+			if err == nil || !strings.Contains(err.Error(), "net::ERR_ABORTED") {
+				break
+			}
+		}
+		return done, err
+	})
 	b.do("sign in",
 		chromedp.WaitVisible(chromedp.CSS(`input[name=password]`)),
 		chromedp.SendKeys(chromedp.CSS(`input[name=username]`), "erich"),
