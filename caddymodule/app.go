@@ -17,6 +17,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/evict"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/verify"
 	"github.com/eblume/caddy-registry/policies"
@@ -209,7 +210,7 @@ func (a *App) provisionSite() error {
 		}
 		hosts = append(hosts, namespace.CanonicalHost(h))
 	}
-	private, err := namespace.ParseGlobs(a.Private...)
+	private, err := globs.Parse(a.Private...)
 	if err != nil {
 		return fmt.Errorf("private: %w", err)
 	}

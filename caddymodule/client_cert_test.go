@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -342,7 +343,7 @@ func TestACertificateEndsDuringItsConnection(t *testing.T) {
 	if !c.Recognizes(credential) {
 		t.Fatal("it is not recognized")
 	}
-	if who, err := c.Authenticate(t.Context(), credential); !identity.Refused(err) {
+	if who, err := c.Authenticate(t.Context(), credential); !errors.Is(err, identity.ErrCredential) {
 		t.Errorf("got %v, %v", who, err)
 	}
 }

@@ -147,7 +147,7 @@ type matrixAnswer struct {
 	badToken bool
 }
 
-// matrixAnswers is the table of DESIGN.md ("The path of a request").
+// matrixAnswers has the answer to each request of each caller.
 func matrixAnswers(e matrixEndpoint, c matrixCaller, r matrixRepo, s matrixSite) matrixAnswer {
 	who, scope := c.tier, e.scope(r)
 	challenge := matrixAnswer{http.StatusUnauthorized, "UNAUTHORIZED", scope, false}

@@ -42,7 +42,7 @@ type matrix struct {
 	serial    int
 }
 
-// TestMatrix asks everything, and compares the answers with the table of DESIGN.md.
+// TestMatrix asks everything, and compares the answers with matrixAnswers.
 // A cell that is wrong names its endpoint, caller, repository and site.
 func TestMatrix(t *testing.T) {
 	m := newMatrix(t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/upstream"
@@ -136,7 +137,7 @@ func (a *App) checkMirror(name string) error {
 			continue
 		}
 		for _, host := range append(namespace.Aliases(name), name) {
-			if same, err := path.Match(first, host); err == nil && same || strings.ContainsRune(first, '{') && (namespace.Globs{glob}).Match(host) {
+			if same, err := path.Match(first, host); err == nil && same || strings.ContainsRune(first, '{') && (globs.Globs{glob}).Match(host) {
 				return fmt.Errorf("private %s claims names of it, and a name is either private or a mirror's", glob)
 			}
 		}
@@ -216,7 +217,7 @@ func (m *Mirror) upstream(name string) upstream.Config {
 }
 
 // settings are those that may change while the mirror serves.
-func (m *Mirror) settings(name string, private namespace.Globs) mirror.Settings {
+func (m *Mirror) settings(name string, private globs.Globs) mirror.Settings {
 	s := mirror.Settings{TTL: dur(m.TTL), MaxStale: dur(m.MaxStale), NotFoundTTL: dur(m.NotFoundTTL), DropGone: m.Gone == "drop"}
 	s.Allow, s.Deny, _ = m.names(name) // checkMirror has seen the error
 	if len(private) > 0 {

@@ -4,16 +4,16 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/policies"
 )
 
 // own completes patterns of a mirror's block: what does not begin with the mirror's name
 // is below it, so that library/** of docker.io is docker.io/library/**.
-func own(name string, patterns []string) (namespace.Globs, error) {
+func own(name string, patterns []string) (globs.Globs, error) {
 	full := make([]string, 0, len(patterns))
 	for _, p := range patterns {
-		if _, err := namespace.ParseGlobs(p); err != nil {
+		if _, err := globs.Parse(p); err != nil {
 			return nil, err
 		}
 		if p != name && !strings.HasPrefix(p, name+"/") {
@@ -21,11 +21,11 @@ func own(name string, patterns []string) (namespace.Globs, error) {
 		}
 		full = append(full, p)
 	}
-	return namespace.ParseGlobs(full...)
+	return globs.Parse(full...)
 }
 
 // names are the patterns of what the mirror may serve.
-func (m *Mirror) names(name string) (allow, deny namespace.Globs, err error) {
+func (m *Mirror) names(name string) (allow, deny globs.Globs, err error) {
 	if allow, err = own(name, m.Allow); err != nil {
 		return nil, nil, fmt.Errorf("allow: %w", err)
 	}

@@ -117,20 +117,20 @@ func (d *Document) CheckPush(contentType string) error {
 	case wanted == KindSchema1 || d.Kind == KindSchema1:
 		problem = errors.New(schema1Sentence)
 	case !IsManifestType(contentType):
-		problem = fmt.Errorf("the Content-Type %q is not a media type of manifests, application/…+json; send %s", clip(contentType), d.expected())
+		problem = fmt.Errorf("the Content-Type %q is not a media type of manifests, application/…+json; send %s", Clip(contentType), d.expected())
 	case d.Ambiguous != nil:
 		problem = d.Ambiguous
 	case d.Malformed != nil:
 		problem = d.Malformed
 	case d.MediaType != "" && !strings.EqualFold(d.MediaType, contentType):
-		problem = fmt.Errorf("the Content-Type is %q but the member mediaType is %q; make them agree", clip(contentType), clip(d.MediaType))
+		problem = fmt.Errorf("the Content-Type is %q but the member mediaType is %q; make them agree", Clip(contentType), Clip(d.MediaType))
 	case wanted == KindIndex && d.Kind == KindOther:
 		problem = errors.New("an index must have the member manifests, which may be an empty list")
 	case wanted == KindImage && d.Kind == KindOther, wanted == KindImage && d.Kind == KindImage && d.Config == nil:
 		problem = errors.New("an image manifest must have a config")
 	case wanted == KindArtifact && d.Kind == KindOther: // blobs is optional
 	case wanted != KindOther && wanted != d.Kind:
-		problem = fmt.Errorf("the Content-Type %q is the type of %s but the document is %s; send the type of the document", clip(contentType), wanted, d.Kind)
+		problem = fmt.Errorf("the Content-Type %q is the type of %s but the document is %s; send the type of the document", Clip(contentType), wanted, d.Kind)
 	}
 	if problem == nil {
 		return nil

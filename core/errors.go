@@ -33,7 +33,6 @@ var (
 	ErrRangeInvalid        = &Error{"BLOB_UPLOAD_INVALID", "chunk does not begin where the upload ends"}
 	ErrUploadTooLarge      = &Error{"SIZE_INVALID", "blob larger than this registry takes"}
 	ErrUnauthorized        = &Error{"UNAUTHORIZED", "authentication required"}
-	ErrTokenRequest        = &Error{"UNSUPPORTED", "token request invalid: grant_type is password or refresh_token"}
 	ErrDenied              = &Error{"DENIED", "requested access to the resource is denied"}
 	ErrTagExists           = &Error{"DENIED", "tag exists and may not be overwritten"}
 	ErrTypeHeld            = &Error{"DENIED", "manifest is held with another media type"}

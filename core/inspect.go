@@ -103,7 +103,7 @@ func (in *inspector) members(where string, known []string, each func(name string
 			in.skip()
 			return
 		case !exact:
-			in.malformed("%s has the member %q, which must be written %q", where, clip(string(written)), known[i])
+			in.malformed("%s has the member %q, which must be written %q", where, Clip(string(written)), known[i])
 		}
 		seen |= 1 << i
 		each(known[i])
@@ -168,7 +168,7 @@ func (in *inspector) document() {
 		in.ArtifactType = in.Config.MediaType
 	}
 	if name := in.repeatedName(); name != nil {
-		in.malformed("an object in it has the member %q twice; remove one", clip(string(name)))
+		in.malformed("an object in it has the member %q twice; remove one", Clip(string(name)))
 	}
 	if in.crowded {
 		in.malformed("it has an object of more than %d members", maxMembers)
@@ -382,7 +382,7 @@ func (in *inspector) annotations(where string, keep bool) map[string]string {
 	var found map[string]string
 	in.object(func(written []byte) {
 		if in.next() != '"' {
-			in.malformed("annotations of %s must be texts; %q is not", where, clip(string(written)))
+			in.malformed("annotations of %s must be texts; %q is not", where, Clip(string(written)))
 			in.skip()
 			return
 		}

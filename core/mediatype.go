@@ -32,7 +32,7 @@ const maxMediaType = 255
 func ParseMediaType(contentType string) (string, error) {
 	t, _, err := mime.ParseMediaType(contentType)
 	if err != nil || !strings.Contains(t, "/") || len(t) > maxMediaType {
-		return "", fmt.Errorf("%w: Content-Type %q is not a media type; send that of the manifest, for example %s", ErrManifestInvalid, clip(contentType), ocispec.MediaTypeImageManifest)
+		return "", fmt.Errorf("%w: Content-Type %q is not a media type; send that of the manifest, for example %s", ErrManifestInvalid, Clip(contentType), ocispec.MediaTypeImageManifest)
 	}
 	return t, nil
 }

@@ -85,7 +85,7 @@ func validName(s string) bool {
 // ParseTag checks a tag (spec.md, "Pulling manifests"). Errors: ErrTagInvalid.
 func ParseTag(s string) (string, error) {
 	if !validTag(s) {
-		return "", fmt.Errorf("%w %q: at most %d of letters, digits, _ . - and not beginning with . or -", ErrTagInvalid, clip(s), MaxTagLength)
+		return "", fmt.Errorf("%w %q: at most %d of letters, digits, _ . - and not beginning with . or -", ErrTagInvalid, Clip(s), MaxTagLength)
 	}
 	return s, nil
 }
@@ -112,17 +112,17 @@ func lowerAlnum(c byte) bool {
 func ParseDigest(s string) (digest.Digest, error) {
 	alg, hex, ok := strings.Cut(s, ":")
 	if !ok {
-		return "", fmt.Errorf("%w: %q: not of the form algorithm:hex", ErrDigestInvalid, clip(s))
+		return "", fmt.Errorf("%w: %q: not of the form algorithm:hex", ErrDigestInvalid, Clip(s))
 	}
 	if !Supported(digest.Algorithm(alg)) {
-		return "", fmt.Errorf("%w: %q: algorithm is neither sha256 nor sha512", ErrDigestInvalid, clip(s))
+		return "", fmt.Errorf("%w: %q: algorithm is neither sha256 nor sha512", ErrDigestInvalid, Clip(s))
 	}
 	if want := digest.Algorithm(alg).Size() * 2; len(hex) != want {
-		return "", fmt.Errorf("%w: %q: %d characters after the colon, not %d", ErrDigestInvalid, clip(s), len(hex), want)
+		return "", fmt.Errorf("%w: %q: %d characters after the colon, not %d", ErrDigestInvalid, Clip(s), len(hex), want)
 	}
 	for i := range len(hex) {
 		if c := hex[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return "", fmt.Errorf("%w: %q: not in lower-case hex", ErrDigestInvalid, clip(s))
+			return "", fmt.Errorf("%w: %q: not in lower-case hex", ErrDigestInvalid, Clip(s))
 		}
 	}
 	return digest.Digest(s), nil
@@ -146,8 +146,9 @@ func ParseReference(s string) (Reference, error) {
 	return Reference{Tag: t}, err
 }
 
-// clip keeps long input of clients out of logs and answers.
-func clip(s string) string {
+// Clip shortens untrusted text for logs and answers: after 80 bytes it ends in an ellipsis.
+// A host name has at most 253 bytes; this is enough to recognise one.
+func Clip(s string) string {
 	const most = 80
 	if len(s) > most {
 		return s[:most] + "…"

@@ -13,5 +13,5 @@
 // download) travel down as core.Access. The package does not authenticate
 // callers, and knows no HTTP:
 //
-//	guarded := policies.Guard(registry, policies.Everybody(policies.Read), who)
+//	guarded := policies.Guard(registry, policies.NewRules(rules...), who)
 package policies

@@ -129,6 +129,22 @@ func (g grants) Allows(_ Identity, action Action, repo string) bool {
 	return slices.Contains(g, action.String()+" "+repo)
 }
 
+// everybody is a policy that allows the actions to every identity in every repository.
+func everybody(actions ...Action) Policy {
+	var set allowed
+	for _, a := range actions {
+		set |= 1 << a
+	}
+	return set
+}
+
+// allowed has a bit for each action.
+type allowed uint8
+
+func (set allowed) Allows(who Identity, action Action, repo string) bool {
+	return set&(1<<action) != 0 && who.Narrow.permits(action, repo)
+}
+
 var (
 	anonymous = Identity{}
 	ci        = Identity{User: "ci"}
@@ -207,7 +223,7 @@ func collect[T any](seq iter.Seq2[T, error]) (values []T, err error) {
 
 func TestGuardDecidesBeforeAsking(t *testing.T) {
 	for _, c := range calls {
-		everything := Everybody(Actions...)
+		everything := everybody(Actions...)
 		needed := grants{"read here", c.needs.String() + " here"}
 		elsewhere := grants{"read there", c.needs.String() + " there"}
 		// Everything except the action that is needed.
@@ -229,12 +245,12 @@ func TestGuardDecidesBeforeAsking(t *testing.T) {
 		}{
 			{"anonymous with every right", anonymous, everything, nil},
 			{"anonymous with the right needed", anonymous, needed, nil},
-			{"anonymous without the right needed", anonymous, Everybody(others...), core.ErrUnauthorized},
-			{"anonymous without any right", anonymous, Everybody(), core.ErrUnauthorized},
+			{"anonymous without the right needed", anonymous, everybody(others...), core.ErrUnauthorized},
+			{"anonymous without any right", anonymous, everybody(), core.ErrUnauthorized},
 			{"known with the right needed", ci, needed, nil},
-			{"known without the right needed", ci, Everybody(others...), withheld},
+			{"known without the right needed", ci, everybody(others...), withheld},
 			// An answer never reveals a repository that the caller may not read.
-			{"known without any right", ci, Everybody(), core.ErrNameUnknown},
+			{"known without any right", ci, everybody(), core.ErrNameUnknown},
 			{"known with rights elsewhere", ci, elsewhere, core.ErrNameUnknown},
 		} {
 			t.Run(c.method+" by "+row.name, func(t *testing.T) {
@@ -301,9 +317,9 @@ func TestGuardCreatesWithoutOverwriting(t *testing.T) {
 		asked  bool
 		want   bool
 	}{
-		{"create alone never overwrites", Everybody(Read, Create), false, true},
-		{"create and update may overwrite", Everybody(Read, Create, Update), false, false},
-		{"a caller may ask for less", Everybody(Read, Create, Update), true, true},
+		{"create alone never overwrites", everybody(Read, Create), false, true},
+		{"create and update may overwrite", everybody(Read, Create, Update), false, false},
+		{"a caller may ask for less", everybody(Read, Create, Update), true, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			inner := &recorder{}
@@ -321,8 +337,8 @@ func TestGuardPassesAccessDown(t *testing.T) {
 		policy Policy
 		want   core.Access
 	}{
-		{"read alone does not fetch", Everybody(Read), core.Access{}},
-		{"fetch lets a mirror download", Everybody(Read, Fetch), core.Access{Fetch: true}},
+		{"read alone does not fetch", everybody(Read), core.Access{}},
+		{"fetch lets a mirror download", everybody(Read, Fetch), core.Access{Fetch: true}},
 		{"fetch elsewhere is not fetch here", grants{"read here", "fetch there"}, core.Access{}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -351,15 +367,15 @@ func TestGuardPassesDownWhoAsks(t *testing.T) {
 		want   core.Access
 		by     string
 	}{
-		{"anonymous who may create", stranger, Everybody(Actions...),
+		{"anonymous who may create", stranger, everybody(Actions...),
 			core.Access{Fetch: true, Create: true, Address: "192.0.2.7"}, "address 192.0.2.7"},
-		{"anonymous who may not", stranger, Everybody(Read, Delete),
+		{"anonymous who may not", stranger, everybody(Read, Delete),
 			core.Access{Address: "192.0.2.7"}, "address 192.0.2.7"},
-		{"known who may create", known, Everybody(Read, Create, Delete),
+		{"known who may create", known, everybody(Read, Create, Delete),
 			core.Access{Known: true, Create: true, Caller: "ci", Address: "192.0.2.7"}, "user ci"},
 		{"create elsewhere is not create here", known, grants{"read here", "delete here", "create there"},
 			core.Access{Known: true, Caller: "ci", Address: "192.0.2.7"}, "user ci"},
-		{"a credential narrowed to less", narrow, Everybody(Read, Create, Delete),
+		{"a credential narrowed to less", narrow, everybody(Read, Create, Delete),
 			core.Access{Known: true, Caller: "ci", Address: "192.0.2.7"}, "user ci"},
 	} {
 		for _, c := range calls {
@@ -410,7 +426,7 @@ func TestGuardPassesDownWhatAMirrorHides(t *testing.T) {
 
 // A narrowed credential can do what the policy allows and its narrowing permits.
 func TestNarrowing(t *testing.T) {
-	everything := Everybody(append([]Action{Reveal}, Actions...)...)
+	everything := everybody(append([]Action{Reveal}, Actions...)...)
 	for _, row := range []struct {
 		name   string
 		narrow *Narrowing
@@ -432,7 +448,7 @@ func TestNarrowing(t *testing.T) {
 		if got := everything.Allows(who, row.action, row.repo); got != row.want {
 			t.Errorf("%s: got %v, want %v", row.name, got, row.want)
 		}
-		if Everybody().Allows(who, row.action, row.repo) {
+		if everybody().Allows(who, row.action, row.repo) {
 			t.Errorf("%s: a narrowing allowed what the policy does not", row.name)
 		}
 	}
@@ -521,7 +537,7 @@ func TestGuardFiltersNames(t *testing.T) {
 		}
 		break
 	}
-	broken := Guard(core.Unimplemented{}, Everybody(), anonymous)
+	broken := Guard(core.Unimplemented{}, everybody(), anonymous)
 	if _, err := collect(broken.Repositories(context.Background(), "")); !errors.Is(err, core.ErrUnsupported) {
 		t.Errorf("an error in the list became %v", err)
 	}
@@ -560,7 +576,7 @@ func TestGuardPassesOnWhatAnOverwriteMeets(t *testing.T) {
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	detail := map[string]any{"tag": "v1", "digest": content, "since": since}
 	refuse := core.WithDetail(fmt.Errorf("%w: here:v1", core.ErrTagExists), detail)
-	_, err := Guard(refusing{err: refuse}, Everybody(Read, Create), ci).PutManifest(context.Background(), "here", core.ManifestPut{Tags: []string{"v1"}})
+	_, err := Guard(refusing{err: refuse}, everybody(Read, Create), ci).PutManifest(context.Background(), "here", core.ManifestPut{Tags: []string{"v1"}})
 	got, _ := core.Detail(err).(map[string]any)
 	if !errors.Is(err, core.ErrTagExists) || !maps.Equal(got, detail) {
 		t.Errorf("got %v with %v, want %v", err, got, detail)

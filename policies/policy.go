@@ -60,20 +60,3 @@ type Policy interface {
 	// the caller's credential, too.
 	Allows(who Identity, action Action, repo string) bool
 }
-
-// Everybody allows the actions to every identity, including the anonymous one, in
-// every repository. Everybody() allows nothing.
-func Everybody(actions ...Action) Policy {
-	var set everybody
-	for _, a := range actions {
-		set |= 1 << a
-	}
-	return set
-}
-
-// everybody has a bit for each action allowed.
-type everybody uint8
-
-func (set everybody) Allows(who Identity, action Action, repo string) bool {
-	return set&(1<<action) != 0 && who.Narrow.permits(action, repo)
-}

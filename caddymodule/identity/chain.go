@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -21,15 +20,6 @@ type Authenticator interface {
 	// others. The Credential of the result begins with the kind, and names no secret.
 	// Errors: ErrCredential; anything else means that it could not be verified now.
 	Authenticate(context.Context, Credential) (Proven, error)
-}
-
-// Recaller is an Authenticator that can find a proven identity again later, under the
-// configuration of that time: a registry token for it carries no groups.
-type Recaller interface {
-	Authenticator
-	// Recall finds an identity by its user and the Credential that it was given. It
-	// reports false if the identity is unknown, or no longer known.
-	Recall(user, credential string) (policies.Identity, bool)
 }
 
 // Proven is the verified identity behind a credential.
@@ -178,7 +168,7 @@ func (c *Chain) bearer(claims token.Claims) (Proven, error) {
 	if user, _ := c.Store.Users().Get(claims.Subject); user.Disabled {
 		return Proven{}, &UserRefused{claims.Subject, claims.Credential}
 	}
-	if who, ok := c.recall(claims.Subject, claims.Credential); ok {
+	if who, ok := c.Locals.Recall(claims.Subject, claims.Credential); ok {
 		return Proven{Identity: who, Until: until}, nil
 	}
 	if !claims.Recordless {
@@ -215,24 +205,6 @@ func (c *Chain) recorded(who policies.Identity) bool {
 	if strings.HasPrefix(who.Credential, KeyCredential("")) {
 		return true
 	}
-	_, ok := c.recall(who.User, who.Credential)
+	_, ok := c.Locals.Recall(who.User, who.Credential)
 	return ok
 }
-
-// recall asks the configuration about an identity that was proven before.
-func (c *Chain) recall(user, credential string) (policies.Identity, bool) {
-	if who, ok := c.Locals.Recall(user, credential); ok {
-		return who, true
-	}
-	for _, a := range c.Others {
-		if recaller, ok := a.(Recaller); ok {
-			if who, ok := recaller.Recall(user, credential); ok {
-				return who, true
-			}
-		}
-	}
-	return policies.Identity{}, false
-}
-
-// Refused reports whether an error means wrong credentials.
-func Refused(err error) bool { return errors.Is(err, ErrCredential) }

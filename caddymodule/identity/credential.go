@@ -137,7 +137,7 @@ func (c *Credential) SetBasic(user, password string) error {
 // SetSecret sets a password, key or token, and determines its kind.
 func (c *Credential) SetSecret(secret string) {
 	c.Secret = secret
-	if !IsKey(secret) {
+	if !isKey(secret) {
 		c.Issuer = claimedIssuer(secret)
 	}
 }

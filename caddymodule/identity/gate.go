@@ -59,7 +59,7 @@ func (g *Gate) admit(ctx context.Context, c recognized, broken error, conn Conne
 		return proven, nil
 	case (errors.Is(err, ErrUnknownKind) || errors.Is(err, core.ErrTooManyRequests)) && g.fallback(pulls):
 		return Proven{}, nil
-	case Refused(err):
+	case errors.Is(err, ErrCredential):
 		return Proven{}, g.wrong(err)
 	case errors.Is(err, core.ErrTooManyRequests):
 		return Proven{}, err

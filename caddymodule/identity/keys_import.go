@@ -136,7 +136,7 @@ func (k *Keys) markImported(ctx context.Context, id string) error {
 
 // presents reports whether a credential is meant as a key of this storage.
 func (k *Keys) presents(credential string) bool {
-	if IsKey(credential) {
+	if isKey(credential) {
 		return true
 	}
 	_, ok := importedHash(credential)

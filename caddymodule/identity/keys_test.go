@@ -386,7 +386,7 @@ func TestANarrowedKeySaysSoAlsoAfterARestart(t *testing.T) {
 	narrow := robot
 	narrow.Actions, narrow.Globs = []string{"read", "create"}, []string{"blumeops/**"}
 	secret, _ := m.makeKey(narrow)
-	everything := policies.Everybody(policies.Actions...)
+	everything := policies.NewRules(policies.Rule{Actions: policies.Actions})
 	for range 2 {
 		who, err := m.KeyIdentity(secret, nil)
 		if err != nil {

@@ -231,7 +231,7 @@ func TestWhereAPasswordIsTaken(t *testing.T) {
 		if who.Method != row.method {
 			t.Errorf("%s: got kind %s, want %s", row.name, who.Method, row.method)
 		}
-		if (err == nil) != row.ok || err != nil && !Refused(err) {
+		if (err == nil) != row.ok || err != nil && !errors.Is(err, ErrCredential) {
 			t.Errorf("%s: got %v, %v; want ok: %v", row.name, who, err, row.ok)
 		}
 		if err != nil && strings.Contains(err.Error(), row.secret) {
@@ -289,7 +289,7 @@ func TestWhatALineGivesEndsWithIt(t *testing.T) {
 			credential.SetSecret(secret)
 			who, err := present(t, chain, credential)
 			got := strings.Join(who.Groups, " ")
-			if got != want || (err != nil) != (want == "") || err != nil && !Refused(err) {
+			if got != want || (err != nil) != (want == "") || err != nil && !errors.Is(err, ErrCredential) {
 				t.Errorf("%s: %.6s…: got groups %q, %v; want %q", row.name, secret, got, err, want)
 			}
 		}

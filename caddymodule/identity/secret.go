@@ -38,13 +38,13 @@ func checksum(body string) string {
 	return base62(new(big.Int).SetUint64(uint64(crc32.ChecksumIEEE([]byte(body)))), checksumDigits)
 }
 
-// IsKey reports whether a credential is meant as an API key of this registry. It need
+// isKey reports whether a credential is meant as an API key of this registry. It need
 // not be well formed, or known.
-func IsKey(credential string) bool { return strings.HasPrefix(credential, Prefix) }
+func isKey(credential string) bool { return strings.HasPrefix(credential, Prefix) }
 
 // wellFormed reports whether a credential can be a key at all.
 func wellFormed(credential string) bool {
-	if len(credential) != secretLength || !IsKey(credential) {
+	if len(credential) != secretLength || !isKey(credential) {
 		return false
 	}
 	return credential[secretLength-checksumDigits:] == checksum(credential[:secretLength-checksumDigits])

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/policies"
 )
 
@@ -104,8 +104,8 @@ func (k Key) Narrowing() (*policies.Narrowing, error) { return narrowing(k.Actio
 
 // narrowing makes a Narrowing of the actions and patterns of a key. Errors are
 // sentences.
-func narrowing(actions, globs []string) (*policies.Narrowing, error) {
-	if len(actions) == 0 && len(globs) == 0 {
+func narrowing(actions, patterns []string) (*policies.Narrowing, error) {
+	if len(actions) == 0 && len(patterns) == 0 {
 		return nil, nil
 	}
 	narrow := new(policies.Narrowing)
@@ -117,6 +117,6 @@ func narrowing(actions, globs []string) (*policies.Narrowing, error) {
 		narrow.Actions = append(narrow.Actions, action)
 	}
 	var err error
-	narrow.On, err = namespace.ParseGlobs(globs...)
+	narrow.On, err = globs.Parse(patterns...)
 	return narrow, err
 }

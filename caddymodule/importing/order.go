@@ -13,6 +13,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/transfer"
 	"github.com/eblume/caddy-registry/core/transfer/zot"
@@ -99,7 +100,7 @@ func (o Order) Run(ctx context.Context, place Place, w io.Writer) error {
 }
 
 func (o Order) run(ctx context.Context, place Place, result *Result, told func(transfer.Item)) (err error) {
-	private, err := namespace.ParseGlobs(o.Private...)
+	private, err := globs.Parse(o.Private...)
 	if err != nil {
 		return fmt.Errorf("private: %w", err)
 	}

@@ -140,7 +140,7 @@ func result(o wire.Outcome) string {
 		return "denied"
 	case o.Status == http.StatusNotFound:
 		return "not_found"
-	case o.Status == statusClientGone:
+	case o.Status == wire.StatusGone:
 		return "gone"
 	case o.Status < http.StatusInternalServerError:
 		return "invalid"
@@ -148,9 +148,6 @@ func result(o wire.Outcome) string {
 		return "error"
 	}
 }
-
-// statusClientGone is what wire reports for a client that left before its answer.
-const statusClientGone = 499
 
 // CountCollection counts a run of the collector.
 func CountCollection(c control.Collected, err error) {

@@ -10,8 +10,8 @@ import (
 // its cookies have neither.
 const hostPrefix = "__Host-"
 
-// Name is a cookie's name on a connection that is secure, or is plain loopback.
-func Name(base string, secure bool) string {
+// name is a cookie's name on a connection that is secure, or is plain loopback.
+func name(base string, secure bool) string {
 	if secure {
 		return hostPrefix + base
 	}
@@ -31,7 +31,7 @@ func ClearCookie(w http.ResponseWriter, base string, secure bool) {
 
 func cookie(base, value string, age int, secure bool) *http.Cookie {
 	return &http.Cookie{
-		Name: Name(base, secure), Value: value, Path: "/", MaxAge: age,
+		Name: name(base, secure), Value: value, Path: "/", MaxAge: age,
 		Secure: secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
 }
@@ -39,7 +39,7 @@ func cookie(base, value string, age int, secure bool) *http.Cookie {
 // Cookie returns the browser's cookie, or "". A duplicate cookie was also set by
 // another site, and is not trusted.
 func Cookie(r *http.Request, base string, secure bool) string {
-	found := r.CookiesNamed(Name(base, secure))
+	found := r.CookiesNamed(name(base, secure))
 	if len(found) != 1 {
 		return ""
 	}

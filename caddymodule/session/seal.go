@@ -16,9 +16,9 @@ const keyObject = "sealing/key"
 // keySize is that of AES-256, in bytes.
 const keySize = 32
 
-// ErrSeal is the error for a value that was not sealed here, or for another purpose, or
+// errSeal is the error for a value that was not sealed here, or for another purpose, or
 // was altered.
-var ErrSeal = errors.New("the seal is broken")
+var errSeal = errors.New("the seal is broken")
 
 // sealKey is AES-256-GCM under a key that never leaves the storage.
 type sealKey struct{ cipher.AEAD }
@@ -73,11 +73,11 @@ func (s *Store) Seal(purpose string, plain []byte) []byte {
 	return s.key.Seal(nil, nil, plain, []byte(purpose))
 }
 
-// Unseal reverses Seal. Errors: ErrSeal.
+// Unseal reverses Seal. Errors: errSeal.
 func (s *Store) Unseal(purpose string, sealed []byte) ([]byte, error) {
 	plain, err := s.key.Open(nil, nil, sealed, []byte(purpose))
 	if err != nil {
-		return nil, ErrSeal
+		return nil, errSeal
 	}
 	return plain, nil
 }

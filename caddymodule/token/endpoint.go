@@ -2,11 +2,13 @@ package token
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/wire"
 )
 
 // Ask is a request for a token, not answered yet.
@@ -20,39 +22,44 @@ type Ask struct {
 	User, Password string
 }
 
+// ErrRequest is a request for a token that cannot be understood.
+var ErrRequest = core.WithPublic(fmt.Errorf("%w: %s", wire.ErrQuery, badRequest), badRequest)
+
+const badRequest = "token request invalid: grant_type is password or refresh_token"
+
 // maxForm bounds a body, in bytes: a workload token and a hundred scopes.
 const maxForm = 64 << 10
 
 // Read reads a GET, or a POST with a form: grant_type password, or refresh_token with
 // an API key in the place of the refresh token. Of service, account, client_id,
 // access_type and offline_token nothing depends: the token is for the host that was
-// called, and there are no refresh tokens but keys. Errors: core.ErrTokenRequest.
+// called, and there are no refresh tokens but keys. Errors: ErrRequest.
 func Read(w http.ResponseWriter, r *http.Request) (Ask, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return Ask{}, core.ErrTokenRequest
+		return Ask{}, ErrRequest
 	}
 	if r.Method != http.MethodPost {
-		return Ask{Scopes: ParseScopes(query["scope"])}, nil
+		return Ask{Scopes: parseScopes(query["scope"])}, nil
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
-		return Ask{}, core.ErrTokenRequest
+		return Ask{}, ErrRequest
 	}
 	// Secrets are taken from the body only: a URL ends in logs.
 	form := r.PostForm
-	ask := Ask{Scopes: ParseScopes(append(query["scope"], form["scope"]...))}
+	ask := Ask{Scopes: parseScopes(append(query["scope"], form["scope"]...))}
 	switch form.Get("grant_type") {
 	case "password":
 		ask.Form, ask.User, ask.Password = true, form.Get("username"), form.Get("password")
 	case "refresh_token":
 		ask.Form, ask.Password = true, form.Get("refresh_token")
 		if ask.Password == "" {
-			return Ask{}, core.ErrTokenRequest
+			return Ask{}, ErrRequest
 		}
 	case "":
 	default:
-		return Ask{}, core.ErrTokenRequest
+		return Ask{}, ErrRequest
 	}
 	return ask, nil
 }

@@ -15,10 +15,10 @@ type Scope struct {
 // maxScopes bounds the scopes of one request: a push with mounts names a handful.
 const maxScopes = 100
 
-// ParseScopes reads `scope` parameters, each one scope or several with spaces between
+// parseScopes reads `scope` parameters, each one scope or several with spaces between
 // them. The name may have colons of its own (a host and port). An invalid scope is
 // kept as one without a type, so that it does not look as if nothing was requested.
-func ParseScopes(parameters []string) []Scope {
+func parseScopes(parameters []string) []Scope {
 	var scopes []Scope
 	for _, parameter := range parameters {
 		for word := range strings.FieldsSeq(parameter) {

@@ -18,7 +18,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 )
@@ -214,15 +213,15 @@ func TestScopes(t *testing.T) {
 		{"repository::pull", false, ""},
 		{"nonsense", false, ""},
 	} {
-		got := ParseScopes([]string{row.parameter})
+		got := parseScopes([]string{row.parameter})
 		if len(got) != 1 || got[0].Pull() != row.pull || got[0].Name != row.name {
 			t.Errorf("%s: got %+v", row.parameter, got)
 		}
 	}
-	if got := ParseScopes([]string{"repository:a:pull repository:b:pull", "", "repository:c:pull"}); len(got) != 3 {
+	if got := parseScopes([]string{"repository:a:pull repository:b:pull", "", "repository:c:pull"}); len(got) != 3 {
 		t.Errorf("got %+v", got)
 	}
-	many := ParseScopes([]string{strings.Repeat("repository:a:pull ", 2*maxScopes)})
+	many := parseScopes([]string{strings.Repeat("repository:a:pull ", 2*maxScopes)})
 	if len(many) != maxScopes+1 || many[maxScopes].Pull() {
 		t.Errorf("got %d scopes, the last %+v", len(many), many[len(many)-1])
 	}
@@ -243,7 +242,7 @@ func FuzzToken(f *testing.F) {
 func FuzzScope(f *testing.F) {
 	f.Add("repository:a:pull,push repository(plugin):b:c:pull")
 	f.Fuzz(func(t *testing.T, parameter string) {
-		for _, scope := range ParseScopes([]string{parameter}) {
+		for _, scope := range parseScopes([]string{parameter}) {
 			if scope.Pull() && !strings.Contains(parameter, ":pull") {
 				t.Errorf("%q has a pull: %+v", parameter, scope)
 			}
@@ -279,7 +278,7 @@ func FuzzRequest(f *testing.F) {
 		r := &http.Request{Method: http.MethodPost, URL: &url.URL{RawQuery: query}, Body: io.NopCloser(strings.NewReader(body)),
 			Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}}
 		ask, err := Read(httptest.NewRecorder(), r)
-		if err != nil && !errors.Is(err, core.ErrTokenRequest) {
+		if err != nil && !errors.Is(err, ErrRequest) {
 			t.Errorf("%q %q: %v", query, body, err)
 		}
 		if len(ask.Scopes) > maxScopes+1 {

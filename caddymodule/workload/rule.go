@@ -65,7 +65,7 @@ func (r Rule) Compile(issuer string) (*Compiled, error) {
 		}
 		apart = true
 	}
-	if !apart && Shared(issuer) {
+	if !apart && isShared(issuer) {
 		return nil, errors.New("everybody can get a token from this issuer, so that everybody would be trusted; say whose jobs are meant, as in claim repository_owner blumeops, or claim project_path blumeops/*, or by a condition")
 	}
 	user := strings.TrimPrefix(r.User, UserPrefix)

@@ -22,8 +22,8 @@ var strangers = []string{
 	"oauth2.sigstore.dev",
 }
 
-// Shared reports whether an issuer is known to be open to strangers.
-func Shared(issuer string) bool {
+// isShared reports whether an issuer is known to be open to strangers.
+func isShared(issuer string) bool {
 	u, err := url.Parse(issuer)
 	return err == nil && slices.Contains(strangers, strings.TrimSuffix(strings.ToLower(u.Hostname()), "."))
 }

@@ -16,8 +16,8 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/mirror/download"
-	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
@@ -71,7 +71,7 @@ type Settings struct {
 	// Allow and Deny are patterns of canonical names, as docker.io/library/**. What
 	// Deny matches, and with an Allow what that does not match, is not served at all:
 	// neither fetched, nor from what is held. Default: everything is allowed.
-	Allow, Deny namespace.Globs
+	Allow, Deny globs.Globs
 	// PushTo says in a refused push where to push instead, as "blumeops/**".
 	// Default: "a name outside the mirrors".
 	PushTo string

@@ -14,8 +14,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/mirror"
-	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
@@ -240,13 +240,13 @@ func TestAllowAndDeny(t *testing.T) {
 		f.up.Forget()
 		for _, row := range []struct {
 			name        string
-			allow, deny namespace.Globs
+			allow, deny globs.Globs
 			want        error
 		}{
-			{"what is allowed", namespace.Globs{"docker.io/library/**"}, nil, nil},
-			{"what another pattern allows", namespace.Globs{"docker.io/team/**"}, nil, core.ErrDenied},
-			{"what is denied", nil, namespace.Globs{"docker.io/library/*"}, core.ErrDenied},
-			{"what is allowed and denied", namespace.Globs{"docker.io/**"}, namespace.Globs{repo}, core.ErrDenied},
+			{"what is allowed", globs.Globs{"docker.io/library/**"}, nil, nil},
+			{"what another pattern allows", globs.Globs{"docker.io/team/**"}, nil, core.ErrDenied},
+			{"what is denied", nil, globs.Globs{"docker.io/library/*"}, core.ErrDenied},
+			{"what is allowed and denied", globs.Globs{"docker.io/**"}, globs.Globs{repo}, core.ErrDenied},
 		} {
 			f.SetSettings(mirror.Settings{Allow: row.allow, Deny: row.deny})
 			_, err := f.Manifest(fetch, repo, latest)

@@ -45,7 +45,7 @@ func Resolve(request wire.Request, site Site) (Resolved, error) {
 	if request.NS != "" && !site.ourselves(request.NS) {
 		if mirror = site.NamedBy(request.NS); !slices.Contains(site.Mirrors, mirror) {
 			return resolved, fmt.Errorf("%w: this registry does not serve ns=%s; ask that registry itself",
-				core.ErrNameUnknown, clip(request.NS))
+				core.ErrNameUnknown, core.Clip(request.NS))
 		}
 	}
 	if request.Name == "" {
@@ -99,24 +99,14 @@ func NoMirror(host string, visible []string) string {
 	}
 	shown := make([]string, 0, maxListed)
 	for _, mirror := range visible[:min(len(visible), maxListed)] {
-		shown = append(shown, clip(mirror))
+		shown = append(shown, core.Clip(mirror))
 	}
-	text := fmt.Sprintf("no mirror of %s; configured: %s", clip(host), strings.Join(shown, ", "))
+	text := fmt.Sprintf("no mirror of %s; configured: %s", core.Clip(host), strings.Join(shown, ", "))
 	if more := len(visible) - len(shown); more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	if meant := nearby.Of(host, visible...); meant != "" {
-		text += fmt.Sprintf("; did you mean %s?", clip(meant))
+		text += fmt.Sprintf("; did you mean %s?", core.Clip(meant))
 	}
 	return text
-}
-
-// clip keeps a client's nonsense out of logs and answers. A host name has at most
-// 253 bytes; this is enough to recognise one.
-func clip(s string) string {
-	const most = 80
-	if len(s) > most {
-		return s[:most] + "…"
-	}
-	return s
 }

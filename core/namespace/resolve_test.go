@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
 func TestResolve(t *testing.T) {
 	open := Site{Host: "localhost:5050", Hosts: []string{"registry.example.com"}}
-	team := Site{Host: "localhost:5050", Private: Globs{"team/**"}}
+	team := Site{Host: "localhost:5050", Private: globs.Globs{"team/**"}}
 	for _, row := range []struct {
 		name    string
 		site    Site
@@ -62,7 +63,7 @@ func TestResolve(t *testing.T) {
 
 func TestResolveToMirrors(t *testing.T) {
 	site := Site{
-		Host: "registry.example.com", Private: Globs{"team/**"},
+		Host: "registry.example.com", Private: globs.Globs{"team/**"},
 		Mirrors: []string{"docker.io", "ghcr.io"},
 	}
 	fallback, hub, ghcr, open := site, site, site, site
@@ -157,7 +158,7 @@ func TestResolveToMirrors(t *testing.T) {
 }
 
 func TestResolveSaysWhichMirrorAndHowItWasNamed(t *testing.T) {
-	site := Site{Host: "registry.example.com", Private: Globs{"team/**"}, Mirrors: []string{"docker.io", "quay.io"}}
+	site := Site{Host: "registry.example.com", Private: globs.Globs{"team/**"}, Mirrors: []string{"docker.io", "quay.io"}}
 	stands, falls := site, site
 	stands.Upstream, falls.Fallback = "docker.io", "docker.io"
 	for _, row := range []struct {
@@ -195,7 +196,7 @@ func TestResolveSaysWhichMirrorAndHowItWasNamed(t *testing.T) {
 }
 
 func TestResolveTellsWhereToPush(t *testing.T) {
-	site := Site{Private: Globs{"team/**", "tools/*"}}
+	site := Site{Private: globs.Globs{"team/**", "tools/*"}}
 	_, err := Resolve(wire.Request{Kind: wire.PutManifest, Name: "other"}, site)
 	for _, want := range []string{"other", "team/**", "tools/*"} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -4,6 +4,8 @@ import (
 	"net"
 	"slices"
 	"strings"
+
+	"github.com/eblume/caddy-registry/core/globs"
 )
 
 // Site is what Resolve knows about the place where a request arrived.
@@ -15,7 +17,7 @@ type Site struct {
 	Hosts []string
 	// Private are the names that this registry keeps itself. None at all means
 	// every name that no mirror has.
-	Private Globs
+	Private globs.Globs
 	// Mirrors are the names of the mirrors, each a host in the form of
 	// CanonicalHost. They win over Private: docker.io/x is never private.
 	Mirrors []string

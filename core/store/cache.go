@@ -19,7 +19,7 @@ import (
 type cache struct {
 	manifests *otter.Cache[manifestID, core.Manifest]
 	tags      *otter.Cache[tagID, digest.Digest]
-	guards    [256]generation
+	guards    [stripeCount]generation
 }
 
 type manifestID struct {

@@ -56,9 +56,13 @@ func (r *repositories) leave(repo string, l *repository) {
 	}
 }
 
+// stripeCount is so large that two of some hundred requests at once seldom share a stripe,
+// and so small that all stripes are a few KiB.
+const stripeCount = 256
+
 // stripes are locks for things that are too many to have one each. Two things that
 // share a stripe sometimes wait for each other needlessly, for microseconds.
-type stripes [256]sync.RWMutex
+type stripes [stripeCount]sync.RWMutex
 
 var seed = maphash.MakeSeed()
 

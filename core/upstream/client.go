@@ -22,6 +22,14 @@ import (
 // userAgent shows an upstream's operator which program asks.
 const userAgent = "caddy-registry"
 
+const (
+	// maxHeader bounds the header of an answer, in bytes: a challenge, some limits, a link.
+	maxHeader = 64 << 10
+	// idleConnection is how long a connection waits for the next request: through a pull of
+	// some images, and less than the minutes after which load balancers drop it unseen.
+	idleConnection = 90 * time.Second
+)
+
 // shortRequests are connections to a host beyond those that blobs may take, so that
 // a HEAD does not wait for 32 downloads.
 const shortRequests = 8
@@ -30,12 +38,12 @@ const shortRequests = 8
 // all that ask the same upstream with the same credentials, for its tokens, rate
 // limits and breaker.
 type Client struct {
-	*shared
+	*host
 	anonymous bool
 	nobody    bool // does not show a certificate either
 }
 
-type shared struct {
+type host struct {
 	name      string
 	config    Config
 	log       *slog.Logger
@@ -69,7 +77,7 @@ type endpoint struct {
 // New checks c and reads its credentials file. It does not use the network.
 func New(c Config) (*Client, error) {
 	c = c.withDefaults()
-	s := &shared{name: c.Name, config: c, log: c.Log, slots: newTransfers(c.MaxConnections), lists: make(chan struct{}, listsAtOnce)}
+	s := &host{name: c.Name, config: c, log: c.Log, slots: newTransfers(c.MaxConnections), lists: make(chan struct{}, listsAtOnce)}
 	s.measured = memo.New[digest.Digest, measured](maxMeasured, measuredLife, nil)
 	s.misjudged = memo.New[digest.Digest, struct{}](maxMeasured, measuredLife, nil)
 	var bases []*url.URL
@@ -92,10 +100,10 @@ func New(c Config) (*Client, error) {
 		return nil, err
 	}
 	s.own, s.any = s.newTransport(c.Certificate), s.newTransport(nil)
-	return &Client{shared: s, anonymous: s.login == nil, nobody: s.login == nil && c.Certificate == nil}, nil
+	return &Client{host: s, anonymous: s.login == nil, nobody: s.login == nil && c.Certificate == nil}, nil
 }
 
-func (s *shared) newTransport(certificate *tls.Certificate) *http.Transport {
+func (s *host) newTransport(certificate *tls.Certificate) *http.Transport {
 	config := &tls.Config{RootCAs: s.config.CA, MinVersion: tls.VersionTLS12}
 	if certificate != nil {
 		config.Certificates = []tls.Certificate{*certificate}
@@ -110,8 +118,8 @@ func (s *shared) newTransport(certificate *tls.Certificate) *http.Transport {
 		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
 		MaxConnsPerHost:        s.config.MaxConnections + shortRequests,
 		MaxIdleConnsPerHost:    s.config.MaxConnections,
-		MaxResponseHeaderBytes: 64 << 10,
-		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: maxHeader,
+		IdleConnTimeout:        idleConnection,
 		DisableCompression:     true, // digests are of the bytes as they are stored
 	}
 }
@@ -127,7 +135,7 @@ func (c *Client) transport(u *url.URL) *http.Transport {
 // Anonymous returns a client of the same upstream that shows neither credentials nor
 // a client certificate. It shows what the upstream shows to everybody.
 func (c *Client) Anonymous() *Client {
-	return &Client{shared: c.shared, anonymous: true, nobody: true}
+	return &Client{host: c.host, anonymous: true, nobody: true}
 }
 
 // Credentialed reports whether c has credentials or a client certificate to show.

@@ -54,5 +54,5 @@ func (e *exchange) place(last string) (string, error) {
 			return string(plain[1 : 1+int(plain[0])]), nil
 		}
 	}
-	return "", fmt.Errorf("%w: last is not a place in the catalog of this registry; begin again without it", errQuery)
+	return "", fmt.Errorf("%w: last is not a place in the catalog of this registry; begin again without it", ErrQuery)
 }

@@ -169,7 +169,7 @@ func FuzzCursor(f *testing.F) {
 	f.Add("team/app")
 	f.Fuzz(func(t *testing.T, last string) {
 		name, err := e.place(last)
-		if err != nil && !errors.Is(err, errQuery) || err == nil && isCursor(last) && len(name) > core.MaxNameLength {
+		if err != nil && !errors.Is(err, ErrQuery) || err == nil && isCursor(last) && len(name) > core.MaxNameLength {
 			t.Errorf("%q is the place %q, %v", last, name, err)
 		}
 	})

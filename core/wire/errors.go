@@ -23,7 +23,6 @@ import (
 // Errors that only HTTP can cause. The spec has no codes for them.
 var (
 	errRoute       = &core.Error{Code: "UNSUPPORTED", Message: "no such endpoint: below /v2/ there are _catalog and, for each <name>, manifests/<tag or digest>, blobs/<digest>, blobs/uploads/, tags/list and referrers/<digest>"}
-	errQuery       = &core.Error{Code: "UNSUPPORTED", Message: "malformed query"}
 	errTags        = &core.Error{Code: "UNSUPPORTED", Message: "too many tags"}
 	errBlobRange   = &core.Error{Code: "SIZE_INVALID", Message: "range is not within the blob"}
 	errBodyInvalid = &core.Error{Code: "SIZE_INVALID", Message: "request body does not have the announced length"}
@@ -31,11 +30,14 @@ var (
 	errBodyTooLarge = &core.Error{Code: "SIZE_INVALID", Message: "request body is larger than the server allows"}
 )
 
+// ErrQuery is a query, or a form, that cannot be understood: 400.
+var ErrQuery = &core.Error{Code: "UNSUPPORTED", Message: "malformed query"}
+
 // statuses is the one table from an error to its HTTP status. Any other error is the
 // server's own fault: 500.
 var statuses = map[*core.Error]int{
 	errRoute:                    http.StatusNotFound,
-	errQuery:                    http.StatusBadRequest,
+	ErrQuery:                    http.StatusBadRequest,
 	errTags:                     http.StatusRequestURITooLong, // spec.md, end-7b
 	errBlobRange:                http.StatusRequestedRangeNotSatisfiable,
 	errBodyInvalid:              http.StatusBadRequest,
@@ -57,7 +59,6 @@ var statuses = map[*core.Error]int{
 	core.ErrRangeInvalid:        http.StatusRequestedRangeNotSatisfiable,
 	core.ErrUploadTooLarge:      http.StatusRequestEntityTooLarge,
 	core.ErrUnauthorized:        http.StatusUnauthorized,
-	core.ErrTokenRequest:        http.StatusBadRequest,
 	core.ErrDenied:              http.StatusForbidden,
 	core.ErrTagExists:           http.StatusForbidden,
 	core.ErrTypeHeld:            http.StatusForbidden,
@@ -69,10 +70,11 @@ var statuses = map[*core.Error]int{
 	core.ErrUpstreamTimeout:     http.StatusGatewayTimeout,
 }
 
+// StatusGone is nginx's number for a client that left before its answer. It is for the log
+// and for Outcome.Status, and is never sent.
+const StatusGone = 499
+
 const (
-	// statusGone is nginx's number for a client that left before its answer. It is for
-	// the log and is never sent.
-	statusGone = 499
 	// retryAfter, in seconds, is how long a client is asked to wait when the registry
 	// cannot serve it now.
 	retryAfter = 5
@@ -94,7 +96,7 @@ func classify(r *http.Request, err error) (*core.Error, int) {
 	}
 	switch {
 	case r.Context().Err() != nil:
-		return core.ErrUnavailable, statusGone
+		return core.ErrUnavailable, StatusGone
 	case errors.Is(err, context.DeadlineExceeded), exhausted(err):
 		return core.ErrUnavailable, http.StatusServiceUnavailable
 	}
@@ -135,7 +137,7 @@ func (e *exchange) fail(err error) {
 	}
 	e.err = err
 	e.log(status, err)
-	if status == statusGone {
+	if status == StatusGone {
 		e.writeHeader(status)
 		return
 	}
@@ -230,7 +232,7 @@ func (e *exchange) log(status int, err error) {
 	switch {
 	case status >= http.StatusInternalServerError:
 		level = slog.LevelError
-	case status == http.StatusNotFound, status == http.StatusUnauthorized, status == statusGone:
+	case status == http.StatusNotFound, status == http.StatusUnauthorized, status == StatusGone:
 		level = slog.LevelDebug
 	}
 	e.opts.Log.LogAttrs(e.r.Context(), level, "request refused",

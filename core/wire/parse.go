@@ -90,7 +90,7 @@ func (req *Request) parseQuery(raw string) error {
 	}
 	query, err := url.ParseQuery(raw)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errQuery, err)
+		return fmt.Errorf("%w: %w", ErrQuery, err)
 	}
 	ns := query.Get("ns")
 	if !validNS(ns) {
@@ -169,7 +169,7 @@ func (req *Request) parsePage(query url.Values) (err error) {
 	if s := query.Get("n"); s != "" {
 		if req.N, err = strconv.Atoi(s); err != nil || req.N < 0 {
 			req.N = -1
-			return fmt.Errorf("%w: n is not a number of entries", errQuery)
+			return fmt.Errorf("%w: n is not a number of entries", ErrQuery)
 		}
 	}
 	if s := query.Get("last"); s != "" {
@@ -179,7 +179,7 @@ func (req *Request) parsePage(query url.Values) (err error) {
 		case Catalog:
 			if isCursor(s) {
 				if len(s) > maxCursor {
-					err = errQuery
+					err = ErrQuery
 				}
 				break
 			}
@@ -195,7 +195,7 @@ func (req *Request) parsePage(query url.Values) (err error) {
 	if req.Kind == ListReferrers {
 		req.ArtifactType = query.Get("artifactType")
 		if len(req.ArtifactType) > maxArtifactType {
-			return fmt.Errorf("%w: artifactType is longer than %d bytes", errQuery, maxArtifactType)
+			return fmt.Errorf("%w: artifactType is longer than %d bytes", ErrQuery, maxArtifactType)
 		}
 	}
 	return nil

@@ -69,7 +69,7 @@ type Options struct {
 // Outcome is how a request ended, for metrics and logs.
 type Outcome struct {
 	Kind Kind
-	// Status is the status that was sent; 499 if the client had left before.
+	// Status is the status that was sent; StatusGone if the client had left before.
 	Status int
 	// Sent is the number of body bytes that were written.
 	Sent int64

@@ -36,7 +36,7 @@ type Options struct {
 	// announce addresses of their own.
 	TLS *tls.Config
 	// Prefix is before every key, for a Redis that serves others too. Default:
-	// DefaultPrefix.
+	// defaultPrefix.
 	Prefix string
 	// Secret authenticates entries: registries with the same secret share them. At
 	// least 16 bytes.
@@ -81,7 +81,7 @@ func (o Options) Check() error {
 // complete fills in the defaults.
 func (o Options) complete() Options {
 	if o.Prefix == "" {
-		o.Prefix = DefaultPrefix
+		o.Prefix = defaultPrefix
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout

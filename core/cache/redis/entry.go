@@ -18,9 +18,9 @@ const (
 	headerSize = macOffset + sha256.Size
 )
 
-// MaxAge bounds the age of every entry, and so how long an attacker who can write
+// maxAge bounds the age of every entry, and so how long an attacker who can write
 // to Redis can replay an old one.
-const MaxAge = 24 * time.Hour
+const maxAge = 24 * time.Hour
 
 // Reasons why an entry is not used. Both are ordinary: Redis is not trusted.
 var (

@@ -7,7 +7,7 @@
 //
 // Write access to Redis alone is not enough to forge an entry. An entry carries a MAC
 // over its key, its end and its value, which needs the secret. The secret does not
-// stop the replay of an old entry before its end; therefore MaxAge bounds every end,
+// stop the replay of an old entry before its end; therefore maxAge bounds every end,
 // and the mirror adds the time of check to its entries.
 //
 //	c, err := redis.New(redis.Options{Addresses: []string{"localhost:6379"}, Secret: secret})
@@ -32,8 +32,8 @@ const (
 	// DefaultTimeout bounds each question. Redis on a local network answers in less
 	// than a millisecond; an upstream, which it replaces, in a hundred or more.
 	DefaultTimeout = 100 * time.Millisecond
-	// DefaultPrefix is before every key.
-	DefaultPrefix = "caddy-registry:"
+	// defaultPrefix is before every key.
+	defaultPrefix = "caddy-registry:"
 	// minSecret is the least length of a secret, in bytes.
 	minSecret = 16
 	// maxEntry bounds the bytes that are read: a manifest as JSON may hold it, with
@@ -101,9 +101,9 @@ func (c *Cache) Get(ctx context.Context, key string) (value []byte, ok bool) {
 	return value, true
 }
 
-// Put stores value under key for age, at most MaxAge, with a precision of seconds.
+// Put stores value under key for age, at most maxAge, with a precision of seconds.
 func (c *Cache) Put(ctx context.Context, key string, value []byte, age time.Duration) {
-	age = min(age, MaxAge)
+	age = min(age, maxAge)
 	if age < time.Second || headerSize+len(value) > maxEntry {
 		return
 	}

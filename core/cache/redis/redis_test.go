@@ -106,12 +106,12 @@ func TestAnEntryIsUsedUnderItsKeyByThoseWhoHaveTheSecret(t *testing.T) {
 	two.want(t, "tag/short", "", "get miss")
 	stranger.want(t, "tag/a", "", "get invalid")
 
-	entry, err := server.Get(DefaultPrefix + "tag/a")
+	entry, err := server.Get(defaultPrefix + "tag/a")
 	if err != nil {
 		t.Fatal(err)
 	}
 	one.counted()
-	if ttl := server.TTL(DefaultPrefix + "tag/a"); ttl != time.Hour {
+	if ttl := server.TTL(defaultPrefix + "tag/a"); ttl != time.Hour {
 		t.Errorf("the entry goes from Redis after %v", ttl)
 	}
 	for _, row := range []struct {
@@ -130,7 +130,7 @@ func TestAnEntryIsUsedUnderItsKeyByThoseWhoHaveTheSecret(t *testing.T) {
 		{"over", "tag/a", string(one.sealer.seal("tag/a", []byte("value"), time.Now())), "miss"},
 		{"whole", "tag/a", entry, "hit"},
 	} {
-		server.Set(DefaultPrefix+row.key, row.entry)
+		server.Set(defaultPrefix+row.key, row.entry)
 		value, ok := one.Get(ctx, row.key)
 		if ok != (row.result == "hit") {
 			t.Errorf("%s: got %q, %v", row.name, value, ok)
@@ -143,7 +143,7 @@ func TestAnEntryIsUsedUnderItsKeyByThoseWhoHaveTheSecret(t *testing.T) {
 	two.want(t, "tag/a", "", "get miss")
 
 	// The key holds a foreign list, which is not a failure of Redis.
-	server.Lpush(DefaultPrefix+"tag/list", "x")
+	server.Lpush(defaultPrefix+"tag/list", "x")
 	one.counted()
 	one.want(t, "tag/list", "", "get invalid")
 	one.Put(ctx, "tag/list", []byte("value"), time.Hour)
@@ -278,7 +278,7 @@ func TestOptionsThatCannotWork(t *testing.T) {
 // The slots are those that Redis says (CLUSTER KEYSLOT).
 func TestSlots(t *testing.T) {
 	for key, want := range map[string]int{
-		"": 0, "123456789": 12739, "foo": 12182, "{foo}bar": 12182, "a{foo}b{bar}": 12182, "{}foo": 9500, "foo{": 7673, DefaultPrefix + "tag/a": 7535,
+		"": 0, "123456789": 12739, "foo": 12182, "{foo}bar": 12182, "a{foo}b{bar}": 12182, "{}foo": 9500, "foo{": 7673, defaultPrefix + "tag/a": 7535,
 	} {
 		if got := slotOf(key); got != want {
 			t.Errorf("%q: got slot %d, want %d", key, got, want)
