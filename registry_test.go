@@ -150,6 +150,7 @@ var roomsOfCaddymodule = map[string]string{
 	"option":  "",
 	"control": "",
 	"storage": "option",
+	"cache":   "option observe control",
 	"observe": "control",
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/cache"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
@@ -102,7 +103,7 @@ type App struct {
 	settings   *settings // since Start
 	minFree    evict.MinFree
 	verify     verify.Settings
-	cache      Cache
+	cache      cache.Module
 	closeCache func() error // what Start opened of cache, or nil
 	life       caddy.Context
 	// specs are the mirrors with their secrets, resolved once: on Start, or on the

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/eblume/caddy-registry/caddymodule/cache"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/mirror"
 )
@@ -18,7 +19,7 @@ import (
 // provisionCache makes the guest module that the configuration asks for.
 func (a *App) provisionCache(ctx caddy.Context) error {
 	if a.CacheRaw == nil {
-		memory := new(MemoryCache)
+		memory := new(cache.Memory)
 		a.cache = memory
 		return memory.Provision(ctx)
 	}
@@ -26,7 +27,7 @@ func (a *App) provisionCache(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	cache, ok := module.(Cache)
+	cache, ok := module.(cache.Module)
 	if !ok {
 		return fmt.Errorf("%T is not a cache", module)
 	}
@@ -44,7 +45,7 @@ func (a *App) unmarshalCache(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	cache, ok := module.(Cache)
+	cache, ok := module.(cache.Module)
 	if !ok {
 		return d.Errf("module oci.cache.%s is not a cache", name)
 	}

@@ -10,7 +10,7 @@
 //	gc.go          the collector's settings and schedule
 //	mirror*.go     the mirrors: options, names, secrets, what is open, what is counted
 //	keeping.go     what bounds them, and who asked for what
-//	cache*.go      what is kept beside it: guest modules, oci.cache.*
+//	cache.go       which cache is kept beside it: guest modules of the room cache
 //	policy.go      who may do what
 //	callers.go     what a storage knows about who asks, open with it
 //	who.go         who asks, the challenge, and the token endpoint of a site

@@ -1,4 +1,4 @@
-package caddymodule
+package cache
 
 import (
 	"crypto/sha256"
@@ -19,7 +19,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(RedisCache{})
+	caddy.RegisterModule(Redis{})
 }
 
 // caches has the client of each Redis that a configuration of this process names.
@@ -27,17 +27,17 @@ var caches = caddy.NewUsagePool()
 
 const redisPort, sentinelPort = "6379", "26379"
 
-// RedisCache shares what mirrors learned with other processes, behind the same memory
-// that MemoryCache has: manifests, what tags name, and what is not there. While Redis
+// Redis shares what mirrors learned with other processes, behind the same memory
+// that Memory has: manifests, what tags name, and what is not there. While Redis
 // is slow or gone the registry asks the upstreams itself. What an upstream hides from
 // callers without credentials is never in it.
-type RedisCache struct {
+type Redis struct {
 	// Addresses are host:port: of one server, or of some of the sentinels, or of some
 	// of the nodes of a cluster. A placeholder may stand for one or more of them. If
 	// there are none there is no Redis, and the cache is in memory. Default: none.
 	Addresses []string `json:"address,omitempty"`
 	// Sentinel says that the addresses are of sentinels. Default: they are not.
-	Sentinel *RedisSentinel `json:"sentinel,omitempty"`
+	Sentinel *Sentinel `json:"sentinel,omitempty"`
 	// Cluster says that the addresses are of a cluster. Default: false.
 	Cluster bool `json:"cluster,omitempty"`
 	// User of an access control list. Default: Redis's own default user.
@@ -48,7 +48,7 @@ type RedisCache struct {
 	// DB is the number of the database; a cluster has only 0. Default: 0.
 	DB int `json:"db,omitempty"`
 	// TLS encrypts every connection, and checks the certificates. Default: no TLS.
-	TLS *RedisTLS `json:"tls,omitempty"`
+	TLS *TLS `json:"tls,omitempty"`
 	// Prefix is before every key. Default: caddy-registry:
 	Prefix string `json:"prefix,omitempty"`
 	// Secret is a placeholder for at least 16 bytes. Registries with the same one
@@ -57,12 +57,12 @@ type RedisCache struct {
 	// shared between storages.
 	Secret string `json:"secret,omitempty"`
 	// Size bounds the manifests and tags in the memory of this process, such as 64MiB,
-	// as that of MemoryCache does. Default: 256MiB.
+	// as that of Memory does. Default: 256MiB.
 	Size string `json:"size,omitempty"`
 }
 
-// RedisSentinel is a Redis that sentinels watch: they say who is its master.
-type RedisSentinel struct {
+// Sentinel is a Redis that sentinels watch: they say who is its master.
+type Sentinel struct {
 	// Master is the name that the sentinels have for it.
 	Master string `json:"master"`
 	// User of the sentinels' own access control list. Default: their default user.
@@ -72,8 +72,8 @@ type RedisSentinel struct {
 	Password string `json:"password,omitempty"`
 }
 
-// RedisTLS is how a connection to Redis is encrypted.
-type RedisTLS struct {
+// TLS is how a connection to Redis is encrypted.
+type TLS struct {
 	// CA is a file of the authorities that are believed. Default: the system's.
 	CA string `json:"ca,omitempty"`
 	// ClientCertificate is presented to Redis. Default: none.
@@ -84,15 +84,15 @@ type RedisTLS struct {
 }
 
 // CaddyModule returns the Caddy module information.
-func (RedisCache) CaddyModule() caddy.ModuleInfo {
+func (Redis) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "oci.cache.redis",
-		New: func() caddy.Module { return new(RedisCache) },
+		New: func() caddy.Module { return new(Redis) },
 	}
 }
 
 // Validate checks what can be known before the start. It reads no file.
-func (c *RedisCache) Validate() error {
+func (c *Redis) Validate() error {
 	literal := *c
 	literal.Addresses = nil
 	for _, address := range c.Addresses {
@@ -137,7 +137,7 @@ type redisSecret struct {
 	text   *string
 }
 
-func (c *RedisCache) secrets() []redisSecret {
+func (c *Redis) secrets() []redisSecret {
 	all := []redisSecret{{"password", &c.Password}, {"secret", &c.Secret}}
 	if c.Sentinel != nil {
 		all = append(all, redisSecret{"password of sentinel", &c.Sentinel.Password})
@@ -147,7 +147,7 @@ func (c *RedisCache) secrets() []redisSecret {
 
 // options are those of the client that are not secrets. Its addresses are none if
 // their placeholders resolve to nothing.
-func (c *RedisCache) options(replace *caddy.Replacer) (redis.Options, error) {
+func (c *Redis) options(replace *caddy.Replacer) (redis.Options, error) {
 	o := redis.Options{DB: c.DB, Prefix: c.Prefix, User: c.User, Cluster: c.Cluster}
 	port := redisPort
 	if c.Sentinel != nil {
@@ -179,15 +179,15 @@ func redisAddress(text, defaultPort string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// Memory implements Cache.
-func (c *RedisCache) Memory() int64 {
+// Memory implements Module.
+func (c *Redis) Memory() int64 {
 	size, _ := memorySize(c.Size) // Validate has seen the error
 	return size
 }
 
 // connection is what is needed to reach Redis, with its secrets and files. fingerprint
 // is of all that makes one connection another. There is none without an address.
-func (c *RedisCache) connection() (o redis.Options, fingerprint string, err error) {
+func (c *Redis) connection() (o redis.Options, fingerprint string, err error) {
 	if o, err = c.options(caddy.NewReplacer()); err != nil || len(o.Addresses) == 0 {
 		return o, "", err
 	}
@@ -218,7 +218,7 @@ func (c *RedisCache) connection() (o redis.Options, fingerprint string, err erro
 }
 
 // load reads the files, and returns what they are beside what they mean.
-func (t *RedisTLS) load() (config *tls.Config, files string, err error) {
+func (t *TLS) load() (config *tls.Config, files string, err error) {
 	config = &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
 	var pem []byte
 	if config.RootCAs, pem, err = option.Authorities(t.CA); err != nil {
@@ -238,8 +238,8 @@ func (t *RedisTLS) load() (config *tls.Config, files string, err error) {
 	return config, fmt.Sprintf("%q", said), nil
 }
 
-// Open implements Cache. Configurations that mean the same have one client.
-func (c *RedisCache) Open(secret func() ([]byte, error), log *slog.Logger) (mirror.Shared, func() error, error) {
+// Open implements Module. Configurations that mean the same have one client.
+func (c *Redis) Open(secret func() ([]byte, error), log *slog.Logger) (mirror.Shared, func() error, error) {
 	options, fingerprint, err := c.connection()
 	if err != nil || len(options.Addresses) == 0 {
 		return nil, nil, err
@@ -273,6 +273,6 @@ type pooledRedis struct{ *redis.Cache }
 func (c pooledRedis) Destruct() error { return c.Close() }
 
 var (
-	_ Cache           = (*RedisCache)(nil)
-	_ caddy.Validator = (*RedisCache)(nil)
+	_ Module          = (*Redis)(nil)
+	_ caddy.Validator = (*Redis)(nil)
 )

@@ -1,4 +1,4 @@
-package caddymodule
+package cache
 
 import (
 	"crypto/ecdsa"
@@ -22,15 +22,15 @@ import (
 // The memory before Redis is as large as is said, as that of cache memory.
 func TestCacheHasAMemoryOfItsSize(t *testing.T) {
 	for size, want := range map[string]int64{"": 256 << 20, "64MiB": 64 << 20, "1GB": 1e9} {
-		if got := (&RedisCache{Size: size}).Memory(); got != want {
+		if got := (&Redis{Size: size}).Memory(); got != want {
 			t.Errorf("redis of size %q: got %d bytes, want %d", size, got, want)
 		}
-		memory := &MemoryCache{Size: size}
+		memory := &Memory{Size: size}
 		if err := memory.Provision(caddy.Context{}); err != nil || memory.Memory() != want {
 			t.Errorf("memory of size %q: got %d bytes and %v, want %d", size, memory.Memory(), err, want)
 		}
 	}
-	if err := (&RedisCache{Size: "much"}).Validate(); err == nil || !strings.Contains(err.Error(), "size") {
+	if err := (&Redis{Size: "much"}).Validate(); err == nil || !strings.Contains(err.Error(), "size") {
 		t.Errorf("a size that is none: got %v", err)
 	}
 }
@@ -44,8 +44,8 @@ func TestARedisIsPooledByAllThatItIs(t *testing.T) {
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	certificate := func() { writeCA(t, ca) }
 	certificate()
-	base := RedisCache{Addresses: []string{"127.0.0.1:1"}, Secret: "{env.CACHE_TEST_SECRET}"}
-	open := func(change func(*RedisCache)) mirror.Shared {
+	base := Redis{Addresses: []string{"127.0.0.1:1"}, Secret: "{env.CACHE_TEST_SECRET}"}
+	open := func(change func(*Redis)) mirror.Shared {
 		c := base
 		change(&c)
 		shared, done, err := c.Open(nil, slog.New(slog.DiscardHandler))
@@ -55,27 +55,27 @@ func TestARedisIsPooledByAllThatItIs(t *testing.T) {
 		t.Cleanup(func() { done() })
 		return shared
 	}
-	withCA := func(c *RedisCache) { c.TLS = &RedisTLS{CA: ca} }
+	withCA := func(c *Redis) { c.TLS = &TLS{CA: ca} }
 	seen := map[mirror.Shared]string{}
-	for name, change := range map[string]func(*RedisCache){
-		"as it is":          func(*RedisCache) {},
-		"address":           func(c *RedisCache) { c.Addresses = []string{"127.0.0.1:2"} },
-		"user":              func(c *RedisCache) { c.User = "u" },
-		"password":          func(c *RedisCache) { c.Password = "{env.CACHE_TEST_PASSWORD}" },
-		"another password":  func(c *RedisCache) { c.Password = "{env.CACHE_TEST_OTHER}" },
-		"db":                func(c *RedisCache) { c.DB = 1 },
-		"prefix":            func(c *RedisCache) { c.Prefix = "p" },
-		"secret":            func(c *RedisCache) { c.Secret = "{file." + ca + "}" },
-		"cluster":           func(c *RedisCache) { c.Cluster = true },
-		"sentinel":          func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "m"} },
-		"another master":    func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "n"} },
-		"sentinel's user":   func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "m", User: "u"} },
-		"sentinel's secret": func(c *RedisCache) { c.Sentinel = &RedisSentinel{Master: "m", Password: "{env.CACHE_TEST_OTHER}"} },
-		"tls":               func(c *RedisCache) { c.TLS = new(RedisTLS) },
-		"another name":      func(c *RedisCache) { c.TLS = &RedisTLS{ServerName: "n"} },
+	for name, change := range map[string]func(*Redis){
+		"as it is":          func(*Redis) {},
+		"address":           func(c *Redis) { c.Addresses = []string{"127.0.0.1:2"} },
+		"user":              func(c *Redis) { c.User = "u" },
+		"password":          func(c *Redis) { c.Password = "{env.CACHE_TEST_PASSWORD}" },
+		"another password":  func(c *Redis) { c.Password = "{env.CACHE_TEST_OTHER}" },
+		"db":                func(c *Redis) { c.DB = 1 },
+		"prefix":            func(c *Redis) { c.Prefix = "p" },
+		"secret":            func(c *Redis) { c.Secret = "{file." + ca + "}" },
+		"cluster":           func(c *Redis) { c.Cluster = true },
+		"sentinel":          func(c *Redis) { c.Sentinel = &Sentinel{Master: "m"} },
+		"another master":    func(c *Redis) { c.Sentinel = &Sentinel{Master: "n"} },
+		"sentinel's user":   func(c *Redis) { c.Sentinel = &Sentinel{Master: "m", User: "u"} },
+		"sentinel's secret": func(c *Redis) { c.Sentinel = &Sentinel{Master: "m", Password: "{env.CACHE_TEST_OTHER}"} },
+		"tls":               func(c *Redis) { c.TLS = new(TLS) },
+		"another name":      func(c *Redis) { c.TLS = &TLS{ServerName: "n"} },
 		"an authority":      withCA,
-		"a client's own": func(c *RedisCache) {
-			c.TLS = &RedisTLS{ClientCertificate: &option.ClientCertificate{Certificate: ca, Key: ca}}
+		"a client's own": func(c *Redis) {
+			c.TLS = &TLS{ClientCertificate: &option.ClientCertificate{Certificate: ca, Key: ca}}
 		},
 	} {
 		shared := open(change)

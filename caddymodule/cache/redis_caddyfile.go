@@ -1,4 +1,4 @@
-package caddymodule
+package cache
 
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -30,7 +30,7 @@ import (
 //
 // An address without a value means no Redis: {$REGISTRY_REDIS:} may be empty. The
 // blocks of sentinel and tls may be missing.
-func (c *RedisCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (c *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the module's name
 	err := option.Block(d, "cache redis", option.Options{
 		"address": option.Func(func(d *caddyfile.Dispenser) error {
@@ -47,7 +47,7 @@ func (c *RedisCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"password": option.Secret(&c.Password),
 		"db":       option.Number(&c.DB, 0),
 		"tls": option.Func(func(d *caddyfile.Dispenser) error {
-			c.TLS = new(RedisTLS)
+			c.TLS = new(TLS)
 			return option.Block(d, "tls", option.Options{
 				"ca":                 option.Once(&c.TLS.CA),
 				"client_certificate": option.Certificate(&c.TLS.ClientCertificate),
@@ -67,8 +67,8 @@ func (c *RedisCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (c *RedisCache) unmarshalSentinel(d *caddyfile.Dispenser) error {
-	c.Sentinel = new(RedisSentinel)
+func (c *Redis) unmarshalSentinel(d *caddyfile.Dispenser) error {
+	c.Sentinel = new(Sentinel)
 	if !d.AllArgs(&c.Sentinel.Master) {
 		return d.Err("sentinel needs the name of the master, such as: sentinel mymaster")
 	}
@@ -78,4 +78,4 @@ func (c *RedisCache) unmarshalSentinel(d *caddyfile.Dispenser) error {
 	})
 }
 
-var _ caddyfile.Unmarshaler = (*RedisCache)(nil)
+var _ caddyfile.Unmarshaler = (*Redis)(nil)

@@ -1,4 +1,4 @@
-package caddymodule
+package cache
 
 import (
 	"context"
@@ -14,12 +14,12 @@ import (
 )
 
 // Examine reports how large the memory is, for the doctor.
-func (c *MemoryCache) Examine(context.Context) (string, error) {
+func (c *Memory) Examine(context.Context) (string, error) {
 	return fmt.Sprintf("manifests and tags are in memory, %s at most; nothing is shared with other registries", humanize.IBytes(uint64(c.bytes))), nil
 }
 
 // Examine reports how Redis is: it reaches Redis, and uses it.
-func (c *RedisCache) Examine(ctx context.Context) (string, error) {
+func (c *Redis) Examine(ctx context.Context) (string, error) {
 	options, _, err := c.connection()
 	if err != nil {
 		return "", err

@@ -1,4 +1,4 @@
-package caddymodule
+package cache
 
 import (
 	"log/slog"
@@ -6,8 +6,8 @@ import (
 	"github.com/eblume/caddy-registry/core/mirror"
 )
 
-// Cache is what is kept beside the storage, to be fast: a guest module, oci.cache.*.
-type Cache interface {
+// Module is what is kept beside the storage, to be fast: a guest module, oci.cache.*.
+type Module interface {
 	// Memory bounds the manifests and tags in memory, in bytes. The trees of the
 	// storage have half of it each.
 	Memory() int64

@@ -1,4 +1,4 @@
-package caddymodule
+package cache
 
 import (
 	"fmt"
@@ -12,15 +12,15 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(MemoryCache{})
+	caddy.RegisterModule(Memory{})
 }
 
 // defaultMemory is what manifests and tags may take of the memory, in bytes.
 const defaultMemory = 256 << 20
 
-// MemoryCache keeps the manifests and tags that were read last in memory. It is what
+// Memory keeps the manifests and tags that were read last in memory. It is what
 // there is unless the configuration says something else.
-type MemoryCache struct {
+type Memory struct {
 	// Size bounds it, such as 64MiB. Half is for private images, half for mirrors.
 	// Default: 256MiB.
 	Size string `json:"size,omitempty"`
@@ -29,15 +29,15 @@ type MemoryCache struct {
 }
 
 // CaddyModule returns the Caddy module information.
-func (MemoryCache) CaddyModule() caddy.ModuleInfo {
+func (Memory) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "oci.cache.memory",
-		New: func() caddy.Module { return new(MemoryCache) },
+		New: func() caddy.Module { return new(Memory) },
 	}
 }
 
 // Provision reads the size.
-func (c *MemoryCache) Provision(caddy.Context) (err error) {
+func (c *Memory) Provision(caddy.Context) (err error) {
 	c.bytes, err = memorySize(c.Size)
 	return err
 }
@@ -54,18 +54,18 @@ func memorySize(text string) (int64, error) {
 	return size, nil
 }
 
-// Memory implements Cache.
-func (c *MemoryCache) Memory() int64 { return c.bytes }
+// Memory implements Module.
+func (c *Memory) Memory() int64 { return c.bytes }
 
-// Open implements Cache: nothing is shared.
-func (*MemoryCache) Open(func() ([]byte, error), *slog.Logger) (mirror.Shared, func() error, error) {
+// Open implements Module: nothing is shared.
+func (*Memory) Open(func() ([]byte, error), *slog.Logger) (mirror.Shared, func() error, error) {
 	return nil, nil, nil
 }
 
 // UnmarshalCaddyfile reads the rest of the line. Syntax:
 //
 //	cache memory [<size>]
-func (c *MemoryCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (c *Memory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the module's name
 	if d.NextArg() {
 		c.Size = d.Val()
@@ -77,7 +77,7 @@ func (c *MemoryCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 var (
-	_ Cache                 = (*MemoryCache)(nil)
-	_ caddy.Provisioner     = (*MemoryCache)(nil)
-	_ caddyfile.Unmarshaler = (*MemoryCache)(nil)
+	_ Module                = (*Memory)(nil)
+	_ caddy.Provisioner     = (*Memory)(nil)
+	_ caddyfile.Unmarshaler = (*Memory)(nil)
 )
