@@ -66,6 +66,7 @@ type Registry struct {
 	core.Registry
 	disk   Disk
 	limits atomic.Pointer[Limits]
+	seen   atomic.Pointer[space] // nil before the first look
 	ledger ledger
 }
 

@@ -22,9 +22,13 @@ import (
 type disk struct {
 	free, total int64
 	err         error
+	asked       int
 }
 
-func (d *disk) Space() (free, total int64, err error) { return d.free, d.total, d.err }
+func (d *disk) Space() (free, total int64, err error) {
+	d.asked++
+	return d.free, d.total, d.err
+}
 
 // registry is a quota before a store on a disk.
 type registry struct {
@@ -289,7 +293,7 @@ func TestPushesLeaveTheReserve(t *testing.T) {
 	} {
 		r := open(t)
 		r.SetLimits(quota.Limits{Reserve: row.reserve})
-		*r.disk = disk{row.free, row.total, row.err}
+		*r.disk = disk{free: row.free, total: row.total, err: row.err}
 		_, begin := r.begin(r.ctx, "a")
 		_, put := r.PutManifest(r.ctx, "a", manifest)
 		for what, err := range map[string]error{"upload": begin, "manifest": put, "before a manifest": r.AdmitManifest(r.ctx, "a")} {
@@ -301,6 +305,50 @@ func TestPushesLeaveTheReserve(t *testing.T) {
 		if got, want := r.uploads(), 1; row.want != nil && got != 0 || row.want == nil && got != want {
 			t.Errorf("%s: %d uploads are left", row.name, got)
 		}
+	}
+}
+
+// While much more is free than the reserve, pushes that follow each other at once do not each
+// ask the disk. They do where the reserve is near, and when time has passed.
+func TestADiskWithRoomIsNotAskedByEachPush(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		free  int64
+		after time.Duration
+		asked int
+	}{
+		{"ample", 1 << 40, 0, 1},
+		{"ample, some time ago", 1 << 40, time.Second, 2},
+		{"near the reserve", 1 << 30, 0, 2},
+	} {
+		d, now := &disk{free: row.free, total: 1 << 40}, time.Now()
+		q := quota.New(quota.Config{Disk: d, Now: func() time.Time { return now }})
+		for range 2 {
+			if err := q.Room(); err != nil {
+				t.Errorf("%s: %v", row.name, err)
+			}
+			now = now.Add(row.after)
+		}
+		if d.asked != row.asked {
+			t.Errorf("%s: the disk was asked %d times for two pushes, want %d", row.name, d.asked, row.asked)
+		}
+	}
+}
+
+// A disk that was ample before is asked again for what would fill it.
+func TestALargePushAsksTheDisk(t *testing.T) {
+	r := open(t)
+	r.disk.free = 3 << 30
+	r.mustBegin(r.ctx, "a")
+	r.disk.free = 1 << 30
+	u, err := r.NewUpload(r.ctx, "a", digest.Canonical)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	body := announced{bytes.NewReader(nil), 1 << 30}
+	if _, err := u.Append(r.ctx, -1, body); !errors.Is(err, core.ErrNoSpace) {
+		t.Errorf("got %v, want ErrNoSpace", err)
 	}
 }
 

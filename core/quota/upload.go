@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -121,15 +122,37 @@ func (q *Registry) room(size int64) error {
 	if q.disk == nil || reserve < 0 {
 		return nil
 	}
+	least := func(total int64) int64 {
+		if reserve == 0 {
+			return min(DefaultReserve, total/reservePart)
+		}
+		return reserve
+	}
+	now := q.ledger.now()
+	if s := q.seen.Load(); s != nil && now.Sub(s.at) < seenFor && s.free-size >= least(s.total)+ample {
+		return nil
+	}
 	free, total, err := q.disk.Space()
 	if err != nil {
 		return nil
 	}
-	if reserve == 0 {
-		reserve = min(DefaultReserve, total/reservePart)
-	}
-	if free-size < reserve {
-		return fmt.Errorf("%w: %d bytes are free, pushes leave %d free, and this one needs %d", core.ErrNoSpace, max(free, 0), reserve, size)
+	q.seen.Store(&space{at: now, free: free, total: total})
+	if left := least(total); free-size < left {
+		return fmt.Errorf("%w: %d bytes are free, pushes leave %d free, and this one needs %d", core.ErrNoSpace, max(free, 0), left, size)
 	}
 	return nil
+}
+
+const (
+	// seenFor is how long the disk's free space is trusted while it is ample. A push of a
+	// small image asks for it ten times.
+	seenFor = 100 * time.Millisecond
+	// ample is so much above the reserve that no disk is filled in seenFor, in bytes.
+	ample = 2 << 30
+)
+
+// space is what the disk had.
+type space struct {
+	at          time.Time
+	free, total int64 // bytes
 }
