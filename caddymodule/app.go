@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/authenticators"
 	"github.com/eblume/caddy-registry/caddymodule/cache"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
@@ -75,17 +76,17 @@ type App struct {
 	Limits *Limits `json:"limits,omitempty"`
 
 	// APIKeys is what API keys are like. Default: see APIKeys.
-	APIKeys *APIKeys `json:"api_keys,omitempty"`
+	APIKeys *authenticators.APIKeys `json:"api_keys,omitempty"`
 
 	// AuthenticatorsRaw verify credentials that are neither API keys nor registry
 	// tokens, in their order. Default: none.
 	AuthenticatorsRaw []json.RawMessage `json:"authenticators,omitempty" caddy:"namespace=oci.authenticators inline_key=module"`
 
 	// OIDC is how people sign in. Default: nobody does, and there are no pages.
-	OIDC *OIDC `json:"oidc,omitempty"`
+	OIDC *authenticators.OIDC `json:"oidc,omitempty"`
 
 	// LocalUsers are people with a password that stands here as a hash. Default: none.
-	LocalUsers []LocalUser `json:"local_user,omitempty"`
+	LocalUsers authenticators.LocalUsers `json:"local_user,omitempty"`
 
 	authenticators []identity.Authenticator
 
@@ -163,16 +164,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if _, err := a.Limits.quota(); err != nil {
 		return fmt.Errorf("limits: %w", err)
 	}
-	if err := a.APIKeys.check(); err != nil {
+	if err := a.APIKeys.Check(); err != nil {
 		return fmt.Errorf("api_keys: %w", err)
 	}
 	if err := a.provisionAuthenticators(ctx); err != nil {
 		return fmt.Errorf("authenticators: %w", err)
 	}
 	a.warnOfImpossibleRules()
-	if err := a.provisionLocalUsers(); err != nil {
+	if err := a.LocalUsers.Check(); err != nil {
 		return err
 	}
+	a.locals = sync.OnceValues(func() (*identity.Locals, error) { return a.LocalUsers.Resolve(a.shared.passwords) })
 	if a.minFree, err = a.leaveFree(); err != nil {
 		return fmt.Errorf("min_free: %w", err)
 	}
@@ -290,7 +292,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), verify: a.verify, mirrors: specs, lifetime: a.APIKeys.lifetime(), watch: a.audit.KeyChanged, watchUsers: a.userChanged, admins: a.admins, signIn: signIn, cache: shared, public: a.public}
+	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), verify: a.verify, mirrors: specs, lifetime: a.APIKeys.Lifetime(), watch: a.audit.KeyChanged, watchUsers: a.userChanged, admins: a.admins, signIn: signIn, cache: shared, public: a.public}
 	a.shared.configure(a.settings)
 	go a.collect(a.life)
 	go a.announceKeys(a.life)

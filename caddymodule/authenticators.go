@@ -1,6 +1,10 @@
 package caddymodule
 
-import "github.com/caddyserver/caddy/v2"
+import (
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/eblume/caddy-registry/caddymodule/authenticators"
+)
 
 // provisionAuthenticators makes the guest modules.
 func (a *App) provisionAuthenticators(ctx caddy.Context) error {
@@ -11,6 +15,6 @@ func (a *App) provisionAuthenticators(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	a.authenticators, err = joinAuthenticators(modules.([]any))
+	a.authenticators, err = authenticators.Join(modules.([]any))
 	return err
 }

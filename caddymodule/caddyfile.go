@@ -5,6 +5,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/eblume/caddy-registry/caddymodule/authenticators"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
@@ -72,7 +73,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //	}
 //
 // An authenticator is the name of a module oci.authenticators.*, with what that module
-// says; see Mirror, OIDC and TrustedIssuer for the options of those. hostnames,
+// says; see Mirror, and package authenticators, for the options of those. hostnames,
 // private, mirror, local_user and authenticators other than client_cert may be
 // repeated. An option that is unknown, or a duplicate, is refused with its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -102,16 +103,16 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return a.Limits.UnmarshalCaddyfile(d)
 		}),
 		"api_keys": option.Func(func(d *caddyfile.Dispenser) error {
-			a.APIKeys = new(APIKeys)
+			a.APIKeys = new(authenticators.APIKeys)
 			return a.APIKeys.UnmarshalCaddyfile(d)
 		}),
 		"oidc": option.Func(func(d *caddyfile.Dispenser) error {
-			a.OIDC = new(OIDC)
+			a.OIDC = new(authenticators.OIDC)
 			return a.OIDC.UnmarshalCaddyfile(d)
 		}),
-		"local_user": option.Func(a.unmarshalLocalUser).Repeated(),
+		"local_user": option.Func(a.LocalUsers.UnmarshalCaddyfile).Repeated(),
 	}
-	addAuthenticatorOptions(options, &a.AuthenticatorsRaw)
+	authenticators.AddOptions(options, &a.AuthenticatorsRaw)
 	return option.Block(d, "oci", options)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/eblume/caddy-registry/caddymodule/authenticators"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
@@ -41,7 +42,7 @@ func TestCaddyfileMeans(t *testing.T) {
 		{"verification", "verify {\nevery 7d\nrate 50MiB\n}", App{Verify: &Verify{Every: 7 * day, Rate: "50MiB"}}},
 		{"verification by command alone", "verify {\nrate 50MiB\n}", App{Verify: &Verify{Rate: "50MiB"}}},
 		{"untagged manifests kept", "gc {\nuntagged keep\n}", App{GC: &GC{}}},
-		{"local users", "local_user erich $2a$x admins staff\nlocal_user ada {env.HASH}", App{LocalUsers: []LocalUser{
+		{"local users", "local_user erich $2a$x admins staff\nlocal_user ada {env.HASH}", App{LocalUsers: authenticators.LocalUsers{
 			{Name: "erich", Hash: "$2a$x", Groups: []string{"admins", "staff"}, Line: "Caddyfile:3"},
 			{Name: "ada", Hash: "{env.HASH}", Line: "Caddyfile:4"},
 		}}},

@@ -11,7 +11,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -332,20 +331,6 @@ func TestATokenOfACertificate(t *testing.T) {
 	a.mutual(port, "verify_if_given", fmt.Sprintf(robots, "san"), "read_only")
 	ask(http.StatusOK, ours, "GET", "/v2/_catalog")
 	ask(http.StatusForbidden, ours, "POST", push)
-}
-
-// A connection may outlive the certificate with which it began.
-func TestACertificateEndsDuringItsConnection(t *testing.T) {
-	a := newAuthority(t)
-	made := a.client(x509.Certificate{DNSNames: []string{"ci"}, NotAfter: time.Now().Add(-time.Second)})
-	credential := identity.Credential{TLS: &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{made.Leaf, a.cert}}}}
-	c := new(ClientCert)
-	if !c.Recognizes(credential) {
-		t.Fatal("it is not recognized")
-	}
-	if who, err := c.Authenticate(t.Context(), credential); !errors.Is(err, identity.ErrCredential) {
-		t.Errorf("got %v, %v", who, err)
-	}
 }
 
 func TestClientCertIsChecked(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/eblume/caddy-registry/caddymodule/authenticators"
 	"github.com/eblume/caddy-registry/caddymodule/clientlines"
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
@@ -148,9 +149,11 @@ func (l *location) examine(ctx context.Context) (doctor.Report, error) {
 		p.more = append(p.more, doctor.Check{Name: "cache", Run: app.lookAtCache})
 	}
 	if app.OIDC != nil {
-		p.more = append(p.more, doctor.Check{Name: "sign-in", Run: app.lookAtSignIn})
+		p.more = append(p.more, doctor.Check{Name: "sign-in", Run: func(ctx context.Context) (string, error) {
+			return app.OIDC.Examine(ctx, app.URL)
+		}})
 	}
-	p.more = append(p.more, app.trustedIssuers()...)
+	p.more = append(p.more, authenticators.IssuerChecks(app.AuthenticatorsRaw)...)
 	return doctor.Examine(ctx, p.checks()), nil
 }
 

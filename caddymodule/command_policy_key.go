@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/authenticators"
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/policies"
@@ -56,7 +57,7 @@ func (f *foundKey) complete(who *policies.Identity) (err error) {
 }
 
 // addLocal adds the groups of a local user, which only the configuration knows.
-func (f *foundKey) addLocal(locals []LocalUser, who *policies.Identity) {
+func (f *foundKey) addLocal(locals authenticators.LocalUsers, who *policies.Identity) {
 	if f == nil || !f.Local {
 		return
 	}
@@ -70,7 +71,7 @@ func (f *foundKey) addLocal(locals []LocalUser, who *policies.Identity) {
 
 // addLocal adds the groups that the configuration gives to a user of a question that
 // names no groups itself.
-func (q *question) addLocal(locals []LocalUser, who *policies.Identity) {
+func (q *question) addLocal(locals authenticators.LocalUsers, who *policies.Identity) {
 	if q.found != nil || len(q.groups) > 0 {
 		return
 	}

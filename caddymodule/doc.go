@@ -14,11 +14,9 @@
 //	policy.go      who may do what
 //	callers.go     what a storage knows about who asks, open with it
 //	who.go         who asks, the challenge, and the token endpoint of a site
-//	oidc.go        how people sign in: the block oidc
-//	local_user.go  people with a password of the configuration
 //	signin.go      the providers of the process, and the pages of a site
-//	authenticators.go  keys' settings, and guest modules oci.authenticators.*:
-//	                   trusted_issuer.go, client_cert.go
+//	password.go    what the login page asks about a password
+//	authenticators/  how callers prove who they are: blocks, and guest modules
 //	expiry.go      keys that end soon are announced
 //	audit.go       what of a request is audited, by package observe
 //	background.go  what runs beside a configuration: collections, announcements

@@ -97,7 +97,7 @@ func (l *location) find() (*registry, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("there is no storage in %s; is it another directory, or was no registry started with it yet? %w", reachable.Local(), err)
 	}
-	found := &registry{module, reachable.Local(), collection.options(), limits, verifying.Rate, app.APIKeys.lifetime(), app.Limits.keys(), nil}
+	found := &registry{module, reachable.Local(), collection.options(), limits, verifying.Rate, app.APIKeys.Lifetime(), app.Limits.keys(), nil}
 	if l.storage == "" {
 		// A command that disables somebody warns with it, and goes on without.
 		if found.admins, err = app.unprovisionedRoster(); err != nil {

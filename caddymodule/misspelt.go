@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/authenticators"
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/typos"
@@ -47,9 +48,9 @@ func (a *App) warnOfImpossibleRules() {
 	var sources typos.Sources
 	for _, authenticator := range a.authenticators {
 		switch authenticator.(type) {
-		case *ClientCert:
+		case *authenticators.ClientCert:
 			sources.Certificates = true
-		case *TrustedIssuer:
+		case *authenticators.TrustedIssuer:
 			sources.Jobs = true
 		default: // of somebody else's module, whose names may be anything
 			sources = typos.Sources{Jobs: true, Certificates: true}
@@ -75,9 +76,9 @@ func (a *App) warnOfMisspeltNames() {
 	}
 	for _, authenticator := range a.authenticators {
 		switch known := authenticator.(type) {
-		case *ClientCert:
+		case *authenticators.ClientCert:
 			given = append(given, known.Groups...)
-		case *TrustedIssuer:
+		case *authenticators.TrustedIssuer:
 			given = append(given, known.RuleGroups()...)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/eblume/caddy-registry/caddymodule/authenticators"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
@@ -28,8 +29,8 @@ var providers = caddy.NewUsagePool()
 
 // signInConfig is what a configuration has of its sign-in. The zero value has none.
 type signInConfig struct {
-	key  string // in providers
-	oidc OIDC   // complete
+	key  string              // in providers
+	oidc authenticators.OIDC // complete
 	// resolved are the settings with the secret, resolved once: on Start, or on the
 	// first request.
 	resolved func() (*signInSpec, error)
@@ -48,8 +49,8 @@ func (a *App) provisionSignIn() error {
 	if a.OIDC == nil {
 		return nil
 	}
-	oidc := a.OIDC.complete()
-	if err := oidc.check(a.URL); err != nil {
+	oidc := a.OIDC.Complete()
+	if err := oidc.Check(a.URL); err != nil {
 		return err
 	}
 	key := oidc.Issuer + " " + oidc.ClientID
@@ -161,7 +162,7 @@ func (h *Handler) pages(spec *signInSpec) *web.Site {
 	site := &web.Site{
 		Identity: callers.store, Sessions: callers.sessions,
 		Label: oidc.Label, Callback: oidc.RedirectPath, URL: h.app.ownURL(),
-		Lifetime:   cmp.Or(time.Duration(oidc.Session), defaultSession),
+		Lifetime:   cmp.Or(time.Duration(oidc.Session), authenticators.DefaultSession),
 		Locals:     h.app.knownLocals(),
 		Admins:     h.app.admins,
 		Key:        h.verifyKey,

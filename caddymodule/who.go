@@ -20,9 +20,6 @@ import (
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
-// tokenPath is where the realm of every site is.
-const tokenPath = "/token"
-
 // asked is a request and what it presents, not verified.
 type asked struct {
 	conn       identity.Connection
@@ -131,7 +128,7 @@ func (h *Handler) admit(ctx context.Context, gate *identity.Gate, a asked, pulls
 
 // challenge is the WWW-Authenticate field that leads to this site's token endpoint.
 func (a asked) challenge(request wire.Request) string {
-	field := fmt.Sprintf(`Bearer realm="%s%s",service="%s"`, a.conn.Base(), tokenPath, a.credential.Host)
+	field := fmt.Sprintf(`Bearer realm="%s%s",service="%s"`, a.conn.Base(), token.Path, a.credential.Host)
 	if scope := scopeOf(request); scope != "" {
 		field += fmt.Sprintf(`,scope="%s"`, scope)
 	}
@@ -211,7 +208,7 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 		observe.CountLogin(who.Method, err)
 	}
 	if err != nil {
-		h.tellRefused(who, a, tokenPath, err)
+		h.tellRefused(who, a, token.Path, err)
 		return err
 	}
 	addIdentity(r, who)
@@ -220,7 +217,7 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 	if err != nil {
 		return err
 	}
-	h.tellLogin(who, a, tokenPath, len(ask.Scopes) == 0)
+	h.tellLogin(who, a, token.Path, len(ask.Scopes) == 0)
 	return token.Write(w, raw, claims)
 }
 

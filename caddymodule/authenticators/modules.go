@@ -1,4 +1,4 @@
-package caddymodule
+package authenticators
 
 import (
 	"encoding/json"
@@ -13,16 +13,16 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/option"
 )
 
-// The namespace of the guest modules that verify credentials.
-const authenticatorNamespace = "oci.authenticators."
+// namespace is that of the guest modules that verify credentials.
+const namespace = "oci.authenticators."
 
-// addAuthenticatorOptions adds to options one for each guest module, by the module's name. Each that is
+// AddOptions adds to options one for each guest module, by the module's name. Each that is
 // read adds its configuration to raw.
-func addAuthenticatorOptions(options option.Options, raw *[]json.RawMessage) {
-	for _, module := range caddy.GetModules(strings.TrimSuffix(authenticatorNamespace, ".")) {
+func AddOptions(options option.Options, raw *[]json.RawMessage) {
+	for _, module := range caddy.GetModules(strings.TrimSuffix(namespace, ".")) {
 		name := module.ID.Name()
 		read := option.Func(func(d *caddyfile.Dispenser) error {
-			module, err := caddyfile.UnmarshalModule(d, authenticatorNamespace+name)
+			module, err := caddyfile.UnmarshalModule(d, namespace+name)
 			if err != nil {
 				return err
 			}
@@ -36,10 +36,10 @@ func addAuthenticatorOptions(options option.Options, raw *[]json.RawMessage) {
 	}
 }
 
-// joinAuthenticators returns the guest modules in the order in which they are asked: one for
+// Join returns the guest modules in the order in which they are asked: one for
 // each trusted issuer, before the others. Errors: a module that is not an authenticator, two
 // client_cert, or blocks of one issuer that contradict each other.
-func joinAuthenticators(modules []any) ([]identity.Authenticator, error) {
+func Join(modules []any) ([]identity.Authenticator, error) {
 	var all []identity.Authenticator
 	certificates := 0
 	for _, module := range modules {

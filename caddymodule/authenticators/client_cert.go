@@ -1,4 +1,4 @@
-package caddymodule
+package authenticators
 
 import (
 	"context"
@@ -44,7 +44,7 @@ type ClientCert struct {
 // CaddyModule returns the Caddy module information.
 func (ClientCert) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
-		ID:  authenticatorNamespace + clientCertName,
+		ID:  namespace + clientCertName,
 		New: func() caddy.Module { return new(ClientCert) },
 	}
 }

@@ -1,9 +1,10 @@
-package caddymodule
+package authenticators
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
@@ -12,11 +13,11 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/workload"
 )
 
-// lookAtSignIn looks at the provider of the block oidc. The secret is read, because one
-// that is not there keeps the registry from starting, but it is sent to nobody.
-func (a *App) lookAtSignIn(ctx context.Context) (string, error) {
-	o := a.OIDC.complete()
-	if err := o.check(a.URL); err != nil {
+// Examine looks at the provider for the registry at the URL site. The secret is read, because
+// one that is not there keeps the registry from starting, but it is sent to nobody.
+func (o OIDC) Examine(ctx context.Context, site string) (string, error) {
+	o = o.Complete()
+	if err := o.Check(site); err != nil {
 		return "", err
 	}
 	if o.ClientSecret != "" {
@@ -34,7 +35,7 @@ func (a *App) lookAtSignIn(ctx context.Context) (string, error) {
 	} else if found.Dated {
 		text += fmt.Sprintf(", its clock and ours are %s apart", found.Skew.Abs())
 	}
-	text += fmt.Sprintf("; the client %s must have the redirect URI %s there", o.ClientID, a.ownURL()+o.RedirectPath)
+	text += fmt.Sprintf("; the client %s must have the redirect URI %s there", o.ClientID, strings.TrimSuffix(site, "/")+o.RedirectPath)
 	if found.Follows {
 		return text + fmt.Sprintf("; it offers offline_access, so groups follow it within %s", time.Duration(o.GroupRefresh)), nil
 	}
@@ -42,10 +43,11 @@ func (a *App) lookAtSignIn(ctx context.Context) (string, error) {
 		" (add that scope at the provider, and they follow)", nil
 }
 
-// trustedIssuers are checks of the issuers whose tokens are taken, one for each.
-func (a *App) trustedIssuers() (checks []doctor.Check) {
+// IssuerChecks are checks of the issuers whose tokens are taken, one for each. blocks are the
+// configurations of the guest modules.
+func IssuerChecks(blocks []json.RawMessage) (checks []doctor.Check) {
 	seen := map[string]bool{}
-	for _, raw := range a.AuthenticatorsRaw {
+	for _, raw := range blocks {
 		var block struct {
 			Module string `json:"module"`
 			TrustedIssuer

@@ -1,4 +1,4 @@
-package caddymodule
+package authenticators
 
 import (
 	"fmt"
@@ -11,22 +11,24 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/option"
 )
 
-// APIKeys is what API keys are like.
+// APIKeys is the block api_keys. A nil one has the defaults.
 type APIKeys struct {
 	// MaxLifetime is how long a key lasts at most, and by default. Keys that exist
 	// keep their end. Default: 90 days.
 	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
 }
 
-func (k *APIKeys) lifetime() time.Duration {
+// Lifetime is how long a key lasts at most.
+func (k *APIKeys) Lifetime() time.Duration {
 	if k == nil || k.MaxLifetime == 0 {
 		return identity.DefaultLifetime
 	}
 	return time.Duration(k.MaxLifetime)
 }
 
-func (k *APIKeys) check() error {
-	if k.lifetime() < 0 {
+// Check refuses a lifetime that is negative.
+func (k *APIKeys) Check() error {
+	if k.Lifetime() < 0 {
 		return fmt.Errorf("max_lifetime is negative")
 	}
 	return nil

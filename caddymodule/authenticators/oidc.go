@@ -1,4 +1,4 @@
-package caddymodule
+package authenticators
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
 	"github.com/eblume/caddy-registry/caddymodule/option"
+	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/caddymodule/web"
 )
 
@@ -62,11 +63,12 @@ type OIDC struct {
 const (
 	defaultRedirectPath = "/oidc/callback"
 	defaultRefresh      = 15 * time.Minute
-	defaultSession      = 12 * time.Hour
+	// DefaultSession is how long a sign-in lasts by default, with a provider or a password.
+	DefaultSession = 12 * time.Hour
 )
 
-// complete fills in what was left out.
-func (o OIDC) complete() OIDC {
+// Complete fills in what was left out.
+func (o OIDC) Complete() OIDC {
 	for to, value := range map[*string]string{
 		&o.UsernameClaim: "preferred_username", &o.GroupsClaim: "groups", &o.RedirectPath: defaultRedirectPath,
 	} {
@@ -81,7 +83,7 @@ func (o OIDC) complete() OIDC {
 		o.GroupRefresh = caddy.Duration(defaultRefresh)
 	}
 	if o.Session == 0 {
-		o.Session = caddy.Duration(defaultSession)
+		o.Session = caddy.Duration(DefaultSession)
 	}
 	if issuer, err := url.Parse(o.Issuer); o.Label == "" && err == nil {
 		o.Label = issuer.Hostname()
@@ -89,8 +91,8 @@ func (o OIDC) complete() OIDC {
 	return o
 }
 
-// check refuses what cannot work, or what others could read.
-func (o OIDC) check(site string) error {
+// Check refuses what cannot work, or what others could read. site is the url of the app.
+func (o OIDC) Check(site string) error {
 	if site == "" {
 		return errors.New("url is missing in the block oci: the provider sends browsers back to it")
 	}
@@ -108,7 +110,7 @@ func (o OIDC) check(site string) error {
 			return fmt.Errorf("client_secret: %w", err)
 		}
 	}
-	if path := o.RedirectPath; path == tokenPath || strings.HasPrefix(path+"/", "/v2/") ||
+	if path := o.RedirectPath; path == token.Path || strings.HasPrefix(path+"/", "/v2/") ||
 		web.Serves(path, "") || oidclogin.ReturnPath(path) != path {
 		return fmt.Errorf("redirect_path: %q is not a path, or has another use", path)
 	}

@@ -1,22 +1,16 @@
-package caddymodule
+package authenticators
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"unicode"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
-	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/option"
-	"github.com/eblume/caddy-registry/core"
-	"github.com/eblume/caddy-registry/policies"
 )
 
 // LocalUser is a person with a password that stands in the configuration as a hash:
@@ -80,78 +74,46 @@ func (u LocalUser) resolved() (identity.LocalUser, error) {
 	return identity.LocalUser{Name: u.Name, Hash: hash, Groups: u.Groups}, nil
 }
 
-// provisionLocalUsers checks the users, and leaves their hashes to the first who needs
-// them: Start, or a request.
-func (a *App) provisionLocalUsers() error {
-	for i, user := range a.LocalUsers {
+// LocalUsers are all local users of a configuration.
+type LocalUsers []LocalUser
+
+// Check refuses users who can be nobody, and two of the same name. It resolves no hash.
+func (all LocalUsers) Check() error {
+	for i, user := range all {
 		if err := user.check(); err != nil {
 			return user.located(err)
 		}
-		if slices.ContainsFunc(a.LocalUsers[:i], func(other LocalUser) bool { return other.Name == user.Name }) {
+		if slices.ContainsFunc(all[:i], func(other LocalUser) bool { return other.Name == user.Name }) {
 			return user.located(errors.New("there is another of this name"))
 		}
 	}
-	a.locals = sync.OnceValues(func() (*identity.Locals, error) {
-		var users []identity.LocalUser
-		for _, user := range a.LocalUsers {
-			resolved, err := user.resolved()
-			if err != nil {
-				return nil, err
-			}
-			users = append(users, resolved)
-		}
-		return identity.NewLocals(users, a.shared.passwords), nil
-	})
 	return nil
 }
 
-// knownLocals are the local users; none before their hashes could be read, which Start
-// reports.
-func (a *App) knownLocals() *identity.Locals {
-	locals, err := a.locals()
-	if err != nil {
-		return nil
+// Resolve returns the users with their hashes. What is tried is counted in passwords.
+func (all LocalUsers) Resolve(passwords *identity.Passwords) (*identity.Locals, error) {
+	var users []identity.LocalUser
+	for _, user := range all {
+		resolved, err := user.resolved()
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, resolved)
 	}
-	return locals
+	return identity.NewLocals(users, passwords), nil
 }
 
-// verifyPassword is what the form on the login page asks.
-func (h *Handler) verifyPassword(r *http.Request, user, password string) (policies.Identity, error) {
-	credential := identity.Credential{Place: identity.AtLogin, Address: clientAddress(r)}
-	broken := credential.SetBasic(user, password)
-	if broken == nil && !credential.Presented() {
-		broken = fmt.Errorf("empty form: %w", identity.ErrCredential)
-	}
-	who, err := h.gate().Admit(r.Context(), credential, broken, connectionOf(r), nil)
-	observe.CountLogin(who.Method, err)
-	if err != nil {
-		h.tellRefused(who, asked{credential: credential}, r.URL.Path, err)
-	}
-	return who.Identity, err
-}
-
-// wrongPassword is an error of verifyPassword in words for the page, and its status.
-func wrongPassword(err error) (status int, problem string) {
-	switch {
-	case errors.Is(err, core.ErrUnauthorized):
-		return http.StatusForbidden, "The user name or the password is wrong."
-	case errors.Is(err, core.ErrTooManyRequests):
-		return http.StatusTooManyRequests, "Too many passwords are being tried just now, for this user, from your network or in all. Try again in a moment."
-	case errors.Is(err, context.Canceled):
-		return http.StatusServiceUnavailable, ""
-	}
-	return http.StatusServiceUnavailable, "The registry cannot look at it now. Its log says why."
-}
-
-// unmarshalLocalUser reads an option. Syntax:
+// UnmarshalCaddyfile reads one user, whose option's name was consumed. Syntax:
 //
 //	local_user <name> <bcrypt hash> [<groups...>]
-func (a *App) unmarshalLocalUser(d *caddyfile.Dispenser) error {
+func (all *LocalUsers) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	line := fmt.Sprintf("%s:%d", d.File(), d.Line())
 	words := d.RemainingArgs()
 	if len(words) < 2 {
 		return d.Err("write: local_user <name> <bcrypt hash> <groups...>; `caddy-registry hash-password --algorithm bcrypt` makes the hash")
 	}
-	a.LocalUsers = append(a.LocalUsers, LocalUser{Name: words[0], Hash: words[1], Groups: words[2:], Line: line})
+	*all = append(*all, LocalUser{Name: words[0], Hash: words[1], Groups: words[2:], Line: line})
 	return nil
 }
+
+var _ caddyfile.Unmarshaler = (*LocalUsers)(nil)

@@ -1,4 +1,4 @@
-package caddymodule
+package authenticators
 
 import (
 	"context"
@@ -75,7 +75,7 @@ var issuers = caddy.NewUsagePool()
 // CaddyModule returns the Caddy module information.
 func (TrustedIssuer) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
-		ID:  authenticatorNamespace + "trusted_issuer",
+		ID:  namespace + "trusted_issuer",
 		New: func() caddy.Module { return new(TrustedIssuer) },
 	}
 }
