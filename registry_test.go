@@ -153,6 +153,7 @@ var roomsOfCaddymodule = map[string]string{
 	"cache":          "option observe control",
 	"observe":        "control",
 	"authenticators": "option observe control",
+	"running":        "control observe storage option",
 }
 
 func TestTheRoomsOfCaddymoduleKnowOnlyWhatTheyMay(t *testing.T) {

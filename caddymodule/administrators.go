@@ -37,7 +37,7 @@ func (a *App) unprovisionedRoster() (*admins.Roster, error) {
 // warnOfNoAdmin logs that nobody can administer the registry on its pages. The storage
 // must be acquired.
 func (a *App) warnOfNoAdmin() {
-	if a.admins.Missing(a.rules, a.shared.callers.store.Users().List()) {
+	if a.admins.Missing(a.rules, a.storage.Callers().Identity.Users().List()) {
 		a.log.Warn(admins.Warning, "effect", admins.Effect, "remedy", admins.Remedy)
 	}
 }

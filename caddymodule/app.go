@@ -17,6 +17,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/cache"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/globs"
@@ -91,8 +92,7 @@ type App struct {
 	authenticators []identity.Authenticator
 
 	log        *slog.Logger
-	key        string // of the storage in the pool
-	shared     *shared
+	storage    *running.Storage
 	site       namespace.Site
 	audit      observe.Audit
 	strangers  *observe.Strangers // in the audit's refused writes
@@ -101,7 +101,7 @@ type App struct {
 	rules      []policies.Rule // of policy
 	admins     *admins.Roster
 	collection collection
-	settings   *settings // since Start
+	settings   *running.Settings // since Start
 	minFree    evict.MinFree
 	verify     verify.Settings
 	cache      cache.Module
@@ -109,7 +109,7 @@ type App struct {
 	life       caddy.Context
 	// specs are the mirrors with their secrets, resolved once: on Start, or on the
 	// first request.
-	specs   func() ([]mirrorSpec, error)
+	specs   func() ([]running.MirrorSpec, error)
 	joined  *atomic.Pointer[joined]
 	signIn  signInConfig
 	servers map[*caddyhttp.Server]struct{} // that serve this configuration
@@ -174,7 +174,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.LocalUsers.Check(); err != nil {
 		return err
 	}
-	a.locals = sync.OnceValues(func() (*identity.Locals, error) { return a.LocalUsers.Resolve(a.shared.passwords) })
+	a.locals = sync.OnceValues(func() (*identity.Locals, error) { return a.LocalUsers.Resolve(a.storage.Passwords) })
 	if a.minFree, err = a.leaveFree(); err != nil {
 		return fmt.Errorf("min_free: %w", err)
 	}
@@ -187,7 +187,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionStorage(ctx); err != nil {
 		return fmt.Errorf("storage: %w", err)
 	}
-	if err := observe.Register(ctx.GetMetricsRegistry(), syncsCollector{}, keysCollector{}, heldCollector{}, verifyCollector{}, stateCollector{}); err != nil {
+	if err := observe.Register(ctx.GetMetricsRegistry(), running.Collectors()...); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return nil
@@ -227,17 +227,8 @@ func (a *App) provisionStorage(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	value, _, err := pool.LoadOrNew(module.Key(), func() (caddy.Destructor, error) {
-		return sharedOf(module, a.log), nil
-	})
-	if err != nil {
-		return err
-	}
-	a.key, a.shared = module.Key(), value.(*shared)
-	if own, ok := module.(storage.Strict); ok {
-		return own.Agrees(a.shared.storage)
-	}
-	return nil
+	a.storage, err = running.Load(module, a.log)
+	return err
 }
 
 // loadStorage makes the guest module that the configuration asks for.
@@ -281,7 +272,7 @@ func (a *App) Start() error {
 	a.warnOfIdleRules()
 	a.warnOfMisspeltNames()
 	a.warnOfNoAdmin()
-	a.shared.release()
+	a.storage.Release()
 	shared, err := a.openCache()
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
@@ -292,10 +283,15 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	a.settings = &settings{options: options, limits: limits, keys: a.Limits.keys(), bounds: a.bounds(), verify: a.verify, mirrors: specs, lifetime: a.APIKeys.Lifetime(), watch: a.audit.KeyChanged, watchUsers: a.userChanged, admins: a.admins, signIn: signIn, cache: shared, public: a.public}
-	a.shared.configure(a.settings)
-	go a.collect(a.life)
-	go a.announceKeys(a.life)
+	a.settings = &running.Settings{
+		Options: options, Limits: limits, Bounds: a.bounds(), Verify: a.verify, Mirrors: specs,
+		Keys:   a.keyLimits(),
+		SignIn: signIn, Cache: shared, Public: a.public,
+		Watch: a.audit.KeyChanged, WatchUsers: a.userChanged, Admins: a.admins,
+	}
+	a.storage.Configure(a.settings)
+	go a.storage.CollectOn(a.life, a.collection.schedule())
+	go a.storage.AnnounceKeys(a.life, func(key identity.Key) { a.audit.Key(observe.EventKeyExpiring, key, key.By) })
 	go a.tellStrangers(a.life)
 	return nil
 }
@@ -313,11 +309,10 @@ func (*App) Stop() error { return nil }
 // Cleanup gives the storage back. It is called also when Provision did not succeed.
 func (a *App) Cleanup() error {
 	released := a.signIn.release()
-	if a.shared == nil {
+	if a.storage == nil {
 		return released
 	}
-	a.shared.unconfigure(a.settings)
-	_, err := pool.Delete(a.key)
+	err := a.storage.Unload(a.settings)
 	if a.closeCache != nil {
 		err = errors.Join(err, a.closeCache())
 	}

@@ -313,14 +313,14 @@ func TestATokenOfACertificate(t *testing.T) {
 	// A field decides: this is erich, and not the machine.
 	body = ask(http.StatusOK, ours, "GET", "/token", "Authorization", basic("erich", testPassword))
 	ask(http.StatusNotFound, nil, "DELETE", "/v2/team/app/manifests/v1", "Authorization", "Bearer "+tokenOf(t, []byte(body)))
-	key, _, err := running(t).store.Keys().Create(t.Context(), identity.NewKey{User: "reader", Service: true, By: "command"})
+	key, _, err := callersOf(t).Identity.Keys().Create(t.Context(), identity.NewKey{User: "reader", Service: true, By: "command"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ask(http.StatusForbidden, ours, "POST", push, "Authorization", "Bearer "+key)
 
 	// Groups are the configuration's only at /token; who is disabled is out at once.
-	if _, err := running(t).store.Users().SetDisabled(t.Context(), "spiffe://example.org/ci", true); err != nil {
+	if _, err := callersOf(t).Identity.Users().SetDisabled(t.Context(), "spiffe://example.org/ci", true); err != nil {
 		t.Fatal(err)
 	}
 	ask(http.StatusUnauthorized, ours, "GET", "/v2/_catalog")

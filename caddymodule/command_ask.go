@@ -11,17 +11,18 @@ import (
 	"syscall"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
 
 // carryOut has a command of the control socket carried out by the process that has the
 // storage open; without one, here, on trees that are opened for it.
-func carryOut[T any](ctx context.Context, r *registry, path string, here func(*trees) (T, error)) (answer T, err error) {
+func carryOut[T any](ctx context.Context, r *registry, path string, here func(*running.Trees) (T, error)) (answer T, err error) {
 	err = whileStarting(ctx, func() error {
 		if err := control.Ask(ctx, r.local, path, nil, &answer); !errors.Is(err, control.ErrNobodyListens) {
 			return err
 		}
-		return r.withTrees(ctx, func(t *trees) (err error) {
+		return r.withTrees(ctx, func(t *running.Trees) (err error) {
 			answer, err = here(t)
 			return err
 		})
@@ -56,18 +57,18 @@ func (r *registry) belongsTo(uid int) error {
 }
 
 // withTrees opens the storage for this process.
-func (r *registry) withTrees(ctx context.Context, use func(*trees) error) (err error) {
+func (r *registry) withTrees(ctx context.Context, use func(*running.Trees) error) (err error) {
 	log := slog.New(slog.DiscardHandler)
 	opened, err := r.open(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
-	t, err := openTrees(ctx, opened, r.options, log)
+	t, err := running.OpenTrees(ctx, opened, r.options, log)
 	if err != nil {
 		return err
 	}
-	t.pushes.SetLimits(r.limits)
-	defer func() { err = errors.Join(err, t.close()) }()
+	t.SetLimits(r.limits)
+	defer func() { err = errors.Join(err, t.Close()) }()
 	return use(t)
 }

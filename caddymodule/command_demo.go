@@ -127,7 +127,7 @@ func (l *location) pushDemo(ctx context.Context, plan *demo.Plan, warn func(stri
 	}
 	want := &identity.NewKey{
 		User: demo.User, Name: demo.Label, Service: true, Groups: plan.Groups,
-		Actions: demo.Actions(), Globs: []string{plan.Repository}, Lifetime: min(demoLifetime, r.lifetime),
+		Actions: demo.Actions(), Globs: []string{plan.Repository}, Lifetime: min(demoLifetime, r.keys.Lifetime),
 	}
 	var made control.IdentityReport
 	err = whileStarting(ctx, func() error {

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
-	"os"
 	"slices"
 	"strings"
 
@@ -15,9 +13,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/authenticators"
 	"github.com/eblume/caddy-registry/caddymodule/clientlines"
-	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
-	"github.com/eblume/caddy-registry/caddymodule/instance"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
@@ -155,33 +151,4 @@ func (l *location) examine(ctx context.Context) (doctor.Report, error) {
 	}
 	p.more = append(p.more, authenticators.IssuerChecks(app.AuthenticatorsRaw)...)
 	return doctor.Examine(ctx, p.checks()), nil
-}
-
-// serveCondition says how the open storage is.
-func (s *shared) serveCondition(w http.ResponseWriter, r *http.Request) {
-	trees, err := s.acquire(r.Context())
-	if err != nil {
-		control.Answer(w, nil, err)
-		return
-	}
-	defer s.release()
-	c, err := trees.condition(r.Context(), trees.keeping.usage, r.URL.Query()["mirror"])
-	c.Process, c.Instance, c.Held, c.Learned = os.Getpid(), instance.ID, s.held(), s.learned()
-	control.Answer(w, c, err)
-}
-
-// learned is what the process knows of each mirror's upstream.
-func (s *shared) learned() map[string][]upstream.Learned {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := map[string][]upstream.Learned{}
-	if len(s.settings) == 0 {
-		return all
-	}
-	for _, spec := range s.settings[len(s.settings)-1].mirrors {
-		if m := s.mirrors[spec.key]; m != nil {
-			all[spec.name] = m.client.Learned()
-		}
-	}
-	return all
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/store"
 )
@@ -79,10 +80,10 @@ func (l *location) collect(ctx context.Context, dryRun bool) (control.GCReport, 
 	if err != nil {
 		return control.GCReport{}, err
 	}
-	return carryOut(ctx, registry, fmt.Sprintf("/gc?dry_run=%t", dryRun), func(t *trees) (control.GCReport, error) {
+	return carryOut(ctx, registry, fmt.Sprintf("/gc?dry_run=%t", dryRun), func(t *running.Trees) (control.GCReport, error) {
 		// A client that the registry told shortly before it stopped that a blob is here
 		// may find it gone, and pushes it again.
-		done, err := t.collect(ctx, store.CollectOptions{DryRun: dryRun, Idle: true})
+		done, err := t.Collect(ctx, store.CollectOptions{DryRun: dryRun, Idle: true})
 		return control.GCReport{Collected: done, DryRun: dryRun}, err
 	})
 }

@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
-	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/importing"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/core/transfer"
 )
 
@@ -133,19 +132,12 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, told f
 		if !errors.Is(err, control.ErrNobodyListens) {
 			return err
 		}
-		return r.withTrees(ctx, func(t *trees) (err error) {
-			keys, err := identity.Open(ctx, t.identity, identity.Options{})
-			if err != nil {
-				return fmt.Errorf("identity: %w", err)
-			}
-			defer func() { err = errors.Join(err, keys.Close()) }()
-			keys.Keys().SetMaxLifetime(r.lifetime)
-			keys.Keys().SetMaxKeys(r.keys)
+		return r.withTrees(ctx, func(t *running.Trees) (err error) {
 			answer, ours := io.Pipe()
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				ours.CloseWithError(order.Run(ctx, t.importPlace(keys), ours))
+				ours.CloseWithError(t.Import(ctx, order, r.keys, ours))
 			}()
 			err = read(answer)
 			answer.CloseWithError(err)
@@ -154,33 +146,4 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, told f
 		})
 	})
 	return result, err
-}
-
-// importPlace is where imports go.
-func (t *trees) importPlace(keys *identity.Store) importing.Place {
-	return importing.Place{Target: t.private, Notes: t.notes, Keys: keys.Keys()}
-}
-
-// serveImport imports in the running process. A caller that goes away ends it.
-func (s *shared) serveImport(w http.ResponseWriter, r *http.Request) {
-	var order importing.Order
-	err := json.NewDecoder(r.Body).Decode(&order)
-	if err != nil {
-		control.Answer(w, nil, err)
-		return
-	}
-	trees, err := s.acquire(r.Context())
-	if err != nil {
-		control.Answer(w, nil, err)
-		return
-	}
-	defer s.release()
-	w.Header().Set("Content-Type", "application/jsonl")
-	log := s.callers.log.With("zot", order.Zot, "dry_run", order.DryRun)
-	log.Info("import has begun")
-	if err := order.Run(r.Context(), trees.importPlace(s.callers.store), w); err != nil {
-		log.Warn("import was ended by its command", "error", err)
-		return
-	}
-	log.Info("import has ended")
 }

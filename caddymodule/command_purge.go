@@ -7,19 +7,15 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
-	"github.com/eblume/caddy-registry/core"
-	"github.com/eblume/caddy-registry/core/mirror"
-	"github.com/eblume/caddy-registry/core/store"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 )
 
 func purgeCommand(where *location) *cobra.Command {
@@ -89,10 +85,8 @@ func (l *location) purge(ctx context.Context, name string) (control.PurgeReport,
 	if err != nil {
 		return control.PurgeReport{}, err
 	}
-	return carryOut(ctx, r, "/purge?name="+url.QueryEscape(name), func(t *trees) (control.PurgeReport, error) {
-		return t.purge(ctx, name, func(repo string, ref core.Reference) (store.Evicted, error) {
-			return mirror.Purge(ctx, t.mirrors, t.state, repo, ref)
-		})
+	return carryOut(ctx, r, "/purge?name="+url.QueryEscape(name), func(t *running.Trees) (control.PurgeReport, error) {
+		return t.Purge(ctx, name)
 	})
 }
 
@@ -111,68 +105,4 @@ func (l *location) nothingHeld(r control.PurgeReport, name string) error {
 		return fmt.Errorf("%s does not belong to a mirror; the names of mirrors begin with %s", name, strings.Join(mirrors, "/, ")+"/")
 	}
 	return fmt.Errorf("nothing is cached for %s; a remembered \"not found\" was cleared", name)
-}
-
-// purge checks that the name is a mirror's, and forgets it.
-func (t *trees) purge(ctx context.Context, name string, forget func(repo string, ref core.Reference) (store.Evicted, error)) (control.PurgeReport, error) {
-	repo, ref, err := control.ParseTarget(name)
-	if err != nil {
-		return control.PurgeReport{}, err
-	}
-	for held, err := range t.private.Repositories(ctx, "") {
-		if err != nil {
-			return control.PurgeReport{}, err
-		}
-		if held == repo {
-			return control.PurgeReport{}, fmt.Errorf("%s was pushed here and is nobody's copy; delete it with a client that may, such as: crane delete <this registry>/%s", repo, name)
-		}
-	}
-	gone, err := forget(repo, ref)
-	report := control.PurgeReport{Repository: repo, Tags: gone.Tags, Manifests: gone.Manifests, Bytes: gone.Bytes}
-	if report.Tags == nil {
-		report.Tags = []string{}
-	}
-	if report.Manifests == nil {
-		report.Manifests = []digest.Digest{}
-	}
-	return report, err
-}
-
-// forget has every open mirror forget what it knows, and then the disk. One that is of
-// another name says so.
-func (s *shared) forget(ctx context.Context, repo string, ref core.Reference) (all store.Evicted, err error) {
-	s.mu.Lock()
-	mirrors, trees := slices.Collect(maps.Values(s.mirrors)), s.trees
-	s.mu.Unlock()
-	for _, m := range mirrors {
-		gone, err := m.Purge(ctx, repo, ref)
-		if errors.Is(err, core.ErrNameUnknown) {
-			continue
-		}
-		all.Tags, all.Manifests, all.Bytes = append(all.Tags, gone.Tags...), append(all.Manifests, gone.Manifests...), all.Bytes+gone.Bytes
-		if err != nil {
-			return all, err
-		}
-	}
-	// Of a mirror that is not configured any more something may be held.
-	gone, err := mirror.Purge(ctx, trees.mirrors, trees.state, repo, ref)
-	all.Tags, all.Manifests, all.Bytes = append(all.Tags, gone.Tags...), append(all.Manifests, gone.Manifests...), all.Bytes+gone.Bytes
-	return all, err
-}
-
-// servePurge forgets in the running process.
-func (s *shared) servePurge(w http.ResponseWriter, r *http.Request) {
-	trees, err := s.acquire(r.Context())
-	if err != nil {
-		control.Answer(w, nil, err)
-		return
-	}
-	defer s.release()
-	report, err := trees.purge(r.Context(), r.URL.Query().Get("name"), func(repo string, ref core.Reference) (store.Evicted, error) {
-		return s.forget(r.Context(), repo, ref)
-	})
-	if err == nil {
-		s.log.Info("purged", "repository", report.Repository, "tags", len(report.Tags), "manifests", len(report.Manifests), "bytes", report.Bytes)
-	}
-	control.Answer(w, report, err)
 }

@@ -13,17 +13,18 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/core"
 )
 
 // hold puts manifests with a tag each into a mirror's repository.
-func hold(t *testing.T, trees *trees, repo string, tags ...string) (ds []digest.Digest) {
+func hold(t *testing.T, trees *running.Trees, repo string, tags ...string) (ds []digest.Digest) {
 	t.Helper()
 	for _, tag := range tags {
 		manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[],"annotations":{"tag":%q}}`,
 			ocispec.MediaTypeImageManifest, digest.FromString("{}"), tag)
 		put := core.ManifestPut{MediaType: ocispec.MediaTypeImageManifest, Bytes: manifest, Tags: []string{tag}}
-		got, err := trees.mirrors.PutManifest(t.Context(), repo, put)
+		got, err := trees.Mirrors.PutManifest(t.Context(), repo, put)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,31 +33,16 @@ func hold(t *testing.T, trees *trees, repo string, tags ...string) (ds []digest.
 	return ds
 }
 
-// sharedAt is what this process has open.
-func sharedAt(t *testing.T, storage string) (s *shared) {
-	t.Helper()
-	pool.Range(func(key, value any) bool {
-		if strings.HasSuffix(key.(string), storage) {
-			s = value.(*shared)
-		}
-		return true
-	})
-	if s == nil {
-		t.Fatalf("%s is not open", storage)
-	}
-	return s
-}
-
 func TestPurgeThroughTheRunningProcess(t *testing.T) {
 	storage, port := t.TempDir(), freePort(t)
 	load(t, site(port, storage, allowAll, ""))
 	at(t, port).pushImage("team/app", "v1", randomBytes(100))
-	s := sharedAt(t, storage)
-	trees, err := s.acquire(t.Context())
+	s := storageOf(t)
+	trees, err := s.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.release()
+	defer s.Release()
 	const nginx = "docker.io/library/nginx"
 	ds := hold(t, trees, nginx, "one", "two", "three")
 	where := &location{storage: storage}
@@ -76,7 +62,7 @@ func TestPurgeThroughTheRunningProcess(t *testing.T) {
 			t.Errorf("%s: got %+v, %v", row.name, got, err)
 		}
 		left := 0
-		for _, err := range trees.mirrors.Manifests(t.Context(), nginx) {
+		for _, err := range trees.Mirrors.Manifests(t.Context(), nginx) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -96,13 +82,13 @@ func TestPurgeAsACommand(t *testing.T) {
 	storage, port := t.TempDir(), freePort(t)
 	load(t, site(port, storage, allowAll, ""))
 	at(t, port).pushImage("team/app", "v1", randomBytes(100))
-	s := sharedAt(t, storage)
-	trees, err := s.acquire(t.Context())
+	s := storageOf(t)
+	trees, err := s.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	hold(t, trees, "docker.io/library/nginx", "one", "two")
-	s.release()
+	s.Release()
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/verify"
 )
@@ -91,8 +92,8 @@ func (l *location) verify(ctx context.Context, o verify.Options) (*verify.Report
 		return nil, err
 	}
 	query := url.Values{"repair": {fmt.Sprint(o.Repair)}, "repository": {o.Repository}}
-	return carryOut(ctx, r, "/verify?"+query.Encode(), func(t *trees) (*verify.Report, error) {
-		t.verifying.SetSettings(verify.Settings{Rate: r.verifyRate})
-		return t.verify(ctx, o)
+	return carryOut(ctx, r, "/verify?"+query.Encode(), func(t *running.Trees) (*verify.Report, error) {
+		t.SetVerifying(verify.Settings{Rate: r.verifyRate})
+		return t.Verify(ctx, o)
 	})
 }

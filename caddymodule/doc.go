@@ -5,26 +5,19 @@
 //	caddyfile.go   its global option
 //	handler.go     the directive `oci_registry`: the path of a request
 //	storage/       where content is kept: guest modules, oci.storage.*
-//	shared.go      an open storage, shared by all configurations of the process
-//	trees.go       what is in it: private images, what mirrors hold, identity
-//	gc.go          the collector's settings and schedule
-//	mirror*.go     the mirrors: options, names, secrets, what is open, what is counted
-//	keeping.go     what bounds them, and who asked for what
+//	running/       the open storages, with everything that survives a reload
+//	gc.go          the collector's settings
+//	mirror*.go     the mirrors: options, names, secrets
 //	cache.go       which cache is kept beside it: guest modules of the room cache
 //	policy.go      who may do what
-//	callers.go     what a storage knows about who asks, open with it
 //	who.go         who asks, the challenge, and the token endpoint of a site
 //	signin.go      the providers of the process, and the pages of a site
 //	password.go    what the login page asks about a password
 //	authenticators/  how callers prove who they are: blocks, and guest modules
-//	expiry.go      keys that end soon are announced
 //	audit.go       what of a request is audited, by package observe
-//	background.go  what runs beside a configuration: collections, announcements
 //	pieces.go      how much of an answer is sent at once
-//	state_metrics.go  what the open storages are like now; package observe counts the rest
-//	health.go      what /readyz says about a storage, for the package health
+//	health.go      who learns what /readyz says about a storage
 //	location.go    how the user of a command names the registry
-//	commands.go    what commands ask of the running process, over package control
 //	command*.go    `caddy-registry registry …`, one file for each subcommand
 //	doctor*.go     what the doctor looks at; client_lines.go: what it tells clients to write
 //

@@ -13,17 +13,11 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
-	"github.com/eblume/caddy-registry/caddymodule/identity"
-	"github.com/eblume/caddy-registry/caddymodule/session"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
-	"github.com/eblume/caddy-registry/caddymodule/token"
-	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/evict"
-	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/upstream"
-	"github.com/eblume/caddy-registry/core/usage"
-	"github.com/eblume/caddy-registry/core/verify"
 )
 
 const (
@@ -98,10 +92,8 @@ func (p *patient) look(ctx context.Context) (control.Condition, string, error) {
 	for i, m := range p.mirrors {
 		names[i] = m.name
 	}
-	c, err := carryOut(ctx, p.registry, "/condition?"+url.Values{"mirror": names}.Encode(), func(t *trees) (c control.Condition, err error) {
-		counter := usage.New(t.state, nil)
-		defer func() { err = errors.Join(err, counter.Close()) }()
-		return t.condition(ctx, counter, names)
+	c, err := carryOut(ctx, p.registry, "/condition?"+url.Values{"mirror": names}.Encode(), func(t *running.Trees) (control.Condition, error) {
+		return t.Condition(ctx, names)
 	})
 	switch {
 	case err != nil:
@@ -120,66 +112,6 @@ func (p *patient) risks() (string, error) {
 		}
 	}
 	return "nothing is known of the disk that would lose what was acknowledged", nil
-}
-
-// condition is what the trees tell.
-func (t *trees) condition(ctx context.Context, counter *usage.Counter, names []string) (control.Condition, error) {
-	c := control.Condition{MirrorsDir: t.mirrorsDisk, Usage: map[string][]usage.Use{}, Gone: map[string]control.GoneTags{}, Samples: map[string]string{}}
-	damaged, err := t.damagedIdentity(ctx)
-	if err != nil {
-		return c, err
-	}
-	c.Damaged = damaged
-	if c.Keys, err = keysThatEnd(ctx, t.identity); err != nil {
-		return c, fmt.Errorf("identity: %w", err)
-	}
-	stats := t.verifying.Stats()
-	c.Quarantine, c.Verified = stats.Quarantine, stats.Finished
-	c.Records = map[string]control.Records{}
-	for _, tree := range []verify.Tree{{Name: storage.PrivateTree, Store: t.private}, {Name: storage.MirrorsTree, Store: t.mirrors}} {
-		digests, err := quarantined(ctx, tree.Store)
-		if err != nil {
-			return c, err
-		}
-		c.Quarantined = append(c.Quarantined, digests...)
-		if c.Records[tree.Name], err = lookAtRecords(ctx, tree.Store); err != nil {
-			return c, err
-		}
-	}
-	for _, name := range names {
-		uses, err := counter.Of(ctx, name)
-		if err != nil {
-			return c, err
-		}
-		c.Usage[name] = uses
-		n, more, err := mirror.CountGone(ctx, t.state, name)
-		if err != nil {
-			return c, err
-		}
-		c.Gone[name] = control.GoneTags{Tags: n, More: more}
-		for repo, err := range t.mirrors.Repositories(ctx, name+"/") {
-			if err != nil {
-				return c, err
-			}
-			if remote, ok := strings.CutPrefix(repo, name+"/"); ok {
-				c.Samples[name] = remote
-			}
-			break
-		}
-	}
-	return c, nil
-}
-
-// damagedIdentity returns the damaged records of identity, each with what to do about it.
-func (t *trees) damagedIdentity(ctx context.Context) (damaged []string, err error) {
-	for _, look := range []func(context.Context, bucket.Bucket) ([]string, error){identity.Examine, token.Examine, session.Examine} {
-		some, err := look(ctx, t.identity)
-		if err != nil {
-			return nil, fmt.Errorf("identity: %w", err)
-		}
-		damaged = append(damaged, some...)
-	}
-	return damaged, nil
 }
 
 // describeIdentity reports which records of identity are damaged.

@@ -1,10 +1,7 @@
 package caddymodule
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -13,27 +10,10 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
-	"github.com/eblume/caddy-registry/core/bucket"
 )
 
 // shownKeys bounds which keys a finding names.
 const shownKeys = 5
-
-// keysThatEnd reads the keys of a storage. Another process, or this one, may have it open.
-func keysThatEnd(ctx context.Context, b bucket.Bucket) (ending []control.EndingKey, err error) {
-	store, err := identity.Open(ctx, b, identity.Options{Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	now := time.Now()
-	for _, key := range store.Keys().List("") {
-		if key.Revoked.IsZero() && (!key.Active(now) || key.Expiring(now)) {
-			ending = append(ending, control.EndingKey{ID: key.ID, Name: key.Name, User: key.User, Expires: key.Expires})
-		}
-	}
-	return ending, nil
-}
 
 // describeKeys reports the keys that end soon. Those that have ended are remembered by the registry
 // to explain refusals, and are not worth a warning.

@@ -12,6 +12,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/evict"
+	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/upstream"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
@@ -60,20 +61,20 @@ func TestDoctorLooksAtTheStorage(t *testing.T) {
 func TestDoctorLooksAtMirrors(t *testing.T) {
 	storage := t.TempDir()
 	load(t, site(freePort(t), storage, allowAll, ""))
-	s := sharedAt(t, storage)
-	trees, err := s.acquire(t.Context())
+	s := storageOf(t)
+	trees, err := s.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.release()
+	defer s.Release()
 	hold(t, trees, "quay.io/coreos/etcd", "v1")
 	for range 3 {
-		trees.keeping.usage.Count("quay.io", "ns", "10.0.0.7")
+		s.CountUse(namespace.Resolved{Mirror: "quay.io", Form: "ns"}, "10.0.0.7")
 	}
-	trees.keeping.usage.Count("quay.io", "prefix", "10.0.0.8")
+	s.CountUse(namespace.Resolved{Mirror: "quay.io", Form: "prefix"}, "10.0.0.8")
 	for _, tag := range []string{"v1", "v2"} {
 		record := []byte(`{"digest":"","time":"2026-11-01T00:00:00Z","gone":"2026-11-02T00:00:00Z"}`)
-		if _, err := trees.state.Put(t.Context(), "mirror/checks/quay.io/coreos/etcd/_tags/"+tag, record, bucket.Condition{}); err != nil {
+		if _, err := trees.State.Put(t.Context(), "mirror/checks/quay.io/coreos/etcd/_tags/"+tag, record, bucket.Condition{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,15 +1,12 @@
 package caddymodule
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/eblume/caddy-registry/caddymodule/control"
-	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -73,56 +70,10 @@ func (g *GC) collection() (collection, error) {
 	return c, nil
 }
 
+func (c collection) schedule() running.Schedule {
+	return running.Schedule{Interval: c.interval, Grace: c.grace}
+}
+
 func (c collection) options() store.Options {
 	return store.Options{Grace: c.grace, Untagged: c.untagged, UploadAge: c.uploads}
-}
-
-// schedule says when a storage is collected. It belongs to the storage and not to a
-// configuration: otherwise a server whose configuration is loaded every hour would
-// never collect.
-type schedule struct {
-	opened time.Time
-	last   time.Time // end of the last run; zero: none yet
-}
-
-// next is when the collector is due. The first run waits until the grace is over
-// that everything has after a start: before, it could remove nothing.
-func (s schedule) next(c collection) time.Time {
-	if s.last.IsZero() {
-		return s.opened.Add(min(c.interval, c.grace))
-	}
-	return s.last.Add(c.interval)
-}
-
-// due is how long the collector has to wait.
-func (s *shared) due(c collection) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return time.Until(s.schedule.next(c))
-}
-
-// collect runs the collector once, counts it and logs what it removed.
-func (s *shared) collect(ctx context.Context, dryRun bool) (control.Collected, error) {
-	trees, err := s.acquire(ctx)
-	if err != nil {
-		return control.Collected{}, err
-	}
-	defer s.release()
-	begun := time.Now()
-	done, err := trees.collect(ctx, store.CollectOptions{DryRun: dryRun})
-	if dryRun {
-		return done, err
-	}
-	s.mu.Lock()
-	s.schedule.last = time.Now()
-	s.mu.Unlock()
-	observe.CountCollection(done, err)
-	if err == nil {
-		observe.Succeeded(observe.TaskGC)
-	}
-	trees.keeping.census.Poke()
-	if !errors.Is(err, context.Canceled) {
-		s.log.Info("collected", "private", done.Private, "mirrors", done.Mirrors, "took", time.Since(begun))
-	}
-	return done, err
 }

@@ -126,7 +126,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		wire.Fail(w, r, c.Request, err, c.options)
 		return nil
 	}
-	defer h.app.shared.release()
+	defer h.app.storage.Release()
 	registry := c.wrap(union)
 	if c.Kind == wire.Blob {
 		defer sendPieces(r.Context())()

@@ -2,10 +2,13 @@ package caddymodule
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/option"
+	"github.com/eblume/caddy-registry/caddymodule/running"
+	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/quota"
 )
 
@@ -87,3 +90,34 @@ func (l *Limits) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 var _ caddyfile.Unmarshaler = (*Limits)(nil)
+
+// leaveFree reads min_free.
+func (a *App) leaveFree() (evict.MinFree, error) {
+	if a.MinFree == "" {
+		return evict.DefaultMinFree, nil
+	}
+	return evict.ParseMinFree(a.MinFree)
+}
+
+// bounds are what mirrors may hold, as this configuration says.
+func (a *App) bounds() evict.Settings {
+	settings := evict.Settings{MinFree: a.minFree, Grace: a.collection.grace, Mirrors: map[string]evict.Limits{}}
+	for name, m := range a.Mirrors {
+		size, _ := m.maxSize() // checked by Provision
+		settings.Mirrors[name] = evict.Limits{Keep: time.Duration(m.Keep), MaxSize: size}
+	}
+	return settings
+}
+
+// maxSize reads max_size; 0 is none.
+func (m *Mirror) maxSize() (int64, error) {
+	if m.MaxSize == "" {
+		return 0, nil
+	}
+	return option.ParseSize(m.MaxSize)
+}
+
+// keyLimits are those of API keys.
+func (a *App) keyLimits() running.KeyLimits {
+	return running.KeyLimits{Lifetime: a.APIKeys.Lifetime(), Number: a.Limits.keys()}
+}

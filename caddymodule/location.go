@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/console"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/caddymodule/sites"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
@@ -54,10 +54,7 @@ type registry struct {
 	limits  quota.Limits
 	// verifyRate is how fast a verification reads; 0: verify.DefaultRate.
 	verifyRate int64
-	// lifetime is how long a key lasts at most.
-	lifetime time.Duration
-	// keys is how many valid keys a user may have; 0: identity.DefaultMaxKeys.
-	keys int
+	keys       running.KeyLimits
 	// admins is nil where no configuration was read, or its policy is wrong.
 	admins *admins.Roster
 }
@@ -97,7 +94,7 @@ func (l *location) find() (*registry, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("there is no storage in %s; is it another directory, or was no registry started with it yet? %w", reachable.Local(), err)
 	}
-	found := &registry{module, reachable.Local(), collection.options(), limits, verifying.Rate, app.APIKeys.Lifetime(), app.Limits.keys(), nil}
+	found := &registry{module, reachable.Local(), collection.options(), limits, verifying.Rate, app.keyLimits(), nil}
 	if l.storage == "" {
 		// A command that disables somebody warns with it, and goes on without.
 		if found.admins, err = app.unprovisionedRoster(); err != nil {

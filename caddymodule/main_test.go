@@ -26,6 +26,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/caddytest"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 )
 
 // asCommand makes the test binary behave as the product's: what needs a process of
@@ -119,11 +120,7 @@ func listensAlone(t testing.TB, config []byte) {
 // for the last one, whose client has its answer already, and the directory is removed.
 func released(t testing.TB) {
 	t.Helper()
-	eventually(t, "every storage is closed", func() bool {
-		open := 0
-		storages.Range(func(any, any) bool { open++; return true })
-		return open == 0
-	})
+	eventually(t, "every storage is closed", func() bool { return len(running.Storages()) == 0 })
 }
 
 // freePort is a port of the loopback interface that nobody listens on.

@@ -1,4 +1,4 @@
-package caddymodule
+package running
 
 import (
 	"net/http"
@@ -8,7 +8,7 @@ import (
 
 // commands carries out what commands ask of the process that has the storage open. Package
 // control describes each path.
-func (s *shared) commands() http.Handler {
+func (s *Storage) commands() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /gc", s.serveGC)
 	mux.HandleFunc("POST /identity", s.serveIdentity)
@@ -20,7 +20,7 @@ func (s *shared) commands() http.Handler {
 }
 
 // serveGC runs the collector. A caller that goes away stops it.
-func (s *shared) serveGC(w http.ResponseWriter, r *http.Request) {
+func (s *Storage) serveGC(w http.ResponseWriter, r *http.Request) {
 	dryRun := r.URL.Query().Get("dry_run") == "true"
 	collected, err := s.collect(r.Context(), dryRun)
 	control.Answer(w, control.GCReport{Collected: collected, DryRun: dryRun}, err)

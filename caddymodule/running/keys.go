@@ -1,4 +1,4 @@
-package caddymodule
+package running
 
 import (
 	"context"
@@ -10,13 +10,13 @@ import (
 )
 
 // keysToAnnounce are due for whoever shares the storage.
-func (s *shared) keysToAnnounce(ctx context.Context) ([]identity.Key, error) {
+func (s *Storage) keysToAnnounce(ctx context.Context) ([]identity.Key, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.callers == nil {
 		return nil, nil
 	}
-	return s.callers.store.Keys().Announce(ctx)
+	return s.callers.Identity.Keys().Announce(ctx)
 }
 
 // keyCounts is what the metrics say about keys. Revoked ones do not count.
@@ -57,11 +57,11 @@ func (keysCollector) Describe(ch chan<- *prometheus.Desc) { ch <- keysDesc; ch <
 func (keysCollector) Collect(ch chan<- prometheus.Metric) {
 	var counts keyCounts
 	pool.Range(func(_, value any) bool {
-		s := value.(*shared)
+		s := value.(*Storage)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.callers != nil {
-			counts.add(s.callers.store.Keys().List(""), time.Now())
+			counts.add(s.callers.Identity.Keys().List(""), time.Now())
 		}
 		return true
 	})

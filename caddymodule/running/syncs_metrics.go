@@ -1,4 +1,4 @@
-package caddymodule
+package running
 
 import "github.com/prometheus/client_golang/prometheus"
 
@@ -14,7 +14,7 @@ func (syncsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- syncsDesc }
 func (syncsCollector) Collect(ch chan<- prometheus.Metric) {
 	var files, directories, groups uint64
 	pool.Range(func(_, value any) bool {
-		f, d, g := value.(*shared).syncs()
+		f, d, g := value.(*Storage).syncs()
 		files, directories, groups = files+f, directories+d, groups+g
 		return true
 	})

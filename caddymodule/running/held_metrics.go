@@ -1,4 +1,4 @@
-package caddymodule
+package running
 
 import "github.com/prometheus/client_golang/prometheus"
 
@@ -16,7 +16,7 @@ func (heldCollector) Describe(ch chan<- *prometheus.Desc) { ch <- heldDesc }
 func (heldCollector) Collect(ch chan<- prometheus.Metric) {
 	held := map[string]int64{}
 	pool.Range(func(_, value any) bool {
-		for name, bytes := range value.(*shared).held() {
+		for name, bytes := range value.(*Storage).held() {
 			held[name] += bytes
 		}
 		return true
@@ -27,7 +27,7 @@ func (heldCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // held is what the mirrors of the storage hold, if it is open.
-func (s *shared) held() map[string]int64 {
+func (s *Storage) held() map[string]int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trees == nil {

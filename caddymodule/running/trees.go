@@ -1,4 +1,4 @@
-package caddymodule
+package running
 
 import (
 	"context"
@@ -18,20 +18,20 @@ import (
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
-// trees are what is open in a storage.
-type trees struct {
-	// private are the images that are pushed here, and pulls who asked for them when.
-	private *store.Store
-	pulls   *pulls.Times
-	// notes is the bucket below private, for what imports have brought.
+// Trees are what is open in a storage.
+type Trees struct {
+	// Private are the images that are pushed here, and Pulls who asked for them when.
+	Private *store.Store
+	Pulls   *pulls.Times
+	// notes is the bucket below Private, for what imports have brought.
 	notes bucket.Bucket
-	// pushes is private with the limits of what clients may push.
+	// pushes is Private with the limits of what clients may push.
 	pushes *quota.Registry
-	// mirrors is what was fetched from other registries, without which the registry
+	// Mirrors is what was fetched from other registries, without which the registry
 	// works as well.
-	mirrors *store.Store
-	// state is the bucket below mirrors, for what mirrors know about their content.
-	state bucket.Bucket
+	Mirrors *store.Store
+	// State is the bucket below Mirrors, for what mirrors know about their content.
+	State bucket.Bucket
 	// privateDisk and mirrorsDisk are directories on the disks that the two fill, or empty.
 	privateDisk, mirrorsDisk string
 	// keeping bounds mirrors while they are served; nil for a command.
@@ -42,12 +42,12 @@ type trees struct {
 	identity bucket.Bucket
 }
 
-// openTrees opens what a storage has. Its caller closes the trees before the storage.
-func openTrees(ctx context.Context, opened storage.Buckets, options store.Options, log *slog.Logger) (_ *trees, err error) {
-	t := &trees{privateDisk: storage.DiskOf(opened, storage.PrivateTree), mirrorsDisk: storage.DiskOf(opened, storage.MirrorsTree)}
+// OpenTrees opens what a storage has. Its caller closes the trees before the storage.
+func OpenTrees(ctx context.Context, opened storage.Buckets, options store.Options, log *slog.Logger) (_ *Trees, err error) {
+	t := &Trees{privateDisk: storage.DiskOf(opened, storage.PrivateTree), mirrorsDisk: storage.DiskOf(opened, storage.MirrorsTree)}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, t.close())
+			err = errors.Join(err, t.Close())
 		}
 	}()
 	if t.identity, err = opened.Bucket(storage.IdentityTree); err != nil {
@@ -58,24 +58,24 @@ func openTrees(ctx context.Context, opened storage.Buckets, options store.Option
 		return nil, err
 	}
 	t.notes = private
-	t.pulls = pulls.New(pulls.Config{Bucket: private, Prefix: privatePulls, Log: log.With("tree", storage.PrivateTree)})
+	t.Pulls = pulls.New(pulls.Config{Bucket: private, Prefix: privatePulls, Log: log.With("tree", storage.PrivateTree)})
 	privateOptions := options
-	privateOptions.Pulled = t.pulls.Of
-	if t.private, _, err = openStore(ctx, opened, storage.PrivateTree, privateOptions, log); err != nil {
+	privateOptions.Pulled = t.Pulls.Of
+	if t.Private, _, err = openStore(ctx, opened, storage.PrivateTree, privateOptions, log); err != nil {
 		return nil, err
 	}
-	limited := quota.Config{Registry: t.private}
+	limited := quota.Config{Registry: t.Private}
 	if t.privateDisk != "" {
 		limited.Disk = evict.DiskOf(t.privateDisk)
 	}
 	t.pushes = quota.New(limited)
-	if t.mirrors, t.state, err = openStore(ctx, opened, storage.MirrorsTree, mirrorsOptions(options), log); err != nil {
+	if t.Mirrors, t.State, err = openStore(ctx, opened, storage.MirrorsTree, mirrorsOptions(options), log); err != nil {
 		return nil, err
 	}
 	t.verifying = verify.New(ctx, verify.Config{
 		Trees: []verify.Tree{
-			{Name: storage.PrivateTree, Store: t.private},
-			{Name: storage.MirrorsTree, Store: t.mirrors, Mirror: true},
+			{Name: storage.PrivateTree, Store: t.Private},
+			{Name: storage.MirrorsTree, Store: t.Mirrors, Mirror: true},
 		},
 		State: private, Log: log,
 	})
@@ -102,23 +102,29 @@ func mirrorsOptions(options store.Options) store.Options {
 }
 
 // setOptions changes what may change while the trees are open.
-func (t *trees) setOptions(options store.Options) {
-	t.private.SetOptions(options)
-	t.mirrors.SetOptions(mirrorsOptions(options))
+func (t *Trees) setOptions(options store.Options) {
+	t.Private.SetOptions(options)
+	t.Mirrors.SetOptions(mirrorsOptions(options))
 }
 
-// collect runs the collector in each tree. One that fails does not keep the other
+// SetLimits changes what clients may push.
+func (t *Trees) SetLimits(limits quota.Limits) { t.pushes.SetLimits(limits) }
+
+// SetVerifying changes how fast and how often what is stored is verified.
+func (t *Trees) SetVerifying(settings verify.Settings) { t.verifying.SetSettings(settings) }
+
+// Collect runs the collector in each tree. One that fails does not keep the other
 // from being collected. Idle uploads go while pushes find no room; what mirrors need is
 // the evictor's.
-func (t *trees) collect(ctx context.Context, how store.CollectOptions) (c control.Collected, err error) {
+func (t *Trees) Collect(ctx context.Context, how store.CollectOptions) (c control.Collected, err error) {
 	var errs [2]error
 	private := how
 	private.Pressed = t.pushes.Pressed
-	c.Private, errs[0] = t.private.Collect(ctx, private)
+	c.Private, errs[0] = t.Private.Collect(ctx, private)
 	if !how.DryRun && ctx.Err() == nil {
 		errs[0] = errors.Join(errs[0], t.foldPulls(ctx))
 	}
-	c.Mirrors, errs[1] = t.mirrors.Collect(ctx, how)
+	c.Mirrors, errs[1] = t.Mirrors.Collect(ctx, how)
 	if !how.DryRun && ctx.Err() == nil {
 		errs[1] = errors.Join(errs[1], t.verifying.Expire(ctx))
 	}
@@ -126,13 +132,13 @@ func (t *trees) collect(ctx context.Context, how store.CollectOptions) (c contro
 }
 
 // foldPulls adds up the pulls of past days, of what the private store still holds.
-func (t *trees) foldPulls(ctx context.Context) error {
+func (t *Trees) foldPulls(ctx context.Context) error {
 	var failed []error
-	for repo, err := range t.pulls.Repositories(ctx) {
+	for repo, err := range t.Pulls.Repositories(ctx) {
 		if err == nil {
 			var keep pulls.Keep
 			if keep, err = t.stillHeld(ctx, repo); err == nil {
-				err = t.pulls.Fold(ctx, repo, keep)
+				err = t.Pulls.Fold(ctx, repo, keep)
 			}
 		}
 		if err != nil {
@@ -143,15 +149,15 @@ func (t *trees) foldPulls(ctx context.Context) error {
 }
 
 // stillHeld says what is in a repository of the private store.
-func (t *trees) stillHeld(ctx context.Context, repo string) (pulls.Keep, error) {
+func (t *Trees) stillHeld(ctx context.Context, repo string) (pulls.Keep, error) {
 	manifests, tags := map[digest.Digest]struct{}{}, map[string]struct{}{}
-	for d, err := range t.private.Digests(ctx, repo) {
+	for d, err := range t.Private.Digests(ctx, repo) {
 		if err != nil {
 			return pulls.Keep{}, err
 		}
 		manifests[d] = struct{}{}
 	}
-	for tag, err := range t.private.Tags(ctx, repo, "") {
+	for tag, err := range t.Private.Tags(ctx, repo, "") {
 		if errors.Is(err, core.ErrNameUnknown) {
 			break
 		} else if err != nil {
@@ -165,16 +171,16 @@ func (t *trees) stillHeld(ctx context.Context, repo string) (pulls.Keep, error) 
 	}, nil
 }
 
-// close ends the stores. It may be called when not all of them were opened.
-func (t *trees) close() error {
+// Close ends the stores. It may be called when not all of them were opened.
+func (t *Trees) Close() error {
 	errs := []error{t.verifying.Close(), t.keeping.close()}
-	for _, s := range []*store.Store{t.mirrors, t.private} {
+	for _, s := range []*store.Store{t.Mirrors, t.Private} {
 		if s != nil {
 			errs = append(errs, s.Close())
 		}
 	}
-	if t.pulls != nil {
-		errs = append(errs, t.pulls.Close())
+	if t.Pulls != nil {
+		errs = append(errs, t.Pulls.Close())
 	}
 	return errors.Join(errs...)
 }

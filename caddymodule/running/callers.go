@@ -1,4 +1,4 @@
-package caddymodule
+package running
 
 import (
 	"context"
@@ -13,22 +13,25 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// callers is what a storage knows about who asks. It is open as long as the storage.
-type callers struct {
-	store    *identity.Store
-	tokens   *token.Signer
-	sessions *session.Store
-	logins   observe.Logins
-	plain    observe.PlainSenders
-	log      *slog.Logger
+// Callers is what a storage knows about who asks. It is open as long as the storage.
+type Callers struct {
+	Identity *identity.Store
+	Tokens   *token.Signer
+	Sessions *session.Store
+	// Logins are the credentials that were recorded, and Plain the addresses that sent some
+	// over plain HTTP.
+	Logins observe.Logins
+	Plain  observe.PlainSenders
+
+	log *slog.Logger
 
 	mu      sync.Mutex         // guards signIns
-	signIns map[string]*signIn // by signInSpec.key
+	signIns map[string]*SignIn // by SignInSpec.Key
 }
 
 // openCallers reads keys, users, signing keys and sessions. Its caller closes the callers before
 // the storage.
-func openCallers(ctx context.Context, b bucket.Bucket, log *slog.Logger) (*callers, error) {
+func openCallers(ctx context.Context, b bucket.Bucket, log *slog.Logger) (*Callers, error) {
 	store, err := identity.Open(ctx, b, identity.Options{Log: log})
 	if err != nil {
 		return nil, err
@@ -41,12 +44,12 @@ func openCallers(ctx context.Context, b bucket.Bucket, log *slog.Logger) (*calle
 	if err != nil {
 		return nil, errors.Join(err, tokens.Close(), store.Close())
 	}
-	return &callers{store: store, tokens: tokens, sessions: sessions, logins: observe.NewLogins(nil), plain: observe.NewPlainSenders(nil), log: log, signIns: map[string]*signIn{}}, nil
+	return &Callers{Identity: store, Tokens: tokens, Sessions: sessions, Logins: observe.NewLogins(nil), Plain: observe.NewPlainSenders(nil), log: log, signIns: map[string]*SignIn{}}, nil
 }
 
-func (c *callers) close() error {
+func (c *Callers) close() error {
 	if c == nil {
 		return nil
 	}
-	return errors.Join(c.tokens.Close(), c.store.Close())
+	return errors.Join(c.Tokens.Close(), c.Identity.Close())
 }

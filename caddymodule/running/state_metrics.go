@@ -1,4 +1,4 @@
-package caddymodule
+package running
 
 import (
 	"log/slog"
@@ -68,7 +68,7 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 		upstreams: map[string]upstream.State{},
 	}
 	pool.Range(func(_, value any) bool {
-		value.(*shared).addState(&sum)
+		value.(*Storage).addState(&sum)
 		return true
 	})
 	send := func(desc *prometheus.Desc, value int64, labels ...string) {
@@ -93,8 +93,8 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 			send(redisDesc, one(sum.redis == possible), string(possible))
 		}
 	}
-	send(memoryDesc, manifestBudget.Used(), "received")
-	send(memoryDesc, sentBudget.Used(), "sent")
+	send(memoryDesc, Received.Used(), "received")
+	send(memoryDesc, Sent.Used(), "sent")
 	b := built.From()
 	send(buildDesc, 1, b.Version, b.Commit, b.Go, b.Caddy)
 }
@@ -111,7 +111,7 @@ func one(is bool) int64 {
 const otherRepositories = "other"
 
 // addState adds what the storage is like, if it is open.
-func (s *shared) addState(sum *state) {
+func (s *Storage) addState(sum *state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trees == nil {
@@ -130,31 +130,31 @@ func (s *shared) addState(sum *state) {
 	for tree, space := range counts.Spaces {
 		sum.free[tree], sum.size[tree] = space.Free, space.Total
 	}
-	sum.indexed[storage.PrivateTree], sum.indexed[storage.MirrorsTree] = one(s.trees.private.Indexed()), one(s.trees.mirrors.Indexed())
+	sum.indexed[storage.PrivateTree], sum.indexed[storage.MirrorsTree] = one(s.trees.Private.Indexed()), one(s.trees.Mirrors.Indexed())
 	sum.uploads += int64(s.trees.pushes.OpenUploads())
 	if len(s.settings) == 0 {
 		return
 	}
 	last := s.settings[len(s.settings)-1]
-	for _, spec := range last.mirrors {
-		m := s.mirrors[spec.key]
+	for _, spec := range last.Mirrors {
+		m := s.mirrors[spec.Key]
 		if m == nil {
 			continue
 		}
 		running, readers := m.Downloads()
-		sum.downloads[spec.name] += int64(running)
-		sum.readers[spec.name] += int64(readers)
-		sum.upstreams[spec.name], _ = m.client.State()
+		sum.downloads[spec.Name] += int64(running)
+		sum.readers[spec.Name] += int64(readers)
+		sum.upstreams[spec.Name], _ = m.client.State()
 	}
-	if shared, ok := last.cache.(redisState); ok {
+	if shared, ok := last.Cache.(redisState); ok {
 		sum.redis = shared.State()
 	}
 }
 
 // newCensus begins to count what the trees store.
-func newCensus(t *trees, log *slog.Logger) *census.Census {
+func newCensus(t *Trees, log *slog.Logger) *census.Census {
 	c := census.Config{
-		Trees:   map[string]census.Tree{storage.PrivateTree: t.private, storage.MirrorsTree: t.mirrors},
+		Trees:   map[string]census.Tree{storage.PrivateTree: t.Private, storage.MirrorsTree: t.Mirrors},
 		Named:   storage.PrivateTree,
 		Disks:   map[string]census.Disk{},
 		Counted: func() { observe.Succeeded(observe.TaskCount) },
@@ -166,4 +166,9 @@ func newCensus(t *trees, log *slog.Logger) *census.Census {
 		}
 	}
 	return census.New(c)
+}
+
+// Collectors are metrics of the storages that are open.
+func Collectors() []prometheus.Collector {
+	return []prometheus.Collector{syncsCollector{}, keysCollector{}, heldCollector{}, verifyCollector{}, stateCollector{}}
 }

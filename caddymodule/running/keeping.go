@@ -1,16 +1,14 @@
-package caddymodule
+package running
 
 import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/caddymodule/census"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
-	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
@@ -37,21 +35,21 @@ type keeping struct {
 
 // keep begins to count what the trees hold. Nothing is evicted before a
 // configuration has said what may be: another one's limits may be wider.
-func keep(t *trees, log *slog.Logger) *keeping {
+func keep(t *Trees, log *slog.Logger) *keeping {
 	counts := newCensus(t, log)
 	log = log.With("tree", storage.MirrorsTree)
 	k := &keeping{
 		census: counts,
-		pulls:  pulls.New(pulls.Config{Bucket: t.state, Prefix: pullsPrefix, Log: log}),
-		usage:  usage.New(t.state, log),
+		pulls:  pulls.New(pulls.Config{Bucket: t.State, Prefix: pullsPrefix, Log: log}),
+		usage:  usage.New(t.State, log),
 	}
 	var disk evict.Disk
 	if t.mirrorsDisk != "" {
 		disk = evict.DiskOf(t.mirrorsDisk)
 	}
 	k.evictor = evict.New(evict.Config{
-		Local: t.mirrors, Pulls: k.pulls, Disk: disk,
-		Beside:  &mirror.Beside{State: t.state, Local: t.mirrors, Log: log},
+		Local: t.Mirrors, Pulls: k.pulls, Disk: disk,
+		Beside:  &mirror.Beside{State: t.State, Local: t.Mirrors, Log: log},
 		Evicted: observe.CountEviction, Passed: func() { observe.Succeeded(observe.TaskEvict) }, Log: log,
 	})
 	return k
@@ -65,43 +63,17 @@ func (k *keeping) close() error {
 	return errors.Join(k.census.Close(), k.evictor.Close(), k.usage.Close(), k.pulls.Close())
 }
 
-// leaveFree reads min_free.
-func (a *App) leaveFree() (evict.MinFree, error) {
-	if a.MinFree == "" {
-		return evict.DefaultMinFree, nil
-	}
-	return evict.ParseMinFree(a.MinFree)
-}
-
-// bounds are what mirrors may hold, as this configuration says.
-func (a *App) bounds() evict.Settings {
-	settings := evict.Settings{MinFree: a.minFree, Grace: a.collection.grace, Mirrors: map[string]evict.Limits{}}
-	for name, m := range a.Mirrors {
-		size, _ := m.maxSize() // checked by Provision
-		settings.Mirrors[name] = evict.Limits{Keep: time.Duration(m.Keep), MaxSize: size}
-	}
-	return settings
-}
-
-// maxSize reads max_size; 0 is none.
-func (m *Mirror) maxSize() (int64, error) {
-	if m.MaxSize == "" {
-		return 0, nil
-	}
-	return option.ParseSize(m.MaxSize)
-}
-
-// countUse remembers who asks a mirror, and how. The storage is open.
-func (s *shared) countUse(request namespace.Resolved, address string) {
+// CountUse remembers who asks a mirror, and how. The storage is open.
+func (s *Storage) CountUse(request namespace.Resolved, address string) {
 	s.mu.Lock()
 	usage := s.trees.keeping.usage
 	s.mu.Unlock()
 	usage.Count(request.Mirror, string(request.Form), address)
 }
 
-// countPull remembers that a client was given a private manifest, or was told that what
+// CountPull remembers that a client was given a private manifest, or was told that what
 // it has is still the one. The storage is open.
-func (s *shared) countPull(request wire.Request, answer http.Header, o wire.Outcome) {
+func (s *Storage) CountPull(request wire.Request, answer http.Header, o wire.Outcome) {
 	if o.Status != http.StatusOK && o.Status != http.StatusNotModified {
 		return
 	}
