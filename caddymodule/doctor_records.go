@@ -22,14 +22,14 @@ func describeRecords(c *control.Condition) (string, error) {
 		if look.Wrong == 0 {
 			continue
 		}
-		text := fmt.Sprintf("damaged records of tags and referrers (%s): %d: %s", tree, look.Wrong, strings.Join(look.Named, "; "))
+		text := fmt.Sprintf("damaged records of tags, referrers and manifests (%s): %d: %s", tree, look.Wrong, strings.Join(look.Named, "; "))
 		if hidden := look.Wrong - len(look.Named); hidden > 0 {
 			text += fmt.Sprintf("; and %d more", hidden)
 		}
 		if tree == storage.MirrorsTree {
 			return "", doctor.Warning(text + "; a mirror asks its upstream again")
 		}
-		return "", errors.New(text + "; push the tag again, or delete it, as an administrator")
+		return "", errors.New(text + "; push the image again, or delete it, as an administrator")
 	}
-	return fmt.Sprintf("%d records of tags and referrers are in good order%s", looked, more), nil
+	return fmt.Sprintf("%d records of tags, referrers and manifests are in good order%s", looked, more), nil
 }

@@ -31,6 +31,7 @@ func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyht
 	caddyhttp.SetVar(ctx, unhandledVar, false) // or the access log has NOP for the answer
 	if r.URL.Path != "/" {
 		wire.Protect(w.Header())
+		wire.LeaveBody(w, r)
 		http.Error(w, "404 page not found. The registry is at /v2/.", http.StatusNotFound)
 		return nil
 	}
@@ -45,6 +46,7 @@ func serveRoot(w http.ResponseWriter, r *http.Request) {
 	wire.Protect(w.Header())
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
+		wire.LeaveBody(w, r)
 		http.Error(w, "405 method not allowed", http.StatusMethodNotAllowed)
 		return
 	}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
@@ -80,6 +82,27 @@ func TestTheNextHandlerIsAskedFirst(t *testing.T) {
 		load(t, site(port, t.TempDir(), allowAll, ""))
 		at(t, port).want(http.StatusMethodNotAllowed, "POST", "/", nil)
 	})
+}
+
+// A client that waits before it sends a body is answered, and the connection ends.
+func TestABodyThatNobodyWantsIsNotWaitedFor(t *testing.T) {
+	port := freePort(t)
+	load(t, site(port, t.TempDir(), allowAll, ""))
+	for path, want := range map[string]string{"/": "405", "/x": "404"} {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n", path)
+		answer, err := io.ReadAll(conn) // until the registry ends the connection
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 "+want) {
+			t.Errorf("%s: got %q and %v, want %s", path, answer, err, want)
+		}
+	}
 }
 
 // Where people sign in, the root is the site's if the site has one, and else the home page.

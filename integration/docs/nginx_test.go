@@ -23,39 +23,33 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// behindProxy is a registry that believes a proxy on this machine.
-const behindProxy = `{
-	servers {
-		trusted_proxies static 127.0.0.1/32
-		trusted_proxies_strict
+// fromPage is the first block of a language on docs/do/behind-another-proxy.md, in which each
+// key of replace, which must be there, has been replaced.
+func fromPage(t *testing.T, language string, replace map[string]string) string {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join(server.Root(t), "docs", "do", "behind-another-proxy.md"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	oci {
-		storage file {$REGISTRY_DATA}
-		policy {
-			allow anonymous read fetch
-			allow group admins *
+	block := regexp.MustCompile("(?ms)^```" + language + "\n(.*?)^```$").FindSubmatch(page)
+	if block == nil {
+		t.Fatalf("the page has no block of %s", language)
+	}
+	text := string(block[1])
+	for from, to := range replace {
+		if !strings.Contains(text, from) {
+			t.Fatalf("the page's block of %s lacks %q", language, from)
 		}
+		text = strings.ReplaceAll(text, from, to)
 	}
+	return text
 }
-http://:{$REGISTRY_PORT} {
-	bind 127.0.0.1
-	oci_registry
-}
-`
 
 // nginx serves the block of docs/do/behind-another-proxy.md in front of a registry, and
 // returns its address and a client that trusts its certificate.
 func nginx(t *testing.T, s *server.Server) (string, *http.Client) {
 	t.Helper()
 	program := server.Tool(t, "nginx")
-	page, err := os.ReadFile(filepath.Join(server.Root(t), "docs", "do", "behind-another-proxy.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := regexp.MustCompile("(?ms)^```nginx\n(.*?)^```$").FindSubmatch(page)
-	if block == nil {
-		t.Fatal("the page has no configuration of nginx")
-	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -69,20 +63,14 @@ func nginx(t *testing.T, s *server.Server) (string, *http.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := "http {\naccess_log off;\n" + string(block[1])
+	config := "http {\naccess_log off;\n" + fromPage(t, "nginx", map[string]string{
+		"listen 443 ssl": "listen " + address + " ssl", "127.0.0.1:5050": s.Host, "/etc/nginx/": dir + "/",
+	})
 	for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		config += name + "_temp_path " + filepath.Join(dir, name) + ";\n"
 	}
 	main := "daemon off;\nmaster_process off;\nerror_log stderr;\nevents {}\npid " + filepath.Join(dir, "pid") + ";\n"
 	config = main + config + "}\n"
-	for from, to := range map[string]string{
-		"listen 443 ssl": "listen " + address + " ssl", "127.0.0.1:5050": s.Host, "/etc/nginx/": dir + "/",
-	} {
-		if !strings.Contains(config, from) {
-			t.Fatalf("the page's block lacks %q", from)
-		}
-		config = strings.ReplaceAll(config, from, to)
-	}
 	for name, text := range map[string][]byte{
 		"nginx.conf":   []byte(config),
 		"registry.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certified.Certificate().Raw}),
@@ -123,7 +111,14 @@ func nginx(t *testing.T, s *server.Server) (string, *http.Client) {
 // Behind nginx, with the configuration of the page, clients find the tokens, push large
 // layers with a key, and hear at once that a push is refused.
 func TestBehindNginx(t *testing.T) {
-	s := server.Start(t, server.Options{Caddyfile: behindProxy})
+	s := server.Start(t, server.Options{Caddyfile: fromPage(t, "caddyfile", map[string]string{
+		"url https://registry.example.org": `storage file {$REGISTRY_DATA}
+		policy {
+			allow anonymous read fetch
+			allow group admins *
+		}`,
+		"http://:5050": "http://:{$REGISTRY_PORT}", "bind 127.0.0.1 192.0.2.20": "bind 127.0.0.1",
+	})})
 	base, client := nginx(t, s)
 	key, _ := s.Key(t, "me", "admins")
 	do := func(method, url string, body io.Reader, authorized bool) *http.Response {

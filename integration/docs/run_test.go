@@ -24,7 +24,8 @@ const limit = time.Minute
 // documentedPort is what the documents say; the server of a test has another.
 const documentedPort = ":5050"
 
-var marked = regexp.MustCompile("(?ms)^```sh run\n(.*?)^```$")
+// marked is a block; one in a list is indented.
+var marked = regexp.MustCompile("(?ms)^[ \t]*```sh run\n(.*?)^[ \t]*```$")
 
 // scripts returns the blocks of each document that has any, in order.
 func scripts(t *testing.T) map[string]string {
