@@ -154,6 +154,7 @@ var roomsOfCaddymodule = map[string]string{
 	"observe":        "control",
 	"authenticators": "option observe control",
 	"running":        "control observe storage option",
+	"doctor/checks":  "control storage option",
 }
 
 func TestTheRoomsOfCaddymoduleKnowOnlyWhatTheyMay(t *testing.T) {

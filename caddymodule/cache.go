@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
@@ -58,4 +59,23 @@ func (a *App) openCache() (mirror.Shared, error) {
 	shared, done, err := a.cache.Open(func() ([]byte, error) { return trees.CacheSecret(a.life) }, a.log)
 	a.closeCache = done
 	return shared, err
+}
+
+// examinable is a cache that the doctor can look at. What
+// is found is a sentence; what is wrong is an error that says what to do.
+type examinable interface {
+	Examine(ctx context.Context) (string, error)
+}
+
+// examineCache looks at what is kept beside the storage, for the doctor.
+func (a *App) examineCache(ctx context.Context) (string, error) {
+	life, cancel := caddy.NewContext(caddy.Context{Context: ctx})
+	defer cancel()
+	if err := a.provisionCache(life); err != nil {
+		return "", err
+	}
+	if cache, ok := a.cache.(examinable); ok {
+		return cache.Examine(ctx)
+	}
+	return "it says nothing of itself", nil
 }

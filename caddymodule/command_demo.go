@@ -18,6 +18,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/demo"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/instance"
+	"github.com/eblume/caddy-registry/caddymodule/sites"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/wire"
 )
@@ -78,7 +79,7 @@ func (l *location) planDemo(to string) (*demo.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := demo.Target(found, to, machineName(app.named()))
+	plan, err := demo.Target(found, to, sites.MachineName(sites.Named(app.URL)))
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -13,7 +14,11 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/authenticators"
 	"github.com/eblume/caddy-registry/caddymodule/clientlines"
+	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
+	"github.com/eblume/caddy-registry/caddymodule/doctor/checks"
+	"github.com/eblume/caddy-registry/caddymodule/running"
+	"github.com/eblume/caddy-registry/caddymodule/sites"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
@@ -89,7 +94,7 @@ func (l *location) printClients(cmd *cobra.Command, asJSON bool, args []string) 
 		Clients []clientlines.Lines `json:"clients"`
 	}{[]clientlines.Lines{}}
 	for _, name := range mirrors {
-		for _, lines := range clientlines.For(name, found, app.named(), machineName(app.named())) {
+		for _, lines := range clientlines.For(name, found, sites.Named(app.URL), sites.MachineName(sites.Named(app.URL))) {
 			if len(args) == 0 || args[0] == lines.Mirror || args[0] == lines.Client {
 				printed.Clients = append(printed.Clients, lines)
 			}
@@ -124,16 +129,16 @@ func (l *location) examine(ctx context.Context) (doctor.Report, error) {
 		missing := func(context.Context) (string, error) { return "", err }
 		return doctor.Examine(ctx, []doctor.Check{{Name: "storage", Run: missing}}), nil
 	}
-	p := &patient{registry: r}
-	if p.minFree, err = app.leaveFree(); err != nil {
+	p := r.patient()
+	if p.MinFree, err = app.leaveFree(); err != nil {
 		return doctor.Report{}, fmt.Errorf("min_free: %w", err)
 	}
-	named := app.named()
+	named := sites.Named(app.URL)
 	for _, site := range found {
-		p.sites = append(p.sites, sitePatient{site, site.Base(machineName(named))})
+		p.Sites = append(p.Sites, checks.Site{Site: site, Base: site.Base(sites.MachineName(named))})
 	}
 	for _, name := range slices.Sorted(maps.Keys(app.Mirrors)) {
-		p.mirrors = append(p.mirrors, mirrorPatient{name, func() (*upstream.Client, error) {
+		p.Mirrors = append(p.Mirrors, checks.Mirror{Name: name, Client: func() (*upstream.Client, error) {
 			config := app.Mirrors[name].upstream(name)
 			if err := app.Mirrors[name].readSecrets(&config); err != nil {
 				return nil, err
@@ -142,13 +147,26 @@ func (l *location) examine(ctx context.Context) (doctor.Report, error) {
 		}})
 	}
 	if l.storage == "" { // a storage alone says nothing of these
-		p.more = append(p.more, doctor.Check{Name: "cache", Run: app.lookAtCache})
+		p.More = append(p.More, doctor.Check{Name: "cache", Run: app.examineCache})
 	}
 	if app.OIDC != nil {
-		p.more = append(p.more, doctor.Check{Name: "sign-in", Run: func(ctx context.Context) (string, error) {
+		p.More = append(p.More, doctor.Check{Name: "sign-in", Run: func(ctx context.Context) (string, error) {
 			return app.OIDC.Examine(ctx, app.URL)
 		}})
 	}
-	p.more = append(p.more, authenticators.IssuerChecks(app.AuthenticatorsRaw)...)
-	return doctor.Examine(ctx, p.checks()), nil
+	p.More = append(p.More, authenticators.IssuerChecks(app.AuthenticatorsRaw)...)
+	return doctor.Examine(ctx, p.Checks()), nil
+}
+
+// patient is the storage of the registry for the doctor.
+func (r *registry) patient() *checks.Patient {
+	return &checks.Patient{
+		Storage: r.storage, Directory: r.local,
+		Condition: func(ctx context.Context, mirrors []string) (control.Condition, error) {
+			path := "/condition?" + url.Values{"mirror": mirrors}.Encode()
+			return carryOut(ctx, r, path, func(t *running.Trees) (control.Condition, error) {
+				return t.Condition(ctx, mirrors)
+			})
+		},
+	}
 }

@@ -19,7 +19,7 @@
 //	health.go      who learns what /readyz says about a storage
 //	location.go    how the user of a command names the registry
 //	command*.go    `caddy-registry registry …`, one file for each subcommand
-//	doctor*.go     what the doctor looks at; client_lines.go: what it tells clients to write
+//	doctor/checks/ what the doctor looks at
 //
 // Two rules of Caddy shape it. Provision runs under `caddy validate` and while the
 // old configuration still serves: it opens nothing and creates nothing. And apps

@@ -61,7 +61,7 @@ func (a *App) served() (found []servedAt) {
 					site := sites.Site{Host: host, Address: address, TLS: len(server.TLSConnPolicies) > 0, ReadOnly: h.ReadOnly}
 					name := "localhost" // plain HTTP takes credentials from this machine alone
 					if site.TLS {
-						name = machineName(a.named())
+						name = sites.MachineName(sites.Named(a.URL))
 					}
 					found = append(found, servedAt{site, site.Base(name)})
 				}

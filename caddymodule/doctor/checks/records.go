@@ -1,4 +1,4 @@
-package caddymodule
+package checks
 
 import (
 	"errors"

@@ -1,56 +1,30 @@
-package caddymodule
+package checks
 
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/netip"
 	"net/url"
-	"os"
-	"strconv"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/instance"
 	"github.com/eblume/caddy-registry/caddymodule/sites"
 )
 
-// sitePatient is a site of the configuration, and how it is called.
-type sitePatient struct {
+// Site is a site of the configuration, and its root as clients call it.
+type Site struct {
 	sites.Site
-	base *url.URL
-}
-
-// named is the registry's own URL without a path, or nil if the configuration has none.
-func (a *App) named() *url.URL {
-	base, err := url.Parse(a.URL)
-	if err != nil || base.Host == "" {
-		return nil
-	}
-	return &url.URL{Scheme: base.Scheme, Host: base.Host}
-}
-
-// machineName is how a site is called that the configuration gives no name.
-func machineName(named *url.URL) string {
-	if named != nil {
-		return named.Hostname()
-	}
-	if name, err := os.Hostname(); err == nil {
-		return name
-	}
-	return "localhost"
+	Base *url.URL
 }
 
 // look reports whether the site takes credentials, and whether the process with the ID
 // running alone answers there. An empty ID is that of no process.
-func (s sitePatient) look(ctx context.Context, running string) (string, error) {
-	at := dialAddress(s.Address)
+func (s Site) look(ctx context.Context, running string) (string, error) {
+	at := sites.DialAddress(s.Address)
 	id := running
 	if id == "" {
 		id = instance.ID
 	}
-	seen := instance.Look(ctx, at, s.base, id)
+	seen := instance.Look(ctx, at, s.Base, id)
 	switch {
 	case seen.Other > 0 && running == "":
 		return "", fmt.Errorf("a registry with another storage answers on %s, while none runs on this one; stop one of them, or give it another address", at)
@@ -69,13 +43,4 @@ func (s sitePatient) look(ctx context.Context, running string) (string, error) {
 		return "", doctor.Warnf("takes no credentials from other machines, because it is plain HTTP: docker login fails there with a wrong reason; use an https:// site, `read_only`, or `insecure_credentials` on a network that you trust")
 	}
 	return "this registry alone answers on " + at, nil
-}
-
-// dialAddress is where this machine reaches what listens on an address.
-func dialAddress(address caddy.NetworkAddress) string {
-	host := address.Host
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, strconv.Itoa(int(address.StartPort)))
 }

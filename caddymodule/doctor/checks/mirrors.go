@@ -1,10 +1,9 @@
-package caddymodule
+package checks
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -13,9 +12,6 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
-	"github.com/eblume/caddy-registry/caddymodule/running"
-	"github.com/eblume/caddy-registry/caddymodule/storage"
-	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/upstream"
 )
@@ -27,120 +23,10 @@ const (
 	shownClients = 5
 )
 
-// patient is what the doctor looks at.
-type patient struct {
-	*registry
-	minFree evict.MinFree
-	mirrors []mirrorPatient
-	sites   []sitePatient
-	// more are checks of what the configuration has beside these.
-	more []doctor.Check
-}
-
-// mirrorPatient is a configured mirror. client makes what asks its upstream.
-type mirrorPatient struct {
-	name   string
-	client func() (*upstream.Client, error)
-}
-
-// checks are those of the storage and of every mirror. Whoever adds something that can
-// be wrong adds a check here.
-func (p *patient) checks() []doctor.Check {
-	state, looked := new(control.Condition), false
-	// seen is a check that needs the storage's condition.
-	seen := func(name string, look func(*control.Condition) (string, error)) doctor.Check {
-		return doctor.Check{Name: name, Run: func(context.Context) (string, error) {
-			if !looked {
-				return "", errors.New("not examined, because the storage was not reached")
-			}
-			return look(state)
-		}}
-	}
-	checks := []doctor.Check{
-		{Name: "storage", Run: func(ctx context.Context) (text string, err error) {
-			*state, text, err = p.look(ctx)
-			looked = err == nil
-			return text, err
-		}},
-		{Name: "durability", Run: func(context.Context) (string, error) { return p.risks() }},
-		seen("identity", describeIdentity),
-		seen("keys", describeKeys),
-		seen("content", describeContent),
-		seen("records", describeRecords),
-		{Name: "disk", Run: func(context.Context) (string, error) { return lookAtDisk(state.MirrorsDir, p.minFree) }},
-	}
-	for _, site := range p.sites {
-		checks = append(checks, doctor.Check{Name: "site " + site.base.String(), Run: func(ctx context.Context) (string, error) {
-			return site.look(ctx, state.Instance)
-		}})
-	}
-	for _, m := range p.mirrors {
-		checks = append(checks,
-			seen("use of "+m.name, func(c *control.Condition) (string, error) { return describeUse(c, m.name) }),
-			seen("tags of "+m.name, func(c *control.Condition) (string, error) { return describeGone(c.Gone[m.name]) }),
-			doctor.Check{Name: "upstream of " + m.name, Run: func(ctx context.Context) (string, error) {
-				return m.look(ctx, state.Samples[m.name], state.Learned[m.name])
-			}})
-	}
-	return append(checks, p.more...)
-}
-
-// look asks the process that has the storage open, or opens it: its lock, its layout and
-// what it rests on are looked at by that.
-func (p *patient) look(ctx context.Context) (control.Condition, string, error) {
-	names := make([]string, len(p.mirrors))
-	for i, m := range p.mirrors {
-		names[i] = m.name
-	}
-	c, err := carryOut(ctx, p.registry, "/condition?"+url.Values{"mirror": names}.Encode(), func(t *running.Trees) (control.Condition, error) {
-		return t.Condition(ctx, names)
-	})
-	switch {
-	case err != nil:
-		return control.Condition{}, "", err
-	case c.Process == 0:
-		return c, fmt.Sprintf("%s is in good order, and no process uses it", p.local), nil
-	}
-	return c, fmt.Sprintf("%s is in use by process %d, which answers", p.local, c.Process), nil
-}
-
-// risks are what the storage's disk lets happen. The operator may have chosen it.
-func (p *patient) risks() (string, error) {
-	if storage, ok := p.storage.(storage.Risky); ok {
-		if risks := storage.Risks(); len(risks) > 0 {
-			return "", doctor.Warning(strings.Join(risks, "; "))
-		}
-	}
-	return "nothing is known of the disk that would lose what was acknowledged", nil
-}
-
-// describeIdentity reports which records of identity are damaged.
-func describeIdentity(c *control.Condition) (string, error) {
-	if len(c.Damaged) > 0 {
-		return "", errors.New(strings.Join(c.Damaged, "\n"))
-	}
-	return "every key, user and signing key can be read", nil
-}
-
-// lookAtDisk compares what is free with what should be.
-func lookAtDisk(directory string, minFree evict.MinFree) (string, error) {
-	if directory == "" {
-		return "mirrors keep on no local disk", nil
-	}
-	free, total, err := evict.DiskOf(directory).Space()
-	if errors.Is(err, errors.ErrUnsupported) {
-		return "this system does not tell how much is free", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	least := minFree.Of(total)
-	text := fmt.Sprintf("%s of %s are free below %s; mirrors leave %s free",
-		humanize.IBytes(uint64(free)), humanize.IBytes(uint64(total)), directory, humanize.IBytes(uint64(least)))
-	if free < least {
-		return "", fmt.Errorf("%s: they evict, and then keep no more", text)
-	}
-	return text, nil
+// Mirror is a configured mirror. Client makes what asks its upstream.
+type Mirror struct {
+	Name   string
+	Client func() (*upstream.Client, error)
 }
 
 // describeUse reports who asked a mirror.
@@ -188,14 +74,14 @@ func describeGone(gone control.GoneTags) (string, error) {
 
 // look reaches the upstream, and compares what it sees with what the running process has
 // learned.
-func (m mirrorPatient) look(ctx context.Context, sample string, learned []upstream.Learned) (string, error) {
-	client, err := m.client()
+func (m Mirror) look(ctx context.Context, sample string, learned []upstream.Learned) (string, error) {
+	client, err := m.Client()
 	if err != nil {
 		return "", err
 	}
 	defer client.Close()
 	tag := "latest"
-	if m.name == namespace.DockerHub {
+	if m.Name == namespace.DockerHub {
 		sample = "ratelimitpreview/test" // Docker's own, made for this question
 	}
 	var said []string
