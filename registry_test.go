@@ -155,6 +155,7 @@ var roomsOfCaddymodule = map[string]string{
 	"authenticators": "option observe control",
 	"running":        "control observe storage option",
 	"doctor/checks":  "control storage option",
+	"config":         "authenticators cache control observe option running storage",
 }
 
 func TestTheRoomsOfCaddymoduleKnowOnlyWhatTheyMay(t *testing.T) {

@@ -73,7 +73,7 @@ func (c *call) wrap(union *namespace.Union) core.Registry {
 	c.options.NoLogin = c.fallbackOnly(c.Name)
 	// Content that the upstream shows to our credentials may not be public.
 	c.options.Public = c.app.policy.Allows(policies.Identity{}, policies.Read, c.Repo) &&
-		(c.Mirror == "" || !c.app.Mirrors[c.Mirror].credentialed())
+		(c.Mirror == "" || !c.app.Mirrors[c.Mirror].Credentialed())
 	switch {
 	case c.Mirror != "":
 		c.app.storage.CountUse(c.Resolved, c.who.Address)

@@ -83,18 +83,16 @@ func (l *location) planDemo(to string) (*demo.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := app.provisionSite(); err != nil {
+	site, err := app.Site()
+	if err != nil {
 		return nil, err
 	}
-	if err := app.provisionMirrors(); err != nil {
-		return nil, err
-	}
-	rules, err := app.allRules()
+	rules, err := app.Rules(site)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	plan.Rights, err = demo.Choose(rules, app.Private, func(name string) error {
-		request, err := namespace.Resolve(wire.Request{Kind: wire.PutManifest, Name: name, Repo: name}, app.site)
+		request, err := namespace.Resolve(wire.Request{Kind: wire.PutManifest, Name: name, Repo: name}, site)
 		if request.Mirror != "" {
 			return fmt.Errorf("%s is a mirror, and nothing can be pushed to it", request.Mirror)
 		}

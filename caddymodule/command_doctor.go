@@ -130,7 +130,7 @@ func (l *location) examine(ctx context.Context) (doctor.Report, error) {
 		return doctor.Examine(ctx, []doctor.Check{{Name: "storage", Run: missing}}), nil
 	}
 	p := r.patient()
-	if p.MinFree, err = app.leaveFree(); err != nil {
+	if p.MinFree, err = app.LeaveFree(); err != nil {
 		return doctor.Report{}, fmt.Errorf("min_free: %w", err)
 	}
 	named := sites.Named(app.URL)
@@ -139,15 +139,11 @@ func (l *location) examine(ctx context.Context) (doctor.Report, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(app.Mirrors)) {
 		p.Mirrors = append(p.Mirrors, checks.Mirror{Name: name, Client: func() (*upstream.Client, error) {
-			config := app.Mirrors[name].upstream(name)
-			if err := app.Mirrors[name].readSecrets(&config); err != nil {
-				return nil, err
-			}
-			return upstream.New(config)
+			return app.Mirrors[name].Client(name)
 		}})
 	}
 	if l.storage == "" { // a storage alone says nothing of these
-		p.More = append(p.More, doctor.Check{Name: "cache", Run: app.examineCache})
+		p.More = append(p.More, doctor.Check{Name: "cache", Run: app.ExamineCache})
 	}
 	if app.OIDC != nil {
 		p.More = append(p.More, doctor.Check{Name: "sign-in", Run: func(ctx context.Context) (string, error) {

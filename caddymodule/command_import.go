@@ -112,13 +112,11 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, told f
 	if err != nil {
 		return result, err
 	}
-	if err := app.provisionSite(); err != nil {
+	site, err := app.Site()
+	if err != nil {
 		return result, err
 	}
-	if err := app.provisionMirrors(); err != nil {
-		return result, err
-	}
-	order.Mirrors, order.Private = app.site.Mirrors, app.Private
+	order.Mirrors, order.Private = site.Mirrors, app.Private
 	r, err := l.find()
 	if err != nil {
 		return result, err

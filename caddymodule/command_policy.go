@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/eblume/caddy-registry/caddymodule/config"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/wire"
@@ -183,17 +184,15 @@ func (l *location) explain(out io.Writer, q *question) (allowed bool, err error)
 	}
 	q.found.addLocal(app.LocalUsers, &who)
 	q.addLocal(app.LocalUsers, &who)
-	if err := app.provisionSite(); err != nil {
+	site, err := app.Site()
+	if err != nil {
 		return false, err
 	}
-	if err := app.provisionMirrors(); err != nil {
-		return false, err
-	}
-	rules, err := app.Policy.rules(app.names())
+	rules, err := app.Policy.Rules(config.Names(site))
 	if err != nil {
 		return false, fmt.Errorf("policy: %w", err)
 	}
-	request, err := namespace.Resolve(wire.Request{Kind: kindOf(actions[0]), Name: name, Repo: name}, app.site)
+	request, err := namespace.Resolve(wire.Request{Kind: kindOf(actions[0]), Name: name, Repo: name}, site)
 	if err != nil {
 		fmt.Fprintf(out, "%s in %s: denied: %v\n", q.action, name, err)
 		return false, nil

@@ -14,6 +14,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/config"
 	"github.com/eblume/caddy-registry/caddymodule/console"
 	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/caddymodule/sites"
@@ -21,6 +22,7 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
+	"github.com/eblume/caddy-registry/policies"
 )
 
 // location is how the user of a command names the registry.
@@ -66,21 +68,21 @@ func (l *location) find() (*registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	collection, err := app.GC.collection()
+	collection, err := app.GC.Collection()
 	if err != nil {
 		return nil, fmt.Errorf("gc: %w", err)
 	}
-	limits, err := app.Limits.quota()
+	limits, err := app.Limits.Quota()
 	if err != nil {
 		return nil, fmt.Errorf("limits: %w", err)
 	}
-	verifying, err := app.Verify.settings()
+	verifying, err := app.Verify.Settings()
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
-	module, err := app.loadStorage(ctx)
+	module, err := app.Storage(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
@@ -94,18 +96,29 @@ func (l *location) find() (*registry, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("there is no storage in %s; is it another directory, or was no registry started with it yet? %w", reachable.Local(), err)
 	}
-	found := &registry{module, reachable.Local(), collection.options(), limits, verifying.Rate, app.keyLimits(), nil}
+	found := &registry{module, reachable.Local(), collection.Options(), limits, verifying.Rate, app.KeyLimits(), nil}
 	if l.storage == "" {
 		// A command that disables somebody warns with it, and goes on without.
-		if found.admins, err = app.unprovisionedRoster(); err != nil {
-			found.admins = nil
-		}
+		found.admins, _ = rosterOf(app)
 	}
 	return found, nil
 }
 
+// rosterOf is what the configuration says about administrators.
+func rosterOf(registry *config.Registry) (*admins.Roster, error) {
+	site, err := registry.Site()
+	if err != nil {
+		return nil, err
+	}
+	rules, err := registry.Rules(site)
+	if err != nil {
+		return nil, err
+	}
+	return registry.Roster(policies.NewRules(rules...)), nil
+}
+
 // appAndSites is the app `oci` and the sites that serve it; a storage alone has none.
-func (l *location) appAndSites() (*App, []sites.Site, error) {
+func (l *location) appAndSites() (*config.Registry, []sites.Site, error) {
 	app, err := l.app()
 	if err != nil || l.storage != "" {
 		return app, nil, err
@@ -115,8 +128,8 @@ func (l *location) appAndSites() (*App, []sites.Site, error) {
 }
 
 // app is the configuration of the app `oci`, not provisioned.
-func (l *location) app() (*App, error) {
-	app := new(App)
+func (l *location) app() (*config.Registry, error) {
+	app := new(config.Registry)
 	if l.storage != "" {
 		app.StorageRaw = caddyconfig.JSONModuleObject(storage.File{Path: l.storage}, "module", "file", nil)
 		return app, nil
@@ -132,7 +145,7 @@ func (l *location) app() (*App, error) {
 	}
 	var config struct {
 		Apps struct {
-			OCI *App `json:"oci"`
+			OCI *config.Registry `json:"oci"`
 		} `json:"apps"`
 	}
 	if err := json.Unmarshal(l.document, &config); err != nil {

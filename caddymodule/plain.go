@@ -14,7 +14,7 @@ import (
 func (h *Handler) warnOfPlain(a asked) {
 	if h.app.storage.Callers().Plain.News(a.credential.Address) {
 		h.log.Warn("credentials were sent over plain HTTP and not taken: the client reports a wrong password",
-			"address", a.credential.Address, "host", a.conn.Host, "remedy", identity.PlainRemedy(h.app.ownURL()))
+			"address", a.credential.Address, "host", a.conn.Host, "remedy", identity.PlainRemedy(h.app.OwnURL()))
 	}
 }
 
@@ -35,6 +35,6 @@ func (a *App) warnOfPlainSites() {
 	}) {
 		a.log.Warn("site takes no credentials over plain HTTP: nobody can log in or push there from another machine",
 			"listen", strings.Join(site.Listen, " "), "hosts", strings.Join(site.Hosts, " "),
-			"remedy", identity.PlainRemedy(a.ownURL())+"; read_only there says that it is meant")
+			"remedy", identity.PlainRemedy(a.OwnURL())+"; read_only there says that it is meant")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +54,7 @@ func (a *App) provisionSignIn() error {
 	}
 	spec := running.SignInSpec{Key: key, Provider: value.(*oidclogin.Provider), Refresh: time.Duration(oidc.GroupRefresh)}
 	spec.Settings = oidclogin.Settings{
-		RedirectURL: a.ownURL() + oidc.RedirectPath, Scopes: oidc.Scopes,
+		RedirectURL: a.OwnURL() + oidc.RedirectPath, Scopes: oidc.Scopes,
 		UsernameClaim: oidc.UsernameClaim, GroupsClaim: oidc.GroupsClaim, AllowedGroups: oidc.AllowedGroups,
 	}
 	a.signIn = signInConfig{key: key, oidc: oidc, resolved: sync.OnceValues(func() (*running.SignInSpec, error) {
@@ -84,9 +83,6 @@ func (c signInConfig) release() error {
 	_, err := providers.Delete(c.key)
 	return err
 }
-
-// ownURL is the registry's address without a slash at its end.
-func (a *App) ownURL() string { return strings.TrimSuffix(a.URL, "/") }
 
 // follow lets the groups of a person follow the provider. It tells whether they may
 // have changed. The storage must be acquired.
@@ -125,7 +121,7 @@ func (h *Handler) pages(spec *running.SignInSpec) *web.Site {
 	callers, oidc := h.app.storage.Callers(), h.app.signIn.oidc
 	site := &web.Site{
 		Identity: callers.Identity, Sessions: callers.Sessions,
-		Label: oidc.Label, Callback: oidc.RedirectPath, URL: h.app.ownURL(),
+		Label: oidc.Label, Callback: oidc.RedirectPath, URL: h.app.OwnURL(),
 		Lifetime:   cmp.Or(time.Duration(oidc.Session), authenticators.DefaultSession),
 		Locals:     h.app.knownLocals(),
 		Admins:     h.app.admins,

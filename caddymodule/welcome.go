@@ -99,7 +99,7 @@ func reach(routes caddyhttp.RouteList, hosts []string, use func(*Handler, []stri
 // first site that takes passwords; empty: none does.
 func (a *App) pagesAt(served []servedAt) string {
 	if a.URL != "" {
-		return a.ownURL()
+		return a.OwnURL()
 	}
 	for _, one := range served {
 		if !one.ReadOnly && (one.TLS || one.Loopback() || one.Wild()) {

@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -6,25 +6,26 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/authenticators"
+	"github.com/eblume/caddy-registry/caddymodule/cache"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
 
 func init() {
-	httpcaddyfile.RegisterGlobalOption("oci", parseApp)
+	httpcaddyfile.RegisterGlobalOption("oci", parse)
 }
 
-// parseApp reads the global option. See UnmarshalCaddyfile for the syntax.
-func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
+// parse reads the global option. See UnmarshalCaddyfile for the syntax.
+func parse(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		d.Next() // onto the option's name, whose line the error tells
 		return nil, d.Err("duplicate option oci")
 	}
-	app := new(App)
-	if err := app.UnmarshalCaddyfile(d); err != nil {
+	registry := new(Registry)
+	if err := registry.UnmarshalCaddyfile(d); err != nil {
 		return nil, err
 	}
-	return httpcaddyfile.App{Name: "oci", Value: caddyconfig.JSON(app, nil)}, nil
+	return httpcaddyfile.App{Name: "oci", Value: caddyconfig.JSON(registry, nil)}, nil
 }
 
 // UnmarshalCaddyfile reads the global option. Syntax:
@@ -76,48 +77,66 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 // says; see Mirror, and package authenticators, for the options of those. hostnames,
 // private, mirror, local_user and authenticators other than client_cert may be
 // repeated. An option that is unknown, or a duplicate, is refused with its line.
-func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (r *Registry) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
 	options := option.Options{
-		"url":       option.Once(&a.URL),
-		"hostnames": option.List(&a.Hostnames).Repeated(),
-		"min_free":  option.Once(&a.MinFree).Check(func() error { _, err := a.leaveFree(); return err }),
-		"private":   option.List(&a.Private).Repeated(),
-		"cache":     option.Func(a.unmarshalCache),
-		"mirror":    option.Func(a.unmarshalMirror).Repeated(),
-		"storage":   option.Func(a.unmarshalStorage),
+		"url":       option.Once(&r.URL),
+		"hostnames": option.List(&r.Hostnames).Repeated(),
+		"min_free":  option.Once(&r.MinFree).Check(func() error { _, err := r.LeaveFree(); return err }),
+		"private":   option.List(&r.Private).Repeated(),
+		"cache":     option.Func(r.unmarshalCache),
+		"mirror":    option.Func(r.unmarshalMirror).Repeated(),
+		"storage":   option.Func(r.unmarshalStorage),
 		"gc": option.Func(func(d *caddyfile.Dispenser) error {
-			a.GC = new(GC)
-			return a.GC.UnmarshalCaddyfile(d)
+			r.GC = new(GC)
+			return r.GC.UnmarshalCaddyfile(d)
 		}),
 		"verify": option.Func(func(d *caddyfile.Dispenser) error {
-			a.Verify = new(Verify)
-			return a.Verify.UnmarshalCaddyfile(d)
+			r.Verify = new(Verify)
+			return r.Verify.UnmarshalCaddyfile(d)
 		}),
 		"policy": option.Func(func(d *caddyfile.Dispenser) error {
-			a.Policy = new(Policy)
-			return a.Policy.UnmarshalCaddyfile(d)
+			r.Policy = new(Policy)
+			return r.Policy.UnmarshalCaddyfile(d)
 		}),
 		"limits": option.Func(func(d *caddyfile.Dispenser) error {
-			a.Limits = new(Limits)
-			return a.Limits.UnmarshalCaddyfile(d)
+			r.Limits = new(Limits)
+			return r.Limits.UnmarshalCaddyfile(d)
 		}),
 		"api_keys": option.Func(func(d *caddyfile.Dispenser) error {
-			a.APIKeys = new(authenticators.APIKeys)
-			return a.APIKeys.UnmarshalCaddyfile(d)
+			r.APIKeys = new(authenticators.APIKeys)
+			return r.APIKeys.UnmarshalCaddyfile(d)
 		}),
 		"oidc": option.Func(func(d *caddyfile.Dispenser) error {
-			a.OIDC = new(authenticators.OIDC)
-			return a.OIDC.UnmarshalCaddyfile(d)
+			r.OIDC = new(authenticators.OIDC)
+			return r.OIDC.UnmarshalCaddyfile(d)
 		}),
-		"local_user": option.Func(a.LocalUsers.UnmarshalCaddyfile).Repeated(),
+		"local_user": option.Func(r.LocalUsers.UnmarshalCaddyfile).Repeated(),
 	}
-	authenticators.AddOptions(options, &a.AuthenticatorsRaw)
+	authenticators.AddOptions(options, &r.AuthenticatorsRaw)
 	return option.Block(d, "oci", options)
 }
 
+// unmarshalCache reads the option cache, whose name was consumed.
+func (r *Registry) unmarshalCache(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, "oci.cache."+name)
+	if err != nil {
+		return err
+	}
+	cache, ok := module.(cache.Module)
+	if !ok {
+		return d.Errf("module oci.cache.%s is not a cache", name)
+	}
+	r.CacheRaw = caddyconfig.JSONModuleObject(cache, "module", name, nil)
+	return nil
+}
+
 // unmarshalStorage reads the option storage, whose name was consumed.
-func (a *App) unmarshalStorage(d *caddyfile.Dispenser) error {
+func (r *Registry) unmarshalStorage(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
 		return d.ArgErr()
 	}
@@ -130,28 +149,8 @@ func (a *App) unmarshalStorage(d *caddyfile.Dispenser) error {
 	if !ok {
 		return d.Errf("module oci.storage.%s is not a storage", name)
 	}
-	a.StorageRaw = caddyconfig.JSONModuleObject(storage, "module", name, nil)
+	r.StorageRaw = caddyconfig.JSONModuleObject(storage, "module", name, nil)
 	return nil
 }
 
-// UnmarshalCaddyfile reads the block gc. Syntax:
-//
-//	gc {
-//	    interval <duration>
-//	    grace    <duration>
-//	    untagged keep|<age>
-//	    uploads  <duration>
-//	}
-func (g *GC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return option.Block(d, "gc", option.Options{
-		"interval": option.Duration(&g.Interval),
-		"grace":    option.Duration(&g.Grace),
-		"untagged": option.Duration(&g.Untagged, "keep"),
-		"uploads":  option.Duration(&g.Uploads),
-	})
-}
-
-var (
-	_ caddyfile.Unmarshaler = (*App)(nil)
-	_ caddyfile.Unmarshaler = (*GC)(nil)
-)
+var _ caddyfile.Unmarshaler = (*Registry)(nil)

@@ -1,8 +1,7 @@
-package caddymodule
+package config
 
 import (
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -108,29 +107,19 @@ type Credentials struct {
 // dockerHubURL is where the registry of namespace.DockerHub is.
 const dockerHubURL = "https://registry-1.docker.io"
 
-// provisionMirrors checks the mirrors, and what they mean for names. It resolves no
+// checkMirror checks a mirror beside the host names of the registry itself. It resolves no
 // secret, reads no file and dials nothing.
-func (a *App) provisionMirrors() error {
-	for _, name := range slices.Sorted(maps.Keys(a.Mirrors)) {
-		if err := a.checkMirror(name); err != nil {
-			return fmt.Errorf("mirror %s: %w", name, err)
-		}
-		a.site.Mirrors = append(a.site.Mirrors, name)
-	}
-	return nil
-}
-
-func (a *App) checkMirror(name string) error {
+func (r *Registry) checkMirror(name string, hosts []string) error {
 	if _, err := core.ParseName(name); err != nil || strings.Contains(name, "/") || namespace.CanonicalHost(name) != name {
 		return fmt.Errorf("the name of a mirror is a host without a port, in lower case, as ghcr.io; where it is reached is the option upstream")
 	}
 	if usual := namespace.AliasOf(name); usual != "" {
 		return fmt.Errorf("it is another name of %s: write mirror %s, which serves those who ask for either", usual, usual)
 	}
-	if slices.Contains(a.site.Hosts, name) {
+	if slices.Contains(hosts, name) {
 		return fmt.Errorf("it is also a name of this registry, in url or hostnames: clients that ask with ns=%s could mean both", name)
 	}
-	for _, glob := range a.Private {
+	for _, glob := range r.Private {
 		// * and ** mean: the rest, besides the mirrors.
 		first, _, _ := strings.Cut(glob, "/")
 		if first == "*" || first == "**" {
@@ -142,17 +131,17 @@ func (a *App) checkMirror(name string) error {
 			}
 		}
 	}
-	if err := a.Mirrors[name].check(); err != nil {
+	if err := r.Mirrors[name].check(); err != nil {
 		return err
 	}
-	if _, _, err := a.Mirrors[name].names(name); err != nil {
+	if _, _, err := r.Mirrors[name].names(name); err != nil {
 		return err
 	}
-	if _, err := a.Mirrors[name].reveals(name); err != nil {
+	if _, err := r.Mirrors[name].reveals(name); err != nil {
 		return err
 	}
 	// Addresses and URLs are looked at by whom they are for.
-	_, err := upstream.New(a.Mirrors[name].upstream(name))
+	_, err := upstream.New(r.Mirrors[name].upstream(name))
 	return err
 }
 
@@ -226,7 +215,7 @@ func (m *Mirror) settings(name string, private globs.Globs) mirror.Settings {
 	return s
 }
 
-// credentialed tells whether the upstream may show us more than it shows to everybody.
-func (m *Mirror) credentialed() bool {
+// Credentialed tells whether the upstream may show us more than it shows to everybody.
+func (m *Mirror) Credentialed() bool {
 	return m.Credentials != nil || m.CredentialsFile != "" || m.ClientCertificate != nil
 }

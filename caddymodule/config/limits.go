@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"fmt"
@@ -32,8 +32,8 @@ type Limits struct {
 	Reserve string `json:"reserve,omitempty"`
 }
 
-// quota is what the limits mean for pushes.
-func (l *Limits) quota() (q quota.Limits, err error) {
+// Quota is what the limits mean for pushes.
+func (l *Limits) Quota() (q quota.Limits, err error) {
 	if l == nil {
 		return q, nil
 	}
@@ -83,7 +83,7 @@ func (l *Limits) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if l.Reserve == "" {
 				return fmt.Errorf("write a size, such as 256MiB, or 0")
 			}
-			_, err := l.quota()
+			_, err := l.Quota()
 			return err
 		}),
 	})
@@ -91,19 +91,19 @@ func (l *Limits) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 var _ caddyfile.Unmarshaler = (*Limits)(nil)
 
-// leaveFree reads min_free.
-func (a *App) leaveFree() (evict.MinFree, error) {
-	if a.MinFree == "" {
+// LeaveFree reads min_free.
+func (r *Registry) LeaveFree() (evict.MinFree, error) {
+	if r.MinFree == "" {
 		return evict.DefaultMinFree, nil
 	}
-	return evict.ParseMinFree(a.MinFree)
+	return evict.ParseMinFree(r.MinFree)
 }
 
-// bounds are what mirrors may hold, as this configuration says.
-func (a *App) bounds() evict.Settings {
-	settings := evict.Settings{MinFree: a.minFree, Grace: a.collection.grace, Mirrors: map[string]evict.Limits{}}
-	for name, m := range a.Mirrors {
-		size, _ := m.maxSize() // checked by Provision
+// Bounds are what mirrors may hold. minFree and collection are those of this configuration.
+func (r *Registry) Bounds(minFree evict.MinFree, collection Collection) evict.Settings {
+	settings := evict.Settings{MinFree: minFree, Grace: collection.grace, Mirrors: map[string]evict.Limits{}}
+	for name, m := range r.Mirrors {
+		size, _ := m.maxSize() // checked by Site
 		settings.Mirrors[name] = evict.Limits{Keep: time.Duration(m.Keep), MaxSize: size}
 	}
 	return settings
@@ -117,7 +117,7 @@ func (m *Mirror) maxSize() (int64, error) {
 	return option.ParseSize(m.MaxSize)
 }
 
-// keyLimits are those of API keys.
-func (a *App) keyLimits() running.KeyLimits {
-	return running.KeyLimits{Lifetime: a.APIKeys.Lifetime(), Number: a.Limits.keys()}
+// KeyLimits are those of API keys.
+func (r *Registry) KeyLimits() running.KeyLimits {
+	return running.KeyLimits{Lifetime: r.APIKeys.Lifetime(), Number: r.Limits.keys()}
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"fmt"
@@ -11,19 +11,19 @@ import (
 )
 
 // unmarshalMirror reads one mirror of the block oci, whose option's name was consumed.
-func (a *App) unmarshalMirror(d *caddyfile.Dispenser) error {
+func (r *Registry) unmarshalMirror(d *caddyfile.Dispenser) error {
 	var name string
 	if !d.AllArgs(&name) {
 		return d.ArgErr()
 	}
-	if a.Mirrors[name] != nil {
+	if r.Mirrors[name] != nil {
 		return d.Errf("duplicate mirror %s", name)
 	}
-	if a.Mirrors == nil {
-		a.Mirrors = map[string]*Mirror{}
+	if r.Mirrors == nil {
+		r.Mirrors = map[string]*Mirror{}
 	}
-	a.Mirrors[name] = new(Mirror)
-	return a.Mirrors[name].UnmarshalCaddyfile(d)
+	r.Mirrors[name] = new(Mirror)
+	return r.Mirrors[name].UnmarshalCaddyfile(d)
 }
 
 // UnmarshalCaddyfile reads the block of a mirror, which may be missing. Syntax:

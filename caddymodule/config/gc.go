@@ -1,11 +1,13 @@
-package caddymodule
+package config
 
 import (
 	"fmt"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/core/store"
 )
@@ -34,14 +36,14 @@ type GC struct {
 // defaultInterval is the time between two collections.
 const defaultInterval = 24 * time.Hour
 
-// collection is a GC with its defaults.
-type collection struct {
+// Collection is a GC with its defaults.
+type Collection struct {
 	interval, grace, untagged, uploads time.Duration
 }
 
-// collection checks the configuration and fills in the defaults.
-func (g *GC) collection() (collection, error) {
-	c := collection{
+// Collection checks the configuration and fills in the defaults.
+func (g *GC) Collection() (Collection, error) {
+	c := Collection{
 		interval: defaultInterval,
 		grace:    store.DefaultGrace,
 		untagged: store.KeepUntagged,
@@ -70,10 +72,31 @@ func (g *GC) collection() (collection, error) {
 	return c, nil
 }
 
-func (c collection) schedule() running.Schedule {
+// Schedule is when the collector runs.
+func (c Collection) Schedule() running.Schedule {
 	return running.Schedule{Interval: c.interval, Grace: c.grace}
 }
 
-func (c collection) options() store.Options {
+// Options are what the collector removes.
+func (c Collection) Options() store.Options {
 	return store.Options{Grace: c.grace, Untagged: c.untagged, UploadAge: c.uploads}
 }
+
+// UnmarshalCaddyfile reads the block gc. Syntax:
+//
+//	gc {
+//	    interval <duration>
+//	    grace    <duration>
+//	    untagged keep|<age>
+//	    uploads  <duration>
+//	}
+func (g *GC) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return option.Block(d, "gc", option.Options{
+		"interval": option.Duration(&g.Interval),
+		"grace":    option.Duration(&g.Grace),
+		"untagged": option.Duration(&g.Untagged, "keep"),
+		"uploads":  option.Duration(&g.Uploads),
+	})
+}
+
+var _ caddyfile.Unmarshaler = (*GC)(nil)

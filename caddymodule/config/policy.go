@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/eblume/caddy-registry/caddymodule/option"
+	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/policies"
 )
 
@@ -47,9 +48,9 @@ var defaultRules = []policies.Rule{{
 // errNoRule is a policy that says nothing, which is hardly meant.
 var errNoRule = errors.New("has no rule; write: allow|deny <who> <actions> [on <globs>]")
 
-// rules are what the configuration means. Its errors name the rule, and its line if
+// Rules are what the block means; those of nil are the default. Its errors name the rule, and its line if
 // it is known.
-func (p *Policy) rules(names policies.Names) ([]policies.Rule, error) {
+func (p *Policy) Rules(names policies.Names) ([]policies.Rule, error) {
 	if p == nil {
 		return defaultRules, nil
 	}
@@ -123,23 +124,23 @@ func (r Rule) located(err error) error {
 	return fmt.Errorf("%s: %w", r.Line, err)
 }
 
-// allRules are those of the policy, and those of the mirrors that say who may read what
-// their upstreams hide.
-func (a *App) allRules() ([]policies.Rule, error) {
-	rules, err := a.Policy.rules(a.names())
+// Rules are those of the policy, and those of the mirrors that say who may read what
+// their upstreams hide. site is what Site returns.
+func (r *Registry) Rules(site namespace.Site) ([]policies.Rule, error) {
+	rules, err := r.Policy.Rules(Names(site))
 	if err != nil {
 		return nil, err
 	}
-	for name, m := range a.Mirrors {
-		shown, _ := m.reveals(name) // checkMirror has seen the error
+	for name, m := range r.Mirrors {
+		shown, _ := m.reveals(name) // Site has seen the error
 		rules = append(slices.Clip(rules), shown...)
 	}
 	return rules, nil
 }
 
-// names are those that the rules may be about.
-func (a *App) names() policies.Names {
-	return policies.Names{Private: a.site.Private, Mirrors: a.site.Mirrors}
+// Names are those of a site that rules may be about.
+func Names(site namespace.Site) policies.Names {
+	return policies.Names{Private: site.Private, Mirrors: site.Mirrors}
 }
 
 // UnmarshalCaddyfile reads the block. Syntax:

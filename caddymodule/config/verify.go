@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"errors"
@@ -27,8 +27,8 @@ type Verify struct {
 // minEvery is the least time between two runs: a run of a small storage is over at once.
 const minEvery = time.Minute
 
-// settings checks the configuration and fills in the defaults.
-func (v *Verify) settings() (s verify.Settings, err error) {
+// Settings checks the configuration and fills in the defaults.
+func (v *Verify) Settings() (s verify.Settings, err error) {
 	if v == nil {
 		return s, nil
 	}
@@ -48,7 +48,7 @@ func (v *Verify) settings() (s verify.Settings, err error) {
 //	    rate  <size>
 //	}
 func (v *Verify) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	check := func() error { _, err := v.settings(); return err }
+	check := func() error { _, err := v.Settings(); return err }
 	return option.Block(d, "verify", option.Options{
 		"every": option.Duration(&v.Every).Check(check),
 		"rate":  option.Size(&v.Rate),

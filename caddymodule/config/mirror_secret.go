@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"time"
@@ -31,4 +31,13 @@ func (m *Mirror) readSecrets(c *upstream.Config) (err error) {
 	}
 	c.Certificate, err = m.ClientCertificate.Load()
 	return err
+}
+
+// Client makes a client of the upstream, with the secrets, which are read. It asks nobody.
+func (m *Mirror) Client(name string) (*upstream.Client, error) {
+	config := m.upstream(name)
+	if err := m.readSecrets(&config); err != nil {
+		return nil, err
+	}
+	return upstream.New(config)
 }
