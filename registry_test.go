@@ -156,6 +156,7 @@ var roomsOfCaddymodule = map[string]string{
 	"running":        "control observe storage option",
 	"doctor/checks":  "control storage option",
 	"config":         "authenticators cache control observe option running storage",
+	"command":        "authenticators cache config control doctor/checks observe option running storage",
 }
 
 func TestTheRoomsOfCaddymoduleKnowOnlyWhatTheyMay(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/cache"
+	_ "github.com/eblume/caddy-registry/caddymodule/command" // registers the commands
 	"github.com/eblume/caddy-registry/caddymodule/config"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"

@@ -45,7 +45,6 @@ func TestPurgeThroughTheRunningProcess(t *testing.T) {
 	defer s.Release()
 	const nginx = "docker.io/library/nginx"
 	ds := hold(t, trees, nginx, "one", "two", "three")
-	where := &location{storage: storage}
 	for _, row := range []struct {
 		name            string
 		tags, manifests int
@@ -57,9 +56,13 @@ func TestPurgeThroughTheRunningProcess(t *testing.T) {
 		{"index.docker.io/nginx", 0, 0, 0},
 		{"ghcr.io/a/b:none", 0, 0, 0},
 	} {
-		got, err := where.purge(t.Context(), row.name)
-		if err != nil || len(got.Tags) != row.tags || len(got.Manifests) != row.manifests {
-			t.Errorf("%s: got %+v, %v", row.name, got, err)
+		out, told, status := runRegistry(t, "purge", row.name, "--json", "--storage", storage)
+		var got control.PurgeReport
+		if err := json.Unmarshal([]byte(out), &got); err != nil || (status == statusDone) != (row.tags+row.manifests > 0) {
+			t.Fatalf("%s: got status %d, %s%s", row.name, status, out, told)
+		}
+		if len(got.Tags) != row.tags || len(got.Manifests) != row.manifests {
+			t.Errorf("%s: got %+v", row.name, got)
 		}
 		left := 0
 		for _, err := range trees.Mirrors.Manifests(t.Context(), nginx) {
@@ -72,8 +75,8 @@ func TestPurgeThroughTheRunningProcess(t *testing.T) {
 			t.Errorf("%s: %d manifests are left, want %d", row.name, left, row.left)
 		}
 	}
-	if _, err := where.purge(t.Context(), "team/app:v1"); err == nil || !strings.Contains(err.Error(), "delete") {
-		t.Errorf("a private image: got %v, want a sentence that says to delete", err)
+	if _, told, status := runRegistry(t, "purge", "team/app:v1", "--storage", storage); status != statusFailed || !strings.Contains(told, "delete") {
+		t.Errorf("a private image: got status %d, %s, want a sentence that says to delete", status, told)
 	}
 	at(t, port).want(200, "GET", "/v2/team/app/manifests/v1", nil)
 }

@@ -17,7 +17,8 @@
 //
 // The rooms beside it: config (the block oci), storage, cache and authenticators (its guest
 // modules), running (the open storages, with everything that survives a reload), observe
-// (metrics and audit), doctor (what `registry doctor` reports).
+// (metrics and audit), doctor (what `registry doctor` reports), and command (the commands
+// `caddy-registry registry …`).
 //
 // Two rules of Caddy shape it. Provision runs under `caddy validate` and while the
 // old configuration still serves: it opens nothing and creates nothing. And apps

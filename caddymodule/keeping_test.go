@@ -69,8 +69,8 @@ func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
 	pull(r, http.StatusOK, "three")
 	pull(r, http.StatusBadGateway, "two")
 	// A purge takes effect at once.
-	if _, err := (&location{storage: storage}).purge(t.Context(), "quay.io/team/one"); err != nil {
-		t.Fatal(err)
+	if _, told, status := runRegistry(t, "purge", "quay.io/team/one", "--storage", storage); status != statusDone {
+		t.Fatal(told)
 	}
 	pull(r, http.StatusBadGateway, "one")
 }

@@ -33,6 +33,13 @@ import (
 // its own, signals and exit codes, is tested so.
 const asCommand = "CADDYMODULE_TEST_AS_COMMAND"
 
+// The exit status of a command.
+const (
+	statusDone   = 0
+	statusFailed = 1
+	statusMisuse = 2
+)
+
 // patience bounds every wait. It is long because the machine may be busy.
 const patience = time.Minute
 
@@ -322,6 +329,15 @@ func runRegistry(t *testing.T, args ...string) (stdout, stderr string, status in
 	var out, told strings.Builder
 	status = execute(t.Context(), strings.NewReader(""), &out, &told, args...)
 	return out.String(), told.String(), status
+}
+
+// runJSON runs `registry` with arguments and --json, and reads what it printed.
+func runJSON(t *testing.T, answer any, args ...string) {
+	t.Helper()
+	out, told, status := runRegistry(t, append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), answer); err != nil || status != statusDone {
+		t.Fatalf("%s: got status %d, %s%s", args, status, out, told)
+	}
 }
 
 // serve starts a server process with a Caddyfile, and returns when it serves.

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"context"
@@ -64,14 +64,6 @@ It is for mirrors. What was pushed here is deleted by a client that may do so.
 		return nil
 	}
 	return cmd
-}
-
-// commandContext is the command's; cobra has none unless it was given one.
-func commandContext(cmd *cobra.Command) context.Context {
-	if ctx := cmd.Context(); ctx != nil {
-		return ctx
-	}
-	return context.Background()
 }
 
 // printPurged prints the report for a person.

@@ -1,6 +1,7 @@
-package caddymodule
+package command
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -115,7 +116,6 @@ func adapters() (names []string) {
 
 // The exit status of a command.
 const (
-	statusDone   = 0
 	statusFailed = 1
 	statusMisuse = 2
 )
@@ -125,5 +125,13 @@ func misused(cmd *cobra.Command, err error) error {
 	return finish(cmd, statusMisuse, err)
 }
 
-// finish ends a command with a status that is not statusDone, and reports the error.
+// finish ends a command with a status other than 0, and reports the error.
 func finish(cmd *cobra.Command, status int, err error) error { return console.Fail(cmd, status, err) }
+
+// commandContext is the command's; cobra has none unless it was given one.
+func commandContext(cmd *cobra.Command) context.Context {
+	if ctx := cmd.Context(); ctx != nil {
+		return ctx
+	}
+	return context.Background()
+}
