@@ -147,11 +147,16 @@ func TestTheOptionReaderStandsAlone(t *testing.T) {
 // roomsOfCaddymodule are the packages that caddymodule consists of, each with those that it
 // may know. A room that stands in no other's list is known to the root alone.
 var roomsOfCaddymodule = map[string]string{
-	"option":  "",
-	"control": "",
-	"storage": "option",
-	"cache":   "option observe control",
-	"observe": "control",
+	"option":         "",
+	"control":        "",
+	"storage":        "option",
+	"cache":          "option observe control",
+	"observe":        "control",
+	"authenticators": "option observe control",
+	"running":        "control observe storage option",
+	"doctor/checks":  "control storage option",
+	"config":         "authenticators cache control observe option running storage",
+	"command":        "authenticators cache config control doctor/checks observe option running storage",
 }
 
 func TestTheRoomsOfCaddymoduleKnowOnlyWhatTheyMay(t *testing.T) {

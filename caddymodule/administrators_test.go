@@ -111,14 +111,14 @@ func TestNoAdministratorIsKnown(t *testing.T) {
 	fake.Claims["groups"] = []string{"others"}
 	v.eventually("the provider's answer took the group", func() bool {
 		v.page(http.StatusOK, "/", nil)
-		user, _ := running(t).store.Users().Get("ada")
+		user, _ := callersOf(t).Identity.Users().Get("ada")
 		return len(user.Groups) == 1 && user.Groups[0] == "others"
 	})
 	v.eventually("that is logged", func() bool { return warnings() == 2 })
 	fake.Claims["groups"] = []string{"admins"}
 	v.eventually("the provider's answer gave it back", func() bool {
 		v.page(http.StatusOK, "/", nil)
-		user, _ := running(t).store.Users().Get("ada")
+		user, _ := callersOf(t).Identity.Users().Get("ada")
 		return len(user.Groups) == 1 && user.Groups[0] == "admins"
 	})
 	if got := warnings(); got != 2 {
@@ -182,7 +182,7 @@ func TestTheCommandDisablesTheLastAdministrator(t *testing.T) {
 func TestKeysAreNoAdministrators(t *testing.T) {
 	port := freePort(t)
 	load(t, site(port, t.TempDir(), localPolicy+"\nlocal_user erich "+testHash()+" admins", ""))
-	store := running(t).store
+	store := callersOf(t).Identity
 	secret, _, err := store.Keys().Create(t.Context(), identity.NewKey{User: "robot", Service: true, Groups: []string{"admins"}, By: control.ByCommand})
 	if err != nil {
 		t.Fatal(err)

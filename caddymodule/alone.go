@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/eblume/caddy-registry/caddymodule/instance"
+	"github.com/eblume/caddy-registry/caddymodule/sites"
 )
 
 const (
@@ -50,7 +51,7 @@ func (a *App) checkAlone() error {
 			if err != nil || address.IsUnixNetwork() || address.IsFdNetwork() {
 				continue
 			}
-			at := dialAddress(address)
+			at := sites.DialAddress(address)
 			if _, known := servedAlone.Load(at); known {
 				continue
 			}

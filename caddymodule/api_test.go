@@ -212,7 +212,7 @@ func TestKeysAsJSON(t *testing.T) {
 func TestKeysOfAUserAreLimited(t *testing.T) {
 	port := freePort(t)
 	load(t, site(port, t.TempDir(), localPolicy+"local_user erich "+testHash()+" admins\nlocal_user ada "+testHash(), ""))
-	running(t).store.Keys().SetMaxKeys(2)
+	callersOf(t).Identity.Keys().SetMaxKeys(2)
 	signIn := func(user string) *visitor {
 		v := visit(t, port, nil)
 		v.page(http.StatusSeeOther, "/login", passwordForm(user, testPassword))

@@ -1,11 +1,14 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/refusal"
@@ -51,7 +54,7 @@ func (h *Handler) tellLogin(who identity.Proven, a asked, at string, explicit bo
 	if who.Anonymous() {
 		return
 	}
-	news := h.app.shared.callers.logins.News(observe.Login{User: who.User, Credential: who.Credential, Address: a.credential.Address})
+	news := h.app.storage.Callers().Logins.News(observe.Login{User: who.User, Credential: who.Credential, Address: a.credential.Address})
 	if news || explicit {
 		h.app.audit.Tell(observe.EventLogin, append(observe.By(who.Identity, a.credential.Address), "method", who.Method, "at", at)...)
 	}
@@ -83,4 +86,19 @@ func (c *call) auditDenial(o wire.Outcome) {
 		fields = append(fields, "tags", c.Tags)
 	}
 	c.app.audit.Tell(observe.EventDenied, append(fields, "error", o.Err.Error())...)
+}
+
+// tellStrangers tells what was not recorded, until ctx ends.
+func (a *App) tellStrangers(ctx context.Context) {
+	tick := time.NewTicker(observe.StrangerWindow / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			a.audit.TellUnrecorded(observe.EventDenied, a.strangers)
+			a.audit.TellUnrecorded(observe.EventLoginRefused, a.refused)
+		}
+	}
 }

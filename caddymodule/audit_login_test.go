@@ -22,7 +22,7 @@ func TestLoginsAreTold(t *testing.T) {
 	}`, 1))
 	r := at(t, port)
 	secret, key := robot(t)
-	other, otherKey, err := running(t).store.Keys().Create(t.Context(), identity.NewKey{User: "other", Service: true, By: "command"})
+	other, otherKey, err := callersOf(t).Identity.Keys().Create(t.Context(), identity.NewKey{User: "other", Service: true, By: "command"})
 	if err != nil {
 		t.Fatal(err)
 	}

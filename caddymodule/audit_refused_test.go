@@ -33,7 +33,7 @@ func hearing(text string) string {
 func TestRefusedLoginsAreRecorded(t *testing.T) {
 	port := freePort(t)
 	load(t, hearing(site(port, t.TempDir(), "url https://registry.example.org\n"+localPolicy+"local_user erich "+testHash()+" admins", "respond /user/* next")))
-	v, store := visit(t, port, nil), running(t).store
+	v, store := visit(t, port, nil), callersOf(t).Identity
 	made := func(want identity.NewKey) (string, identity.Key) {
 		t.Helper()
 		want.By = control.ByCommand
@@ -57,7 +57,7 @@ func TestRefusedLoginsAreRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	host := fmt.Sprintf("127.0.0.1:%d", port)
-	ended, _, err := running(t).tokens.Sign(host, token.Claims{}, -time.Minute)
+	ended, _, err := callersOf(t).Tokens.Sign(host, token.Claims{}, -time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestAFailedCallbackIsARefusedLogin(t *testing.T) {
 	back(http.StatusForbidden, nil)
 	wantHeard(t, "a person in no group that may", refused("user:ada", "reason:not_allowed"))
 	fake.Claims["groups"] = []string{"staff"}
-	if _, err := running(t).store.Users().SetDisabled(t.Context(), "ada", true); err != nil {
+	if _, err := callersOf(t).Identity.Users().SetDisabled(t.Context(), "ada", true); err != nil {
 		t.Fatal(err)
 	}
 	back(http.StatusForbidden, nil)

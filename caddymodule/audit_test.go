@@ -87,7 +87,7 @@ func TestChangesAreTold(t *testing.T) {
 	}`, 1))
 	wantHeard(t, "a start")
 	r := at(t, port)
-	keys := running(t).store.Keys()
+	keys := callersOf(t).Identity.Keys()
 	secret, ci := robot(t)
 	wantHeard(t, "a key", []string{observe.EventKeyMade, ci.ID, "by:command", "user:zot-ci"})
 	adminSecret, admin, err := keys.Create(t.Context(), identity.NewKey{User: "erich", Service: true, Groups: []string{"admins"}, By: "command"})

@@ -54,15 +54,14 @@ func served(tb testing.TB, path string) func() {
 // BenchmarkGet compares a GET of a manifest with the least that Caddy can do for a request.
 func BenchmarkGet(b *testing.B) {
 	load(b, site(freePort(b), b.TempDir(), allowAll, "respond /static ok"))
-	var store core.Registry
-	storages.Range(func(_, value any) bool {
-		s := value.(*shared)
-		store = s.trees.private
-		return false
-	})
+	trees, err := storageOf(b).Acquire(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer storageOf(b).Release()
 	manifest := []byte(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`)
 	d := digest.FromBytes(manifest)
-	_, err := store.PutManifest(b.Context(), "team/app", core.ManifestPut{
+	_, err = trees.Private.PutManifest(b.Context(), "team/app", core.ManifestPut{
 		MediaType: ocispec.MediaTypeImageIndex, Bytes: manifest, Digest: d, Tags: []string{"v1"},
 	})
 	if err != nil {

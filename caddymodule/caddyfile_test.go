@@ -4,67 +4,15 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
-	"github.com/eblume/caddy-registry/caddymodule/option"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
-
-func TestCaddyfileMeans(t *testing.T) {
-	day := caddy.Duration(24 * time.Hour)
-	for _, row := range []struct {
-		name, options string
-		want          App
-	}{
-		{"nothing", "", App{}},
-		{"a url", "url https://registry.example.com", App{URL: "https://registry.example.com"}},
-		{"hostnames on several lines", "hostnames a b:5050\nhostnames c", App{Hostnames: []string{"a", "b:5050", "c"}}},
-		{"private globs", "private team/** tools/*", App{Private: []string{"team/**", "tools/*"}}},
-		{"a storage", "storage file /srv/data", App{StorageRaw: json.RawMessage(`{"module":"file","path":"/srv/data"}`)}},
-		{"a storage with its default path", "storage file", App{StorageRaw: json.RawMessage(`{"module":"file"}`)}},
-		{"a collector", "gc {\ninterval 12h\ngrace 30m\nuntagged 1d\nuploads 2d\n}", App{GC: &GC{
-			Interval: day / 2, Grace: caddy.Duration(30 * time.Minute), Untagged: day, Uploads: 2 * day,
-		}}},
-		{"mirrors", "mirror ghcr.io\nmirror docker.io {\nupstream https://a http://b:5000\ncredentials {env.U} {env.P}\nttl 1d\nmax_connections 4\nclient_certificate c k\n}", App{Mirrors: map[string]*Mirror{
-			"ghcr.io": {},
-			"docker.io": {
-				Upstreams: []string{"https://a", "http://b:5000"}, Credentials: &Credentials{"{env.U}", "{env.P}"},
-				TTL: day, MaxConnections: 4, ClientCertificate: &option.ClientCertificate{Certificate: "c", Key: "k"},
-			},
-		}}},
-		{"verification", "verify {\nevery 7d\nrate 50MiB\n}", App{Verify: &Verify{Every: 7 * day, Rate: "50MiB"}}},
-		{"verification by command alone", "verify {\nrate 50MiB\n}", App{Verify: &Verify{Rate: "50MiB"}}},
-		{"untagged manifests kept", "gc {\nuntagged keep\n}", App{GC: &GC{}}},
-		{"local users", "local_user erich $2a$x admins staff\nlocal_user ada {env.HASH}", App{LocalUsers: []LocalUser{
-			{Name: "erich", Hash: "$2a$x", Groups: []string{"admins", "staff"}, Line: "Caddyfile:3"},
-			{Name: "ada", Hash: "{env.HASH}", Line: "Caddyfile:4"},
-		}}},
-		{"a policy", "policy {\nallow anonymous *\n}", App{Policy: &Policy{
-			Allow: []Rule{{Who: "anonymous", Actions: []string{"*"}, Line: "Caddyfile:4"}},
-		}}},
-		{"a policy of groups", "policy {\nallow group admins read create on team/** tools/*\ndeny signed_in delete\n}", App{Policy: &Policy{
-			Allow: []Rule{{Who: "group admins", Actions: []string{"read", "create"}, On: []string{"team/**", "tools/*"}, Line: "Caddyfile:4"}},
-			Deny:  []Rule{{Who: "signed_in", Actions: []string{"delete"}, Line: "Caddyfile:5"}},
-		}}},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			config := adapt(t, "{\noci {\n"+row.options+"\n}\n}")
-			var got struct{ Apps struct{ OCI App } }
-			if err := json.Unmarshal(config, &got); err != nil {
-				t.Fatal(err)
-			}
-			if !reflect.DeepEqual(got.Apps.OCI, row.want) {
-				t.Errorf("got %+v, want %+v", got.Apps.OCI, row.want)
-			}
-		})
-	}
-}
 
 // An unknown option is refused with its line, because ignoring a misspelt option, or
 // one of another version, would be worse.
@@ -188,10 +136,7 @@ func TestValidateCreatesNothing(t *testing.T) {
 }
 
 // openStorages counts what configurations of this process use.
-func openStorages() (n int) {
-	pool.Range(func(_, _ any) bool { n++; return true })
-	return n
-}
+func openStorages() int { return len(running.Storages()) }
 
 func TestRelativeStorageNeedsAWorkingDirectory(t *testing.T) {
 	t.Chdir("/")

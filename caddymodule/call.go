@@ -7,6 +7,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/wire"
@@ -55,7 +56,7 @@ func (c *call) admit(unresolved error) (*namespace.Union, error) {
 	}
 	c.who, err = c.identify(c.r, &c.asked, c.Request)
 	if err = cmp.Or(err, unresolved); err != nil { // the name after the caller, so that the audit can name who asked
-		c.app.shared.release()
+		c.app.storage.Release()
 		return nil, err
 	}
 	return union, nil
@@ -65,17 +66,17 @@ func (c *call) admit(unresolved error) (*namespace.Union, error) {
 // is for.
 func (c *call) wrap(union *namespace.Union) core.Registry {
 	c.who.Address = c.asked.credential.Address
-	c.options.Cursors = c.app.shared.callers.sessions
-	c.options.Manifests, c.options.Sent = manifestBudget, sentBudget
+	c.options.Cursors = c.app.storage.Callers().Sessions
+	c.options.Manifests, c.options.Sent = running.Received, running.Sent
 	c.options.Caller = core.Access{Caller: c.who.User, Address: c.who.Address}
 	// Docker drops a mirror that answers 401.
 	c.options.NoLogin = c.fallbackOnly(c.Name)
 	// Content that the upstream shows to our credentials may not be public.
 	c.options.Public = c.app.policy.Allows(policies.Identity{}, policies.Read, c.Repo) &&
-		(c.Mirror == "" || !c.app.Mirrors[c.Mirror].credentialed())
+		(c.Mirror == "" || !c.app.Mirrors[c.Mirror].Credentialed())
 	switch {
 	case c.Mirror != "":
-		c.app.shared.countUse(c.Resolved, c.who.Address)
+		c.app.storage.CountUse(c.Resolved, c.who.Address)
 	case c.Kind == wire.Manifest && c.r.Method == http.MethodGet:
 		// A HEAD does not count: clients send it to learn a digest, and for images that they have.
 		c.pull = true
@@ -102,7 +103,7 @@ func (c *call) observe(o wire.Outcome) {
 	case c.Mirror != "":
 		observe.CountMirror(c.Mirror, o)
 	case c.pull:
-		c.app.shared.countPull(c.Request, c.w.Header(), o)
+		c.app.storage.CountPull(c.Request, c.w.Header(), o)
 	}
 	if c.Kind.Writes() {
 		c.auditDenial(o)

@@ -11,7 +11,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -314,14 +313,14 @@ func TestATokenOfACertificate(t *testing.T) {
 	// A field decides: this is erich, and not the machine.
 	body = ask(http.StatusOK, ours, "GET", "/token", "Authorization", basic("erich", testPassword))
 	ask(http.StatusNotFound, nil, "DELETE", "/v2/team/app/manifests/v1", "Authorization", "Bearer "+tokenOf(t, []byte(body)))
-	key, _, err := running(t).store.Keys().Create(t.Context(), identity.NewKey{User: "reader", Service: true, By: "command"})
+	key, _, err := callersOf(t).Identity.Keys().Create(t.Context(), identity.NewKey{User: "reader", Service: true, By: "command"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ask(http.StatusForbidden, ours, "POST", push, "Authorization", "Bearer "+key)
 
 	// Groups are the configuration's only at /token; who is disabled is out at once.
-	if _, err := running(t).store.Users().SetDisabled(t.Context(), "spiffe://example.org/ci", true); err != nil {
+	if _, err := callersOf(t).Identity.Users().SetDisabled(t.Context(), "spiffe://example.org/ci", true); err != nil {
 		t.Fatal(err)
 	}
 	ask(http.StatusUnauthorized, ours, "GET", "/v2/_catalog")
@@ -332,20 +331,6 @@ func TestATokenOfACertificate(t *testing.T) {
 	a.mutual(port, "verify_if_given", fmt.Sprintf(robots, "san"), "read_only")
 	ask(http.StatusOK, ours, "GET", "/v2/_catalog")
 	ask(http.StatusForbidden, ours, "POST", push)
-}
-
-// A connection may outlive the certificate with which it began.
-func TestACertificateEndsDuringItsConnection(t *testing.T) {
-	a := newAuthority(t)
-	made := a.client(x509.Certificate{DNSNames: []string{"ci"}, NotAfter: time.Now().Add(-time.Second)})
-	credential := identity.Credential{TLS: &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{made.Leaf, a.cert}}}}
-	c := new(ClientCert)
-	if !c.Recognizes(credential) {
-		t.Fatal("it is not recognized")
-	}
-	if who, err := c.Authenticate(t.Context(), credential); !errors.Is(err, identity.ErrCredential) {
-		t.Errorf("got %v, %v", who, err)
-	}
 }
 
 func TestClientCertIsChecked(t *testing.T) {

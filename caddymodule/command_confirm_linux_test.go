@@ -60,7 +60,7 @@ func onTerminal(t *testing.T, answer string, args ...string) (string, int) {
 func TestCommandsAskOnATerminal(t *testing.T) {
 	dir := t.TempDir()
 	load(t, site(freePort(t), dir, localPolicy+"local_user erich "+testHash()+" admins", ""))
-	store := running(t).store
+	store := callersOf(t).Identity
 	disabled := func() bool { erich, _ := store.Users().Get("erich"); return erich.Disabled }
 	_, key, err := store.Keys().Create(t.Context(), identity.NewKey{User: "erich", Local: true, Name: "laptop"})
 	if err != nil {

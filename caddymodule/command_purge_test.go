@@ -13,17 +13,18 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/core"
 )
 
 // hold puts manifests with a tag each into a mirror's repository.
-func hold(t *testing.T, trees *trees, repo string, tags ...string) (ds []digest.Digest) {
+func hold(t *testing.T, trees *running.Trees, repo string, tags ...string) (ds []digest.Digest) {
 	t.Helper()
 	for _, tag := range tags {
 		manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[],"annotations":{"tag":%q}}`,
 			ocispec.MediaTypeImageManifest, digest.FromString("{}"), tag)
 		put := core.ManifestPut{MediaType: ocispec.MediaTypeImageManifest, Bytes: manifest, Tags: []string{tag}}
-		got, err := trees.mirrors.PutManifest(t.Context(), repo, put)
+		got, err := trees.Mirrors.PutManifest(t.Context(), repo, put)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,34 +33,18 @@ func hold(t *testing.T, trees *trees, repo string, tags ...string) (ds []digest.
 	return ds
 }
 
-// sharedAt is what this process has open.
-func sharedAt(t *testing.T, storage string) (s *shared) {
-	t.Helper()
-	pool.Range(func(key, value any) bool {
-		if strings.HasSuffix(key.(string), storage) {
-			s = value.(*shared)
-		}
-		return true
-	})
-	if s == nil {
-		t.Fatalf("%s is not open", storage)
-	}
-	return s
-}
-
 func TestPurgeThroughTheRunningProcess(t *testing.T) {
 	storage, port := t.TempDir(), freePort(t)
 	load(t, site(port, storage, allowAll, ""))
 	at(t, port).pushImage("team/app", "v1", randomBytes(100))
-	s := sharedAt(t, storage)
-	trees, err := s.acquire(t.Context())
+	s := storageOf(t)
+	trees, err := s.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.release()
+	defer s.Release()
 	const nginx = "docker.io/library/nginx"
 	ds := hold(t, trees, nginx, "one", "two", "three")
-	where := &location{storage: storage}
 	for _, row := range []struct {
 		name            string
 		tags, manifests int
@@ -71,12 +56,16 @@ func TestPurgeThroughTheRunningProcess(t *testing.T) {
 		{"index.docker.io/nginx", 0, 0, 0},
 		{"ghcr.io/a/b:none", 0, 0, 0},
 	} {
-		got, err := where.purge(t.Context(), row.name)
-		if err != nil || len(got.Tags) != row.tags || len(got.Manifests) != row.manifests {
-			t.Errorf("%s: got %+v, %v", row.name, got, err)
+		out, told, status := runRegistry(t, "purge", row.name, "--json", "--storage", storage)
+		var got control.PurgeReport
+		if err := json.Unmarshal([]byte(out), &got); err != nil || (status == statusDone) != (row.tags+row.manifests > 0) {
+			t.Fatalf("%s: got status %d, %s%s", row.name, status, out, told)
+		}
+		if len(got.Tags) != row.tags || len(got.Manifests) != row.manifests {
+			t.Errorf("%s: got %+v", row.name, got)
 		}
 		left := 0
-		for _, err := range trees.mirrors.Manifests(t.Context(), nginx) {
+		for _, err := range trees.Mirrors.Manifests(t.Context(), nginx) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,8 +75,8 @@ func TestPurgeThroughTheRunningProcess(t *testing.T) {
 			t.Errorf("%s: %d manifests are left, want %d", row.name, left, row.left)
 		}
 	}
-	if _, err := where.purge(t.Context(), "team/app:v1"); err == nil || !strings.Contains(err.Error(), "delete") {
-		t.Errorf("a private image: got %v, want a sentence that says to delete", err)
+	if _, told, status := runRegistry(t, "purge", "team/app:v1", "--storage", storage); status != statusFailed || !strings.Contains(told, "delete") {
+		t.Errorf("a private image: got status %d, %s, want a sentence that says to delete", status, told)
 	}
 	at(t, port).want(200, "GET", "/v2/team/app/manifests/v1", nil)
 }
@@ -96,13 +85,13 @@ func TestPurgeAsACommand(t *testing.T) {
 	storage, port := t.TempDir(), freePort(t)
 	load(t, site(port, storage, allowAll, ""))
 	at(t, port).pushImage("team/app", "v1", randomBytes(100))
-	s := sharedAt(t, storage)
-	trees, err := s.acquire(t.Context())
+	s := storageOf(t)
+	trees, err := s.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	hold(t, trees, "docker.io/library/nginx", "one", "two")
-	s.release()
+	s.Release()
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}

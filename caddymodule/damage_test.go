@@ -53,7 +53,7 @@ func TestDamagedRecordsOfIdentity(t *testing.T) {
 	load(t, text(whole))
 	v := visit(t, port, nil)
 	v.page(http.StatusSeeOther, "/login", passwordForm("erich", testPassword))
-	store := running(t).store
+	store := callersOf(t).Identity
 	made := func(want identity.NewKey) (string, string) {
 		t.Helper()
 		secret, key, err := store.Keys().Create(t.Context(), want)
@@ -167,7 +167,7 @@ func TestDamagedRecordsOfIdentity(t *testing.T) {
 				v.page(http.StatusOK, "/user/apikey", nil)
 				load(t, text(storage))
 			}
-			if _, err := running(t).store.Keys().Revoke(t.Context(), servicesID); err != nil {
+			if _, err := callersOf(t).Identity.Keys().Revoke(t.Context(), servicesID); err != nil {
 				t.Error(err) // and the record is whole again
 			}
 			stop()

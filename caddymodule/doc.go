@@ -1,34 +1,24 @@
 // Package caddymodule connects the registry to Caddy: it turns configuration into the
 // parts of core and policies, and a request into one call of core/wire.
 //
-//	app.go         the app `oci`: configuration, and what happens on load
-//	caddyfile.go   its global option
-//	handler.go     the directive `oci_registry`: the path of a request
-//	storage/       where content is kept: guest modules, oci.storage.*
-//	shared.go      an open storage, shared by all configurations of the process
-//	trees.go       what is in it: private images, what mirrors hold, identity
-//	gc.go          the collector's settings and schedule
-//	mirror*.go     the mirrors: options, names, secrets, what is open, what is counted
-//	keeping.go     what bounds them, and who asked for what
-//	cache.go       which cache is kept beside it: guest modules of the room cache
-//	policy.go      who may do what
-//	callers.go     what a storage knows about who asks, open with it
-//	who.go         who asks, the challenge, and the token endpoint of a site
-//	oidc.go        how people sign in: the block oidc
-//	local_user.go  people with a password of the configuration
-//	signin.go      the providers of the process, and the pages of a site
-//	authenticators.go  keys' settings, and guest modules oci.authenticators.*:
-//	                   trusted_issuer.go, client_cert.go
-//	expiry.go      keys that end soon are announced
-//	audit.go       what of a request is audited, by package observe
-//	background.go  what runs beside a configuration: collections, announcements
-//	pieces.go      how much of an answer is sent at once
-//	state_metrics.go  what the open storages are like now; package observe counts the rest
-//	health.go      what /readyz says about a storage, for the package health
-//	location.go    how the user of a command names the registry
-//	commands.go    what commands ask of the running process, over package control
-//	command*.go    `caddy-registry registry …`, one file for each subcommand
-//	doctor*.go     what the doctor looks at; client_lines.go: what it tells clients to write
+//	app.go       the app `oci`: what happens on load
+//	acquire.go   what a request opens
+//	handler.go   the directive `oci_registry`; call.go: the path of a request
+//	who.go       who asks, the challenge, and the token endpoint of a site
+//	signin.go    the providers of the process, and the pages of a site
+//	password.go  what the login page asks about a password
+//	audit.go     what of a request is audited, by package observe
+//	explain.go   what an error says to a caller
+//	next.go      what is not the registry's
+//	health.go    who learns what /readyz says about a storage
+//	pieces.go    how much of an answer is sent at once
+//	misspelt.go, policy_keys.go, plain.go, administrators.go   warnings about a configuration
+//	alone.go, welcome.go, ending.go   the begin and the end of the process
+//
+// The rooms beside it: config (the block oci), storage, cache and authenticators (its guest
+// modules), running (the open storages, with everything that survives a reload), observe
+// (metrics and audit), doctor (what `registry doctor` reports), and command (the commands
+// `caddy-registry registry …`).
 //
 // Two rules of Caddy shape it. Provision runs under `caddy validate` and while the
 // old configuration still serves: it opens nothing and creates nothing. And apps

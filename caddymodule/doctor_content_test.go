@@ -61,6 +61,9 @@ func TestDoctorNamesKeysThatEndAndWhatIsInQuarantine(t *testing.T) {
 	}
 }
 
+// shownDamage is how many damaged records a finding names.
+const shownDamage = 5
+
 func TestDoctorNamesDamagedRecords(t *testing.T) {
 	storage, port := t.TempDir(), freePort(t)
 	load(t, site(port, storage, allowAll, ""))

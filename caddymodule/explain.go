@@ -84,7 +84,7 @@ func (h *Handler) presumed(r *http.Request, a asked) identity.Proven {
 	if _, err := h.app.acquire(r.Context()); err != nil {
 		return identity.Proven{}
 	}
-	defer h.app.shared.release()
+	defer h.app.storage.Release()
 	who, err := h.admit(r.Context(), h.gate(), a, nil)
 	if err != nil {
 		return identity.Proven{}

@@ -25,7 +25,7 @@ func TestNamesOfNoMirrorAreExplained(t *testing.T) {
 	r := at(t, port)
 	key := func(group string) string {
 		t.Helper()
-		secret, _, err := running(t).store.Keys().Create(t.Context(), identity.NewKey{User: group, Service: true, Groups: []string{group}, By: "command"})
+		secret, _, err := callersOf(t).Identity.Keys().Create(t.Context(), identity.NewKey{User: group, Service: true, Groups: []string{group}, By: "command"})
 		if err != nil {
 			t.Fatal(err)
 		}

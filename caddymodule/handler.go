@@ -17,6 +17,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/instance"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/option"
+	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/wire"
@@ -125,7 +126,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		wire.Fail(w, r, c.Request, err, c.options)
 		return nil
 	}
-	defer h.app.shared.release()
+	defer h.app.storage.Release()
 	registry := c.wrap(union)
 	if c.Kind == wire.Blob {
 		defer sendPieces(r.Context())()
@@ -138,7 +139,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // asked about the rest, and about /, first.
 func (h *Handler) serveBeside(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	switch {
-	case r.URL.Path == tokenPath:
+	case r.URL.Path == token.Path:
 		h.serveToken(w, r)
 	case h.serveHealth(w, r), r.URL.Path != "/" && h.servePages(w, r):
 	case nearlyRegistry(r.URL.Path):

@@ -39,7 +39,7 @@ func TestHealthIsDetailedOnLoopbackAndForAdministrators(t *testing.T) {
 	load(t, strings.Replace(config, "oci_registry", "oci_registry {\n\t\tinsecure_credentials\n\t}", 1))
 	r := at(t, port)
 	ordinary, _ := robot(t)
-	admin, _, err := running(t).store.Keys().Create(t.Context(), identity.NewKey{
+	admin, _, err := callersOf(t).Identity.Keys().Create(t.Context(), identity.NewKey{
 		User: "erich", Service: true, Groups: []string{"admins"}, By: "command",
 	})
 	if err != nil {

@@ -11,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 )
 
@@ -21,24 +24,30 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// running is the registry that the last load of this process has opened.
-func running(t *testing.T) *callers {
+// callersOf are those of the storage of the configuration that runs.
+func callersOf(t *testing.T) *running.Callers {
 	t.Helper()
-	var found *callers
-	pool.Range(func(_, value any) bool {
-		found = value.(*shared).callers
-		return false
-	})
+	found := storageOf(t).Callers()
 	if found == nil {
 		t.Fatal("no storage is open")
 	}
 	return found
 }
 
+// storageOf is the storage of the configuration that runs.
+func storageOf(t testing.TB) *running.Storage {
+	t.Helper()
+	app, err := caddy.ActiveContext().AppIfConfigured("oci")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return app.(*App).storage
+}
+
 // robot makes a key for a service account.
 func robot(t *testing.T) (string, identity.Key) {
 	t.Helper()
-	secret, key, err := running(t).store.Keys().Create(t.Context(), identity.NewKey{
+	secret, key, err := callersOf(t).Identity.Keys().Create(t.Context(), identity.NewKey{
 		User: "zot-ci", Name: "ci", Service: true, Groups: []string{"artifact-workloads"}, By: "command",
 	})
 	if err != nil {
@@ -151,7 +160,7 @@ func TestARevokedKeyTakesItsTokensAlong(t *testing.T) {
 	_, body := r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("zot-ci", secret))
 	bearer := "Bearer " + tokenOf(t, body)
 	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", bearer)
-	if _, err := running(t).store.Keys().Revoke(t.Context(), key.ID); err != nil {
+	if _, err := callersOf(t).Identity.Keys().Revoke(t.Context(), key.ID); err != nil {
 		t.Fatal(err)
 	}
 	for _, authorization := range []string{bearer, "Bearer " + secret, basic("zot-ci", secret)} {
@@ -204,7 +213,7 @@ func TestAnEmptyAuthorizationFieldIsAnonymous(t *testing.T) {
 func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 	port := freePort(t)
 	load(t, site(port, t.TempDir(), "local_user erich "+testHash(), ""))
-	r, store := at(t, port), running(t).store
+	r, store := at(t, port), callersOf(t).Identity
 	made := func(want identity.NewKey) (string, identity.Key) {
 		t.Helper()
 		want.By = control.ByCommand
@@ -233,11 +242,11 @@ func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 	gone, _ := made(identity.NewKey{User: "nobody", Name: "of nobody"})
 	expired, _ := made(identity.NewKey{User: "robot", Service: true, Name: "ended", Lifetime: time.Nanosecond})
 	_, password := r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("erich", testPassword))
-	elsewhere, _, err := running(t).tokens.Sign("elsewhere.example", token.Claims{}, time.Hour)
+	elsewhere, _, err := callersOf(t).Tokens.Sign("elsewhere.example", token.Claims{}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended, _, err := running(t).tokens.Sign(fmt.Sprintf("127.0.0.1:%d", port), token.Claims{}, -time.Minute)
+	ended, _, err := callersOf(t).Tokens.Sign(fmt.Sprintf("127.0.0.1:%d", port), token.Claims{}, -time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

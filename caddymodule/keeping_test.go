@@ -69,8 +69,8 @@ func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
 	pull(r, http.StatusOK, "three")
 	pull(r, http.StatusBadGateway, "two")
 	// A purge takes effect at once.
-	if _, err := (&location{storage: storage}).purge(t.Context(), "quay.io/team/one"); err != nil {
-		t.Fatal(err)
+	if _, told, status := runRegistry(t, "purge", "quay.io/team/one", "--storage", storage); status != statusDone {
+		t.Fatal(told)
 	}
 	pull(r, http.StatusBadGateway, "one")
 }
@@ -144,12 +144,12 @@ func TestPullsOfPrivateImagesAreCounted(t *testing.T) {
 		// A request is counted when its answer has left.
 		eventually(t, "all pulls are counted", func() bool {
 			var n int64
-			for _, c := range privatePullsOf(t, storage, "team/app").Manifests {
+			for _, c := range privatePullsOf(t, "team/app").Manifests {
 				n += c.N
 			}
 			return n >= 6
 		})
-		record := privatePullsOf(t, storage, "team/app")
+		record := privatePullsOf(t, "team/app")
 		if len(record.Manifests) != 2 || record.Manifests[tagged].N != 5 || record.Manifests[untagged].N != 1 {
 			t.Errorf("counted %v of manifests, want 5 and 1", record.Manifests)
 		}
@@ -165,23 +165,15 @@ func TestPullsOfPrivateImagesAreCounted(t *testing.T) {
 	check()
 }
 
-// privatePullsOf is what the open storage at path knows about the pulls of a repository.
-func privatePullsOf(t *testing.T, path, repo string) pulls.Record {
+// privatePullsOf is what the open storage knows about the pulls of a repository.
+func privatePullsOf(t *testing.T, repo string) pulls.Record {
 	t.Helper()
-	key, err := filepath.EvalSymlinks(path)
+	trees, err := storageOf(t).Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, ok := storages.Load("file:" + key)
-	if !ok {
-		t.Fatalf("storage %s is not open", path)
-	}
-	trees, err := s.(*shared).acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.(*shared).release()
-	record, err := trees.pulls.Record(t.Context(), repo)
+	defer storageOf(t).Release()
+	record, err := trees.Pulls.Record(t.Context(), repo)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -207,51 +207,6 @@ func run(t *testing.T, stdin string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// Apps start in no order: a request may come before the storage can be opened. It is
-// answered, and the next one finds the storage.
-func TestRequestsBeforeTheStorageOpens(t *testing.T) {
-	storage, port := t.TempDir(), freePort(t)
-	load(t, site(port, storage, allowAll, ""))
-	r := at(t, port)
-	value, _, err := pool.LoadOrNew("file:"+mustCanonical(t, storage), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := value.(*shared)
-	defer pool.Delete("file:" + mustCanonical(t, storage))
-
-	s.mu.Lock()
-	err = s.closeLocked() // as before Start
-	s.mu.Unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := dir.Open(storage, dir.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, body := r.want(http.StatusServiceUnavailable, "GET", "/v2/_catalog", nil)
-	if !bytes.Contains(body, []byte("UNAVAILABLE")) || response.Header.Get("Retry-After") == "" {
-		t.Errorf("got %s and Retry-After %q, want OCI JSON and a time", body, response.Header.Get("Retry-After"))
-	}
-	if err := other.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r.eventually("the storage is found", func() bool {
-		response, _ := r.do("GET", "/v2/_catalog", nil)
-		return response.StatusCode == http.StatusOK
-	})
-}
-
-func mustCanonical(t *testing.T, path string) string {
-	t.Helper()
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 func TestTheStorageClosesWithItsLastConfiguration(t *testing.T) {
 	storage, port := filepath.Join(t.TempDir(), "data"), freePort(t)
 	load(t, site(port, storage, allowAll, ""))

@@ -78,8 +78,8 @@ func TestACollectionInTheReserveDropsIdleUploads(t *testing.T) {
 		status  int // of the idle upload
 	}{{"0", http.StatusNoContent}, {"1000000TiB", http.StatusNotFound}} {
 		r := withReserve(t, port, storage, row.reserve)
-		if _, err := (&location{storage: storage}).collect(t.Context(), false); err != nil {
-			t.Fatal(err)
+		if _, told, status := runRegistry(t, "gc", "--storage", storage); status != statusDone {
+			t.Fatal(told)
 		}
 		r.want(row.status, "GET", first.Header.Get("Location"), nil)
 		r.want(http.StatusNoContent, "GET", second.Header.Get("Location"), nil)

@@ -149,13 +149,13 @@ func TestALocalUserSignsIn(t *testing.T) {
 	v.page(http.StatusSeeOther, "/login", passwordForm("erich", testPassword))
 	v.page(http.StatusOK, "/user/apikey", nil)
 	// An admin's no holds for all of it.
-	if _, err := running(t).store.Users().SetDisabled(t.Context(), "erich", true); err != nil {
+	if _, err := callersOf(t).Identity.Users().SetDisabled(t.Context(), "erich", true); err != nil {
 		t.Fatal(err)
 	}
 	v.page(http.StatusSeeOther, "/user/apikey", nil)
 	v.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", field)
 	v.want(http.StatusUnauthorized, "GET", "/v2/_catalog", nil, "Authorization", "Bearer "+personal)
-	if _, err := running(t).store.Users().SetDisabled(t.Context(), "erich", false); err != nil {
+	if _, err := callersOf(t).Identity.Users().SetDisabled(t.Context(), "erich", false); err != nil {
 		t.Fatal(err)
 	}
 	// No line, no pages, no passwords, no keys.
@@ -208,7 +208,7 @@ func TestALocalUserBesideTheProvider(t *testing.T) {
 	}
 	ours := v.makeKey()
 	for secret, want := range map[string]string{theirs: "staff", ours: "admins"} {
-		who, err := running(t).store.KeyIdentity(secret, identity.NewLocals([]identity.LocalUser{{Name: "ada", Hash: testHash(), Groups: []string{"admins"}}}, nil))
+		who, err := callersOf(t).Identity.KeyIdentity(secret, identity.NewLocals([]identity.LocalUser{{Name: "ada", Hash: testHash(), Groups: []string{"admins"}}}, nil))
 		if err != nil || strings.Join(who.Groups, " ") != want {
 			t.Errorf("got %v, %v; want the group %s of whoever vouched when it was made", who, err, want)
 		}

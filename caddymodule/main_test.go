@@ -26,11 +26,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/caddytest"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 )
 
 // asCommand makes the test binary behave as the product's: what needs a process of
 // its own, signals and exit codes, is tested so.
 const asCommand = "CADDYMODULE_TEST_AS_COMMAND"
+
+// The exit status of a command.
+const (
+	statusDone   = 0
+	statusFailed = 1
+	statusMisuse = 2
+)
 
 // patience bounds every wait. It is long because the machine may be busy.
 const patience = time.Minute
@@ -119,11 +127,7 @@ func listensAlone(t testing.TB, config []byte) {
 // for the last one, whose client has its answer already, and the directory is removed.
 func released(t testing.TB) {
 	t.Helper()
-	eventually(t, "every storage is closed", func() bool {
-		open := 0
-		storages.Range(func(any, any) bool { open++; return true })
-		return open == 0
-	})
+	eventually(t, "every storage is closed", func() bool { return len(running.Storages()) == 0 })
 }
 
 // freePort is a port of the loopback interface that nobody listens on.
@@ -325,6 +329,15 @@ func runRegistry(t *testing.T, args ...string) (stdout, stderr string, status in
 	var out, told strings.Builder
 	status = execute(t.Context(), strings.NewReader(""), &out, &told, args...)
 	return out.String(), told.String(), status
+}
+
+// runJSON runs `registry` with arguments and --json, and reads what it printed.
+func runJSON(t *testing.T, answer any, args ...string) {
+	t.Helper()
+	out, told, status := runRegistry(t, append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), answer); err != nil || status != statusDone {
+		t.Fatalf("%s: got status %d, %s%s", args, status, out, told)
+	}
 }
 
 // serve starts a server process with a Caddyfile, and returns when it serves.

@@ -124,7 +124,7 @@ func newMatrix(t *testing.T) *matrix {
 // enter makes the credentials of the callers.
 func (m *matrix) enter() {
 	m.Helper()
-	store := running(m.T).store
+	store := callersOf(m.T).Identity
 	key := func(want identity.NewKey) (string, identity.Key) {
 		secret, made, err := store.Keys().Create(m.Context(), want)
 		if err != nil {

@@ -113,7 +113,7 @@ func TestPolicyExplainKnowsAKey(t *testing.T) {
 	}
 	load(t, text)
 	at(t, port).want(http.StatusOK, "GET", "/v2/_catalog", nil)
-	store := running(t).store
+	store := callersOf(t).Identity
 	made := func(want identity.NewKey) identity.Key {
 		t.Helper()
 		want.By = control.ByCommand

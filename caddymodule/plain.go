@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/plainhttp"
 )
@@ -11,9 +12,9 @@ import (
 // warnOfPlain logs that credentials came over plain HTTP and were not looked at, once for
 // each address. The storage must be acquired.
 func (h *Handler) warnOfPlain(a asked) {
-	if h.app.shared.callers.plain.News(a.credential.Address) {
+	if h.app.storage.Callers().Plain.News(a.credential.Address) {
 		h.log.Warn("credentials were sent over plain HTTP and not taken: the client reports a wrong password",
-			"address", a.credential.Address, "host", a.conn.Host, "remedy", identity.PlainRemedy(h.app.ownURL()))
+			"address", a.credential.Address, "host", a.conn.Host, "remedy", identity.PlainRemedy(h.app.OwnURL()))
 	}
 }
 
@@ -34,6 +35,6 @@ func (a *App) warnOfPlainSites() {
 	}) {
 		a.log.Warn("site takes no credentials over plain HTTP: nobody can log in or push there from another machine",
 			"listen", strings.Join(site.Listen, " "), "hosts", strings.Join(site.Hosts, " "),
-			"remedy", identity.PlainRemedy(a.ownURL())+"; read_only there says that it is meant")
+			"remedy", identity.PlainRemedy(a.OwnURL())+"; read_only there says that it is meant")
 	}
 }

@@ -60,7 +60,7 @@ func (a *App) warnOfIdleRules() {
 	if len(about) == 0 {
 		return
 	}
-	for _, rule := range idleRules(about, a.shared.callers.store.Keys().List(""), time.Now()) {
+	for _, rule := range idleRules(about, a.storage.Callers().Identity.Keys().List(""), time.Now()) {
 		a.log.Warn("rule matches no key", "rule", rule.String(), "line", rule.Line, "reason", rule.why)
 	}
 }

@@ -35,7 +35,7 @@ func TestARuleAboutAKeyIsAboutThatKeyAlone(t *testing.T) {
 	}`, 1)
 	}
 	load(t, text("0123456789ab"))
-	store := running(t).store
+	store := callersOf(t).Identity
 	named := func(want identity.NewKey) (string, identity.Key) {
 		t.Helper()
 		secret, key, err := store.Keys().Create(context.Background(), want)
@@ -46,7 +46,7 @@ func TestARuleAboutAKeyIsAboutThatKeyAlone(t *testing.T) {
 	}
 	_, admins := named(identity.NewKey{User: "release", Service: true, By: "erich"})
 	load(t, text(admins.ID))
-	store = running(t).store
+	store = callersOf(t).Identity
 	if _, err := store.Users().SignedIn(t.Context(), identity.User{Name: "oidc-person", Issuer: "https://id.example", Subject: "1"}); err != nil {
 		t.Fatal(err)
 	}

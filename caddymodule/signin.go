@@ -4,18 +4,19 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/eblume/caddy-registry/caddymodule/authenticators"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/refusal"
+	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/caddymodule/web"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/wire"
@@ -28,19 +29,11 @@ var providers = caddy.NewUsagePool()
 
 // signInConfig is what a configuration has of its sign-in. The zero value has none.
 type signInConfig struct {
-	key  string // in providers
-	oidc OIDC   // complete
+	key  string              // in providers
+	oidc authenticators.OIDC // complete
 	// resolved are the settings with the secret, resolved once: on Start, or on the
 	// first request.
-	resolved func() (*signInSpec, error)
-}
-
-// signInSpec is a sign-in as a configuration wants it.
-type signInSpec struct {
-	key      string
-	provider *oidclogin.Provider
-	settings oidclogin.Settings
-	refresh  time.Duration
+	resolved func() (*running.SignInSpec, error)
 }
 
 // provisionSignIn checks the block oidc and finds its provider. It asks nobody.
@@ -48,8 +41,8 @@ func (a *App) provisionSignIn() error {
 	if a.OIDC == nil {
 		return nil
 	}
-	oidc := a.OIDC.complete()
-	if err := oidc.check(a.URL); err != nil {
+	oidc := a.OIDC.Complete()
+	if err := oidc.Check(a.URL); err != nil {
 		return err
 	}
 	key := oidc.Issuer + " " + oidc.ClientID
@@ -59,24 +52,24 @@ func (a *App) provisionSignIn() error {
 	if err != nil {
 		return err
 	}
-	spec := signInSpec{key: key, provider: value.(*oidclogin.Provider), refresh: time.Duration(oidc.GroupRefresh)}
-	spec.settings = oidclogin.Settings{
-		RedirectURL: a.ownURL() + oidc.RedirectPath, Scopes: oidc.Scopes,
+	spec := running.SignInSpec{Key: key, Provider: value.(*oidclogin.Provider), Refresh: time.Duration(oidc.GroupRefresh)}
+	spec.Settings = oidclogin.Settings{
+		RedirectURL: a.OwnURL() + oidc.RedirectPath, Scopes: oidc.Scopes,
 		UsernameClaim: oidc.UsernameClaim, GroupsClaim: oidc.GroupsClaim, AllowedGroups: oidc.AllowedGroups,
 	}
-	a.signIn = signInConfig{key: key, oidc: oidc, resolved: sync.OnceValues(func() (*signInSpec, error) {
+	a.signIn = signInConfig{key: key, oidc: oidc, resolved: sync.OnceValues(func() (*running.SignInSpec, error) {
 		if oidc.ClientSecret == "" {
 			return &spec, nil
 		}
 		var err error
-		spec.settings.ClientSecret, err = option.Resolve("oidc: client_secret", oidc.ClientSecret)
+		spec.Settings.ClientSecret, err = option.Resolve("oidc: client_secret", oidc.ClientSecret)
 		return &spec, err
 	})}
 	return nil
 }
 
 // spec is the sign-in with its secret, or nil if there is none.
-func (c signInConfig) spec() (*signInSpec, error) {
+func (c signInConfig) spec() (*running.SignInSpec, error) {
 	if c.resolved == nil {
 		return nil, nil
 	}
@@ -91,38 +84,6 @@ func (c signInConfig) release() error {
 	return err
 }
 
-// ownURL is the registry's address without a slash at its end.
-func (a *App) ownURL() string { return strings.TrimSuffix(a.URL, "/") }
-
-// signIn is a provider with what an open storage knows about its people.
-type signIn struct {
-	provider *oidclogin.Provider
-	login    *oidclogin.Login
-	follower *oidclogin.Follower
-}
-
-// signIn returns the sign-in that a configuration wants, and makes it if it is new:
-// with that configuration's settings, which hold until the next Start.
-func (c *callers) signIn(spec *signInSpec) *signIn {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	found := c.signIns[spec.key]
-	if found == nil || found.provider != spec.provider {
-		found = &signIn{provider: spec.provider, login: oidclogin.NewLogin(spec.provider, c.sessions)}
-		found.follower = oidclogin.NewFollower(spec.provider, c.sessions, c.store.Users(), func(ctx context.Context, user string) {
-			web.EndAll(ctx, c.sessions, user, c.log)
-		}, c.log)
-		found.apply(spec)
-		c.signIns[spec.key] = found
-	}
-	return found
-}
-
-func (s *signIn) apply(spec *signInSpec) {
-	s.provider.Configure(spec.settings)
-	s.follower.SetInterval(spec.refresh)
-}
-
 // follow lets the groups of a person follow the provider. It tells whether they may
 // have changed. The storage must be acquired.
 func (a *App) follow(ctx context.Context, user string) (changed bool) {
@@ -130,7 +91,7 @@ func (a *App) follow(ctx context.Context, user string) (changed bool) {
 	if spec == nil || err != nil {
 		return false
 	}
-	return a.shared.callers.signIn(spec).follower.Touch(ctx, user)
+	return a.storage.Callers().SignIn(spec).Follower.Touch(ctx, user)
 }
 
 // servePages answers with a page for people, if the request is for one and this site
@@ -142,7 +103,7 @@ func (h *Handler) servePages(w http.ResponseWriter, r *http.Request) bool {
 	}
 	spec, err := h.app.signIn.spec()
 	if err == nil {
-		_, err = h.app.shared.acquire(r.Context())
+		_, err = h.app.storage.Acquire(r.Context())
 	}
 	if err != nil {
 		h.log.Error("page was not served", "path", r.URL.Path, "error", err)
@@ -150,18 +111,18 @@ func (h *Handler) servePages(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, "The registry cannot be used now. Its log says why.", http.StatusServiceUnavailable)
 		return true
 	}
-	defer h.app.shared.release()
+	defer h.app.storage.Release()
 	h.pages(spec).ServeHTTP(w, r)
 	return true
 }
 
 // pages are those of this site. spec is nil where people sign in by passwords alone.
-func (h *Handler) pages(spec *signInSpec) *web.Site {
-	callers, oidc := h.app.shared.callers, h.app.signIn.oidc
+func (h *Handler) pages(spec *running.SignInSpec) *web.Site {
+	callers, oidc := h.app.storage.Callers(), h.app.signIn.oidc
 	site := &web.Site{
-		Identity: callers.store, Sessions: callers.sessions,
-		Label: oidc.Label, Callback: oidc.RedirectPath, URL: h.app.ownURL(),
-		Lifetime:   cmp.Or(time.Duration(oidc.Session), defaultSession),
+		Identity: callers.Identity, Sessions: callers.Sessions,
+		Label: oidc.Label, Callback: oidc.RedirectPath, URL: h.app.OwnURL(),
+		Lifetime:   cmp.Or(time.Duration(oidc.Session), authenticators.DefaultSession),
 		Locals:     h.app.knownLocals(),
 		Admins:     h.app.admins,
 		Key:        h.verifyKey,
@@ -169,8 +130,8 @@ func (h *Handler) pages(spec *signInSpec) *web.Site {
 		Audit: h.auditPage, Refused: h.auditRefused, Log: h.log,
 	}
 	if spec != nil {
-		signIn := callers.signIn(spec)
-		site.Provider, site.Login, site.Follower = signIn.provider, signIn.login, signIn.follower
+		signIn := callers.SignIn(spec)
+		site.Provider, site.Login, site.Follower = signIn.Provider, signIn.Login, signIn.Follower
 	}
 	if site.Locals != nil {
 		site.Password, site.Wrong = h.verifyPassword, wrongPassword

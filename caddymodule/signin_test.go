@@ -134,7 +134,7 @@ func TestAPersonSignsInAndUsesAKey(t *testing.T) {
 		func() { v.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("ada", key)) },
 	} {
 		use()
-		user, _ := running(t).store.Users().Get("ada")
+		user, _ := callersOf(t).Identity.Users().Get("ada")
 		if want := fake.Claims["groups"].([]string); len(user.Groups) != 1 || user.Groups[0] != want[0] {
 			t.Errorf("got groups %v, want %v", user.Groups, want)
 		}

@@ -27,17 +27,6 @@ func emptyStorage(t *testing.T) string {
 	return made
 }
 
-// Another user's command, root's too, would leave files that the registry cannot read.
-func TestAStorageBelongsToItsUser(t *testing.T) {
-	r := &registry{local: emptyStorage(t)}
-	if err := r.belongsTo(os.Geteuid()); err != nil {
-		t.Error(err)
-	}
-	if err := r.belongsTo(os.Geteuid() + 1); err == nil || !strings.Contains(err.Error(), "sudo -u") {
-		t.Errorf("got %v, want the user to be named", err)
-	}
-}
-
 func TestMirrorsLieElsewhereAndAreLockedThere(t *testing.T) {
 	storage, mirrors, port := t.TempDir(), filepath.Join(t.TempDir(), "mirrors"), freePort(t)
 	elsewhere := func(path string) string { return site(port, storage+" {\nmirrors "+path+"\n}", allowAll, "") }

@@ -216,7 +216,7 @@ func TestAJobIsNoPerson(t *testing.T) {
 		}`)
 	token := forge.Sign(forgeJob(forge, map[string]any{"actor": "erich"}))
 	r.pushes(http.StatusAccepted, "blumeops/app", "Bearer "+token)
-	users := running(t).store.Users()
+	users := callersOf(t).Identity.Users()
 	for _, name := range []string{"erich", "workload:erich"} {
 		if known, ok := users.Get(name); ok {
 			t.Errorf("a push has made the user %v", known)
@@ -229,7 +229,7 @@ func TestAJobIsNoPerson(t *testing.T) {
 			}
 		}
 		response, _ := r.do("POST", "/user/apikey", strings.NewReader("name=x"), "Authorization", authorization, "Content-Type", "application/x-www-form-urlencoded")
-		if response.StatusCode == http.StatusOK || len(running(t).store.Keys().List("")) > 0 {
+		if response.StatusCode == http.StatusOK || len(callersOf(t).Identity.Keys().List("")) > 0 {
 			t.Errorf("a job has made a key: %d", response.StatusCode)
 		}
 	}

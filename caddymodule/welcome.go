@@ -12,7 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/eblume/caddy-registry/caddymodule/sites"
-	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/caddymodule/welcome"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -29,7 +28,7 @@ func (w sayWelcome) Handle(context.Context, caddy.Event) error {
 	if len(served) == 0 || !welcomed.CompareAndSwap(false, true) {
 		return nil
 	}
-	about := welcome.About{Program: os.Args[0], Storage: w.app.shared.local(), Group: w.app.pushingGroup()}
+	about := welcome.About{Program: os.Args[0], Storage: w.app.storage.Directory(), Group: w.app.pushingGroup()}
 	for _, one := range served {
 		about.URLs = append(about.URLs, one.base.String())
 	}
@@ -62,7 +61,7 @@ func (a *App) served() (found []servedAt) {
 					site := sites.Site{Host: host, Address: address, TLS: len(server.TLSConnPolicies) > 0, ReadOnly: h.ReadOnly}
 					name := "localhost" // plain HTTP takes credentials from this machine alone
 					if site.TLS {
-						name = machineName(a.named())
+						name = sites.MachineName(sites.Named(a.URL))
 					}
 					found = append(found, servedAt{site, site.Base(name)})
 				}
@@ -100,7 +99,7 @@ func reach(routes caddyhttp.RouteList, hosts []string, use func(*Handler, []stri
 // first site that takes passwords; empty: none does.
 func (a *App) pagesAt(served []servedAt) string {
 	if a.URL != "" {
-		return a.ownURL()
+		return a.OwnURL()
 	}
 	for _, one := range served {
 		if !one.ReadOnly && (one.TLS || one.Loopback() || one.Wild()) {
@@ -120,11 +119,4 @@ func (a *App) pushingGroup() string {
 		}
 	}
 	return ""
-}
-
-// local is the directory of the open storage.
-func (s *shared) local() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return storage.LocalOf(s.open)
 }

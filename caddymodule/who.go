@@ -16,12 +16,8 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 	"github.com/eblume/caddy-registry/core"
-	"github.com/eblume/caddy-registry/core/budget"
 	"github.com/eblume/caddy-registry/core/wire"
 )
-
-// tokenPath is where the realm of every site is.
-const tokenPath = "/token"
 
 // asked is a request and what it presents, not verified.
 type asked struct {
@@ -61,9 +57,9 @@ func clientAddress(r *http.Request) string {
 
 // gate is what this site takes from callers. The storage must be acquired.
 func (h *Handler) gate() *identity.Gate {
-	callers := h.app.shared.callers
+	callers := h.app.storage.Callers()
 	gate := &identity.Gate{
-		Chain:    &identity.Chain{Store: callers.store, Tokens: callers.tokens, Others: h.app.authenticators, Locals: h.app.knownLocals()},
+		Chain:    &identity.Chain{Store: callers.Identity, Tokens: callers.Tokens, Others: h.app.authenticators, Locals: h.app.knownLocals()},
 		ReadOnly: h.ReadOnly,
 		Insecure: h.InsecureCredentials,
 		URL:      strings.TrimSuffix(h.app.URL, "/"),
@@ -111,14 +107,6 @@ func (h *Handler) identify(r *http.Request, a *asked, request wire.Request) (ide
 	return who, nil
 }
 
-// manifestBudget bounds the manifests that this process receives at once, and sentBudget
-// the large ones that it sends, whichever configuration and storage they are for: the
-// memory is the process's.
-var (
-	manifestBudget = budget.New(budget.Manifests, budget.ManifestsEach)
-	sentBudget     = budget.New(budget.Sent, budget.SentEach)
-)
-
 // admit finds out who asks. When it is by the key of a person whose groups are older
 // than they may be, the provider is asked first.
 func (h *Handler) admit(ctx context.Context, gate *identity.Gate, a asked, pulls []string) (identity.Proven, error) {
@@ -131,7 +119,7 @@ func (h *Handler) admit(ctx context.Context, gate *identity.Gate, a asked, pulls
 
 // challenge is the WWW-Authenticate field that leads to this site's token endpoint.
 func (a asked) challenge(request wire.Request) string {
-	field := fmt.Sprintf(`Bearer realm="%s%s",service="%s"`, a.conn.Base(), tokenPath, a.credential.Host)
+	field := fmt.Sprintf(`Bearer realm="%s%s",service="%s"`, a.conn.Base(), token.Path, a.credential.Host)
 	if scope := scopeOf(request); scope != "" {
 		field += fmt.Sprintf(`,scope="%s"`, scope)
 	}
@@ -201,17 +189,17 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 		a.credential.Bearer, a.credential.User, a.credential.Secret, a.credential.Issuer = false, "", "", ""
 		a.broken = a.credential.SetBasic(ask.User, ask.Password)
 	}
-	if _, err := h.app.shared.acquire(r.Context()); err != nil {
+	if _, err := h.app.storage.Acquire(r.Context()); err != nil {
 		return err
 	}
-	defer h.app.shared.release()
+	defer h.app.storage.Release()
 	gate := h.gate()
 	who, err := h.admit(r.Context(), gate, a, pullsOf(ask.Scopes))
 	if a.broken != nil || who.Method != "none" {
 		observe.CountLogin(who.Method, err)
 	}
 	if err != nil {
-		h.tellRefused(who, a, tokenPath, err)
+		h.tellRefused(who, a, token.Path, err)
 		return err
 	}
 	addIdentity(r, who)
@@ -220,7 +208,7 @@ func (h *Handler) giveToken(w http.ResponseWriter, r *http.Request, a asked) err
 	if err != nil {
 		return err
 	}
-	h.tellLogin(who, a, tokenPath, len(ask.Scopes) == 0)
+	h.tellLogin(who, a, token.Path, len(ask.Scopes) == 0)
 	return token.Write(w, raw, claims)
 }
 

@@ -11,6 +11,9 @@ import (
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
+// Path is that of the token endpoint on every site.
+const Path = "/token"
+
 // Ask is a request for a token, not answered yet.
 type Ask struct {
 	// Scopes say what the client is about to do. They do not change the token; they

@@ -1,0 +1,62 @@
+package running
+
+import (
+	"context"
+	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
+)
+
+// Schedule is when a configuration has the collector run.
+type Schedule struct {
+	// Interval is the time between two runs.
+	Interval time.Duration
+	// Grace is how long content stays that nothing names.
+	Grace time.Duration
+}
+
+// CollectOn runs the collector by a schedule until ctx ends.
+func (s *Storage) CollectOn(ctx context.Context, schedule Schedule) {
+	for {
+		timer := time.NewTimer(s.due(schedule))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		if s.due(schedule) > 0 {
+			continue // another configuration's collector, or a command, was first
+		}
+		if _, err := s.collect(ctx, false); err != nil && ctx.Err() == nil {
+			s.log.Error("collection ended early", "error", err)
+		}
+	}
+}
+
+// announceLook is how often keys are looked at that may end soon.
+const announceLook = time.Hour
+
+// AnnounceKeys calls announce for each key that ends soon, once a day, until ctx ends.
+func (s *Storage) AnnounceKeys(ctx context.Context, announce func(identity.Key)) {
+	tick := time.NewTicker(announceLook)
+	defer tick.Stop()
+	for {
+		keys, err := s.keysToAnnounce(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("that keys were announced was not noted; they are announced again after a restart", "error", err)
+		}
+		if err == nil {
+			observe.Succeeded(observe.TaskAnnounce)
+		}
+		for _, key := range keys {
+			announce(key)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

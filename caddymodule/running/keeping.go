@@ -1,0 +1,85 @@
+package running
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/caddymodule/census"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
+	"github.com/eblume/caddy-registry/core/evict"
+	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/pulls"
+	"github.com/eblume/caddy-registry/core/usage"
+	"github.com/eblume/caddy-registry/core/wire"
+)
+
+// Where the pulls are, in the bucket of the mirrors and in that of private images.
+const (
+	pullsPrefix  = "mirror/pulls/"
+	privatePulls = "pulls/"
+)
+
+// keeping bounds what mirrors hold, and remembers who asked for it. It belongs to the
+// open storage and not to a configuration.
+type keeping struct {
+	pulls   *pulls.Times
+	usage   *usage.Counter
+	evictor *evict.Evictor
+	census  *census.Census // of all trees
+}
+
+// keep begins to count what the trees hold. Nothing is evicted before a
+// configuration has said what may be: another one's limits may be wider.
+func keep(t *Trees, log *slog.Logger) *keeping {
+	counts := newCensus(t, log)
+	log = log.With("tree", storage.MirrorsTree)
+	k := &keeping{
+		census: counts,
+		pulls:  pulls.New(pulls.Config{Bucket: t.State, Prefix: pullsPrefix, Log: log}),
+		usage:  usage.New(t.State, log),
+	}
+	var disk evict.Disk
+	if t.mirrorsDisk != "" {
+		disk = evict.DiskOf(t.mirrorsDisk)
+	}
+	k.evictor = evict.New(evict.Config{
+		Local: t.Mirrors, Pulls: k.pulls, Disk: disk,
+		Beside:  &mirror.Beside{State: t.State, Local: t.Mirrors, Log: log},
+		Evicted: observe.CountEviction, Passed: func() { observe.Succeeded(observe.TaskEvict) }, Log: log,
+	})
+	return k
+}
+
+// close ends it, ahead of the trees.
+func (k *keeping) close() error {
+	if k == nil {
+		return nil
+	}
+	return errors.Join(k.census.Close(), k.evictor.Close(), k.usage.Close(), k.pulls.Close())
+}
+
+// CountUse remembers who asks a mirror, and how. The storage is open.
+func (s *Storage) CountUse(request namespace.Resolved, address string) {
+	s.mu.Lock()
+	usage := s.trees.keeping.usage
+	s.mu.Unlock()
+	usage.Count(request.Mirror, string(request.Form), address)
+}
+
+// CountPull remembers that a client was given a private manifest, or was told that what
+// it has is still the one. The storage is open.
+func (s *Storage) CountPull(request wire.Request, answer http.Header, o wire.Outcome) {
+	if o.Status != http.StatusOK && o.Status != http.StatusNotModified {
+		return
+	}
+	d := request.Ref.Digest
+	if d == "" {
+		d = digest.Digest(answer.Get("Docker-Content-Digest"))
+	}
+	s.pulls.Load().Mark(request.Repo, d, request.Ref.Tag)
+}

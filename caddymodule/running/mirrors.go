@@ -1,0 +1,91 @@
+package running
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/upstream"
+)
+
+// MirrorSpec is a mirror as one configuration wants it, with its secrets resolved.
+type MirrorSpec struct {
+	Name     string
+	Key      string // names the client: configurations with the same key share it
+	Upstream upstream.Config
+	Settings mirror.Settings
+}
+
+// audience digests which upstream is asked as whom, without the secrets: it is part of
+// keys that others can read.
+func (s *MirrorSpec) audience() string {
+	c := s.Upstream
+	sum := sha256.Sum256(fmt.Appendf(nil, "%+q %+q %q %q %t", s.Name, c.URLs, c.User, c.CredentialsFile, c.Certificate != nil))
+	return hex.EncodeToString(sum[:8])
+}
+
+// openMirror is a mirror in use. Of two configurations that ask one upstream in
+// different ways, each has its own; they share what is held.
+type openMirror struct {
+	*mirror.Mirror
+	client *upstream.Client
+}
+
+// mirror finds an open mirror, or opens it. It asks nobody. s.mu is held.
+func (s *Storage) mirrorLocked(spec MirrorSpec) (*openMirror, error) {
+	if m := s.mirrors[spec.Key]; m != nil {
+		return m, nil
+	}
+	config := spec.Upstream
+	config.Log = s.log
+	client, err := upstream.New(config)
+	if err != nil {
+		return nil, fmt.Errorf("mirror %s: %w", spec.Name, err)
+	}
+	opened, err := mirror.New(mirror.Config{
+		Name: spec.Name, Local: s.trees.Mirrors, State: s.trees.State,
+		Upstream: observe.Upstream(client, spec.Name), Settings: spec.Settings, Keeper: s.trees.keeping.evictor, Log: s.log,
+		Shared: &s.cache, Audience: spec.audience(),
+	})
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	m := &openMirror{opened, client}
+	if s.mirrors == nil {
+		s.mirrors = map[string]*openMirror{}
+	}
+	s.mirrors[spec.Key] = m
+	return m, nil
+}
+
+// closeMirrors ends all mirrors of the storage. What they were downloading goes on
+// where it was with the next one. s.mu is held.
+func (s *Storage) closeMirrorsLocked() error {
+	var errs []error
+	for _, m := range s.mirrors {
+		errs = append(errs, m.Close(), m.client.Close())
+	}
+	s.mirrors = nil
+	return errors.Join(errs...)
+}
+
+// Join opens the mirrors, and returns everything that canonical names reach. owner is
+// that of namespace.New. The storage must be acquired.
+func (s *Storage) Join(owner func(repo string) (string, bool), specs []MirrorSpec) (*namespace.Union, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	registries := map[string]core.Registry{"": s.trees.pushes}
+	for _, spec := range specs {
+		m, err := s.mirrorLocked(spec)
+		if err != nil {
+			return nil, err
+		}
+		registries[spec.Name] = m
+	}
+	return namespace.New(owner, registries), nil
+}

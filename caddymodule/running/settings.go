@@ -1,0 +1,87 @@
+package running
+
+import (
+	"slices"
+	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/core/evict"
+	"github.com/eblume/caddy-registry/core/mirror"
+	"github.com/eblume/caddy-registry/core/quota"
+	"github.com/eblume/caddy-registry/core/store"
+	"github.com/eblume/caddy-registry/core/verify"
+)
+
+// Settings are what one configuration has changed about what it shares.
+type Settings struct {
+	Options store.Options
+	Limits  quota.Limits
+	Bounds  evict.Settings
+	Verify  verify.Settings
+	Mirrors []MirrorSpec
+	Keys    KeyLimits
+	// SignIn is how people sign in; nil: they do not.
+	SignIn *SignInSpec
+	Cache  mirror.Shared // nil: nothing is shared
+	// Public reports whether everybody may know of a private repository.
+	Public func(repo string) bool
+	// Watch is told of keys that are made and revoked.
+	Watch func(identity.Change, identity.Key, string)
+	// WatchUsers is told of users whose record changed.
+	WatchUsers func(identity.UserChange)
+	Admins     *admins.Roster
+}
+
+// KeyLimits bound API keys.
+type KeyLimits struct {
+	// Lifetime is how long a key lasts at most.
+	Lifetime time.Duration
+	// Number is how many valid keys a user may have; 0: identity.DefaultMaxKeys.
+	Number int
+}
+
+// apply sets the limits of what is open.
+func (l KeyLimits) apply(keys *identity.Keys) {
+	keys.SetMaxLifetime(l.Lifetime)
+	keys.SetMaxKeys(l.Number)
+}
+
+// Configure applies the settings of a configuration that has started.
+func (s *Storage) Configure(c *Settings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settings = append(s.settings, c)
+	s.applyLocked()
+}
+
+func (s *Storage) unconfigure(c *Settings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settings = slices.DeleteFunc(s.settings, func(other *Settings) bool { return other == c })
+	s.applyLocked()
+}
+
+func (s *Storage) applyLocked() {
+	if s.trees == nil || len(s.settings) == 0 {
+		return
+	}
+	last := s.settings[len(s.settings)-1]
+	s.trees.setOptions(last.Options)
+	s.trees.SetLimits(last.Limits)
+	last.Keys.apply(s.callers.Identity.Keys())
+	if last.SignIn != nil {
+		s.callers.SignIn(last.SignIn).apply(last.SignIn)
+	}
+	s.callers.Identity.Keys().Watch(last.Watch)
+	s.callers.Identity.Users().Watch(last.WatchUsers)
+	s.trees.keeping.evictor.SetSettings(last.Bounds)
+	s.trees.keeping.census.SetPublic(last.Public)
+	s.trees.SetVerifying(last.Verify)
+	s.cache.set(last.Cache)
+	for _, spec := range last.Mirrors {
+		if m := s.mirrors[spec.Key]; m != nil {
+			m.SetSettings(spec.Settings)
+		}
+	}
+}

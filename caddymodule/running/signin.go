@@ -1,0 +1,47 @@
+package running
+
+import (
+	"context"
+	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
+	"github.com/eblume/caddy-registry/caddymodule/web"
+)
+
+// SignInSpec is a sign-in as a configuration wants it.
+type SignInSpec struct {
+	Key      string // of the provider: configurations with the same key share it
+	Provider *oidclogin.Provider
+	Settings oidclogin.Settings
+	// Refresh is how old the groups of a person may be.
+	Refresh time.Duration
+}
+
+// SignIn is a provider with what an open storage knows about its people.
+type SignIn struct {
+	Provider *oidclogin.Provider
+	Login    *oidclogin.Login
+	Follower *oidclogin.Follower
+}
+
+// SignIn returns the sign-in that a configuration wants, and makes it if it is new:
+// with that configuration's settings, which hold until the next Start.
+func (c *Callers) SignIn(spec *SignInSpec) *SignIn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found := c.signIns[spec.Key]
+	if found == nil || found.Provider != spec.Provider {
+		found = &SignIn{Provider: spec.Provider, Login: oidclogin.NewLogin(spec.Provider, c.Sessions)}
+		found.Follower = oidclogin.NewFollower(spec.Provider, c.Sessions, c.Identity.Users(), func(ctx context.Context, user string) {
+			web.EndAll(ctx, c.Sessions, user, c.log)
+		}, c.log)
+		found.apply(spec)
+		c.signIns[spec.Key] = found
+	}
+	return found
+}
+
+func (s *SignIn) apply(spec *SignInSpec) {
+	s.Provider.Configure(spec.Settings)
+	s.Follower.SetInterval(spec.Refresh)
+}

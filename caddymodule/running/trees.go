@@ -1,0 +1,186 @@
+package running
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/storage"
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/bucket"
+	"github.com/eblume/caddy-registry/core/evict"
+	"github.com/eblume/caddy-registry/core/pulls"
+	"github.com/eblume/caddy-registry/core/quota"
+	"github.com/eblume/caddy-registry/core/store"
+	"github.com/eblume/caddy-registry/core/verify"
+)
+
+// Trees are what is open in a storage.
+type Trees struct {
+	// Private are the images that are pushed here, and Pulls who asked for them when.
+	Private *store.Store
+	Pulls   *pulls.Times
+	// notes is the bucket below Private, for what imports have brought.
+	notes bucket.Bucket
+	// pushes is Private with the limits of what clients may push.
+	pushes *quota.Registry
+	// Mirrors is what was fetched from other registries, without which the registry
+	// works as well.
+	Mirrors *store.Store
+	// State is the bucket below Mirrors, for what mirrors know about their content.
+	State bucket.Bucket
+	// privateDisk and mirrorsDisk are directories on the disks that the two fill, or empty.
+	privateDisk, mirrorsDisk string
+	// keeping bounds mirrors while they are served; nil for a command.
+	keeping *keeping
+	// verifying compares both with their digests.
+	verifying *verify.Verifier
+	// identity has keys, sessions and users. No request reaches it by a name.
+	identity bucket.Bucket
+}
+
+// OpenTrees opens what a storage has. Its caller closes the trees before the storage.
+func OpenTrees(ctx context.Context, opened storage.Buckets, options store.Options, log *slog.Logger) (_ *Trees, err error) {
+	t := &Trees{privateDisk: storage.DiskOf(opened, storage.PrivateTree), mirrorsDisk: storage.DiskOf(opened, storage.MirrorsTree)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.Close())
+		}
+	}()
+	if t.identity, err = opened.Bucket(storage.IdentityTree); err != nil {
+		return nil, err
+	}
+	private, err := opened.Bucket(storage.PrivateTree)
+	if err != nil {
+		return nil, err
+	}
+	t.notes = private
+	t.Pulls = pulls.New(pulls.Config{Bucket: private, Prefix: privatePulls, Log: log.With("tree", storage.PrivateTree)})
+	privateOptions := options
+	privateOptions.Pulled = t.Pulls.Of
+	if t.Private, _, err = openStore(ctx, opened, storage.PrivateTree, privateOptions, log); err != nil {
+		return nil, err
+	}
+	limited := quota.Config{Registry: t.Private}
+	if t.privateDisk != "" {
+		limited.Disk = evict.DiskOf(t.privateDisk)
+	}
+	t.pushes = quota.New(limited)
+	if t.Mirrors, t.State, err = openStore(ctx, opened, storage.MirrorsTree, mirrorsOptions(options), log); err != nil {
+		return nil, err
+	}
+	t.verifying = verify.New(ctx, verify.Config{
+		Trees: []verify.Tree{
+			{Name: storage.PrivateTree, Store: t.Private},
+			{Name: storage.MirrorsTree, Store: t.Mirrors, Mirror: true},
+		},
+		State: private, Log: log,
+	})
+	return t, nil
+}
+
+func openStore(ctx context.Context, opened storage.Buckets, tree string, options store.Options, log *slog.Logger) (*store.Store, bucket.Bucket, error) {
+	b, err := opened.Bucket(tree)
+	if err != nil {
+		return nil, nil, err
+	}
+	options.IndexPath = storage.IndexOf(opened, tree)
+	options.Log = log.With("tree", tree)
+	s, err := store.Open(ctx, b, options)
+	return s, b, err
+}
+
+// mirrorsOptions are those of the mirrors' store beside a private one with options.
+// `untagged` is not for mirrors: a client that pulls by digest leaves no tag.
+func mirrorsOptions(options store.Options) store.Options {
+	options.Sparse = true
+	options.Untagged = store.KeepUntagged
+	return options
+}
+
+// setOptions changes what may change while the trees are open.
+func (t *Trees) setOptions(options store.Options) {
+	t.Private.SetOptions(options)
+	t.Mirrors.SetOptions(mirrorsOptions(options))
+}
+
+// SetLimits changes what clients may push.
+func (t *Trees) SetLimits(limits quota.Limits) { t.pushes.SetLimits(limits) }
+
+// SetVerifying changes how fast and how often what is stored is verified.
+func (t *Trees) SetVerifying(settings verify.Settings) { t.verifying.SetSettings(settings) }
+
+// Collect runs the collector in each tree. One that fails does not keep the other
+// from being collected. Idle uploads go while pushes find no room; what mirrors need is
+// the evictor's.
+func (t *Trees) Collect(ctx context.Context, how store.CollectOptions) (c control.Collected, err error) {
+	var errs [2]error
+	private := how
+	private.Pressed = t.pushes.Pressed
+	c.Private, errs[0] = t.Private.Collect(ctx, private)
+	if !how.DryRun && ctx.Err() == nil {
+		errs[0] = errors.Join(errs[0], t.foldPulls(ctx))
+	}
+	c.Mirrors, errs[1] = t.Mirrors.Collect(ctx, how)
+	if !how.DryRun && ctx.Err() == nil {
+		errs[1] = errors.Join(errs[1], t.verifying.Expire(ctx))
+	}
+	return c, errors.Join(errs[:]...)
+}
+
+// foldPulls adds up the pulls of past days, of what the private store still holds.
+func (t *Trees) foldPulls(ctx context.Context) error {
+	var failed []error
+	for repo, err := range t.Pulls.Repositories(ctx) {
+		if err == nil {
+			var keep pulls.Keep
+			if keep, err = t.stillHeld(ctx, repo); err == nil {
+				err = t.Pulls.Fold(ctx, repo, keep)
+			}
+		}
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// stillHeld says what is in a repository of the private store.
+func (t *Trees) stillHeld(ctx context.Context, repo string) (pulls.Keep, error) {
+	manifests, tags := map[digest.Digest]struct{}{}, map[string]struct{}{}
+	for d, err := range t.Private.Digests(ctx, repo) {
+		if err != nil {
+			return pulls.Keep{}, err
+		}
+		manifests[d] = struct{}{}
+	}
+	for tag, err := range t.Private.Tags(ctx, repo, "") {
+		if errors.Is(err, core.ErrNameUnknown) {
+			break
+		} else if err != nil {
+			return pulls.Keep{}, err
+		}
+		tags[tag] = struct{}{}
+	}
+	return pulls.Keep{
+		Manifest: func(d digest.Digest) bool { _, ok := manifests[d]; return ok },
+		Tag:      func(tag string) bool { _, ok := tags[tag]; return ok },
+	}, nil
+}
+
+// Close ends the stores. It may be called when not all of them were opened.
+func (t *Trees) Close() error {
+	errs := []error{t.verifying.Close(), t.keeping.close()}
+	for _, s := range []*store.Store{t.Mirrors, t.Private} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	if t.Pulls != nil {
+		errs = append(errs, t.Pulls.Close())
+	}
+	return errors.Join(errs...)
+}
