@@ -13,7 +13,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -63,6 +65,10 @@ type far struct {
 	d    digest.Digest
 	// part answers a bounded range instead, unless it is nil or returns false.
 	part func(w http.ResponseWriter, r *http.Request, start, end int64) bool
+	// resumed is called between the header and the bytes of an answer with the rest of the blob,
+	// unless it is nil.
+	resumed func(r *http.Request)
+	limited atomic.Bool // every request is answered 429
 	// rest is closed when the first request for all of the blob may go on behind held bytes.
 	rest chan struct{}
 	held int64
@@ -91,7 +97,12 @@ func (u *far) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.ranges = append(u.ranges, field)
 	u.mu.Unlock()
 	u.asked <- field
-	if field != "" && !strings.HasSuffix(field, "-") && u.part != nil && u.part(w, r, start, end) {
+	if u.limited.Load() {
+		w.WriteHeader(http.StatusTooManyRequests)
+		return
+	}
+	bounded := field != "" && !strings.HasSuffix(field, "-")
+	if bounded && u.part != nil && u.part(w, r, start, end) {
 		return
 	}
 	w.Header().Set("Content-Length", fmt.Sprint(end-start))
@@ -99,6 +110,10 @@ func (u *far) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", start, end-1, u.size))
 	}
 	w.WriteHeader(status)
+	if field != "" && !bounded && u.resumed != nil {
+		_ = http.NewResponseController(w).Flush()
+		u.resumed(r)
+	}
 	if field == "" && u.rest != nil {
 		u.send(w, 0, u.held)
 		_ = http.NewResponseController(w).Flush()
@@ -126,26 +141,29 @@ func (u *far) saw() (ranges []string, sent int64) {
 	return slices.Clone(u.ranges), u.sent
 }
 
-// startFar is a mirror of u.
-func startFar(t *testing.T, u *far) *fixture {
+// startFar is a mirror of u, and of the others after it.
+func startFar(t *testing.T, u *far, others ...*far) *fixture {
 	t.Helper()
-	if u.d == "" {
-		u.d = digestOf(u.size)
-	}
-	u.asked = make(chan string, 1000)
-	server := httptest.NewUnstartedServer(u)
-	// Bytes in flight on an abandoned connection count as sent. Elsewhere they are few.
-	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		if err := c.(*net.TCPConn).SetWriteBuffer(256 << 10); err != nil {
-			t.Error(err)
-		}
-		return ctx
-	}
-	server.Start()
-	t.Cleanup(server.Close)
 	f := &fixture{
 		network: upstreamtest.NewNetwork(), path: t.TempDir(), log: &lines{},
-		config: upstream.Config{Name: "docker.io", URLs: []string{server.URL}},
+		config: upstream.Config{Name: "docker.io"},
+	}
+	for _, u := range append([]*far{u}, others...) {
+		if u.d == "" {
+			u.d = digestOf(u.size)
+		}
+		u.asked = make(chan string, 1000)
+		server := httptest.NewUnstartedServer(u)
+		// Bytes in flight on an abandoned connection count as sent. Elsewhere they are few.
+		server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+			if err := c.(*net.TCPConn).SetWriteBuffer(256 << 10); err != nil {
+				t.Error(err)
+			}
+			return ctx
+		}
+		server.Start()
+		t.Cleanup(server.Close)
+		f.config.URLs = append(f.config.URLs, server.URL)
 	}
 	f.open(t, mirror.Settings{})
 	t.Cleanup(func() { f.stop() })
@@ -332,6 +350,67 @@ func TestAFarRangeThatCannotBeFetchedAheadWaits(t *testing.T) {
 			}
 			if got, _ := u.saw(); len(got) > 2+row.gets {
 				t.Errorf("the upstream was asked for %q", got)
+			}
+		})
+	}
+}
+
+// A range that goes wrong costs neither the download its connection, nor a reader its bytes.
+func TestABadRangeHarmsNoDownload(t *testing.T) {
+	const size, good, bad = 40 * mib, 12 * mib, 30 * mib // where two ranges of 2 MiB begin
+	for _, row := range []struct {
+		name string
+		bad  func(u *far, w http.ResponseWriter, r *http.Request, start, end int64)
+		gets int // in all, at most
+	}{
+		// It would refuse the download, too, if that gave its connection up for the good range.
+		{"the upstream limits requests", func(u *far, w http.ResponseWriter, _ *http.Request, _, _ int64) {
+			u.limited.Store(true)
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, 3},
+		{"the upstream sends it byte by byte", func(u *far, w http.ResponseWriter, r *http.Request, start, end int64) {
+			w.Header().Set("Content-Length", fmt.Sprint(end-start))
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", start, end-1, u.size))
+			w.WriteHeader(http.StatusPartialContent)
+			pace := time.NewTicker(10 * time.Millisecond)
+			defer pace.Stop()
+			for at := start; at < end && r.Context().Err() == nil; at++ {
+				u.send(w, at, at+1)
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case <-pace.C:
+				case <-r.Context().Done():
+				}
+			}
+		}, 5},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			u := &far{size: size, rest: make(chan struct{}), held: 64 << 10}
+			u.part = func(w http.ResponseWriter, r *http.Request, start, end int64) bool {
+				if start == bad {
+					row.bad(u, w, r, start, end)
+				}
+				return start == bad
+			}
+			f := startFar(t, u)
+			ctx, stop := context.WithTimeout(fetch, 30*time.Second) // instead of hours
+			defer stop()
+			if err := f.readPart(ctx, u.d, good, good+2*mib); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- f.readPart(ctx, u.d, bad, bad+2*mib) }()
+			for !strings.HasPrefix(<-u.asked, fmt.Sprintf("bytes=%d-", bad)) {
+			}
+			close(u.rest)
+			if err := f.readPart(ctx, u.d, 0, size); err != nil {
+				t.Error(err)
+			}
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			if got, _ := u.saw(); len(got) > row.gets {
+				t.Errorf("the upstream was asked for %q, want at most %d requests", got, row.gets)
 			}
 		})
 	}

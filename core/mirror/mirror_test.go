@@ -146,6 +146,18 @@ type fullBucket struct {
 	// unwritable is a prefix of keys that cannot be written, unless it is empty.
 	unwritable string
 	gets       []string // keys of what was read, in order
+	// badScratch makes scratch files that cannot be read.
+	badScratch bool
+}
+
+func (b *fullBucket) Scratch() (bucket.ScratchFile, error) {
+	file, err := b.Bucket.Scratch()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil && b.badScratch {
+		return badScratch{file}, nil
+	}
+	return file, err
 }
 
 func (b *fullBucket) Get(ctx context.Context, key string) ([]byte, bucket.Info, error) {
