@@ -67,7 +67,10 @@ func TestAFarRangeOfAResumedDownload(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, sent := u.saw()
-	want := []string{"", fmt.Sprintf("bytes=%d-", 9*mib), fmt.Sprintf("bytes=%d-%d", 30*mib, 32*mib-1), fmt.Sprintf("bytes=%d-", 32*mib)}
+	want := []string{
+		"", fmt.Sprintf("bytes=%d-", 9*mib),
+		fmt.Sprintf("bytes=%d-%d", 30*mib, 32*mib-1), fmt.Sprintf("bytes=%d-", 32*mib),
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the upstream was asked for %q, want %q", got, want)
 	}

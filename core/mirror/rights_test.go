@@ -143,7 +143,10 @@ func TestRightsAreLookedUpOncePerRequest(t *testing.T) {
 				_, err := list(f.Referrers(ctx, secretRepo, secret, "", ""))
 				return err
 			}, 1},
-			{"cold blob, once more by its download", func(ctx context.Context) error { _, err := read(f, ctx, secretRepo, cold); return err }, 2},
+			{"cold blob, once more by its download", func(ctx context.Context) error {
+				_, err := read(f, ctx, secretRepo, cold)
+				return err
+			}, 2},
 		} {
 			for who, ctx := range map[string]context.Context{"served": insider, "refused": context.Background()} {
 				f.full.mu.Lock()

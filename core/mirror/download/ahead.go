@@ -108,7 +108,8 @@ func (d *download) fetchAhead(by context.Context, want span) (got int64, err err
 	}
 	// The reader answers for the place that the request takes among the transfers.
 	access := core.AccessFrom(by)
-	ctx, stop := context.WithCancelCause(core.WithAccess(d.ctx, core.Access{Caller: access.Caller, Address: access.Address}))
+	life := core.WithAccess(d.ctx, core.Access{Caller: access.Caller, Address: access.Address})
+	ctx, stop := context.WithCancelCause(life)
 	defer stop(nil)
 	watching, err := d.watch(ctx, stop)
 	if err != nil {
@@ -197,10 +198,13 @@ func (d *download) growAhead(s span) error {
 	return nil
 }
 
-// dropAhead gives the scratch file up. gone closes it, which may take long, and is called without
+// dropAhead gives the scratch file up, and ends the request in flight. gone closes it, which may take long, and is called without
 // d.mu. d.mu is held.
 func (d *download) dropAhead() (gone func()) {
 	a := &d.ahead
+	if a.running && a.stop != nil {
+		a.stop(errMoved)
+	}
 	file := a.file
 	d.config.Budget.free(a.reserved)
 	a.off, a.file, a.have, a.reserved = true, nil, nil, 0
