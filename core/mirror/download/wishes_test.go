@@ -55,11 +55,11 @@ func TestWishesAreLookedAtRarely(t *testing.T) {
 		for _, f := range readers {
 			wish(f, tellWithin) // because of the first of those in between
 		}
-		time.Sleep(tellWithin - 1)
+		time.Sleep(tellWithin - time.Nanosecond)
 		for _, f := range readers {
 			wish(f, tellWithin)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		for _, f := range readers {
 			wish(f, 2*tellWithin)
