@@ -68,7 +68,7 @@ func TestDoctorNamesDamagedRecords(t *testing.T) {
 	for i := range shownDamage + 3 {
 		r.pushImage("team/app", fmt.Sprint("v", i), []byte("content"))
 	}
-	if got := doctorFinds(t, storage, "records"); got.Level != doctor.OK || !strings.HasPrefix(got.Text, fmt.Sprint(shownDamage+3, " records")) {
+	if got := doctorFinds(t, storage, "records"); got.Level != doctor.OK || got.Text != fmt.Sprint(shownDamage+4, " records of tags, referrers and manifests are in good order") {
 		t.Errorf("with whole records: got %+v", got)
 	}
 	record := func(tag string) string {
@@ -78,6 +78,22 @@ func TestDoctorNamesDamagedRecords(t *testing.T) {
 	got := doctorFinds(t, storage, "records")
 	if got.Level != doctor.Fail || !strings.Contains(got.Text, "(private): 1: ") || !strings.Contains(got.Text, "team/app/_tags/v1") {
 		t.Errorf("with a damaged tag: got %+v", got)
+	}
+	// The record of a manifest. The manifest says its type itself, so pulls go on.
+	manifests, err := filepath.Glob(filepath.Join(storage, "private", "objects", "manifests", "sha256", "*", "*"))
+	if err != nil || len(manifests) != 1 {
+		t.Fatalf("got manifests %q, %v", manifests, err)
+	}
+	var intact []byte
+	rewrite(t, manifests[0], func(data []byte) []byte { intact = data; return []byte(`{"since":`) })
+	got = doctorFinds(t, storage, "records")
+	if got.Level != doctor.Fail || !strings.Contains(got.Text, "(private): 2: ") || !strings.Contains(got.Text, filepath.Base(manifests[0])+" is damaged") {
+		t.Errorf("with a damaged record of a manifest: got %+v", got)
+	}
+	r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v0", nil)
+	rewrite(t, manifests[0], func([]byte) []byte { return intact })
+	if got := doctorFinds(t, storage, "records"); !strings.Contains(got.Text, "(private): 1: ") || strings.Contains(got.Text, filepath.Base(manifests[0])) {
+		t.Errorf("with the record of the manifest as it was: got %+v", got)
 	}
 	// A tag that names what is not there, as after a backup in the wrong order.
 	rewrite(t, record("v2"), func(data []byte) []byte {

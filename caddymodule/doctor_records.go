@@ -10,26 +10,38 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
+	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
 const (
-	// examineFor bounds the look at the records of each tree: somebody waits for the doctor.
-	// It is some 100,000 records of a disk that has them in memory.
+	// examineFor bounds the look at the tags and referrers of each tree, and that at its
+	// manifests: somebody waits for the doctor. It is some 100,000 records of a disk that has
+	// them in memory.
 	examineFor = 3 * time.Second
 	// shownDamage bounds the records and digests that a finding names.
 	shownDamage = 5
 )
 
-// lookAtRecords examines the records of a tree. A record that cannot be read is wrong, too.
-// Errors: those of listing the records, and the end of ctx.
+// lookAtRecords examines the records of a tree: of tags, referrers and manifests. A record
+// that cannot be read is wrong, too. Errors: those of listing the records, and the end of ctx.
 func lookAtRecords(ctx context.Context, tree verify.Store) (look control.Records, err error) {
+	if err := lookAtNames(ctx, tree, &look); err != nil {
+		return look, fmt.Errorf("records: %w", err)
+	}
+	if err := lookAtManifests(ctx, tree, &look); err != nil {
+		return look, fmt.Errorf("records of manifests: %w", err)
+	}
+	return look, nil
+}
+
+// lookAtNames examines the records of tags and referrers.
+func lookAtNames(ctx context.Context, tree verify.Store, look *control.Records) error {
 	until := time.Now().Add(examineFor)
 	for record, err := range tree.Records(ctx, "") {
 		if err != nil && (record.Key == "" || ctx.Err() != nil) {
-			return look, fmt.Errorf("records: %w", err)
+			return err
 		}
-		look.Looked++
 		problem := ""
 		switch {
 		case err != nil:
@@ -39,16 +51,51 @@ func lookAtRecords(ctx context.Context, tree verify.Store) (look control.Records
 		case record.Dangling:
 			problem = fmt.Sprintf("tag %s:%s names the manifest %s, which the repository does not hold", record.Repo, record.Tag, record.Digest)
 		}
-		if problem != "" {
-			if look.Wrong++; look.Wrong <= shownDamage {
-				look.Named = append(look.Named, problem)
-			}
-		}
-		if look.More = time.Now().After(until); look.More {
-			break
+		if noteRecord(look, problem); time.Now().After(until) {
+			look.More = true
+			return nil
 		}
 	}
-	return look, nil
+	return nil
+}
+
+// lookAtManifests examines the records of manifests. What the manifests name is left to
+// `registry verify`.
+func lookAtManifests(ctx context.Context, tree verify.Store, look *control.Records) error {
+	until := time.Now().Add(examineFor)
+	for hold, err := range tree.HoldsIn(ctx, "") {
+		if err != nil {
+			return err
+		}
+		state, err := tree.ManifestState(ctx, hold.Repo, hold.Digest)
+		problem := ""
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, bucket.ErrNotExist):
+			continue // deleted meanwhile
+		case err != nil:
+			problem = fmt.Sprintf("manifest %s@%s cannot be read: %v", hold.Repo, hold.Digest, err)
+		case state.Record != nil:
+			problem = state.Record.Error()
+		}
+		if noteRecord(look, problem); time.Now().After(until) {
+			look.More = true
+			return nil
+		}
+	}
+	return nil
+}
+
+// noteRecord counts a record, and its problem if it has one.
+func noteRecord(look *control.Records, problem string) {
+	look.Looked++
+	if problem == "" {
+		return
+	}
+	if look.Wrong++; look.Wrong <= shownDamage {
+		look.Named = append(look.Named, problem)
+	}
 }
 
 // quarantined returns the first digests in the quarantine of a tree.
@@ -76,14 +123,14 @@ func describeRecords(c *control.Condition) (string, error) {
 		if look.Wrong == 0 {
 			continue
 		}
-		text := fmt.Sprintf("damaged records of tags and referrers (%s): %d: %s", tree, look.Wrong, strings.Join(look.Named, "; "))
+		text := fmt.Sprintf("damaged records of tags, referrers and manifests (%s): %d: %s", tree, look.Wrong, strings.Join(look.Named, "; "))
 		if hidden := look.Wrong - len(look.Named); hidden > 0 {
 			text += fmt.Sprintf("; and %d more", hidden)
 		}
 		if tree == storage.MirrorsTree {
 			return "", doctor.Warning(text + "; a mirror asks its upstream again")
 		}
-		return "", errors.New(text + "; push the tag again, or delete it, as an administrator")
+		return "", errors.New(text + "; push the image again, or delete it, as an administrator")
 	}
-	return fmt.Sprintf("%d records of tags and referrers are in good order%s", looked, more), nil
+	return fmt.Sprintf("%d records of tags, referrers and manifests are in good order%s", looked, more), nil
 }

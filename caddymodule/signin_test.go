@@ -8,11 +8,13 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/health"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
 )
 
@@ -164,8 +166,22 @@ func TestTheProviderMayComeLater(t *testing.T) {
 	fake.Down = true
 	load(t, site(port, t.TempDir(), oidcBlock(fake, port, ""), ""))
 	v := visit(t, port, fake)
+	signIn := func() (part health.Part) {
+		var report health.Report
+		_, body := v.want(http.StatusOK, "GET", "/readyz", nil)
+		if err := json.Unmarshal(body, &report); err != nil {
+			t.Fatalf("%v: %s", err, body)
+		}
+		if i := slices.IndexFunc(report.Parts, func(p health.Part) bool { return p.Name == "signin" }); i >= 0 {
+			part = report.Parts[i]
+		}
+		return part
+	}
 	v.page(http.StatusOK, "/login", nil)
 	v.page(http.StatusServiceUnavailable, "/login?start=1", nil)
+	if part := signIn(); part.State != health.Failed || part.Detail == "" {
+		t.Errorf("without its provider the sign-in is %+v", part)
+	}
 	v.want(http.StatusOK, "GET", "/v2/_catalog", nil)
 	fake.Down = false
 	v.eventually("the provider is found", func() bool {
@@ -173,6 +189,7 @@ func TestTheProviderMayComeLater(t *testing.T) {
 		return response.StatusCode == http.StatusSeeOther
 	})
 	v.signIn()
+	v.eventually("/readyz reports the provider", func() bool { return signIn() == health.Part{Name: "signin", State: health.OK} })
 }
 
 func TestWhereThereIsNoSignIn(t *testing.T) {

@@ -25,7 +25,7 @@ type Condition struct {
 	Quarantine map[string]verify.Amount `json:"quarantine,omitempty"`
 	Verified   time.Time                `json:"verified,omitzero"`
 	// Quarantined are some digests of what is in quarantine, and Records what is wrong with
-	// records of tags and referrers, by tree.
+	// records of tags, referrers and manifests, by tree.
 	Quarantined []string           `json:"quarantined,omitempty"`
 	Records     map[string]Records `json:"records,omitempty"`
 	// Learned is what the process knows of each mirror's upstream.
@@ -48,7 +48,7 @@ type EndingKey struct {
 	Expires time.Time `json:"expires"`
 }
 
-// Records counts the records of tags and referrers of a tree that were examined.
+// Records counts the records of tags, referrers and manifests of a tree that were examined.
 type Records struct {
 	Looked int      `json:"looked"`
 	More   bool     `json:"more,omitempty"` // there was no time for all of them
