@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -77,6 +78,8 @@ type Place struct {
 	Target transfer.Target
 	Notes  bucket.Bucket // below Target
 	Keys   *identity.Keys
+	// Room returns core.ErrNoSpace unless pushes would have room for size bytes more.
+	Room func(size int64) error
 }
 
 // Run imports, and writes the answer to w.
@@ -114,11 +117,13 @@ func (o Order) run(ctx context.Context, place Place, result *Result, told func(t
 	defer func() { err = errors.Join(err, source.Close()) }()
 	site := &namespace.Site{Mirrors: o.Mirrors, Private: private}
 	result.Summary, err = transfer.Import(ctx, transfer.Config{
-		Source: source, Target: place.Target, Notes: place.Notes, DryRun: o.DryRun, Told: told,
+		Source: source, Target: place.Target, Notes: place.Notes, Room: place.Room, DryRun: o.DryRun, Told: told,
 		Name: func(name string) (string, error) { return nameOf(site, name) },
 		User: func(name string) string { return cmp.Or(o.Users[name], name) },
 	})
-	if err != nil {
+	if errors.Is(err, core.ErrNoSpace) {
+		return fmt.Errorf("%w; make room on the disk, or lower reserve under limits, and import again: it goes on where it stopped", err)
+	} else if err != nil {
 		return err
 	}
 	result.Keys, err = o.keys(ctx, source, place.Keys)

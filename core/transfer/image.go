@@ -28,11 +28,14 @@ const deletedHere = "it was deleted here after an import"
 func (r *repository) image(ctx context.Context, image Image, depth int) error {
 	ctx = core.WithAccess(ctx, core.Access{Create: true, Known: true, Caller: r.User(image.By)})
 	err := r.put(ctx, image, depth)
-	if err == nil || !isFault(err) {
-		return err
+	switch {
+	case isFault(err):
+		r.tellAll(image, LeftOut, err.Error())
+		return nil
+	case errors.Is(err, core.ErrNoSpace) && !errors.Is(err, context.Cause(ctx)): // another image's
+		r.tellAll(image, LeftOut, err.Error())
 	}
-	r.tellAll(image, LeftOut, err.Error())
-	return nil
+	return err
 }
 
 // tellAll tells the same of all that names the image.
@@ -209,6 +212,9 @@ func (r *repository) keep(ctx context.Context, image Image, m core.Manifest, doc
 				r.tellOne(image, tag.Name, Imported, "")
 			}
 			return nil
+		}
+		if err := r.Room(int64(len(m.Bytes))); err != nil {
+			return err
 		}
 		result, err := r.Target.PutManifest(ctx, r.name, put)
 		switch {

@@ -50,6 +50,10 @@ type Config struct {
 	Name func(repo string) (string, error)
 	// User returns the name here of a user of the source. Default: the same.
 	User func(name string) string
+	// Room returns core.ErrNoSpace unless there is room for size bytes more. It is asked
+	// before a blob or a manifest is written, and with 0 while a blob is. Its error, like a
+	// full disk, leaves out the image and ends the import. Default: there is room.
+	Room func(size int64) error
 	// DryRun changes nothing, and reads and checks everything.
 	DryRun bool
 	// Told is called for every item, by many goroutines but never by two at a time.
@@ -72,6 +76,9 @@ func Import(ctx context.Context, c Config) (Summary, error) {
 	}
 	if c.Told == nil {
 		c.Told = func(Item) {}
+	}
+	if c.Room == nil {
+		c.Room = func(int64) error { return nil }
 	}
 	i := &importer{Config: c}
 	for name, err := range c.Source.Repositories(ctx) {
@@ -122,7 +129,7 @@ func (i *importer) repository(ctx context.Context, source string) error {
 	i.mu.Lock()
 	i.summary.Repositories++
 	i.mu.Unlock()
-	r := &repository{importer: i, source: source, name: name, listed: map[digest.Digest]Image{}, begun: map[digest.Digest]chan struct{}{}}
+	r := &repository{importer: i, source: source, name: name, listed: map[digest.Digest]Image{}, begun: map[digest.Digest]*visit{}}
 	for _, image := range images {
 		r.listed[image.Digest] = image
 	}
@@ -141,32 +148,39 @@ type repository struct {
 	listed       map[digest.Digest]Image // never changed
 
 	mu sync.Mutex // guards begun
-	// begun has the manifests that are being imported, or were; closed: it is over.
-	begun map[digest.Digest]chan struct{}
+	// begun has the manifests that are being imported, or were.
+	begun map[digest.Digest]*visit
+}
+
+// visit is the import of one manifest.
+type visit struct {
+	over chan struct{} // closed: it is over, and err is set
+	err  error
 }
 
 // visit imports a manifest, unless another visit does; then it waits for that. A manifest
 // waits only for what it names, which cannot name it. Errors: those that end the import.
 func (r *repository) visit(ctx context.Context, d digest.Digest, mediaType string, depth int) error {
 	r.mu.Lock()
-	over, begun := r.begun[d]
+	v, begun := r.begun[d]
 	if !begun {
-		over = make(chan struct{})
-		r.begun[d] = over
+		v = &visit{over: make(chan struct{})}
+		r.begun[d] = v
 	}
 	r.mu.Unlock()
 	if begun {
 		select {
-		case <-over:
-			return nil
+		case <-v.over:
+			return v.err
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	defer close(over)
+	defer close(v.over)
 	image, ok := r.listed[d]
 	if !ok {
 		image = Image{Digest: d, MediaType: mediaType}
 	}
-	return r.image(ctx, image, depth)
+	v.err = r.image(ctx, image, depth)
+	return v.err
 }

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -252,6 +253,91 @@ func TestADryRunChangesNothing(t *testing.T) {
 	real, _ := s.imported(t, root, nil)
 	if summary.Found != real.Found || summary.Imported != real.Imported || summary.LeftOut != real.LeftOut {
 		t.Errorf("the dry run foretold %+v, and the import was %+v", summary, real)
+	}
+}
+
+// An import leaves free what pushes leave free. What there is no room for is named, and the
+// import ends: a full disk says nothing about the source.
+func TestAnImportEndsWhereThereIsNoRoom(t *testing.T) {
+	root := fixture(t)
+	for name, room := range map[string]func(written, size int64) bool{
+		"none":              func(int64, int64) bool { return false },
+		"for small ones":    func(_, size int64) bool { return size < 2000 },
+		"for the first KiB": func(written, size int64) bool { return written+size < 1024 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openTarget(t, t.TempDir())
+			source, err := zot.Open(root)
+			must(t, err)
+			defer source.Close()
+			var mu sync.Mutex
+			granted, items := int64(0), []transfer.Item{}
+			summary, err := transfer.Import(t.Context(), transfer.Config{
+				Source: source, Target: s.Store, Notes: s.bucket, Name: core.ParseName,
+				Told: func(item transfer.Item) { items = append(items, item) },
+				Room: func(size int64) error {
+					mu.Lock()
+					defer mu.Unlock()
+					if !room(granted, size) {
+						return fmt.Errorf("%w: %d bytes", core.ErrNoSpace, size)
+					}
+					granted += size
+					return nil
+				},
+			})
+			if !errors.Is(err, core.ErrNoSpace) || !strings.Contains(err.Error(), "blob sha") {
+				t.Errorf("got %v, want ErrNoSpace", err)
+			}
+			if summary.Bytes > granted || name == "none" && summary.Blobs+summary.Imported > 0 {
+				t.Errorf("%d bytes had room: %+v", granted, summary)
+			}
+			named := slices.ContainsFunc(items, func(item transfer.Item) bool {
+				return item.Outcome == transfer.LeftOut && strings.Contains(item.Reason, "no space left") && strings.Contains(item.Reason, "blob sha")
+			})
+			if sum := summary.Imported + summary.Unchanged + summary.Skipped + summary.LeftOut; !named || sum != summary.Found || sum != len(items) {
+				t.Errorf("got %+v, and items %+v", summary, items)
+			}
+			if s.imported(t, root, nil); !t.Failed() {
+				s.wantEverything(t)
+			}
+		})
+	}
+}
+
+// Other images and pushes write to the same disk, so the room is looked at while a blob is
+// written, too.
+func TestTheRoomEndsWithinABlob(t *testing.T) {
+	root := fixture(t)
+	blob := make([]byte, 20<<20)
+	d := digest.FromBytes(blob)
+	must(t, os.MkdirAll(filepath.Join(root, "z", "blobs", "sha256"), 0o700), os.WriteFile(filepath.Join(root, "z", "index.json"), []byte(`{"manifests":[]}`), 0o600))
+	must(t, os.WriteFile(filepath.Join(root, "z", "blobs", "sha256", d.Encoded()), blob, 0o600))
+	add(t, root, "z", "large", fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[]}`, d, len(blob)))
+	s := openTarget(t, t.TempDir())
+	source, err := zot.Open(root)
+	must(t, err)
+	defer source.Close()
+	var items []transfer.Item
+	var begun atomic.Bool
+	_, err = transfer.Import(t.Context(), transfer.Config{
+		Source: source, Target: s.Store, Notes: s.bucket, Name: core.ParseName,
+		Told: func(item transfer.Item) { items = append(items, item) },
+		Room: func(size int64) error {
+			begun.CompareAndSwap(false, size == int64(len(blob)))
+			if size == 0 && begun.Load() {
+				return core.ErrNoSpace
+			}
+			return nil
+		},
+	})
+	if !errors.Is(err, core.ErrNoSpace) || strings.Contains(err.Error(), "damaged") {
+		t.Errorf("got %v, want ErrNoSpace", err)
+	}
+	if !slices.ContainsFunc(items, func(i transfer.Item) bool { return i.Reference == "large" && i.Outcome == transfer.LeftOut }) {
+		t.Errorf("the image was not named: %+v", items)
+	}
+	if _, err := s.Stat(t.Context(), "z", d); !errors.Is(err, core.ErrBlobUnknown) && !errors.Is(err, core.ErrNameUnknown) {
+		t.Errorf("the blob is here: %v", err)
 	}
 }
 
