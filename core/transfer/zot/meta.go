@@ -33,26 +33,18 @@ var errRunning = errors.New("the database is locked, so zot is running; stop it 
 type meta struct{ db *bbolt.DB }
 
 // openMeta opens the database for reading, or returns nil if there is none.
-func openMeta(root *os.Root) (_ *meta, err error) {
-	fi, err := root.Lstat(metaFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err == nil && !fi.Mode().IsRegular() {
-		err = errors.New("not a regular file")
-	}
-	if err != nil {
-		return nil, err
-	}
+func openMeta(d *Directory) (_ *meta, err error) {
 	defer recovered(&err)
 	db, err := bbolt.Open(metaFile, 0, &bbolt.Options{
 		ReadOnly: true, Timeout: lockTimeout,
-		OpenFile: func(name string, _ int, _ os.FileMode) (*os.File, error) { return root.OpenFile(name, os.O_RDONLY, 0) },
+		OpenFile: func(name string, _ int, _ os.FileMode) (*os.File, error) { return d.open(name, 0) },
 	})
-	if errors.Is(err, berrors.ErrTimeout) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, berrors.ErrTimeout):
 		return nil, errRunning
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
 	m := &meta{db}
