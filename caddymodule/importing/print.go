@@ -54,6 +54,10 @@ func (p *Printer) Item(item transfer.Item) {
 		}
 		fmt.Fprintf(p.Out, "%s %s: %s\n", verb, name(item), item.Reason)
 	}
+	if item.Absent > 0 {
+		p.clear()
+		fmt.Fprintf(p.Out, "incomplete %s: it lists %d manifests that zot does not have\n", name(item), item.Absent)
+	}
 	if p.Progress != nil && time.Since(p.last) >= progressEvery {
 		p.last = time.Now()
 		fmt.Fprintf(p.Progress, "\r\x1b[K%d tags and manifests, now in %s", p.found, item.Source)

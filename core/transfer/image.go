@@ -23,12 +23,24 @@ func isFault(err error) bool { var f fault; return errors.As(err, &f) }
 // deletedHere is the reason for not bringing back what an import has brought before.
 const deletedHere = "it was deleted here after an import"
 
-// image imports one manifest with its tags, and tells what became of them. Errors: those
-// that end the import.
-func (r *repository) image(ctx context.Context, image Image, depth int) error {
+// found is an image that is being imported.
+type found struct {
+	Image
+	listed bool // by the source's list, and not only by an index
+	absent int  // manifests that it lists and that the source does not hold
+}
+
+// image imports one manifest with its tags, and tells what became of them. Errors: ErrAbsent,
+// and those that end the import.
+func (r *repository) image(ctx context.Context, image *found, depth int) error {
 	ctx = core.WithAccess(ctx, core.Access{Create: true, Known: true, Caller: r.User(image.By)})
 	err := r.put(ctx, image, depth)
 	switch {
+	case errors.Is(err, ErrAbsent):
+		if image.listed { // an index may list what is nowhere
+			r.tellAll(image, LeftOut, "the manifest is missing")
+		}
+		return ErrAbsent
 	case isFault(err):
 		r.tellAll(image, LeftOut, err.Error())
 		return nil
@@ -39,7 +51,7 @@ func (r *repository) image(ctx context.Context, image Image, depth int) error {
 }
 
 // tellAll tells the same of all that names the image.
-func (r *repository) tellAll(image Image, outcome Outcome, reason string) {
+func (r *repository) tellAll(image *found, outcome Outcome, reason string) {
 	if len(image.Tags) == 0 {
 		r.tellOne(image, string(image.Digest), outcome, reason)
 	}
@@ -48,13 +60,13 @@ func (r *repository) tellAll(image Image, outcome Outcome, reason string) {
 	}
 }
 
-func (r *repository) tellOne(image Image, reference string, outcome Outcome, reason string) {
-	r.tell(Item{Source: r.source, Repository: r.name, Reference: reference, Digest: image.Digest, Outcome: outcome, Reason: reason})
+func (r *repository) tellOne(image *found, reference string, outcome Outcome, reason string) {
+	r.tell(Item{Source: r.source, Repository: r.name, Reference: reference, Digest: image.Digest, Outcome: outcome, Reason: reason, Absent: image.absent})
 }
 
-// put brings an image, unless it is here, and sets its tags. Errors also: fault.
-func (r *repository) put(ctx context.Context, image Image, depth int) error {
-	manifest, doc, err := r.read(ctx, image)
+// put brings an image, unless it is here, and sets its tags. Errors also: fault, ErrAbsent.
+func (r *repository) put(ctx context.Context, image *found, depth int) error {
+	manifest, doc, err := r.read(ctx, &image.Image)
 	if err != nil {
 		return err
 	}
@@ -72,12 +84,17 @@ func (r *repository) put(ctx context.Context, image Image, depth int) error {
 			return nil
 		}
 	}
-	if err := r.children(ctx, doc, depth); err != nil {
+	if image.absent, err = r.children(ctx, doc, depth); err != nil {
 		return err
 	}
 	tags, err := r.wantedTags(ctx, image)
 	if err != nil {
 		return err
+	}
+	if held != "" {
+		if err := r.after(ctx, string(image.Digest)); err != nil {
+			return err
+		}
 	}
 	if held == "" || len(tags) > 0 {
 		if err := r.keep(ctx, image, manifest, doc, tags, held == ""); err != nil {
@@ -94,14 +111,14 @@ func (r *repository) put(ctx context.Context, image Image, depth int) error {
 	return nil
 }
 
-// read returns the manifest, if it is one that a registry takes. Errors also: fault.
-func (r *repository) read(ctx context.Context, image Image) (core.Manifest, *core.Document, error) {
+// read returns the manifest, if it is one that a registry takes. Errors also: fault, ErrAbsent.
+func (r *repository) read(ctx context.Context, image *Image) (core.Manifest, *core.Document, error) {
 	data, err := r.Source.Manifest(ctx, r.source, image.Digest)
 	switch {
 	case ctx.Err() != nil:
 		return core.Manifest{}, nil, context.Cause(ctx)
 	case errors.Is(err, ErrAbsent):
-		return core.Manifest{}, nil, faultf("the manifest is missing")
+		return core.Manifest{}, nil, ErrAbsent
 	case err != nil:
 		return core.Manifest{}, nil, fault{err}
 	case len(data) > core.MaxManifestSize:
@@ -133,25 +150,28 @@ func (r *repository) holds(ctx context.Context, ref core.Reference) (digest.Dige
 	return held.Digest, err
 }
 
-// children imports the manifests that an index names, as far as the source has them: an
-// index may be sparse, here as there.
-func (r *repository) children(ctx context.Context, doc *core.Document, depth int) error {
+// children imports the manifests that an index names, as far as the source has them, and
+// returns how many it has not: an index may be sparse, here as there.
+func (r *repository) children(ctx context.Context, doc *core.Document, depth int) (absent int, err error) {
 	if len(doc.Manifests) > 0 && depth >= maxDepth {
-		return faultf("it is an index in an index, %d levels deep", depth)
+		return 0, faultf("it is an index in an index, %d levels deep", depth)
 	}
 	for _, child := range doc.Manifests {
 		if !core.IsManifestType(child.MediaType) {
 			continue
 		}
-		if err := r.visit(ctx, child.Digest, child.MediaType, depth+1); err != nil {
-			return err
+		err := r.visit(ctx, child.Digest, child.MediaType, depth+1)
+		if errors.Is(err, ErrAbsent) {
+			absent++
+		} else if err != nil {
+			return 0, err
 		}
 	}
-	return nil
+	return absent, nil
 }
 
 // wantedTags returns the tags that are to be set, and tells of the others.
-func (r *repository) wantedTags(ctx context.Context, image Image) (wanted []Tag, err error) {
+func (r *repository) wantedTags(ctx context.Context, image *found) (wanted []Tag, err error) {
 	for _, tag := range image.Tags {
 		if _, err := core.ParseTag(tag.Name); err != nil {
 			r.tellOne(image, tag.Name, LeftOut, err.Error())
@@ -192,7 +212,7 @@ func (r *repository) after(ctx context.Context, reference string) error {
 }
 
 // keep puts the manifest with the tags; fresh: its content, too.
-func (r *repository) keep(ctx context.Context, image Image, m core.Manifest, doc *core.Document, tags []Tag, fresh bool) error {
+func (r *repository) keep(ctx context.Context, image *found, m core.Manifest, doc *core.Document, tags []Tag, fresh bool) error {
 	put := core.ManifestPut{
 		MediaType: m.Descriptor.MediaType, Bytes: m.Bytes, Digest: image.Digest, CreateOnly: true,
 		Import: &core.Import{Pushed: image.Pushed},
@@ -231,12 +251,16 @@ func (r *repository) keep(ctx context.Context, image Image, m core.Manifest, doc
 }
 
 // tellPut notes what was put, and tells of the tags. Those that were not set were pushed here.
-func (r *repository) tellPut(ctx context.Context, image Image, asked, set []string) error {
+func (r *repository) tellPut(ctx context.Context, image *found, asked, set []string) error {
 	if err := r.note(ctx, string(image.Digest)); err != nil {
 		return err
 	}
+	done := map[string]bool{}
+	for _, tag := range set {
+		done[tag] = true
+	}
 	for _, tag := range asked {
-		if !slices.Contains(set, tag) {
+		if !done[tag] {
 			r.tellOne(image, tag, Skipped, "it was pushed here and names another image")
 			continue
 		}
@@ -249,30 +273,15 @@ func (r *repository) tellPut(ctx context.Context, image Image, asked, set []stri
 }
 
 // content brings the blobs that the manifest needs, and those that it only names as far as
-// the source has them. The largest come first: the collector may take what waits too long
-// for the others.
+// the source has them.
 func (r *repository) content(ctx context.Context, manifest []byte, doc *core.Document) error {
-	required := slices.Clone(doc.Required())
-	slices.SortStableFunc(required, func(a, b core.Descriptor) int { return cmp.Compare(b.Size, a.Size) })
-	done := map[digest.Digest]bool{}
-	for _, m := range doc.Manifests {
-		done[m.Digest] = core.IsManifestType(m.MediaType)
-	}
-	done[doc.SubjectDigest()] = true
-	for d := range graph.Named(manifest) {
-		if done[d] || slices.ContainsFunc(required, func(desc core.Descriptor) bool { return desc.Digest == d }) {
-			continue
-		}
-		done[d] = true
+	required, named := contents(manifest, doc)
+	for _, d := range named {
 		if err := r.blob(ctx, core.Descriptor{Digest: d, Size: -1}); err != nil && !errors.Is(err, ErrAbsent) {
 			return err
 		}
 	}
 	for _, desc := range required {
-		if done[desc.Digest] {
-			continue
-		}
-		done[desc.Digest] = true
 		if err := r.blob(ctx, desc); errors.Is(err, ErrAbsent) {
 			return faultf("blob %s is missing", desc.Digest)
 		} else if err != nil {
@@ -280,4 +289,28 @@ func (r *repository) content(ctx context.Context, manifest []byte, doc *core.Doc
 		}
 	}
 	return nil
+}
+
+// contents returns the blobs that a manifest requires, and the digests of others that it
+// names, each once. The largest required ones come first: the collector may take what waits
+// too long for the others.
+func contents(manifest []byte, doc *core.Document) (required []core.Descriptor, named []digest.Digest) {
+	seen := map[digest.Digest]bool{doc.SubjectDigest(): true}
+	for _, m := range doc.Manifests {
+		seen[m.Digest] = core.IsManifestType(m.MediaType)
+	}
+	for _, desc := range doc.Required() {
+		if !seen[desc.Digest] {
+			seen[desc.Digest] = true
+			required = append(required, desc)
+		}
+	}
+	slices.SortStableFunc(required, func(a, b core.Descriptor) int { return cmp.Compare(b.Size, a.Size) })
+	for d := range graph.Named(manifest) {
+		if !seen[d] {
+			seen[d] = true
+			named = append(named, d)
+		}
+	}
+	return required, named
 }

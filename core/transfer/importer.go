@@ -136,7 +136,12 @@ func (i *importer) repository(ctx context.Context, source string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
 	for d := range r.listed {
-		group.Go(func() error { return r.visit(ctx, d, "", 0) })
+		group.Go(func() error {
+			if err := r.visit(ctx, d, "", 0); !errors.Is(err, ErrAbsent) {
+				return err
+			}
+			return nil
+		})
 	}
 	return group.Wait()
 }
@@ -159,7 +164,8 @@ type visit struct {
 }
 
 // visit imports a manifest, unless another visit does; then it waits for that. A manifest
-// waits only for what it names, which cannot name it. Errors: those that end the import.
+// waits only for what it names, which cannot name it. Errors: ErrAbsent, and those that end
+// the import.
 func (r *repository) visit(ctx context.Context, d digest.Digest, mediaType string, depth int) error {
 	r.mu.Lock()
 	v, begun := r.begun[d]
@@ -177,10 +183,10 @@ func (r *repository) visit(ctx context.Context, d digest.Digest, mediaType strin
 		}
 	}
 	defer close(v.over)
-	image, ok := r.listed[d]
-	if !ok {
+	image, listed := r.listed[d]
+	if !listed {
 		image = Image{Digest: d, MediaType: mediaType}
 	}
-	v.err = r.image(ctx, image, depth)
+	v.err = r.image(ctx, &found{Image: image, listed: listed}, depth)
 	return v.err
 }

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// maxIndex bounds index.json, in bytes: some 200,000 tags.
-	maxIndex = 64 << 20
+	// maxIndex bounds index.json, in bytes: some 100,000 tags.
+	maxIndex = 32 << 20
 	// maxName is the longest path of a repository, in bytes, that is looked into; a
 	// longer one cannot be a repository's name.
 	maxName = 255
@@ -54,8 +54,8 @@ func Open(dir string) (*Directory, error) {
 		return nil, fmt.Errorf("open zot's root directory: %w", err)
 	}
 	d := &Directory{root: root}
-	if d.meta, err = openMeta(d); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path.Join(dir, metaFile), err), root.Close())
+	if d.meta, err = openMeta(d, path.Join(dir, metaFile)); err != nil {
+		return nil, errors.Join(err, root.Close())
 	}
 	return d, nil
 }
@@ -203,7 +203,7 @@ func (d *Directory) Images(_ context.Context, repo string) ([]transfer.Image, er
 	}
 	known, err := d.meta.repository(repo)
 	if err != nil {
-		return nil, fmt.Errorf("%s: times of %s: %w", metaFile, repo, err)
+		return nil, fmt.Errorf("times of %s: %w", repo, err)
 	}
 	at := map[digest.Digest]int{}
 	var images []transfer.Image

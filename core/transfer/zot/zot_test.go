@@ -571,6 +571,7 @@ func TestAHostileDirectory(t *testing.T) {
 	image("absent", "absent")
 	add(t, root, "single", "text", []byte("no JSON at all"))
 	add(t, root, "single", "no such tag!", []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`))
+	must(t, os.Remove(filepath.Join(blobs, strings.TrimPrefix(add(t, root, "single", "unheld", []byte("listed, and not there")), "sha256:"))))
 	sparse := add(t, root, "single", "sparse", fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":5}]}`, digest.FromString("missing child")))
 	forged := filepath.Join(blobs, strings.TrimPrefix(add(t, root, "single", "forged", []byte(`{"schemaVersion":2}`)), "sha256:"))
 	must(t, os.WriteFile(forged, []byte(`{"schemaVersion":2,"manifests":[]}`), 0o600))
@@ -588,6 +589,7 @@ func TestAHostileDirectory(t *testing.T) {
 		"single text":         "manifest invalid",
 		"single no such tag!": "invalid tag",
 		"single forged":       "the manifest is damaged",
+		"single unheld":       "the manifest is missing",
 		"UPPER ":              "invalid repository name",
 		"broken ":             "digest",
 	} {
@@ -597,6 +599,13 @@ func TestAHostileDirectory(t *testing.T) {
 	}
 	if got, err := s.Resolve(t.Context(), "single", core.Reference{Tag: "sparse"}); err != nil || string(got.Digest) != sparse {
 		t.Errorf("an index without its platform: got %s, %v", got.Digest, err)
+	}
+	// Zot does not serve the platform, either, so it is not reported as left out.
+	if item := items["single sparse"]; item.Outcome != transfer.Imported || item.Absent != 1 {
+		t.Errorf("an index without its platform was told as %+v", item)
+	}
+	if item, ok := items["single "+digest.FromString("missing child").String()]; ok {
+		t.Errorf("the platform that zot does not have was told as %+v", item)
 	}
 	if _, err := s.Stat(t.Context(), "single", digest.FromBytes(secret)); !errors.Is(err, core.ErrBlobUnknown) {
 		t.Errorf("a file outside of zot's directory was imported: %v", err)
@@ -663,6 +672,45 @@ func TestANamedDigestIsNotEnough(t *testing.T) {
 	}
 }
 
+// A manifest that is here is noted as imported even if the note was lost, as by a power cut: a delete
+// after that is respected.
+func TestWhatIsHeldIsNoted(t *testing.T) {
+	root := fixture(t)
+	s := openTarget(t, t.TempDir())
+	s.imported(t, root, nil)
+	d := digest.Digest(expected(t)["single"]["v1"])
+	note := "imports/single/_/" + string(d)
+	_, err := s.bucket.Stat(t.Context(), note)
+	must(t, err, s.bucket.Delete(t.Context(), note))
+	if summary, _ := s.imported(t, root, func(c *transfer.Config) { c.DryRun = true }); summary.Imported != 0 {
+		t.Errorf("a dry run: %+v", summary)
+	}
+	if _, err := s.bucket.Stat(t.Context(), note); !errors.Is(err, bucket.ErrNotExist) {
+		t.Errorf("a dry run has noted something: %v", err)
+	}
+	s.imported(t, root, nil)
+	must(t, s.DeleteTag(t.Context(), "single", "v1"), s.DeleteManifest(t.Context(), "single", d))
+	if _, items := s.imported(t, root, nil); items["single v1"].Outcome != transfer.Skipped {
+		t.Errorf("the deleted image was told as %+v", items["single v1"])
+	}
+}
+
+// An index.json is read up to a bound.
+func TestALargeIndexIsLeftOut(t *testing.T) {
+	root := fixture(t)
+	file := filepath.Join(root, "single", "index.json")
+	data, err := os.ReadFile(file)
+	must(t, err, os.WriteFile(file, append(data, strings.Repeat(" ", 32<<20-len(data))...), 0o600))
+	s := openTarget(t, t.TempDir())
+	if _, items := s.imported(t, root, nil); items["single v1"].Outcome != transfer.Imported {
+		t.Errorf("an index of 32 MiB was told as %+v", items["single v1"])
+	}
+	must(t, os.WriteFile(file, append(data, strings.Repeat(" ", 32<<20+1-len(data))...), 0o600))
+	if _, items := s.imported(t, root, nil); items["single "].Outcome != transfer.LeftOut || !strings.Contains(items["single "].Reason, "larger than 32 MiB") {
+		t.Errorf("a larger index was told as %+v", items["single "])
+	}
+}
+
 // A meta.db that is damaged, cut or of another version is refused with a sentence.
 func TestADamagedDatabase(t *testing.T) {
 	for name, damage := range map[string]func([]byte) []byte{
@@ -682,16 +730,28 @@ func TestADamagedDatabase(t *testing.T) {
 			data, err := os.ReadFile(file)
 			must(t, err, os.WriteFile(file, damage(data), 0o600))
 			source, err := zot.Open(root)
-			if err != nil {
-				return
+			if err == nil {
+				defer source.Close()
+				_, err = source.Images(t.Context(), "blumeops/app")
 			}
-			defer source.Close()
-			if _, err := source.Images(t.Context(), "blumeops/app"); err == nil {
-				t.Error("the damage was not noticed")
+			if err == nil || !strings.Contains(err.Error(), file) {
+				t.Errorf("the damage was reported as %v", err)
 			}
 		})
 	}
+	// A file that is cut while it is open: its pages are not there when they are read.
 	root := fixture(t)
+	cut, err := zot.Open(root)
+	must(t, err, os.Truncate(filepath.Join(root, "meta.db"), 0))
+	defer cut.Close()
+	_, images := cut.Images(t.Context(), "blumeops/app")
+	_, keys := cut.Keys()
+	for what, err := range map[string]error{"images": images, "keys": keys} {
+		if err == nil || !strings.Contains(err.Error(), filepath.Join(root, "meta.db")+": the database is damaged") {
+			t.Errorf("%s of a database that was cut: %v", what, err)
+		}
+	}
+	root = fixture(t)
 	must(t, os.Remove(filepath.Join(root, "meta.db")))
 	source, err := zot.Open(root)
 	must(t, err)
