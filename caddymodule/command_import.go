@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -81,11 +82,11 @@ import ended early, and 2 when the command line is not understood.`,
 		if isTerminal(cmd.ErrOrStderr()) {
 			printer.Progress = cmd.ErrOrStderr()
 		}
-		told := printer.Item
+		report := printer.Item
 		if lines := json.NewEncoder(cmd.OutOrStdout()); asJSON {
-			told = func(item transfer.Item) { lines.Encode(item) }
+			report = func(item transfer.Item) { lines.Encode(item) }
 		}
-		result, err := where.importFrom(commandContext(cmd), order, told)
+		result, err := where.importFrom(commandContext(cmd), order, report)
 		switch {
 		case err != nil:
 			return finish(cmd, statusFailed, err)
@@ -108,7 +109,7 @@ import ended early, and 2 when the command line is not understood.`,
 }
 
 // importFrom has the process that has the storage open import, or does it here.
-func (l *location) importFrom(ctx context.Context, order importing.Order, told func(transfer.Item)) (result importing.Result, err error) {
+func (l *location) importFrom(ctx context.Context, order importing.Order, report func(transfer.Item)) (result importing.Result, err error) {
 	app, err := l.app()
 	if err != nil {
 		return result, err
@@ -125,7 +126,7 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, told f
 		return result, err
 	}
 	read := func(answer io.Reader) (err error) {
-		result, err = importing.Read(answer, told)
+		result, err = importing.Read(answer, report)
 		return err
 	}
 	err = whileStarting(ctx, func() error {
@@ -145,7 +146,8 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, told f
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				ours.CloseWithError(order.Run(ctx, t.importPlace(keys), ours))
+				_, _ = order.Run(ctx, t.importPlace(keys), ours) // its error is in the answer, or is that of read
+				ours.Close()
 			}()
 			err = read(answer)
 			answer.CloseWithError(err)
@@ -177,10 +179,16 @@ func (s *shared) serveImport(w http.ResponseWriter, r *http.Request) {
 	defer s.release()
 	w.Header().Set("Content-Type", "application/jsonl")
 	log := s.callers.log.With("zot", order.Zot, "dry_run", order.DryRun)
-	log.Info("import has begun")
-	if err := order.Run(r.Context(), trees.importPlace(s.callers.store), w); err != nil {
-		log.Warn("import was ended by its command", "error", err)
+	log.Info("import started")
+	began := time.Now()
+	result, err := order.Run(r.Context(), trees.importPlace(s.callers.store), w)
+	sum := result.Summary
+	log = log.With("repositories", sum.Repositories, "found", sum.Found, "imported", sum.Imported, "unchanged", sum.Unchanged,
+		"skipped", sum.Skipped, "left_out", sum.LeftOut, "blobs", sum.Blobs, "bytes", sum.Bytes, "shared", sum.Shared,
+		"keys", result.KeysThatAre(transfer.Imported), "took", time.Since(began))
+	if err != nil {
+		log.Warn("import ended early", "error", err)
 		return
 	}
-	log.Info("import has ended")
+	log.Info("import ended")
 }

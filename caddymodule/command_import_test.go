@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,12 +39,23 @@ func zotWith(t *testing.T, config string) string {
 }
 
 // An import leaves the reserve free, in the running registry and without one, and says what
-// to do.
+// to do. The log has its sums.
 func TestAnImportLeavesTheReserveFree(t *testing.T) {
 	port, storage, zot := freePort(t), t.TempDir(), zotWith(t, "a config")
 	config := filepath.Join(t.TempDir(), "Caddyfile")
+	var log func() string
+	wantLogged := func(fields ...string) {
+		t.Helper()
+		for line := range strings.Lines(log()) {
+			if !slices.ContainsFunc(fields, func(field string) bool { return !strings.Contains(line, field) }) {
+				return
+			}
+		}
+		t.Errorf("no line has %q in the log: %s", fields, log())
+	}
 	text := func(reserve string) string {
-		text := site(port, storage, allowAll+"\nlimits {\nreserve "+reserve+"\n}", "")
+		var text string
+		text, log = logged(t, site(port, storage, allowAll+"\nlimits {\nreserve "+reserve+"\n}", ""))
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -61,6 +73,7 @@ func TestAnImportLeavesTheReserveFree(t *testing.T) {
 	r := at(t, port)
 	r.want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1", nil) // the storage is open
 	refused("in the server")
+	wantLogged("import ended early", `"zot":"`+zot+`"`, `"found":1`, `"imported":0`, `"left_out":1`, "make room on the disk")
 	r.want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1", nil)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
@@ -70,5 +83,6 @@ func TestAnImportLeavesTheReserveFree(t *testing.T) {
 	if out, told, status := runRegistry(t, "import", "zot", zot, "--config", config); status != statusDone {
 		t.Errorf("with room: status %d, %s%s", status, out, told)
 	}
+	wantLogged(`"msg":"import ended"`, `"zot":"`+zot+`"`, `"imported":1`, `"blobs":1`, `"bytes":8`)
 	at(t, port).want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
 }

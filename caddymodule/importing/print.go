@@ -16,9 +16,9 @@ import (
 // progressEvery is the least time between two lines of progress, which replace each other.
 const progressEvery = 200 * time.Millisecond
 
-// Read reads an answer, and calls told for each item. Errors: those of r, and an answer
+// Read reads an answer, and calls report for each item. Errors: those of r, and an answer
 // that ends without a result.
-func Read(r io.Reader, told func(transfer.Item)) (Result, error) {
+func Read(r io.Reader, report func(transfer.Item)) (Result, error) {
 	for decoder := json.NewDecoder(r); ; {
 		var next line
 		switch err := decoder.Decode(&next); {
@@ -29,7 +29,7 @@ func Read(r io.Reader, told func(transfer.Item)) (Result, error) {
 		case next.Result != nil:
 			return *next.Result, nil
 		}
-		told(next.Item)
+		report(next.Item)
 	}
 }
 

@@ -30,7 +30,7 @@ type found struct {
 	absent int  // manifests that it lists and that the source does not hold
 }
 
-// image imports one manifest with its tags, and tells what became of them. Errors: ErrAbsent,
+// image imports one manifest with its tags, and reports what became of them. Errors: ErrAbsent,
 // and those that end the import.
 func (r *repository) image(ctx context.Context, image *found, depth int) error {
 	ctx = core.WithAccess(ctx, core.Access{Create: true, Known: true, Caller: r.User(image.By)})
@@ -38,30 +38,30 @@ func (r *repository) image(ctx context.Context, image *found, depth int) error {
 	switch {
 	case errors.Is(err, ErrAbsent):
 		if image.listed { // an index may list what is nowhere
-			r.tellAll(image, LeftOut, "the manifest is missing")
+			r.reportAll(image, LeftOut, "the manifest is missing")
 		}
 		return ErrAbsent
 	case isFault(err):
-		r.tellAll(image, LeftOut, err.Error())
+		r.reportAll(image, LeftOut, err.Error())
 		return nil
 	case errors.Is(err, core.ErrNoSpace) && !errors.Is(err, context.Cause(ctx)): // another image's
-		r.tellAll(image, LeftOut, err.Error())
+		r.reportAll(image, LeftOut, err.Error())
 	}
 	return err
 }
 
-// tellAll tells the same of all that names the image.
-func (r *repository) tellAll(image *found, outcome Outcome, reason string) {
+// reportAll reports the same outcome for every name of the image.
+func (r *repository) reportAll(image *found, outcome Outcome, reason string) {
 	if len(image.Tags) == 0 {
-		r.tellOne(image, string(image.Digest), outcome, reason)
+		r.reportOne(image, string(image.Digest), outcome, reason)
 	}
 	for _, tag := range image.Tags {
-		r.tellOne(image, tag.Name, outcome, reason)
+		r.reportOne(image, tag.Name, outcome, reason)
 	}
 }
 
-func (r *repository) tellOne(image *found, reference string, outcome Outcome, reason string) {
-	r.tell(Item{Source: r.source, Repository: r.name, Reference: reference, Digest: image.Digest, Outcome: outcome, Reason: reason, Absent: image.absent})
+func (r *repository) reportOne(image *found, reference string, outcome Outcome, reason string) {
+	r.report(Item{Source: r.source, Repository: r.name, Reference: reference, Digest: image.Digest, Outcome: outcome, Reason: reason, Absent: image.absent})
 }
 
 // put brings an image, unless it is here, and sets its tags. Errors also: fault, ErrAbsent.
@@ -80,7 +80,7 @@ func (r *repository) put(ctx context.Context, image *found, depth int) error {
 			return err
 		}
 		if deleted {
-			r.tellAll(image, Skipped, deletedHere)
+			r.reportAll(image, Skipped, deletedHere)
 			return nil
 		}
 	}
@@ -106,7 +106,7 @@ func (r *repository) put(ctx context.Context, image *found, depth int) error {
 		if held != "" {
 			outcome = Unchanged
 		}
-		r.tellOne(image, string(image.Digest), outcome, "")
+		r.reportOne(image, string(image.Digest), outcome, "")
 	}
 	return nil
 }
@@ -170,11 +170,11 @@ func (r *repository) children(ctx context.Context, doc *core.Document, depth int
 	return absent, nil
 }
 
-// wantedTags returns the tags that are to be set, and tells of the others.
+// wantedTags returns the tags that are to be set, and reports the others.
 func (r *repository) wantedTags(ctx context.Context, image *found) (wanted []Tag, err error) {
 	for _, tag := range image.Tags {
 		if _, err := core.ParseTag(tag.Name); err != nil {
-			r.tellOne(image, tag.Name, LeftOut, err.Error())
+			r.reportOne(image, tag.Name, LeftOut, err.Error())
 			continue
 		}
 		held, err := r.holds(ctx, core.Reference{Tag: tag.Name})
@@ -185,7 +185,7 @@ func (r *repository) wantedTags(ctx context.Context, image *found) (wanted []Tag
 			if err := r.after(ctx, tag.Name); err != nil {
 				return nil, err
 			}
-			r.tellOne(image, tag.Name, Unchanged, "")
+			r.reportOne(image, tag.Name, Unchanged, "")
 			continue
 		}
 		if held == "" {
@@ -194,7 +194,7 @@ func (r *repository) wantedTags(ctx context.Context, image *found) (wanted []Tag
 				return nil, err
 			}
 			if deleted {
-				r.tellOne(image, tag.Name, Skipped, deletedHere)
+				r.reportOne(image, tag.Name, Skipped, deletedHere)
 				continue
 			}
 		}
@@ -229,7 +229,7 @@ func (r *repository) keep(ctx context.Context, image *found, m core.Manifest, do
 		}
 		if r.DryRun {
 			for _, tag := range tags {
-				r.tellOne(image, tag.Name, Imported, "")
+				r.reportOne(image, tag.Name, Imported, "")
 			}
 			return nil
 		}
@@ -246,12 +246,12 @@ func (r *repository) keep(ctx context.Context, image *found, m core.Manifest, do
 		case err != nil && !errors.Is(err, core.ErrTagExists):
 			return err
 		}
-		return r.tellPut(ctx, image, put.Tags, result.Tags)
+		return r.reportPut(ctx, image, put.Tags, result.Tags)
 	}
 }
 
-// tellPut notes what was put, and tells of the tags. Those that were not set were pushed here.
-func (r *repository) tellPut(ctx context.Context, image *found, asked, set []string) error {
+// reportPut notes what was put, and reports the tags. Those that were not set were pushed here.
+func (r *repository) reportPut(ctx context.Context, image *found, asked, set []string) error {
 	if err := r.note(ctx, string(image.Digest)); err != nil {
 		return err
 	}
@@ -261,13 +261,13 @@ func (r *repository) tellPut(ctx context.Context, image *found, asked, set []str
 	}
 	for _, tag := range asked {
 		if !done[tag] {
-			r.tellOne(image, tag, Skipped, "it was pushed here and names another image")
+			r.reportOne(image, tag, Skipped, "it was pushed here and names another image")
 			continue
 		}
 		if err := r.note(ctx, tag); err != nil {
 			return err
 		}
-		r.tellOne(image, tag, Imported, "")
+		r.reportOne(image, tag, Imported, "")
 	}
 	return nil
 }

@@ -56,15 +56,15 @@ type Config struct {
 	Room func(size int64) error
 	// DryRun changes nothing, and reads and checks everything.
 	DryRun bool
-	// Told is called for every item, by many goroutines but never by two at a time.
-	// Default: nobody is told.
-	Told func(Item)
+	// Report is called for every item, by many goroutines but never by two at a time.
+	// Default: nothing is reported.
+	Report func(Item)
 }
 
 // importer is one run of Import.
 type importer struct {
 	Config
-	mu      sync.Mutex // guards summary, and calls of Told
+	mu      sync.Mutex // guards summary, and calls of Report
 	summary Summary
 }
 
@@ -74,8 +74,8 @@ func Import(ctx context.Context, c Config) (Summary, error) {
 	if c.User == nil {
 		c.User = func(name string) string { return name }
 	}
-	if c.Told == nil {
-		c.Told = func(Item) {}
+	if c.Report == nil {
+		c.Report = func(Item) {}
 	}
 	if c.Room == nil {
 		c.Room = func(int64) error { return nil }
@@ -88,7 +88,7 @@ func Import(ctx context.Context, c Config) (Summary, error) {
 		case err != nil && name == "":
 			return i.summary, fmt.Errorf("list the repositories: %w", err)
 		case err != nil:
-			i.tell(Item{Source: name, Outcome: LeftOut, Reason: err.Error()})
+			i.report(Item{Source: name, Outcome: LeftOut, Reason: err.Error()})
 			continue
 		}
 		if err := i.repository(ctx, name); err != nil {
@@ -98,17 +98,17 @@ func Import(ctx context.Context, c Config) (Summary, error) {
 	return i.summary, nil
 }
 
-func (i *importer) tell(item Item) {
+func (i *importer) report(item Item) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.summary.count(item)
-	i.Told(item)
+	i.Report(item)
 }
 
 // repository imports one repository. An error ends the import.
 func (i *importer) repository(ctx context.Context, source string) error {
 	leave := func(outcome Outcome, err error) error {
-		i.tell(Item{Source: source, Outcome: outcome, Reason: err.Error()})
+		i.report(Item{Source: source, Outcome: outcome, Reason: err.Error()})
 		return nil
 	}
 	name, err := i.Name(source)

@@ -41,9 +41,6 @@ type Image struct {
 	// Pushed and By are when and by whom it was pushed; zero and empty: unknown.
 	Pushed time.Time
 	By     string
-	// Pulls and Pulled are how often and when last it was pulled, as far as known.
-	Pulls  int64
-	Pulled time.Time
 }
 
 // Tag names an image since a moment, which is zero if it is unknown.

@@ -88,7 +88,7 @@ func openTarget(t testing.TB, path string) target {
 	return target{s, b}
 }
 
-// imported runs an import of everything, and returns what was told, by repository and reference.
+// imported runs an import of everything, and returns what was reported, by repository and reference.
 func (s target) imported(t testing.TB, root string, change func(*transfer.Config)) (transfer.Summary, map[string]transfer.Item) {
 	t.Helper()
 	source, err := zot.Open(root)
@@ -97,8 +97,8 @@ func (s target) imported(t testing.TB, root string, change func(*transfer.Config
 	items := map[string]transfer.Item{}
 	c := transfer.Config{
 		Source: source, Target: s.Store, Notes: s.bucket,
-		Name: core.ParseName,
-		Told: func(item transfer.Item) { items[item.Source+" "+item.Reference] = item },
+		Name:   core.ParseName,
+		Report: func(item transfer.Item) { items[item.Source+" "+item.Reference] = item },
 	}
 	if change != nil {
 		change(&c)
@@ -106,7 +106,7 @@ func (s target) imported(t testing.TB, root string, change func(*transfer.Config
 	summary, err := transfer.Import(t.Context(), c)
 	must(t, err)
 	if sum := summary.Imported + summary.Unchanged + summary.Skipped + summary.LeftOut; sum != summary.Found || sum != len(items) {
-		t.Errorf("the summary does not add up: %+v, and %d items were told", summary, len(items))
+		t.Errorf("the summary does not add up: %+v, and %d items were reported", summary, len(items))
 	}
 	return summary, items
 }
@@ -217,7 +217,7 @@ func TestTheDirectoryOfAZot(t *testing.T) {
 	}
 	damaged := items["blumeops/damaged v1"]
 	if damaged.Outcome != transfer.LeftOut || !strings.Contains(damaged.Reason, "is damaged: it is ") {
-		t.Errorf("the damaged image was told as %+v", damaged)
+		t.Errorf("the damaged image was reported as %+v", damaged)
 	}
 	references := 0
 	for _, refs := range expected(t) {
@@ -274,7 +274,7 @@ func TestAnImportEndsWhereThereIsNoRoom(t *testing.T) {
 			granted, items := int64(0), []transfer.Item{}
 			summary, err := transfer.Import(t.Context(), transfer.Config{
 				Source: source, Target: s.Store, Notes: s.bucket, Name: core.ParseName,
-				Told: func(item transfer.Item) { items = append(items, item) },
+				Report: func(item transfer.Item) { items = append(items, item) },
 				Room: func(size int64) error {
 					mu.Lock()
 					defer mu.Unlock()
@@ -321,7 +321,7 @@ func TestTheRoomEndsWithinABlob(t *testing.T) {
 	var begun atomic.Bool
 	_, err = transfer.Import(t.Context(), transfer.Config{
 		Source: source, Target: s.Store, Notes: s.bucket, Name: core.ParseName,
-		Told: func(item transfer.Item) { items = append(items, item) },
+		Report: func(item transfer.Item) { items = append(items, item) },
 		Room: func(size int64) error {
 			begun.CompareAndSwap(false, size == int64(len(blob)))
 			if size == 0 && begun.Load() {
@@ -455,7 +455,7 @@ func TestASecondImportTakesTheDifference(t *testing.T) {
 			t.Errorf("%s:%s names %s, %v, want %q", row.repo, row.tag, got.Digest, err, row.want)
 		}
 		if item := items[row.repo+" "+row.tag]; item.Outcome != row.outcome || row.outcome == transfer.Skipped && item.Reason == "" {
-			t.Errorf("%s:%s was told as %+v, want %s", row.repo, row.tag, item, row.outcome)
+			t.Errorf("%s:%s was reported as %+v, want %s", row.repo, row.tag, item, row.outcome)
 		}
 	}
 	if summary.Imported != 1 || summary.Skipped != 4 {
@@ -594,7 +594,7 @@ func TestAHostileDirectory(t *testing.T) {
 		"broken ":             "digest",
 	} {
 		if item := items[reference]; item.Outcome != transfer.LeftOut || !strings.Contains(item.Reason, reason) {
-			t.Errorf("%s was told as %+v, want %q", reference, item, reason)
+			t.Errorf("%s was reported as %+v, want %q", reference, item, reason)
 		}
 	}
 	if got, err := s.Resolve(t.Context(), "single", core.Reference{Tag: "sparse"}); err != nil || string(got.Digest) != sparse {
@@ -602,10 +602,10 @@ func TestAHostileDirectory(t *testing.T) {
 	}
 	// Zot does not serve the platform, either, so it is not reported as left out.
 	if item := items["single sparse"]; item.Outcome != transfer.Imported || item.Absent != 1 {
-		t.Errorf("an index without its platform was told as %+v", item)
+		t.Errorf("an index without its platform was reported as %+v", item)
 	}
 	if item, ok := items["single "+digest.FromString("missing child").String()]; ok {
-		t.Errorf("the platform that zot does not have was told as %+v", item)
+		t.Errorf("the platform that zot does not have was reported as %+v", item)
 	}
 	if _, err := s.Stat(t.Context(), "single", digest.FromBytes(secret)); !errors.Is(err, core.ErrBlobUnknown) {
 		t.Errorf("a file outside of zot's directory was imported: %v", err)
@@ -667,7 +667,7 @@ func TestANamedDigestIsNotEnough(t *testing.T) {
 	}
 	for _, reference := range []string{"single named", "single wrong", "blumeops/quartz wrong"} {
 		if items[reference].Outcome != transfer.LeftOut {
-			t.Errorf("%s was told as %+v", reference, items[reference])
+			t.Errorf("%s was reported as %+v", reference, items[reference])
 		}
 	}
 }
@@ -691,7 +691,7 @@ func TestWhatIsHeldIsNoted(t *testing.T) {
 	s.imported(t, root, nil)
 	must(t, s.DeleteTag(t.Context(), "single", "v1"), s.DeleteManifest(t.Context(), "single", d))
 	if _, items := s.imported(t, root, nil); items["single v1"].Outcome != transfer.Skipped {
-		t.Errorf("the deleted image was told as %+v", items["single v1"])
+		t.Errorf("the deleted image was reported as %+v", items["single v1"])
 	}
 }
 
@@ -703,11 +703,11 @@ func TestALargeIndexIsLeftOut(t *testing.T) {
 	must(t, err, os.WriteFile(file, append(data, strings.Repeat(" ", 32<<20-len(data))...), 0o600))
 	s := openTarget(t, t.TempDir())
 	if _, items := s.imported(t, root, nil); items["single v1"].Outcome != transfer.Imported {
-		t.Errorf("an index of 32 MiB was told as %+v", items["single v1"])
+		t.Errorf("an index of 32 MiB was reported as %+v", items["single v1"])
 	}
 	must(t, os.WriteFile(file, append(data, strings.Repeat(" ", 32<<20+1-len(data))...), 0o600))
 	if _, items := s.imported(t, root, nil); items["single "].Outcome != transfer.LeftOut || !strings.Contains(items["single "].Reason, "larger than 32 MiB") {
-		t.Errorf("a larger index was told as %+v", items["single "])
+		t.Errorf("a larger index was reported as %+v", items["single "])
 	}
 }
 
