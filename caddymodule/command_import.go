@@ -160,7 +160,7 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, report
 
 // importPlace is where imports go.
 func (t *trees) importPlace(keys *identity.Store) importing.Place {
-	return importing.Place{Target: t.private, Notes: t.notes, Keys: keys.Keys(), Room: t.pushes.Room}
+	return importing.Place{Target: t.private, Notes: t.notes, Keys: keys.Keys(), Pulls: t.pulls, Room: t.pushes.Room}
 }
 
 // serveImport imports in the running process. A caller that goes away ends it.

@@ -86,6 +86,7 @@ type Place struct {
 	Target transfer.Target
 	Notes  bucket.Bucket // below Target
 	Keys   *identity.Keys
+	Pulls  transfer.Pulls
 	// Room returns core.ErrNoSpace unless pushes would have room for size bytes more.
 	Room func(size int64) error
 }
@@ -130,7 +131,7 @@ func (o Order) run(ctx context.Context, place Place, result *Result, report func
 	defer func() { err = errors.Join(err, source.Close()) }()
 	site := &namespace.Site{Mirrors: o.Mirrors, Private: private}
 	result.Summary, err = transfer.Import(ctx, transfer.Config{
-		Source: source, Target: place.Target, Notes: place.Notes, Room: place.Room, DryRun: o.DryRun, Report: report,
+		Source: source, Target: place.Target, Notes: place.Notes, Pulls: place.Pulls, Room: place.Room, DryRun: o.DryRun, Report: report,
 		Name: func(name string) (string, error) { return nameOf(site, name) },
 		User: func(name string) string { return cmp.Or(o.Users[name], name) },
 	})

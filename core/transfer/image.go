@@ -101,6 +101,11 @@ func (r *repository) put(ctx context.Context, image *found, depth int) error {
 			return err
 		}
 	}
+	if !image.Pulled.IsZero() {
+		r.mu.Lock()
+		r.pulled[image.Digest] = image.Pulled
+		r.mu.Unlock()
+	}
 	if len(image.Tags) == 0 {
 		outcome := Imported
 		if held != "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -38,6 +39,12 @@ type Target interface {
 	Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error]
 }
 
+// Pulls takes when manifests of a repository were last pulled. It may be called again with the
+// same times. *pulls.Times is one.
+type Pulls interface {
+	Import(ctx context.Context, repo string, last map[digest.Digest]time.Time) error
+}
+
 // Config is what an import needs. All that it names stays the caller's.
 type Config struct {
 	Source Source
@@ -50,6 +57,9 @@ type Config struct {
 	Name func(repo string) (string, error)
 	// User returns the name here of a user of the source. Default: the same.
 	User func(name string) string
+	// Pulls takes when manifests that are here were last pulled there. Default: it is not
+	// kept.
+	Pulls Pulls
 	// Room returns core.ErrNoSpace unless there is room for size bytes more. It is asked
 	// before a blob or a manifest is written, and with 0 while a blob is. Its error, like a
 	// full disk, leaves out the image and ends the import. Default: there is room.
@@ -129,10 +139,11 @@ func (i *importer) repository(ctx context.Context, source string) error {
 	i.mu.Lock()
 	i.summary.Repositories++
 	i.mu.Unlock()
-	r := &repository{importer: i, source: source, name: name, listed: map[digest.Digest]Image{}, begun: map[digest.Digest]*visit{}}
+	r := &repository{importer: i, source: source, name: name, listed: map[digest.Digest]Image{}, pulled: map[digest.Digest]time.Time{}, begun: map[digest.Digest]*visit{}}
 	for _, image := range images {
 		r.listed[image.Digest] = image
 	}
+	whole := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
 	for d := range r.listed {
@@ -143,7 +154,10 @@ func (i *importer) repository(ctx context.Context, source string) error {
 			return nil
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil || i.Pulls == nil || i.DryRun || len(r.pulled) == 0 {
+		return err
+	}
+	return i.Pulls.Import(whole, name, r.pulled)
 }
 
 // repository is one that is being imported.
@@ -152,7 +166,8 @@ type repository struct {
 	source, name string
 	listed       map[digest.Digest]Image // never changed
 
-	mu sync.Mutex // guards begun
+	mu     sync.Mutex // guards what follows
+	pulled map[digest.Digest]time.Time
 	// begun has the manifests that are being imported, or were.
 	begun map[digest.Digest]*visit
 }

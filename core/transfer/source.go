@@ -41,6 +41,8 @@ type Image struct {
 	// Pushed and By are when and by whom it was pushed; zero and empty: unknown.
 	Pushed time.Time
 	By     string
+	// Pulled is when it was last pulled; zero: unknown.
+	Pulled time.Time
 }
 
 // Tag names an image since a moment, which is zero if it is unknown.

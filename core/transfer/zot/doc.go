@@ -1,5 +1,5 @@
 // Package zot reads the directory of a zot registry as a transfer.Source: repositories as
-// OCI layouts, and what zot's meta.db knows about pushes and API keys. It is made
+// OCI layouts, and what zot's meta.db knows about pushes, pulls and API keys. It is made
 // for zot 2.1, whose files it describes where it reads them.
 //
 // The directory is strangers' content. It is never written to, no symbolic link is

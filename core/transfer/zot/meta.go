@@ -160,14 +160,14 @@ type repository struct {
 }
 
 type statistics struct {
-	pushed time.Time
-	by     string
+	pulled, pushed time.Time
+	by             string
 }
 
 // repository reads a message RepoMeta (zot's pkg/meta/proto/meta/meta.proto):
 //
 //	2 map of tag to    { 2 digest, 3 time of the tag }
-//	3 map of digest to { 3 push, 4 who pushed }
+//	3 map of digest to { 2 last pull, 3 push, 4 who pushed }
 func (m *meta) repository(name string) (repository, error) {
 	known := repository{map[string]time.Time{}, map[digest.Digest]statistics{}}
 	err := m.view(reposBucket, name, func(value []byte) error {
@@ -190,6 +190,8 @@ func (m *meta) repository(name string) (repository, error) {
 			var s statistics
 			err = fields(message, func(number protowire.Number, v field) (err error) {
 				switch number {
+				case 2:
+					s.pulled, err = timestamp(v.bytes)
 				case 3:
 					s.pushed, err = timestamp(v.bytes)
 				case 4:

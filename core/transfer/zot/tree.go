@@ -220,7 +220,7 @@ func (d *Directory) Images(_ context.Context, repo string) ([]transfer.Image, er
 				s.pushed = fi.ModTime()
 			}
 			images = append(images, transfer.Image{
-				Digest: m.Digest, MediaType: m.MediaType, Pushed: s.pushed, By: s.by,
+				Digest: m.Digest, MediaType: m.MediaType, Pushed: s.pushed, By: s.by, Pulled: s.pulled,
 			})
 		}
 		if tag := m.Annotations[ocispec.AnnotationRefName]; tag != "" {

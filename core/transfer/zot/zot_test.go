@@ -26,6 +26,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/transfer"
 	"github.com/eblume/caddy-registry/core/transfer/zot"
@@ -515,6 +516,34 @@ func TestTheTimesAndThePushersOfZot(t *testing.T) {
 	}
 	if tags < 10 {
 		t.Errorf("%d tags have a time of zot's", tags)
+	}
+}
+
+// The last pulls come along, with each import, for what is here.
+func TestThePullsOfZot(t *testing.T) {
+	root := fixture(t)
+	s := openTarget(t, t.TempDir())
+	times := pulls.New(pulls.Config{Bucket: s.bucket, Prefix: "pulls/"})
+	defer func() { must(t, times.Close()) }()
+	with := func(c *transfer.Config) { c.Pulls = times }
+	s.imported(t, root, func(c *transfer.Config) { with(c); c.DryRun = true })
+	if got, err := times.Of(t.Context(), "blumeops/app"); err != nil || len(got) > 0 {
+		t.Errorf("a dry run has brought pulls: %v, %v", got, err)
+	}
+	s.imported(t, root, nil) // the images are here without their pulls
+	s.imported(t, root, with)
+	got, err := times.Of(t.Context(), "blumeops/app")
+	must(t, err)
+	refs := expected(t)["blumeops/app"]
+	want := map[digest.Digest]time.Time{
+		digest.Digest(refs["v1.0.0-abc1234"]): time.Date(2026, time.November, 23, 16, 28, 21, 187209220, time.UTC),
+		digest.Digest(refs["v1.1.0-def5678"]): time.Date(2026, time.November, 23, 16, 28, 21, 203928112, time.UTC),
+	}
+	if !maps.EqualFunc(got, want, time.Time.Equal) {
+		t.Errorf("got pulls %v, want %v", got, want)
+	}
+	if got, err := times.Of(t.Context(), "single"); err != nil || len(got) > 0 {
+		t.Errorf("what was never pulled has pulls: %v, %v", got, err)
 	}
 }
 
