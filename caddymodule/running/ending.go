@@ -27,12 +27,10 @@ func init() {
 	// the one before, which no configuration closes any more.
 	caddy.OnExit(func(context.Context) {
 		deadline := time.Now().Add(closeLimit)
-		storages.Range(func(_, value any) bool {
-			s := value.(*Storage)
+		for _, s := range Storages() {
 			endRequests(s.log)
 			s.end(time.Until(deadline))
-			return true
-		})
+		}
 	})
 }
 
