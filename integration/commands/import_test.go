@@ -133,6 +133,14 @@ func TestMovingFromZot(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	pulls := filepath.Join(s.Data, "private", "objects", "pulls", "blumeops", "app", "_pulls")
+	if data, err := os.ReadFile(pulls); err != nil || !strings.Contains(string(data), "2026-11-23T16:28:21") {
+		t.Errorf("the last pulls in zot: %s, %v", data, err)
+	}
+	if log := s.Log(); !strings.Contains(log, "import ended") {
+		t.Errorf("the log says nothing about the import: %s", log)
+	}
+
 	// Without a server, the command opens the storage itself.
 	out, said, status = run(t, s, config, "import", "zot", root, "--group", "admins", "--json")
 	lines := strings.Split(strings.TrimSpace(out), "\n")

@@ -38,11 +38,13 @@ type meta struct {
 
 	mu    sync.Mutex // is held while the database is read
 	stuck bool       // bbolt has panicked with its locks held; it would wait for itself
+	// walked has the roots of the buckets whose pages are in order.
+	walked map[uint64]bool
 }
 
 // openMeta opens the database for reading, or returns nil if there is none.
 func openMeta(d *Directory, path string) (*meta, error) {
-	m := &meta{path: path}
+	m := &meta{path: path, walked: map[uint64]bool{}}
 	if err := m.open(d); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
@@ -150,7 +152,35 @@ func (m *meta) read(bucket string, use func(*bbolt.Bucket) error) (err error) {
 		return err
 	}
 	defer tx.Rollback()
-	return use(tx.Bucket([]byte(bucket)))
+	if err := m.walk(tx.Cursor().Bucket()); err != nil { // which has the buckets
+		return err
+	}
+	b := tx.Bucket([]byte(bucket))
+	if b != nil {
+		if err := m.walk(b); err != nil {
+			return err
+		}
+	}
+	return use(b)
+}
+
+// walk looks at the pages of a bucket, once. zot's lock keeps them as they are.
+func (m *meta) walk(b *bbolt.Bucket) error {
+	root := uint64(b.Root())
+	if root == 0 || m.walked[root] { // 0: it is small, and within its parent
+		return nil
+	}
+	fi, err := m.file.Stat()
+	if err != nil {
+		return err
+	}
+	size := int64(m.db.Info().PageSize)
+	p := pages{m.file, size, uint64(fi.Size() / size), map[uint64]bool{}}
+	if err := p.walk(root, 0); err != nil {
+		return err
+	}
+	m.walked[root] = true
+	return nil
 }
 
 // repository is what is known of a repository's tags and manifests.

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
@@ -737,6 +739,56 @@ func TestALargeIndexIsLeftOut(t *testing.T) {
 	must(t, os.WriteFile(file, append(data, strings.Repeat(" ", 32<<20+1-len(data))...), 0o600))
 	if _, items := s.imported(t, root, nil); items["single "].Outcome != transfer.LeftOut || !strings.Contains(items["single "].Reason, "larger than 32 MiB") {
 		t.Errorf("a larger index was reported as %+v", items["single "])
+	}
+}
+
+// A branch of the database that leads back to itself would have bbolt go down for ever, until
+// the process ends.
+func TestADatabaseThatLeadsBackToItself(t *testing.T) {
+	root := t.TempDir()
+	file := filepath.Join(root, "meta.db")
+	must(t, os.MkdirAll(filepath.Join(root, "single"), 0o700), os.WriteFile(filepath.Join(root, "single", "index.json"), []byte(`{"manifests":[]}`), 0o600))
+	db, err := bbolt.Open(file, 0o600, nil)
+	must(t, err)
+	page := db.Info().PageSize
+	must(t, db.Update(func(tx *bbolt.Tx) error {
+		version, err := tx.CreateBucket([]byte("Version"))
+		must(t, err, version.Put([]byte("DBVersion"), []byte("V1")))
+		for _, name := range []string{"RepoMeta", "UserData"} {
+			b, err := tx.CreateBucket([]byte(name))
+			must(t, err)
+			for i := range 1000 {
+				must(t, b.Put(fmt.Appendf(nil, "%0100d", i), nil))
+			}
+		}
+		return nil
+	}), db.Close())
+	source, err := zot.Open(root)
+	must(t, err)
+	_, err = source.Images(t.Context(), "single")
+	must(t, err, source.Close())
+	data, err := os.ReadFile(file)
+	must(t, err)
+	branches := 0
+	for at := 0; at < len(data); at += page {
+		if binary.NativeEndian.Uint16(data[at+8:]) != 1 {
+			continue
+		}
+		branches++
+		for i := range int(binary.NativeEndian.Uint16(data[at+10:])) {
+			binary.NativeEndian.PutUint64(data[at+16+16*i+8:], uint64(at/page))
+		}
+	}
+	must(t, os.WriteFile(file, data, 0o600))
+	source, err = zot.Open(root)
+	must(t, err)
+	defer source.Close()
+	_, images := source.Images(t.Context(), "single")
+	_, keys := source.Keys()
+	for what, err := range map[string]error{"images": images, "keys": keys} {
+		if err == nil || branches < 2 || !strings.Contains(err.Error(), file+": the database is damaged") {
+			t.Errorf("%s of a database with %d branches: %v", what, branches, err)
+		}
 	}
 }
 
