@@ -135,6 +135,71 @@ func TestTheExampleServes(t *testing.T) {
 	}
 }
 
+// The registry beside another Caddy is served as it stands, but for ports and directories. That
+// Caddy says that its clients came over https.
+func TestTheExampleBesideServes(t *testing.T) {
+	behind, plain := freePort(t), freePort(t)
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	if err := os.MkdirAll(filepath.Join(home, ".config/registry"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(home, ".config/registry/oidc"), []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	load(t, replaced(t, readFile(t, "../examples/registry.ops.eblu.me/beside.Caddyfile"),
+		"admin off", "admin off\n\tpersist_config off\n\tdefault_bind 127.0.0.1", "grace_period 10s", "grace_period 1s",
+		"http://:5051", fmt.Sprintf("http://:%d", behind), "http://:5050", fmt.Sprintf("http://:%d", plain)))
+	secret, _ := robot(t)
+	key := []string{"Authorization", basic("zot-ci", secret)}
+	proxied := []string{"Host", "registry.ops.eblu.me", "X-Forwarded-Proto", "https", "X-Forwarded-For", "192.0.2.7"}
+	r := at(t, behind)
+	challenge, _ := r.want(http.StatusUnauthorized, "GET", "/v2/", nil, proxied...)
+	if got := challenge.Header.Get("Www-Authenticate"); !strings.Contains(got, `realm="https://registry.ops.eblu.me/token"`) {
+		t.Errorf("through the proxy: got the challenge %q", got)
+	}
+	r.putIndex(http.StatusCreated, "blumeops/app", "v1", emptyIndex, append(key, proxied...)...)
+	r.want(http.StatusOK, "GET", "/login", nil, proxied...)
+	lan := at(t, plain)
+	lan.want(http.StatusOK, "GET", "/v2/blumeops/app/manifests/v1", nil)
+	lan.putIndex(http.StatusCreated, "blumeops/app", "v2", emptyIndex, key...)
+	for _, r := range []*registryAt{r, lan} {
+		r.want(http.StatusOK, "GET", "/metrics", nil)
+	}
+}
+
+// The table of the example names what is in zot's configuration, and the mirrors are the same.
+func TestTheExampleHasWhatItsZotHas(t *testing.T) {
+	var zot struct {
+		Extensions struct {
+			Sync struct {
+				Registries []struct {
+					Content []struct{ Destination string }
+				}
+			}
+		}
+		HTTP struct{ ExternalURL string }
+	}
+	if err := json.Unmarshal([]byte(readFile(t, "../examples/registry.ops.eblu.me/zot.json")), &zot); err != nil {
+		t.Fatal(err)
+	}
+	wants := []string{"url " + zot.HTTP.ExternalURL}
+	for _, registry := range zot.Extensions.Sync.Registries {
+		wants = append(wants, "mirror "+strings.TrimPrefix(registry.Content[0].Destination, "/"))
+	}
+	for _, name := range []string{"Caddyfile", "beside.Caddyfile"} {
+		text := readFile(t, "../examples/registry.ops.eblu.me/"+name)
+		for _, want := range wants {
+			if !strings.Contains(text, want+"\n") {
+				t.Errorf("%s lacks %q", name, want)
+			}
+		}
+	}
+	if len(wants) != 4 {
+		t.Errorf("zot.json has %d mirrors", len(wants)-1)
+	}
+}
+
 // localCertificates has every certificate issued by Caddy's own authority. The global
 // option local_certs yields to the site's `tls`, which asks for a DNS challenge.
 func localCertificates(t *testing.T, config []byte) []byte {
