@@ -80,11 +80,11 @@ import ended early, and 2 when the command line is not understood.`,
 		if isTerminal(cmd.ErrOrStderr()) {
 			printer.Progress = cmd.ErrOrStderr()
 		}
-		told := printer.Item
+		report := printer.Item
 		if lines := json.NewEncoder(cmd.OutOrStdout()); asJSON {
-			told = func(item transfer.Item) { lines.Encode(item) }
+			report = func(item transfer.Item) { lines.Encode(item) }
 		}
-		result, err := where.importFrom(commandContext(cmd), order, told)
+		result, err := where.importFrom(commandContext(cmd), order, report)
 		switch {
 		case err != nil:
 			return finish(cmd, statusFailed, err)
@@ -107,7 +107,7 @@ import ended early, and 2 when the command line is not understood.`,
 }
 
 // importFrom has the process that has the storage open import, or does it here.
-func (l *location) importFrom(ctx context.Context, order importing.Order, told func(transfer.Item)) (result importing.Result, err error) {
+func (l *location) importFrom(ctx context.Context, order importing.Order, report func(transfer.Item)) (result importing.Result, err error) {
 	app, err := l.app()
 	if err != nil {
 		return result, err
@@ -122,7 +122,7 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, told f
 		return result, err
 	}
 	read := func(answer io.Reader) (err error) {
-		result, err = importing.Read(answer, told)
+		result, err = importing.Read(answer, report)
 		return err
 	}
 	err = whileStarting(ctx, func() error {

@@ -255,7 +255,7 @@ func (k *Keys) Create(ctx context.Context, want NewKey) (secret string, key Key,
 	if _, err := k.hold(record); err != nil {
 		return "", Key{}, err
 	}
-	k.tell(Made, key, key.By)
+	k.report(Made, key, key.By)
 	return secret, key, nil
 }
 
@@ -340,7 +340,7 @@ func (k *Keys) Revoke(ctx context.Context, id string) (Key, error) {
 		return Key{}, fmt.Errorf("revoke key %s: %w", id, err)
 	}
 	if changed {
-		k.tell(Revoked, record.Key, actor(ctx))
+		k.report(Revoked, record.Key, actor(ctx))
 	}
 	return record.Key, nil
 }
@@ -358,7 +358,7 @@ func (k *Keys) removeDamaged(ctx context.Context, id string) (Key, error) {
 	delete(k.damaged, id)
 	k.mu.Unlock()
 	key := Key{ID: id, Name: "damaged record", Revoked: k.now().UTC().Truncate(time.Second)}
-	k.tell(Revoked, key, actor(ctx))
+	k.report(Revoked, key, actor(ctx))
 	return key, nil
 }
 

@@ -76,7 +76,7 @@ func (k *Keys) Import(ctx context.Context, want ImportedKey) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("import key %q: %w", key.Name, err)
 	}
-	k.tell(Made, key, byImport)
+	k.report(Made, key, byImport)
 	return key, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"hash/crc32"
 	"math/big"
+	"regexp"
 	"strings"
 )
 
@@ -41,6 +42,18 @@ func checksum(body string) string {
 // isKey reports whether a credential is meant as an API key of this registry. It need
 // not be well formed, or known.
 func isKey(credential string) bool { return strings.HasPrefix(credential, Prefix) }
+
+// HasKey reports whether a text may contain an API key, of this registry or of a zot, whole
+// or not. Such a text belongs into no log.
+func HasKey(text string) bool {
+	return strings.Contains(text, Prefix) || strings.Contains(text, importedPrefix)
+}
+
+// keyLike finds what may be API keys in a sentence.
+var keyLike = regexp.MustCompile(`\b(` + Prefix + `|` + importedPrefix + `)[0-9A-Za-z]{8,}`)
+
+// MaskKeys replaces what may be API keys in a sentence.
+func MaskKeys(sentence string) string { return keyLike.ReplaceAllString(sentence, "(an API key)") }
 
 // wellFormed reports whether a credential can be a key at all.
 func wellFormed(credential string) bool {

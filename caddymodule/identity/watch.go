@@ -13,17 +13,17 @@ const (
 
 // Watch sets a function that is called, once it is durable, for each key that was made
 // or revoked, with the acting user. nil: none, which is the default.
-func (k *Keys) Watch(tell func(what Change, key Key, by string)) {
-	if tell == nil {
+func (k *Keys) Watch(report func(what Change, key Key, by string)) {
+	if report == nil {
 		k.watch.Store(nil)
 		return
 	}
-	k.watch.Store(&tell)
+	k.watch.Store(&report)
 }
 
-func (k *Keys) tell(what Change, key Key, by string) {
-	if tell := k.watch.Load(); tell != nil {
-		(*tell)(what, key, by)
+func (k *Keys) report(what Change, key Key, by string) {
+	if report := k.watch.Load(); report != nil {
+		(*report)(what, key, by)
 	}
 }
 

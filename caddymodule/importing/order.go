@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/namespace"
@@ -66,10 +66,19 @@ func Users(pairs []string) (map[string]string, error) {
 	return users, nil
 }
 
+// KeysThatAre returns how many API keys had an outcome.
+func (r Result) KeysThatAre(outcome transfer.Outcome) (n int) {
+	for _, key := range r.Keys {
+		if key.Outcome == outcome {
+			n++
+		}
+	}
+	return n
+}
+
 // Failed reports whether anything was left out, or not looked at.
 func (r Result) Failed() bool {
-	left := slices.ContainsFunc(r.Keys, func(k KeyItem) bool { return k.Outcome == transfer.LeftOut })
-	return r.Error != "" || r.Summary.LeftOut > 0 || left
+	return r.Error != "" || r.Summary.LeftOut > 0 || r.KeysThatAre(transfer.LeftOut) > 0
 }
 
 // Place is where an import goes.
@@ -77,10 +86,14 @@ type Place struct {
 	Target transfer.Target
 	Notes  bucket.Bucket // below Target
 	Keys   *identity.Keys
+	Pulls  transfer.Pulls
+	// Room returns core.ErrNoSpace unless pushes would have room for size bytes more.
+	Room func(size int64) error
 }
 
-// Run imports, and writes the answer to w.
-func (o Order) Run(ctx context.Context, place Place, w io.Writer) error {
+// Run imports, and writes the answer to w. The Result is true also if there is an error, which
+// says why the import ended early or why w did not take the answer.
+func (o Order) Run(ctx context.Context, place Place, w io.Writer) (Result, error) {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	ctx, stop := context.WithCancelCause(ctx)
@@ -88,18 +101,22 @@ func (o Order) Run(ctx context.Context, place Place, w io.Writer) error {
 	result := Result{DryRun: o.DryRun}
 	err := o.run(ctx, place, &result, func(item transfer.Item) {
 		if err := encoder.Encode(item); err != nil {
-			stop(fmt.Errorf("nobody reads what is imported: %w", err))
+			stop(fmt.Errorf("the command does not read the answer: %w", err))
 		}
 	})
 	if err != nil {
 		result.Error = err.Error()
 	}
-	return encoder.Encode(struct {
+	sent := encoder.Encode(struct {
 		Result Result `json:"result"`
 	}{result})
+	if err == nil {
+		err = sent
+	}
+	return result, err
 }
 
-func (o Order) run(ctx context.Context, place Place, result *Result, told func(transfer.Item)) (err error) {
+func (o Order) run(ctx context.Context, place Place, result *Result, report func(transfer.Item)) (err error) {
 	private, err := globs.Parse(o.Private...)
 	if err != nil {
 		return fmt.Errorf("private: %w", err)
@@ -114,11 +131,13 @@ func (o Order) run(ctx context.Context, place Place, result *Result, told func(t
 	defer func() { err = errors.Join(err, source.Close()) }()
 	site := &namespace.Site{Mirrors: o.Mirrors, Private: private}
 	result.Summary, err = transfer.Import(ctx, transfer.Config{
-		Source: source, Target: place.Target, Notes: place.Notes, DryRun: o.DryRun, Told: told,
+		Source: source, Target: place.Target, Notes: place.Notes, Pulls: place.Pulls, Room: place.Room, DryRun: o.DryRun, Report: report,
 		Name: func(name string) (string, error) { return nameOf(site, name) },
 		User: func(name string) string { return cmp.Or(o.Users[name], name) },
 	})
-	if err != nil {
+	if errors.Is(err, core.ErrNoSpace) {
+		return fmt.Errorf("%w; make room on the disk, or lower reserve under limits, and import again: it goes on where it stopped", err)
+	} else if err != nil {
 		return err
 	}
 	result.Keys, err = o.keys(ctx, source, place.Keys)

@@ -16,9 +16,9 @@ import (
 // progressEvery is the least time between two lines of progress, which replace each other.
 const progressEvery = 200 * time.Millisecond
 
-// Read reads an answer, and calls told for each item. Errors: those of r, and an answer
+// Read reads an answer, and calls report for each item. Errors: those of r, and an answer
 // that ends without a result.
-func Read(r io.Reader, told func(transfer.Item)) (Result, error) {
+func Read(r io.Reader, report func(transfer.Item)) (Result, error) {
 	for decoder := json.NewDecoder(r); ; {
 		var next line
 		switch err := decoder.Decode(&next); {
@@ -29,7 +29,7 @@ func Read(r io.Reader, told func(transfer.Item)) (Result, error) {
 		case next.Result != nil:
 			return *next.Result, nil
 		}
-		told(next.Item)
+		report(next.Item)
 	}
 }
 
@@ -53,6 +53,10 @@ func (p *Printer) Item(item transfer.Item) {
 			verb = "LEFT OUT"
 		}
 		fmt.Fprintf(p.Out, "%s %s: %s\n", verb, name(item), item.Reason)
+	}
+	if item.Absent > 0 {
+		p.clear()
+		fmt.Fprintf(p.Out, "incomplete %s: it lists %d manifests that zot does not have\n", name(item), item.Absent)
 	}
 	if p.Progress != nil && time.Since(p.last) >= progressEvery {
 		p.last = time.Now()

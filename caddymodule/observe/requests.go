@@ -35,10 +35,10 @@ var (
 		Help:    "Time from the header of a GET of a manifest or a blob to the first byte of what was asked for.",
 		Buckets: durations,
 	}, []string{"action", "source"})
-	pulledBytes = prometheus.NewCounter(prometheus.CounterOpts{
+	pulledBytes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "registry_pulled_bytes_total",
-		Help: "Bytes sent in answers.",
-	})
+		Help: "Bytes sent in answers, by where their content came from.",
+	}, []string{"source"})
 	pushedBytes = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "registry_pushed_bytes_total",
 		Help: "Bytes received in uploads and manifests.",
@@ -81,6 +81,15 @@ var (
 	requestCells   = cells[prometheus.Counter]{make: requestsTotal.WithLabelValues}
 	secondsCells   = cells[prometheus.Observer]{make: requestSeconds.WithLabelValues}
 	firstByteCells = cells[prometheus.Observer]{make: firstByteSeconds.WithLabelValues}
+	pulledCells    = func() map[core.Source]prometheus.Counter {
+		of := map[core.Source]prometheus.Counter{}
+		for _, source := range []core.Source{
+			core.SourcePrivate, core.SourceHeld, core.SourceShared, core.SourceUpstream, core.SourceStale, SourceNone,
+		} {
+			of[source] = pulledBytes.WithLabelValues(string(source))
+		}
+		return of
+	}()
 )
 
 // durations are the buckets of times: from a manifest in memory to a large layer for a slow
@@ -107,7 +116,11 @@ func SourceOf(o wire.Outcome, repo, mirror string) core.Source {
 // CountRequest counts how a request ended, and how long it took.
 func CountRequest(o wire.Outcome, source core.Source, method string, begun time.Time) {
 	requestCells.get(o.Kind, result(o)).Inc()
-	pulledBytes.Add(float64(o.Sent))
+	pulled, ok := pulledCells[source]
+	if !ok {
+		pulled = pulledBytes.WithLabelValues(string(source))
+	}
+	pulled.Add(float64(o.Sent))
 	secondsCells.get(o.Kind, string(source)).Observe(time.Since(begun).Seconds())
 	content := o.Kind == wire.Manifest || o.Kind == wire.Blob
 	if content && method == http.MethodGet && source != SourceNone && !o.First.IsZero() {

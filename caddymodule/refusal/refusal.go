@@ -149,7 +149,7 @@ func (r Refusal) Fields() []any {
 // put a key or a token into the field of the name.
 func claimed(name string) string {
 	switch {
-	case strings.Contains(name, identity.Prefix):
+	case identity.HasKey(name):
 		return "(an API key)"
 	case strings.HasPrefix(name, "eyJ") && strings.Count(name, ".") == 2:
 		return "(a token)"
@@ -159,7 +159,7 @@ func claimed(name string) string {
 
 func (r Refusal) clean() Refusal {
 	r.User = claimed(r.User)
-	r.User, r.Issuer, r.Err = Clean(r.User, maxUser), Clean(r.Issuer, maxIssuer), Clean(r.Err, maxError)
+	r.User, r.Issuer, r.Err = Clean(r.User, maxUser), Clean(r.Issuer, maxIssuer), Clean(identity.MaskKeys(r.Err), maxError)
 	return r
 }
 

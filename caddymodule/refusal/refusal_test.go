@@ -74,15 +74,31 @@ func TestReasons(t *testing.T) {
 // People put the key where the name belongs, and the password away.
 func TestTheClaimedNameMayBeASecret(t *testing.T) {
 	for user, want := range map[string]string{
-		"ada":               "ada",
-		"cregk_secret":      "(an API key)",
-		" cregk_secret":     "(an API key)",
-		"eyJhbGci.eyJz.sig": "(a token)",
-		"eyJhbGci":          "eyJhbGci",
+		"ada":                                  "ada",
+		"cregk_secret":                         "(an API key)",
+		" cregk_secret":                        "(an API key)",
+		"zak_2bb9220d438b4c2fbaed8dc895894a16": "(an API key)",
+		"eyJhbGci.eyJz.sig":                    "(a token)",
+		"eyJhbGci":                             "eyJhbGci",
 	} {
 		got, ok := Of(identity.Credential{User: user, Secret: "x"}, wrong(identity.ErrCredential))
 		if !ok || got.User != want {
 			t.Errorf("%q: got %q, %v; want %q", user, got.User, ok, want)
+		}
+	}
+}
+
+// Some sentences quote what was sent.
+func TestASentenceHasNoKey(t *testing.T) {
+	for sent, want := range map[string]string{
+		"zak_2bb9220d438b4c2fbaed8dc895894a16":                    "(an API key)",
+		"zak_2BB9220D438B4C2F":                                    "(an API key)",
+		"cregk_0000000000000000000000000000000000000000000000000": "(an API key)",
+		"ada": "ada",
+	} {
+		got, ok := Of(identity.Credential{User: "ci", Secret: "x"}, wrong(fmt.Errorf("nobody is called %q: %w", sent, identity.ErrCredential)))
+		if !ok || !strings.Contains(got.Err, fmt.Sprintf("nobody is called %q", want)) {
+			t.Errorf("%s: got %q, %v", sent, got.Err, ok)
 		}
 	}
 }

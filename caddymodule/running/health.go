@@ -42,7 +42,7 @@ func (s subject) Read(ctx context.Context) error {
 
 // Room implements health.Subject.
 func (s subject) Room(ctx context.Context) error {
-	return s.with(ctx, func(t *Trees) error { return t.pushes.Room() })
+	return s.with(ctx, func(t *Trees) error { return t.pushes.Room(0) })
 }
 
 // Write implements health.Subject. Mirrors serve what they cannot keep, so only the disk of

@@ -53,20 +53,30 @@ func Start(c Config) *Writer {
 func (w *Writer) run(ctx context.Context) {
 	ticker := time.NewTicker(w.config.Every)
 	defer ticker.Stop()
+	wake := w.wake
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-		case <-w.wake:
+			select {
+			case <-w.wake: // this write is what was asked for until now
+			default:
+			}
+		case <-wake:
 		}
+		wake = w.wake
 		if err := w.Flush(ctx); err != nil && ctx.Err() == nil {
+			// Requests go on asking for a write as long as nothing is written. Each of them
+			// would cause one more that fails.
+			wake = nil
 			w.config.Log.Warn(w.config.Failed, "error", err)
 		}
 	}
 }
 
-// Poke has the next write begin at once. It does not block.
+// Poke has the next write begin at once, unless the last one in the background has failed: then
+// it waits for its time. It does not block.
 func (w *Writer) Poke() {
 	select {
 	case w.wake <- struct{}{}:

@@ -103,6 +103,37 @@ func TestWhatCouldNotBeWrittenIsWrittenTheNextTime(t *testing.T) {
 	})
 }
 
+// A disk that is full is not asked for room by every request that asks for a write.
+func TestAFailedWriteIsTriedAgainAtItsTimeOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d disk
+		d.set(3, true)
+		w := d.start()
+		poke := func() {
+			for range 100 {
+				w.Poke()
+				synctest.Wait()
+			}
+		}
+		poke()
+		d.want(t, "asked to with a full disk", 1, 0)
+		time.Sleep(time.Minute)
+		poke()
+		d.want(t, "after a minute with a full disk", 2, 0)
+		d.set(0, false)
+		poke()
+		d.want(t, "before the next time", 2, 0)
+		time.Sleep(time.Minute)
+		d.want(t, "with room again", 3, 3)
+		d.set(4, false)
+		w.Poke()
+		d.want(t, "asked to with room", 4, 7)
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // The end does not wait for a write that hangs until its context ends, and does not call that
 // a failure.
 func TestCloseEndsAWriteThatRuns(t *testing.T) {

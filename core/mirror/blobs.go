@@ -19,7 +19,7 @@ const maxLooks = 4
 // Stat implements core.Reader. A blob that is not held is described by the manifests
 // that list it, if those that are held agree, else by the upstream. Other errors as of Manifest.
 func (m *Mirror) Stat(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
-	remote, err := m.reads(ctx, repo)
+	remote, seen, err := m.reads(ctx, repo)
 	if err != nil {
 		return core.Descriptor{}, err
 	}
@@ -31,7 +31,7 @@ func (m *Mirror) Stat(ctx context.Context, repo string, d digest.Digest) (core.D
 	if err == nil {
 		size = held.Size
 	}
-	if hidden := m.reveal(ctx, repo, repo+"@"+string(d), err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d, size)); hidden != nil {
+	if hidden := m.reveal(ctx, seen, repo+"@"+string(d), err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d, size)); hidden != nil {
 		return core.Descriptor{}, hidden
 	}
 	if err == nil || !unheld(err) {
@@ -79,7 +79,7 @@ func (m *Mirror) attest(ctx context.Context, repo string, d digest.Digest) (size
 // an error, never in io.EOF, when the whole is not what its digest says.
 // Other errors as of Manifest.
 func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.Blob, error) {
-	remote, err := m.reads(ctx, repo)
+	remote, seen, err := m.reads(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.B
 		if err == nil {
 			size = held.Descriptor().Size
 		}
-		if hidden := m.reveal(ctx, repo, repo+"@"+string(d), err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d, size)); hidden != nil {
+		if hidden := m.reveal(ctx, seen, repo+"@"+string(d), err == nil, core.ErrBlobUnknown, lookAtBlob(remote, d, size)); hidden != nil {
 			if err == nil {
 				held.Close()
 			}
@@ -102,7 +102,7 @@ func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.B
 		if err == nil || !unheld(err) {
 			return held, err
 		}
-		f, err := m.follow(ctx, repo, d)
+		f, err := m.follow(ctx, seen, d)
 		if err != nil {
 			return nil, err
 		}
@@ -121,8 +121,8 @@ func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.B
 // follow joins the download of a blob, or begins it. Where another repository has
 // the bytes it asks the upstream whether this one has the blob too, and links it;
 // nil without an error means: look again.
-func (m *Mirror) follow(ctx context.Context, repo string, d digest.Digest) (*download.Follower, error) {
-	slot := m.slot(ctx, repo, d)
+func (m *Mirror) follow(ctx context.Context, seen *view, d digest.Digest) (*download.Follower, error) {
+	repo, slot := seen.repo, m.slot(ctx, seen, d)
 	if f := m.downloads.Join(ctx, repo, slot); f != nil {
 		return f, nil
 	}
@@ -198,9 +198,9 @@ func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot do
 
 // slot is which download of a blob a repository takes part in. One that credentials are
 // about to be used for is hidden already.
-func (m *Mirror) slot(ctx context.Context, repo string, d digest.Digest) download.Slot {
-	if known := m.rightsOf(ctx, repo); known.hidden(m.settings.Load().MaxStale) || m.credentialed && !known.ok {
-		return download.Slot{Repo: repo, Digest: d}
+func (m *Mirror) slot(ctx context.Context, seen *view, d digest.Digest) download.Slot {
+	if known := seen.rights(ctx); known.hidden(m.settings.Load().MaxStale) || m.credentialed && !known.ok {
+		return download.Slot{Repo: seen.repo, Digest: d}
 	}
 	return download.Slot{Digest: d}
 }

@@ -8,8 +8,8 @@
 // A tag is trusted for a while, then checked with one HEAD for all who wait, and
 // served stale while the upstream cannot be asked. A manifest by digest is fetched
 // once. A blob is downloaded once whoever asks: the download belongs to the mirror,
-// readers follow the growing upload, and no reader gets the last missing byte, or a
-// clean end, before the digest of the whole is right (package download).
+// readers follow the growing upload, and no reader of one download gets its last missing
+// byte, or a clean end, before the digest of the whole is right (package download).
 //
 // An answer waits for the upstream alone: what it brings is kept behind it, and counts
 // as held meanwhile.

@@ -133,7 +133,7 @@ type question[L list] struct {
 // alone: clients choose what they ask for, and get an empty list for most of it.
 func listed[L list](ctx context.Context, m *Mirror, q *question[L]) (L, error) {
 	var none L
-	remote, err := m.reads(ctx, q.repo)
+	remote, seen, err := m.reads(ctx, q.repo)
 	if err != nil {
 		return none, err
 	}
@@ -142,7 +142,7 @@ func listed[L list](ctx context.Context, m *Mirror, q *question[L]) (L, error) {
 	if err != nil {
 		return none, err
 	}
-	if err := m.reveal(ctx, q.repo, q.key, ok, core.ErrNameUnknown, q.look(remote)); err != nil {
+	if err := m.reveal(ctx, seen, q.key, ok, core.ErrNameUnknown, q.look(remote)); err != nil {
 		return none, err
 	}
 	at := held.at()
@@ -197,7 +197,7 @@ func keep[L list](ctx context.Context, m *Mirror, q *question[L], got L) {
 		return
 	}
 	m.empty.drop(q.key)
-	if !m.noteCredentials(ctx, q.repo) {
+	if !m.noteCredentials(ctx, m.viewOf(q.repo)) {
 		return
 	}
 	if q.keeps(ctx) {

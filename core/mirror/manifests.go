@@ -26,15 +26,15 @@ func (m *Mirror) Resolve(ctx context.Context, repo string, ref core.Reference) (
 // ErrTooManyRequests, ErrUpstream, ErrUpstreamTimeout when it cannot be asked, with
 // core.Retry; ErrManifestInvalid for what no current client can use.
 func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) (core.Manifest, error) {
-	remote, err := m.reads(ctx, repo)
+	remote, seen, err := m.reads(ctx, repo)
 	if err != nil {
 		return core.Manifest{}, err
 	}
-	held := m.holds(ctx, repo, ref)
+	held := m.holds(ctx, seen, ref)
 	if m.credentialed && !held {
 		// Before credentials fetch anything.
-		recorded := m.rightsOf(ctx, repo).ok
-		err := m.reveal(ctx, repo, nounOf(repo, ref), recorded, core.ErrManifestUnknown, lookAtManifest(remote, ref))
+		recorded := seen.rights(ctx).ok
+		err := m.reveal(ctx, seen, nounOf(repo, ref), recorded, core.ErrManifestUnknown, lookAtManifest(remote, ref))
 		if err != nil {
 			return core.Manifest{}, err
 		}
@@ -45,11 +45,11 @@ func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) 
 	} else {
 		found, err = m.byTag(ctx, repo, ref.Tag)
 	}
-	switch known := m.rightsOf(ctx, repo); {
+	switch known := seen.rights(ctx); {
 	case err == nil && !m.credentialed && !known.ok: // all of it is for everybody
 	case err == nil:
 		exactly := core.Reference{Digest: found.Descriptor.Digest}
-		err = m.reveal(ctx, repo, nounOf(repo, exactly), true, core.ErrManifestUnknown, lookAtManifest(remote, exactly))
+		err = m.reveal(ctx, seen, nounOf(repo, exactly), true, core.ErrManifestUnknown, lookAtManifest(remote, exactly))
 	case known.secret():
 		err = cmp.Or(m.hide(ctx, repo), err) // not even why
 	}
@@ -62,10 +62,11 @@ func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) 
 }
 
 // holds tells, where it matters, whether what ref names was here before the request.
-func (m *Mirror) holds(ctx context.Context, repo string, ref core.Reference) bool {
-	if !m.credentialed || m.rightsOf(ctx, repo).within(rightsAge) {
+func (m *Mirror) holds(ctx context.Context, seen *view, ref core.Reference) bool {
+	if !m.credentialed || seen.rights(ctx).within(rightsAge) {
 		return true // the record decides
 	}
+	repo := seen.repo
 	if ref.Tag != "" {
 		held, err := m.heldTag(ctx, repo, ref.Tag)
 		return err == nil && held.ok
@@ -126,11 +127,12 @@ func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag
 	}
 	defer answer.Release()
 	found := core.Manifest{Descriptor: answer.Descriptor, Bytes: answer.Bytes}
-	if !answer.Anonymous && !m.noteCredentials(ctx, repo) {
+	seen := m.viewOf(repo)
+	if !answer.Anonymous && !m.noteCredentials(ctx, seen) {
 		return found, nil
 	}
 	m.learn(ctx, repo, &lesson{found: found, tag: tag, at: time.Now(), fresh: true})
-	if m.shared != nil && m.shareable(ctx, repo, answer) {
+	if m.shared != nil && m.shareable(ctx, seen, answer) {
 		m.shareManifest(ctx, repo, found)
 		if tag != "" {
 			m.shareTag(ctx, repo, tag, found.Descriptor.Digest, asked)

@@ -1,15 +1,18 @@
 package mirror
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // memo remembers at most so many entries. When it is full any entry makes room:
 // every one can be learned again.
 type memo[K comparable, V any] struct {
 	most int
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards entries, and is held while changes grows
 	entries map[K]V
-	changes uint64 // counts set and drop
+	changes atomic.Uint64 // counts set and drop
 }
 
 func newMemo[K comparable, V any](most int) *memo[K, V] {
@@ -30,11 +33,11 @@ func (m *memo[K, V]) look(k K) (v V, ok bool, put func(V)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v, ok = m.entries[k]
-	before := m.changes
+	before := m.changes.Load()
 	return v, ok, func(v V) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if m.changes == before {
+		if m.changes.Load() == before {
 			m.put(k, v)
 		}
 	}
@@ -43,7 +46,7 @@ func (m *memo[K, V]) look(k K) (v V, ok bool, put func(V)) {
 func (m *memo[K, V]) set(k K, v V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.changes++
+	m.changes.Add(1)
 	m.put(k, v)
 }
 
@@ -61,7 +64,7 @@ func (m *memo[K, V]) put(k K, v V) {
 func (m *memo[K, V]) drop(k K) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.changes++
+	m.changes.Add(1)
 	delete(m.entries, k)
 }
 

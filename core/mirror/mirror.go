@@ -238,16 +238,18 @@ func (m *Mirror) remote(repo string) (string, error) {
 }
 
 // reads is remote for a read: it also refuses what the mirror's lists of names, or the
-// upstream's rights as far as they are known, keep from the caller.
+// upstream's rights as far as they are known, keep from the caller. seen has them for the rest of
+// the request.
 // Errors: ErrNameUnknown; ErrDenied for a name that is not allowed; those of hide.
-func (m *Mirror) reads(ctx context.Context, repo string) (remote string, err error) {
+func (m *Mirror) reads(ctx context.Context, repo string) (remote string, seen *view, err error) {
 	if remote, err = m.remote(repo); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if !m.allows(repo) {
-		return "", fmt.Errorf("%w: the mirror of %s is not allowed to serve %s", core.ErrDenied, m.name, repo)
+		return "", nil, fmt.Errorf("%w: the mirror of %s is not allowed to serve %s", core.ErrDenied, m.name, repo)
 	}
-	return remote, m.hides(ctx, repo)
+	seen = m.viewOf(repo)
+	return remote, seen, m.hides(ctx, seen)
 }
 
 func (m *Mirror) allows(repo string) bool {

@@ -146,10 +146,37 @@ type fullBucket struct {
 	// unwritable is a prefix of keys that cannot be written, unless it is empty.
 	unwritable string
 	gets       []string // keys of what was read, in order
+	// unreadable is a part of keys that cannot be read, unless it is empty, and missed counts
+	// the tries.
+	unreadable string
+	missed     int
+	got        func(key string) // is called after each Get, unless it is nil; set before the first
+	// badScratch makes scratch files that cannot be read.
+	badScratch bool
+}
+
+func (b *fullBucket) Scratch() (bucket.ScratchFile, error) {
+	file, err := b.Bucket.Scratch()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil && b.badScratch {
+		return badScratch{file}, nil
+	}
+	return file, err
 }
 
 func (b *fullBucket) Get(ctx context.Context, key string) ([]byte, bucket.Info, error) {
+	b.mu.Lock()
+	if b.unreadable != "" && strings.Contains(key, b.unreadable) {
+		defer b.mu.Unlock()
+		b.missed++
+		return nil, bucket.Info{}, errors.New("input/output error")
+	}
+	b.mu.Unlock()
 	data, info, err := b.Bucket.Get(ctx, key)
+	if b.got != nil {
+		b.got(key)
+	}
 	if err == nil {
 		b.mu.Lock()
 		defer b.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,6 +96,35 @@ func TestAReloadWithCredentialsAndBackShowsNothingHidden(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// A record that is written while a request runs counts for it: what credentials have fetched
+// meanwhile is not served because nothing was known at the start.
+func TestARequestSeesRightsThatAreWrittenMeanwhile(t *testing.T) {
+	for _, how := range waysIn {
+		t.Run(how.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, secret := secretUpstream(t, mirror.Settings{TTL: 365 * 24 * time.Hour, NotFoundTTL: time.Nanosecond})
+				other := f.another(t, withCredentials, nil)
+				var looked atomic.Bool
+				f.full.got = func(key string) {
+					if !strings.HasSuffix(key, "/_shown") || looked.Swap(true) {
+						return
+					}
+					// The request has found no record, and not looked for content yet.
+					for _, how := range waysIn {
+						if err := how.read(insider, other, secretRepo, secret); err != nil {
+							t.Errorf("%s with credentials: %v", how.name, err)
+						}
+					}
+					synctest.Wait() // it is in the store
+				}
+				if err := how.read(stranger, f, secretRepo, secret); err == nil || !looked.Load() {
+					t.Errorf("it was shown, or nothing was looked up: %v", looked.Load())
+				}
+			})
+		})
 	}
 }
 

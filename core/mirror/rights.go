@@ -121,6 +121,27 @@ func (m *Mirror) rightsOf(ctx context.Context, repo string) knownRights {
 	return known
 }
 
+// view is the record of a repository as one request sees it. It is looked up once, and again only
+// after a record was changed, by this request or by another one: what credentials fetched
+// meanwhile is judged by the record that was written ahead of it. One goroutine uses it.
+type view struct {
+	m      *Mirror
+	repo   string
+	looked bool
+	known  knownRights
+	at     uint64 // m.rights.changes, before that was looked up
+}
+
+func (m *Mirror) viewOf(repo string) *view { return &view{m: m, repo: repo} }
+
+// rights is the record. See rightsOf.
+func (v *view) rights(ctx context.Context) knownRights {
+	if now := v.m.rights.changes.Load(); !v.looked || now != v.at {
+		v.known, v.at, v.looked = v.m.rightsOf(ctx, v.repo), now, true
+	}
+	return v.known
+}
+
 // setRights writes a record, which memory has before the disk and, as others may have
 // looked there meanwhile, after it.
 func (m *Mirror) setRights(ctx context.Context, repo string, r rights) (kept bool) {
@@ -133,9 +154,9 @@ func (m *Mirror) setRights(ctx context.Context, repo string, r rights) (kept boo
 // noteCredentials records, ahead of what is kept, that credentials are used for a
 // repository: from now on it is hidden unless the upstream says otherwise. false: that
 // cannot be written, and so nothing that they fetch may be kept either.
-func (m *Mirror) noteCredentials(ctx context.Context, repo string) bool {
-	if m.credentialed && !m.rightsOf(ctx, repo).ok {
-		return m.setRights(ctx, repo, rights{})
+func (m *Mirror) noteCredentials(ctx context.Context, seen *view) bool {
+	if m.credentialed && !seen.rights(ctx).ok {
+		return m.setRights(ctx, seen.repo, rights{})
 	}
 	return true
 }
@@ -148,9 +169,9 @@ func (m *Mirror) askAgain(ctx context.Context, repo string) {
 }
 
 // hides refuses ahead of everything else what is known to be hidden from the caller.
-func (m *Mirror) hides(ctx context.Context, repo string) error {
-	if known := m.rightsOf(ctx, repo); known.Hidden && known.within(rightsAge) {
-		return m.hide(ctx, repo)
+func (m *Mirror) hides(ctx context.Context, seen *view) error {
+	if known := seen.rights(ctx); known.Hidden && known.within(rightsAge) {
+		return m.hide(ctx, seen.repo)
 	}
 	return nil
 }
@@ -168,12 +189,12 @@ func (m *Mirror) hide(ctx context.Context, repo string) error {
 // upstream as nobody when its last answer is too old. held: something of the
 // repository was here before this request. missing is the error for what not even our
 // credentials are shown, and noun is what the look is at.
-func (m *Mirror) reveal(ctx context.Context, repo, noun string, held bool, missing *core.Error, look look) error {
-	access := core.AccessFrom(ctx)
+func (m *Mirror) reveal(ctx context.Context, seen *view, noun string, held bool, missing *core.Error, look look) error {
+	repo, access := seen.repo, core.AccessFrom(ctx)
 	if access.Private {
 		return nil
 	}
-	known := m.rightsOf(ctx, repo)
+	known := seen.rights(ctx)
 	if !known.ok && !m.credentialed {
 		return nil
 	}
@@ -186,7 +207,7 @@ func (m *Mirror) reveal(ctx context.Context, repo, noun string, held bool, missi
 		if err := m.unveil(ctx, repo, noun, missing, look); err != nil {
 			return err
 		}
-		known = m.rightsOf(ctx, repo)
+		known = seen.rights(ctx)
 	}
 	stale := known.hidden(m.settings.Load().MaxStale)
 	if !known.within(rightsAge) && access.Fetch {

@@ -107,6 +107,66 @@ func TestCredentialsDoNotWidenWhoMayRead(t *testing.T) {
 	}
 }
 
+// A request looks up the record of rights once, however often it decides by it. A record that
+// cannot be read is not remembered, so each look reads the disk.
+func TestRightsAreLookedUpOncePerRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, secret := hides(t, upstreamtest.Basic, mirror.Settings{TTL: 365 * 24 * time.Hour})
+		if _, err := f.Manifest(insider, secretRepo, latest); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := read(f, insider, secretRepo, f.blob); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := list(f.Tags(insider, secretRepo, "")); err != nil {
+			t.Fatal(err)
+		}
+		cold := f.up.Blob("team/secret", bytes.Repeat([]byte("cold"), 1000))
+		f.restart(t)
+		f.full.mu.Lock()
+		f.full.unreadable = "/_shown"
+		f.full.mu.Unlock()
+		for _, row := range []struct {
+			name string
+			way  func(ctx context.Context) error
+			want int
+		}{
+			{"tag", func(ctx context.Context) error { _, err := f.Manifest(ctx, secretRepo, latest); return err }, 1},
+			{"digest", func(ctx context.Context) error {
+				_, err := f.Manifest(ctx, secretRepo, core.Reference{Digest: secret})
+				return err
+			}, 1},
+			{"stat", func(ctx context.Context) error { _, err := f.Stat(ctx, secretRepo, f.blob); return err }, 1},
+			{"blob", func(ctx context.Context) error { _, err := read(f, ctx, secretRepo, f.blob); return err }, 1},
+			{"tags", func(ctx context.Context) error { _, err := list(f.Tags(ctx, secretRepo, "")); return err }, 1},
+			{"referrers", func(ctx context.Context) error {
+				_, err := list(f.Referrers(ctx, secretRepo, secret, "", ""))
+				return err
+			}, 1},
+			{"cold blob, once more by its download", func(ctx context.Context) error {
+				_, err := read(f, ctx, secretRepo, cold)
+				return err
+			}, 2},
+		} {
+			for who, ctx := range map[string]context.Context{"served": insider, "refused": context.Background()} {
+				f.full.mu.Lock()
+				f.full.missed = 0
+				f.full.mu.Unlock()
+				err := row.way(ctx)
+				want := row.want
+				if who == "refused" {
+					want = 1
+				}
+				f.full.mu.Lock()
+				if f.full.missed != want || (err == nil) != (who == "served") {
+					t.Errorf("%s, %s: %d looks, want %d; %v", row.name, who, f.full.missed, want, err)
+				}
+				f.full.mu.Unlock()
+			}
+		}
+	})
+}
+
 // Each repository is asked about once a day, and the last answer holds while the
 // upstream cannot be asked, also over a restart.
 func TestTheUpstreamIsAskedOncePerDayWhatItShows(t *testing.T) {

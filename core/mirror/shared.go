@@ -50,8 +50,8 @@ func (m *Mirror) manifestKey(repo string, d digest.Digest) string {
 // shareable tells whether others may have what the upstream showed. What it hides
 // from callers without credentials stays in this process, where rights are looked at;
 // so does what credentials were shown until it was asked without them.
-func (m *Mirror) shareable(ctx context.Context, repo string, a upstream.Answer) bool {
-	known := m.rightsOf(ctx, repo)
+func (m *Mirror) shareable(ctx context.Context, seen *view, a upstream.Answer) bool {
+	known := seen.rights(ctx)
 	return !known.Hidden && (a.Anonymous || known.within(rightsAge))
 }
 

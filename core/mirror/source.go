@@ -46,7 +46,9 @@ func (s source) Guess(repo string, d digest.Digest) int64 {
 }
 
 // Note implements download.Source.
-func (s source) Note(ctx context.Context, repo string) bool { return s.m.noteCredentials(ctx, repo) }
+func (s source) Note(ctx context.Context, repo string) bool {
+	return s.m.noteCredentials(ctx, s.m.viewOf(repo))
+}
 
 // Record implements download.Source.
 func (s source) Record(ctx context.Context, slot download.Slot, at download.Unfinished) {

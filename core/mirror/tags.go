@@ -168,7 +168,7 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (heldT
 		return heldTag{}, err
 	}
 	d := answer.Descriptor.Digest
-	if m.shared != nil && m.shareable(ctx, repo, answer) {
+	if m.shared != nil && m.shareable(ctx, m.viewOf(repo), answer) {
 		m.shareTag(ctx, repo, tag, d, asked)
 		if !answer.Anonymous && d == held.manifest.Descriptor.Digest {
 			m.shareManifest(ctx, repo, held.manifest) // when it was fetched nobody knew that all may have it

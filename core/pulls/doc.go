@@ -10,7 +10,7 @@
 // Nobody else writes a day's object, so it is put whole and never read first; several
 // processes may share a bucket. Fold adds the days that are over to the one record of
 // the repository and removes their objects. Only the collector and the evictor fold, and
-// only one process at a time may.
+// only one process at a time may. Import adds to that record what another registry knows.
 //
 // These are statistics: a kill loses half a minute of them, a power cut perhaps more,
 // and a damaged object is begun again.

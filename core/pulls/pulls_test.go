@@ -377,6 +377,42 @@ func TestADamagedObjectIsBegunAgain(t *testing.T) {
 	}
 }
 
+// Times from elsewhere count if they are later, and add nothing to the counts.
+func TestPullsAreImported(t *testing.T) {
+	withBucket(t, func(t *testing.T, b *counting) {
+		times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})
+		began := time.Now().UTC()
+		earlier, later := began.Add(-48*time.Hour), began.Add(-time.Hour)
+		must := func(last map[digest.Digest]time.Time) {
+			t.Helper()
+			if err := times.Import(t.Context(), repo, last); err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(map[digest.Digest]time.Time{one: earlier, two: began.Add(time.Hour)})
+		check(t, times, map[digest.Digest]time.Time{one: earlier, two: began})
+		must(map[digest.Digest]time.Time{one: later})
+		check(t, times, map[digest.Digest]time.Time{one: later, two: began})
+		puts := b.set(false)
+		must(map[digest.Digest]time.Time{one: earlier, two: began})
+		check(t, times, map[digest.Digest]time.Time{one: later, two: began})
+		if got := b.set(false); got != puts {
+			t.Errorf("an import that brings nothing wrote %d times", got-puts)
+		}
+		times.Mark(repo, one, "")
+		time.Sleep(48 * time.Hour)
+		if err := errors.Join(times.Fold(t.Context(), repo, pulls.Keep{}), times.Close()); err != nil {
+			t.Error(err)
+		}
+		counts(t, times, repo, map[string]int64{"one": 1, "two": 0})
+		check(t, times, map[digest.Digest]time.Time{one: began, two: began})
+		b.set(true)
+		if err := times.Import(t.Context(), repo, map[digest.Digest]time.Time{one: time.Now()}); !errors.Is(err, bucket.ErrNoSpace) {
+			t.Errorf("on a full disk: %v", err)
+		}
+	})
+}
+
 func TestARecordOfLayout2IsRead(t *testing.T) {
 	withBucket(t, func(t *testing.T, b *counting) {
 		if _, err := b.Put(t.Context(), "pulls/"+repo+"/_pulls", []byte(`{"manifests":{"`+string(one)+`":"1999-12-31T23:00:00Z"}}`), bucket.Condition{}); err != nil {

@@ -97,13 +97,9 @@ func (q *Registry) SetLimits(l Limits) {
 	q.limits.Store(&l)
 }
 
-// Room returns core.ErrNoSpace while the free space is below the reserve, so that no
-// push has room.
-func (q *Registry) Room() error { return q.room(0) }
-
 // AdmitManifest implements core.Admitter. Errors also: core.ErrNoSpace.
 func (q *Registry) AdmitManifest(ctx context.Context, repo string) error {
-	if err := q.room(0); err != nil {
+	if err := q.Room(0); err != nil {
 		return err
 	}
 	return core.AdmitManifest(ctx, q.Registry, repo)
@@ -112,7 +108,7 @@ func (q *Registry) AdmitManifest(ctx context.Context, repo string) error {
 // PutManifest implements core.Writer. Errors also: core.ErrNoSpace when the free space
 // is below the reserve.
 func (q *Registry) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
-	if err := q.room(int64(len(put.Bytes))); err != nil {
+	if err := q.Room(int64(len(put.Bytes))); err != nil {
 		return core.ManifestResult{}, err
 	}
 	return q.Registry.PutManifest(ctx, repo, put)
@@ -122,7 +118,7 @@ func (q *Registry) PutManifest(ctx context.Context, repo string, put core.Manife
 // oldest idle one is dropped. Errors also: core.ErrTooManyRequests when none has been
 // idle long enough, core.ErrNoSpace.
 func (q *Registry) NewUpload(ctx context.Context, repo string, algorithm digest.Algorithm) (core.Upload, error) {
-	if err := q.room(0); err != nil {
+	if err := q.Room(0); err != nil {
 		return nil, err
 	}
 	e, err := q.admit(ctx, repo)

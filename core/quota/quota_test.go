@@ -324,7 +324,7 @@ func TestADiskWithRoomIsNotAskedByEachPush(t *testing.T) {
 		d, now := &disk{free: row.free, total: 1 << 40}, time.Now()
 		q := quota.New(quota.Config{Disk: d, Now: func() time.Time { return now }})
 		for range 2 {
-			if err := q.Room(); err != nil {
+			if err := q.Room(0); err != nil {
 				t.Errorf("%s: %v", row.name, err)
 			}
 			now = now.Add(row.after)

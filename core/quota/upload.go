@@ -89,7 +89,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	}
 	if b.taken >= step {
 		b.taken = 0
-		if b.err = b.upload.quota.room(0); b.err != nil {
+		if b.err = b.upload.quota.Room(0); b.err != nil {
 			return 0, b.err
 		}
 	}
@@ -101,7 +101,7 @@ func (q *Registry) fits(offset, length int64) error {
 	if err := q.inSize(offset + length); err != nil {
 		return err
 	}
-	return q.room(length)
+	return q.Room(length)
 }
 
 // inSize reports whether an upload may have size bytes.
@@ -113,11 +113,11 @@ func (q *Registry) inSize(size int64) error {
 }
 
 // Pressed reports whether the free space is below the reserve, so that no push has room.
-func (q *Registry) Pressed() bool { return errors.Is(q.Room(), core.ErrNoSpace) }
+func (q *Registry) Pressed() bool { return errors.Is(q.Room(0), core.ErrNoSpace) }
 
-// room reports whether the reserve stays free after size bytes more. If the free space is
-// unknown, it reports room.
-func (q *Registry) room(size int64) error {
+// Room returns core.ErrNoSpace unless the reserve stays free after size bytes more. Room(0)
+// returns it while no push has room. If the free space is unknown, there is room.
+func (q *Registry) Room(size int64) error {
 	reserve := q.limits.Load().Reserve
 	if q.disk == nil || reserve < 0 {
 		return nil

@@ -16,3 +16,6 @@ func Touch(s *Store, repo string, d digest.Digest) { s.grace.touch(s.now(), repo
 
 // Indexed reports whether lists come from the index.
 func Indexed(s *Store) bool { return s.index.Ready() }
+
+// Unindex has the index lose a tag, as a write of it that failed would.
+func Unindex(s *Store, repo, tag string) error { return s.index.DeleteTag(repo, tag) }

@@ -95,3 +95,24 @@ func TestAnImportMovesNoTagThatWasPushedHere(t *testing.T) {
 		t.Errorf("an import after a push: %v", err)
 	}
 }
+
+// A push of a tag that is here puts it into lists, if they lack it, whether it was imported or not.
+func TestAPushOfATagThatIsHereIndexesIt(t *testing.T) {
+	ctx := context.Background()
+	r := open(t, t.TempDir(), store.Options{})
+	untilIndexed(r)
+	image := r.image(t, "team/app", nil, "", "layer")
+	m, err := r.Manifest(ctx, "team/app", core.Reference{Digest: image})
+	must(t, err)
+	for tag, first := range map[string]*core.Import{"imported": {}, "pushed": nil} {
+		put := core.ManifestPut{MediaType: m.Descriptor.MediaType, Bytes: m.Bytes, Tags: []string{tag}, Import: first}
+		_, err := r.PutManifest(ctx, "team/app", put)
+		must(t, err, store.Unindex(r.Store, "team/app", tag))
+		put.Import = nil
+		_, err = r.PutManifest(ctx, "team/app", put)
+		must(t, err)
+	}
+	if got := all(t, r.Tags(ctx, "team/app", "")); got != "imported pushed" {
+		t.Errorf("the tags are %q", got)
+	}
+}

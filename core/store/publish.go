@@ -195,6 +195,7 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, cr
 			if _, err := s.bucket.Put(ctx, key, encode(held), bucket.Condition{}); err != nil {
 				return "", s.failed("tag "+tag, err)
 			}
+			s.project(s.index.PutTag(repo, tag, d))
 			return d, nil
 		case getErr == nil && held.Digest == d:
 			s.project(s.index.PutTag(repo, tag, d))

@@ -31,17 +31,20 @@ func (r *repository) blob(ctx context.Context, desc core.Descriptor) error {
 	if shared || err != nil {
 		return err
 	}
-	content, err := r.open(ctx, desc)
+	content, size, err := r.open(ctx, desc)
 	if err != nil {
 		return err
 	}
 	defer content.Close()
+	if err := r.Room(max(size, desc.Size, 0)); err != nil {
+		return fmt.Errorf("blob %s: %w", desc.Digest, err)
+	}
 	upload, err := r.Target.NewUpload(ctx, r.name, desc.Digest.Algorithm())
 	if err != nil {
 		return err
 	}
 	defer upload.Close()
-	from := &reader{ctx: ctx, Reader: content}
+	from := &reader{ctx: ctx, Reader: content, room: r.Room}
 	n, err := upload.Append(ctx, -1, from)
 	if err == nil {
 		_, err = upload.Commit(ctx, desc.Digest)
@@ -58,6 +61,8 @@ func (r *repository) blob(ctx context.Context, desc core.Descriptor) error {
 		return faultf("blob %s is damaged: %w", desc.Digest, err)
 	case from.err != nil:
 		return faultf("blob %s: %w", desc.Digest, from.err)
+	case from.full != nil:
+		err = from.full
 	}
 	return fmt.Errorf("blob %s: %w", desc.Digest, err)
 }
@@ -86,26 +91,27 @@ func (r *repository) shared(ctx context.Context, desc core.Descriptor) (bool, er
 	return false, nil
 }
 
-// open opens a blob of the source. Errors: fault, ErrAbsent.
-func (r *repository) open(ctx context.Context, desc core.Descriptor) (io.ReadCloser, error) {
+// open opens a blob of the source, and returns its size, or -1 if that is unknown.
+// Errors: fault, ErrAbsent.
+func (r *repository) open(ctx context.Context, desc core.Descriptor) (io.ReadCloser, int64, error) {
 	content, size, err := r.Source.Blob(ctx, r.source, desc.Digest)
 	switch {
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return nil, 0, context.Cause(ctx)
 	case errors.Is(err, ErrAbsent):
-		return nil, err
+		return nil, 0, err
 	case err != nil:
-		return nil, faultf("blob %s: %w", desc.Digest, err)
+		return nil, 0, faultf("blob %s: %w", desc.Digest, err)
 	case desc.Size >= 0 && size >= 0 && size != desc.Size:
 		content.Close()
-		return nil, faultf("blob %s is damaged: it is %d bytes, not %d", desc.Digest, size, desc.Size)
+		return nil, 0, faultf("blob %s is damaged: it is %d bytes, not %d", desc.Digest, size, desc.Size)
 	}
-	return content, nil
+	return content, size, nil
 }
 
 // check reads a blob of the source through its digest.
 func (r *repository) check(ctx context.Context, desc core.Descriptor) (int64, error) {
-	content, err := r.open(ctx, desc)
+	content, _, err := r.open(ctx, desc)
 	if err != nil {
 		return 0, err
 	}
@@ -130,19 +136,33 @@ func (r *repository) copied(n int64) {
 	r.summary.Bytes += n
 }
 
-// reader reads from the source until ctx ends, and keeps the source's error apart from
-// those of the target.
+// roomStep is the number of bytes of a blob after which Room is asked again: other images
+// are written to the same disk.
+const roomStep = 4 << 20
+
+// reader reads from the source until ctx ends or there is no room, and keeps the source's
+// error apart from those of the target.
 type reader struct {
 	ctx context.Context
 	io.Reader
-	err error
+	room  func(int64) error // nil: nothing is written
+	taken int64             // bytes since room was asked
+	err   error             // the source's
+	full  error             // room's
 }
 
 func (r *reader) Read(p []byte) (int, error) {
 	if err := context.Cause(r.ctx); err != nil {
 		return 0, err
 	}
+	if r.taken >= roomStep && r.room != nil {
+		r.taken = 0
+		if r.full = r.room(0); r.full != nil {
+			return 0, r.full
+		}
+	}
 	n, err := r.Reader.Read(p)
+	r.taken += int64(n)
 	if err != nil && err != io.EOF {
 		r.err = err
 	}

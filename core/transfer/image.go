@@ -23,35 +23,50 @@ func isFault(err error) bool { var f fault; return errors.As(err, &f) }
 // deletedHere is the reason for not bringing back what an import has brought before.
 const deletedHere = "it was deleted here after an import"
 
-// image imports one manifest with its tags, and tells what became of them. Errors: those
-// that end the import.
-func (r *repository) image(ctx context.Context, image Image, depth int) error {
+// found is an image that is being imported.
+type found struct {
+	Image
+	listed bool // by the source's list, and not only by an index
+	absent int  // manifests that it lists and that the source does not hold
+}
+
+// image imports one manifest with its tags, and reports what became of them. Errors: ErrAbsent,
+// and those that end the import.
+func (r *repository) image(ctx context.Context, image *found, depth int) error {
 	ctx = core.WithAccess(ctx, core.Access{Create: true, Known: true, Caller: r.User(image.By)})
 	err := r.put(ctx, image, depth)
-	if err == nil || !isFault(err) {
-		return err
+	switch {
+	case errors.Is(err, ErrAbsent):
+		if image.listed { // an index may list what is nowhere
+			r.reportAll(image, LeftOut, "the manifest is missing")
+		}
+		return ErrAbsent
+	case isFault(err):
+		r.reportAll(image, LeftOut, err.Error())
+		return nil
+	case errors.Is(err, core.ErrNoSpace) && !errors.Is(err, context.Cause(ctx)): // another image's
+		r.reportAll(image, LeftOut, err.Error())
 	}
-	r.tellAll(image, LeftOut, err.Error())
-	return nil
+	return err
 }
 
-// tellAll tells the same of all that names the image.
-func (r *repository) tellAll(image Image, outcome Outcome, reason string) {
+// reportAll reports the same outcome for every name of the image.
+func (r *repository) reportAll(image *found, outcome Outcome, reason string) {
 	if len(image.Tags) == 0 {
-		r.tellOne(image, string(image.Digest), outcome, reason)
+		r.reportOne(image, string(image.Digest), outcome, reason)
 	}
 	for _, tag := range image.Tags {
-		r.tellOne(image, tag.Name, outcome, reason)
+		r.reportOne(image, tag.Name, outcome, reason)
 	}
 }
 
-func (r *repository) tellOne(image Image, reference string, outcome Outcome, reason string) {
-	r.tell(Item{Source: r.source, Repository: r.name, Reference: reference, Digest: image.Digest, Outcome: outcome, Reason: reason})
+func (r *repository) reportOne(image *found, reference string, outcome Outcome, reason string) {
+	r.report(Item{Source: r.source, Repository: r.name, Reference: reference, Digest: image.Digest, Outcome: outcome, Reason: reason, Absent: image.absent})
 }
 
-// put brings an image, unless it is here, and sets its tags. Errors also: fault.
-func (r *repository) put(ctx context.Context, image Image, depth int) error {
-	manifest, doc, err := r.read(ctx, image)
+// put brings an image, unless it is here, and sets its tags. Errors also: fault, ErrAbsent.
+func (r *repository) put(ctx context.Context, image *found, depth int) error {
+	manifest, doc, err := r.read(ctx, &image.Image)
 	if err != nil {
 		return err
 	}
@@ -65,40 +80,50 @@ func (r *repository) put(ctx context.Context, image Image, depth int) error {
 			return err
 		}
 		if deleted {
-			r.tellAll(image, Skipped, deletedHere)
+			r.reportAll(image, Skipped, deletedHere)
 			return nil
 		}
 	}
-	if err := r.children(ctx, doc, depth); err != nil {
+	if image.absent, err = r.children(ctx, doc, depth); err != nil {
 		return err
 	}
 	tags, err := r.wantedTags(ctx, image)
 	if err != nil {
 		return err
 	}
+	if held != "" {
+		if err := r.after(ctx, string(image.Digest)); err != nil {
+			return err
+		}
+	}
 	if held == "" || len(tags) > 0 {
 		if err := r.keep(ctx, image, manifest, doc, tags, held == ""); err != nil {
 			return err
 		}
+	}
+	if !image.Pulled.IsZero() {
+		r.mu.Lock()
+		r.pulled[image.Digest] = image.Pulled
+		r.mu.Unlock()
 	}
 	if len(image.Tags) == 0 {
 		outcome := Imported
 		if held != "" {
 			outcome = Unchanged
 		}
-		r.tellOne(image, string(image.Digest), outcome, "")
+		r.reportOne(image, string(image.Digest), outcome, "")
 	}
 	return nil
 }
 
-// read returns the manifest, if it is one that a registry takes. Errors also: fault.
-func (r *repository) read(ctx context.Context, image Image) (core.Manifest, *core.Document, error) {
+// read returns the manifest, if it is one that a registry takes. Errors also: fault, ErrAbsent.
+func (r *repository) read(ctx context.Context, image *Image) (core.Manifest, *core.Document, error) {
 	data, err := r.Source.Manifest(ctx, r.source, image.Digest)
 	switch {
 	case ctx.Err() != nil:
 		return core.Manifest{}, nil, context.Cause(ctx)
 	case errors.Is(err, ErrAbsent):
-		return core.Manifest{}, nil, faultf("the manifest is missing")
+		return core.Manifest{}, nil, ErrAbsent
 	case err != nil:
 		return core.Manifest{}, nil, fault{err}
 	case len(data) > core.MaxManifestSize:
@@ -130,28 +155,31 @@ func (r *repository) holds(ctx context.Context, ref core.Reference) (digest.Dige
 	return held.Digest, err
 }
 
-// children imports the manifests that an index names, as far as the source has them: an
-// index may be sparse, here as there.
-func (r *repository) children(ctx context.Context, doc *core.Document, depth int) error {
+// children imports the manifests that an index names, as far as the source has them, and
+// returns how many it has not: an index may be sparse, here as there.
+func (r *repository) children(ctx context.Context, doc *core.Document, depth int) (absent int, err error) {
 	if len(doc.Manifests) > 0 && depth >= maxDepth {
-		return faultf("it is an index in an index, %d levels deep", depth)
+		return 0, faultf("it is an index in an index, %d levels deep", depth)
 	}
 	for _, child := range doc.Manifests {
 		if !core.IsManifestType(child.MediaType) {
 			continue
 		}
-		if err := r.visit(ctx, child.Digest, child.MediaType, depth+1); err != nil {
-			return err
+		err := r.visit(ctx, child.Digest, child.MediaType, depth+1)
+		if errors.Is(err, ErrAbsent) {
+			absent++
+		} else if err != nil {
+			return 0, err
 		}
 	}
-	return nil
+	return absent, nil
 }
 
-// wantedTags returns the tags that are to be set, and tells of the others.
-func (r *repository) wantedTags(ctx context.Context, image Image) (wanted []Tag, err error) {
+// wantedTags returns the tags that are to be set, and reports the others.
+func (r *repository) wantedTags(ctx context.Context, image *found) (wanted []Tag, err error) {
 	for _, tag := range image.Tags {
 		if _, err := core.ParseTag(tag.Name); err != nil {
-			r.tellOne(image, tag.Name, LeftOut, err.Error())
+			r.reportOne(image, tag.Name, LeftOut, err.Error())
 			continue
 		}
 		held, err := r.holds(ctx, core.Reference{Tag: tag.Name})
@@ -162,7 +190,7 @@ func (r *repository) wantedTags(ctx context.Context, image Image) (wanted []Tag,
 			if err := r.after(ctx, tag.Name); err != nil {
 				return nil, err
 			}
-			r.tellOne(image, tag.Name, Unchanged, "")
+			r.reportOne(image, tag.Name, Unchanged, "")
 			continue
 		}
 		if held == "" {
@@ -171,7 +199,7 @@ func (r *repository) wantedTags(ctx context.Context, image Image) (wanted []Tag,
 				return nil, err
 			}
 			if deleted {
-				r.tellOne(image, tag.Name, Skipped, deletedHere)
+				r.reportOne(image, tag.Name, Skipped, deletedHere)
 				continue
 			}
 		}
@@ -189,7 +217,7 @@ func (r *repository) after(ctx context.Context, reference string) error {
 }
 
 // keep puts the manifest with the tags; fresh: its content, too.
-func (r *repository) keep(ctx context.Context, image Image, m core.Manifest, doc *core.Document, tags []Tag, fresh bool) error {
+func (r *repository) keep(ctx context.Context, image *found, m core.Manifest, doc *core.Document, tags []Tag, fresh bool) error {
 	put := core.ManifestPut{
 		MediaType: m.Descriptor.MediaType, Bytes: m.Bytes, Digest: image.Digest, CreateOnly: true,
 		Import: &core.Import{Pushed: image.Pushed},
@@ -206,9 +234,12 @@ func (r *repository) keep(ctx context.Context, image Image, m core.Manifest, doc
 		}
 		if r.DryRun {
 			for _, tag := range tags {
-				r.tellOne(image, tag.Name, Imported, "")
+				r.reportOne(image, tag.Name, Imported, "")
 			}
 			return nil
+		}
+		if err := r.Room(int64(len(m.Bytes))); err != nil {
+			return err
 		}
 		result, err := r.Target.PutManifest(ctx, r.name, put)
 		switch {
@@ -220,53 +251,42 @@ func (r *repository) keep(ctx context.Context, image Image, m core.Manifest, doc
 		case err != nil && !errors.Is(err, core.ErrTagExists):
 			return err
 		}
-		return r.tellPut(ctx, image, put.Tags, result.Tags)
+		return r.reportPut(ctx, image, put.Tags, result.Tags)
 	}
 }
 
-// tellPut notes what was put, and tells of the tags. Those that were not set were pushed here.
-func (r *repository) tellPut(ctx context.Context, image Image, asked, set []string) error {
+// reportPut notes what was put, and reports the tags. Those that were not set were pushed here.
+func (r *repository) reportPut(ctx context.Context, image *found, asked, set []string) error {
 	if err := r.note(ctx, string(image.Digest)); err != nil {
 		return err
 	}
+	done := map[string]bool{}
+	for _, tag := range set {
+		done[tag] = true
+	}
 	for _, tag := range asked {
-		if !slices.Contains(set, tag) {
-			r.tellOne(image, tag, Skipped, "it was pushed here and names another image")
+		if !done[tag] {
+			r.reportOne(image, tag, Skipped, "it was pushed here and names another image")
 			continue
 		}
 		if err := r.note(ctx, tag); err != nil {
 			return err
 		}
-		r.tellOne(image, tag, Imported, "")
+		r.reportOne(image, tag, Imported, "")
 	}
 	return nil
 }
 
 // content brings the blobs that the manifest needs, and those that it only names as far as
-// the source has them. The largest come first: the collector may take what waits too long
-// for the others.
+// the source has them.
 func (r *repository) content(ctx context.Context, manifest []byte, doc *core.Document) error {
-	required := slices.Clone(doc.Required())
-	slices.SortStableFunc(required, func(a, b core.Descriptor) int { return cmp.Compare(b.Size, a.Size) })
-	done := map[digest.Digest]bool{}
-	for _, m := range doc.Manifests {
-		done[m.Digest] = core.IsManifestType(m.MediaType)
-	}
-	done[doc.SubjectDigest()] = true
-	for d := range graph.Named(manifest) {
-		if done[d] || slices.ContainsFunc(required, func(desc core.Descriptor) bool { return desc.Digest == d }) {
-			continue
-		}
-		done[d] = true
+	required, named := contents(manifest, doc)
+	for _, d := range named {
 		if err := r.blob(ctx, core.Descriptor{Digest: d, Size: -1}); err != nil && !errors.Is(err, ErrAbsent) {
 			return err
 		}
 	}
 	for _, desc := range required {
-		if done[desc.Digest] {
-			continue
-		}
-		done[desc.Digest] = true
 		if err := r.blob(ctx, desc); errors.Is(err, ErrAbsent) {
 			return faultf("blob %s is missing", desc.Digest)
 		} else if err != nil {
@@ -274,4 +294,28 @@ func (r *repository) content(ctx context.Context, manifest []byte, doc *core.Doc
 		}
 	}
 	return nil
+}
+
+// contents returns the blobs that a manifest requires, and the digests of others that it
+// names, each once. The largest required ones come first: the collector may take what waits
+// too long for the others.
+func contents(manifest []byte, doc *core.Document) (required []core.Descriptor, named []digest.Digest) {
+	seen := map[digest.Digest]bool{doc.SubjectDigest(): true}
+	for _, m := range doc.Manifests {
+		seen[m.Digest] = core.IsManifestType(m.MediaType)
+	}
+	for _, desc := range doc.Required() {
+		if !seen[desc.Digest] {
+			seen[desc.Digest] = true
+			required = append(required, desc)
+		}
+	}
+	slices.SortStableFunc(required, func(a, b core.Descriptor) int { return cmp.Compare(b.Size, a.Size) })
+	for d := range graph.Named(manifest) {
+		if !seen[d] {
+			seen[d] = true
+			named = append(named, d)
+		}
+	}
+	return required, named
 }

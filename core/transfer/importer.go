@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -38,6 +39,12 @@ type Target interface {
 	Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error]
 }
 
+// Pulls takes when manifests of a repository were last pulled. It may be called again with the
+// same times. *pulls.Times is one.
+type Pulls interface {
+	Import(ctx context.Context, repo string, last map[digest.Digest]time.Time) error
+}
+
 // Config is what an import needs. All that it names stays the caller's.
 type Config struct {
 	Source Source
@@ -50,17 +57,24 @@ type Config struct {
 	Name func(repo string) (string, error)
 	// User returns the name here of a user of the source. Default: the same.
 	User func(name string) string
+	// Pulls takes when manifests that are here were last pulled there. Default: it is not
+	// kept.
+	Pulls Pulls
+	// Room returns core.ErrNoSpace unless there is room for size bytes more. It is asked
+	// before a blob or a manifest is written, and with 0 while a blob is. Its error, like a
+	// full disk, leaves out the image and ends the import. Default: there is room.
+	Room func(size int64) error
 	// DryRun changes nothing, and reads and checks everything.
 	DryRun bool
-	// Told is called for every item, by many goroutines but never by two at a time.
-	// Default: nobody is told.
-	Told func(Item)
+	// Report is called for every item, by many goroutines but never by two at a time.
+	// Default: nothing is reported.
+	Report func(Item)
 }
 
 // importer is one run of Import.
 type importer struct {
 	Config
-	mu      sync.Mutex // guards summary, and calls of Told
+	mu      sync.Mutex // guards summary, and calls of Report
 	summary Summary
 }
 
@@ -70,8 +84,11 @@ func Import(ctx context.Context, c Config) (Summary, error) {
 	if c.User == nil {
 		c.User = func(name string) string { return name }
 	}
-	if c.Told == nil {
-		c.Told = func(Item) {}
+	if c.Report == nil {
+		c.Report = func(Item) {}
+	}
+	if c.Room == nil {
+		c.Room = func(int64) error { return nil }
 	}
 	i := &importer{Config: c}
 	for name, err := range c.Source.Repositories(ctx) {
@@ -81,7 +98,7 @@ func Import(ctx context.Context, c Config) (Summary, error) {
 		case err != nil && name == "":
 			return i.summary, fmt.Errorf("list the repositories: %w", err)
 		case err != nil:
-			i.tell(Item{Source: name, Outcome: LeftOut, Reason: err.Error()})
+			i.report(Item{Source: name, Outcome: LeftOut, Reason: err.Error()})
 			continue
 		}
 		if err := i.repository(ctx, name); err != nil {
@@ -91,17 +108,17 @@ func Import(ctx context.Context, c Config) (Summary, error) {
 	return i.summary, nil
 }
 
-func (i *importer) tell(item Item) {
+func (i *importer) report(item Item) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.summary.count(item)
-	i.Told(item)
+	i.Report(item)
 }
 
 // repository imports one repository. An error ends the import.
 func (i *importer) repository(ctx context.Context, source string) error {
 	leave := func(outcome Outcome, err error) error {
-		i.tell(Item{Source: source, Outcome: outcome, Reason: err.Error()})
+		i.report(Item{Source: source, Outcome: outcome, Reason: err.Error()})
 		return nil
 	}
 	name, err := i.Name(source)
@@ -122,16 +139,25 @@ func (i *importer) repository(ctx context.Context, source string) error {
 	i.mu.Lock()
 	i.summary.Repositories++
 	i.mu.Unlock()
-	r := &repository{importer: i, source: source, name: name, listed: map[digest.Digest]Image{}, begun: map[digest.Digest]chan struct{}{}}
+	r := &repository{importer: i, source: source, name: name, listed: map[digest.Digest]Image{}, pulled: map[digest.Digest]time.Time{}, begun: map[digest.Digest]*visit{}}
 	for _, image := range images {
 		r.listed[image.Digest] = image
 	}
+	whole := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
 	for d := range r.listed {
-		group.Go(func() error { return r.visit(ctx, d, "", 0) })
+		group.Go(func() error {
+			if err := r.visit(ctx, d, "", 0); !errors.Is(err, ErrAbsent) {
+				return err
+			}
+			return nil
+		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil || i.Pulls == nil || i.DryRun || len(r.pulled) == 0 {
+		return err
+	}
+	return i.Pulls.Import(whole, name, r.pulled)
 }
 
 // repository is one that is being imported.
@@ -140,33 +166,42 @@ type repository struct {
 	source, name string
 	listed       map[digest.Digest]Image // never changed
 
-	mu sync.Mutex // guards begun
-	// begun has the manifests that are being imported, or were; closed: it is over.
-	begun map[digest.Digest]chan struct{}
+	mu     sync.Mutex // guards what follows
+	pulled map[digest.Digest]time.Time
+	// begun has the manifests that are being imported, or were.
+	begun map[digest.Digest]*visit
+}
+
+// visit is the import of one manifest.
+type visit struct {
+	over chan struct{} // closed: it is over, and err is set
+	err  error
 }
 
 // visit imports a manifest, unless another visit does; then it waits for that. A manifest
-// waits only for what it names, which cannot name it. Errors: those that end the import.
+// waits only for what it names, which cannot name it. Errors: ErrAbsent, and those that end
+// the import.
 func (r *repository) visit(ctx context.Context, d digest.Digest, mediaType string, depth int) error {
 	r.mu.Lock()
-	over, begun := r.begun[d]
+	v, begun := r.begun[d]
 	if !begun {
-		over = make(chan struct{})
-		r.begun[d] = over
+		v = &visit{over: make(chan struct{})}
+		r.begun[d] = v
 	}
 	r.mu.Unlock()
 	if begun {
 		select {
-		case <-over:
-			return nil
+		case <-v.over:
+			return v.err
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	defer close(over)
-	image, ok := r.listed[d]
-	if !ok {
+	defer close(v.over)
+	image, listed := r.listed[d]
+	if !listed {
 		image = Image{Digest: d, MediaType: mediaType}
 	}
-	return r.image(ctx, image, depth)
+	v.err = r.image(ctx, &found{Image: image, listed: listed}, depth)
+	return v.err
 }

@@ -28,6 +28,9 @@ type Item struct {
 	Outcome   Outcome       `json:"outcome"`
 	// Reason is why it was skipped or left out.
 	Reason string `json:"reason,omitempty"`
+	// Absent is how many of the manifests that an index lists the source does not hold.
+	// The index is imported without them.
+	Absent int `json:"absent,omitempty"`
 }
 
 // Summary counts the items of an import, and what was copied for them.

@@ -41,8 +41,7 @@ type Image struct {
 	// Pushed and By are when and by whom it was pushed; zero and empty: unknown.
 	Pushed time.Time
 	By     string
-	// Pulls and Pulled are how often and when last it was pulled, as far as known.
-	Pulls  int64
+	// Pulled is when it was last pulled; zero: unknown.
 	Pulled time.Time
 }
 

@@ -44,9 +44,9 @@ func (a Answer) Release() {
 }
 
 // Head asks what ref names. It is bounded by Config.HeadTimeout and does not count as a
-// pull. It is never a refusal: without a digest in the answer, only Manifest can tell.
-// Errors: ErrNoDigest for that; ErrNotFound when no token is given for repo; those of
-// trouble.
+// pull. The registry's own refusal of a HEAD proves nothing: it is ErrNoDigest, as is an
+// answer without a digest, and only Manifest can tell. Errors: also ErrNotFound when no
+// token is given for repo; those of trouble.
 func (c *Client) Head(ctx context.Context, repo string, ref core.Reference) (Answer, error) {
 	var answer Answer
 	_, err := c.ask(ctx, question{
@@ -119,9 +119,7 @@ func (c *Client) Admits(ctx context.Context, repo string, ref core.Reference) er
 	return err
 }
 
-// manifest reads a manifest, which is passed on if its digest is right, even if we
-// cannot read parts of it: clients may not need them either. If the registry's type is
-// not one of manifests, it gets the type of its shape.
+// manifest reads a manifest into memory that the answer reserves until it is released.
 func (r *reply) manifest(ctx context.Context, ref core.Reference) (Answer, error) {
 	data, release, err := r.reserved(ctx, core.MaxManifestSize)
 	var answer Answer
@@ -136,7 +134,10 @@ func (r *reply) manifest(ctx context.Context, ref core.Reference) (Answer, error
 	return answer, nil
 }
 
-// inspect makes the answer of a manifest's bytes.
+// inspect makes the answer of a manifest's bytes, which are passed on if their digest is
+// right, even if we cannot read parts of them: clients may not need those either. If the
+// registry's type is not one of manifests, or contradicts the bytes, they get a type of
+// their own. See core.Document.ServedType.
 func (r *reply) inspect(ref core.Reference, data []byte) (Answer, error) {
 	doc, invalid := core.Inspect(data)
 	if invalid == nil && doc.Kind == core.KindSchema1 && !r.elsewhere {
@@ -163,7 +164,7 @@ func (r *reply) inspect(ref core.Reference, data []byte) (Answer, error) {
 	case doc.Ambiguous != nil:
 		return Answer{}, r.fail(ErrCorrupt, printable(doc.Ambiguous.Error()))
 	}
-	stated, _ := core.ParseMediaType(r.Header.Get("Content-Type")) // an empty object has no shape
+	stated, _ := core.ParseMediaType(r.Header.Get("Content-Type")) // an invalid one is ignored
 	if !vouched && doc.Kind == core.KindOther && (doc.MediaType == "" || !strings.EqualFold(doc.MediaType, stated)) {
 		return Answer{}, r.fail(ErrCorrupt, "it is JSON, but does not look like a manifest")
 	}

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/eblume/caddy-registry/core/behind"
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
@@ -56,9 +57,8 @@ type Counter struct {
 	mu      sync.Mutex // guards counted
 	counted map[string]map[use]Use
 
-	writing    sync.Mutex // held while an object is read and written again
-	stop       context.CancelFunc
-	background sync.WaitGroup
+	behind  *behind.Writer
+	merging sync.Mutex // held while an object is read and written again
 }
 
 // New makes a Counter that writes to state, the bucket of the mirrors. Close ends it, and
@@ -67,33 +67,15 @@ func New(state bucket.Bucket, log *slog.Logger) *Counter {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	u := &Counter{state: state, log: log, counted: map[string]map[use]Use{}, stop: stop}
-	u.background.Go(func() { u.run(ctx) })
+	u := &Counter{state: state, log: log, counted: map[string]map[use]Use{}}
+	u.behind = behind.Start(behind.Config{
+		Every: interval, Write: u.flush, Log: log, Failed: "usage of mirrors cannot be written; it is kept in memory",
+	})
 	return u
 }
 
-func (u *Counter) run(ctx context.Context) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-		if err := u.flush(ctx); err != nil && ctx.Err() == nil {
-			u.log.Warn("usage of mirrors cannot be written; it is kept in memory", "error", err)
-		}
-	}
-}
-
 // Close writes what is in memory. Errors are the bucket's.
-func (u *Counter) Close() error {
-	u.stop()
-	u.background.Wait()
-	return u.flush(context.Background())
-}
+func (u *Counter) Close() error { return u.behind.Close() }
 
 // Count adds a request for a mirror. It does no I/O.
 func (u *Counter) Count(mirror, form, client string) {
@@ -136,8 +118,8 @@ func (a Use) and(b Use) Use {
 // Of returns the uses of a mirror within Age, the latest first, at most 1,024. Errors are the
 // bucket's.
 func (u *Counter) Of(ctx context.Context, mirror string) ([]Use, error) {
-	u.writing.Lock()
-	defer u.writing.Unlock()
+	u.merging.Lock()
+	defer u.merging.Unlock()
 	u.mu.Lock()
 	more := make([]Use, 0, len(u.counted[mirror]))
 	for _, one := range u.counted[mirror] {
@@ -179,8 +161,8 @@ func (u *Counter) merged(ctx context.Context, mirror string, more []Use) ([]Use,
 
 // flush writes what was counted. What cannot be written is counted again.
 func (u *Counter) flush(ctx context.Context) error {
-	u.writing.Lock()
-	defer u.writing.Unlock()
+	u.merging.Lock()
+	defer u.merging.Unlock()
 	u.mu.Lock()
 	counted := u.counted
 	u.counted = map[string]map[use]Use{}

@@ -48,12 +48,16 @@ func (b *between) Quarantine(ctx context.Context, d digest.Digest, version strin
 	return b.Store.Quarantine(ctx, d, version)
 }
 
-// newBetween is a registry with an image whose layer is damaged, and what stands between.
-func newBetween(t *testing.T) (*registry, *between, *image) {
+// newBetween is a registry with an image whose layer is damaged, and what stands between. The
+// stores of wraps go around the tree's own, before the verifier starts to read it.
+func newBetween(t *testing.T, wraps ...func(verify.Store) verify.Store) (*registry, *between, *image) {
 	b := &between{}
 	r := &registry{t: t, path: t.TempDir(), wrap: func(tree string, s verify.Store) verify.Store {
 		if tree != private {
 			return s
+		}
+		for _, wrap := range wraps {
+			s = wrap(s)
 		}
 		b.Store = s
 		return b
@@ -239,8 +243,7 @@ func TestOneWrongReadingOfEitherVersionCondemnsNothing(t *testing.T) {
 
 // A bucket without the ability keeps what is damaged, and says why.
 func TestABucketThatCannotMove(t *testing.T) {
-	r, b, i := newBetween(t)
-	b.Store = unmoving{b.Store}
+	r, _, i := newBetween(t, func(s verify.Store) verify.Store { return unmoving{s} })
 	report := r.run(verify.Options{Repair: true})
 	if report.Found != (verify.Found{Damaged: 1, Trouble: 1}) || report.Damaged[0].Digest != i.layer || report.Damaged[0].Quarantined {
 		t.Errorf("got %s, want damage that stays, and trouble", marshal(report))
@@ -249,8 +252,7 @@ func TestABucketThatCannotMove(t *testing.T) {
 
 // A move is reported, even if a power cut may undo it.
 func TestAMoveThatIsNotKnownToBeDurable(t *testing.T) {
-	r, b, i := newBetween(t)
-	b.Store = unsynced{b.Store}
+	r, _, i := newBetween(t, func(s verify.Store) verify.Store { return unsynced{s} })
 	report := r.run(verify.Options{Repair: true})
 	if report.Found != (verify.Found{Damaged: 1, Trouble: 1}) || report.Moved != 1 || report.Damaged[0].Digest != i.layer || !report.Damaged[0].Quarantined {
 		t.Errorf("got %s, want damage that was moved, and trouble", marshal(report))

@@ -168,6 +168,7 @@ func answers(t *testing.T, prometheus, query string) bool {
 // caddyfile is one whose anonymous callers may read some private repositories and not others.
 const caddyfile = `{
 	persist_config off
+	metrics
 	oci {
 		storage file {$REGISTRY_DATA}
 		private team/** secret/**
@@ -275,6 +276,8 @@ func TestPrometheusFindsWhatTheDocumentationNames(t *testing.T) {
 			t.Errorf("Prometheus has no answer to %s: %v", query, err)
 		}
 	}
+
+	everyPanel(t, at)
 
 	// A reload takes nothing away, and nothing is exported that the documentation leaves out.
 	if err := s.Reload(t.Context(), t); err != nil {

@@ -10,18 +10,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path"
 	"path/filepath"
-	"strings"
 
 	"github.com/caddyserver/xcaddy"
-	"golang.org/x/mod/modfile"
+
+	"github.com/eblume/caddy-registry/integration/builder"
 )
 
 func main() {
@@ -43,20 +41,20 @@ func main() {
 
 // build writes the binary that root's xcaddy.json describes.
 func build(ctx context.Context, root, output, goos, arch string) error {
-	builder, err := load(root)
+	b, err := builder.Load(root)
 	if err != nil {
 		return err
 	}
 	if goos != "" {
-		builder.OS = goos
+		b.OS = goos
 	}
 	if arch != "" {
-		builder.Arch = arch
+		b.Arch = arch
 	}
-	if builder.BuildFlags == "" {
-		builder.BuildFlags = flagsFor(commit(ctx, root))
+	if b.BuildFlags == "" {
+		b.BuildFlags = builder.Flags(builder.Commit(ctx, root))
 	}
-	done, err := hidePaths(builder)
+	done, err := hidePaths(b)
 	if err != nil {
 		return err
 	}
@@ -64,49 +62,20 @@ func build(ctx context.Context, root, output, goos, arch string) error {
 	if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
 		return err
 	}
-	return builder.Build(ctx, output)
-}
-
-// load reads the document and makes its replacements by directories absolute.
-func load(root string) (*xcaddy.Builder, error) {
-	document := filepath.Join(root, "xcaddy.json")
-	data, err := os.ReadFile(document)
-	if err != nil {
-		return nil, err
-	}
-	builder := new(xcaddy.Builder)
-	if err := json.Unmarshal(data, builder); err != nil {
-		return nil, fmt.Errorf("read %s: %w", document, err)
-	}
-	for i, r := range builder.Replacements {
-		// The go command's own rule tells a directory from a module.
-		if !modfile.IsDirectoryPath(string(r.New)) {
-			continue
-		}
-		dir := filepath.FromSlash(string(r.New))
-		if !filepath.IsAbs(dir) {
-			dir = filepath.Join(root, dir)
-		}
-		absolute, err := filepath.Abs(dir)
-		if err != nil {
-			return nil, err
-		}
-		builder.Replacements[i].New = xcaddy.ReplacementPath(absolute)
-	}
-	return builder, nil
+	return b.Build(ctx, output)
 }
 
 // hidePaths gives directories that replace modules another name for the build: the binary
 // records it (`go version -m`), and is the same wherever the checkout is. xcaddy builds in
 // a directory of its own below TMPDIR, and the name is that of a symbolic link beside it.
 // done removes what was made.
-func hidePaths(builder *xcaddy.Builder) (done func(), err error) {
+func hidePaths(b *xcaddy.Builder) (done func(), err error) {
 	temporary, err := os.MkdirTemp("", "xbuild")
 	if err != nil {
 		return nil, err
 	}
 	done = func() { os.RemoveAll(temporary) }
-	for i, r := range builder.Replacements {
+	for i, r := range b.Replacements {
 		if !filepath.IsAbs(string(r.New)) {
 			continue // another module
 		}
@@ -115,35 +84,7 @@ func hidePaths(builder *xcaddy.Builder) (done func(), err error) {
 			done()
 			return nil, err
 		}
-		builder.Replacements[i].New = xcaddy.ReplacementPath("../" + name)
+		b.Replacements[i].New = xcaddy.ReplacementPath("../" + name)
 	}
 	return done, os.Setenv("TMPDIR", temporary)
-}
-
-// commit is that of the checkout, with "+modified" behind it if tracked files have changes;
-// empty: git does not know.
-func commit(ctx context.Context, root string) string {
-	git := func(args ...string) (string, error) {
-		out, err := exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", root}, args...)...).Output()
-		return strings.TrimSpace(string(out)), err
-	}
-	hash, err := git("rev-parse", "HEAD")
-	if err != nil {
-		return ""
-	}
-	changes, err := git("status", "--porcelain", "--untracked-files=no")
-	if err != nil || changes != "" {
-		return hash + "+modified"
-	}
-	return hash
-}
-
-// flagsFor are the flags that xcaddy uses by itself, which it leaves out if it is given
-// others, and the commit for `caddy-registry version`.
-func flagsFor(commit string) string {
-	if commit == "" {
-		return ""
-	}
-	return "-trimpath -tags nobadger,nomysql,nopgx " +
-		"-ldflags '-w -s -X github.com/eblume/caddy-registry/caddymodule/built.commit=" + commit + "'"
 }

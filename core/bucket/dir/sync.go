@@ -121,7 +121,7 @@ func (b *Bucket) syncEntries(ctx context.Context, need func() ([]ledger.Wait, er
 			return err
 		}
 	}
-	return fmt.Errorf("%w: a directory was ledger.Removed and made again %d times", bucket.ErrSync, maxRounds)
+	return fmt.Errorf("%w: a directory was removed and made again %d times", bucket.ErrSync, maxRounds)
 }
 
 // pause waits, or until ctx ends.
@@ -169,7 +169,7 @@ func (b *Bucket) syncLoop(dir string) {
 		if run.Err = err; err == nil {
 			b.ledger.Succeed(dir, run)
 		} else {
-			b.storage.opts.Log.Error("directory sync failed; what was ledger.Created in it since the last one is dropped", "directory", dir, "error", err)
+			b.storage.opts.Log.Error("directory sync failed; what was created in it since the last one is dropped", "directory", dir, "error", err)
 			b.dropCreated(dir, run)
 		}
 		close(run.Done)

@@ -1,10 +1,15 @@
 package download
 
 import (
+	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Whichever piece is the last one, a byte of it that no reader has is kept back.
@@ -76,12 +81,45 @@ func TestTheEndOfABlobEndsItsReader(t *testing.T) {
 	}
 }
 
-// noFile is a scratch file that nobody reads.
+// noFile is a scratch file that cannot be read, and keeps nothing.
 type noFile struct{}
 
-func (noFile) ReadAt([]byte, int64) (int, error)  { return 0, errMoved }
-func (noFile) WriteAt([]byte, int64) (int, error) { return 0, errMoved }
-func (noFile) Close() error                       { return nil }
+func (noFile) ReadAt([]byte, int64) (int, error)      { return 0, errUnreadable }
+func (noFile) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (noFile) Close() error                           { return nil }
+
+var errUnreadable = errors.New("input/output error")
+
+// ranges is a Source and a Keeper with room. It answers each request for a range with a body.
+type ranges struct {
+	Source
+	Keeper
+	body io.Reader
+}
+
+func (r ranges) Range(context.Context, string, digest.Digest, int64, int64, int64) (io.ReadCloser, error) {
+	return io.NopCloser(r.body), nil
+}
+
+func (ranges) Room(int64) bool { return true }
+
+// growingTo is a download that has begun, whose ranges have this body.
+func growingTo(t *testing.T, size int64, body io.Reader) *download {
+	from := ranges{body: body}
+	d := &download{
+		state: growing, size: size, users: 1, ctx: t.Context(), all: &Downloads{},
+		config: &Config{Source: from, Keeper: from, Budget: &Budget{}, Log: slog.New(slog.DiscardHandler)},
+	}
+	d.changed = sync.NewCond(&d.mu)
+	return d
+}
+
+// ask has a reader wait for a span that is being asked for.
+func (d *download) ask(t *testing.T, s span) {
+	f := &Follower{ctx: t.Context(), d: d, offset: s.start, until: s.end, wished: s}
+	d.ahead.wishes = append(d.ahead.wishes, f)
+	d.ahead.asked, d.ahead.running = s, true
+}
 
 func TestSpansStayInOrderAndApart(t *testing.T) {
 	for _, row := range []struct {

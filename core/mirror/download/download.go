@@ -41,15 +41,17 @@ type download struct {
 	held    int64 // bytes that are here: in the file before tail.start, the rest in tail
 	tail    *tail // the last of them, nil before the first piece
 	spare   *tail // for the next
-	told    int64 // what was held when readers were woken last
+	untold  int64 // bytes that came since readers were woken last
 	toldAt  time.Time
 	telling bool                // they will be soon
 	file    bucket.UploadReader // nil: there is none yet
 	users   int                 // of file: the readers, and run
 	err     error               // why it is broken
 
-	begun    time.Time // when the upstream has answered
-	streamed int64     // bytes that it has sent since, in order
+	begun    time.Time     // when the upstream has answered
+	streamed int64         // bytes that it has sent since, in order
+	took     time.Duration // of receiving them, until receives
+	receives time.Time     // since when they come; zero: they do not
 	ahead    ahead
 	sealed   bool  // no byte is missing, and the digest is not known to be right yet
 	last     int64 // the offset of the byte that came last, if sealed
@@ -106,6 +108,7 @@ func (d *download) run() {
 	}
 	if up != nil {
 		body.offset = up.Offset()
+		d.ahead.used = up.Offset() > 0 // some of it may have been fetched ahead
 	}
 	if !d.room(body) {
 		d.giveUp(up, body.size, errNoRoom)
@@ -115,6 +118,7 @@ func (d *download) run() {
 	if up != nil && beyond(err) {
 		d.discard(up)
 		up, body = nil, newStream(d.config, d.repo, d.digest)
+		d.ahead.used = false
 		err = body.open(d.ctx)
 	}
 	if err != nil {
@@ -368,19 +372,23 @@ func (d *download) fail(err error) {
 func (d *download) end(s state, size int64, err error) {
 	d.all.over(d)
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.state, d.size, d.err = s, size, err
-	d.dropAhead()
+	gone := d.dropAhead()
 	d.changed.Broadcast()
+	d.mu.Unlock()
+	gone()
 }
 
 // release gives up the file, which is closed with its last user.
 func (d *download) release() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.users--
-	if d.users == 0 && d.file != nil {
-		_ = d.file.Close() // it was only read
-		d.file = nil
+	var file bucket.UploadReader
+	if d.users == 0 {
+		file, d.file = d.file, nil
+	}
+	d.mu.Unlock()
+	if file != nil {
+		_ = file.Close() // it was only read
 	}
 }

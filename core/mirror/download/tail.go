@@ -3,7 +3,6 @@ package download
 import (
 	"errors"
 	"io"
-	"os"
 	"sync"
 	"time"
 )
@@ -87,8 +86,17 @@ func (d *download) grow(n int) {
 	if n > 0 {
 		d.seal(d.ahead.have.before(d.held - 1))
 	}
+	if a := &d.ahead; a.running && a.stop != nil && d.held >= a.asked.end {
+		a.stop(errOvertaken)
+	}
+	d.came(int64(n))
+}
+
+// came wakes readers for n bytes more, at once or soon. d.mu is held.
+func (d *download) came(n int64) {
+	d.untold += n
 	switch {
-	case d.users-1 <= fewReaders || d.held-d.told >= block || time.Since(d.toldAt) >= tellWithin:
+	case d.users-1 <= fewReaders || d.untold >= block || time.Since(d.toldAt) >= tellWithin:
 		d.tell()
 	case !d.telling:
 		d.telling = true
@@ -101,9 +109,9 @@ func (d *download) grow(n int) {
 	}
 }
 
-// tell wakes who waits. d.mu is held.
+// tell wakes waiting readers. d.mu is held.
 func (d *download) tell() {
-	d.told, d.toldAt = d.held, time.Now()
+	d.untold, d.toldAt = 0, time.Now()
 	d.changed.Broadcast()
 }
 
@@ -136,7 +144,7 @@ func (d *download) ReadAt(p []byte, offset int64) (sum int, err error) {
 	return sum, err
 }
 
-// errMoved is for a reader of the scratch file at the moment when it goes.
+// errMoved is for readers of the scratch file, and for what writes it, when it has gone.
 var errMoved = errors.New("scratch file is gone")
 
 // readSome reads from one of them. It reads nothing only with an error: errMoved if the reader
@@ -155,13 +163,11 @@ func (d *download) readSome(p []byte, offset int64) (int, error) {
 	d.mu.Unlock()
 	if offset < until && (file == nil || offset >= end) {
 		n, err := scratch.ReadAt(p[:min(int64(len(p)), until-offset)], offset)
-		if n == 0 && errors.Is(err, os.ErrClosed) {
-			err = errMoved
-		}
 		if n > 0 {
-			err = nil
+			return n, nil
 		}
-		return n, err
+		d.unreadable(scratch, err)
+		return 0, errMoved
 	}
 	if file == nil || offset >= end {
 		return 0, errMoved // what was in the scratch file is not here yet

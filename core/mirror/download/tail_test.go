@@ -28,8 +28,8 @@ func TestManyReadersAreWokenRarely(t *testing.T) {
 					t.Helper()
 					d.mu.Lock()
 					defer d.mu.Unlock()
-					if d.told != want {
-						t.Errorf("they were told of %d bytes, want %d", d.told, want)
+					if got := d.held - d.untold; got != want {
+						t.Errorf("they were told of %d bytes, want %d", got, want)
 					}
 				}
 				d.space()
@@ -51,6 +51,35 @@ func TestManyReadersAreWokenRarely(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Many readers are woken as rarely for bytes that are fetched ahead.
+func TestManyReadersAreWokenRarelyForARange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &download{users: fewReaders + 2, state: growing, size: 1 << 30, config: &Config{}}
+		d.changed = sync.NewCond(&d.mu)
+		d.ahead.file = noFile{}
+		at := int64(100 << 20)
+		came := func(n, untold int64) {
+			t.Helper()
+			_ = d.growAhead(span{at, at + n}) // no reader waits for it
+			at += n
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.untold != untold {
+				t.Errorf("they were not told of %d bytes, want %d", d.untold, untold)
+			}
+		}
+		came(1, 0) // they have waited for long
+		came(100, 100)
+		time.Sleep(tellWithin)
+		synctest.Wait()
+		came(0, 0)
+		came(block-1, block-1)
+		d.space()
+		d.grow(1) // what comes in order counts, too
+		came(0, 0)
+	})
 }
 
 // A reader's first bytes are few, so that everybody has some before anybody has many;

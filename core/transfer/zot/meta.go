@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -29,56 +30,82 @@ const (
 // errRunning says what to do about a locked database.
 var errRunning = errors.New("the database is locked, so zot is running; stop it and import again")
 
-// meta is an open meta.db. The nil one knows nothing.
-type meta struct{ db *bbolt.DB }
+// meta is an open meta.db. The nil one knows nothing. Its errors name the file.
+type meta struct {
+	db   *bbolt.DB
+	file *os.File // below db
+	path string   // for errors
+
+	mu    sync.Mutex // is held while the database is read
+	stuck bool       // bbolt has panicked with its locks held; it would wait for itself
+}
 
 // openMeta opens the database for reading, or returns nil if there is none.
-func openMeta(root *os.Root) (_ *meta, err error) {
-	fi, err := root.Lstat(metaFile)
-	if errors.Is(err, fs.ErrNotExist) {
+func openMeta(d *Directory, path string) (*meta, error) {
+	m := &meta{path: path}
+	if err := m.open(d); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
-	}
-	if err == nil && !fi.Mode().IsRegular() {
-		err = errors.New("not a regular file")
-	}
-	if err != nil {
+	} else if err != nil {
+		if m.stuck && m.file != nil { // bbolt has not closed it
+			err = errors.Join(err, m.file.Close())
+		}
 		return nil, err
 	}
-	defer recovered(&err)
-	db, err := bbolt.Open(metaFile, 0, &bbolt.Options{
-		ReadOnly: true, Timeout: lockTimeout,
-		OpenFile: func(name string, _ int, _ os.FileMode) (*os.File, error) { return root.OpenFile(name, os.O_RDONLY, 0) },
-	})
-	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, errRunning
-	}
-	if err != nil {
-		return nil, err
-	}
-	m := &meta{db}
 	if err := m.view(versionBucket, versionKey, func(value []byte) error {
 		if string(value) != metaVersion {
 			return fmt.Errorf("its version is %q; this program reads %s", clip(value), metaVersion)
 		}
 		return nil
 	}); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, m.close())
 	}
 	return m, nil
 }
 
+// open locks the database and maps it into memory.
+func (m *meta) open(d *Directory) (err error) {
+	defer m.guard(&err)()
+	m.stuck = true
+	m.db, err = bbolt.Open(metaFile, 0, &bbolt.Options{
+		ReadOnly: true, Timeout: lockTimeout,
+		OpenFile: func(name string, _ int, _ os.FileMode) (_ *os.File, err error) {
+			m.file, err = d.open(name, 0)
+			return m.file, err
+		},
+	})
+	m.stuck = false
+	if errors.Is(err, berrors.ErrTimeout) {
+		return errRunning
+	}
+	return err
+}
+
 func (m *meta) close() error {
-	if m == nil {
+	switch {
+	case m == nil:
 		return nil
+	case m.stuck:
+		return m.file.Close() // this gives up the lock
 	}
 	return m.db.Close()
 }
 
-// recovered turns what a damaged database makes of bbolt into an error: it panics, or
-// reads behind the end of the file that it has mapped.
-func recovered(err *error) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("the database is damaged: %v", p)
+// errDamaged is for a database that makes bbolt panic.
+var errDamaged = errors.New("the database is damaged")
+
+// guard begins a use of the database by this goroutine, and returns what ends it. A damaged
+// one makes bbolt panic, or read behind the end of the file that it has mapped, which would
+// end the process: both become an error.
+func (m *meta) guard(err *error) (end func()) {
+	before := debug.SetPanicOnFault(true)
+	return func() {
+		debug.SetPanicOnFault(before)
+		if p := recover(); p != nil {
+			*err = fmt.Errorf("%w: %v", errDamaged, p)
+		}
+		if *err != nil {
+			*err = fmt.Errorf("%s: %w", m.path, *err)
+		}
 	}
 }
 
@@ -110,9 +137,15 @@ func (m *meta) each(bucket string, use func(key string, value []byte) error) err
 
 // read calls use with a bucket, or with nil if there is none.
 func (m *meta) read(bucket string, use func(*bbolt.Bucket) error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer recovered(&err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.guard(&err)()
+	if m.stuck {
+		return errDamaged
+	}
+	m.stuck = true
 	tx, err := m.db.Begin(false)
+	m.stuck = false
 	if err != nil {
 		return err
 	}
@@ -127,7 +160,6 @@ type repository struct {
 }
 
 type statistics struct {
-	pulls          int64
 	pulled, pushed time.Time
 	by             string
 }
@@ -135,7 +167,7 @@ type statistics struct {
 // repository reads a message RepoMeta (zot's pkg/meta/proto/meta/meta.proto):
 //
 //	2 map of tag to    { 2 digest, 3 time of the tag }
-//	3 map of digest to { 1 number of pulls, 2 last pull, 3 push, 4 who pushed }
+//	3 map of digest to { 2 last pull, 3 push, 4 who pushed }
 func (m *meta) repository(name string) (repository, error) {
 	known := repository{map[string]time.Time{}, map[digest.Digest]statistics{}}
 	err := m.view(reposBucket, name, func(value []byte) error {
@@ -158,8 +190,6 @@ func (m *meta) repository(name string) (repository, error) {
 			var s statistics
 			err = fields(message, func(number protowire.Number, v field) (err error) {
 				switch number {
-				case 1:
-					s.pulls = int64(v.number)
 				case 2:
 					s.pulled, err = timestamp(v.bytes)
 				case 3:

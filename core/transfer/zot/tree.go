@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// maxIndex bounds index.json, in bytes: some 200,000 tags.
-	maxIndex = 64 << 20
+	// maxIndex bounds index.json, in bytes: some 100,000 tags.
+	maxIndex = 32 << 20
 	// maxName is the longest path of a repository, in bytes, that is looked into; a
 	// longer one cannot be a repository's name.
 	maxName = 255
@@ -41,13 +41,21 @@ var _ transfer.Source = (*Directory)(nil)
 // closes it. Errors: those of the directory, and of a meta.db that cannot be read; a
 // directory without one has no times and no keys.
 func Open(dir string) (*Directory, error) {
+	// A fifo in its place would block OpenRoot.
+	fi, err := os.Stat(dir)
+	if err == nil {
+		err = expect(dir, fi, fs.ModeDir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open zot's root directory: %w", err)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open zot's root directory: %w", err)
 	}
 	d := &Directory{root: root}
-	if d.meta, err = openMeta(root); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path.Join(dir, metaFile), err), root.Close())
+	if d.meta, err = openMeta(d, path.Join(dir, metaFile)); err != nil {
+		return nil, errors.Join(err, root.Close())
 	}
 	return d, nil
 }
@@ -103,7 +111,7 @@ func skipped(parent, name string) bool {
 
 // entries lists a directory that was reached without a symbolic link.
 func (d *Directory) entries(dir string) ([]fs.DirEntry, error) {
-	f, err := d.open(dir, syscall.O_DIRECTORY)
+	f, err := d.open(dir, fs.ModeDir)
 	if err != nil {
 		return nil, err
 	}
@@ -113,44 +121,58 @@ func (d *Directory) entries(dir string) ([]fs.DirEntry, error) {
 	return entries, err
 }
 
-// open opens a path for reading, unless a component of it is a symbolic link. Root keeps
-// the path in the tree also while somebody changes it; and nothing here blocks, because
-// a fifo is opened without waiting for its writer.
-func (d *Directory) open(name string, flag int) (*os.File, error) {
+// open opens a regular file for reading, or a directory if kind is fs.ModeDir. Each
+// component of the path is looked at before: a symbolic link is not followed, and a fifo or
+// a device is never opened, because opening one may block or act. Root keeps the path in the
+// tree also while somebody changes it, and then O_NONBLOCK keeps a fifo from blocking.
+func (d *Directory) open(name string, kind fs.FileMode) (*os.File, error) {
 	for i := range len(name) + 1 {
 		if i < len(name) && name[i] != '/' {
 			continue
+		}
+		want := fs.ModeDir
+		if i == len(name) {
+			want = kind
 		}
 		fi, err := d.root.Lstat(name[:i])
 		if err != nil {
 			return nil, err
 		}
-		if fi.Mode()&fs.ModeSymlink != 0 {
-			return nil, &fs.PathError{Op: "open", Path: name[:i], Err: errors.New("symbolic links are not followed")}
+		if err := expect(name[:i], fi, want); err != nil {
+			return nil, err
 		}
 	}
-	return d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|flag, 0)
-}
-
-// file opens a regular file and describes it.
-func (d *Directory) file(name string) (*os.File, fs.FileInfo, error) {
-	f, err := d.open(name, 0)
+	f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	if err == nil {
+		err = expect(name, fi, kind)
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, f.Close())
 	}
-	return f, fi, nil
+	return f, nil
+}
+
+// expect returns an error unless a file is of a kind: fs.ModeDir, or 0 for a regular file.
+func expect(name string, fi fs.FileInfo, kind fs.FileMode) error {
+	reason := "not a regular file"
+	switch {
+	case fi.Mode().Type() == kind:
+		return nil
+	case fi.Mode()&fs.ModeSymlink != 0:
+		reason = "symbolic links are not followed"
+	case kind == fs.ModeDir:
+		reason = "not a directory"
+	}
+	return &fs.PathError{Op: "open", Path: name, Err: errors.New(reason)}
 }
 
 // whole reads a regular file of at most most bytes.
 func (d *Directory) whole(name string, most int64) ([]byte, error) {
-	f, _, err := d.file(name)
+	f, err := d.open(name, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +203,7 @@ func (d *Directory) Images(_ context.Context, repo string) ([]transfer.Image, er
 	}
 	known, err := d.meta.repository(repo)
 	if err != nil {
-		return nil, fmt.Errorf("%s: times of %s: %w", metaFile, repo, err)
+		return nil, fmt.Errorf("times of %s: %w", repo, err)
 	}
 	at := map[digest.Digest]int{}
 	var images []transfer.Image
@@ -198,7 +220,7 @@ func (d *Directory) Images(_ context.Context, repo string) ([]transfer.Image, er
 				s.pushed = fi.ModTime()
 			}
 			images = append(images, transfer.Image{
-				Digest: m.Digest, MediaType: m.MediaType, Pushed: s.pushed, By: s.by, Pulls: s.pulls, Pulled: s.pulled,
+				Digest: m.Digest, MediaType: m.MediaType, Pushed: s.pushed, By: s.by, Pulled: s.pulled,
 			})
 		}
 		if tag := m.Annotations[ocispec.AnnotationRefName]; tag != "" {
@@ -223,11 +245,15 @@ func (d *Directory) Manifest(_ context.Context, repo string, dg digest.Digest) (
 
 // Blob implements transfer.Source. The reader is an *os.File.
 func (d *Directory) Blob(_ context.Context, repo string, dg digest.Digest) (io.ReadCloser, int64, error) {
-	f, fi, err := d.file(blobPath(repo, dg))
+	f, err := d.open(blobPath(repo, dg), 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, fmt.Errorf("%w: %s", transfer.ErrAbsent, dg)
 	} else if err != nil {
 		return nil, 0, err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
 	}
 	return f, fi.Size(), nil
 }

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/transfer"
 	"github.com/eblume/caddy-registry/core/transfer/zot"
@@ -87,7 +89,7 @@ func openTarget(t testing.TB, path string) target {
 	return target{s, b}
 }
 
-// imported runs an import of everything, and returns what was told, by repository and reference.
+// imported runs an import of everything, and returns what was reported, by repository and reference.
 func (s target) imported(t testing.TB, root string, change func(*transfer.Config)) (transfer.Summary, map[string]transfer.Item) {
 	t.Helper()
 	source, err := zot.Open(root)
@@ -96,8 +98,8 @@ func (s target) imported(t testing.TB, root string, change func(*transfer.Config
 	items := map[string]transfer.Item{}
 	c := transfer.Config{
 		Source: source, Target: s.Store, Notes: s.bucket,
-		Name: core.ParseName,
-		Told: func(item transfer.Item) { items[item.Source+" "+item.Reference] = item },
+		Name:   core.ParseName,
+		Report: func(item transfer.Item) { items[item.Source+" "+item.Reference] = item },
 	}
 	if change != nil {
 		change(&c)
@@ -105,7 +107,7 @@ func (s target) imported(t testing.TB, root string, change func(*transfer.Config
 	summary, err := transfer.Import(t.Context(), c)
 	must(t, err)
 	if sum := summary.Imported + summary.Unchanged + summary.Skipped + summary.LeftOut; sum != summary.Found || sum != len(items) {
-		t.Errorf("the summary does not add up: %+v, and %d items were told", summary, len(items))
+		t.Errorf("the summary does not add up: %+v, and %d items were reported", summary, len(items))
 	}
 	return summary, items
 }
@@ -216,7 +218,7 @@ func TestTheDirectoryOfAZot(t *testing.T) {
 	}
 	damaged := items["blumeops/damaged v1"]
 	if damaged.Outcome != transfer.LeftOut || !strings.Contains(damaged.Reason, "is damaged: it is ") {
-		t.Errorf("the damaged image was told as %+v", damaged)
+		t.Errorf("the damaged image was reported as %+v", damaged)
 	}
 	references := 0
 	for _, refs := range expected(t) {
@@ -252,6 +254,91 @@ func TestADryRunChangesNothing(t *testing.T) {
 	real, _ := s.imported(t, root, nil)
 	if summary.Found != real.Found || summary.Imported != real.Imported || summary.LeftOut != real.LeftOut {
 		t.Errorf("the dry run foretold %+v, and the import was %+v", summary, real)
+	}
+}
+
+// An import leaves free what pushes leave free. What there is no room for is named, and the
+// import ends: a full disk says nothing about the source.
+func TestAnImportEndsWhereThereIsNoRoom(t *testing.T) {
+	root := fixture(t)
+	for name, room := range map[string]func(written, size int64) bool{
+		"none":              func(int64, int64) bool { return false },
+		"for small ones":    func(_, size int64) bool { return size < 2000 },
+		"for the first KiB": func(written, size int64) bool { return written+size < 1024 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openTarget(t, t.TempDir())
+			source, err := zot.Open(root)
+			must(t, err)
+			defer source.Close()
+			var mu sync.Mutex
+			granted, items := int64(0), []transfer.Item{}
+			summary, err := transfer.Import(t.Context(), transfer.Config{
+				Source: source, Target: s.Store, Notes: s.bucket, Name: core.ParseName,
+				Report: func(item transfer.Item) { items = append(items, item) },
+				Room: func(size int64) error {
+					mu.Lock()
+					defer mu.Unlock()
+					if !room(granted, size) {
+						return fmt.Errorf("%w: %d bytes", core.ErrNoSpace, size)
+					}
+					granted += size
+					return nil
+				},
+			})
+			if !errors.Is(err, core.ErrNoSpace) || !strings.Contains(err.Error(), "blob sha") {
+				t.Errorf("got %v, want ErrNoSpace", err)
+			}
+			if summary.Bytes > granted || name == "none" && summary.Blobs+summary.Imported > 0 {
+				t.Errorf("%d bytes had room: %+v", granted, summary)
+			}
+			named := slices.ContainsFunc(items, func(item transfer.Item) bool {
+				return item.Outcome == transfer.LeftOut && strings.Contains(item.Reason, "no space left") && strings.Contains(item.Reason, "blob sha")
+			})
+			if sum := summary.Imported + summary.Unchanged + summary.Skipped + summary.LeftOut; !named || sum != summary.Found || sum != len(items) {
+				t.Errorf("got %+v, and items %+v", summary, items)
+			}
+			if s.imported(t, root, nil); !t.Failed() {
+				s.wantEverything(t)
+			}
+		})
+	}
+}
+
+// Other images and pushes write to the same disk, so the room is looked at while a blob is
+// written, too.
+func TestTheRoomEndsWithinABlob(t *testing.T) {
+	root := fixture(t)
+	blob := make([]byte, 20<<20)
+	d := digest.FromBytes(blob)
+	must(t, os.MkdirAll(filepath.Join(root, "z", "blobs", "sha256"), 0o700), os.WriteFile(filepath.Join(root, "z", "index.json"), []byte(`{"manifests":[]}`), 0o600))
+	must(t, os.WriteFile(filepath.Join(root, "z", "blobs", "sha256", d.Encoded()), blob, 0o600))
+	add(t, root, "z", "large", fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[]}`, d, len(blob)))
+	s := openTarget(t, t.TempDir())
+	source, err := zot.Open(root)
+	must(t, err)
+	defer source.Close()
+	var items []transfer.Item
+	var begun atomic.Bool
+	_, err = transfer.Import(t.Context(), transfer.Config{
+		Source: source, Target: s.Store, Notes: s.bucket, Name: core.ParseName,
+		Report: func(item transfer.Item) { items = append(items, item) },
+		Room: func(size int64) error {
+			begun.CompareAndSwap(false, size == int64(len(blob)))
+			if size == 0 && begun.Load() {
+				return core.ErrNoSpace
+			}
+			return nil
+		},
+	})
+	if !errors.Is(err, core.ErrNoSpace) || strings.Contains(err.Error(), "damaged") {
+		t.Errorf("got %v, want ErrNoSpace", err)
+	}
+	if !slices.ContainsFunc(items, func(i transfer.Item) bool { return i.Reference == "large" && i.Outcome == transfer.LeftOut }) {
+		t.Errorf("the image was not named: %+v", items)
+	}
+	if _, err := s.Stat(t.Context(), "z", d); !errors.Is(err, core.ErrBlobUnknown) && !errors.Is(err, core.ErrNameUnknown) {
+		t.Errorf("the blob is here: %v", err)
 	}
 }
 
@@ -369,7 +456,7 @@ func TestASecondImportTakesTheDifference(t *testing.T) {
 			t.Errorf("%s:%s names %s, %v, want %q", row.repo, row.tag, got.Digest, err, row.want)
 		}
 		if item := items[row.repo+" "+row.tag]; item.Outcome != row.outcome || row.outcome == transfer.Skipped && item.Reason == "" {
-			t.Errorf("%s:%s was told as %+v, want %s", row.repo, row.tag, item, row.outcome)
+			t.Errorf("%s:%s was reported as %+v, want %s", row.repo, row.tag, item, row.outcome)
 		}
 	}
 	if summary.Imported != 1 || summary.Skipped != 4 {
@@ -432,6 +519,34 @@ func TestTheTimesAndThePushersOfZot(t *testing.T) {
 	}
 }
 
+// The last pulls come along, with each import, for what is here.
+func TestThePullsOfZot(t *testing.T) {
+	root := fixture(t)
+	s := openTarget(t, t.TempDir())
+	times := pulls.New(pulls.Config{Bucket: s.bucket, Prefix: "pulls/"})
+	defer func() { must(t, times.Close()) }()
+	with := func(c *transfer.Config) { c.Pulls = times }
+	s.imported(t, root, func(c *transfer.Config) { with(c); c.DryRun = true })
+	if got, err := times.Of(t.Context(), "blumeops/app"); err != nil || len(got) > 0 {
+		t.Errorf("a dry run has brought pulls: %v, %v", got, err)
+	}
+	s.imported(t, root, nil) // the images are here without their pulls
+	s.imported(t, root, with)
+	got, err := times.Of(t.Context(), "blumeops/app")
+	must(t, err)
+	refs := expected(t)["blumeops/app"]
+	want := map[digest.Digest]time.Time{
+		digest.Digest(refs["v1.0.0-abc1234"]): time.Date(2026, time.November, 23, 16, 28, 21, 187209220, time.UTC),
+		digest.Digest(refs["v1.1.0-def5678"]): time.Date(2026, time.November, 23, 16, 28, 21, 203928112, time.UTC),
+	}
+	if !maps.EqualFunc(got, want, time.Time.Equal) {
+		t.Errorf("got pulls %v, want %v", got, want)
+	}
+	if got, err := times.Of(t.Context(), "single"); err != nil || len(got) > 0 {
+		t.Errorf("what was never pulled has pulls: %v, %v", got, err)
+	}
+}
+
 // The keys are those that zot has answered with when they were made.
 func TestTheKeysOfZot(t *testing.T) {
 	source, err := zot.Open(fixture(t))
@@ -485,6 +600,7 @@ func TestAHostileDirectory(t *testing.T) {
 	image("absent", "absent")
 	add(t, root, "single", "text", []byte("no JSON at all"))
 	add(t, root, "single", "no such tag!", []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`))
+	must(t, os.Remove(filepath.Join(blobs, strings.TrimPrefix(add(t, root, "single", "unheld", []byte("listed, and not there")), "sha256:"))))
 	sparse := add(t, root, "single", "sparse", fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":5}]}`, digest.FromString("missing child")))
 	forged := filepath.Join(blobs, strings.TrimPrefix(add(t, root, "single", "forged", []byte(`{"schemaVersion":2}`)), "sha256:"))
 	must(t, os.WriteFile(forged, []byte(`{"schemaVersion":2,"manifests":[]}`), 0o600))
@@ -502,15 +618,23 @@ func TestAHostileDirectory(t *testing.T) {
 		"single text":         "manifest invalid",
 		"single no such tag!": "invalid tag",
 		"single forged":       "the manifest is damaged",
+		"single unheld":       "the manifest is missing",
 		"UPPER ":              "invalid repository name",
 		"broken ":             "digest",
 	} {
 		if item := items[reference]; item.Outcome != transfer.LeftOut || !strings.Contains(item.Reason, reason) {
-			t.Errorf("%s was told as %+v, want %q", reference, item, reason)
+			t.Errorf("%s was reported as %+v, want %q", reference, item, reason)
 		}
 	}
 	if got, err := s.Resolve(t.Context(), "single", core.Reference{Tag: "sparse"}); err != nil || string(got.Digest) != sparse {
 		t.Errorf("an index without its platform: got %s, %v", got.Digest, err)
+	}
+	// Zot does not serve the platform, either, so it is not reported as left out.
+	if item := items["single sparse"]; item.Outcome != transfer.Imported || item.Absent != 1 {
+		t.Errorf("an index without its platform was reported as %+v", item)
+	}
+	if item, ok := items["single "+digest.FromString("missing child").String()]; ok {
+		t.Errorf("the platform that zot does not have was reported as %+v", item)
 	}
 	if _, err := s.Stat(t.Context(), "single", digest.FromBytes(secret)); !errors.Is(err, core.ErrBlobUnknown) {
 		t.Errorf("a file outside of zot's directory was imported: %v", err)
@@ -572,8 +696,47 @@ func TestANamedDigestIsNotEnough(t *testing.T) {
 	}
 	for _, reference := range []string{"single named", "single wrong", "blumeops/quartz wrong"} {
 		if items[reference].Outcome != transfer.LeftOut {
-			t.Errorf("%s was told as %+v", reference, items[reference])
+			t.Errorf("%s was reported as %+v", reference, items[reference])
 		}
+	}
+}
+
+// A manifest that is here is noted as imported even if the note was lost, as by a power cut: a delete
+// after that is respected.
+func TestWhatIsHeldIsNoted(t *testing.T) {
+	root := fixture(t)
+	s := openTarget(t, t.TempDir())
+	s.imported(t, root, nil)
+	d := digest.Digest(expected(t)["single"]["v1"])
+	note := "imports/single/_/" + string(d)
+	_, err := s.bucket.Stat(t.Context(), note)
+	must(t, err, s.bucket.Delete(t.Context(), note))
+	if summary, _ := s.imported(t, root, func(c *transfer.Config) { c.DryRun = true }); summary.Imported != 0 {
+		t.Errorf("a dry run: %+v", summary)
+	}
+	if _, err := s.bucket.Stat(t.Context(), note); !errors.Is(err, bucket.ErrNotExist) {
+		t.Errorf("a dry run has noted something: %v", err)
+	}
+	s.imported(t, root, nil)
+	must(t, s.DeleteTag(t.Context(), "single", "v1"), s.DeleteManifest(t.Context(), "single", d))
+	if _, items := s.imported(t, root, nil); items["single v1"].Outcome != transfer.Skipped {
+		t.Errorf("the deleted image was reported as %+v", items["single v1"])
+	}
+}
+
+// An index.json is read up to a bound.
+func TestALargeIndexIsLeftOut(t *testing.T) {
+	root := fixture(t)
+	file := filepath.Join(root, "single", "index.json")
+	data, err := os.ReadFile(file)
+	must(t, err, os.WriteFile(file, append(data, strings.Repeat(" ", 32<<20-len(data))...), 0o600))
+	s := openTarget(t, t.TempDir())
+	if _, items := s.imported(t, root, nil); items["single v1"].Outcome != transfer.Imported {
+		t.Errorf("an index of 32 MiB was reported as %+v", items["single v1"])
+	}
+	must(t, os.WriteFile(file, append(data, strings.Repeat(" ", 32<<20+1-len(data))...), 0o600))
+	if _, items := s.imported(t, root, nil); items["single "].Outcome != transfer.LeftOut || !strings.Contains(items["single "].Reason, "larger than 32 MiB") {
+		t.Errorf("a larger index was reported as %+v", items["single "])
 	}
 }
 
@@ -596,16 +759,28 @@ func TestADamagedDatabase(t *testing.T) {
 			data, err := os.ReadFile(file)
 			must(t, err, os.WriteFile(file, damage(data), 0o600))
 			source, err := zot.Open(root)
-			if err != nil {
-				return
+			if err == nil {
+				defer source.Close()
+				_, err = source.Images(t.Context(), "blumeops/app")
 			}
-			defer source.Close()
-			if _, err := source.Images(t.Context(), "blumeops/app"); err == nil {
-				t.Error("the damage was not noticed")
+			if err == nil || !strings.Contains(err.Error(), file) {
+				t.Errorf("the damage was reported as %v", err)
 			}
 		})
 	}
+	// A file that is cut while it is open: its pages are not there when they are read.
 	root := fixture(t)
+	cut, err := zot.Open(root)
+	must(t, err, os.Truncate(filepath.Join(root, "meta.db"), 0))
+	defer cut.Close()
+	_, images := cut.Images(t.Context(), "blumeops/app")
+	_, keys := cut.Keys()
+	for what, err := range map[string]error{"images": images, "keys": keys} {
+		if err == nil || !strings.Contains(err.Error(), filepath.Join(root, "meta.db")+": the database is damaged") {
+			t.Errorf("%s of a database that was cut: %v", what, err)
+		}
+	}
+	root = fixture(t)
 	must(t, os.Remove(filepath.Join(root, "meta.db")))
 	source, err := zot.Open(root)
 	must(t, err)
