@@ -176,6 +176,34 @@ func TestTheRoomsOfCaddymoduleKnowOnlyWhatTheyMay(t *testing.T) {
 	}
 }
 
+// packagesForTests are imported by tests alone.
+var packagesForTests = []string{
+	"core/coretest", "core/upstream/upstreamtest",
+	"caddymodule/caddytest", "caddymodule/oidclogin/oidctest", "caddymodule/registrytest",
+}
+
+func TestTheProductContainsNoPackageForTests(t *testing.T) {
+	product := strings.Fields(golang(t, "list", "-deps", "."))
+	for _, name := range packagesForTests {
+		if slices.Contains(product, module+"/"+name) {
+			t.Errorf("the product depends on %s", name)
+		}
+		if golang(t, "list", "./"+name) == "" {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	if !slices.Contains(product, module+"/caddymodule") {
+		t.Error("the product has no caddymodule: this test looks at the wrong package")
+	}
+}
+
+// Tests inside of caddymodule can use registrytest as long as it does not import caddymodule.
+func TestRegistrytestCanBeUsedInsideOfCaddymodule(t *testing.T) {
+	if slices.Contains(strings.Fields(golang(t, "list", "-deps", "./caddymodule/registrytest")), module+"/caddymodule") {
+		t.Error("registrytest depends on caddymodule")
+	}
+}
+
 // Callers, tokens, sessions and pages can be understood and tested without Caddy.
 func TestWhatIsKnownOfCallersDependsOnNoCaddy(t *testing.T) {
 	for _, room := range []string{"identity", "session", "token", "jwks", "oidclogin", "workload", "web"} {

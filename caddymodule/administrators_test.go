@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"net/http"
@@ -15,6 +15,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // logged is a Caddyfile that logs to a file, and what the file has so far.
@@ -36,15 +37,15 @@ const twoAdmins = "\nlocal_user erich %HASH admins\nlocal_user ada %HASH admins"
 // Two administrators disable each other at the same moment, each in a browser: one of
 // them succeeds, and can still enable the other.
 func TestTwoAdministratorsDisableEachOther(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), localPolicy+strings.ReplaceAll(twoAdmins, "%HASH", testHash()), ""))
+	port := registrytest.FreePort(t)
+	registrytest.Serve(t, port, t.TempDir(), localPolicy+strings.ReplaceAll(twoAdmins, "%HASH", registrytest.PasswordHash()), "")
 	visitors := map[string]*visitor{}
 	for _, name := range []string{"erich", "ada"} {
 		visitors[name] = visit(t, port, nil)
 	}
 	for range 3 {
 		for name, v := range visitors { // the one who was disabled is out
-			v.page(http.StatusSeeOther, "/login", passwordForm(name, testPassword))
+			v.page(http.StatusSeeOther, "/login", passwordForm(name, registrytest.Password))
 		}
 		var (
 			done    sync.WaitGroup
@@ -56,7 +57,7 @@ func TestTwoAdministratorsDisableEachOther(t *testing.T) {
 			form := url.Values{"do": {"disable"}, "user": {other}, "sure": {"yes"}}
 			done.Go(func() {
 				<-start
-				response, err := v.Client.PostForm(v.base+"/user/apikey", form)
+				response, err := v.client.PostForm(v.Base+"/user/apikey", form)
 				if err != nil {
 					t.Error(err)
 					return
@@ -89,36 +90,36 @@ func TestTwoAdministratorsDisableEachOther(t *testing.T) {
 // provider's word that took the last one away.
 func TestNoAdministratorIsKnown(t *testing.T) {
 	t.Setenv("TEST_OIDC_SECRET", "secret")
-	port, dir, fake := freePort(t), t.TempDir(), oidctest.New(t, "registry")
+	port, dir, fake := registrytest.FreePort(t), t.TempDir(), oidctest.New(t, "registry")
 	fake.Token["refresh_token"] = "refresh"
-	text, log := logged(t, site(port, dir, "policy {\nallow anonymous read\nallow group admins *\n}\n"+oidcBlock(fake, port, "group_refresh 1ns"), ""))
+	text, log := logged(t, registrytest.Caddyfile(port, dir, "policy {\nallow anonymous read\nallow group admins *\n}\n"+oidcBlock(fake, port, "group_refresh 1ns"), ""))
 	warnings := func() int { return strings.Count(log(), `"msg":"`+admins.Warning+`"`) }
-	load(t, text)
+	registrytest.Load(t, text)
 	if got := warnings(); got != 0 {
 		t.Errorf("before anybody has signed in, there are %d warnings: %s", got, log())
 	}
 	v := visit(t, port, fake)
 	v.signIn()
-	load(t, text)
+	registrytest.Load(t, text)
 	if got := warnings(); got != 0 {
 		t.Errorf("with ada there are %d warnings: %s", got, log())
 	}
-	load(t, strings.Replace(text, "group admins", "group admns", 1))
+	registrytest.Load(t, strings.Replace(text, "group admins", "group admns", 1))
 	if got := warnings(); got != 1 {
 		t.Errorf("with a group that nobody has there are %d warnings, want 1: %s", got, log())
 	}
-	load(t, text)
+	registrytest.Load(t, text)
 	fake.Claims["groups"] = []string{"others"}
-	v.eventually("the provider's answer took the group", func() bool {
+	v.Eventually("the provider's answer took the group", func() bool {
 		v.page(http.StatusOK, "/", nil)
-		user, _ := callersOf(t).Identity.Users().Get("ada")
+		user, _ := registrytest.Callers(t).Identity.Users().Get("ada")
 		return len(user.Groups) == 1 && user.Groups[0] == "others"
 	})
-	v.eventually("that is logged", func() bool { return warnings() == 2 })
+	v.Eventually("that is logged", func() bool { return warnings() == 2 })
 	fake.Claims["groups"] = []string{"admins"}
-	v.eventually("the provider's answer gave it back", func() bool {
+	v.Eventually("the provider's answer gave it back", func() bool {
 		v.page(http.StatusOK, "/", nil)
-		user, _ := callersOf(t).Identity.Users().Get("ada")
+		user, _ := registrytest.Callers(t).Identity.Users().Get("ada")
 		return len(user.Groups) == 1 && user.Groups[0] == "admins"
 	})
 	if got := warnings(); got != 2 {
@@ -129,25 +130,25 @@ func TestNoAdministratorIsKnown(t *testing.T) {
 // The command disables whom the pages do not, says so, and is audited; with a server and
 // without.
 func TestTheCommandDisablesTheLastAdministrator(t *testing.T) {
-	port, dir := freePort(t), t.TempDir()
-	text, log := logged(t, site(port, dir, localPolicy+strings.ReplaceAll(twoAdmins, "%HASH", testHash()), ""))
+	port, dir := registrytest.FreePort(t), t.TempDir()
+	text, log := logged(t, registrytest.Caddyfile(port, dir, localPolicy+strings.ReplaceAll(twoAdmins, "%HASH", registrytest.PasswordHash()), ""))
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	load(t, text)
+	registrytest.Load(t, text)
 	const warning = "is the last administrator who can sign in"
 	disable := func(name string, warns bool, more ...string) {
 		t.Helper()
-		out, told, status := runRegistry(t, append([]string{"user", "disable", name}, more...)...)
-		if status != statusDone || out != "disabled "+name+"\n" || strings.Contains(told, name+" "+warning) != warns {
+		out, told, status := registrytest.Run(t, append([]string{"user", "disable", name}, more...)...)
+		if status != registrytest.Done || out != "disabled "+name+"\n" || strings.Contains(told, name+" "+warning) != warns {
 			t.Errorf("disable %s: got status %d, %q, and %s", name, status, out, told)
 		}
 	}
 	enable := func() {
 		t.Helper()
 		for _, name := range []string{"ada", "erich"} {
-			if _, told, status := runRegistry(t, "user", "enable", name, "--config", config); status != statusDone {
+			if _, told, status := registrytest.Run(t, "user", "enable", name, "--config", config); status != registrytest.Done {
 				t.Fatal(told)
 			}
 		}
@@ -169,7 +170,7 @@ func TestTheCommandDisablesTheLastAdministrator(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	released(t)
+	registrytest.Released(t)
 	disable("ada", false, "--config", config)
 	disable("erich", true, "--config", config)
 	enable()
@@ -180,27 +181,27 @@ func TestTheCommandDisablesTheLastAdministrator(t *testing.T) {
 // Keys make nobody an administrator: a key of the group admins cannot do on the pages
 // what would make up for the last administrator, and revoking keys is never refused.
 func TestKeysAreNoAdministrators(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), localPolicy+"\nlocal_user erich "+testHash()+" admins", ""))
-	store := callersOf(t).Identity
+	port := registrytest.FreePort(t)
+	registrytest.Serve(t, port, t.TempDir(), localPolicy+"\nlocal_user erich "+registrytest.PasswordHash()+" admins", "")
+	store := registrytest.Callers(t).Identity
 	secret, _, err := store.Keys().Create(t.Context(), identity.NewKey{User: "robot", Service: true, Groups: []string{"admins"}, By: control.ByCommand})
 	if err != nil {
 		t.Fatal(err)
 	}
 	v := visit(t, port, nil)
-	v.want(http.StatusForbidden, "POST", "/api/keys", strings.NewReader(`{"user":"other"}`), "Authorization", "Bearer "+secret, "Content-Type", "application/json")
-	v.page(http.StatusSeeOther, "/login", passwordForm("erich", testPassword))
+	v.Want(http.StatusForbidden, "POST", "/api/keys", strings.NewReader(`{"user":"other"}`), "Authorization", "Bearer "+secret, "Content-Type", "application/json")
+	v.page(http.StatusSeeOther, "/login", passwordForm("erich", registrytest.Password))
 	own := v.makeKey()
 	v.page(http.StatusConflict, "/user/apikey", url.Values{"do": {"disable"}, "user": {"erich"}, "sure": {"yes"}})
 	for _, key := range store.Keys().List("") {
 		v.page(http.StatusSeeOther, "/user/apikey", url.Values{"do": {"revoke"}, "id": {key.ID}, "sure": {"yes"}})
 	}
 	for _, dead := range []string{secret, own} {
-		v.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", "Bearer "+dead)
+		v.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", "Bearer "+dead)
 	}
 	// erich signs in by the password as before, and administers.
 	v.page(http.StatusOK, "/logout", url.Values{})
-	v.page(http.StatusSeeOther, "/login", passwordForm("erich", testPassword))
+	v.page(http.StatusSeeOther, "/login", passwordForm("erich", registrytest.Password))
 	v.page(http.StatusSeeOther, "/user/apikey", url.Values{"do": {"disable"}, "user": {"robot"}, "sure": {"yes"}})
 	if user, _ := store.Users().Get("robot"); !user.Disabled {
 		t.Error("erich cannot administer after a key was revoked")

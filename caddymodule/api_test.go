@@ -1,8 +1,6 @@
-package caddymodule
+package caddymodule_test
 
 import (
-	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,73 +10,25 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
-
-// apiAnswer is any answer of the API.
-type apiAnswer struct {
-	Key    *apiKey  `json:"key"`
-	Keys   []apiKey `json:"keys"`
-	Secret string   `json:"secret"`
-	Errors []struct {
-		Code, Message string
-	} `json:"errors"`
-}
 
 type apiKey struct {
 	identity.Key
 	State string `json:"state"`
 }
 
-// api asks the API as somebody with the visitor's cookies, or with fields alone.
-func (v *visitor) api(status int, method, path, body string, fields ...string) apiAnswer {
-	v.Helper()
-	request, err := http.NewRequest(method, v.base+path, strings.NewReader(body))
-	if err != nil {
-		v.Fatal(err)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	for i := 0; i < len(fields); i += 2 {
-		request.Header.Set(fields[i], fields[i+1])
-	}
-	response, err := v.Client.Do(request)
-	if err != nil {
-		v.Fatal(err)
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		v.Fatal(err)
-	}
-	if response.StatusCode != status || response.Header.Get("Content-Type") != "application/json" || response.Header.Get("Cache-Control") != "no-store" {
-		v.Fatalf("%s %s: got %d %v %s, want %d", method, path, response.StatusCode, response.Header, data, status)
-	}
-	var answer apiAnswer
-	if err := json.Unmarshal(data, &answer); err != nil {
-		v.Fatalf("%s %s: %v: %s", method, path, err, data)
-	}
-	if failed := len(answer.Errors) == 1 && answer.Errors[0].Code != "" && answer.Errors[0].Message != ""; failed != (status >= 400) {
-		v.Fatalf("%s %s: got %s", method, path, data)
-	}
-	if status == http.StatusUnauthorized && response.Header.Get("WWW-Authenticate") == "" {
-		v.Errorf("%s %s: a 401 without a challenge", method, path)
-	}
-	if status == http.StatusMethodNotAllowed && response.Header.Get("Allow") == "" {
-		v.Errorf("%s %s: a 405 without Allow", method, path)
-	}
-	return answer
-}
-
 func TestKeysAsJSON(t *testing.T) {
-	port := freePort(t)
-	text := strings.Replace(site(port, t.TempDir(), localPolicy+"local_user erich "+testHash()+" admins\nlocal_user ada "+testHash(), "respond /api/* next"), "admin off", `admin off
+	port := registrytest.FreePort(t)
+	text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins\nlocal_user ada "+registrytest.PasswordHash(), "respond /api/* next"), "admin off", `admin off
 	events {
 		on * oci_test
 	}`, 1)
-	load(t, text)
+	registrytest.Load(t, text)
 	admin, ada, nobody := visit(t, port, nil), visit(t, port, nil), visit(t, port, nil)
-	admin.page(http.StatusSeeOther, "/login", passwordForm("erich", testPassword))
-	ada.page(http.StatusSeeOther, "/login", passwordForm("ada", testPassword))
-	_, robots := robot(t)
+	admin.page(http.StatusSeeOther, "/login", passwordForm("erich", registrytest.Password))
+	ada.page(http.StatusSeeOther, "/login", passwordForm("ada", registrytest.Password))
+	_, robots := registrytest.Key(t)
 
 	// One's own.
 	if got := ada.api(http.StatusOK, "GET", "/api/keys", ""); got.Keys == nil || len(got.Keys) != 0 {
@@ -91,7 +41,7 @@ func TestKeysAsJSON(t *testing.T) {
 		k.Expires.Sub(k.Created) != 30*24*time.Hour || !slices.Equal(k.Actions, []string{"read"}) || !slices.Equal(k.Globs, []string{"team/**"}) {
 		t.Errorf("made %+v", k)
 	}
-	nobody.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+made.Secret)
+	nobody.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+made.Secret)
 	other := ada.api(http.StatusCreated, "POST", "/api/keys", `{"expires": "`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}`)
 	if left := time.Until(other.Key.Expires); left < 50*time.Minute || left > time.Hour || other.Key.State != "expires soon" {
 		t.Errorf("made a key that ends in %s, %s", left, other.Key.State)
@@ -109,7 +59,7 @@ func TestKeysAsJSON(t *testing.T) {
 	if got := ada.api(http.StatusOK, "DELETE", "/api/keys/"+other.Key.ID, ""); got.Key.State != "revoked" {
 		t.Errorf("revoked %+v", got.Key)
 	}
-	nobody.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", "Bearer "+other.Secret)
+	nobody.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", "Bearer "+other.Secret)
 
 	// Those of others are an admin's.
 	ada.api(http.StatusForbidden, "GET", "/api/keys?user=zot-ci", "")
@@ -135,7 +85,7 @@ func TestKeysAsJSON(t *testing.T) {
 	wantHeard(t, "for a service account", []string{observe.EventKeyMade, "by:erich", "user:builder"}, []string{observe.EventKeyRevoked, "by:erich", robots.ID})
 
 	// A key sees and ends itself, and makes none, an admin's neither.
-	for _, field := range []string{"Bearer " + service.Secret, basic("x", service.Secret)} {
+	for _, field := range []string{"Bearer " + service.Secret, registrytest.Basic("x", service.Secret)} {
 		if got := nobody.api(http.StatusOK, "GET", "/api/keys", "", "Authorization", field); len(got.Keys) != 1 || got.Keys[0].ID != service.Key.ID {
 			t.Errorf("a key sees %+v", got.Keys)
 		}
@@ -154,9 +104,9 @@ func TestKeysAsJSON(t *testing.T) {
 	nobody.api(http.StatusUnauthorized, "GET", "/api/keys", "", by...)
 
 	// A password, and a token that was made of one, are no keys and no session.
-	_, body := nobody.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("erich", testPassword))
-	nobody.api(http.StatusForbidden, "GET", "/api/keys", "", "Authorization", "Bearer "+tokenOf(t, body))
-	nobody.api(http.StatusUnauthorized, "GET", "/api/keys", "", "Authorization", basic("erich", testPassword))
+	_, body := nobody.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("erich", registrytest.Password))
+	nobody.api(http.StatusForbidden, "GET", "/api/keys", "", "Authorization", "Bearer "+registrytest.Token(t, body))
+	nobody.api(http.StatusUnauthorized, "GET", "/api/keys", "", "Authorization", registrytest.Basic("erich", registrytest.Password))
 	nobody.api(http.StatusUnauthorized, "GET", "/api/keys", "")
 	nobody.api(http.StatusUnauthorized, "POST", "/api/keys", `{}`)
 	nobody.api(http.StatusUnauthorized, "DELETE", "/api/keys/"+sibling.Key.ID, "")
@@ -210,12 +160,12 @@ func TestKeysAsJSON(t *testing.T) {
 // A person has so many valid keys, by the API as by the page; an administrator makes
 // so many for each service account.
 func TestKeysOfAUserAreLimited(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), localPolicy+"local_user erich "+testHash()+" admins\nlocal_user ada "+testHash(), ""))
-	callersOf(t).Identity.Keys().SetMaxKeys(2)
+	port := registrytest.FreePort(t)
+	registrytest.Serve(t, port, t.TempDir(), localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins\nlocal_user ada "+registrytest.PasswordHash(), "")
+	registrytest.Callers(t).Identity.Keys().SetMaxKeys(2)
 	signIn := func(user string) *visitor {
 		v := visit(t, port, nil)
-		v.page(http.StatusSeeOther, "/login", passwordForm(user, testPassword))
+		v.page(http.StatusSeeOther, "/login", passwordForm(user, registrytest.Password))
 		return v
 	}
 	ada, erich := signIn("ada"), signIn("erich")

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"net/http"
@@ -7,22 +7,23 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // The log says who came, with which credential and from where; it does not have each
 // pull.
 func TestLoginsAreTold(t *testing.T) {
-	port := freePort(t)
-	load(t, strings.Replace(site(port, t.TempDir(), localPolicy+"local_user erich "+testHash()+" admins", ""), "admin off", `admin off
+	port := registrytest.FreePort(t)
+	registrytest.Load(t, strings.Replace(registrytest.Caddyfile(port, t.TempDir(), localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins", ""), "admin off", `admin off
 	servers {
 		trusted_proxies static 127.0.0.1/32
 	}
 	events {
 		on * oci_test
 	}`, 1))
-	r := at(t, port)
-	secret, key := robot(t)
-	other, otherKey, err := callersOf(t).Identity.Keys().Create(t.Context(), identity.NewKey{User: "other", Service: true, By: "command"})
+	r := registrytest.At(t, port)
+	secret, key := registrytest.Key(t)
+	other, otherKey, err := registrytest.Callers(t).Identity.Keys().Create(t.Context(), identity.NewKey{User: "other", Service: true, By: "command"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,12 +31,12 @@ func TestLoginsAreTold(t *testing.T) {
 	const pull = "/token?scope=repository:team/app:pull"
 	get := func(path, authorization string, fields ...string) []byte {
 		t.Helper()
-		_, body := r.want(http.StatusOK, "GET", path, nil, append(fields, "Authorization", authorization)...)
+		_, body := r.Want(http.StatusOK, "GET", path, nil, append(fields, "Authorization", authorization)...)
 		return body
 	}
-	by := basic("zot-ci", secret)
+	by := registrytest.Basic("zot-ci", secret)
 
-	bearer := "Bearer " + tokenOf(t, get(pull, by))
+	bearer := "Bearer " + registrytest.Token(t, get(pull, by))
 	wantHeard(t, "the first pull of a key", []string{observe.EventLogin, "user:zot-ci", "credential:key " + key.ID, "address:127.0.0.1", "method:api_key", "at:/token"})
 	for range 3 {
 		get(pull, by)
@@ -52,14 +53,14 @@ func TestLoginsAreTold(t *testing.T) {
 	get("/v2/_catalog", bearer, far...)
 	wantHeard(t, "a token that is used elsewhere", []string{observe.EventLogin, "user:zot-ci", "address:192.0.2.7", "method:registry_token"})
 
-	get(pull, basic("erich", testPassword))
-	get(pull, basic("erich", testPassword))
+	get(pull, registrytest.Basic("erich", registrytest.Password))
+	get(pull, registrytest.Basic("erich", registrytest.Password))
 	wantHeard(t, "a password for pulls", []string{observe.EventLogin, "user:erich", "credential:local_user ", "method:local_user"})
 
 	// Nobody, and a caller who is refused, has not logged in.
-	r.want(http.StatusOK, "GET", pull, nil)
-	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("erich", "wrong"))
-	r.want(http.StatusUnauthorized, "GET", "/v2/", nil)
+	r.Want(http.StatusOK, "GET", pull, nil)
+	r.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", registrytest.Basic("erich", "wrong"))
+	r.Want(http.StatusUnauthorized, "GET", "/v2/", nil)
 	wantHeard(t, "nobody", []string{observe.EventLoginRefused})
-	load(t, site(port, t.TempDir(), "", "")) // the next test hears its own
+	registrytest.Serve(t, port, t.TempDir(), "", "") // the next test hears its own
 }

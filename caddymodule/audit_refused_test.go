@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/base64"
@@ -15,6 +15,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 )
 
@@ -31,9 +32,9 @@ func hearing(text string) string {
 
 // Each login that is refused has one record: as whom, from where, and why.
 func TestRefusedLoginsAreRecorded(t *testing.T) {
-	port := freePort(t)
-	load(t, hearing(site(port, t.TempDir(), "url https://registry.example.org\n"+localPolicy+"local_user erich "+testHash()+" admins", "respond /user/* next")))
-	v, store := visit(t, port, nil), callersOf(t).Identity
+	port := registrytest.FreePort(t)
+	registrytest.Load(t, hearing(registrytest.Caddyfile(port, t.TempDir(), "url https://registry.example.org\n"+localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins", "respond /user/* next")))
+	v, store := visit(t, port, nil), registrytest.Callers(t).Identity
 	made := func(want identity.NewKey) (string, identity.Key) {
 		t.Helper()
 		want.By = control.ByCommand
@@ -47,8 +48,8 @@ func TestRefusedLoginsAreRecorded(t *testing.T) {
 	unknown = unknown[:len(unknown)-1] + "!"
 	expired, expiredKey := made(identity.NewKey{User: "robot", Service: true, Name: "ended", Lifetime: time.Nanosecond})
 	revoked, revokedKey := made(identity.NewKey{User: "robot", Service: true, Name: "old"})
-	_, body := v.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("x", revoked))
-	ofRevoked := tokenOf(t, body)
+	_, body := v.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("x", revoked))
+	ofRevoked := registrytest.Token(t, body)
 	if _, err := store.Keys().Revoke(t.Context(), revokedKey.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func TestRefusedLoginsAreRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	host := fmt.Sprintf("127.0.0.1:%d", port)
-	ended, _, err := callersOf(t).Tokens.Sign(host, token.Claims{}, -time.Minute)
+	ended, _, err := registrytest.Callers(t).Tokens.Sign(host, token.Claims{}, -time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,23 +71,23 @@ func TestRefusedLoginsAreRecorded(t *testing.T) {
 		name, path, field string
 		want              []string // nil: no record
 	}{
-		{"an unknown key", path, basic("ci", unknown), []string{"user:ci", "credential: ", "address:" + far, "reason:wrong", "method:api_key", "at:/v2/"}},
-		{"an unknown key at /token", "/token?service=x", basic("ci", unknown), []string{"user:ci", "reason:wrong", "at:/token"}},
-		{"a wrong password", "/token", basic("erich", "wrong"), []string{"user:erich", "reason:wrong", "method:local_user", "at:/token"}},
-		{"an unknown user", "/token", basic("eve", "wrong"), []string{"user:eve", "reason:wrong", "method:unknown"}},
-		{"an expired key", path, basic("ci", expired), []string{"user:robot", "credential:key " + expiredKey.ID, "reason:expired"}},
-		{"a revoked key", path, basic("ci", revoked), []string{"user:robot", "credential:key " + revokedKey.ID, "reason:revoked"}},
+		{"an unknown key", path, registrytest.Basic("ci", unknown), []string{"user:ci", "credential: ", "address:" + far, "reason:wrong", "method:api_key", "at:/v2/"}},
+		{"an unknown key at /token", "/token?service=x", registrytest.Basic("ci", unknown), []string{"user:ci", "reason:wrong", "at:/token"}},
+		{"a wrong password", "/token", registrytest.Basic("erich", "wrong"), []string{"user:erich", "reason:wrong", "method:local_user", "at:/token"}},
+		{"an unknown user", "/token", registrytest.Basic("eve", "wrong"), []string{"user:eve", "reason:wrong", "method:unknown"}},
+		{"an expired key", path, registrytest.Basic("ci", expired), []string{"user:robot", "credential:key " + expiredKey.ID, "reason:expired"}},
+		{"a revoked key", path, registrytest.Basic("ci", revoked), []string{"user:robot", "credential:key " + revokedKey.ID, "reason:revoked"}},
 		{"a token of a revoked key", path, "Bearer " + ofRevoked, []string{"user:robot", "credential:key " + revokedKey.ID, "reason:revoked", "method:registry_token"}},
-		{"a key of a disabled user", path, basic("ci", disabled), []string{"user:mallory", "credential:key " + disabledKey.ID, "reason:disabled"}},
+		{"a key of a disabled user", path, registrytest.Basic("ci", disabled), []string{"user:mallory", "credential:key " + disabledKey.ID, "reason:disabled"}},
 		{"a token of nobody here", path, "Bearer " + unsignedToken("https://elsewhere.example"), []string{"reason:token", "issuer:https://elsewhere.example"}},
 		{"a token that has ended, as each does", path, "Bearer " + ended, nil},
 		{"no credential at all", path, "Digest x", []string{"reason:malformed"}},
-		{"a name that forges a record", "/token", basic("x\",\"address\"\u202e", "wrong"), []string{`user:x","address"?`, "address:" + far}},
-		{"a name that is too long", "/token", basic(strings.Repeat("n", 200), "wrong"), []string{"user:" + strings.Repeat("n", 120) + "…"}},
+		{"a name that forges a record", "/token", registrytest.Basic("x\",\"address\"\u202e", "wrong"), []string{`user:x","address"?`, "address:" + far}},
+		{"a name that is too long", "/token", registrytest.Basic(strings.Repeat("n", 200), "wrong"), []string{"user:" + strings.Repeat("n", 120) + "…"}},
 		{"the keys of the API", "/api/keys", "Bearer " + unknown, []string{"reason:wrong", "at:/api/keys"}},
 	} {
 		for range 2 { // each time: the second is a refused login, too
-			v.want(http.StatusUnauthorized, "GET", row.path, nil, "Authorization", row.field, "X-Forwarded-Proto", "https", "X-Forwarded-For", far, "Host", host)
+			v.Want(http.StatusUnauthorized, "GET", row.path, nil, "Authorization", row.field, "X-Forwarded-Proto", "https", "X-Forwarded-For", far, "Host", host)
 			if row.want == nil {
 				wantHeard(t, row.name)
 			} else {
@@ -96,10 +97,10 @@ func TestRefusedLoginsAreRecorded(t *testing.T) {
 	}
 	v.page(http.StatusForbidden, "/login", passwordForm("erich", "another"))
 	wantHeard(t, "a wrong password on the login page", []string{observe.EventLoginRefused, "user:erich", "address:127.0.0.1", "reason:wrong", "at:/login"})
-	v.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("ci", expired), "X-Forwarded-For", far)
+	v.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", registrytest.Basic("ci", expired), "X-Forwarded-For", far)
 	wantHeard(t, "over plain HTTP", []string{observe.EventLoginRefused, "user:ci", "credential: ", "reason:plain_http"})
-	v.want(http.StatusOK, "GET", "/v2/_catalog", nil)
-	v.want(http.StatusUnauthorized, "GET", "/v2/", nil)
+	v.Want(http.StatusOK, "GET", "/v2/_catalog", nil)
+	v.Want(http.StatusUnauthorized, "GET", "/v2/", nil)
 	wantHeard(t, "nobody, who says so")
 }
 
@@ -111,8 +112,8 @@ func unsignedToken(issuer string) string {
 
 func TestAFailedCallbackIsARefusedLogin(t *testing.T) {
 	t.Setenv("TEST_OIDC_SECRET", "hidden-secret")
-	port, fake := freePort(t), oidctest.New(t, "registry")
-	load(t, hearing(site(port, t.TempDir(), oidcBlock(fake, port, "allowed_groups staff"), "")))
+	port, fake := registrytest.FreePort(t), oidctest.New(t, "registry")
+	registrytest.Load(t, hearing(registrytest.Caddyfile(port, t.TempDir(), oidcBlock(fake, port, "allowed_groups staff"), "")))
 	wantHeard(t, "a start")
 	v := visit(t, port, fake)
 	back := func(status int, query url.Values) {
@@ -134,7 +135,7 @@ func TestAFailedCallbackIsARefusedLogin(t *testing.T) {
 	refused := func(words ...string) []string {
 		return append(words, observe.EventLoginRefused, "method:oidc", "at:"+testCallback, "address:127.0.0.1")
 	}
-	before := v.metric(`registry_logins_total{method="oidc",result="refused"}`)
+	before := v.Metric(`registry_logins_total{method="oidc",result="refused"}`)
 	back(http.StatusBadRequest, url.Values{"code": {"one"}, "state": {"another"}})
 	wantHeard(t, "a sign-in that was not begun here", refused("user:]", "reason:stale"))
 	back(http.StatusForbidden, url.Values{"error": {"access_denied"}})
@@ -142,25 +143,25 @@ func TestAFailedCallbackIsARefusedLogin(t *testing.T) {
 	back(http.StatusForbidden, nil)
 	wantHeard(t, "a person in no group that may", refused("user:ada", "reason:not_allowed"))
 	fake.Claims["groups"] = []string{"staff"}
-	if _, err := callersOf(t).Identity.Users().SetDisabled(t.Context(), "ada", true); err != nil {
+	if _, err := registrytest.Callers(t).Identity.Users().SetDisabled(t.Context(), "ada", true); err != nil {
 		t.Fatal(err)
 	}
 	back(http.StatusForbidden, nil)
 	wantHeard(t, "a disabled person", refused("user:ada", "reason:disabled"))
-	if got := v.metric(`registry_logins_total{method="oidc",result="refused"}`) - before; got != 4 {
+	if got := v.Metric(`registry_logins_total{method="oidc",result="refused"}`) - before; got != 4 {
 		t.Errorf("%v refused sign-ins were counted, want 4", got)
 	}
 }
 
 // A flood of guesses is counted and not recorded, and its address is that of the network.
 func TestAFloodOfRefusedLoginsIsBounded(t *testing.T) {
-	port, log := freePort(t), filepath.Join(t.TempDir(), "audit.log")
-	text := hearing(site(port, t.TempDir(), "", ""))
-	load(t, strings.Replace(text, "admin off", "admin off\n\tlog audit {\n\t\toutput file "+log+"\n\t\tinclude oci.audit\n\t}", 1))
-	r := at(t, port)
+	port, log := registrytest.FreePort(t), filepath.Join(t.TempDir(), "audit.log")
+	text := hearing(registrytest.Caddyfile(port, t.TempDir(), "", ""))
+	registrytest.Load(t, strings.Replace(text, "admin off", "admin off\n\tlog audit {\n\t\toutput file "+log+"\n\t\tinclude oci.audit\n\t}", 1))
+	r := registrytest.At(t, port)
 	const flood = 2 * observe.StrangerRecords
 	for i := range flood {
-		r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("x", fmt.Sprint("guess ", i)),
+		r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", fmt.Sprint("guess ", i)),
 			"X-Forwarded-Proto", "https", "X-Forwarded-For", fmt.Sprintf("2001:db8::%x", i+1))
 	}
 	data, err := os.ReadFile(log)
@@ -181,12 +182,12 @@ func TestAFloodOfRefusedLoginsIsBounded(t *testing.T) {
 
 // The record names the caller also where the name is refused before the policy is asked.
 func TestADeniedWriteNamesWhoAskedWhateverTheName(t *testing.T) {
-	port := freePort(t)
-	load(t, hearing(site(port, t.TempDir(), "private team/**\n"+localPolicy, "")))
-	r := at(t, port)
-	secret, key := robot(t)
-	field := basic("zot-ci", secret)
-	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", field)
+	port := registrytest.FreePort(t)
+	registrytest.Load(t, hearing(registrytest.Caddyfile(port, t.TempDir(), "private team/**\n"+localPolicy, "")))
+	r := registrytest.At(t, port)
+	secret, key := registrytest.Key(t)
+	field := registrytest.Basic("zot-ci", secret)
+	r.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", field)
 	heard.Lock()
 	heard.events = nil
 	heard.Unlock()
@@ -200,11 +201,11 @@ func TestADeniedWriteNamesWhoAskedWhateverTheName(t *testing.T) {
 		{"DELETE", "/v2/elsewhere/app/manifests/v1", http.StatusForbidden},
 		{"PUT", "/v2/team/app/manifests/v1", http.StatusForbidden},
 	} {
-		r.want(row.status, row.method, row.path, nil, "Authorization", field)
+		r.Want(row.status, row.method, row.path, nil, "Authorization", field)
 		wantHeard(t, row.method+" "+row.path, append(by, fmt.Sprint("status:", row.status)))
 	}
-	r.want(http.StatusForbidden, "POST", "/v2/elsewhere/app/blobs/uploads/", nil)
+	r.Want(http.StatusForbidden, "POST", "/v2/elsewhere/app/blobs/uploads/", nil)
 	wantHeard(t, "nobody in particular", []string{observe.EventDenied, "user:]"})
-	r.want(http.StatusUnauthorized, "POST", "/v2/elsewhere/app/blobs/uploads/", nil, "Authorization", basic("zot-ci", "wrong"))
+	r.Want(http.StatusUnauthorized, "POST", "/v2/elsewhere/app/blobs/uploads/", nil, "Authorization", registrytest.Basic("zot-ci", "wrong"))
 	wantHeard(t, "a wrong key", []string{observe.EventLoginRefused, "user:zot-ci", "repository:elsewhere/app"})
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -19,6 +19,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core"
 )
 
@@ -72,8 +73,8 @@ func wantHeard(t *testing.T, what string, rows ...[]string) {
 }
 
 func TestChangesAreTold(t *testing.T) {
-	port, log := freePort(t), filepath.Join(t.TempDir(), "log")
-	load(t, strings.Replace(site(port, t.TempDir(), `policy {
+	port, log := registrytest.FreePort(t), filepath.Join(t.TempDir(), "log")
+	registrytest.Load(t, strings.Replace(registrytest.Caddyfile(port, t.TempDir(), `policy {
 			allow anonymous read fetch
 			allow group artifact-workloads read fetch create
 			allow group admins *
@@ -86,9 +87,9 @@ func TestChangesAreTold(t *testing.T) {
 		format json
 	}`, 1))
 	wantHeard(t, "a start")
-	r := at(t, port)
-	keys := callersOf(t).Identity.Keys()
-	secret, ci := robot(t)
+	r := registrytest.At(t, port)
+	keys := registrytest.Callers(t).Identity.Keys()
+	secret, ci := registrytest.Key(t)
 	wantHeard(t, "a key", []string{observe.EventKeyMade, ci.ID, "by:command", "user:zot-ci"})
 	adminSecret, admin, err := keys.Create(t.Context(), identity.NewKey{User: "erich", Service: true, Groups: []string{"admins"}, By: "command"})
 	if err != nil {
@@ -96,14 +97,14 @@ func TestChangesAreTold(t *testing.T) {
 	}
 	wantHeard(t, "another", []string{observe.EventKeyMade, admin.ID})
 
-	ciField, adminField := basic("zot-ci", secret), basic("erich", adminSecret)
+	ciField, adminField := registrytest.Basic("zot-ci", secret), registrytest.Basic("erich", adminSecret)
 	config := digest.FromString("{}")
-	r.want(http.StatusCreated, "POST", "/v2/team/app/blobs/uploads/?digest="+config.String(), strings.NewReader("{}"), "Authorization", ciField)
+	r.Want(http.StatusCreated, "POST", "/v2/team/app/blobs/uploads/?digest="+config.String(), strings.NewReader("{}"), "Authorization", ciField)
 	put := func(status int, authorization, tag, text string) string {
 		t.Helper()
 		manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[],"annotations":{"a":%q}}`,
 			ocispec.MediaTypeImageManifest, ocispec.MediaTypeEmptyJSON, config, text)
-		r.want(status, "PUT", "/v2/team/app/manifests/"+tag, strings.NewReader(manifest), "Content-Type", ocispec.MediaTypeImageManifest, "Authorization", authorization)
+		r.Want(status, "PUT", "/v2/team/app/manifests/"+tag, strings.NewReader(manifest), "Content-Type", ocispec.MediaTypeImageManifest, "Authorization", authorization)
 		return digest.FromString(manifest).String()
 	}
 	byCI := []string{"user:zot-ci", "credential:key " + ci.ID, "address:127.0.0.1", "repository:team/app"}
@@ -124,7 +125,7 @@ func TestChangesAreTold(t *testing.T) {
 	untyped := fmt.Sprintf(`{"config":{"mediaType":%q,"digest":%q,"size":2}}`, ocispec.MediaTypeEmptyJSON, config)
 	asType := func(status int, authorization, mediaType string) {
 		t.Helper()
-		r.want(status, "PUT", "/v2/team/app/manifests/"+digest.FromString(untyped).String(), strings.NewReader(untyped), "Content-Type", mediaType, "Authorization", authorization)
+		r.Want(status, "PUT", "/v2/team/app/manifests/"+digest.FromString(untyped).String(), strings.NewReader(untyped), "Content-Type", mediaType, "Authorization", authorization)
 	}
 	asType(http.StatusCreated, ciField, ocispec.MediaTypeImageManifest)
 	wantHeard(t, "a push without a tag", and(byCI, observe.EventPush, "digest:"+digest.FromString(untyped).String()))
@@ -132,24 +133,24 @@ func TestChangesAreTold(t *testing.T) {
 	wantHeard(t, "another type by who may not", and(byCI, observe.EventDenied, ocispec.MediaTypeImageManifest))
 	asType(http.StatusCreated, adminField, core.MediaTypeDockerManifest)
 	wantHeard(t, "another type", and(byAdmin, observe.EventOverwrite, "media_type:"+core.MediaTypeDockerManifest, "media_type_before:"+ocispec.MediaTypeImageManifest))
-	r.want(http.StatusForbidden, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", ciField)
+	r.Want(http.StatusForbidden, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", ciField)
 	wantHeard(t, "a deletion by who may not", and(byCI, observe.EventDenied, "action:delete_manifest"))
-	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", adminField)
+	r.Want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", adminField)
 	wantHeard(t, "a tag's deletion", and(byAdmin, observe.EventDelete, "tag:v1", "digest_before:"+two))
 	for _, tag := range []string{"v2", "v3"} {
 		put(http.StatusCreated, ciField, tag, "one")
 		wantHeard(t, "another tag", and(byCI, observe.EventPush, "tag:"+tag, "digest_before: "))
 	}
-	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/"+one, nil, "Authorization", adminField)
+	r.Want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/"+one, nil, "Authorization", adminField)
 	wantHeard(t, "a manifest's deletion", and(byAdmin, observe.EventDelete, "kind:manifest", "tags:[v2 v3]", "digest_before:"+one))
 
 	// A write by nobody in particular is denied, too: who it was says the address.
-	r.want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
+	r.Want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
 	wantHeard(t, "a write without a login", []string{observe.EventDenied, "user:]", "address:127.0.0.1", "repository:team/app", "action:start_upload", "status:401"})
-	r.want(http.StatusUnauthorized, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", basic("zot-ci", "wrong"))
+	r.Want(http.StatusUnauthorized, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", registrytest.Basic("zot-ci", "wrong"))
 	wantHeard(t, "a write with a wrong password", []string{observe.EventLoginRefused, "user:zot-ci", "reason:wrong", "action:delete_manifest", "repository:team/app"})
 	for range observe.StrangerRecords + 40 {
-		r.want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
+		r.Want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
 	}
 	heard.Lock()
 	if n := len(heard.events); n > observe.StrangerRecords {
@@ -159,19 +160,19 @@ func TestChangesAreTold(t *testing.T) {
 	heard.Unlock()
 
 	// A pull is not audited, and neither is a login for one.
-	r.want(http.StatusOK, "GET", "/token?scope=repository:team/app:pull", nil, "Authorization", ciField)
-	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", "wrong"))
+	r.Want(http.StatusOK, "GET", "/token?scope=repository:team/app:pull", nil, "Authorization", ciField)
+	r.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", registrytest.Basic("zot-ci", "wrong"))
 	wantHeard(t, "two logins", []string{observe.EventLoginRefused, "user:zot-ci", "reason:wrong", "at:/token"})
 	for metric, want := range map[string]float64{
 		`registry_api_keys{state="valid"}`:               2,
 		"registry_api_key_next_expiry_timestamp_seconds": float64(min(ci.Expires.Unix(), admin.Expires.Unix())),
 	} {
-		if got := r.metric(metric); got != want {
+		if got := r.Metric(metric); got != want {
 			t.Errorf("%s is %v, want %v", metric, got, want)
 		}
 	}
 	for _, metric := range []string{`registry_logins_total{method="api_key",result="ok"}`, `registry_logins_total{method="unknown",result="refused"}`} {
-		if r.metric(metric) < 1 {
+		if r.Metric(metric) < 1 {
 			t.Errorf("%s was not counted", metric)
 		}
 	}

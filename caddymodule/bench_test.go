@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core"
 )
 
@@ -53,12 +54,12 @@ func served(tb testing.TB, path string) func() {
 
 // BenchmarkGet compares a GET of a manifest with the least that Caddy can do for a request.
 func BenchmarkGet(b *testing.B) {
-	load(b, site(freePort(b), b.TempDir(), allowAll, "respond /static ok"))
-	trees, err := storageOf(b).Acquire(b.Context())
+	registrytest.Load(b, registrytest.Caddyfile(registrytest.FreePort(b), b.TempDir(), registrytest.AllowAll, "respond /static ok"))
+	trees, err := registrytest.Storage(b).Acquire(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer storageOf(b).Release()
+	defer registrytest.Storage(b).Release()
 	manifest := []byte(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`)
 	d := digest.FromBytes(manifest)
 	_, err = trees.Private.PutManifest(b.Context(), "team/app", core.ManifestPut{

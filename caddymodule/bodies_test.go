@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bufio"
@@ -11,20 +11,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
 // headOnly sends the header of a request that announces a body, and nothing of it, and
 // returns the answer and whether the connection ended with it.
-func (r *registryAt) headOnly(method, path string, fields ...string) (response *http.Response, ended bool) {
+func headOnly(r *registrytest.Registry, method, path string, fields ...string) (response *http.Response, ended bool) {
 	r.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(r.base, "http://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.Base, "http://"))
 	if err != nil {
 		r.Error(err)
 		return nil, false
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience / 2)) // before Caddy's own minute without progress
+	conn.SetDeadline(time.Now().Add(registrytest.Patience / 2)) // before Caddy's own minute without progress
 	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: registry\r\n%s\r\n\r\n", method, path, strings.Join(fields, "\r\n"))
 	buffered := bufio.NewReader(conn)
 	response, err = http.ReadResponse(buffered, &http.Request{Method: method})
@@ -42,18 +43,18 @@ func (r *registryAt) headOnly(method, path string, fields ...string) (response *
 // the body's length, and whether or not the client waits for leave to send it.
 func TestNoBodyIsReadOfThoseWhoMayNotWrite(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})
-	port, lan := freePort(t), freePort(t)
-	text := site(port, t.TempDir(), "private blumeops/**\nmirror mirrored.test {\nupstream "+up.URL+`
+	port, lan := registrytest.FreePort(t), registrytest.FreePort(t)
+	text := registrytest.Caddyfile(port, t.TempDir(), "private blumeops/**\nmirror mirrored.test {\nupstream "+up.URL+`
 		}
 		policy {
 			allow anonymous read fetch
 			allow user ada *
 		}`, "")
 	text += fmt.Sprintf("http://:%d {\n\tbind 127.0.0.1\n\toci_registry {\n\t\tread_only\n\t}\n}\n", lan)
-	load(t, text)
+	registrytest.Load(t, text)
 	digest := "sha256:" + strings.Repeat("0", 64)
 	var asked sync.WaitGroup // at once: an answer may take a moment
-	ask := func(r *registryAt, method, path string) {
+	ask := func(r *registrytest.Registry, method, path string) {
 		for _, fields := range [][]string{
 			{"Content-Length: 6"},
 			{"Content-Length: 200000"},
@@ -63,14 +64,14 @@ func TestNoBodyIsReadOfThoseWhoMayNotWrite(t *testing.T) {
 			{"Transfer-Encoding: chunked"},
 		} {
 			asked.Go(func() {
-				response, ended := r.headOnly(method, path, fields...)
+				response, ended := headOnly(r, method, path, fields...)
 				if response == nil || response.StatusCode < 400 && method != "GET" || !ended {
-					t.Errorf("%s %s%s %q: got %v, connection ended: %v; want a refusal and the end", method, r.base, path, fields, response, ended)
+					t.Errorf("%s %s%s %q: got %v, connection ended: %v; want a refusal and the end", method, r.Base, path, fields, response, ended)
 				}
 			})
 		}
 	}
-	for _, r := range []*registryAt{at(t, port), at(t, lan)} {
+	for _, r := range []*registrytest.Registry{registrytest.At(t, port), registrytest.At(t, lan)} {
 		for _, repo := range []string{"blumeops/x", "nobody/claims/this", "mirrored.test/library/x", "UPPER"} {
 			for _, request := range [][2]string{
 				{"PUT", "/manifests/v1"},

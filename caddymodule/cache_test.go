@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -10,6 +10,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
@@ -34,7 +35,7 @@ func TestCacheMeans(t *testing.T) {
 			var got struct {
 				Apps struct{ OCI struct{ Cache any } }
 			}
-			if err := json.Unmarshal(adapt(t, "{\noci {\n"+row.option+"\n}\n}"), &got); err != nil {
+			if err := json.Unmarshal(registrytest.Adapt(t, "{\noci {\n"+row.option+"\n}\n}"), &got); err != nil {
 				t.Fatal(err)
 			}
 			var want any
@@ -82,7 +83,7 @@ func TestCacheRefuses(t *testing.T) {
 // Neither a secret nor a file is looked for, and nobody is dialled: the addresses are
 // of no host.
 func TestValidateNeedsNothingOfRedis(t *testing.T) {
-	config := adapt(t, "{\nadmin off\noci {\nstorage file "+t.TempDir()+`
+	config := registrytest.Adapt(t, "{\nadmin off\noci {\nstorage file "+t.TempDir()+`
 		cache redis {
 			address a.invalid {env.CACHE_TEST_UNSET}
 			sentinel mymaster {
@@ -97,7 +98,7 @@ func TestValidateNeedsNothingOfRedis(t *testing.T) {
 		}
 	}
 }`)
-	if err := validate(t, string(config)); err != nil {
+	if err := registrytest.Validate(t, string(config)); err != nil {
 		t.Error(err)
 	}
 }
@@ -122,12 +123,12 @@ func TestRegistriesThatShareASecretShareWhatTheyLearned(t *testing.T) {
 		{"and so does another storage", t.TempDir(), "", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			port := freePort(t)
+			port := registrytest.FreePort(t)
 			// asks tells whether a registry does to whose storage the image is new.
 			asks := func(storage string) bool {
 				up.Forget()
-				load(t, site(port, storage, fmt.Sprintf("mirror mirrored.test {\nupstream %s\n%s\n}\ncache redis {\naddress %s\npassword {env.CACHE_TEST_PASSWORD}\n%s\n}", up.URL, unhurried, server.Addr(), row.secret), ""))
-				at(t, port).want(200, "GET", "/v2/mirrored.test/library/nginx/manifests/latest", nil)
+				registrytest.Serve(t, port, storage, fmt.Sprintf("mirror mirrored.test {\nupstream %s\n%s\n}\ncache redis {\naddress %s\npassword {env.CACHE_TEST_PASSWORD}\n%s\n}", up.URL, registrytest.Unhurried, server.Addr(), row.secret), "")
+				registrytest.At(t, port).Want(200, "GET", "/v2/mirrored.test/library/nginx/manifests/latest", nil)
 				return len(up.Requests()) > 0
 			}
 			if row.asked && !asks(row.storage) {
@@ -135,9 +136,9 @@ func TestRegistriesThatShareASecretShareWhatTheyLearned(t *testing.T) {
 			}
 			if !row.asked {
 				// Redis has 100 ms, which may be too short for a busy machine.
-				eventually(t, "a registry does not ask", func() bool { return !asks(t.TempDir()) })
+				registrytest.Eventually(t, "a registry does not ask", func() bool { return !asks(t.TempDir()) })
 			}
-			_, metrics := at(t, port).do("GET", "/metrics", nil)
+			_, metrics := registrytest.At(t, port).Do("GET", "/metrics", nil)
 			if !strings.Contains(string(metrics), `registry_cache_requests_total{operation="get",result="`) {
 				t.Error("the cache's requests are not counted")
 			}
@@ -150,12 +151,12 @@ func TestRegistriesThatShareASecretShareWhatTheyLearned(t *testing.T) {
 func TestARegistryStartsWithoutItsRedis(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})
 	up.Manifest("library/nginx", "application/vnd.oci.image.index.v1+json", []byte(`{"schemaVersion":2,"manifests":[]}`), "latest")
-	for _, address := range []string{fmt.Sprintf("127.0.0.1:%d", freePort(t)), "", "{env.CACHE_TEST_UNSET}", "no-such-host.invalid",
+	for _, address := range []string{fmt.Sprintf("127.0.0.1:%d", registrytest.FreePort(t)), "", "{env.CACHE_TEST_UNSET}", "no-such-host.invalid",
 		"127.0.0.1:1 127.0.0.1:2\ncluster", "127.0.0.1:1 127.0.0.1:2\nsentinel mymaster", "127.0.0.1:1\ntls"} {
 		t.Run("address "+address, func(t *testing.T) {
-			port := freePort(t)
-			load(t, site(port, t.TempDir(), fmt.Sprintf("mirror mirrored.test {\nupstream %s\n%s\n}\ncache redis {\naddress %s\n}", up.URL, unhurried, address), ""))
-			at(t, port).want(200, "GET", "/v2/mirrored.test/library/nginx/manifests/latest", nil)
+			port := registrytest.FreePort(t)
+			registrytest.Serve(t, port, t.TempDir(), fmt.Sprintf("mirror mirrored.test {\nupstream %s\n%s\n}\ncache redis {\naddress %s\n}", up.URL, registrytest.Unhurried, address), "")
+			registrytest.At(t, port).Want(200, "GET", "/v2/mirrored.test/library/nginx/manifests/latest", nil)
 		})
 	}
 }

@@ -1,15 +1,14 @@
-package caddymodule
+package caddymodule_test
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
@@ -56,7 +55,7 @@ func TestCaddyfileRefuses(t *testing.T) {
 		{"a policy without rules", "{\noci {\npolicy {\n}\n}\n}", []string{"Caddyfile:4", "no rule"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			err := adaptError(row.text)
+			err := registrytest.AdaptError(row.text)
 			if err == nil {
 				t.Fatal("got no error")
 			}
@@ -67,11 +66,6 @@ func TestCaddyfileRefuses(t *testing.T) {
 			}
 		})
 	}
-}
-
-func adaptError(text string) error {
-	_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
-	return err
 }
 
 // Options that need each other are checked by `caddy validate`.
@@ -105,7 +99,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"an unknown storage", `{"storage": {"module": "tape"}}`, "tape"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			err := validate(t, `{"apps": {"oci": `+row.oci+`}}`)
+			err := registrytest.Validate(t, `{"apps": {"oci": `+row.oci+`}}`)
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got error %v, want it to name %s", err, row.want)
 			}
@@ -113,18 +107,9 @@ func TestValidateRefuses(t *testing.T) {
 	}
 }
 
-func validate(t *testing.T, config string) error {
-	t.Helper()
-	var parsed caddy.Config
-	if err := json.Unmarshal([]byte(config), &parsed); err != nil {
-		t.Fatal(err)
-	}
-	return caddy.Validate(&parsed)
-}
-
 func TestValidateCreatesNothing(t *testing.T) {
 	storage := filepath.Join(t.TempDir(), "not", "there")
-	if err := validate(t, string(adapt(t, site(freePort(t), storage, allowAll, "")))); err != nil {
+	if err := registrytest.Validate(t, string(registrytest.Adapt(t, registrytest.Caddyfile(registrytest.FreePort(t), storage, registrytest.AllowAll, "")))); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Dir(storage)); !os.IsNotExist(err) {
@@ -140,7 +125,7 @@ func openStorages() int { return len(running.Storages()) }
 
 func TestRelativeStorageNeedsAWorkingDirectory(t *testing.T) {
 	t.Chdir("/")
-	err := validate(t, `{"apps": {"oci": {}}}`)
+	err := registrytest.Validate(t, `{"apps": {"oci": {}}}`)
 	if err == nil || !strings.Contains(err.Error(), "working directory is /") {
 		t.Errorf("got error %v, want a sentence about the working directory", err)
 	}

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // authority signs certificates.
@@ -103,7 +104,7 @@ func (a *authority) mutual(port int, mode, block, site string) {
 	server := a.sign(&x509.Certificate{DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	cert, key := a.files(server)
 	ca, _ := a.files(tls.Certificate{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key})
-	load(a.T, fmt.Sprintf(`{
+	registrytest.Load(a.T, fmt.Sprintf(`{
 	admin off
 	persist_config off
 	skip_install_trust
@@ -133,7 +134,7 @@ https://localhost:%d {
 		%s
 	}
 }
-`, a.TempDir(), testHash(), block, port, cert, key, mode, ca, site))
+`, a.TempDir(), registrytest.PasswordHash(), block, port, cert, key, mode, ca, site))
 }
 
 // caller asks with a certificate, or without one, on a connection of its own.
@@ -179,7 +180,7 @@ func uri(text string) []*url.URL {
 const robots = "client_cert {\n user %s\n groups robots\n }"
 
 func TestACertificateSaysWhoItIs(t *testing.T) {
-	a, port := newAuthority(t), freePort(t)
+	a, port := newAuthority(t), registrytest.FreePort(t)
 	dns := x509.Certificate{DNSNames: []string{"ci.example.org", "other.example.org"}, Subject: pkix.Name{CommonName: "ci"}}
 	all := x509.Certificate{
 		URIs: uri("spiffe://example.org/ci"), DNSNames: []string{"ci.example.org"}, EmailAddresses: []string{"ci@example.org"}, Subject: pkix.Name{CommonName: "ci"},
@@ -222,7 +223,7 @@ func TestACertificateSaysWhoItIs(t *testing.T) {
 // Only a certificate that TLS has verified counts, and an Authorization field takes
 // precedence.
 func TestWhichCertificatesCount(t *testing.T) {
-	a, port := newAuthority(t), freePort(t)
+	a, port := newAuthority(t), registrytest.FreePort(t)
 	stranger := newAuthority(t)
 	ours := a.client(x509.Certificate{DNSNames: []string{"ci"}})
 	const push, pull = "POST /v2/team/app/blobs/uploads/", "GET /v2/_catalog"
@@ -241,8 +242,8 @@ func TestWhichCertificatesCount(t *testing.T) {
 			{"a machine pings", ours, "GET /v2/", http.StatusOK, nil},
 			{"a stranger", stranger.client(x509.Certificate{DNSNames: []string{"ci"}}), pull, 0, nil},
 			{"an expired one", a.client(x509.Certificate{DNSNames: []string{"ci"}, NotAfter: time.Now().Add(-time.Minute)}), pull, 0, nil},
-			{"a machine that says to be nobody", ours, push, http.StatusUnauthorized, []string{"Authorization", basic("", "")}},
-			{"a machine with a wrong key", ours, pull, http.StatusUnauthorized, []string{"Authorization", basic("ci", "wrong")}},
+			{"a machine that says to be nobody", ours, push, http.StatusUnauthorized, []string{"Authorization", registrytest.Basic("", "")}},
+			{"a machine with a wrong key", ours, pull, http.StatusUnauthorized, []string{"Authorization", registrytest.Basic("ci", "wrong")}},
 			{"a machine with a scheme that is none", ours, pull, http.StatusUnauthorized, []string{"Authorization", "Digest x"}},
 			{"through a proxy", ours, push, http.StatusUnauthorized, []string{"X-Forwarded-For", "192.0.2.1"}},
 			{"through a proxy that says Via", ours, push, http.StatusUnauthorized, []string{"Via", "1.1 proxy"}},
@@ -277,7 +278,7 @@ func TestWhichCertificatesCount(t *testing.T) {
 }
 
 func TestATokenOfACertificate(t *testing.T) {
-	a, port := newAuthority(t), freePort(t)
+	a, port := newAuthority(t), registrytest.FreePort(t)
 	a.mutual(port, "verify_if_given", fmt.Sprintf(robots, "san"), "")
 	ours := a.client(x509.Certificate{URIs: uri("spiffe://example.org/ci")})
 	ending := a.client(x509.Certificate{DNSNames: []string{"ending"}, NotAfter: time.Now().Add(200 * time.Second)})
@@ -294,7 +295,7 @@ func TestATokenOfACertificate(t *testing.T) {
 	if !strings.Contains(body, `"expires_in":300`) {
 		t.Errorf("got %s, want a token for five minutes", body)
 	}
-	bearer := "Bearer " + tokenOf(t, []byte(body))
+	bearer := "Bearer " + registrytest.Token(t, []byte(body))
 	ask(http.StatusAccepted, nil, "POST", push, "Authorization", bearer) // it carries the groups
 	if got := ask(http.StatusForbidden, nil, "DELETE", "/v2/team/app/manifests/v1", "Authorization", bearer); !strings.Contains(got, "spiffe://example.org/ci") {
 		t.Errorf("got %s, want it to name the machine", got)
@@ -311,16 +312,16 @@ func TestATokenOfACertificate(t *testing.T) {
 	}
 
 	// A field decides: this is erich, and not the machine.
-	body = ask(http.StatusOK, ours, "GET", "/token", "Authorization", basic("erich", testPassword))
-	ask(http.StatusNotFound, nil, "DELETE", "/v2/team/app/manifests/v1", "Authorization", "Bearer "+tokenOf(t, []byte(body)))
-	key, _, err := callersOf(t).Identity.Keys().Create(t.Context(), identity.NewKey{User: "reader", Service: true, By: "command"})
+	body = ask(http.StatusOK, ours, "GET", "/token", "Authorization", registrytest.Basic("erich", registrytest.Password))
+	ask(http.StatusNotFound, nil, "DELETE", "/v2/team/app/manifests/v1", "Authorization", "Bearer "+registrytest.Token(t, []byte(body)))
+	key, _, err := registrytest.Callers(t).Identity.Keys().Create(t.Context(), identity.NewKey{User: "reader", Service: true, By: "command"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ask(http.StatusForbidden, ours, "POST", push, "Authorization", "Bearer "+key)
 
 	// Groups are the configuration's only at /token; who is disabled is out at once.
-	if _, err := callersOf(t).Identity.Users().SetDisabled(t.Context(), "spiffe://example.org/ci", true); err != nil {
+	if _, err := registrytest.Callers(t).Identity.Users().SetDisabled(t.Context(), "spiffe://example.org/ci", true); err != nil {
 		t.Fatal(err)
 	}
 	ask(http.StatusUnauthorized, ours, "GET", "/v2/_catalog")
@@ -345,7 +346,7 @@ func TestClientCertIsChecked(t *testing.T) {
 		{"two of them", "client_cert\nclient_cert", "Caddyfile:5"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			err := adaptError("{\noci {\nurl https://a\n" + row.block + "\n}\n}")
+			err := registrytest.AdaptError("{\noci {\nurl https://a\n" + row.block + "\n}\n}")
 			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
@@ -357,11 +358,11 @@ func TestClientCertIsChecked(t *testing.T) {
 		`[{"module": "client_cert"}, {"module": "client_cert"}]`:     "duplicate option client_cert",
 		`[{"module": "client_cert", "user": "san", "subject": "x"}]`: "subject",
 	} {
-		if err := validate(t, `{"apps": {"oci": {"authenticators": `+config+`}}}`); err == nil || !strings.Contains(err.Error(), want) {
+		if err := registrytest.Validate(t, `{"apps": {"oci": {"authenticators": `+config+`}}}`); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want it to say %q", config, err, want)
 		}
 	}
-	if !bytes.Contains(adapt(t, "{\noci {\nclient_cert {\nuser cn\ngroups a\n}\n}\n}"), []byte(`"authenticators":[{"groups":["a"],"module":"client_cert","user":"cn"}]`)) {
+	if !bytes.Contains(registrytest.Adapt(t, "{\noci {\nclient_cert {\nuser cn\ngroups a\n}\n}\n}"), []byte(`"authenticators":[{"groups":["a"],"module":"client_cert","user":"cn"}]`)) {
 		t.Error("the Caddyfile means something else")
 	}
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // terminal returns both ends of a terminal: the side of the person, and that of a program.
@@ -47,7 +48,7 @@ func onTerminal(t *testing.T, answer string, args ...string) (string, int) {
 	}
 	ended := make(chan int, 1)
 	go func() {
-		ended <- execute(t.Context(), program, program, program, args...)
+		ended <- registrytest.Execute(t.Context(), program, program, program, args...)
 		program.Close()
 	}()
 	shown, err := io.ReadAll(person)
@@ -59,8 +60,8 @@ func onTerminal(t *testing.T, answer string, args ...string) (string, int) {
 
 func TestCommandsAskOnATerminal(t *testing.T) {
 	dir := t.TempDir()
-	load(t, site(freePort(t), dir, localPolicy+"local_user erich "+testHash()+" admins", ""))
-	store := callersOf(t).Identity
+	registrytest.Serve(t, registrytest.FreePort(t), dir, localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins", "")
+	store := registrytest.Callers(t).Identity
 	disabled := func() bool { erich, _ := store.Users().Get("erich"); return erich.Disabled }
 	_, key, err := store.Keys().Create(t.Context(), identity.NewKey{User: "erich", Local: true, Name: "laptop"})
 	if err != nil {
@@ -87,7 +88,7 @@ func TestCommandsAskOnATerminal(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			shown, status := onTerminal(t, row.answer, row.args...)
-			if (status == statusDone) != row.done || !row.done && status != statusFailed {
+			if (status == registrytest.Done) != row.done || !row.done && status != registrytest.Failed {
 				t.Errorf("got status %d: %s", status, shown)
 			}
 			for _, want := range row.shown {
@@ -108,7 +109,7 @@ func TestCommandsAskOnATerminal(t *testing.T) {
 		})
 	}
 	// Without a terminal nobody is asked, and the end of the input does not count as an answer.
-	if out, told, status := runRegistry(t, disable...); status != statusDone || !disabled() || strings.Contains(told, "[y/N]") {
+	if out, told, status := registrytest.Run(t, disable...); status != registrytest.Done || !disabled() || strings.Contains(told, "[y/N]") {
 		t.Errorf("without a terminal: got status %d, %s%s", status, out, told)
 	}
 }

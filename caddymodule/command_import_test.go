@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"fmt"
@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // zotWith makes the directory of a zot that has one image, team/app:v1.
@@ -41,7 +43,7 @@ func zotWith(t *testing.T, config string) string {
 // An import leaves the reserve free, in the running registry and without one, and says what
 // to do. The log has its sums.
 func TestAnImportLeavesTheReserveFree(t *testing.T) {
-	port, storage, zot := freePort(t), t.TempDir(), zotWith(t, "a config")
+	port, storage, zot := registrytest.FreePort(t), t.TempDir(), zotWith(t, "a config")
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	var log func() string
 	wantLogged := func(fields ...string) {
@@ -55,7 +57,7 @@ func TestAnImportLeavesTheReserveFree(t *testing.T) {
 	}
 	text := func(reserve string) string {
 		var text string
-		text, log = logged(t, site(port, storage, allowAll+"\nlimits {\nreserve "+reserve+"\n}", ""))
+		text, log = logged(t, registrytest.Caddyfile(port, storage, registrytest.AllowAll+"\nlimits {\nreserve "+reserve+"\n}", ""))
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -63,26 +65,26 @@ func TestAnImportLeavesTheReserveFree(t *testing.T) {
 	}
 	refused := func(where string) {
 		t.Helper()
-		out, told, status := runRegistry(t, "import", "zot", zot, "--config", config)
-		if status != statusFailed || !strings.Contains(out, "LEFT OUT team/app:v1: blob "+digest.FromString("a config").String()+": no space left") ||
+		out, told, status := registrytest.Run(t, "import", "zot", zot, "--config", config)
+		if status != registrytest.Failed || !strings.Contains(out, "LEFT OUT team/app:v1: blob "+digest.FromString("a config").String()+": no space left") ||
 			!strings.Contains(told, "lower reserve under limits, and import again") || strings.Contains(out, "damaged") {
 			t.Errorf("%s: status %d, %s%s", where, status, out, told)
 		}
 	}
-	load(t, text("1000000TiB"))
-	r := at(t, port)
-	r.want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1", nil) // the storage is open
+	registrytest.Load(t, text("1000000TiB"))
+	r := registrytest.At(t, port)
+	r.Want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1", nil) // the storage is open
 	refused("in the server")
 	wantLogged("import ended early", `"zot":"`+zot+`"`, `"found":1`, `"imported":0`, `"left_out":1`, "make room on the disk")
-	r.want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1", nil)
+	r.Want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1", nil)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	refused("without a server")
-	load(t, text("0"))
-	if out, told, status := runRegistry(t, "import", "zot", zot, "--config", config); status != statusDone {
+	registrytest.Load(t, text("0"))
+	if out, told, status := registrytest.Run(t, "import", "zot", zot, "--config", config); status != registrytest.Done {
 		t.Errorf("with room: status %d, %s%s", status, out, told)
 	}
 	wantLogged(`"msg":"import ended"`, `"zot":"`+zot+`"`, `"imported":1`, `"blobs":1`, `"bytes":8`)
-	at(t, port).want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
+	registrytest.At(t, port).Want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/core"
 )
@@ -34,10 +35,10 @@ func hold(t *testing.T, trees *running.Trees, repo string, tags ...string) (ds [
 }
 
 func TestPurgeThroughTheRunningProcess(t *testing.T) {
-	storage, port := t.TempDir(), freePort(t)
-	load(t, site(port, storage, allowAll, ""))
-	at(t, port).pushImage("team/app", "v1", randomBytes(100))
-	s := storageOf(t)
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
+	registrytest.At(t, port).PushImage("team/app", "v1", registrytest.RandomBytes(100))
+	s := registrytest.Storage(t)
 	trees, err := s.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -56,9 +57,9 @@ func TestPurgeThroughTheRunningProcess(t *testing.T) {
 		{"index.docker.io/nginx", 0, 0, 0},
 		{"ghcr.io/a/b:none", 0, 0, 0},
 	} {
-		out, told, status := runRegistry(t, "purge", row.name, "--json", "--storage", storage)
+		out, told, status := registrytest.Run(t, "purge", row.name, "--json", "--storage", storage)
 		var got control.PurgeReport
-		if err := json.Unmarshal([]byte(out), &got); err != nil || (status == statusDone) != (row.tags+row.manifests > 0) {
+		if err := json.Unmarshal([]byte(out), &got); err != nil || (status == registrytest.Done) != (row.tags+row.manifests > 0) {
 			t.Fatalf("%s: got status %d, %s%s", row.name, status, out, told)
 		}
 		if len(got.Tags) != row.tags || len(got.Manifests) != row.manifests {
@@ -75,17 +76,17 @@ func TestPurgeThroughTheRunningProcess(t *testing.T) {
 			t.Errorf("%s: %d manifests are left, want %d", row.name, left, row.left)
 		}
 	}
-	if _, told, status := runRegistry(t, "purge", "team/app:v1", "--storage", storage); status != statusFailed || !strings.Contains(told, "delete") {
+	if _, told, status := registrytest.Run(t, "purge", "team/app:v1", "--storage", storage); status != registrytest.Failed || !strings.Contains(told, "delete") {
 		t.Errorf("a private image: got status %d, %s, want a sentence that says to delete", status, told)
 	}
-	at(t, port).want(200, "GET", "/v2/team/app/manifests/v1", nil)
+	registrytest.At(t, port).Want(200, "GET", "/v2/team/app/manifests/v1", nil)
 }
 
 func TestPurgeAsACommand(t *testing.T) {
-	storage, port := t.TempDir(), freePort(t)
-	load(t, site(port, storage, allowAll, ""))
-	at(t, port).pushImage("team/app", "v1", randomBytes(100))
-	s := storageOf(t)
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
+	registrytest.At(t, port).PushImage("team/app", "v1", registrytest.RandomBytes(100))
+	s := registrytest.Storage(t)
 	trees, err := s.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -100,26 +101,26 @@ func TestPurgeAsACommand(t *testing.T) {
 		status int
 		out    string
 	}{
-		{"purge", statusMisuse, ""},
-		{"purge docker.io/nginx:one docker.io/nginx:two", statusMisuse, ""},
-		{"purge docker.io/NGINX", statusMisuse, ""},
-		{"purge docker.io/nginx@sha256:12", statusMisuse, ""},
-		{"purge team/app --storage " + storage, statusFailed, ""},
-		{"purge docker.io/nginx:one --storage " + storage, statusDone, "docker.io/library/nginx: forgot 1 tags and 0 manifests, 0 B\n"},
+		{"purge", registrytest.Misuse, ""},
+		{"purge docker.io/nginx:one docker.io/nginx:two", registrytest.Misuse, ""},
+		{"purge docker.io/NGINX", registrytest.Misuse, ""},
+		{"purge docker.io/nginx@sha256:12", registrytest.Misuse, ""},
+		{"purge team/app --storage " + storage, registrytest.Failed, ""},
+		{"purge docker.io/nginx:one --storage " + storage, registrytest.Done, "docker.io/library/nginx: forgot 1 tags and 0 manifests, 0 B\n"},
 		// A purge of missing content is not a success.
-		{"purge docker.io/nginx:one --storage " + storage, statusFailed, ""},
-		{"purge docker.io/nginx@" + string(digest.FromString("none")) + " --storage " + storage, statusFailed, ""},
-		{"purge ghcr.io/a/b --storage " + storage, statusFailed, ""},
-		{"purge ghcr.io/a/b --json --storage " + storage, statusFailed, `{"repository":"ghcr.io/a/b","tags":[],"manifests":[],"bytes":0}` + "\n"},
+		{"purge docker.io/nginx:one --storage " + storage, registrytest.Failed, ""},
+		{"purge docker.io/nginx@" + string(digest.FromString("none")) + " --storage " + storage, registrytest.Failed, ""},
+		{"purge ghcr.io/a/b --storage " + storage, registrytest.Failed, ""},
+		{"purge ghcr.io/a/b --json --storage " + storage, registrytest.Failed, `{"repository":"ghcr.io/a/b","tags":[],"manifests":[],"bytes":0}` + "\n"},
 	} {
-		out, _, status := runRegistry(t, strings.Fields(row.args)...)
+		out, _, status := registrytest.Run(t, strings.Fields(row.args)...)
 		if status != row.status || out != row.out {
 			t.Errorf("%s: got status %d and %q, want %d and %q", row.args, status, out, row.status, row.out)
 		}
 	}
-	out, told, status := runRegistry(t, "purge", "docker.io/library/nginx", "--json", "--storage", storage)
+	out, told, status := registrytest.Run(t, "purge", "docker.io/library/nginx", "--json", "--storage", storage)
 	var report control.PurgeReport
-	if status != statusDone || json.Unmarshal([]byte(out), &report) != nil || len(report.Manifests) != 2 || report.Bytes == 0 {
+	if status != registrytest.Done || json.Unmarshal([]byte(out), &report) != nil || len(report.Manifests) != 2 || report.Bytes == 0 {
 		t.Errorf("got status %d, %s%s", status, out, told)
 	}
 }
@@ -130,7 +131,7 @@ func TestPurgeSaysWhatIsNotHeld(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	write := func(oci string) {
 		t.Helper()
-		if err := os.WriteFile(config, []byte(site(freePort(t), storage, oci, "")), 0o600); err != nil {
+		if err := os.WriteFile(config, []byte(registrytest.Caddyfile(registrytest.FreePort(t), storage, oci, "")), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,8 +141,8 @@ func TestPurgeSaysWhatIsNotHeld(t *testing.T) {
 		{"ghcr.io/a/b", "", "the configuration has no mirror"},
 	} {
 		write(row.oci)
-		_, told, status := runRegistry(t, "purge", row.name, "--config", config)
-		if status != statusFailed || !strings.Contains(told, row.want) {
+		_, told, status := registrytest.Run(t, "purge", row.name, "--config", config)
+		if status != registrytest.Failed || !strings.Contains(told, row.want) {
 			t.Errorf("%s: got status %d: %s", row.name, status, told)
 		}
 	}

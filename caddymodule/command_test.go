@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -12,16 +12,17 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // garbage pushes a blob that no manifest will name, and an image, once the collection
 // that follows a start is over.
-func garbage(r *registryAt, runs float64) {
-	r.eventually("the first collection is over", func() bool {
-		return r.metric(`registry_gc_runs_total{result="ok"}`) > runs
+func garbage(r *registrytest.Registry, runs float64) {
+	r.Eventually("the first collection is over", func() bool {
+		return r.Metric(`registry_gc_runs_total{result="ok"}`) > runs
 	})
-	r.pushBlob("team/app", randomBytes(10_000))
-	r.pushImage("team/app", "v1", randomBytes(100))
+	r.PushBlob("team/app", registrytest.RandomBytes(10_000))
+	r.PushImage("team/app", "v1", registrytest.RandomBytes(100))
 }
 
 // collections counts those of this process.
@@ -52,26 +53,25 @@ func TestCollectThroughTheRunningProcess(t *testing.T) {
 	// The second directory's socket has a path that no address can hold.
 	long := filepath.Join(t.TempDir(), strings.Repeat("long", 20), strings.Repeat("path", 20))
 	for _, storage := range []string{t.TempDir(), long} {
-		port := freePort(t)
+		port := registrytest.FreePort(t)
 		runs := collections(t)
-		load(t, site(port, storage, allowAll+"\ngc {\ngrace 1ms\n}", ""))
-		r := at(t, port)
+		r := registrytest.Serve(t, port, storage, registrytest.AllowAll+"\ngc {\ngrace 1ms\n}", "")
 		garbage(r, runs)
 		socket, err := os.Stat(filepath.Join(storage, control.SocketName))
 		if err != nil || socket.Mode() != os.ModeSocket|0o600 {
 			t.Fatalf("got a socket of mode %v, %v; want it open to its owner alone", socket.Mode(), err)
 		}
 		var dry, wet, again control.GCReport
-		if runJSON(t, &dry, "gc", "--dry-run", "--storage", storage); dry.Private.Blobs != 1 || !dry.DryRun {
+		if registrytest.RunJSON(t, &dry, "gc", "--dry-run", "--storage", storage); dry.Private.Blobs != 1 || !dry.DryRun {
 			t.Errorf("dry run: got %+v, want 1 blob", dry)
 		}
-		if runJSON(t, &wet, "gc", "--storage", storage); wet.Collected != dry.Collected || wet.DryRun {
+		if registrytest.RunJSON(t, &wet, "gc", "--storage", storage); wet.Collected != dry.Collected || wet.DryRun {
 			t.Errorf("got %+v, want what the dry run said, %+v", wet, dry)
 		}
-		if runJSON(t, &again, "gc", "--storage", storage); again.Private.Blobs != 0 {
+		if registrytest.RunJSON(t, &again, "gc", "--storage", storage); again.Private.Blobs != 0 {
 			t.Errorf("again: got %+v, want nothing left", again)
 		}
-		r.want(200, "GET", "/v2/team/app/manifests/v1", nil)
+		r.Want(200, "GET", "/v2/team/app/manifests/v1", nil)
 		if err := caddy.Stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -82,11 +82,11 @@ func TestCollectThroughTheRunningProcess(t *testing.T) {
 }
 
 func TestCollectWithoutAProcess(t *testing.T) {
-	storage, port := t.TempDir(), freePort(t)
-	text := site(port, storage, allowAll+"\ngc {\ngrace 1ms\n}", "")
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	text := registrytest.Caddyfile(port, storage, registrytest.AllowAll+"\ngc {\ngrace 1ms\n}", "")
 	runs := collections(t)
-	load(t, text)
-	garbage(at(t, port), runs)
+	registrytest.Load(t, text)
+	garbage(registrytest.At(t, port), runs)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -94,16 +94,16 @@ func TestCollectWithoutAProcess(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, told, status := runRegistry(t, "gc", "--json", "--config", config)
-	if status != statusDone {
+	out, told, status := registrytest.Run(t, "gc", "--json", "--config", config)
+	if status != registrytest.Done {
 		t.Fatalf("got status %d: %s", status, told)
 	}
 	var report control.GCReport
 	if err := json.Unmarshal([]byte(out), &report); err != nil || report.Private.Blobs != 1 {
 		t.Errorf("got %s, %v; want a report of 1 blob", out, err)
 	}
-	out, told, status = runRegistry(t, "gc", "--dry-run", "--storage", storage)
-	if status != statusDone || !strings.HasPrefix(out, "private: would remove 0 B of content: 0 blobs") ||
+	out, told, status = registrytest.Run(t, "gc", "--dry-run", "--storage", storage)
+	if status != registrytest.Done || !strings.HasPrefix(out, "private: would remove 0 B of content: 0 blobs") ||
 		!strings.Contains(out, "\nmirrors: would remove ") {
 		t.Errorf("got status %d, %q and %q; want a line for people, of each tree", status, out, told)
 	}
@@ -116,18 +116,18 @@ func TestCommandExits(t *testing.T) {
 		args   string
 		status int
 	}{
-		{"without a command", "", statusMisuse},
-		{"with an unknown command", "sweep", statusMisuse},
-		{"with an unknown flag", "gc --wet-run", statusMisuse},
-		{"with an argument too many", "gc now", statusMisuse},
-		{"with two locations", "gc --storage " + empty + " --config Caddyfile", statusMisuse},
-		{"on a directory that is not there", "gc --storage " + filepath.Join(empty, "no"), statusFailed},
+		{"without a command", "", registrytest.Misuse},
+		{"with an unknown command", "sweep", registrytest.Misuse},
+		{"with an unknown flag", "gc --wet-run", registrytest.Misuse},
+		{"with an argument too many", "gc now", registrytest.Misuse},
+		{"with two locations", "gc --storage " + empty + " --config Caddyfile", registrytest.Misuse},
+		{"on a directory that is not there", "gc --storage " + filepath.Join(empty, "no"), registrytest.Failed},
 		{"that verifies a directory without a storage", "verify --storage " + empty, 3},
-		{"with a configuration that is not there", "gc --config " + filepath.Join(empty, "Caddyfile"), statusFailed},
-		{"asked for help", "gc --help", statusDone},
+		{"with a configuration that is not there", "gc --config " + filepath.Join(empty, "Caddyfile"), registrytest.Failed},
+		{"asked for help", "gc --help", registrytest.Done},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			if _, told, status := runRegistry(t, strings.Fields(row.args)...); status != row.status {
+			if _, told, status := registrytest.Run(t, strings.Fields(row.args)...); status != row.status {
 				t.Errorf("got status %d, want %d: %s", status, row.status, told)
 			}
 		})
@@ -138,12 +138,11 @@ func TestCommandExits(t *testing.T) {
 }
 
 func TestTheCollectorRunsByItself(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), allowAll+"\ngc {\ninterval 5ms\ngrace 1ms\n}", ""))
-	r := at(t, port)
-	before := r.metric(`registry_gc_removed_total{kind="blob"}`)
-	r.pushBlob("team/app", randomBytes(1000))
-	r.eventually("the blob is collected", func() bool {
-		return r.metric(`registry_gc_removed_total{kind="blob"}`) > before
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll+"\ngc {\ninterval 5ms\ngrace 1ms\n}", "")
+	before := r.Metric(`registry_gc_removed_total{kind="blob"}`)
+	r.PushBlob("team/app", registrytest.RandomBytes(1000))
+	r.Eventually("the blob is collected", func() bool {
+		return r.Metric(`registry_gc_removed_total{kind="blob"}`) > before
 	})
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"net/http"
@@ -14,6 +14,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // identityDamages are what disks and people do to a file.
@@ -46,21 +47,21 @@ func rewrite(t *testing.T, path string, change func([]byte) []byte) {
 // One damaged record of identity stops neither the start nor anybody whom it is not
 // about, and doctor names it.
 func TestDamagedRecordsOfIdentity(t *testing.T) {
-	port, whole := freePort(t), t.TempDir()
+	port, whole := registrytest.FreePort(t), t.TempDir()
 	text := func(storage string) string {
-		return site(port, storage, localPolicy+"local_user erich "+testHash()+" admins", "")
+		return registrytest.Caddyfile(port, storage, localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins", "")
 	}
-	load(t, text(whole))
+	registrytest.Load(t, text(whole))
 	v := visit(t, port, nil)
-	v.page(http.StatusSeeOther, "/login", passwordForm("erich", testPassword))
-	store := callersOf(t).Identity
+	v.page(http.StatusSeeOther, "/login", passwordForm("erich", registrytest.Password))
+	store := registrytest.Callers(t).Identity
 	made := func(want identity.NewKey) (string, string) {
 		t.Helper()
 		secret, key, err := store.Keys().Create(t.Context(), want)
 		if err != nil {
 			t.Fatal(err)
 		}
-		v.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", basic("x", secret))
+		v.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", secret))
 		return secret, key.ID
 	}
 	if _, err := store.Users().SignedIn(t.Context(), identity.User{Name: "ada", Issuer: "https://id.example", Subject: "1"}); err != nil {
@@ -80,7 +81,7 @@ func TestDamagedRecordsOfIdentity(t *testing.T) {
 		if err := caddy.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		released(t)
+		registrytest.Released(t)
 	}
 	stop()
 
@@ -115,25 +116,25 @@ func TestDamagedRecordsOfIdentity(t *testing.T) {
 					t.Fatal(err)
 				}
 				damage(t, filepath.Join(objects(storage), row.record))
-				load(t, text(storage))
+				registrytest.Load(t, text(storage))
 				defer stop()
 				v := visit(t, port, nil)
-				v.want(http.StatusOK, "GET", "/v2/_catalog", nil)
+				v.Want(http.StatusOK, "GET", "/v2/_catalog", nil)
 				for _, secret := range []string{other, services, adas} {
 					status := http.StatusOK
 					if slices.Contains(row.refused, secret) {
 						status = http.StatusUnauthorized
 					}
-					response, body := v.do("GET", "/token", nil, "Authorization", basic("x", secret))
+					response, body := v.Do("GET", "/token", nil, "Authorization", registrytest.Basic("x", secret))
 					if response.StatusCode != status {
 						t.Errorf("/token: got status %d, want %d: %s", response.StatusCode, status, body)
 					}
 					if status == http.StatusOK {
-						v.want(status, "GET", "/v2/", nil, "Authorization", "Bearer "+tokenOf(t, body))
+						v.Want(status, "GET", "/v2/", nil, "Authorization", "Bearer "+registrytest.Token(t, body))
 					}
-					v.want(status, "GET", "/v2/", nil, "Authorization", "Bearer "+secret)
+					v.Want(status, "GET", "/v2/", nil, "Authorization", "Bearer "+secret)
 				}
-				v.page(http.StatusSeeOther, "/login", passwordForm("erich", testPassword))
+				v.page(http.StatusSeeOther, "/login", passwordForm("erich", registrytest.Password))
 				v.page(http.StatusOK, "/user/apikey", nil)
 
 				got := doctorFinds(t, storage, "identity")
@@ -151,33 +152,33 @@ func TestDamagedRecordsOfIdentity(t *testing.T) {
 			if err := os.CopyFS(storage, os.DirFS(whole)); err != nil {
 				t.Fatal(err)
 			}
-			load(t, text(storage))
+			registrytest.Load(t, text(storage))
 			defer stop()
 			v := visit(t, port, nil)
-			v.page(http.StatusSeeOther, "/login", passwordForm("erich", testPassword))
-			_, body := v.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("x", services))
+			v.page(http.StatusSeeOther, "/login", passwordForm("erich", registrytest.Password))
+			_, body := v.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("x", services))
 			for _, record := range []string{"keys/" + servicesID, "users/616461", "uses/" + servicesID, only("announced"), only("sealing"), only("signing"), "site"} {
 				damage(t, filepath.Join(objects(storage), record))
 			}
 			for range 2 {
 				for _, secret := range []string{other, services, adas} {
-					v.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", basic("x", secret))
+					v.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", secret))
 				}
-				v.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+tokenOf(t, body))
+				v.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+registrytest.Token(t, body))
 				v.page(http.StatusOK, "/user/apikey", nil)
-				load(t, text(storage))
+				registrytest.Load(t, text(storage))
 			}
-			if _, err := callersOf(t).Identity.Keys().Revoke(t.Context(), servicesID); err != nil {
+			if _, err := registrytest.Callers(t).Identity.Keys().Revoke(t.Context(), servicesID); err != nil {
 				t.Error(err) // and the record is whole again
 			}
 			stop()
-			load(t, text(storage))
-			v.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", basic("x", other))
-			_, refusal := v.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("x", services))
+			registrytest.Load(t, text(storage))
+			v.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", other))
+			_, refusal := v.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", services))
 			if !strings.Contains(string(refusal), "was revoked") {
 				t.Errorf("got %s", refusal)
 			}
-			v.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("x", adas))
+			v.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", adas))
 		})
 	}
 }

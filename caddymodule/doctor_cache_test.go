@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // The parts beside the storage are examined, and no secret is shown. The exit status
@@ -50,12 +51,12 @@ func TestDoctorLooksAtTheCacheAndTheSignIn(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			config := filepath.Join(t.TempDir(), "Caddyfile")
-			if err := os.WriteFile(config, []byte(site(freePort(t), emptyStorage(t), "min_free 1\n"+row.oci, "")), 0o600); err != nil {
+			if err := os.WriteFile(config, []byte(registrytest.Caddyfile(registrytest.FreePort(t), emptyStorage(t), "min_free 1\n"+row.oci, "")), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			out, told, status := runRegistry(t, "doctor", "--json", "--config", config)
+			out, told, status := registrytest.Run(t, "doctor", "--json", "--config", config)
 			var report doctor.Report
-			if json.Unmarshal([]byte(out), &report) != nil || (status == statusDone) != row.ok || report.OK != row.ok {
+			if json.Unmarshal([]byte(out), &report) != nil || (status == registrytest.Done) != row.ok || report.OK != row.ok {
 				t.Fatalf("got status %d: %s: %s", status, out, told)
 			}
 			i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.Check == row.check })

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"fmt"
@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // doctorFinds is a finding of the command `registry doctor` on a storage.
@@ -27,14 +28,13 @@ func doctorFinds(t *testing.T, storage, check string) doctor.Finding {
 }
 
 func TestDoctorNamesKeysThatEndAndWhatIsInQuarantine(t *testing.T) {
-	storage, port := t.TempDir(), freePort(t)
-	load(t, site(port, storage, allowAll, ""))
-	r := at(t, port)
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
 	if got := doctorFinds(t, storage, "keys"); got.Level != doctor.OK || !strings.Contains(got.Text, "no key expires") {
 		t.Errorf("without keys: got %+v", got)
 	}
 	create := []string{"key", "create", "--storage", storage, "--user", "ci", "--group", "ci", "--name", "soon", "--expires", "2d"}
-	if _, told, status := runRegistry(t, create...); status != statusDone {
+	if _, told, status := registrytest.Run(t, create...); status != registrytest.Done {
 		t.Fatal(told)
 	}
 	if got := doctorFinds(t, storage, "keys"); got.Level != doctor.Warn || !strings.Contains(got.Text, `("soon" of ci) at 20`) {
@@ -44,18 +44,18 @@ func TestDoctorNamesKeysThatEndAndWhatIsInQuarantine(t *testing.T) {
 	if got := doctorFinds(t, storage, "content"); got.Level != doctor.OK || !strings.Contains(got.Text, "never verified") {
 		t.Errorf("before a verification: got %+v", got)
 	}
-	content := randomBytes(1000)
-	r.pushImage("team/app", "v1", content)
+	content := registrytest.RandomBytes(1000)
+	r.PushImage("team/app", "v1", content)
 	d := digest.FromBytes(content)
 	path := filepath.Join(storage, "private", "objects", "blobs", "sha256", d.Encoded()[:2], d.Encoded())
 	rewrite(t, path, func(data []byte) []byte { data[0] ^= 1; return data })
-	if out, told, _ := runRegistry(t, "verify", "--repair", "--storage", storage); !strings.Contains(out, d.String()) {
+	if out, told, _ := registrytest.Run(t, "verify", "--repair", "--storage", storage); !strings.Contains(out, d.String()) {
 		t.Fatalf("verify: %s%s", out, told)
 	}
 	if got := doctorFinds(t, storage, "content"); got.Level != doctor.Warn || !strings.Contains(got.Text, "objects in quarantine: 1 (1000 B), "+d.String()) {
 		t.Errorf("with something in quarantine: got %+v", got)
 	}
-	r.want(http.StatusNotFound, "GET", "/v2/team/app/blobs/"+d.String(), nil)
+	r.Want(http.StatusNotFound, "GET", "/v2/team/app/blobs/"+d.String(), nil)
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("the damaged file is where it was: %v", err)
 	}
@@ -65,11 +65,10 @@ func TestDoctorNamesKeysThatEndAndWhatIsInQuarantine(t *testing.T) {
 const shownDamage = 5
 
 func TestDoctorNamesDamagedRecords(t *testing.T) {
-	storage, port := t.TempDir(), freePort(t)
-	load(t, site(port, storage, allowAll, ""))
-	r := at(t, port)
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
 	for i := range shownDamage + 3 {
-		r.pushImage("team/app", fmt.Sprint("v", i), []byte("content"))
+		r.PushImage("team/app", fmt.Sprint("v", i), []byte("content"))
 	}
 	if got := doctorFinds(t, storage, "records"); got.Level != doctor.OK || got.Text != fmt.Sprint(shownDamage+4, " records of tags, referrers and manifests are in good order") {
 		t.Errorf("with whole records: got %+v", got)
@@ -93,7 +92,7 @@ func TestDoctorNamesDamagedRecords(t *testing.T) {
 	if got.Level != doctor.Fail || !strings.Contains(got.Text, "(private): 2: ") || !strings.Contains(got.Text, filepath.Base(manifests[0])+" is damaged") {
 		t.Errorf("with a damaged record of a manifest: got %+v", got)
 	}
-	r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v0", nil)
+	r.Want(http.StatusOK, "GET", "/v2/team/app/manifests/v0", nil)
 	rewrite(t, manifests[0], func([]byte) []byte { return intact })
 	if got := doctorFinds(t, storage, "records"); !strings.Contains(got.Text, "(private): 1: ") || strings.Contains(got.Text, filepath.Base(manifests[0])) {
 		t.Errorf("with the record of the manifest as it was: got %+v", got)

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // examine runs `registry doctor --json` and returns the report, what was printed on the
 // standard output, and the exit status.
 func examine(t *testing.T, args ...string) (report doctor.Report, out string, status int) {
 	t.Helper()
-	out, told, status := runRegistry(t, append([]string{"doctor", "--json"}, args...)...)
+	out, told, status := registrytest.Run(t, append([]string{"doctor", "--json"}, args...)...)
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatalf("%s: %v: %s", out, err, told)
 	}
@@ -21,10 +22,10 @@ func examine(t *testing.T, args ...string) (report doctor.Report, out string, st
 }
 
 func TestDoctorLooksAtTheStorage(t *testing.T) {
-	storage, port := t.TempDir(), freePort(t)
+	storage, port := t.TempDir(), registrytest.FreePort(t)
 	running := "is in use by process"
-	load(t, site(port, storage, allowAll, ""))
-	at(t, port).want(200, "GET", "/v2/_catalog", nil) // it is open
+	registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
+	registrytest.At(t, port).Want(200, "GET", "/v2/_catalog", nil) // it is open
 	for _, row := range []struct {
 		name   string
 		args   string
@@ -33,9 +34,9 @@ func TestDoctorLooksAtTheStorage(t *testing.T) {
 		ok     bool
 		text   string
 	}{
-		{"a running registry", "--storage " + storage, statusDone, "storage", true, running},
-		{"a storage that is not there", "--storage " + storage + "/no", statusFailed, "storage", false, "there is no storage"},
-		{"the disk", "--storage " + storage, statusDone, "disk", true, "are free"},
+		{"a running registry", "--storage " + storage, registrytest.Done, "storage", true, running},
+		{"a storage that is not there", "--storage " + storage + "/no", registrytest.Failed, "storage", false, "there is no storage"},
+		{"the disk", "--storage " + storage, registrytest.Done, "disk", true, "are free"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			report, out, status := examine(t, strings.Fields(row.args)...)
@@ -45,7 +46,7 @@ func TestDoctorLooksAtTheStorage(t *testing.T) {
 			}
 		})
 	}
-	if out, _, status := runRegistry(t, "doctor", "now"); status != statusMisuse {
+	if out, _, status := registrytest.Run(t, "doctor", "now"); status != registrytest.Misuse {
 		t.Errorf("an argument too many: got status %d, %s", status, out)
 	}
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -18,6 +18,8 @@ import (
 	"github.com/libdns/libdns"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 func init() {
@@ -66,38 +68,38 @@ func replaced(t *testing.T, text string, pairs ...string) string {
 const emptyIndex = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 
 // putIndex pushes an index.
-func (r *registryAt) putIndex(status int, repo, tag, content string, fields ...string) {
+func putIndex(r *registrytest.Registry, status int, repo, tag, content string, fields ...string) {
 	r.Helper()
-	r.want(status, "PUT", "/v2/"+repo+"/manifests/"+tag, strings.NewReader(content),
+	r.Want(status, "PUT", "/v2/"+repo+"/manifests/"+tag, strings.NewReader(content),
 		append([]string{"Content-Type", ocispec.MediaTypeImageIndex}, fields...)...)
 }
 
 // The example is served as it stands, but for what a test machine cannot have: its
 // ports, its directory, and certificates from an authority on the internet.
 func TestTheExampleServes(t *testing.T) {
-	plain, secure, insecure := freePort(t), freePort(t), freePort(t)
+	plain, secure, insecure := registrytest.FreePort(t), registrytest.FreePort(t), registrytest.FreePort(t)
 	dir := t.TempDir()
 	t.Setenv("TEST_OIDC_SECRET", "secret")
-	text := replaced(t, readFile(t, "../examples/registry.ops.eblu.me/Caddyfile"),
+	text := replaced(t, registrytest.ReadFile(t, "../examples/registry.ops.eblu.me/Caddyfile"),
 		"admin off", fmt.Sprintf("admin off\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n\thttp_port %d\n\thttps_port %d\n\tskip_install_trust\n\tstorage file_system %s", insecure, secure, filepath.Join(dir, "caddy")),
 		"storage file /var/lib/registry", "storage file "+filepath.Join(dir, "registry"),
 		"{file./run/secrets/oidc}", "{env.TEST_OIDC_SECRET}",
 		"grace_period 10s", "grace_period 1s",
 		"http://:5050", fmt.Sprintf("http://:%d", plain))
-	loadJSON(t, localCertificates(t, adapt(t, text)))
+	registrytest.LoadJSON(t, localCertificates(t, registrytest.Adapt(t, text)))
 
-	r := at(t, plain)
-	secret, _ := robot(t)
-	key := []string{"Authorization", basic("zot-ci", secret)}
-	r.putIndex(http.StatusUnauthorized, "blumeops/app", "v1", emptyIndex)
-	r.putIndex(http.StatusCreated, "blumeops/app", "v1", emptyIndex, key...)
+	r := registrytest.At(t, plain)
+	secret, _ := registrytest.Key(t)
+	key := []string{"Authorization", registrytest.Basic("zot-ci", secret)}
+	putIndex(r, http.StatusUnauthorized, "blumeops/app", "v1", emptyIndex)
+	putIndex(r, http.StatusCreated, "blumeops/app", "v1", emptyIndex, key...)
 	d := digest.FromString(emptyIndex)
-	r.want(http.StatusOK, "GET", "/v2/blumeops/app/manifests/v1?ns=registry.ops.eblu.me", nil)
-	r.want(http.StatusForbidden, "POST", "/v2/library/nginx/blobs/uploads/", nil, key...)
+	r.Want(http.StatusOK, "GET", "/v2/blumeops/app/manifests/v1?ns=registry.ops.eblu.me", nil)
+	r.Want(http.StatusForbidden, "POST", "/v2/library/nginx/blobs/uploads/", nil, key...)
 
 	roots := x509.NewCertPool()
 	var client *http.Client
-	r.eventually("there is a certificate", func() bool {
+	r.Eventually("there is a certificate", func() bool {
 		pem, err := os.ReadFile(filepath.Join(dir, "caddy/pki/authorities/local/root.crt"))
 		if err != nil || !roots.AppendCertsFromPEM(pem) {
 			return false
@@ -138,7 +140,7 @@ func TestTheExampleServes(t *testing.T) {
 // The registry beside another Caddy is served as it stands, but for ports and directories. That
 // Caddy says that its clients came over https.
 func TestTheExampleBesideServes(t *testing.T) {
-	behind, plain := freePort(t), freePort(t)
+	behind, plain := registrytest.FreePort(t), registrytest.FreePort(t)
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	if err := os.MkdirAll(filepath.Join(home, ".config/registry"), 0o700); err != nil {
@@ -147,24 +149,24 @@ func TestTheExampleBesideServes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(home, ".config/registry/oidc"), []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	load(t, replaced(t, readFile(t, "../examples/registry.ops.eblu.me/beside.Caddyfile"),
+	registrytest.Load(t, replaced(t, registrytest.ReadFile(t, "../examples/registry.ops.eblu.me/beside.Caddyfile"),
 		"admin off", "admin off\n\tpersist_config off\n\tdefault_bind 127.0.0.1", "grace_period 10s", "grace_period 1s",
 		"http://:5051", fmt.Sprintf("http://:%d", behind), "http://:5050", fmt.Sprintf("http://:%d", plain)))
-	secret, _ := robot(t)
-	key := []string{"Authorization", basic("zot-ci", secret)}
+	secret, _ := registrytest.Key(t)
+	key := []string{"Authorization", registrytest.Basic("zot-ci", secret)}
 	proxied := []string{"Host", "registry.ops.eblu.me", "X-Forwarded-Proto", "https", "X-Forwarded-For", "192.0.2.7"}
-	r := at(t, behind)
-	challenge, _ := r.want(http.StatusUnauthorized, "GET", "/v2/", nil, proxied...)
+	r := registrytest.At(t, behind)
+	challenge, _ := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, proxied...)
 	if got := challenge.Header.Get("Www-Authenticate"); !strings.Contains(got, `realm="https://registry.ops.eblu.me/token"`) {
 		t.Errorf("through the proxy: got the challenge %q", got)
 	}
-	r.putIndex(http.StatusCreated, "blumeops/app", "v1", emptyIndex, append(key, proxied...)...)
-	r.want(http.StatusOK, "GET", "/login", nil, proxied...)
-	lan := at(t, plain)
-	lan.want(http.StatusOK, "GET", "/v2/blumeops/app/manifests/v1", nil)
-	lan.putIndex(http.StatusCreated, "blumeops/app", "v2", emptyIndex, key...)
-	for _, r := range []*registryAt{r, lan} {
-		r.want(http.StatusOK, "GET", "/metrics", nil)
+	putIndex(r, http.StatusCreated, "blumeops/app", "v1", emptyIndex, append(key, proxied...)...)
+	r.Want(http.StatusOK, "GET", "/login", nil, proxied...)
+	lan := registrytest.At(t, plain)
+	lan.Want(http.StatusOK, "GET", "/v2/blumeops/app/manifests/v1", nil)
+	putIndex(lan, http.StatusCreated, "blumeops/app", "v2", emptyIndex, key...)
+	for _, r := range []*registrytest.Registry{r, lan} {
+		r.Want(http.StatusOK, "GET", "/metrics", nil)
 	}
 }
 
@@ -180,7 +182,7 @@ func TestTheExampleHasWhatItsZotHas(t *testing.T) {
 		}
 		HTTP struct{ ExternalURL string }
 	}
-	if err := json.Unmarshal([]byte(readFile(t, "../examples/registry.ops.eblu.me/zot.json")), &zot); err != nil {
+	if err := json.Unmarshal([]byte(registrytest.ReadFile(t, "../examples/registry.ops.eblu.me/zot.json")), &zot); err != nil {
 		t.Fatal(err)
 	}
 	wants := []string{"url " + zot.HTTP.ExternalURL}
@@ -188,7 +190,7 @@ func TestTheExampleHasWhatItsZotHas(t *testing.T) {
 		wants = append(wants, "mirror "+strings.TrimPrefix(registry.Content[0].Destination, "/"))
 	}
 	for _, name := range []string{"Caddyfile", "beside.Caddyfile"} {
-		text := readFile(t, "../examples/registry.ops.eblu.me/"+name)
+		text := registrytest.ReadFile(t, "../examples/registry.ops.eblu.me/"+name)
 		for _, want := range wants {
 			if !strings.Contains(text, want+"\n") {
 				t.Errorf("%s lacks %q", name, want)
@@ -225,25 +227,25 @@ func localCertificates(t *testing.T, config []byte) []byte {
 
 // The repository's own Caddyfile, as `make run` serves it, with its three variables.
 func TestTheDefaultCaddyfileServes(t *testing.T) {
-	port := freePort(t)
+	port := registrytest.FreePort(t)
 	t.Setenv("REGISTRY_PORT", fmt.Sprint(port))
 	t.Setenv("REGISTRY_DATA", t.TempDir())
 	t.Setenv("REGISTRY_ADMIN", "off")
-	load(t, readFile(t, "../Caddyfile"))
-	r := at(t, port)
-	secret, _ := robot(t)
-	key := []string{"Authorization", basic("zot-ci", secret)}
+	registrytest.Load(t, registrytest.ReadFile(t, "../Caddyfile"))
+	r := registrytest.At(t, port)
+	secret, _ := registrytest.Key(t)
+	key := []string{"Authorization", registrytest.Basic("zot-ci", secret)}
 	other := strings.Replace(emptyIndex, "[]", `[],"annotations":{"a":"b"}`, 1)
-	r.putIndex(http.StatusUnauthorized, "team/app", "v1", emptyIndex)
-	r.putIndex(http.StatusCreated, "team/app", "v1", emptyIndex, key...)
-	r.putIndex(http.StatusCreated, "team/app", "v1", emptyIndex, key...) // a CI retry
-	r.putIndex(http.StatusForbidden, "team/app", "v1", other, key...)
-	r.want(http.StatusForbidden, "DELETE", "/v2/team/app/manifests/v1", nil, key...)
-	_, got := r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil, "Host", "made.up.example")
+	putIndex(r, http.StatusUnauthorized, "team/app", "v1", emptyIndex)
+	putIndex(r, http.StatusCreated, "team/app", "v1", emptyIndex, key...)
+	putIndex(r, http.StatusCreated, "team/app", "v1", emptyIndex, key...) // a CI retry
+	putIndex(r, http.StatusForbidden, "team/app", "v1", other, key...)
+	r.Want(http.StatusForbidden, "DELETE", "/v2/team/app/manifests/v1", nil, key...)
+	_, got := r.Want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil, "Host", "made.up.example")
 	if string(got) != emptyIndex {
 		t.Errorf("got %s, want %s", got, emptyIndex)
 	}
-	r.want(http.StatusOK, "GET", "/metrics", nil)
+	r.Want(http.StatusOK, "GET", "/metrics", nil)
 }
 
 // Without variables it listens on loopback alone, because it takes keys over plain HTTP there.
@@ -253,7 +255,7 @@ func TestTheDefaultCaddyfileStaysOnLoopback(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	config := string(adapt(t, readFile(t, "../Caddyfile")))
+	config := string(registrytest.Adapt(t, registrytest.ReadFile(t, "../Caddyfile")))
 	for _, want := range []string{`"listen":["127.0.0.1:5050"]`, `"path":"./data"`, `"grace_period":10000000000`} {
 		if !strings.Contains(config, want) {
 			t.Errorf("got %s, want it to have %s", config, want)

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
@@ -15,21 +16,20 @@ import (
 // explanation names, and to nobody else.
 func TestNamesOfNoMirrorAreExplained(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})
-	port := freePort(t)
-	block := " {\nupstream " + up.URL + "\n" + unhurried + "\n}\n"
-	load(t, site(port, t.TempDir(), "private team/**\nmirror docker.io"+block+"mirror ghcr.io"+block+"mirror secret.example"+block+`policy {
+	port := registrytest.FreePort(t)
+	block := " {\nupstream " + up.URL + "\n" + registrytest.Unhurried + "\n}\n"
+	r := registrytest.Serve(t, port, t.TempDir(), "private team/**\nmirror docker.io"+block+"mirror ghcr.io"+block+"mirror secret.example"+block+`policy {
 			allow anonymous read fetch on docker.io/** team/**
 			allow group builders read fetch create on docker.io/** ghcr.io/** team/**
 			allow group admins *
-		}`, ""))
-	r := at(t, port)
+		}`, "")
 	key := func(group string) string {
 		t.Helper()
-		secret, _, err := callersOf(t).Identity.Keys().Create(t.Context(), identity.NewKey{User: group, Service: true, Groups: []string{group}, By: "command"})
+		secret, _, err := registrytest.Callers(t).Identity.Keys().Create(t.Context(), identity.NewKey{User: group, Service: true, Groups: []string{group}, By: "command"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return basic(group, secret)
+		return registrytest.Basic(group, secret)
 	}
 	builders, admins, others := key("builders"), key("admins"), key("others")
 	const pull = "/manifests/v1"
@@ -42,7 +42,7 @@ func TestNamesOfNoMirrorAreExplained(t *testing.T) {
 		{"somebody pulls who may read more", "GET", "/v2/docker.oi/library/app" + pull, builders, 404, "configured: docker.io, ghcr.io; did you mean docker.io?", "secret"},
 		{"an admin pulls", "GET", "/v2/gchr.io/app" + pull, admins, 404, "configured: docker.io, ghcr.io, secret.example; did you mean ghcr.io?", ""},
 		{"somebody pulls who may read no more than anybody", "GET", "/v2/docker.oi/library/app" + pull, others, 404, "configured: docker.io; did you", "ghcr.io"},
-		{"a wrong key pulls", "GET", "/v2/docker.oi/library/app" + pull, basic("x", "wrong"), 404, "configured: docker.io; did you", "ghcr.io"},
+		{"a wrong key pulls", "GET", "/v2/docker.oi/library/app" + pull, registrytest.Basic("x", "wrong"), 404, "configured: docker.io; did you", "ghcr.io"},
 		{"a mirror that is hidden is not meant", "GET", "/v2/secert.example/app" + pull, builders, 404, "no mirror of secert.example; configured: docker.io, ghcr.io", "did you mean"},
 		{"by ns", "GET", "/v2/library/app" + pull + "?ns=docker.oi", "", 404, "no mirror of docker.oi; configured: docker.io", ""},
 		{"a list of tags", "GET", "/v2/docker.oi/library/app/tags/list", "", 404, "did you mean docker.io?", ""},
@@ -58,13 +58,13 @@ func TestNamesOfNoMirrorAreExplained(t *testing.T) {
 		if row.by != "" {
 			fields = []string{"Authorization", row.by}
 		}
-		_, body := r.want(row.status, row.method, row.path, nil, fields...)
+		_, body := r.Want(row.status, row.method, row.path, nil, fields...)
 		if !strings.Contains(string(body), row.want) || row.not != "" && strings.Contains(string(body), row.not) {
 			t.Errorf("%s: got %s, want %q and not %q", row.name, body, row.want, row.not)
 		}
 	}
 	// A name of nobody is as long as it is; what is said of it is not.
-	_, body := r.want(404, "GET", "/v2/"+strings.Repeat("d", 150)+".oi/app"+pull, nil)
+	_, body := r.Want(404, "GET", "/v2/"+strings.Repeat("d", 150)+".oi/app"+pull, nil)
 	if len(body) > 1000 || !strings.Contains(string(body), "no mirror of dddd") {
 		t.Errorf("got %d bytes: %s", len(body), body)
 	}
@@ -75,10 +75,9 @@ func TestNamesOfNoMirrorAreExplained(t *testing.T) {
 func TestALookBeforeAPushToAMirror(t *testing.T) {
 	up := httptest.NewServer(nil)
 	up.Close() // nobody listens there any more
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), "private team/**\nmirror docker.io {\nupstream "+up.URL+"\n}", ""))
-	r := at(t, port)
-	secret, _ := robot(t)
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), "private team/**\nmirror docker.io {\nupstream "+up.URL+"\n}", "")
+	secret, _ := registrytest.Key(t)
 	digest := "sha256:" + strings.Repeat("0", 64)
 	for _, row := range []struct {
 		scope string
@@ -87,15 +86,15 @@ func TestALookBeforeAPushToAMirror(t *testing.T) {
 		{"pull,push", map[string]int{"HEAD blobs/" + digest: 404, "HEAD manifests/v1": 404, "GET manifests/v1": 502, "GET blobs/" + digest: 502}},
 		{"pull", map[string]int{"HEAD blobs/" + digest: 502, "HEAD manifests/v1": 502, "GET manifests/v1": 502, "GET blobs/" + digest: 502}},
 	} {
-		for _, field := range []string{basic("zot-ci", secret), ""} { // a login, and none
+		for _, field := range []string{registrytest.Basic("zot-ci", secret), ""} { // a login, and none
 			fields := []string{}
 			if field != "" {
 				fields = []string{"Authorization", field}
 			}
-			_, body := r.want(http.StatusOK, "GET", "/token?scope=repository:docker.io/library/app:"+row.scope, nil, fields...)
+			_, body := r.Want(http.StatusOK, "GET", "/token?scope=repository:docker.io/library/app:"+row.scope, nil, fields...)
 			for ask, status := range row.want {
 				method, what, _ := strings.Cut(ask, " ")
-				response, answer := r.do(method, "/v2/docker.io/library/app/"+what, nil, "Authorization", "Bearer "+tokenOf(t, body))
+				response, answer := r.Do(method, "/v2/docker.io/library/app/"+what, nil, "Authorization", "Bearer "+registrytest.Token(t, body))
 				if response.StatusCode != status {
 					t.Errorf("with the scope %s, %s: got %d %s, want %d", row.scope, ask, response.StatusCode, answer, status)
 				}
@@ -103,7 +102,7 @@ func TestALookBeforeAPushToAMirror(t *testing.T) {
 		}
 	}
 	// Without a token nobody says what the question is for.
-	r.want(http.StatusBadGateway, "HEAD", "/v2/docker.io/library/app/blobs/"+digest, nil, "Authorization", basic("zot-ci", secret))
+	r.Want(http.StatusBadGateway, "HEAD", "/v2/docker.io/library/app/blobs/"+digest, nil, "Authorization", registrytest.Basic("zot-ci", secret))
 }
 
 // Credentials over plain HTTP are warned of once for each address, and a site that takes
@@ -111,7 +110,7 @@ func TestALookBeforeAPushToAMirror(t *testing.T) {
 func TestPlainHTTPIsWarnedOf(t *testing.T) {
 	dir := t.TempDir()
 	log, socket := "", dir+"/s"
-	port := freePort(t)
+	port := registrytest.FreePort(t)
 	for i, row := range []struct {
 		options, global, url string
 		warned               bool
@@ -124,12 +123,12 @@ func TestPlainHTTPIsWarnedOf(t *testing.T) {
 		{"", "servers {\n trusted_proxies static 192.0.2.0/24\n }", "", false, ""},
 	} {
 		log = fmt.Sprintf("%s/log%d", dir, i)
-		text := site(port, t.TempDir(), row.url, "")
+		text := registrytest.Caddyfile(port, t.TempDir(), row.url, "")
 		text = strings.Replace(text, "admin off", "admin off\n\t"+row.global+"\n\tlog {\n\t\toutput file "+log+" {\n\t\t\tmode 0600\n\t\t}\n\t\tformat json\n\t}", 1)
 		// Another machine can reach a socket by way of whatever forwards to it.
 		text += fmt.Sprintf("\nhttp://plain.example {\n\tbind unix/%s\n\thandle {\n\t\toci_registry {\n\t\t\t%s\n\t\t}\n\t}\n}\n", socket, row.options)
-		load(t, text)
-		logged := readFile(t, log)
+		registrytest.Load(t, text)
+		logged := registrytest.ReadFile(t, log)
 		const sentence = "site takes no credentials over plain HTTP"
 		if got := strings.Contains(logged, sentence); got != row.warned {
 			t.Errorf("%q %q: warned %v, want %v: %s", row.options, row.global, got, row.warned, logged)
@@ -138,16 +137,16 @@ func TestPlainHTTPIsWarnedOf(t *testing.T) {
 			t.Errorf("%q: want the remedy %q, of one site: %s", row.url, row.remedy, logged)
 		}
 	}
-	r := at(t, port)
+	r := registrytest.At(t, port)
 	for range 3 {
 		for _, from := range []string{"198.51.100.1", "2001:db8::1", "2001:db8::2"} {
-			_, body := r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("x", "y"), "X-Forwarded-For", from)
+			_, body := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", "y"), "X-Forwarded-For", from)
 			if !strings.Contains(string(body), "use a site with HTTPS, or set insecure_credentials") {
 				t.Errorf("the answer names no remedy: %s", body)
 			}
 		}
 	}
-	if n := strings.Count(readFile(t, log), "credentials were sent over plain HTTP"); n != 1 {
+	if n := strings.Count(registrytest.ReadFile(t, log), "credentials were sent over plain HTTP"); n != 1 {
 		t.Errorf("got %d warnings of one proxy that nobody trusts, want one", n)
 	}
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
@@ -10,27 +10,28 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 func TestServesAnImageUnderEveryName(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), allowAll, ""))
-	r := at(t, port)
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll, "")
 	for i, host := range []string{fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("localhost:%d", port), "made.up.example"} {
 		path := fmt.Sprintf("/v2/team/app%d", i)
-		content := randomBytes(1000 + i)
-		r.want(http.StatusOK, "GET", "/v2/_catalog", nil, "Host", host)
-		response, _ := r.want(http.StatusAccepted, "POST", path+"/blobs/uploads/", nil, "Host", host)
+		content := registrytest.RandomBytes(1000 + i)
+		r.Want(http.StatusOK, "GET", "/v2/_catalog", nil, "Host", host)
+		response, _ := r.Want(http.StatusAccepted, "POST", path+"/blobs/uploads/", nil, "Host", host)
 		location := response.Header.Get("Location")
-		d := r.pushBlob(fmt.Sprintf("team/app%d", i), content)
-		r.want(http.StatusNoContent, "DELETE", location, nil, "Host", host)
-		_, got := r.want(http.StatusOK, "GET", path+"/blobs/"+d.String(), nil, "Host", host)
+		d := r.PushBlob(fmt.Sprintf("team/app%d", i), content)
+		r.Want(http.StatusNoContent, "DELETE", location, nil, "Host", host)
+		_, got := r.Want(http.StatusOK, "GET", path+"/blobs/"+d.String(), nil, "Host", host)
 		if !bytes.Equal(got, content) {
 			t.Errorf("%s: got other bytes than were pushed", host)
 		}
 	}
-	d := r.pushImage("team/app", "v1", randomBytes(5000))
-	response, _ := r.want(http.StatusOK, "HEAD", "/v2/team/app/manifests/v1", nil)
+	d := r.PushImage("team/app", "v1", registrytest.RandomBytes(5000))
+	response, _ := r.Want(http.StatusOK, "HEAD", "/v2/team/app/manifests/v1", nil)
 	if got := response.Header.Get("Docker-Content-Digest"); got != d.String() {
 		t.Errorf("got digest %s, want %s", got, d)
 	}
@@ -40,9 +41,8 @@ func TestServesAnImageUnderEveryName(t *testing.T) {
 }
 
 func TestAnswersOnlyItsPaths(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), allowAll, "respond 418"))
-	r := at(t, port)
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll, "respond 418")
 	for path, status := range map[string]int{
 		"/v2":             http.StatusUnauthorized,
 		"/v2/":            http.StatusUnauthorized,
@@ -51,7 +51,7 @@ func TestAnswersOnlyItsPaths(t *testing.T) {
 		"/v2x":            http.StatusTeapot,
 		"/v1/":            http.StatusTeapot,
 	} {
-		if response, _ := r.do("GET", path, nil); response.StatusCode != status {
+		if response, _ := r.Do("GET", path, nil); response.StatusCode != status {
 			t.Errorf("%s: got status %d, want %d", path, response.StatusCode, status)
 		}
 	}
@@ -66,10 +66,10 @@ func TestWorksWithinOtherDirectives(t *testing.T) {
 		"with a matcher": "oci_registry /v2/*",
 	} {
 		t.Run(name, func(t *testing.T) {
-			port := freePort(t)
+			port := registrytest.FreePort(t)
 			text := fmt.Sprintf("{\nadmin off\npersist_config off\noci {\nstorage file %s\n}\n}\nhttp://:%d {\nbind 127.0.0.1\n%s\n}", t.TempDir(), port, within)
-			load(t, text)
-			response, _ := at(t, port).want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "made.up.example")
+			registrytest.Load(t, text)
+			response, _ := registrytest.At(t, port).Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "made.up.example")
 			if got := response.Header.Get("Docker-Distribution-Api-Version"); got != "registry/2.0" {
 				t.Errorf("got version %q: this was not the registry", got)
 			}
@@ -78,21 +78,20 @@ func TestWorksWithinOtherDirectives(t *testing.T) {
 }
 
 func TestWithoutAPolicyNobodyWrites(t *testing.T) {
-	storage, port := t.TempDir(), freePort(t)
-	load(t, site(port, storage, allowAll, ""))
-	r := at(t, port)
-	d := r.pushImage("team/app", "v1", randomBytes(100))
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
+	d := r.PushImage("team/app", "v1", registrytest.RandomBytes(100))
 
-	load(t, site(port, storage, "", ""))
-	r.want(http.StatusOK, "GET", "/v2/_catalog", nil)
-	r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
+	registrytest.Serve(t, port, storage, "", "")
+	r.Want(http.StatusOK, "GET", "/v2/_catalog", nil)
+	r.Want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
 	for _, c := range []struct{ method, path string }{
 		{"POST", "/v2/team/app/blobs/uploads/"},
 		{"PUT", "/v2/team/app/manifests/v2"},
 		{"DELETE", "/v2/team/app/manifests/v1"},
 		{"DELETE", "/v2/team/app/manifests/" + d.String()},
 	} {
-		response, body := r.want(http.StatusUnauthorized, c.method, c.path, strings.NewReader("{}"), "Content-Type", "application/vnd.oci.image.index.v1+json")
+		response, body := r.Want(http.StatusUnauthorized, c.method, c.path, strings.NewReader("{}"), "Content-Type", "application/vnd.oci.image.index.v1+json")
 		if !bytes.Contains(body, []byte("UNAUTHORIZED")) {
 			t.Errorf("%s %s: got %s, want the code UNAUTHORIZED", c.method, c.path, body)
 		}
@@ -103,60 +102,57 @@ func TestWithoutAPolicyNobodyWrites(t *testing.T) {
 }
 
 func TestNamesBelongToSomebody(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), allowAll+"\nprivate team/**\nurl https://registry.example.com\nhostnames indri:5050", ""))
-	r := at(t, port)
-	r.pushImage("team/app", "v1", randomBytes(100))
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll+"\nprivate team/**\nurl https://registry.example.com\nhostnames indri:5050", "")
+	r.PushImage("team/app", "v1", registrytest.RandomBytes(100))
 	for _, ns := range []string{"registry.example.com", "Registry.Example.com:443", "indri:5050", fmt.Sprintf("127.0.0.1:%d", port)} {
-		r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1?ns="+ns, nil)
+		r.Want(http.StatusOK, "GET", "/v2/team/app/manifests/v1?ns="+ns, nil)
 	}
-	_, body := r.want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1?ns=docker.io", nil)
+	_, body := r.Want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1?ns=docker.io", nil)
 	if !bytes.Contains(body, []byte("NAME_UNKNOWN")) {
 		t.Errorf("got %s, want NAME_UNKNOWN", body)
 	}
-	r.want(http.StatusNotFound, "GET", "/v2/library/nginx/manifests/v1", nil)
-	_, body = r.want(http.StatusForbidden, "POST", "/v2/library/nginx/blobs/uploads/", nil)
+	r.Want(http.StatusNotFound, "GET", "/v2/library/nginx/manifests/v1", nil)
+	_, body = r.Want(http.StatusForbidden, "POST", "/v2/library/nginx/blobs/uploads/", nil)
 	if !bytes.Contains(body, []byte("team/**")) {
 		t.Errorf("got %s, want it to name what can be pushed to", body)
 	}
 }
 
 func TestMetricsCountAndSurviveAReload(t *testing.T) {
-	storage, port := t.TempDir(), freePort(t)
-	load(t, site(port, storage, allowAll, ""))
-	r := at(t, port)
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
 	const requests = `registry_requests_total{action="blob",result="ok"}`
-	content := randomBytes(10_000)
-	before, pushed, pulled := r.metric(requests), r.metric("registry_pushed_bytes_total"), r.metric(`registry_pulled_bytes_total{source="private"}`)
-	d := r.pushBlob("team/app", content)
-	r.want(http.StatusOK, "GET", "/v2/team/app/blobs/"+d.String(), nil)
+	content := registrytest.RandomBytes(10_000)
+	before, pushed, pulled := r.Metric(requests), r.Metric("registry_pushed_bytes_total"), r.Metric(`registry_pulled_bytes_total{source="private"}`)
+	d := r.PushBlob("team/app", content)
+	r.Want(http.StatusOK, "GET", "/v2/team/app/blobs/"+d.String(), nil)
 
-	load(t, site(port, storage, allowAll+"\ngc {\ninterval 1h\n}", ""))
-	if got := r.metric(requests) - before; got != 1 {
+	registrytest.Serve(t, port, storage, registrytest.AllowAll+"\ngc {\ninterval 1h\n}", "")
+	if got := r.Metric(requests) - before; got != 1 {
 		t.Errorf("%s rose by %v, want 1", requests, got)
 	}
-	if got := r.metric("registry_pushed_bytes_total") - pushed; got != 10_000 {
+	if got := r.Metric("registry_pushed_bytes_total") - pushed; got != 10_000 {
 		t.Errorf("pushed bytes rose by %v, want 10000", got)
 	}
-	if got := r.metric(`registry_pulled_bytes_total{source="private"}`) - pulled; got < 10_000 {
+	if got := r.Metric(`registry_pulled_bytes_total{source="private"}`) - pulled; got < 10_000 {
 		t.Errorf("pulled bytes rose by %v, want 10000 at least", got)
 	}
-	r.pushImage("team/app", "v1", content)
-	if got := r.metric(`registry_storage_syncs_total{kind="file"}`); got < 1 {
+	r.PushImage("team/app", "v1", content)
+	if got := r.Metric(`registry_storage_syncs_total{kind="file"}`); got < 1 {
 		t.Errorf("got %v syncs of files after a push, want some", got)
 	}
 }
 
 func TestTheAccessLogSaysWhatWasAsked(t *testing.T) {
-	port := freePort(t)
+	port := registrytest.FreePort(t)
 	log := filepath.Join(t.TempDir(), "access.log")
-	load(t, site(port, t.TempDir(), allowAll, "log {\noutput file "+log+"\n}"))
-	r := at(t, port)
-	r.pushImage("team/app", "v1", randomBytes(10))
+	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll, "log {\noutput file "+log+"\n}")
+	r.PushImage("team/app", "v1", registrytest.RandomBytes(10))
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	text := readFile(t, log)
+	text := registrytest.ReadFile(t, log)
 	for _, want := range []string{`"action":"put_manifest"`, `"repository":"team/app"`, `"source":"private"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the access log lacks %s:\n%s", want, text)

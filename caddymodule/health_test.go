@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/health"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // parts returns the states of a detailed report, or nil for the word of a stranger.
@@ -29,24 +30,24 @@ func parts(t *testing.T, body []byte) map[string]string {
 }
 
 func TestHealthIsDetailedOnLoopbackAndForAdministrators(t *testing.T) {
-	port := freePort(t)
-	config := site(port, t.TempDir(), `mirror example.com
+	port := registrytest.FreePort(t)
+	config := registrytest.Caddyfile(port, t.TempDir(), `mirror example.com
 		policy {
 			allow anonymous read fetch
 			allow group admins *
 			allow group artifact-workloads read create
 		}`, "")
-	load(t, strings.Replace(config, "oci_registry", "oci_registry {\n\t\tinsecure_credentials\n\t}", 1))
-	r := at(t, port)
-	ordinary, _ := robot(t)
-	admin, _, err := callersOf(t).Identity.Keys().Create(t.Context(), identity.NewKey{
+	registrytest.Load(t, strings.Replace(config, "oci_registry", "oci_registry {\n\t\tinsecure_credentials\n\t}", 1))
+	r := registrytest.At(t, port)
+	ordinary, _ := registrytest.Key(t)
+	admin, _, err := registrytest.Callers(t).Identity.Keys().Create(t.Context(), identity.NewKey{
 		User: "erich", Service: true, Groups: []string{"admins"}, By: "command",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, body := r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("erich", admin))
-	token := tokenOf(t, body)
+	_, body := r.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("erich", admin))
+	token := registrytest.Token(t, body)
 
 	for _, row := range []struct {
 		name     string
@@ -61,14 +62,14 @@ func TestHealthIsDetailedOnLoopbackAndForAdministrators(t *testing.T) {
 		{"by another address of this machine", []string{"Host", "192.0.2.1"}, false},
 		// Behind a proxy on this machine the connection is loopback, and the caller is not.
 		{"through a proxy", []string{"X-Forwarded-For", "192.0.2.1"}, false},
-		{"through a proxy, with a key that may not administer", []string{"Via", "1.1 proxy", "Authorization", basic("x", ordinary)}, false},
-		{"through a proxy, with a wrong key", []string{"Via", "1.1 proxy", "Authorization", basic("x", admin[:len(admin)-1])}, false},
+		{"through a proxy, with a key that may not administer", []string{"Via", "1.1 proxy", "Authorization", registrytest.Basic("x", ordinary)}, false},
+		{"through a proxy, with a wrong key", []string{"Via", "1.1 proxy", "Authorization", registrytest.Basic("x", admin[:len(admin)-1])}, false},
 		{"through a proxy, with a malformed field", []string{"Via", "1.1 proxy", "Authorization", "Basic !"}, false},
-		{"through a proxy, with an administrator's key", []string{"Via", "1.1 proxy", "Authorization", basic("x", admin)}, true},
+		{"through a proxy, with an administrator's key", []string{"Via", "1.1 proxy", "Authorization", registrytest.Basic("x", admin)}, true},
 		{"through a proxy, with an administrator's token", []string{"Via", "1.1 proxy", "Authorization", "Bearer " + token}, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			_, body := at(t, port).want(http.StatusOK, "GET", "/readyz", nil, row.fields...)
+			_, body := registrytest.At(t, port).Want(http.StatusOK, "GET", "/readyz", nil, row.fields...)
 			states := parts(t, body)
 			if !row.detailed {
 				if string(body) != "ok\n" {
@@ -86,7 +87,7 @@ func TestHealthIsDetailedOnLoopbackAndForAdministrators(t *testing.T) {
 }
 
 func TestHealthOff(t *testing.T) {
-	port := freePort(t)
+	port := registrytest.FreePort(t)
 	for _, row := range []struct {
 		name, option string
 		status       int
@@ -95,10 +96,10 @@ func TestHealthOff(t *testing.T) {
 		{"left to the next handler", "oci_registry {\n\t\thealth off\n\t}", http.StatusTeapot},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			config := strings.Replace(site(port, t.TempDir(), "", "respond 418"), "oci_registry", row.option, 1)
-			load(t, config)
+			config := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "", "respond 418"), "oci_registry", row.option, 1)
+			registrytest.Load(t, config)
 			for _, path := range []string{"/livez", "/readyz", "/healthz"} {
-				at(t, port).want(row.status, "GET", path, nil)
+				registrytest.At(t, port).Want(row.status, "GET", path, nil)
 			}
 		})
 	}
@@ -123,10 +124,9 @@ func TestHealthOptionIsChecked(t *testing.T) {
 func TestHealthSeesThatTheStorageIsGone(t *testing.T) {
 	for _, tree := range []string{"private", "mirrors"} {
 		t.Run(tree, func(t *testing.T) {
-			storage, port := t.TempDir(), freePort(t)
-			load(t, site(port, storage, "", ""))
-			r := at(t, port)
-			_, body := r.want(http.StatusOK, "GET", "/readyz?for=write", nil)
+			storage, port := t.TempDir(), registrytest.FreePort(t)
+			r := registrytest.Serve(t, port, storage, "", "")
+			_, body := r.Want(http.StatusOK, "GET", "/readyz?for=write", nil)
 			for _, name := range []string{"storage", "write", "index", "index of mirrors"} {
 				if got := parts(t, body)[name]; got != health.OK {
 					t.Errorf("%s is %q: %s", name, got, body)
@@ -135,12 +135,12 @@ func TestHealthSeesThatTheStorageIsGone(t *testing.T) {
 			if err := os.RemoveAll(filepath.Join(storage, tree)); err != nil {
 				t.Fatal(err)
 			}
-			r.eventually("reads fail", func() bool {
-				response, _ := r.do("GET", "/readyz", nil)
+			r.Eventually("reads fail", func() bool {
+				response, _ := r.Do("GET", "/readyz", nil)
 				return response.StatusCode == http.StatusServiceUnavailable
 			})
-			r.want(http.StatusOK, "GET", "/livez", nil)
-			_, body = r.want(http.StatusServiceUnavailable, "GET", "/healthz", nil)
+			r.Want(http.StatusOK, "GET", "/livez", nil)
+			_, body = r.Want(http.StatusServiceUnavailable, "GET", "/healthz", nil)
 			if got := parts(t, body)["storage"]; got != health.Failed {
 				t.Errorf("storage is %q: %s", got, body)
 			}

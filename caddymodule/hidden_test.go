@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"net/http"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
@@ -14,16 +15,16 @@ import (
 // fields and words are the same, whatever is asked, and for nobody and somebody.
 func TestWhatIsHiddenAnswersAsWhatMayNotBeRead(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
-	manifest, blob := upstreamImage(t, hub, "team/hidden", "v1", randomBytes(1000))
+	manifest, blob := registrytest.PutImage(t, hub, "team/hidden", "v1", registrytest.RandomBytes(1000))
 	hub.Private("team/hidden")
 	t.Setenv("TEST_HUB_SECRET", "secret")
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), "policy {\nallow anonymous read fetch\ndeny anonymous read on docker.io/team/denied\ndeny signed_in read on docker.io/team/denied\n}\n"+
-		mirrorOf("docker.io", hub, "credentials user {env.TEST_HUB_SECRET}", "private team/** to user somebody-else"), ""))
-	secret, _ := robot(t)
-	r := at(t, port)
-	r.want(http.StatusUnauthorized, "GET", "/v2/docker.io/team/hidden/manifests/v1", nil) // the upstream was asked
-	for who, fields := range map[string][]string{"nobody": nil, "somebody": {"Authorization", basic("x", secret)}} {
+	port := registrytest.FreePort(t)
+	registrytest.Serve(t, port, t.TempDir(), "policy {\nallow anonymous read fetch\ndeny anonymous read on docker.io/team/denied\ndeny signed_in read on docker.io/team/denied\n}\n"+
+		registrytest.Mirror("docker.io", hub, "credentials user {env.TEST_HUB_SECRET}", "private team/** to user somebody-else"), "")
+	secret, _ := registrytest.Key(t)
+	r := registrytest.At(t, port)
+	r.Want(http.StatusUnauthorized, "GET", "/v2/docker.io/team/hidden/manifests/v1", nil) // the upstream was asked
+	for who, fields := range map[string][]string{"nobody": nil, "somebody": {"Authorization", registrytest.Basic("x", secret)}} {
 		for _, method := range []string{"GET", "HEAD"} {
 			for _, path := range []string{
 				"manifests/v1", "manifests/none", "manifests/" + manifest.String(), "manifests/" + digest.FromString("none").String(),
@@ -31,7 +32,7 @@ func TestWhatIsHiddenAnswersAsWhatMayNotBeRead(t *testing.T) {
 				"tags/list", "referrers/" + manifest.String(),
 			} {
 				ask := func(repo string) (int, string) {
-					response, body := r.do(method, "/v2/docker.io/team/"+repo+"/"+path, nil, fields...)
+					response, body := r.Do(method, "/v2/docker.io/team/"+repo+"/"+path, nil, fields...)
 					response.Header.Del("Date")
 					response.Header.Del("Content-Length") // of the same words, with the name in them
 					var text strings.Builder

@@ -1,9 +1,7 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,84 +9,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
-	"github.com/eblume/caddy-registry/caddymodule/running"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/caddymodule/token"
 )
 
-// basic is an Authorization field.
-func basic(user, password string) string {
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
-}
-
-// callersOf are those of the storage of the configuration that runs.
-func callersOf(t *testing.T) *running.Callers {
-	t.Helper()
-	found := storageOf(t).Callers()
-	if found == nil {
-		t.Fatal("no storage is open")
-	}
-	return found
-}
-
-// storageOf is the storage of the configuration that runs.
-func storageOf(t testing.TB) *running.Storage {
-	t.Helper()
-	app, err := caddy.ActiveContext().AppIfConfigured("oci")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return app.(*App).storage
-}
-
-// robot makes a key for a service account.
-func robot(t *testing.T) (string, identity.Key) {
-	t.Helper()
-	secret, key, err := callersOf(t).Identity.Keys().Create(t.Context(), identity.NewKey{
-		User: "zot-ci", Name: "ci", Service: true, Groups: []string{"artifact-workloads"}, By: "command",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return secret, key
-}
-
-// tokenOf reads an answer of the token endpoint.
-func tokenOf(t *testing.T, body []byte) string {
-	t.Helper()
-	var answer struct {
-		Token       string `json:"token"`
-		AccessToken string `json:"access_token"`
-		ExpiresIn   int    `json:"expires_in"`
-		IssuedAt    string `json:"issued_at"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		t.Fatal(err)
-	}
-	if answer.Token == "" || answer.Token != answer.AccessToken || answer.ExpiresIn < 60 || answer.IssuedAt == "" {
-		t.Fatalf("got %s", body)
-	}
-	return answer.Token
-}
-
 // Each row is what a client of FIELD.md sends, down to the push or the refusal.
 func TestEveryKindOfClientLogsIn(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), "", ""))
-	r := at(t, port)
-	key, _ := robot(t)
-	host := strings.TrimPrefix(r.base, "http://")
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), "", "")
+	key, _ := registrytest.Key(t)
+	host := strings.TrimPrefix(r.Base, "http://")
 	const scope = "scope=repository:blumeops/app:pull,push"
 
-	ping, _ := r.want(http.StatusUnauthorized, "GET", "/v2/", nil)
+	ping, _ := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil)
 	if got, want := ping.Header.Get("WWW-Authenticate"), `Bearer realm="http://`+host+`/token",service="`+host+`"`; got != want {
 		t.Errorf("docker's ping: got challenge %s, want %s", got, want)
 	}
 	// oras, helm, containerd: no ping, the challenge of the resource.
-	refused, _ := r.want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil)
+	refused, _ := r.Want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil)
 	if got, want := refused.Header.Get("WWW-Authenticate"), `,scope="repository:blumeops/app:pull,push"`; !strings.HasSuffix(got, want) || len(refused.Header.Values("WWW-Authenticate")) != 1 {
 		t.Errorf("a push: got challenge %s, want it to end in %s", got, want)
 	}
@@ -99,72 +39,71 @@ func TestEveryKindOfClientLogsIn(t *testing.T) {
 		for _, a := range authorization {
 			fields = append(fields, "Authorization", a)
 		}
-		_, body := r.want(status, "GET", path, nil, fields...)
+		_, body := r.Want(status, "GET", path, nil, fields...)
 		return body
 	}
 	form := func(status int, values url.Values) []byte {
 		t.Helper()
-		_, body := r.want(status, "POST", "/token", strings.NewReader(values.Encode()), "Content-Type", "application/x-www-form-urlencoded")
+		_, body := r.Want(status, "POST", "/token", strings.NewReader(values.Encode()), "Content-Type", "application/x-www-form-urlencoded")
 		return body
 	}
 	pushes := func(what, authorization string) {
 		t.Helper()
 		// Nobody may write here: whoever is known is told so, others must log in.
-		response, body := r.do("POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", authorization)
+		response, body := r.Do("POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", authorization)
 		if response.StatusCode != http.StatusForbidden || !bytes.Contains(body, []byte("zot-ci")) {
 			t.Errorf("%s: got %d %s, want 403 that names zot-ci", what, response.StatusCode, body)
 		}
 		get(http.StatusOK, "/v2/", authorization)
 	}
-	pushes("docker, logged in", "Bearer "+tokenOf(t, get(http.StatusOK, "/token?service="+host+"&account=zot-ci&client_id=docker&offline_token=true&"+scope, basic("zot-ci", key))))
-	pushes("crane, several scopes", "Bearer "+tokenOf(t, get(http.StatusOK, "/token?"+scope+"&scope=repository:other/app:pull", basic("anybody", key))))
-	pushes("containerd, password grant", "Bearer "+tokenOf(t, form(http.StatusOK, url.Values{
+	pushes("docker, logged in", "Bearer "+registrytest.Token(t, get(http.StatusOK, "/token?service="+host+"&account=zot-ci&client_id=docker&offline_token=true&"+scope, registrytest.Basic("zot-ci", key))))
+	pushes("crane, several scopes", "Bearer "+registrytest.Token(t, get(http.StatusOK, "/token?"+scope+"&scope=repository:other/app:pull", registrytest.Basic("anybody", key))))
+	pushes("containerd, password grant", "Bearer "+registrytest.Token(t, form(http.StatusOK, url.Values{
 		"grant_type": {"password"}, "service": {host}, "client_id": {"containerd"}, "username": {"zot-ci"}, "password": {key}, "scope": {"repository:blumeops/app:pull,push"},
 	})))
-	pushes("an identity token", "Bearer "+tokenOf(t, form(http.StatusOK, url.Values{
+	pushes("an identity token", "Bearer "+registrytest.Token(t, form(http.StatusOK, url.Values{
 		"grant_type": {"refresh_token"}, "service": {host}, "client_id": {"x"}, "refresh_token": {key},
 	})))
-	pushes("k3s, dagger", basic("zot-ci", key))
+	pushes("k3s, dagger", registrytest.Basic("zot-ci", key))
 	pushes("curl", "Bearer "+key)
-	pushes("a registry token as password", basic("zot-ci", tokenOf(t, get(http.StatusOK, "/token", basic("zot-ci", key)))))
+	pushes("a registry token as password", registrytest.Basic("zot-ci", registrytest.Token(t, get(http.StatusOK, "/token", registrytest.Basic("zot-ci", key)))))
 
 	// Without logging in.
-	anonymous := "Bearer " + tokenOf(t, get(http.StatusOK, "/token?"+scope))
+	anonymous := "Bearer " + registrytest.Token(t, get(http.StatusOK, "/token?"+scope))
 	get(http.StatusOK, "/v2/", anonymous)
 	get(http.StatusOK, "/v2/_catalog")
-	get(http.StatusOK, "/v2/", basic("", "")) // the conformance suite
+	get(http.StatusOK, "/v2/", registrytest.Basic("", "")) // the conformance suite
 	get(http.StatusNotFound, "/v2/blumeops/app/manifests/v1", anonymous)
-	again, _ := r.want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", anonymous)
+	again, _ := r.Want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", anonymous)
 	if again.Header.Get("WWW-Authenticate") == "" {
 		t.Error("an anonymous push with a token is not told how to log in")
 	}
 
 	// With what is wrong.
-	get(http.StatusUnauthorized, "/token?"+scope, basic("zot-ci", "wrong"))
+	get(http.StatusUnauthorized, "/token?"+scope, registrytest.Basic("zot-ci", "wrong"))
 	form(http.StatusUnauthorized, url.Values{"grant_type": {"password"}, "username": {"zot-ci"}, "password": {"wrong"}})
 	form(http.StatusBadRequest, url.Values{"grant_type": {"client_credentials"}})
 	get(http.StatusUnauthorized, "/v2/", "Bearer wrong")
 	get(http.StatusUnauthorized, "/v2/_catalog", "Digest wrong")
-	get(http.StatusUnauthorized, "/v2/_catalog", basic("zot-ci", ""))
-	r.want(http.StatusMethodNotAllowed, "DELETE", "/token", nil)
+	get(http.StatusUnauthorized, "/v2/_catalog", registrytest.Basic("zot-ci", ""))
+	r.Want(http.StatusMethodNotAllowed, "DELETE", "/token", nil)
 	// A secret in the URL is none.
-	anonymous = "Bearer " + tokenOf(t, get(http.StatusOK, "/token?grant_type=password&username=zot-ci&password="+key))
-	r.want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", anonymous)
+	anonymous = "Bearer " + registrytest.Token(t, get(http.StatusOK, "/token?grant_type=password&username=zot-ci&password="+key))
+	r.Want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", anonymous)
 }
 
 func TestARevokedKeyTakesItsTokensAlong(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), "url https://registry.example.org", ""))
-	r := at(t, port)
-	secret, key := robot(t)
-	_, body := r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("zot-ci", secret))
-	bearer := "Bearer " + tokenOf(t, body)
-	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", bearer)
-	if _, err := callersOf(t).Identity.Keys().Revoke(t.Context(), key.ID); err != nil {
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), "url https://registry.example.org", "")
+	secret, key := registrytest.Key(t)
+	_, body := r.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("zot-ci", secret))
+	bearer := "Bearer " + registrytest.Token(t, body)
+	r.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", bearer)
+	if _, err := registrytest.Callers(t).Identity.Keys().Revoke(t.Context(), key.ID); err != nil {
 		t.Fatal(err)
 	}
-	for _, authorization := range []string{bearer, "Bearer " + secret, basic("zot-ci", secret)} {
-		response, body := r.want(http.StatusUnauthorized, "GET", "/v2/_catalog", nil, "Authorization", authorization)
+	for _, authorization := range []string{bearer, "Bearer " + secret, registrytest.Basic("zot-ci", secret)} {
+		response, body := r.Want(http.StatusUnauthorized, "GET", "/v2/_catalog", nil, "Authorization", authorization)
 		for _, want := range []string{`\"ci\" was revoked on 20`, "https://registry.example.org/user/apikey"} {
 			if !bytes.Contains(body, []byte(want)) {
 				t.Errorf("got %s, want it to contain %s", body, want)
@@ -178,30 +117,28 @@ func TestARevokedKeyTakesItsTokensAlong(t *testing.T) {
 			t.Errorf("%.6s: got challenge %s", authorization, response.Header.Get("WWW-Authenticate"))
 		}
 	}
-	_, body = r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", secret))
+	_, body = r.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", registrytest.Basic("zot-ci", secret))
 	if !bytes.Contains(body, []byte("was revoked")) {
 		t.Errorf("/token: got %s", body)
 	}
 }
 
 func TestATokenIsForTheHostThatWasCalled(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), "", ""))
-	r := at(t, port)
-	_, body := r.want(http.StatusOK, "GET", "/token", nil, "Host", "one.example")
-	bearer := "Bearer " + tokenOf(t, body)
-	r.want(http.StatusOK, "GET", "/v2/", nil, "Host", "one.example", "Authorization", bearer)
-	r.want(http.StatusOK, "GET", "/v2/", nil, "Host", "ONE.example:80", "Authorization", bearer)
-	r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "two.example", "Authorization", bearer)
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), "", "")
+	_, body := r.Want(http.StatusOK, "GET", "/token", nil, "Host", "one.example")
+	bearer := "Bearer " + registrytest.Token(t, body)
+	r.Want(http.StatusOK, "GET", "/v2/", nil, "Host", "one.example", "Authorization", bearer)
+	r.Want(http.StatusOK, "GET", "/v2/", nil, "Host", "ONE.example:80", "Authorization", bearer)
+	r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "two.example", "Authorization", bearer)
 }
 
 func TestAnEmptyAuthorizationFieldIsAnonymous(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), "", ""))
-	r := at(t, port)
-	r.want(http.StatusOK, "GET", "/v2/_catalog", nil, "Authorization", "")
-	r.want(http.StatusOK, "GET", "/token", nil, "Authorization", "")
-	response, _ := r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", "")
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), "", "")
+	r.Want(http.StatusOK, "GET", "/v2/_catalog", nil, "Authorization", "")
+	r.Want(http.StatusOK, "GET", "/token", nil, "Authorization", "")
+	response, _ := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", "")
 	if field := response.Header.Get("WWW-Authenticate"); !strings.HasPrefix(field, "Bearer ") || strings.Contains(field, "error=") {
 		t.Errorf("got the challenge %q", field)
 	}
@@ -211,9 +148,9 @@ func TestAnEmptyAuthorizationFieldIsAnonymous(t *testing.T) {
 // whose token has ended renews it after that, and gives up after a 429. Many machines
 // have one address, and most of them are right.
 func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), "local_user erich "+testHash(), ""))
-	r, store := at(t, port), callersOf(t).Identity
+	port := registrytest.FreePort(t)
+	registrytest.Serve(t, port, t.TempDir(), "local_user erich "+registrytest.PasswordHash(), "")
+	r, store := registrytest.At(t, port), registrytest.Callers(t).Identity
 	made := func(want identity.NewKey) (string, identity.Key) {
 		t.Helper()
 		want.By = control.ByCommand
@@ -225,8 +162,8 @@ func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 	}
 	tokenFor := func(secret string) string {
 		t.Helper()
-		_, body := r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("x", secret))
-		return tokenOf(t, body)
+		_, body := r.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("x", secret))
+		return registrytest.Token(t, body)
 	}
 	good, _ := made(identity.NewKey{User: "robot", Service: true})
 	revoked, key := made(identity.NewKey{User: "robot", Service: true, Name: "old"})
@@ -241,12 +178,12 @@ func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 	}
 	gone, _ := made(identity.NewKey{User: "nobody", Name: "of nobody"})
 	expired, _ := made(identity.NewKey{User: "robot", Service: true, Name: "ended", Lifetime: time.Nanosecond})
-	_, password := r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("erich", testPassword))
-	elsewhere, _, err := callersOf(t).Tokens.Sign("elsewhere.example", token.Claims{}, time.Hour)
+	_, password := r.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("erich", registrytest.Password))
+	elsewhere, _, err := registrytest.Callers(t).Tokens.Sign("elsewhere.example", token.Claims{}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended, _, err := callersOf(t).Tokens.Sign(fmt.Sprintf("127.0.0.1:%d", port), token.Claims{}, -time.Minute)
+	ended, _, err := registrytest.Callers(t).Tokens.Sign(fmt.Sprintf("127.0.0.1:%d", port), token.Claims{}, -time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,13 +199,13 @@ func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 		{"a token for another host", elsewhere, "elsewhere.example"},
 		{"a token that has ended", ended, "it has expired"},
 	} {
-		for _, field := range []string{"Bearer " + row.secret, basic("x", row.secret), basic("robot", row.secret)} {
+		for _, field := range []string{"Bearer " + row.secret, registrytest.Basic("x", row.secret), registrytest.Basic("robot", row.secret)} {
 			for range 12 {
-				response, body := r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", field)
+				response, body := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", field)
 				if !strings.Contains(response.Header.Get("WWW-Authenticate"), `Bearer realm="http://127.0.0.1`) || !strings.Contains(string(body), row.want) {
 					t.Fatalf("%s: got %q, %s; want %q", row.name, response.Header.Get("WWW-Authenticate"), body, row.want)
 				}
-				response, body = r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", field)
+				response, body = r.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", field)
 				if response.Header.Get("WWW-Authenticate") == "" || !strings.Contains(string(body), row.want) {
 					t.Fatalf("%s at /token: got %s, want %q", row.name, body, row.want)
 				}
@@ -277,34 +214,34 @@ func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 	}
 	// Nor do broken fields and passwords where none is taken stand in the way of others.
 	for range 30 {
-		for _, field := range []string{"Bearer", "Basic !", "Digest x", basic("erich", ""), basic("erich", "a password below /v2/")} {
-			r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", field)
+		for _, field := range []string{"Bearer", "Basic !", "Digest x", registrytest.Basic("erich", ""), registrytest.Basic("erich", "a password below /v2/")} {
+			r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", field)
 		}
 	}
-	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", basic("robot", good))
-	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+tokenFor(good))
-	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+tokenOf(t, password))
-	r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("erich", testPassword))
-	r.want(http.StatusOK, "GET", "/v2/_catalog", nil)
+	r.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", registrytest.Basic("robot", good))
+	r.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+tokenFor(good))
+	r.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+registrytest.Token(t, password))
+	r.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("erich", registrytest.Password))
+	r.Want(http.StatusOK, "GET", "/v2/_catalog", nil)
 }
 
 func TestASiteForReadingTakesNoCredentials(t *testing.T) {
-	port := freePort(t)
-	text := strings.Replace(site(port, t.TempDir(), "url https://registry.example.org\n"+allowAll, ""), "oci_registry\n", "oci_registry {\n read_only\n }\n", 1)
-	load(t, text)
-	r := at(t, port)
-	key, _ := robot(t)
-	_, body := r.want(http.StatusOK, "GET", "/token", nil)
-	anonymous := "Bearer " + tokenOf(t, body)
-	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", anonymous)
+	port := registrytest.FreePort(t)
+	text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "url https://registry.example.org\n"+registrytest.AllowAll, ""), "oci_registry\n", "oci_registry {\n read_only\n }\n", 1)
+	registrytest.Load(t, text)
+	r := registrytest.At(t, port)
+	key, _ := registrytest.Key(t)
+	_, body := r.Want(http.StatusOK, "GET", "/token", nil)
+	anonymous := "Bearer " + registrytest.Token(t, body)
+	r.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", anonymous)
 	for _, fields := range [][]string{nil, {"Authorization", anonymous}} {
-		_, body = r.want(http.StatusForbidden, "POST", "/v2/x/blobs/uploads/", nil, fields...)
+		_, body = r.Want(http.StatusForbidden, "POST", "/v2/x/blobs/uploads/", nil, fields...)
 		if !bytes.Contains(body, []byte("https://registry.example.org")) {
 			t.Errorf("got %s, want it to name the place to push to", body)
 		}
 	}
-	r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", basic("zot-ci", key))
-	r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", basic("zot-ci", key))
+	r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", registrytest.Basic("zot-ci", key))
+	r.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", registrytest.Basic("zot-ci", key))
 }
 
 // Credentials that another machine sends over plain HTTP may have been read on the way.
@@ -322,27 +259,27 @@ func TestPlainHTTPFromAfarTakesNoCredentials(t *testing.T) {
 		{"forwarded to a site that wants it so", "insecure_credentials", "", []string{"X-Forwarded-For", "192.0.2.1"}, http.StatusOK},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			port := freePort(t)
-			text := strings.Replace(site(port, t.TempDir(), "", ""), "oci_registry\n", "oci_registry {\n "+row.options+"\n }\n", 1)
-			load(t, strings.Replace(text, "admin off", "admin off\n"+row.global, 1))
-			r := at(t, port)
-			key, _ := robot(t)
-			r.want(row.want, "GET", "/v2/", nil, append(row.fields, "Authorization", basic("zot-ci", key))...)
-			r.want(http.StatusOK, "GET", "/v2/_catalog", nil, row.fields...)
+			port := registrytest.FreePort(t)
+			text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "", ""), "oci_registry\n", "oci_registry {\n "+row.options+"\n }\n", 1)
+			registrytest.Load(t, strings.Replace(text, "admin off", "admin off\n"+row.global, 1))
+			r := registrytest.At(t, port)
+			key, _ := registrytest.Key(t)
+			r.Want(row.want, "GET", "/v2/", nil, append(row.fields, "Authorization", registrytest.Basic("zot-ci", key))...)
+			r.Want(http.StatusOK, "GET", "/v2/_catalog", nil, row.fields...)
 		})
 	}
 }
 
 func TestTheRealmIsTheSiteThatWasCalled(t *testing.T) {
-	port := freePort(t)
-	load(t, strings.Replace(site(port, t.TempDir(), "", ""), "admin off", "admin off\nservers {\n trusted_proxies static 127.0.0.1/32\n }", 1))
-	r := at(t, port)
-	response, _ := r.want(http.StatusUnauthorized, "GET", "/v2/", nil,
+	port := registrytest.FreePort(t)
+	registrytest.Load(t, strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "", ""), "admin off", "admin off\nservers {\n trusted_proxies static 127.0.0.1/32\n }", 1))
+	r := registrytest.At(t, port)
+	response, _ := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil,
 		"Host", "inside:5050", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "registry.example.org", "X-Forwarded-For", "192.0.2.1")
 	if got, want := response.Header.Get("WWW-Authenticate"), `Bearer realm="https://registry.example.org/token",service="registry.example.org"`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	response, _ = r.want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "inside:5050", "X-Forwarded-Host", `x",evil="`)
+	response, _ = r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "inside:5050", "X-Forwarded-Host", `x",evil="`)
 	if got := response.Header.Get("WWW-Authenticate"); strings.Contains(got, "evil") {
 		t.Errorf("got %s", got)
 	}
@@ -350,26 +287,26 @@ func TestTheRealmIsTheSiteThatWasCalled(t *testing.T) {
 
 // Docker sends the credentials of Docker Hub to its mirror, and drops it on a 401.
 func TestADaemonLoggedInAtDockerHubPullsThroughAFallback(t *testing.T) {
-	port := freePort(t)
-	text := strings.Replace(site(port, t.TempDir(), "private blumeops/**\n mirror docker.io {\n upstream http://127.0.0.1:1\n }", ""), "oci_registry\n", "oci_registry {\n read_only\n fallback docker.io\n }\n", 1)
-	load(t, text)
-	r := at(t, port)
-	hub := basic("someone", "dckr_pat_0123456789")
-	r.want(http.StatusUnauthorized, "GET", "/v2/", nil) // its ping
-	_, body := r.want(http.StatusOK, "GET", "/token?service=x&account=someone&scope=repository:library/nginx:pull", nil, "Authorization", hub)
-	bearer := "Bearer " + tokenOf(t, body)
+	port := registrytest.FreePort(t)
+	text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "private blumeops/**\n mirror docker.io {\n upstream http://127.0.0.1:1\n }", ""), "oci_registry\n", "oci_registry {\n read_only\n fallback docker.io\n }\n", 1)
+	registrytest.Load(t, text)
+	r := registrytest.At(t, port)
+	hub := registrytest.Basic("someone", "dckr_pat_0123456789")
+	r.Want(http.StatusUnauthorized, "GET", "/v2/", nil) // its ping
+	_, body := r.Want(http.StatusOK, "GET", "/token?service=x&account=someone&scope=repository:library/nginx:pull", nil, "Authorization", hub)
+	bearer := "Bearer " + registrytest.Token(t, body)
 	for _, authorization := range []string{bearer, hub} {
 		// Nothing answers upstream; what matters is that nobody asks for a login.
-		r.want(http.StatusBadGateway, "GET", "/v2/library/nginx/manifests/latest", nil, "Authorization", authorization)
+		r.Want(http.StatusBadGateway, "GET", "/v2/library/nginx/manifests/latest", nil, "Authorization", authorization)
 	}
 	for _, query := range []string{"", "?scope=repository:blumeops/app:pull", "?scope=repository:library/nginx:pull,push", "?scope=repository:library/nginx:pull&scope=registry:catalog:*", "?scope=repository:docker.io/library/nginx:pull"} {
-		r.want(http.StatusUnauthorized, "GET", "/token"+query, nil, "Authorization", hub)
+		r.Want(http.StatusUnauthorized, "GET", "/token"+query, nil, "Authorization", hub)
 	}
-	r.want(http.StatusUnauthorized, "GET", "/v2/blumeops/app/manifests/v1", nil, "Authorization", hub)
-	r.want(http.StatusForbidden, "POST", "/v2/library/nginx/blobs/uploads/", nil, "Authorization", bearer)
-	key, _ := robot(t)
-	r.want(http.StatusUnauthorized, "GET", "/v2/library/nginx/manifests/latest", nil, "Authorization", basic("someone", key))
+	r.Want(http.StatusUnauthorized, "GET", "/v2/blumeops/app/manifests/v1", nil, "Authorization", hub)
+	r.Want(http.StatusForbidden, "POST", "/v2/library/nginx/blobs/uploads/", nil, "Authorization", bearer)
+	key, _ := registrytest.Key(t)
+	r.Want(http.StatusUnauthorized, "GET", "/v2/library/nginx/manifests/latest", nil, "Authorization", registrytest.Basic("someone", key))
 	for range 20 {
-		r.want(http.StatusOK, "GET", "/token?scope=repository:library/nginx:pull", nil, "Authorization", hub)
+		r.Want(http.StatusOK, "GET", "/token?scope=repository:library/nginx:pull", nil, "Authorization", hub)
 	}
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"fmt"
@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
@@ -21,7 +22,7 @@ import (
 // offer puts an image with a layer of 100,000 bytes into an upstream.
 func offer(t *testing.T, u *upstreamtest.Upstream, repo string) digest.Digest {
 	t.Helper()
-	blob := u.Blob(repo, randomBytes(100_000))
+	blob := u.Blob(repo, registrytest.RandomBytes(100_000))
 	u.Manifest(repo, ocispec.MediaTypeImageManifest, fmt.Appendf(nil,
 		`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[{"mediaType":"a/b","digest":%q,"size":100000}]}`,
 		ocispec.MediaTypeImageManifest, u.Blob(repo, []byte("{}")), blob), "latest")
@@ -37,17 +38,17 @@ func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
 		blobs[name] = offer(t, up, "team/"+name)
 	}
 	storage := t.TempDir()
-	block := fmt.Sprintf("%s\ngc {\ngrace 1ms\n}\nmirror quay.io {\nupstream %s\nmax_size 250kB\n}", allowAll, up.URL)
-	begin := func() *registryAt {
-		port := freePort(t)
-		load(t, site(port, storage, block, ""))
-		return at(t, port)
+	block := fmt.Sprintf("%s\ngc {\ngrace 1ms\n}\nmirror quay.io {\nupstream %s\nmax_size 250kB\n}", registrytest.AllowAll, up.URL)
+	begin := func() *registrytest.Registry {
+		port := registrytest.FreePort(t)
+		registrytest.Serve(t, port, storage, block, "")
+		return registrytest.At(t, port)
 	}
-	pull := func(r *registryAt, status int, name string) {
+	pull := func(r *registrytest.Registry, status int, name string) {
 		t.Helper()
-		r.want(status, "GET", "/v2/quay.io/team/"+name+"/manifests/latest", nil)
+		r.Want(status, "GET", "/v2/quay.io/team/"+name+"/manifests/latest", nil)
 		if status == http.StatusOK {
-			r.want(status, "GET", "/v2/quay.io/team/"+name+"/blobs/"+string(blobs[name]), nil)
+			r.Want(status, "GET", "/v2/quay.io/team/"+name+"/blobs/"+string(blobs[name]), nil)
 		}
 	}
 	r := begin()
@@ -59,17 +60,17 @@ func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
 	}
 	r = begin()
 	const held = `registry_mirror_held_bytes{mirror="quay.io"}`
-	r.eventually("what is held is measured", func() bool { return r.metric(held) > 200_000 })
+	r.Eventually("what is held is measured", func() bool { return r.Metric(held) > 200_000 })
 	pull(r, http.StatusOK, "three")
-	r.eventually("space is made", func() bool {
-		return r.metric(held) < 250_000 && r.metric("registry_mirror_evicted_manifests_total") > 0
+	r.Eventually("space is made", func() bool {
+		return r.Metric(held) < 250_000 && r.Metric("registry_mirror_evicted_manifests_total") > 0
 	})
 	defer up.Fault(upstreamtest.Fault{Status: 503}).Lift()
 	pull(r, http.StatusOK, "one")
 	pull(r, http.StatusOK, "three")
 	pull(r, http.StatusBadGateway, "two")
 	// A purge takes effect at once.
-	if _, told, status := runRegistry(t, "purge", "quay.io/team/one", "--storage", storage); status != statusDone {
+	if _, told, status := registrytest.Run(t, "purge", "quay.io/team/one", "--storage", storage); status != registrytest.Done {
 		t.Fatal(told)
 	}
 	pull(r, http.StatusBadGateway, "one")
@@ -78,12 +79,12 @@ func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
 func TestDoctorByConfiguration(t *testing.T) {
 	hub, quay := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub}), upstreamtest.New(t, upstreamtest.Options{})
 	offer(t, quay, "team/one")
-	storage, port := t.TempDir(), freePort(t)
-	text := site(port, storage, fmt.Sprintf("%s\nmin_free 0\nmirror docker.io {\nupstream %s\nallow_private %s\n}\nmirror quay.io {\nupstream %s\n}",
-		allowAll, hub.URL, strings.Join(hub.AllowPrivate(), " "), quay.URL), "")
-	load(t, text)
-	at(t, port).want(http.StatusOK, "GET", "/v2/quay.io/team/one/manifests/latest", nil)
-	at(t, port).want(http.StatusOK, "GET", "/v2/team/one/manifests/latest?ns=quay.io", nil)
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	text := registrytest.Caddyfile(port, storage, fmt.Sprintf("%s\nmin_free 0\nmirror docker.io {\nupstream %s\nallow_private %s\n}\nmirror quay.io {\nupstream %s\n}",
+		registrytest.AllowAll, hub.URL, strings.Join(hub.AllowPrivate(), " "), quay.URL), "")
+	registrytest.Load(t, text)
+	registrytest.At(t, port).Want(http.StatusOK, "GET", "/v2/quay.io/team/one/manifests/latest", nil)
+	registrytest.At(t, port).Want(http.StatusOK, "GET", "/v2/team/one/manifests/latest?ns=quay.io", nil)
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -103,13 +104,13 @@ func TestDoctorByConfiguration(t *testing.T) {
 	}
 	// The machine's disk may have no journal.
 	found := slices.DeleteFunc(slices.Clone(report.Findings), func(f doctor.Finding) bool { return f.Check == "durability" })
-	if status != statusDone || len(found) != len(report.Findings)-1 || !slices.EqualFunc(found, want, func(got, want doctor.Finding) bool {
+	if status != registrytest.Done || len(found) != len(report.Findings)-1 || !slices.EqualFunc(found, want, func(got, want doctor.Finding) bool {
 		return got.Check == want.Check && got.Level == want.Level && strings.Contains(got.Text, want.Text)
 	}) {
 		t.Errorf("got status %d, %+v", status, report.Findings)
 	}
 	defer quay.Fault(upstreamtest.Fault{Status: 500}).Lift()
-	if report, _, status := examine(t, "--config", config); status != statusFailed || report.OK {
+	if report, _, status := examine(t, "--config", config); status != registrytest.Failed || report.OK {
 		t.Errorf("a broken upstream: got status %d, %+v", status, report)
 	}
 }
@@ -118,16 +119,15 @@ func TestDoctorByConfiguration(t *testing.T) {
 // names the manifest, a HEAD is none, nor is what is refused, and nothing is forgotten by
 // a restart.
 func TestPullsOfPrivateImagesAreCounted(t *testing.T) {
-	port, storage := freePort(t), t.TempDir()
-	load(t, site(port, storage, allowAll, ""))
-	r := at(t, port)
-	tagged := r.pushImage("team/app", "v1", []byte("one"))
-	r.pushImage("team/app", "latest", []byte("one"))
-	untagged := r.pushImage("team/app", "gone", []byte("two"))
-	r.want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/gone", nil)
+	port, storage := registrytest.FreePort(t), t.TempDir()
+	r := registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
+	tagged := r.PushImage("team/app", "v1", []byte("one"))
+	r.PushImage("team/app", "latest", []byte("one"))
+	untagged := r.PushImage("team/app", "gone", []byte("two"))
+	r.Want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/gone", nil)
 	get := func(status int, method, ref string) {
 		t.Helper()
-		r.want(status, method, "/v2/team/app/manifests/"+ref, nil)
+		r.Want(status, method, "/v2/team/app/manifests/"+ref, nil)
 	}
 	for range 3 {
 		get(http.StatusOK, "GET", "v1")
@@ -142,7 +142,7 @@ func TestPullsOfPrivateImagesAreCounted(t *testing.T) {
 	check := func() {
 		t.Helper()
 		// A request is counted when its answer has left.
-		eventually(t, "all pulls are counted", func() bool {
+		registrytest.Eventually(t, "all pulls are counted", func() bool {
 			var n int64
 			for _, c := range privatePullsOf(t, "team/app").Manifests {
 				n += c.N
@@ -161,18 +161,18 @@ func TestPullsOfPrivateImagesAreCounted(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	load(t, site(port, storage, allowAll, ""))
+	registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
 	check()
 }
 
 // privatePullsOf is what the open storage knows about the pulls of a repository.
 func privatePullsOf(t *testing.T, repo string) pulls.Record {
 	t.Helper()
-	trees, err := storageOf(t).Acquire(t.Context())
+	trees, err := registrytest.Storage(t).Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer storageOf(t).Release()
+	defer registrytest.Storage(t).Release()
 	record, err := trees.Pulls.Record(t.Context(), repo)
 	if err != nil {
 		t.Fatal(err)

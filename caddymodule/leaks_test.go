@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"errors"
@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
@@ -41,10 +42,10 @@ func TestAnswersNameNothingWithin(t *testing.T) {
 	faulty := func(kind upstreamtest.Kind, fault upstreamtest.Fault) (*upstreamtest.Upstream, string) {
 		up := upstreamtest.New(t, upstreamtest.Options{Kind: kind})
 		up.Fault(fault)
-		return up, "mirror mirrored.test {\nupstream " + up.URL + "\nallow_private " + strings.Join(up.AllowPrivate(), " ") + "\n" + unhurried + "\n}"
+		return up, "mirror mirrored.test {\nupstream " + up.URL + "\nallow_private " + strings.Join(up.AllowPrivate(), " ") + "\n" + registrytest.Unhurried + "\n}"
 	}
 	at := func(base string) string {
-		return "mirror mirrored.test {\nupstream " + base + "\n" + unhurried + "\n}"
+		return "mirror mirrored.test {\nupstream " + base + "\n" + registrytest.Unhurried + "\n}"
 	}
 	rows := map[string]leak{
 		"an upstream that is down":   {oci: at(closed.URL), secrets: []string{address(closed.URL)}, logged: address(closed.URL)},
@@ -96,26 +97,26 @@ func eachFile(t *testing.T, storage string, change func(path string) error) {
 }
 
 func (row leak) check(t *testing.T) {
-	port, dir := freePort(t), t.TempDir()
+	port, dir := registrytest.FreePort(t), t.TempDir()
 	storage, log := filepath.Join(dir, "inner-data"), filepath.Join(dir, "log")
-	text := site(port, storage, allowAll+"\n"+row.oci, "")
+	text := registrytest.Caddyfile(port, storage, registrytest.AllowAll+"\n"+row.oci, "")
 	text = strings.Replace(text, "admin off", "admin off\n\tlog {\n\t\toutput file "+log+"\n\t\tformat json\n\t\tlevel DEBUG\n\t}", 1)
-	load(t, text)
-	r := at(t, port)
+	registrytest.Load(t, text)
+	r := registrytest.At(t, port)
 	repo := row.repo
 	if repo == "" {
 		repo = "mirrored.test/library/app"
 	} else {
-		r.pushImage(repo, "v1", []byte("layer"))
+		r.PushImage(repo, "v1", []byte("layer"))
 	}
 	if row.spoil != nil {
 		// Content in memory would be served.
 		if err := caddy.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		released(t)
+		registrytest.Released(t)
 		row.spoil(t, storage)
-		load(t, text)
+		registrytest.Load(t, text)
 	}
 	absent, layer := digest.FromString("absent"), digest.FromString("layer")
 	asked := 0
@@ -129,12 +130,12 @@ func (row leak) check(t *testing.T) {
 		if body = strings.NewReader(""); method == http.MethodPut || strings.Contains(path, "digest=") {
 			body = strings.NewReader(`{"schemaVersion":2}`)
 		}
-		request, err := http.NewRequest(method, r.base+"/v2/"+repo+path, body)
+		request, err := http.NewRequest(method, r.Base+"/v2/"+repo+path, body)
 		if err != nil {
 			t.Fatal(err)
 		}
 		request.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
-		response, err := transport.RoundTrip(request)
+		response, err := registrytest.Transport.RoundTrip(request)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +154,7 @@ func (row leak) check(t *testing.T) {
 	if asked < 5 {
 		t.Errorf("only %d requests failed: this trouble is none", asked)
 	}
-	if logged := readFile(t, log); !strings.Contains(logged, row.logged) {
+	if logged := registrytest.ReadFile(t, log); !strings.Contains(logged, row.logged) {
 		t.Errorf("the log has no %q: %s", row.logged, logged)
 	}
 }

@@ -1,11 +1,10 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
 	"context"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,21 +15,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 )
 
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
-
 // inFlight is a push and a pull, each half done.
 type inFlight struct {
-	*registryAt
+	*registrytest.Registry
 	content  []byte
 	digest   digest.Digest
 	location string           // of the upload
@@ -49,13 +40,13 @@ type pushOutcome struct {
 const bigBlob = 32 << 20
 
 // begin starts a push and a pull of a large blob, and brings both to half.
-func begin(r *registryAt) *inFlight {
-	f := &inFlight{registryAt: r, content: randomBytes(bigBlob), pushed: make(chan pushOutcome, 1)}
+func begin(r *registrytest.Registry) *inFlight {
+	f := &inFlight{Registry: r, content: registrytest.RandomBytes(bigBlob), pushed: make(chan pushOutcome, 1)}
 	f.digest = digest.FromBytes(f.content)
-	other := randomBytes(bigBlob)
-	path := "/v2/team/pull/blobs/" + r.pushBlob("team/pull", other).String()
+	other := registrytest.RandomBytes(bigBlob)
+	path := "/v2/team/pull/blobs/" + r.PushBlob("team/pull", other).String()
 
-	response, err := http.Get(r.base + path)
+	response, err := http.Get(r.Base + path)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -64,12 +55,12 @@ func begin(r *registryAt) *inFlight {
 		r.Fatal("the first half of the pull is wrong")
 	}
 
-	response, _ = r.want(http.StatusAccepted, "POST", "/v2/team/push/blobs/uploads/", nil)
+	response, _ = r.Want(http.StatusAccepted, "POST", "/v2/team/push/blobs/uploads/", nil)
 	f.location = response.Header.Get("Location")
-	before := r.metric("registry_pushed_bytes_total")
+	before := r.Metric("registry_pushed_bytes_total")
 	reader, writer := io.Pipe()
 	f.body = writer
-	request, err := http.NewRequest("PATCH", r.base+f.location, reader)
+	request, err := http.NewRequest("PATCH", r.Base+f.location, reader)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -80,8 +71,8 @@ func begin(r *registryAt) *inFlight {
 	if _, err := writer.Write(f.content[:bigBlob/2]); err != nil {
 		r.Fatal(err)
 	}
-	r.eventually("half of the push has arrived", func() bool {
-		return r.metric("registry_pushed_bytes_total")-before >= bigBlob/2
+	r.Eventually("half of the push has arrived", func() bool {
+		return r.Metric("registry_pushed_bytes_total")-before >= bigBlob/2
 	})
 	return f
 }
@@ -100,9 +91,8 @@ func TestAReloadBreaksNeitherPushNorPull(t *testing.T) {
 		{"with another storage and back", true, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			storage, port := t.TempDir(), freePort(t)
-			load(t, site(port, storage, allowAll, ""))
-			r := at(t, port)
+			storage, port := t.TempDir(), registrytest.FreePort(t)
+			r := registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
 			f := begin(r)
 
 			next := storage
@@ -110,11 +100,11 @@ func TestAReloadBreaksNeitherPushNorPull(t *testing.T) {
 				next = t.TempDir()
 			}
 			if row.back {
-				load(t, site(port, next, allowAll, ""))
+				registrytest.Serve(t, port, next, registrytest.AllowAll, "")
 				next = storage
 			}
-			load(t, site(port, next, allowAll+"\ngc {\ngrace 2h\n}", "header X-New yes"))
-			if response, _ := r.want(http.StatusUnauthorized, "GET", "/v2/", nil); response.Header.Get("X-New") == "" {
+			registrytest.Serve(t, port, next, registrytest.AllowAll+"\ngc {\ngrace 2h\n}", "header X-New yes")
+			if response, _ := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil); response.Header.Get("X-New") == "" {
 				t.Error("the configuration before serves new connections")
 			}
 
@@ -136,10 +126,10 @@ func TestAReloadBreaksNeitherPushNorPull(t *testing.T) {
 				t.Fatalf("the push was answered %d", outcome.response.StatusCode)
 			}
 			if row.elsewhere && !row.back {
-				load(t, site(port, storage, allowAll, ""))
+				registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
 			}
-			r.want(http.StatusCreated, "PUT", f.location+"?digest="+f.digest.String(), nil)
-			_, got := r.want(http.StatusOK, "GET", "/v2/team/push/blobs/"+f.digest.String(), nil)
+			r.Want(http.StatusCreated, "PUT", f.location+"?digest="+f.digest.String(), nil)
+			_, got := r.Want(http.StatusOK, "GET", "/v2/team/push/blobs/"+f.digest.String(), nil)
 			if !bytes.Equal(got, f.content) {
 				t.Error("the blob is not what was pushed")
 			}
@@ -149,10 +139,10 @@ func TestAReloadBreaksNeitherPushNorPull(t *testing.T) {
 
 // Signals need a process of their own.
 func TestTerminatedWithinTheGracePeriodAndResumed(t *testing.T) {
-	storage, port := t.TempDir(), freePort(t)
-	text := site(port, storage, allowAll, "")
-	server := serve(t, text)
-	r := at(t, port)
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	text := registrytest.Caddyfile(port, storage, registrytest.AllowAll, "")
+	server := registrytest.Start(t, text)
+	r := registrytest.At(t, port)
 	f := begin(r)
 	defer f.pull.Body.Close()
 
@@ -168,15 +158,15 @@ func TestTerminatedWithinTheGracePeriodAndResumed(t *testing.T) {
 	f.body.Close()
 	<-f.pushed
 
-	serve(t, text)
-	response, _ := r.want(http.StatusNoContent, "GET", f.location, nil)
+	registrytest.Start(t, text)
+	response, _ := r.Want(http.StatusNoContent, "GET", f.location, nil)
 	_, last, _ := strings.Cut(response.Header.Get("Range"), "-")
 	held, err := strconv.Atoi(last)
 	if err != nil || held+1 != bigBlob/2 {
 		t.Fatalf("got range %q, want all that had arrived", response.Header.Get("Range"))
 	}
-	r.want(http.StatusCreated, "PUT", f.location+"?digest="+f.digest.String(), bytes.NewReader(f.content[held+1:]))
-	_, got := r.want(http.StatusOK, "GET", "/v2/team/push/blobs/"+f.digest.String(), nil)
+	r.Want(http.StatusCreated, "PUT", f.location+"?digest="+f.digest.String(), bytes.NewReader(f.content[held+1:]))
+	_, got := r.Want(http.StatusOK, "GET", "/v2/team/push/blobs/"+f.digest.String(), nil)
 	if !bytes.Equal(got, f.content) {
 		t.Error("the blob is not what was pushed")
 	}
@@ -184,8 +174,8 @@ func TestTerminatedWithinTheGracePeriodAndResumed(t *testing.T) {
 
 func TestASecondServerIsRefused(t *testing.T) {
 	storage := t.TempDir()
-	first := serve(t, site(freePort(t), storage, "", ""))
-	out, err := run(t, site(freePort(t), storage, "", ""), "run", "--adapter", "caddyfile", "--config", "-")
+	first := registrytest.Start(t, registrytest.Caddyfile(registrytest.FreePort(t), storage, "", ""))
+	out, err := run(t, registrytest.Caddyfile(registrytest.FreePort(t), storage, "", ""), "run", "--adapter", "caddyfile", "--config", "-")
 	if err == nil {
 		t.Fatal("a second server runs on the same storage")
 	}
@@ -199,18 +189,18 @@ func TestASecondServerIsRefused(t *testing.T) {
 // run runs a command to its end and returns what it printed.
 func run(t *testing.T, stdin string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), registrytest.Patience)
 	defer cancel()
-	cmd := command(ctx, t, args...)
+	cmd := registrytest.Command(ctx, t, args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
 func TestTheStorageClosesWithItsLastConfiguration(t *testing.T) {
-	storage, port := filepath.Join(t.TempDir(), "data"), freePort(t)
-	load(t, site(port, storage, allowAll, ""))
-	load(t, site(port, storage, allowAll, "header X-New yes"))
+	storage, port := filepath.Join(t.TempDir(), "data"), registrytest.FreePort(t)
+	registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
+	registrytest.Serve(t, port, storage, registrytest.AllowAll, "header X-New yes")
 	if n := openStorages(); n != 1 {
 		t.Errorf("%d storages are in use, want 1", n)
 	}

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
@@ -22,6 +22,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
@@ -89,27 +90,27 @@ func newMatrix(t *testing.T) *matrix {
 	forge := oidctest.New(t, forgeAudience)
 	m.secrets = map[string]string{
 		"job's token": forge.Sign(forgeJob(forge, nil)), "token of another branch's job": forge.Sign(forgeJob(forge, map[string]any{"ref": "refs/heads/other"})),
-		"local user's password": testPassword,
+		"local user's password": registrytest.Password,
 	}
 	m.secrets["job's token as password"] = m.secrets["job's token"]
-	oci := matrixPolicy + "\nlocal_user ada " + testHash() + " admins\n" + strings.ReplaceAll(trustForge, "ISSUER", forge.Issuer) +
-		"\nclient_cert {\nuser cn\ngroups artifact-workloads\n}\nurl https://registry.example.org\nlimits {\nuploads 10000\n}\nprivate team/** secret/**\n" + mirrorOf("quay.io", m.quay) +
-		mirrorOf("docker.io", m.hub, "credentials user {env.TEST_HUB_SECRET}", "private hidden/** to group admins")
+	oci := matrixPolicy + "\nlocal_user ada " + registrytest.PasswordHash() + " admins\n" + strings.ReplaceAll(trustForge, "ISSUER", forge.Issuer) +
+		"\nclient_cert {\nuser cn\ngroups artifact-workloads\n}\nurl https://registry.example.org\nlimits {\nuploads 10000\n}\nprivate team/** secret/**\n" + registrytest.Mirror("quay.io", m.quay) +
+		registrytest.Mirror("docker.io", m.hub, "credentials user {env.TEST_HUB_SECRET}", "private hidden/** to group admins")
 	text := ""
 	for _, s := range matrixSites {
-		m.ports[s.name] = freePort(t)
+		m.ports[s.name] = registrytest.FreePort(t)
 		if s.tls {
 			text += m.withTLS(m.ports[s.name])
 			continue
 		}
-		one := siteWith(m.ports[s.name], "STORAGE", oci, s.options)
+		one := registrytest.CaddyfileWith(m.ports[s.name], "STORAGE", oci, s.options)
 		if text != "" {
 			one = one[strings.Index(one, "\nhttp://"):] // the same global options
 		}
 		text += one
 	}
 	text = strings.Replace(text, "admin off", "admin off\n\tskip_install_trust\n\tauto_https disable_redirects", 1)
-	load(t, strings.ReplaceAll(text, "STORAGE", t.TempDir()))
+	registrytest.Load(t, strings.ReplaceAll(text, "STORAGE", t.TempDir()))
 	m.enter()
 	for _, repo := range []string{"team/app", "secret/app"} {
 		m.blobs[repo] = m.push(repo, "blob of "+repo)
@@ -124,7 +125,7 @@ func newMatrix(t *testing.T) *matrix {
 // enter makes the credentials of the callers.
 func (m *matrix) enter() {
 	m.Helper()
-	store := callersOf(m.T).Identity
+	store := registrytest.Callers(m.T).Identity
 	key := func(want identity.NewKey) (string, identity.Key) {
 		secret, made, err := store.Keys().Create(m.Context(), want)
 		if err != nil {
@@ -159,15 +160,15 @@ func (m *matrix) enter() {
 	for _, s := range matrixSites {
 		for caller, secret := range map[string]string{
 			"anonymous token": "", "workload, registry token": m.secrets["workload"], "workload, registry token as password": m.secrets["workload"],
-			"registry token of a revoked key": m.secrets["registry token of a revoked key"], "local user's registry token": testPassword,
+			"registry token of a revoked key": m.secrets["registry token of a revoked key"], "local user's registry token": registrytest.Password,
 		} {
 			// From the site that takes credentials: what it says of the host is this site's.
 			fields := []string{"Host", m.host(s)}
 			if secret != "" {
-				fields = append(fields, "Authorization", basic("ada", secret)) // keys and tokens have any name
+				fields = append(fields, "Authorization", registrytest.Basic("ada", secret)) // keys and tokens have any name
 			}
-			_, body := at(m.T, m.ports["loopback"]).want(http.StatusOK, "GET", "/token", nil, fields...)
-			m.tokens[caller+" "+s.name] = tokenOf(m.T, body)
+			_, body := registrytest.At(m.T, m.ports["loopback"]).Want(http.StatusOK, "GET", "/token", nil, fields...)
+			m.tokens[caller+" "+s.name] = registrytest.Token(m.T, body)
 		}
 	}
 	for _, revoked := range toRevoke {
@@ -226,9 +227,9 @@ func (m *matrix) fields(c matrixCaller, s matrixSite) http.Header {
 		header.Set("Authorization", "Bearer "+m.secret(c, s))
 	case c.certificate && m.secret(c, s) == "":
 	case !c.presents:
-		header.Set("Authorization", basic("", ""))
+		header.Set("Authorization", registrytest.Basic("", ""))
 	default:
-		header.Set("Authorization", basic(cmp.Or(c.user, "anybody"), m.secret(c, s)))
+		header.Set("Authorization", registrytest.Basic(cmp.Or(c.user, "anybody"), m.secret(c, s)))
 	}
 	if s.remote {
 		header.Set("X-Forwarded-For", "203.0.113.9")
@@ -263,7 +264,7 @@ func (m *matrix) ask(s matrixSite, method, path string, header http.Header, body
 // asAdmin makes a request that prepares a cell.
 func (m *matrix) asAdmin(want int, method, path, mediaType, body string) *http.Response {
 	m.Helper()
-	header := http.Header{"Authorization": {basic("erich", m.secrets["admin"])}, "Content-Type": {mediaType}}
+	header := http.Header{"Authorization": {registrytest.Basic("erich", m.secrets["admin"])}, "Content-Type": {mediaType}}
 	response, data := m.ask(matrixSites[0], method, path, header, body)
 	if response.StatusCode != want {
 		m.Fatalf("%s %s: got %d %s, want %d", method, path, response.StatusCode, data, want)
@@ -300,7 +301,7 @@ func (m *matrix) upstreamOf(repo string) (*upstreamtest.Upstream, string) {
 // stock lets the upstream have an image, hidden or not.
 func (m *matrix) stock(repo string, hidden bool) {
 	u, name := m.upstreamOf(repo)
-	m.manifests[repo], m.blobs[repo] = upstreamImage(m.T, u, name, "v1", []byte("layer of "+repo))
+	m.manifests[repo], m.blobs[repo] = registrytest.PutImage(m.T, u, name, "v1", []byte("layer of "+repo))
 	if hidden {
 		u.Private(name)
 	}
@@ -317,7 +318,7 @@ func (m *matrix) hold(repo string) {
 	m.asAdmin(http.StatusOK, "GET", "/v2/"+repo+"/referrers/"+m.manifests[repo].String(), "", "")
 	if !strings.HasPrefix(repo, "docker.io/hidden/") {
 		// So that the mirror has asked whether everybody may see it.
-		header := http.Header{"Authorization": {basic("ci", m.secrets["workload"])}}
+		header := http.Header{"Authorization": {registrytest.Basic("ci", m.secrets["workload"])}}
 		if response, body := m.ask(matrixSites[0], "GET", "/v2/"+repo+"/manifests/v1", header, ""); response.StatusCode != http.StatusOK {
 			m.Fatalf("%s: got %d %s", repo, response.StatusCode, body)
 		}
@@ -474,7 +475,7 @@ func (m *matrix) tokenEndpoint() {
 					m.Errorf("%s of /token by %s on a %s site: got challenge %s, want %s", what, c.name, s.name, got, challenge)
 				}
 				if response.StatusCode == http.StatusOK {
-					tokenOf(m.T, data)
+					registrytest.Token(m.T, data)
 				}
 			}
 			check("GET", "GET", "/token?scope=repository:team/app:pull,push", "", m.fields(c, s), status)

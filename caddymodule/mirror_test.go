@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
@@ -13,47 +13,16 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
-// upstreamImage puts an image of one layer into an upstream.
-func upstreamImage(t *testing.T, u *upstreamtest.Upstream, repo, tag string, layer []byte) (manifest, blob digest.Digest) {
-	t.Helper()
-	blob = u.Blob(repo, layer)
-	data, err := json.Marshal(ocispec.Manifest{
-		MediaType: ocispec.MediaTypeImageManifest,
-		Config:    ocispec.Descriptor{MediaType: ocispec.MediaTypeEmptyJSON, Digest: u.Blob(repo, []byte(`{}`)), Size: 2},
-		Layers:    []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageLayer, Digest: blob, Size: int64(len(layer))}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u.Manifest(repo, ocispec.MediaTypeImageManifest, data, tag), blob
-}
-
-// mirrorOf is the block of a mirror of an upstream on loopback.
-func mirrorOf(name string, u *upstreamtest.Upstream, options ...string) string {
-	return fmt.Sprintf("mirror %s {\nupstream %s\nallow_private %s\n%s\n%s\n}\n",
-		name, u.URL, strings.Join(u.AllowPrivate(), " "), unhurried, strings.Join(options, "\n"))
-}
-
-// unhurried has a mirror wait for its upstream as long as a test may take: a busy
-// machine is not an upstream that hangs.
-const unhurried = "connect_timeout 1m\nhead_timeout 1m\nstall_timeout 1m"
-
-// siteWith is site with options of its oci_registry.
-func siteWith(port int, storage, oci, options string) string {
-	return strings.Replace(site(port, storage, oci, ""), "\toci_registry\n", "\toci_registry {\n"+options+"\n}\n", 1)
-}
-
 func TestAMirrorIsServedInEveryForm(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
-	content := randomBytes(50_000)
-	want, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
+	content := registrytest.RandomBytes(50_000)
+	want, blob := registrytest.PutImage(t, hub, "library/nginx", "latest", content)
 	storage := t.TempDir()
 	for _, row := range []struct {
 		name, options string
@@ -64,22 +33,22 @@ func TestAMirrorIsServedInEveryForm(t *testing.T) {
 		{"a site for one upstream", "upstream docker.io", []string{"library/nginx", "nginx", "docker.io/nginx", "library/nginx?ns=docker.io"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			port := freePort(t)
-			load(t, siteWith(port, storage, allowAll+"\nurl https://registry.example.com\nprivate team/**\n"+mirrorOf("docker.io", hub), row.options))
-			r := at(t, port)
+			port := registrytest.FreePort(t)
+			registrytest.Load(t, registrytest.CaddyfileWith(port, storage, registrytest.AllowAll+"\nurl https://registry.example.com\nprivate team/**\n"+registrytest.Mirror("docker.io", hub), row.options))
+			r := registrytest.At(t, port)
 			for _, name := range row.names {
 				name, query, asked := strings.Cut(name, "?")
-				response, _ := r.want(http.StatusOK, "GET", "/v2/"+name+"/manifests/latest?"+query, nil)
+				response, _ := r.Want(http.StatusOK, "GET", "/v2/"+name+"/manifests/latest?"+query, nil)
 				if got := response.Header.Get("Docker-Content-Digest"); got != want.String() {
 					t.Errorf("%s?%s: got digest %s, want %s", name, query, got, want)
 				}
 				if got := response.Header.Get("Oci-Namespace"); asked && "ns="+got != query {
 					t.Errorf("%s?%s: got namespace %q", name, query, got)
 				}
-				if _, got := r.want(http.StatusOK, "GET", "/v2/"+name+"/blobs/"+blob.String()+"?"+query, nil); !bytes.Equal(got, content) {
+				if _, got := r.Want(http.StatusOK, "GET", "/v2/"+name+"/blobs/"+blob.String()+"?"+query, nil); !bytes.Equal(got, content) {
 					t.Errorf("%s?%s: got other bytes than the upstream has", name, query)
 				}
-				r.want(http.StatusOK, "GET", "/v2/"+name+"/tags/list?"+query, nil)
+				r.Want(http.StatusOK, "GET", "/v2/"+name+"/tags/list?"+query, nil)
 			}
 		})
 	}
@@ -96,38 +65,38 @@ func TestAMirrorIsServedInEveryForm(t *testing.T) {
 
 func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{})
-	content := randomBytes(1000)
-	_, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
-	upstreamImage(t, hub, "team/app", "theirs", content)
-	port := freePort(t)
-	load(t, siteWith(port, t.TempDir(), allowAll+"\nprivate team/**\n"+mirrorOf("docker.io", hub), "fallback docker.io"))
-	r := at(t, port)
-	r.pushImage("team/app", "v1", randomBytes(100))
-	r.want(http.StatusOK, "GET", "/v2/nginx/manifests/latest", nil)
-	r.want(http.StatusOK, "GET", "/v2/nginx/blobs/"+blob.String(), nil)
+	content := registrytest.RandomBytes(1000)
+	_, blob := registrytest.PutImage(t, hub, "library/nginx", "latest", content)
+	registrytest.PutImage(t, hub, "team/app", "theirs", content)
+	port := registrytest.FreePort(t)
+	registrytest.Load(t, registrytest.CaddyfileWith(port, t.TempDir(), registrytest.AllowAll+"\nprivate team/**\n"+registrytest.Mirror("docker.io", hub), "fallback docker.io"))
+	r := registrytest.At(t, port)
+	r.PushImage("team/app", "v1", registrytest.RandomBytes(100))
+	r.Want(http.StatusOK, "GET", "/v2/nginx/manifests/latest", nil)
+	r.Want(http.StatusOK, "GET", "/v2/nginx/blobs/"+blob.String(), nil)
 	hub.Forget()
 
 	// A private name is never asked upstream, and the upstream's bytes are not mounted.
-	r.want(http.StatusNotFound, "GET", "/v2/team/app/manifests/theirs", nil)
-	r.want(http.StatusNotFound, "GET", "/v2/team/app/blobs/"+blob.String(), nil)
-	r.want(http.StatusAccepted, "POST", "/v2/team/app/blobs/uploads/?mount="+blob.String()+"&from=docker.io/library/nginx", nil)
-	r.want(http.StatusAccepted, "POST", "/v2/team/app/blobs/uploads/?mount="+blob.String(), nil)
+	r.Want(http.StatusNotFound, "GET", "/v2/team/app/manifests/theirs", nil)
+	r.Want(http.StatusNotFound, "GET", "/v2/team/app/blobs/"+blob.String(), nil)
+	r.Want(http.StatusAccepted, "POST", "/v2/team/app/blobs/uploads/?mount="+blob.String()+"&from=docker.io/library/nginx", nil)
+	r.Want(http.StatusAccepted, "POST", "/v2/team/app/blobs/uploads/?mount="+blob.String(), nil)
 	if got := hub.Requests(); len(got) != 0 {
 		t.Errorf("the upstream was asked: %q", got)
 	}
 	for _, push := range []string{"docker.io/library/nginx", "nginx", "other/app"} {
-		_, body := r.want(http.StatusForbidden, "POST", "/v2/"+push+"/blobs/uploads/", nil)
+		_, body := r.Want(http.StatusForbidden, "POST", "/v2/"+push+"/blobs/uploads/", nil)
 		for _, want := range []string{"DENIED", "docker.io is a pull-through cache", "team/**"} {
 			if !bytes.Contains(body, []byte(want)) {
 				t.Errorf("push to %s: got %s, want it to say %s", push, body, want)
 			}
 		}
 	}
-	_, body := r.want(http.StatusOK, "GET", "/v2/_catalog", nil)
+	_, body := r.Want(http.StatusOK, "GET", "/v2/_catalog", nil)
 	if want := `{"repositories":["docker.io/library/nginx","team/app"]}`; strings.TrimSpace(string(body)) != want {
 		t.Errorf("got catalog %s, want %s", body, want)
 	}
-	_, body = r.want(http.StatusNotFound, "GET", "/v2/library/nginx/manifests/latest?ns=quay.io", nil)
+	_, body = r.Want(http.StatusNotFound, "GET", "/v2/library/nginx/manifests/latest?ns=quay.io", nil)
 	if !bytes.Contains(body, []byte("NAME_UNKNOWN")) {
 		t.Errorf("got %s, want NAME_UNKNOWN", body)
 	}
@@ -136,7 +105,7 @@ func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
 		`registry_mirror_upstream_total{mirror="docker.io",operation="blob",result="ok"}`:     1,
 		`registry_mirror_fetched_bytes_total{mirror="docker.io"}`:                             1000,
 	} {
-		if got := r.metric(name); got < least {
+		if got := r.Metric(name); got < least {
 			t.Errorf("got %s %v, want at least %v", name, got, least)
 		}
 	}
@@ -145,11 +114,10 @@ func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
 func TestAMirrorServesWhatItIsAllowedTo(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{})
 	for _, repo := range []string{"library/nginx", "library/redis", "other/app"} {
-		upstreamImage(t, hub, repo, "v1", randomBytes(10))
+		registrytest.PutImage(t, hub, repo, "v1", registrytest.RandomBytes(10))
 	}
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), mirrorOf("docker.io", hub, "allow library/**", "deny docker.io/library/redis"), ""))
-	r := at(t, port)
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), registrytest.Mirror("docker.io", hub, "allow library/**", "deny docker.io/library/redis"), "")
 	for name, status := range map[string]int{
 		"docker.io/nginx":            http.StatusOK,
 		"docker.io/redis":            http.StatusForbidden,
@@ -157,21 +125,20 @@ func TestAMirrorServesWhatItIsAllowedTo(t *testing.T) {
 		"docker.io/other/app":        http.StatusForbidden,
 	} {
 		name, query, _ := strings.Cut(name, "?")
-		r.want(status, "GET", "/v2/"+name+"/manifests/v1?"+query, nil)
+		r.Want(status, "GET", "/v2/"+name+"/manifests/v1?"+query, nil)
 	}
 }
 
 // A download belongs to the process and not to a configuration.
 func TestAReloadKeepsADownload(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{})
-	content := randomBytes(1 << 20)
-	_, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
+	content := registrytest.RandomBytes(1 << 20)
+	_, blob := registrytest.PutImage(t, hub, "library/nginx", "latest", content)
 	fault := hub.Fault(upstreamtest.Fault{Path: "/blobs/" + blob.String(), After: 1 << 19, Stall: true, Times: 1})
-	storage, port := t.TempDir(), freePort(t)
-	load(t, site(port, storage, mirrorOf("docker.io", hub), ""))
-	r := at(t, port)
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, storage, registrytest.Mirror("docker.io", hub), "")
 	pull := func() *http.Response {
-		response, err := http.Get(r.base + "/v2/docker.io/nginx/blobs/" + blob.String())
+		response, err := http.Get(r.Base + "/v2/docker.io/nginx/blobs/" + blob.String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +149,7 @@ func TestAReloadKeepsADownload(t *testing.T) {
 	// The last byte that has arrived may be kept back until the digest is known.
 	begun := slowly(t, first.Body, 1<<19-1<<16)
 
-	load(t, site(port, storage, mirrorOf("docker.io", hub, "ttl 1h"), "header X-New yes"))
+	registrytest.Serve(t, port, storage, registrytest.Mirror("docker.io", hub, "ttl 1h"), "header X-New yes")
 	second := pull()
 	defer second.Body.Close()
 	again := slowly(t, second.Body, 1<<18)
@@ -207,41 +174,40 @@ func TestAReloadKeepsADownload(t *testing.T) {
 // too.
 func TestAMirrorStartsAndServesWithoutItsUpstream(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{})
-	content := randomBytes(1000)
-	want, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
-	storage, port := t.TempDir(), freePort(t)
-	load(t, site(port, storage, mirrorOf("docker.io", hub), ""))
-	r := at(t, port)
-	r.want(http.StatusOK, "GET", "/v2/docker.io/nginx/manifests/latest", nil)
-	r.want(http.StatusOK, "GET", "/v2/docker.io/nginx/blobs/"+blob.String(), nil)
+	content := registrytest.RandomBytes(1000)
+	want, blob := registrytest.PutImage(t, hub, "library/nginx", "latest", content)
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, storage, registrytest.Mirror("docker.io", hub), "")
+	r.Want(http.StatusOK, "GET", "/v2/docker.io/nginx/manifests/latest", nil)
+	r.Want(http.StatusOK, "GET", "/v2/docker.io/nginx/blobs/"+blob.String(), nil)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	// The storage closes when the last request has returned, which Stop does not wait for.
-	r.eventually("the storage is closed", func() bool {
+	r.Eventually("the storage is closed", func() bool {
 		opened, err := dir.Open(storage, dir.Options{})
 		return err == nil && opened.Close() == nil
 	})
-	gone := fmt.Sprintf("mirror docker.io {\nupstream http://127.0.0.1:%d\nttl 1ns\n}", freePort(t))
-	load(t, site(port, storage, gone, ""))
-	response, _ := r.want(http.StatusOK, "GET", "/v2/docker.io/nginx/manifests/latest", nil)
+	gone := fmt.Sprintf("mirror docker.io {\nupstream http://127.0.0.1:%d\nttl 1ns\n}", registrytest.FreePort(t))
+	registrytest.Serve(t, port, storage, gone, "")
+	response, _ := r.Want(http.StatusOK, "GET", "/v2/docker.io/nginx/manifests/latest", nil)
 	if got := response.Header.Get("Docker-Content-Digest"); got != want.String() {
 		t.Errorf("got digest %s, want %s", got, want)
 	}
-	r.want(http.StatusOK, "GET", "/v2/docker.io/nginx/blobs/"+blob.String(), nil)
-	r.want(http.StatusBadGateway, "GET", "/v2/docker.io/redis/manifests/latest", nil)
+	r.Want(http.StatusOK, "GET", "/v2/docker.io/nginx/blobs/"+blob.String(), nil)
+	r.Want(http.StatusBadGateway, "GET", "/v2/docker.io/redis/manifests/latest", nil)
 }
 
 func TestSecretsOfAMirror(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Basic})
-	upstreamImage(t, hub, "team/app", "v1", randomBytes(10))
+	registrytest.PutImage(t, hub, "team/app", "v1", registrytest.RandomBytes(10))
 	secret := filepath.Join(t.TempDir(), "secret")
-	text := site(freePort(t), t.TempDir(), allowAll+"\n"+mirrorOf("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}"), "")
-	config := adapt(t, text)
-	if err := validate(t, string(config)); err != nil {
+	text := registrytest.Caddyfile(registrytest.FreePort(t), t.TempDir(), registrytest.AllowAll+"\n"+registrytest.Mirror("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}"), "")
+	config := registrytest.Adapt(t, text)
+	if err := registrytest.Validate(t, string(config)); err != nil {
 		t.Errorf("validate wants the secrets: %v", err)
 	}
-	err := loadError(t, config)
+	err := registrytest.TryLoad(t, config)
 	if err == nil || !strings.Contains(err.Error(), "mirror hub.test: credentials") {
 		t.Errorf("got %v, want the option's name", err)
 	}
@@ -249,10 +215,9 @@ func TestSecretsOfAMirror(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), allowAll+"\n"+mirrorOf("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}", "private team/** to anonymous"), ""))
-	r := at(t, port)
-	r.do("GET", "/v2/hub.test/team/app/manifests/v1", nil)
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll+"\n"+registrytest.Mirror("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}", "private team/** to anonymous"), "")
+	r.Do("GET", "/v2/hub.test/team/app/manifests/v1", nil)
 	if !slices.ContainsFunc(hub.Recorded(), func(r upstreamtest.Request) bool { return r.Auth == "basic" }) {
 		t.Errorf("the credentials were not used: %q", hub.Requests())
 	}
@@ -269,16 +234,16 @@ func TestSecretsOfAMirror(t *testing.T) {
 
 func TestWhatAnUpstreamHidesIsShownToThoseNamed(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
-	_, blob := upstreamImage(t, hub, "team/app", "v1", randomBytes(1000))
-	_, other := upstreamImage(t, hub, "other/app", "v1", randomBytes(1000))
+	_, blob := registrytest.PutImage(t, hub, "team/app", "v1", registrytest.RandomBytes(1000))
+	_, other := registrytest.PutImage(t, hub, "other/app", "v1", registrytest.RandomBytes(1000))
 	hub.Private("team/app")
 	hub.Private("other/app")
 	t.Setenv("TEST_HUB_SECRET", "secret")
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), "policy {\nallow anonymous read fetch\n}\n"+
-		mirrorOf("docker.io", hub, "credentials user {env.TEST_HUB_SECRET}", "private team/** to group artifact-workloads"), ""))
-	secret, _ := robot(t)
-	r := at(t, port)
+	port := registrytest.FreePort(t)
+	registrytest.Serve(t, port, t.TempDir(), "policy {\nallow anonymous read fetch\n}\n"+
+		registrytest.Mirror("docker.io", hub, "credentials user {env.TEST_HUB_SECRET}", "private team/** to group artifact-workloads"), "")
+	secret, _ := registrytest.Key(t)
+	r := registrytest.At(t, port)
 	for _, row := range []struct {
 		name, path string
 		status     int
@@ -286,21 +251,21 @@ func TestWhatAnUpstreamHidesIsShownToThoseNamed(t *testing.T) {
 	}{
 		// Twice: what is held hides as well as what is not.
 		{"an anonymous caller", "team/app/manifests/v1", http.StatusUnauthorized, nil},
-		{"a member", "team/app/manifests/v1", http.StatusOK, []string{"Authorization", basic("x", secret)}},
-		{"a member", "team/app/blobs/" + blob.String(), http.StatusOK, []string{"Authorization", basic("x", secret)}},
-		{"a member", "team/app/tags/list", http.StatusOK, []string{"Authorization", basic("x", secret)}},
+		{"a member", "team/app/manifests/v1", http.StatusOK, []string{"Authorization", registrytest.Basic("x", secret)}},
+		{"a member", "team/app/blobs/" + blob.String(), http.StatusOK, []string{"Authorization", registrytest.Basic("x", secret)}},
+		{"a member", "team/app/tags/list", http.StatusOK, []string{"Authorization", registrytest.Basic("x", secret)}},
 		{"an anonymous caller, now that it is held", "team/app/manifests/v1", http.StatusUnauthorized, nil},
 		{"an anonymous caller, now that it is held", "team/app/blobs/" + blob.String(), http.StatusUnauthorized, nil},
 		{"an anonymous caller, now that it is held", "team/app/tags/list", http.StatusUnauthorized, nil},
-		{"a member, of what is for nobody", "other/app/manifests/v1", http.StatusNotFound, []string{"Authorization", basic("x", secret)}},
-		{"a member, of what is for nobody", "other/app/blobs/" + other.String(), http.StatusNotFound, []string{"Authorization", basic("x", secret)}},
+		{"a member, of what is for nobody", "other/app/manifests/v1", http.StatusNotFound, []string{"Authorization", registrytest.Basic("x", secret)}},
+		{"a member, of what is for nobody", "other/app/blobs/" + other.String(), http.StatusNotFound, []string{"Authorization", registrytest.Basic("x", secret)}},
 	} {
-		if response, body := r.do("GET", "/v2/docker.io/"+row.path, nil, row.fields...); response.StatusCode != row.status {
+		if response, body := r.Do("GET", "/v2/docker.io/"+row.path, nil, row.fields...); response.StatusCode != row.status {
 			t.Errorf("%s, %s: got status %d, want %d: %s", row.name, row.path, response.StatusCode, row.status, body)
 		}
 	}
-	for who, fields := range map[string][]string{"": nil, "a member": {"Authorization", basic("x", secret)}} {
-		_, catalog := r.want(http.StatusOK, "GET", "/v2/_catalog", nil, fields...)
+	for who, fields := range map[string][]string{"": nil, "a member": {"Authorization", registrytest.Basic("x", secret)}} {
+		_, catalog := r.Want(http.StatusOK, "GET", "/v2/_catalog", nil, fields...)
 		if got := bytes.Contains(catalog, []byte("docker.io/team/app")); got != (who != "") {
 			t.Errorf("%q: the catalog is %s", who, catalog)
 		}
@@ -325,7 +290,7 @@ func TestMirrorCaddyfileRefuses(t *testing.T) {
 		{"a certificate without a key", "mirror docker.io {\nclient_certificate a.pem\n}", []string{":4"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			err := adaptError("{\noci {\n" + row.options + "\n}\n}")
+			err := registrytest.AdaptError("{\noci {\n" + row.options + "\n}\n}")
 			for _, want := range row.want {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("got %v, want it to name %s", err, want)
@@ -360,15 +325,15 @@ func TestValidateRefusesMirrors(t *testing.T) {
 		{"a fallback and an upstream", "private a/**\nmirror docker.io", "fallback docker.io\nupstream docker.io", "use one"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			config := adapt(t, siteWith(freePort(t), t.TempDir(), row.oci, row.site))
-			if err := validate(t, string(config)); err == nil || !strings.Contains(err.Error(), row.want) {
+			config := registrytest.Adapt(t, registrytest.CaddyfileWith(registrytest.FreePort(t), t.TempDir(), row.oci, row.site))
+			if err := registrytest.Validate(t, string(config)); err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v, want it to say %q", err, row.want)
 			}
 		})
 	}
 	for _, private := range []string{"**", "*/app", "docker.iox/**", "team/docker.io"} {
-		config := adapt(t, siteWith(freePort(t), t.TempDir(), "private "+private+"\nmirror docker.io", "fallback docker.io"))
-		if err := validate(t, string(config)); err != nil {
+		config := registrytest.Adapt(t, registrytest.CaddyfileWith(registrytest.FreePort(t), t.TempDir(), "private "+private+"\nmirror docker.io", "fallback docker.io"))
+		if err := registrytest.Validate(t, string(config)); err != nil {
 			t.Errorf("private %s: %v", private, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"fmt"
@@ -13,12 +13,13 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // Names that nobody has are warned of by the commands, and by the server at its start.
 func TestMisspeltNamesAreWarnedOf(t *testing.T) {
-	port, dir, log := freePort(t), t.TempDir(), filepath.Join(t.TempDir(), "log")
-	text := strings.Replace(site(port, dir, `policy {
+	port, dir, log := registrytest.FreePort(t), t.TempDir(), filepath.Join(t.TempDir(), "log")
+	text := strings.Replace(registrytest.Caddyfile(port, dir, `policy {
 			allow anonymous read fetch
 			allow group admins *
 			allow group artifact-workloads read create
@@ -31,13 +32,13 @@ func TestMisspeltNamesAreWarnedOf(t *testing.T) {
 		mirror dcoker.io {
 			upstream https://dcoker.io
 		}
-		local_user erich `+testHash()+` admin`, ""), "admin off", "admin off\n\tlog {\n\t\toutput file "+log+"\n\t\tformat json\n\t}", 1)
+		local_user erich `+registrytest.PasswordHash()+` admin`, ""), "admin off", "admin off\n\tlog {\n\t\toutput file "+log+"\n\t\tformat json\n\t}", 1)
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, caddyfile.Format([]byte(text)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	load(t, text)
-	logged := readFile(t, log)
+	registrytest.Load(t, text)
+	logged := registrytest.ReadFile(t, log)
 	for _, want := range []string{
 		`"mirror may be misspelt","mirror":"docker.oi","reason":"did you mean docker.io?`,
 		`"rule may be misspelt","rule":"allow user erick read"`, `did you mean \"erich\"?`,
@@ -68,9 +69,9 @@ func TestMisspeltNamesAreWarnedOf(t *testing.T) {
 			{[]string{"user", "disable", "ci"}, ""},
 			{[]string{"user", "enable", "ci"}, ""},
 		} {
-			_, told, status := runRegistry(t, append(row.args, where...)...)
+			_, told, status := registrytest.Run(t, append(row.args, where...)...)
 			warned := strings.Contains(told, "warning: no")
-			if status != statusDone || warned != (row.want != "") || !strings.Contains(told, row.want) {
+			if status != registrytest.Done || warned != (row.want != "") || !strings.Contains(told, row.want) {
 				t.Errorf("%q: got status %d and %q, want %q", row.args, status, told, row.want)
 			}
 		}
@@ -79,41 +80,41 @@ func TestMisspeltNamesAreWarnedOf(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	released(t)
+	registrytest.Released(t)
 	check("ehrich", "--config", config)
 	// Without a configuration no group is known to be wrong.
-	if _, told, _ := runRegistry(t, "key", "create", "--user", "ci", "--group", "people", "--storage", dir); strings.Contains(told, "warning") {
+	if _, told, _ := registrytest.Run(t, "key", "create", "--user", "ci", "--group", "people", "--storage", dir); strings.Contains(told, "warning") {
 		t.Errorf("without a policy: got %q", told)
 	}
 }
 
 func TestASiteWithoutTheBlockIsRefused(t *testing.T) {
-	err := validate(t, string(adapt(t, ":1 {\n\toci_registry\n}\n")))
+	err := registrytest.Validate(t, string(registrytest.Adapt(t, ":1 {\n\toci_registry\n}\n")))
 	if err == nil || !strings.Contains(err.Error(), "there is no block oci") {
 		t.Errorf("got %v", err)
 	}
-	if err := validate(t, string(adapt(t, "{\n\toci\n}\n:1 {\n\toci_registry\n}\n"))); err != nil {
+	if err := registrytest.Validate(t, string(registrytest.Adapt(t, "{\n\toci\n}\n:1 {\n\toci_registry\n}\n"))); err != nil {
 		t.Errorf("an empty block: got %v", err)
 	}
 }
 
 // The command knows whose key it is asked about, whether or not a server runs.
 func TestPolicyExplainKnowsAKey(t *testing.T) {
-	port, dir := freePort(t), t.TempDir()
-	text := site(port, dir, `policy {
+	port, dir := registrytest.FreePort(t), t.TempDir()
+	text := registrytest.Caddyfile(port, dir, `policy {
 			allow anonymous read fetch
 			allow group artifact-workloads read create
 			allow group admins *
 			allow key deploy delete
 		}
-		local_user erich `+testHash()+` admins`, "")
+		local_user erich `+registrytest.PasswordHash()+` admins`, "")
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, caddyfile.Format([]byte(text)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	load(t, text)
-	at(t, port).want(http.StatusOK, "GET", "/v2/_catalog", nil)
-	store := callersOf(t).Identity
+	registrytest.Load(t, text)
+	registrytest.At(t, port).Want(http.StatusOK, "GET", "/v2/_catalog", nil)
+	store := registrytest.Callers(t).Identity
 	made := func(want identity.NewKey) identity.Key {
 		t.Helper()
 		want.By = control.ByCommand
@@ -152,7 +153,7 @@ func TestPolicyExplainKnowsAKey(t *testing.T) {
 			{"old", "create", 1, []string{"in admins", `but the key is refused: API key "old" was revoked on`}, ""},
 			{"nobody's", "read", 0, []string{"allowed"}, `no key has the ID or, of a service account, the label "nobody's"`},
 		} {
-			out, told, status := runRegistry(t, "policy", "explain", "--key", row.key, row.action, "team/app", "--config", config)
+			out, told, status := registrytest.Run(t, "policy", "explain", "--key", row.key, row.action, "team/app", "--config", config)
 			for _, want := range row.want {
 				if !strings.Contains(out, want) {
 					t.Errorf("%s: %s %s: got %q, want %q", name, row.key, row.action, out, want)
@@ -167,12 +168,12 @@ func TestPolicyExplainKnowsAKey(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	released(t)
+	registrytest.Released(t)
 	check("without one")
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	out, told, status := runRegistry(t, "policy", "explain", "--key", "deploy", "delete", "team/app", "--config", config)
+	out, told, status := registrytest.Run(t, "policy", "explain", "--key", "deploy", "delete", "team/app", "--config", config)
 	if status != 0 || !strings.Contains(out, "allow key deploy delete") || !strings.Contains(told, "the groups of the key \"deploy\" are not known") {
 		t.Errorf("without a storage: got status %d, %q and %q", status, out, told)
 	}

@@ -1,9 +1,11 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // blocks are all blocks with options, each with one line for every option that may be
@@ -42,7 +44,7 @@ func adaptBlock(name, open, close string, lines ...string) (first int, err error
 	if open != "" {
 		head, foot = head+open+"\n", "\n"+close+foot
 	}
-	return strings.Count(head, "\n") + 1, adaptError(head + strings.Join(lines, "\n") + foot)
+	return strings.Count(head, "\n") + 1, registrytest.AdaptError(head + strings.Join(lines, "\n") + foot)
 }
 
 // No option of any block passes twice: the second one would win, or lose, silently.

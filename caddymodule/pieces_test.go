@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 func init() {
@@ -74,10 +76,10 @@ func TestPiecesOfABlobAreLargeUnlessConfigured(t *testing.T) {
 		{"bounded by the route alone", map[string]any{"write_idle_timeout": -1}, "timeouts {\nwrite_timeout 10s\n}\n", "2097152 in 40s", "0 in 10s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			port := freePort(t)
+			port := registrytest.FreePort(t)
 			var config map[string]any
-			caddyfile := strings.Replace(site(port, t.TempDir(), allowAll, ""), "\toci_registry\n", "\troute {\n"+row.route+"\t\toci_test_pieces\n\t\toci_registry\n\t}\n", 1)
-			if err := json.Unmarshal(adapt(t, caddyfile), &config); err != nil {
+			caddyfile := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), registrytest.AllowAll, ""), "\toci_registry\n", "\troute {\n"+row.route+"\t\toci_test_pieces\n\t\toci_registry\n\t}\n", 1)
+			if err := json.Unmarshal(registrytest.Adapt(t, caddyfile), &config); err != nil {
 				t.Fatal(err)
 			}
 			server := config["apps"].(map[string]any)["http"].(map[string]any)["servers"].(map[string]any)["srv0"].(map[string]any)
@@ -88,12 +90,12 @@ func TestPiecesOfABlobAreLargeUnlessConfigured(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			loadJSON(t, changed)
-			r := at(t, port)
-			r.pushImage("team/app", "v1", []byte("a layer"))
-			blob := r.pushBlob("team/app", []byte("a blob"))
+			registrytest.LoadJSON(t, changed)
+			r := registrytest.At(t, port)
+			r.PushImage("team/app", "v1", []byte("a layer"))
+			blob := r.PushBlob("team/app", []byte("a blob"))
 			for path, want := range map[string]string{"blobs/" + blob.String(): row.blob, "manifests/v1": row.manifest} {
-				response, _ := r.want(http.StatusOK, "GET", "/v2/team/app/"+path, nil)
+				response, _ := r.Want(http.StatusOK, "GET", "/v2/team/app/"+path, nil)
 				if got := response.Header.Get("Pieces"); got != want {
 					t.Errorf("%s: pieces of %s, want %s", path, got, want)
 				}

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // checkProtected wants the fields that keep a browser from running an answer, each once.
@@ -41,12 +43,12 @@ func TestEveryAnswerIsProtected(t *testing.T) {
 	encode gzip`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			port := freePort(t)
-			load(t, strings.Replace(site(port, t.TempDir(), readers, row.options), "oci_registry", row.registry, 1))
-			r := at(t, port)
+			port := registrytest.FreePort(t)
+			registrytest.Load(t, strings.Replace(registrytest.Caddyfile(port, t.TempDir(), readers, row.options), "oci_registry", row.registry, 1))
+			r := registrytest.At(t, port)
 			manifest, digest := "v1", "sha256:"+strings.Repeat("0", 64)
 			if row.name != "read_only" {
-				digest = string(r.pushImage("open/app", "v1", bytes.Repeat([]byte("<script>"), 1000)))
+				digest = string(r.PushImage("open/app", "v1", bytes.Repeat([]byte("<script>"), 1000)))
 			}
 			upload := "/v2/open/app/blobs/uploads/"
 			for _, ask := range []struct {
@@ -88,7 +90,7 @@ func TestEveryAnswerIsProtected(t *testing.T) {
 					if ask.body != "" {
 						body = strings.NewReader(ask.body)
 					}
-					response, _ := r.do(ask.method, ask.path, body, append(ask.fields, "Accept-Encoding", encoding)...)
+					response, _ := r.Do(ask.method, ask.path, body, append(ask.fields, "Accept-Encoding", encoding)...)
 					checkProtected(t, fmt.Sprintf("%s %s %q", ask.method, ask.path, ask.fields), response)
 				}
 			}

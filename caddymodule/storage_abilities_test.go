@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
 
@@ -39,17 +40,17 @@ func TestAStorageWithoutALocalDiskServes(t *testing.T) {
 	if _, err := caddy.GetModule("oci.storage.bare"); err != nil {
 		caddy.RegisterModule(bareStorage{})
 	}
-	port := freePort(t)
-	loadJSON(t, []byte(`{"admin": {"disabled": true}, "apps": {
+	port := registrytest.FreePort(t)
+	registrytest.LoadJSON(t, []byte(`{"admin": {"disabled": true}, "apps": {
 		"oci": {"storage": {"module": "bare", "path": "`+t.TempDir()+`"}, "policy": {"allow": [{"who": "anonymous", "actions": ["*"]}]}},
 		"http": {"grace_period": "2s", "metrics": {}, "servers": {"s": {"listen": ["127.0.0.1:`+fmt.Sprint(port)+`"], "routes": [
 			{"match": [{"path": ["/metrics"]}], "handle": [{"handler": "metrics"}]},
 			{"handle": [{"handler": "oci_registry"}]}]}}}}}`))
-	r := at(t, port)
-	r.pushImage("team/app", "v1", randomBytes(1000))
-	r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
-	r.want(http.StatusOK, "GET", "/readyz", nil)
-	if n := r.metric(`registry_storage_syncs_total{kind="file"}`); n != 0 {
+	r := registrytest.At(t, port)
+	r.PushImage("team/app", "v1", registrytest.RandomBytes(1000))
+	r.Want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
+	r.Want(http.StatusOK, "GET", "/readyz", nil)
+	if n := r.Metric(`registry_storage_syncs_total{kind="file"}`); n != 0 {
 		t.Errorf("got %v barriers of a storage that counts none", n)
 	}
 }

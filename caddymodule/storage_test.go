@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"net/http"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 )
@@ -28,12 +29,14 @@ func emptyStorage(t *testing.T) string {
 }
 
 func TestMirrorsLieElsewhereAndAreLockedThere(t *testing.T) {
-	storage, mirrors, port := t.TempDir(), filepath.Join(t.TempDir(), "mirrors"), freePort(t)
-	elsewhere := func(path string) string { return site(port, storage+" {\nmirrors "+path+"\n}", allowAll, "") }
-	load(t, elsewhere(mirrors))
-	r := at(t, port)
-	r.pushImage("team/app", "v1", randomBytes(100))
-	if text := readFile(t, filepath.Join(mirrors, "CACHEDIR.TAG")); !strings.HasPrefix(text, "Signature: 8a477f597d28d172789f06886806bc55\n") {
+	storage, mirrors, port := t.TempDir(), filepath.Join(t.TempDir(), "mirrors"), registrytest.FreePort(t)
+	elsewhere := func(path string) string {
+		return registrytest.Caddyfile(port, storage+" {\nmirrors "+path+"\n}", registrytest.AllowAll, "")
+	}
+	registrytest.Load(t, elsewhere(mirrors))
+	r := registrytest.At(t, port)
+	r.PushImage("team/app", "v1", registrytest.RandomBytes(100))
+	if text := registrytest.ReadFile(t, filepath.Join(mirrors, "CACHEDIR.TAG")); !strings.HasPrefix(text, "Signature: 8a477f597d28d172789f06886806bc55\n") {
 		t.Errorf("got %q, want the mark of a cache", text)
 	}
 	for _, path := range []string{storage, mirrors} {
@@ -45,10 +48,10 @@ func TestMirrorsLieElsewhereAndAreLockedThere(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(storage, "mirrors")); !os.IsNotExist(err) {
 		t.Errorf("mirrors are in the storage too: %v", err)
 	}
-	if err := loadError(t, adapt(t, elsewhere(mirrors+"2"))); err == nil || !strings.Contains(err.Error(), "stopped and started") {
+	if err := registrytest.TryLoad(t, registrytest.Adapt(t, elsewhere(mirrors+"2"))); err == nil || !strings.Contains(err.Error(), "stopped and started") {
 		t.Errorf("got %v, want a sentence that the mirrors cannot move now", err)
 	}
-	r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
+	r.Want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
 
 	// A cache may be deleted while nobody uses it.
 	if err := caddy.Stop(); err != nil {
@@ -57,9 +60,9 @@ func TestMirrorsLieElsewhereAndAreLockedThere(t *testing.T) {
 	if err := os.RemoveAll(mirrors); err != nil {
 		t.Fatal(err)
 	}
-	load(t, elsewhere(mirrors))
-	r.want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
-	r.pushImage("team/app", "v2", randomBytes(100))
+	registrytest.Load(t, elsewhere(mirrors))
+	r.Want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
+	r.PushImage("team/app", "v2", registrytest.RandomBytes(100))
 }
 
 func TestMirrorsKeepOutOfTheOtherTrees(t *testing.T) {

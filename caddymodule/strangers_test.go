@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
@@ -24,14 +25,14 @@ func TestRefusalsOfStrangersAreBounded(t *testing.T) {
 		{"no login", "oci_registry", "team/app", http.StatusUnauthorized},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			port, log := freePort(t), filepath.Join(t.TempDir(), "audit.log")
-			text := strings.Replace(site(port, t.TempDir(), "private team/**", ""), "oci_registry", row.registry, 1)
+			port, log := registrytest.FreePort(t), filepath.Join(t.TempDir(), "audit.log")
+			text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "private team/**", ""), "oci_registry", row.registry, 1)
 			text = strings.Replace(text, "admin off", "admin off\n\tlog audit {\n\t\toutput file "+log+"\n\t\tinclude oci.audit\n\t}", 1)
-			load(t, text)
-			r := at(t, port)
+			registrytest.Load(t, text)
+			r := registrytest.At(t, port)
 			const flood = 2 * observe.StrangerRecords
 			for range flood {
-				r.want(row.status, "PUT", "/v2/"+row.repo+"/manifests/v1", nil)
+				r.Want(row.status, "PUT", "/v2/"+row.repo+"/manifests/v1", nil)
 			}
 			data, err := os.ReadFile(log)
 			if err != nil {
@@ -48,12 +49,11 @@ func TestRefusalsOfStrangersAreBounded(t *testing.T) {
 // Internal names of an upstream, and paths of our files, are only for the log.
 func TestAnswersNameNoUpstreamHost(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), "mirror mirrored.test {\nupstream "+up.URL+"\n"+unhurried+"\n}", ""))
-	r := at(t, port)
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), "mirror mirrored.test {\nupstream "+up.URL+"\n"+registrytest.Unhurried+"\n}", "")
 	digest := "sha256:" + strings.Repeat("0", 64)
 	for _, path := range []string{"manifests/latest", "manifests/" + digest, "blobs/" + digest, "tags/list", "referrers/" + digest} {
-		response, body := r.do("GET", "/v2/mirrored.test/library/none/"+path, nil)
+		response, body := r.Do("GET", "/v2/mirrored.test/library/none/"+path, nil)
 		text := string(body) + fmt.Sprint(response.Header)
 		for _, secret := range []string{strings.TrimPrefix(up.URL, "http://"), "mirror/", "_tags", " at "} {
 			if strings.Contains(text, secret) {
@@ -65,14 +65,13 @@ func TestAnswersNameNoUpstreamHost(t *testing.T) {
 
 // A client with a nearly right address does not get an empty 200.
 func TestNearlyTheRegistryIsNotFound(t *testing.T) {
-	port := freePort(t)
-	load(t, site(port, t.TempDir(), allowAll, ""))
-	r := at(t, port)
+	port := registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll, "")
 	for path, status := range map[string]int{
 		"//v2/": 404, "//v2": 404, "///v2/a/manifests/v1": 404, "/v1/_ping": 404,
 		"/v1/other": 404, "/v2x": 404, "//": 404, // the site has nothing else
 	} {
-		response, body := r.do("GET", path, nil)
+		response, body := r.Do("GET", path, nil)
 		if response.StatusCode != status || !strings.Contains(string(body), "/v2/") {
 			t.Errorf("%s: got %d and %q, want %d", path, response.StatusCode, body, status)
 		}

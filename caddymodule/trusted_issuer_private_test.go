@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"crypto/ecdsa"
@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 // A pod pulls with its own token, which the kubelet asks the cluster for and shows as
@@ -89,48 +91,47 @@ func TestPodsPullWithTheirOwnToken(t *testing.T) {
 		"keys_file":                "keys_file " + keys,
 	} {
 		t.Run(name, func(t *testing.T) {
-			port := freePort(t)
+			port := registrytest.FreePort(t)
 			block := func(ways, rule string) string {
 				return "trusted_issuer " + cluster.URL + " {\naudience registry.example.org\n" + ways + "\n" + rule + "\n}\n"
 			}
 			// The second block of the issuer need not say again how it is asked.
-			load(t, site(port, t.TempDir(), block(ways, "claim sub system:serviceaccount:prod:*\ngroups pods")+
+			r := registrytest.Serve(t, port, t.TempDir(), block(ways, "claim sub system:serviceaccount:prod:*\ngroups pods")+
 				block("", "condition `claims[\"kubernetes.io\"].namespace == \"ci\"`\ngroups jobs")+`
 				policy {
 					allow group pods read fetch
 					allow group jobs read create
-				}`, ""))
-			r := at(t, port)
+				}`, "")
 			token := pod(nil)
 			bearers := map[string]string{"the token": token}
-			_, body := r.want(http.StatusOK, "GET", "/token?scope=repository:prod/app:pull", nil, "Authorization", basic("kubelet", token))
-			bearers["as the password"] = tokenOf(t, body)
-			_, body = r.want(http.StatusOK, "GET", "/token?scope=repository:prod/app:pull", nil, "Authorization", "Bearer "+token)
-			bearers["as Bearer"] = tokenOf(t, body)
+			_, body := r.Want(http.StatusOK, "GET", "/token?scope=repository:prod/app:pull", nil, "Authorization", registrytest.Basic("kubelet", token))
+			bearers["as the password"] = registrytest.Token(t, body)
+			_, body = r.Want(http.StatusOK, "GET", "/token?scope=repository:prod/app:pull", nil, "Authorization", "Bearer "+token)
+			bearers["as Bearer"] = registrytest.Token(t, body)
 			for grant, values := range map[string]url.Values{
 				"password":      {"grant_type": {"password"}, "username": {"x"}, "password": {token}},
 				"refresh_token": {"grant_type": {"refresh_token"}, "refresh_token": {token}},
 			} {
-				_, body = r.want(http.StatusOK, "POST", "/token", strings.NewReader(values.Encode()), "Content-Type", "application/x-www-form-urlencoded")
-				bearers[grant] = tokenOf(t, body)
+				_, body = r.Want(http.StatusOK, "POST", "/token", strings.NewReader(values.Encode()), "Content-Type", "application/x-www-form-urlencoded")
+				bearers[grant] = registrytest.Token(t, body)
 			}
 			for what, bearer := range bearers {
-				response, body := r.do("GET", "/v2/prod/app/tags/list", nil, "Authorization", "Bearer "+bearer)
+				response, body := r.Do("GET", "/v2/prod/app/tags/list", nil, "Authorization", "Bearer "+bearer)
 				if response.StatusCode != http.StatusNotFound || !strings.Contains(string(body), "NAME_UNKNOWN") {
 					t.Errorf("%s: got %s %s, want the answer to a reader", what, response.Status, body)
 				}
-				r.want(http.StatusForbidden, "POST", "/v2/prod/app/blobs/uploads/", nil, "Authorization", "Bearer "+bearer)
+				r.Want(http.StatusForbidden, "POST", "/v2/prod/app/blobs/uploads/", nil, "Authorization", "Bearer "+bearer)
 			}
-			r.want(http.StatusUnauthorized, "GET", "/v2/prod/app/tags/list", nil)
+			r.Want(http.StatusUnauthorized, "GET", "/v2/prod/app/tags/list", nil)
 			job := pod(map[string]any{"sub": "system:serviceaccount:ci:job", "kubernetes.io": map[string]any{"namespace": "ci"}})
-			r.want(http.StatusAccepted, "POST", "/v2/prod/app/blobs/uploads/", nil, "Authorization", "Bearer "+job)
+			r.Want(http.StatusAccepted, "POST", "/v2/prod/app/blobs/uploads/", nil, "Authorization", "Bearer "+job)
 			for what, wrong := range map[string]string{
 				"for the API of the cluster": pod(map[string]any{"aud": []string{"https://kubernetes.default.svc"}}),
 				"of another namespace":       pod(map[string]any{"sub": "system:serviceaccount:dev:puller", "kubernetes.io": map[string]any{"namespace": "dev"}}),
 				"that has ended":             pod(map[string]any{"exp": time.Now().Unix() - 1}),
 				"with a signature cut":       token[:len(token)-4],
 			} {
-				response, body := r.do("GET", "/token", nil, "Authorization", basic("x", wrong))
+				response, body := r.Do("GET", "/token", nil, "Authorization", registrytest.Basic("x", wrong))
 				if response.StatusCode != http.StatusUnauthorized {
 					t.Errorf("a token %s: got %s %s", what, response.Status, body)
 				}
@@ -148,13 +149,13 @@ func TestPodsPullWithTheirOwnToken(t *testing.T) {
 		"keys_file a\nkeys_file b":          "duplicate option keys_file",
 		"bearer_token_file a {\n nested \n": "",
 	} {
-		text := site(1, dir, "trusted_issuer "+cluster.URL+" {\naudience x\n"+options+"\n}", "")
-		if err := adaptError(text); err == nil || !strings.Contains(err.Error(), want) {
+		text := registrytest.Caddyfile(1, dir, "trusted_issuer "+cluster.URL+" {\naudience x\n"+options+"\n}", "")
+		if err := registrytest.AdaptError(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", options, err, want)
 		}
 	}
 	differ := "trusted_issuer " + cluster.URL + " {\naudience x\nca a\n}\ntrusted_issuer " + cluster.URL + " {\naudience x\nca b\n}"
-	if err := validate(t, string(adapt(t, site(1, dir, differ, "")))); err == nil || !strings.Contains(err.Error(), "for all blocks of an issuer") {
+	if err := registrytest.Validate(t, string(registrytest.Adapt(t, registrytest.Caddyfile(1, dir, differ, "")))); err == nil || !strings.Contains(err.Error(), "for all blocks of an issuer") {
 		t.Errorf("two authorities of one issuer: got %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin/oidctest"
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 )
 
 const forgeAudience = "registry.example.org"
@@ -31,18 +32,18 @@ func forgeJob(forge *oidctest.Provider, changes map[string]any) map[string]any {
 }
 
 // withForge loads a registry that trusts an issuer, with further blocks of oci.
-func withForge(t *testing.T, blocks string) (*registryAt, *oidctest.Provider, string) {
+func withForge(t *testing.T, blocks string) (*registrytest.Registry, *oidctest.Provider, string) {
 	t.Helper()
-	forge, port := oidctest.New(t, forgeAudience), freePort(t)
-	text := site(port, t.TempDir(), strings.ReplaceAll(blocks, "ISSUER", forge.Issuer)+`
+	forge, port := oidctest.New(t, forgeAudience), registrytest.FreePort(t)
+	text := registrytest.Caddyfile(port, t.TempDir(), strings.ReplaceAll(blocks, "ISSUER", forge.Issuer)+`
 		policy {
 			allow anonymous read fetch
 			allow group artifact-workloads read fetch create on blumeops/**
 			allow user workload:forge create on tools/**
 			allow group admins *
 		}`, "")
-	load(t, text)
-	return at(t, port), forge, text
+	registrytest.Load(t, text)
+	return registrytest.At(t, port), forge, text
 }
 
 const trustForge = `trusted_issuer ISSUER {
@@ -54,26 +55,26 @@ const trustForge = `trusted_issuer ISSUER {
 		}`
 
 // pushes tells whether a caller may begin an upload.
-func (r *registryAt) pushes(status int, repo, authorization string) []byte {
+func pushes(r *registrytest.Registry, status int, repo, authorization string) []byte {
 	r.Helper()
-	_, body := r.want(status, "POST", "/v2/"+repo+"/blobs/uploads/", nil, "Authorization", authorization)
+	_, body := r.Want(status, "POST", "/v2/"+repo+"/blobs/uploads/", nil, "Authorization", authorization)
 	return body
 }
 
 func TestAJobPushesWithItsOwnToken(t *testing.T) {
 	r, forge, _ := withForge(t, trustForge)
 	token := forge.Sign(forgeJob(forge, nil))
-	ways := map[string]string{"Bearer": "Bearer " + token, "Basic": basic("anybody", token)}
+	ways := map[string]string{"Bearer": "Bearer " + token, "Basic": registrytest.Basic("anybody", token)}
 
 	// At the token endpoint, by each way in which a client asks.
-	_, body := r.want(http.StatusOK, "GET", "/token?scope=repository:blumeops/app:pull,push", nil, "Authorization", ways["Basic"])
-	ways["exchanged"] = "Bearer " + tokenOf(t, body)
+	_, body := r.Want(http.StatusOK, "GET", "/token?scope=repository:blumeops/app:pull,push", nil, "Authorization", ways["Basic"])
+	ways["exchanged"] = "Bearer " + registrytest.Token(t, body)
 	for grant, values := range map[string]url.Values{
 		"password":      {"grant_type": {"password"}, "username": {"x"}, "password": {token}},
 		"refresh_token": {"grant_type": {"refresh_token"}, "refresh_token": {token}},
 	} {
-		_, body = r.want(http.StatusOK, "POST", "/token", strings.NewReader(values.Encode()), "Content-Type", "application/x-www-form-urlencoded")
-		ways[grant] = "Bearer " + tokenOf(t, body)
+		_, body = r.Want(http.StatusOK, "POST", "/token", strings.NewReader(values.Encode()), "Content-Type", "application/x-www-form-urlencoded")
+		ways[grant] = "Bearer " + registrytest.Token(t, body)
 	}
 	var answer struct {
 		ExpiresIn int `json:"expires_in"`
@@ -87,15 +88,15 @@ func TestAJobPushesWithItsOwnToken(t *testing.T) {
 		i++
 		tag := fmt.Sprint("v", i)
 		other := strings.Replace(emptyIndex, "[]", fmt.Sprintf(`[],"annotations":{"a":%q}`, way), 1)
-		r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", authorization)
-		r.putIndex(http.StatusCreated, "blumeops/app", tag, emptyIndex, "Authorization", authorization)
-		r.putIndex(http.StatusCreated, "blumeops/app", tag, emptyIndex, "Authorization", authorization) // again
-		r.putIndex(http.StatusForbidden, "blumeops/app", tag, other, "Authorization", authorization)
-		r.want(http.StatusForbidden, "DELETE", "/v2/blumeops/app/manifests/"+tag, nil, "Authorization", authorization)
-		r.pushes(http.StatusForbidden, "others/app", authorization)
-		r.putIndex(http.StatusCreated, "tools/"+strings.ToLower(way), tag, emptyIndex, "Authorization", authorization) // by its user
+		r.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", authorization)
+		putIndex(r, http.StatusCreated, "blumeops/app", tag, emptyIndex, "Authorization", authorization)
+		putIndex(r, http.StatusCreated, "blumeops/app", tag, emptyIndex, "Authorization", authorization) // again
+		putIndex(r, http.StatusForbidden, "blumeops/app", tag, other, "Authorization", authorization)
+		r.Want(http.StatusForbidden, "DELETE", "/v2/blumeops/app/manifests/"+tag, nil, "Authorization", authorization)
+		pushes(r, http.StatusForbidden, "others/app", authorization)
+		putIndex(r, http.StatusCreated, "tools/"+strings.ToLower(way), tag, emptyIndex, "Authorization", authorization) // by its user
 	}
-	if got := r.metric(`registry_logins_total{method="workload",result="ok"}`); got < 3 {
+	if got := r.Metric(`registry_logins_total{method="workload",result="ok"}`); got < 3 {
 		t.Errorf("counted %v logins, want 3", got)
 	}
 	if got := forge.Count("/keys"); got != 1 {
@@ -119,17 +120,17 @@ func TestTokensOfJobsThatAreRefused(t *testing.T) {
 		{"of another issuer", stranger.Sign(forgeJob(stranger, nil)), "wrong credentials"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			r := &registryAt{t, r.base}
+			r := &registrytest.Registry{T: t, Base: r.Base}
 			// A user of its own for each row, and Bearer once: failures are counted.
-			credential := basic(row.name, row.token)
+			credential := registrytest.Basic(row.name, row.token)
 			for _, authorization := range []string{"Bearer " + row.token, credential} {
-				body := string(r.pushes(http.StatusUnauthorized, "blumeops/app", authorization))
+				body := string(pushes(r, http.StatusUnauthorized, "blumeops/app", authorization))
 				if !strings.Contains(body, row.says) || strings.Contains(body, row.token) {
 					t.Errorf("%.6s: got %s, want it to say %q and not the token", authorization, body, row.says)
 				}
 			}
-			r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", credential)
-			r.want(http.StatusUnauthorized, "GET", "/v2/_catalog", nil, "Authorization", credential)
+			r.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", credential)
+			r.Want(http.StatusUnauthorized, "GET", "/v2/_catalog", nil, "Authorization", credential)
 		})
 	}
 }
@@ -138,9 +139,9 @@ func TestTokensOfJobsThatAreRefused(t *testing.T) {
 func TestATokenMadeOfAJobsEndsWithIt(t *testing.T) {
 	r, forge, _ := withForge(t, trustForge)
 	ends := time.Now().Add(90 * time.Second)
-	credential := basic("x", forge.Sign(forgeJob(forge, map[string]any{"exp": ends.Unix()})))
+	credential := registrytest.Basic("x", forge.Sign(forgeJob(forge, map[string]any{"exp": ends.Unix()})))
 	for range 3 { // each made of the one before
-		_, body := r.want(http.StatusOK, "GET", "/token", nil, "Authorization", credential)
+		_, body := r.Want(http.StatusOK, "GET", "/token", nil, "Authorization", credential)
 		var answer struct {
 			Token     string    `json:"token"`
 			ExpiresIn int64     `json:"expires_in"`
@@ -152,13 +153,13 @@ func TestATokenMadeOfAJobsEndsWithIt(t *testing.T) {
 		if end := answer.IssuedAt.Unix() + answer.ExpiresIn; end > ends.Unix() {
 			t.Errorf("the token ends %d s after the job's", end-ends.Unix())
 		}
-		credential = basic("x", answer.Token)
+		credential = registrytest.Basic("x", answer.Token)
 	}
 	// It would end before a client can use it.
 	ends = time.Now().Add(time.Second).Truncate(time.Second)
 	for range 3 {
-		credential = basic("x", forge.Sign(forgeJob(forge, map[string]any{"exp": ends.Unix()})))
-		r.want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", credential)
+		credential = registrytest.Basic("x", forge.Sign(forgeJob(forge, map[string]any{"exp": ends.Unix()})))
+		r.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", credential)
 	}
 }
 
@@ -166,11 +167,11 @@ func TestTheFirstBlockThatHoldsSaysWho(t *testing.T) {
 	r, forge, _ := withForge(t, "trusted_issuer ISSUER {\n audience registry.example.org\n condition `claims.environment == \"release\"`\n user {claims.repository}\n groups admins\n }\n"+trustForge)
 	release := "Bearer " + forge.Sign(forgeJob(forge, map[string]any{"environment": "release"}))
 	other := "Bearer " + forge.Sign(forgeJob(forge, nil))
-	r.pushes(http.StatusAccepted, "others/app", release)
-	r.pushes(http.StatusAccepted, "blumeops/app", other) // for which the first block cannot be evaluated
-	r.pushes(http.StatusForbidden, "others/app", other)
+	pushes(r, http.StatusAccepted, "others/app", release)
+	pushes(r, http.StatusAccepted, "blumeops/app", other) // for which the first block cannot be evaluated
+	pushes(r, http.StatusForbidden, "others/app", other)
 	nobody := "Bearer " + forge.Sign(forgeJob(forge, map[string]any{"repository_owner": "evil"}))
-	if body := string(r.pushes(http.StatusUnauthorized, "blumeops/app", nobody)); !strings.Contains(body, "environment") || !strings.Contains(body, "repository_owner") {
+	if body := string(pushes(r, http.StatusUnauthorized, "blumeops/app", nobody)); !strings.Contains(body, "environment") || !strings.Contains(body, "repository_owner") {
 		t.Errorf("got %s, want what each block misses", body)
 	}
 }
@@ -180,25 +181,25 @@ func TestAnIssuerThatDoesNotAnswer(t *testing.T) {
 	r, forge, text := withForge(t, trustForge)
 	forge.Down = true
 	token := forge.Sign(forgeJob(forge, nil))
-	for _, authorization := range []string{"Bearer " + token, basic("x", token)} {
-		response, _ := r.want(http.StatusServiceUnavailable, "GET", "/v2/_catalog", nil, "Authorization", authorization)
+	for _, authorization := range []string{"Bearer " + token, registrytest.Basic("x", token)} {
+		response, _ := r.Want(http.StatusServiceUnavailable, "GET", "/v2/_catalog", nil, "Authorization", authorization)
 		if response.Header.Get("Retry-After") == "" {
 			t.Error("no Retry-After")
 		}
-		r.want(http.StatusServiceUnavailable, "GET", "/token", nil, "Authorization", authorization)
+		r.Want(http.StatusServiceUnavailable, "GET", "/token", nil, "Authorization", authorization)
 	}
-	r.want(http.StatusOK, "GET", "/v2/_catalog", nil) // others are served
-	key, _ := robot(t)
-	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", basic("zot-ci", key))
+	r.Want(http.StatusOK, "GET", "/v2/_catalog", nil) // others are served
+	key, _ := registrytest.Key(t)
+	r.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", registrytest.Basic("zot-ci", key))
 	forge.Down = false
-	r.eventually("the issuer is asked again", func() bool {
-		response, _ := r.do("GET", "/v2/", nil, "Authorization", "Bearer "+token)
+	r.Eventually("the issuer is asked again", func() bool {
+		response, _ := r.Do("GET", "/v2/", nil, "Authorization", "Bearer "+token)
 		return response.StatusCode == http.StatusOK
 	})
 	// The keys outlive a reload, during which the issuer may be down.
 	forge.Down = true
-	load(t, text)
-	r.want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+token)
+	registrytest.Load(t, text)
+	r.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+token)
 }
 
 // A workload is not a person: it has no person's name, no keys and no session, but can be
@@ -215,21 +216,21 @@ func TestAJobIsNoPerson(t *testing.T) {
 			groups artifact-workloads
 		}`)
 	token := forge.Sign(forgeJob(forge, map[string]any{"actor": "erich"}))
-	r.pushes(http.StatusAccepted, "blumeops/app", "Bearer "+token)
-	users := callersOf(t).Identity.Users()
+	pushes(r, http.StatusAccepted, "blumeops/app", "Bearer "+token)
+	users := registrytest.Callers(t).Identity.Users()
 	for _, name := range []string{"erich", "workload:erich"} {
 		if known, ok := users.Get(name); ok {
 			t.Errorf("a push has made the user %v", known)
 		}
 	}
-	for _, authorization := range []string{"Bearer " + token, basic("erich", token)} {
+	for _, authorization := range []string{"Bearer " + token, registrytest.Basic("erich", token)} {
 		for _, path := range []string{"/", "/user/apikey"} {
-			if _, body := r.do("GET", path, nil, "Authorization", authorization); strings.Contains(string(body), "erich") {
+			if _, body := r.Do("GET", path, nil, "Authorization", authorization); strings.Contains(string(body), "erich") {
 				t.Errorf("%s knows the job: %s", path, body)
 			}
 		}
-		response, _ := r.do("POST", "/user/apikey", strings.NewReader("name=x"), "Authorization", authorization, "Content-Type", "application/x-www-form-urlencoded")
-		if response.StatusCode == http.StatusOK || len(callersOf(t).Identity.Keys().List("")) > 0 {
+		response, _ := r.Do("POST", "/user/apikey", strings.NewReader("name=x"), "Authorization", authorization, "Content-Type", "application/x-www-form-urlencoded")
+		if response.StatusCode == http.StatusOK || len(registrytest.Callers(t).Identity.Keys().List("")) > 0 {
 			t.Errorf("a job has made a key: %d", response.StatusCode)
 		}
 	}
@@ -237,24 +238,24 @@ func TestAJobIsNoPerson(t *testing.T) {
 	if _, err := users.SetDisabled(t.Context(), "erich", true); err != nil {
 		t.Fatal(err)
 	}
-	r.pushes(http.StatusAccepted, "blumeops/app", "Bearer "+token)
-	_, body := r.want(http.StatusOK, "GET", "/token", nil, "Authorization", basic("x", token))
-	exchanged := "Bearer " + tokenOf(t, body)
+	pushes(r, http.StatusAccepted, "blumeops/app", "Bearer "+token)
+	_, body := r.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("x", token))
+	exchanged := "Bearer " + registrytest.Token(t, body)
 	if _, err := users.SetDisabled(t.Context(), "workload:erich", true); err != nil {
 		t.Fatal(err)
 	}
 	for _, authorization := range []string{"Bearer " + token, exchanged} {
-		r.pushes(http.StatusUnauthorized, "blumeops/app", authorization)
+		pushes(r, http.StatusUnauthorized, "blumeops/app", authorization)
 	}
 }
 
 func TestJobsAreTold(t *testing.T) {
-	forge, port := oidctest.New(t, forgeAudience), freePort(t)
-	load(t, strings.Replace(site(port, t.TempDir(), strings.ReplaceAll(trustForge, "ISSUER", forge.Issuer)+"\n"+allowAll, ""), "admin off", "admin off\n\tevents {\n\t\ton * oci_test\n\t}", 1))
+	forge, port := oidctest.New(t, forgeAudience), registrytest.FreePort(t)
+	registrytest.Load(t, strings.Replace(registrytest.Caddyfile(port, t.TempDir(), strings.ReplaceAll(trustForge, "ISSUER", forge.Issuer)+"\n"+registrytest.AllowAll, ""), "admin off", "admin off\n\tevents {\n\t\ton * oci_test\n\t}", 1))
 	wantHeard(t, "a start")
-	r := at(t, port)
+	r := registrytest.At(t, port)
 	token := forge.Sign(forgeJob(forge, nil))
-	r.putIndex(http.StatusCreated, "blumeops/app", "v1", emptyIndex, "Authorization", "Bearer "+token)
+	putIndex(r, http.StatusCreated, "blumeops/app", "v1", emptyIndex, "Authorization", "Bearer "+token)
 	wantHeard(t, "a push, and the first use of its token", []string{"registry_login", "user:workload:forge", "credential:workload " + forge.Issuer},
 		[]string{observe.EventPush, "user:workload:forge", "credential:workload " + forge.Issuer + " repo:blumeops/app:ref:refs/heads/main", "tag:v1"})
 }
@@ -301,14 +302,14 @@ func TestBlocksThatAreRefused(t *testing.T) {
 
 // The blocks that docs/do/jobs-without-a-key.md has people paste are valid as they stand.
 func TestTheBlocksOfTheDocumentation(t *testing.T) {
-	_, block, _ := strings.Cut(readFile(t, "../docs/do/jobs-without-a-key.md"), "```caddyfile oci\n")
+	_, block, _ := strings.Cut(registrytest.ReadFile(t, "../docs/do/jobs-without-a-key.md"), "```caddyfile oci\n")
 	block, _, found := strings.Cut(block, "```")
 	if !found || strings.Count(block, "trusted_issuer") != 2 {
 		t.Fatalf("the page has no such block: %s", block)
 	}
 	text := fmt.Sprintf("{\nadmin off\noci {\nstorage file %s\nprivate blumeops/**\n%s}\n}\n", t.TempDir(), block)
 	var config caddy.Config
-	if err := json.Unmarshal(adapt(t, text), &config); err != nil {
+	if err := json.Unmarshal(registrytest.Adapt(t, text), &config); err != nil {
 		t.Fatal(err)
 	}
 	if err := caddy.Validate(&config); err != nil {
