@@ -43,16 +43,23 @@ func TestDirection(t *testing.T) {
 		{"./core/nearby", []string{module + "/"}, ""},
 		{"./core/rounds", []string{module + "/"}, ""},
 		// They know mirrors by their names alone.
-		{"./core/evict", []string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire", module + "/core/namespace"}, ""},
-		{"./core/mirror/download", []string{module + "/core/store", module + "/core/namespace", module + "/core/wire"}, ""},
+		{"./core/evict",
+			[]string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire",
+				module + "/core/namespace"}, ""},
+		{"./core/mirror/download", []string{module + "/core/store", module + "/core/namespace", module + "/core/wire"},
+			""},
 		{"./core/usage", []string{module + "/"}, module + "/core/bucket " + module + "/core/behind"},
 		{"./caddymodule/record", []string{module + "/"}, ""},
 		{"./caddymodule/doctor", []string{module + "/"}, ""},
 		{"./caddymodule/instance", []string{module + "/"}, ""},
 		// Administrators are determined from records of people, independent of the serving
 		// code.
-		{"./caddymodule/admins", []string{module + "/caddymodule/web", module + "/caddymodule/session", module + "/caddymodule/oidclogin"}, ""},
-		{"./core/transfer/...", []string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire", module + "/core/namespace"}, ""},
+		{"./caddymodule/admins",
+			[]string{module + "/caddymodule/web", module + "/caddymodule/session", module + "/caddymodule/oidclogin"},
+			""},
+		{"./core/transfer/...",
+			[]string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire",
+				module + "/core/namespace"}, ""},
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		{"./core", []string{module + "/"}, ""},
@@ -61,7 +68,9 @@ func TestDirection(t *testing.T) {
 		{"./core/bucket/dir/groupsync", []string{module + "/"}, ""},
 		{"./core/bucket/dir/folders", []string{module + "/"}, ""},
 		// It compares what a store holds, whoever put it there.
-		{"./core/verify", []string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire", module + "/core/namespace"}, ""},
+		{"./core/verify",
+			[]string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire",
+				module + "/core/namespace"}, ""},
 		// Every remover asks what a manifest names.
 		{"./core/graph", []string{module + "/core/", module + "/policies", module + "/caddymodule"}, ""},
 	} {
@@ -72,7 +81,8 @@ func TestDirection(t *testing.T) {
 					continue
 				}
 				for _, forbidden := range append(foreign, row.above...) {
-					if strings.HasPrefix(dependency, forbidden) && dependency != module+strings.TrimPrefix(row.below, ".") {
+					if strings.HasPrefix(dependency, forbidden) &&
+						dependency != module+strings.TrimPrefix(row.below, ".") {
 						t.Errorf("%s depends on %s", row.below, dependency)
 					}
 				}
@@ -138,7 +148,8 @@ func TestNoVersionOfCaddysIsRaised(t *testing.T) {
 func TestTheOptionReaderStandsAlone(t *testing.T) {
 	const option = module + "/caddymodule/option"
 	for dependency := range strings.Lines(golang(t, "list", "-deps", option)) {
-		if dependency = strings.TrimSpace(dependency); strings.HasPrefix(dependency, module+"/") && dependency != option {
+		if dependency = strings.TrimSpace(dependency); strings.HasPrefix(dependency, module+"/") &&
+			dependency != option {
 			t.Errorf("%s depends on %s", option, dependency)
 		}
 	}
@@ -166,7 +177,8 @@ func TestTheRoomsOfCaddymoduleKnowOnlyWhatTheyMay(t *testing.T) {
 		for dependency := range strings.Lines(golang(t, "list", "-deps", "./caddymodule/"+room)) {
 			dependency = strings.TrimSpace(dependency)
 			other, ok := strings.CutPrefix(dependency, prefix)
-			if _, isRoom := roomsOfCaddymodule[other]; ok && isRoom && other != room && !slices.Contains(allowed, other) {
+			if _, isRoom := roomsOfCaddymodule[other]; ok && isRoom && other != room &&
+				!slices.Contains(allowed, other) {
 				t.Errorf("%s depends on %s", room, other)
 			}
 			if dependency == module+"/caddymodule" {
@@ -199,7 +211,8 @@ func TestTheProductContainsNoPackageForTests(t *testing.T) {
 
 // Tests inside of caddymodule can use registrytest as long as it does not import caddymodule.
 func TestRegistrytestCanBeUsedInsideOfCaddymodule(t *testing.T) {
-	if slices.Contains(strings.Fields(golang(t, "list", "-deps", "./caddymodule/registrytest")), module+"/caddymodule") {
+	if slices.Contains(strings.Fields(golang(t, "list", "-deps", "./caddymodule/registrytest")),
+		module+"/caddymodule") {
 		t.Error("registrytest depends on caddymodule")
 	}
 }

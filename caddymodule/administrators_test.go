@@ -21,7 +21,8 @@ import (
 // logged is a Caddyfile that logs to a file, and what the file has so far.
 func logged(t *testing.T, text string) (caddyfile string, lines func() string) {
 	path := filepath.Join(t.TempDir(), "log")
-	caddyfile = strings.Replace(text, "admin off", "admin off\n\tlog {\n\t\toutput file "+path+"\n\t\tformat json\n\t}", 1)
+	caddyfile = strings.Replace(text, "admin off", "admin off\n\tlog {\n\t\toutput file "+path+
+		"\n\t\tformat json\n\t}", 1)
 	return caddyfile, func() string {
 		t.Helper()
 		data, err := os.ReadFile(path)
@@ -38,7 +39,8 @@ const twoAdmins = "\nlocal_user erich %HASH admins\nlocal_user ada %HASH admins"
 // them succeeds, and can still enable the other.
 func TestTwoAdministratorsDisableEachOther(t *testing.T) {
 	port := registrytest.FreePort(t)
-	registrytest.Serve(t, port, t.TempDir(), localPolicy+strings.ReplaceAll(twoAdmins, "%HASH", registrytest.PasswordHash()), "")
+	registrytest.Serve(t, port, t.TempDir(),
+		localPolicy+strings.ReplaceAll(twoAdmins, "%HASH", registrytest.PasswordHash()), "")
 	visitors := map[string]*visitor{}
 	for _, name := range []string{"erich", "ada"} {
 		visitors[name] = visit(t, port, nil)
@@ -92,7 +94,9 @@ func TestNoAdministratorIsKnown(t *testing.T) {
 	t.Setenv("TEST_OIDC_SECRET", "secret")
 	port, dir, fake := registrytest.FreePort(t), t.TempDir(), oidctest.New(t, "registry")
 	fake.Token["refresh_token"] = "refresh"
-	text, log := logged(t, registrytest.Caddyfile(port, dir, "policy {\nallow anonymous read\nallow group admins *\n}\n"+oidcBlock(fake, port, "group_refresh 1ns"), ""))
+	text, log := logged(t,
+		registrytest.Caddyfile(port, dir, "policy {\nallow anonymous read\nallow group admins *\n}\n"+
+			oidcBlock(fake, port, "group_refresh 1ns"), ""))
 	warnings := func() int { return strings.Count(log(), `"msg":"`+admins.Warning+`"`) }
 	registrytest.Load(t, text)
 	if got := warnings(); got != 0 {
@@ -131,7 +135,9 @@ func TestNoAdministratorIsKnown(t *testing.T) {
 // without.
 func TestTheCommandDisablesTheLastAdministrator(t *testing.T) {
 	port, dir := registrytest.FreePort(t), t.TempDir()
-	text, log := logged(t, registrytest.Caddyfile(port, dir, localPolicy+strings.ReplaceAll(twoAdmins, "%HASH", registrytest.PasswordHash()), ""))
+	text, log := logged(t,
+		registrytest.Caddyfile(port, dir,
+			localPolicy+strings.ReplaceAll(twoAdmins, "%HASH", registrytest.PasswordHash()), ""))
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -141,14 +147,16 @@ func TestTheCommandDisablesTheLastAdministrator(t *testing.T) {
 	disable := func(name string, warns bool, more ...string) {
 		t.Helper()
 		out, told, status := registrytest.Run(t, append([]string{"user", "disable", name}, more...)...)
-		if status != registrytest.Done || out != "disabled "+name+"\n" || strings.Contains(told, name+" "+warning) != warns {
+		if status != registrytest.Done || out != "disabled "+name+"\n" ||
+			strings.Contains(told, name+" "+warning) != warns {
 			t.Errorf("disable %s: got status %d, %q, and %s", name, status, out, told)
 		}
 	}
 	enable := func() {
 		t.Helper()
 		for _, name := range []string{"ada", "erich"} {
-			if _, told, status := registrytest.Run(t, "user", "enable", name, "--config", config); status != registrytest.Done {
+			if _, told, status := registrytest.Run(t, "user", "enable", name,
+				"--config", config); status != registrytest.Done {
 				t.Fatal(told)
 			}
 		}
@@ -182,14 +190,17 @@ func TestTheCommandDisablesTheLastAdministrator(t *testing.T) {
 // what would make up for the last administrator, and revoking keys is never refused.
 func TestKeysAreNoAdministrators(t *testing.T) {
 	port := registrytest.FreePort(t)
-	registrytest.Serve(t, port, t.TempDir(), localPolicy+"\nlocal_user erich "+registrytest.PasswordHash()+" admins", "")
+	registrytest.Serve(t, port, t.TempDir(), localPolicy+"\nlocal_user erich "+registrytest.PasswordHash()+
+		" admins", "")
 	store := registrytest.Callers(t).Identity
-	secret, _, err := store.Keys().Create(t.Context(), identity.NewKey{User: "robot", Service: true, Groups: []string{"admins"}, By: control.ByCommand})
+	secret, _, err := store.Keys().Create(t.Context(),
+		identity.NewKey{User: "robot", Service: true, Groups: []string{"admins"}, By: control.ByCommand})
 	if err != nil {
 		t.Fatal(err)
 	}
 	v := visit(t, port, nil)
-	v.Want(http.StatusForbidden, "POST", "/api/keys", strings.NewReader(`{"user":"other"}`), "Authorization", "Bearer "+secret, "Content-Type", "application/json")
+	v.Want(http.StatusForbidden, "POST", "/api/keys", strings.NewReader(`{"user":"other"}`),
+		"Authorization", "Bearer "+secret, "Content-Type", "application/json")
 	v.page(http.StatusSeeOther, "/login", passwordForm("erich", registrytest.Password))
 	own := v.makeKey()
 	v.page(http.StatusConflict, "/user/apikey", url.Values{"do": {"disable"}, "user": {"erich"}, "sure": {"yes"}})

@@ -20,7 +20,9 @@ type apiKey struct {
 
 func TestKeysAsJSON(t *testing.T) {
 	port := registrytest.FreePort(t)
-	text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins\nlocal_user ada "+registrytest.PasswordHash(), "respond /api/* next"), "admin off", `admin off
+	text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(),
+		localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins\nlocal_user ada "+
+			registrytest.PasswordHash(), "respond /api/* next"), "admin off", `admin off
 	events {
 		on * oci_test
 	}`, 1)
@@ -34,16 +36,22 @@ func TestKeysAsJSON(t *testing.T) {
 	if got := ada.api(http.StatusOK, "GET", "/api/keys", ""); got.Keys == nil || len(got.Keys) != 0 {
 		t.Errorf("got %v, want an empty list", got.Keys)
 	}
-	wantHeard(t, "two sign-ins and a key", []string{"registry_login"}, []string{"registry_login"}, []string{observe.EventKeyMade})
-	made := ada.api(http.StatusCreated, "POST", "/api/keys", `{"name": " laptop ", "expires": "30d", "actions": ["read"], "globs": ["team/**"]}`)
+	wantHeard(t, "two sign-ins and a key", []string{"registry_login"}, []string{"registry_login"},
+		[]string{observe.EventKeyMade})
+	made := ada.api(http.StatusCreated, "POST", "/api/keys",
+		`{"name": " laptop ", "expires": "30d", "actions": ["read"], "globs": ["team/**"]}`)
 	wantHeard(t, "a key", []string{observe.EventKeyMade, made.Key.ID, "by:ada", "user:ada"})
-	if k := made.Key; k.User != "ada" || k.Name != "laptop" || k.By != "ada" || k.Service || !k.Local || k.State != "active" ||
-		k.Expires.Sub(k.Created) != 30*24*time.Hour || !slices.Equal(k.Actions, []string{"read"}) || !slices.Equal(k.Globs, []string{"team/**"}) {
+	if k := made.Key; k.User != "ada" || k.Name != "laptop" || k.By != "ada" || k.Service || !k.Local ||
+		k.State != "active" ||
+		k.Expires.Sub(k.Created) != 30*24*time.Hour || !slices.Equal(k.Actions, []string{"read"}) ||
+		!slices.Equal(k.Globs, []string{"team/**"}) {
 		t.Errorf("made %+v", k)
 	}
 	nobody.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", "Bearer "+made.Secret)
-	other := ada.api(http.StatusCreated, "POST", "/api/keys", `{"expires": "`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}`)
-	if left := time.Until(other.Key.Expires); left < 50*time.Minute || left > time.Hour || other.Key.State != "expires soon" {
+	other := ada.api(http.StatusCreated, "POST", "/api/keys",
+		`{"expires": "`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}`)
+	if left := time.Until(other.Key.Expires); left < 50*time.Minute || left > time.Hour ||
+		other.Key.State != "expires soon" {
 		t.Errorf("made a key that ends in %s, %s", left, other.Key.State)
 	}
 	whole := ada.api(http.StatusCreated, "POST", "/api/keys", `{}`)
@@ -72,21 +80,26 @@ func TestKeysAsJSON(t *testing.T) {
 	if got := admin.api(http.StatusOK, "GET", "/api/keys", ""); len(got.Keys) != 4 {
 		t.Errorf("an admin sees %d keys, want all four", len(got.Keys))
 	}
-	if got := admin.api(http.StatusOK, "GET", "/api/keys?user=zot-ci", ""); len(got.Keys) != 1 || got.Keys[0].ID != robots.ID {
+	if got := admin.api(http.StatusOK, "GET", "/api/keys?user=zot-ci", ""); len(got.Keys) != 1 ||
+		got.Keys[0].ID != robots.ID {
 		t.Errorf("got %+v, want the service account's", got.Keys)
 	}
-	wantHeard(t, "a key's first use, two keys and the end of one", []string{observe.EventLogin, "at:/v2/"}, []string{observe.EventKeyMade}, []string{observe.EventKeyMade}, []string{observe.EventKeyRevoked, "by:ada"},
+	wantHeard(t, "a key's first use, two keys and the end of one", []string{observe.EventLogin, "at:/v2/"},
+		[]string{observe.EventKeyMade}, []string{observe.EventKeyMade}, []string{observe.EventKeyRevoked, "by:ada"},
 		[]string{observe.EventLoginRefused, "credential:key " + other.Key.ID, "reason:revoked"})
-	service := admin.api(http.StatusCreated, "POST", "/api/keys", `{"user": "builder", "groups": ["ci", "builders"], "name": "b"}`)
+	service := admin.api(http.StatusCreated, "POST", "/api/keys",
+		`{"user": "builder", "groups": ["ci", "builders"], "name": "b"}`)
 	if k := service.Key; k.User != "builder" || !k.Service || k.By != "erich" || k.Local || len(k.Groups) != 2 {
 		t.Errorf("made %+v", k)
 	}
 	admin.api(http.StatusOK, "DELETE", "/api/keys/"+robots.ID, "")
-	wantHeard(t, "for a service account", []string{observe.EventKeyMade, "by:erich", "user:builder"}, []string{observe.EventKeyRevoked, "by:erich", robots.ID})
+	wantHeard(t, "for a service account", []string{observe.EventKeyMade, "by:erich", "user:builder"},
+		[]string{observe.EventKeyRevoked, "by:erich", robots.ID})
 
 	// A key sees and ends itself, and makes none, an admin's neither.
 	for _, field := range []string{"Bearer " + service.Secret, registrytest.Basic("x", service.Secret)} {
-		if got := nobody.api(http.StatusOK, "GET", "/api/keys", "", "Authorization", field); len(got.Keys) != 1 || got.Keys[0].ID != service.Key.ID {
+		if got := nobody.api(http.StatusOK, "GET", "/api/keys", "", "Authorization", field); len(got.Keys) != 1 ||
+			got.Keys[0].ID != service.Key.ID {
 			t.Errorf("a key sees %+v", got.Keys)
 		}
 	}
@@ -104,9 +117,11 @@ func TestKeysAsJSON(t *testing.T) {
 	nobody.api(http.StatusUnauthorized, "GET", "/api/keys", "", by...)
 
 	// A password, and a token that was made of one, are no keys and no session.
-	_, body := nobody.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("erich", registrytest.Password))
+	_, body := nobody.Want(http.StatusOK, "GET", "/token", nil,
+		"Authorization", registrytest.Basic("erich", registrytest.Password))
 	nobody.api(http.StatusForbidden, "GET", "/api/keys", "", "Authorization", "Bearer "+registrytest.Token(t, body))
-	nobody.api(http.StatusUnauthorized, "GET", "/api/keys", "", "Authorization", registrytest.Basic("erich", registrytest.Password))
+	nobody.api(http.StatusUnauthorized, "GET", "/api/keys", "",
+		"Authorization", registrytest.Basic("erich", registrytest.Password))
 	nobody.api(http.StatusUnauthorized, "GET", "/api/keys", "")
 	nobody.api(http.StatusUnauthorized, "POST", "/api/keys", `{}`)
 	nobody.api(http.StatusUnauthorized, "DELETE", "/api/keys/"+sibling.Key.ID, "")
@@ -133,7 +148,8 @@ func TestKeysAsJSON(t *testing.T) {
 		{"a service account without a name", `{"user": ":"}`},
 		{"too much", `{"name": "` + strings.Repeat("x", 100_000) + `"}`},
 	} {
-		if got := admin.api(http.StatusBadRequest, "POST", "/api/keys", row.body); strings.Contains(got.Errors[0].Message, "xxxx") {
+		if got := admin.api(http.StatusBadRequest, "POST", "/api/keys",
+			row.body); strings.Contains(got.Errors[0].Message, "xxxx") {
 			t.Errorf("%s: got %v", row.name, got.Errors)
 		}
 	}
@@ -161,7 +177,8 @@ func TestKeysAsJSON(t *testing.T) {
 // so many for each service account.
 func TestKeysOfAUserAreLimited(t *testing.T) {
 	port := registrytest.FreePort(t)
-	registrytest.Serve(t, port, t.TempDir(), localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins\nlocal_user ada "+registrytest.PasswordHash(), "")
+	registrytest.Serve(t, port, t.TempDir(), localPolicy+"local_user erich "+registrytest.PasswordHash()+
+		" admins\nlocal_user ada "+registrytest.PasswordHash(), "")
 	registrytest.Callers(t).Identity.Keys().SetMaxKeys(2)
 	signIn := func(user string) *visitor {
 		v := visit(t, port, nil)

@@ -33,7 +33,9 @@ func hearing(text string) string {
 // Each login that is refused has one record: as whom, from where, and why.
 func TestRefusedLoginsAreRecorded(t *testing.T) {
 	port := registrytest.FreePort(t)
-	registrytest.Load(t, hearing(registrytest.Caddyfile(port, t.TempDir(), "url https://registry.example.org\n"+localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins", "respond /user/* next")))
+	registrytest.Load(t,
+		hearing(registrytest.Caddyfile(port, t.TempDir(), "url https://registry.example.org\n"+localPolicy+
+			"local_user erich "+registrytest.PasswordHash()+" admins", "respond /user/* next")))
 	v, store := visit(t, port, nil), registrytest.Callers(t).Identity
 	made := func(want identity.NewKey) (string, identity.Key) {
 		t.Helper()
@@ -71,23 +73,35 @@ func TestRefusedLoginsAreRecorded(t *testing.T) {
 		name, path, field string
 		want              []string // nil: no record
 	}{
-		{"an unknown key", path, registrytest.Basic("ci", unknown), []string{"user:ci", "credential: ", "address:" + far, "reason:wrong", "method:api_key", "at:/v2/"}},
-		{"an unknown key at /token", "/token?service=x", registrytest.Basic("ci", unknown), []string{"user:ci", "reason:wrong", "at:/token"}},
-		{"a wrong password", "/token", registrytest.Basic("erich", "wrong"), []string{"user:erich", "reason:wrong", "method:local_user", "at:/token"}},
-		{"an unknown user", "/token", registrytest.Basic("eve", "wrong"), []string{"user:eve", "reason:wrong", "method:unknown"}},
-		{"an expired key", path, registrytest.Basic("ci", expired), []string{"user:robot", "credential:key " + expiredKey.ID, "reason:expired"}},
-		{"a revoked key", path, registrytest.Basic("ci", revoked), []string{"user:robot", "credential:key " + revokedKey.ID, "reason:revoked"}},
-		{"a token of a revoked key", path, "Bearer " + ofRevoked, []string{"user:robot", "credential:key " + revokedKey.ID, "reason:revoked", "method:registry_token"}},
-		{"a key of a disabled user", path, registrytest.Basic("ci", disabled), []string{"user:mallory", "credential:key " + disabledKey.ID, "reason:disabled"}},
-		{"a token of nobody here", path, "Bearer " + unsignedToken("https://elsewhere.example"), []string{"reason:token", "issuer:https://elsewhere.example"}},
+		{"an unknown key", path, registrytest.Basic("ci", unknown),
+			[]string{"user:ci", "credential: ", "address:" + far, "reason:wrong", "method:api_key", "at:/v2/"}},
+		{"an unknown key at /token", "/token?service=x", registrytest.Basic("ci", unknown),
+			[]string{"user:ci", "reason:wrong", "at:/token"}},
+		{"a wrong password", "/token", registrytest.Basic("erich", "wrong"),
+			[]string{"user:erich", "reason:wrong", "method:local_user", "at:/token"}},
+		{"an unknown user", "/token", registrytest.Basic("eve", "wrong"),
+			[]string{"user:eve", "reason:wrong", "method:unknown"}},
+		{"an expired key", path, registrytest.Basic("ci", expired),
+			[]string{"user:robot", "credential:key " + expiredKey.ID, "reason:expired"}},
+		{"a revoked key", path, registrytest.Basic("ci", revoked),
+			[]string{"user:robot", "credential:key " + revokedKey.ID, "reason:revoked"}},
+		{"a token of a revoked key", path, "Bearer " + ofRevoked,
+			[]string{"user:robot", "credential:key " + revokedKey.ID, "reason:revoked", "method:registry_token"}},
+		{"a key of a disabled user", path, registrytest.Basic("ci", disabled),
+			[]string{"user:mallory", "credential:key " + disabledKey.ID, "reason:disabled"}},
+		{"a token of nobody here", path, "Bearer " + unsignedToken("https://elsewhere.example"),
+			[]string{"reason:token", "issuer:https://elsewhere.example"}},
 		{"a token that has ended, as each does", path, "Bearer " + ended, nil},
 		{"no credential at all", path, "Digest x", []string{"reason:malformed"}},
-		{"a name that forges a record", "/token", registrytest.Basic("x\",\"address\"\u202e", "wrong"), []string{`user:x","address"?`, "address:" + far}},
-		{"a name that is too long", "/token", registrytest.Basic(strings.Repeat("n", 200), "wrong"), []string{"user:" + strings.Repeat("n", 120) + "…"}},
+		{"a name that forges a record", "/token", registrytest.Basic("x\",\"address\"\u202e", "wrong"),
+			[]string{`user:x","address"?`, "address:" + far}},
+		{"a name that is too long", "/token", registrytest.Basic(strings.Repeat("n", 200), "wrong"),
+			[]string{"user:" + strings.Repeat("n", 120) + "…"}},
 		{"the keys of the API", "/api/keys", "Bearer " + unknown, []string{"reason:wrong", "at:/api/keys"}},
 	} {
 		for range 2 { // each time: the second is a refused login, too
-			v.Want(http.StatusUnauthorized, "GET", row.path, nil, "Authorization", row.field, "X-Forwarded-Proto", "https", "X-Forwarded-For", far, "Host", host)
+			v.Want(http.StatusUnauthorized, "GET", row.path, nil, "Authorization", row.field,
+				"X-Forwarded-Proto", "https", "X-Forwarded-For", far, "Host", host)
 			if row.want == nil {
 				wantHeard(t, row.name)
 			} else {
@@ -96,8 +110,10 @@ func TestRefusedLoginsAreRecorded(t *testing.T) {
 		}
 	}
 	v.page(http.StatusForbidden, "/login", passwordForm("erich", "another"))
-	wantHeard(t, "a wrong password on the login page", []string{observe.EventLoginRefused, "user:erich", "address:127.0.0.1", "reason:wrong", "at:/login"})
-	v.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", registrytest.Basic("ci", expired), "X-Forwarded-For", far)
+	wantHeard(t, "a wrong password on the login page",
+		[]string{observe.EventLoginRefused, "user:erich", "address:127.0.0.1", "reason:wrong", "at:/login"})
+	v.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", registrytest.Basic("ci", expired),
+		"X-Forwarded-For", far)
 	wantHeard(t, "over plain HTTP", []string{observe.EventLoginRefused, "user:ci", "credential: ", "reason:plain_http"})
 	v.Want(http.StatusOK, "GET", "/v2/_catalog", nil)
 	v.Want(http.StatusUnauthorized, "GET", "/v2/", nil)
@@ -113,7 +129,8 @@ func unsignedToken(issuer string) string {
 func TestAFailedCallbackIsARefusedLogin(t *testing.T) {
 	t.Setenv("TEST_OIDC_SECRET", "hidden-secret")
 	port, fake := registrytest.FreePort(t), oidctest.New(t, "registry")
-	registrytest.Load(t, hearing(registrytest.Caddyfile(port, t.TempDir(), oidcBlock(fake, port, "allowed_groups staff"), "")))
+	registrytest.Load(t,
+		hearing(registrytest.Caddyfile(port, t.TempDir(), oidcBlock(fake, port, "allowed_groups staff"), "")))
 	wantHeard(t, "a start")
 	v := visit(t, port, fake)
 	back := func(status int, query url.Values) {
@@ -157,11 +174,14 @@ func TestAFailedCallbackIsARefusedLogin(t *testing.T) {
 func TestAFloodOfRefusedLoginsIsBounded(t *testing.T) {
 	port, log := registrytest.FreePort(t), filepath.Join(t.TempDir(), "audit.log")
 	text := hearing(registrytest.Caddyfile(port, t.TempDir(), "", ""))
-	registrytest.Load(t, strings.Replace(text, "admin off", "admin off\n\tlog audit {\n\t\toutput file "+log+"\n\t\tinclude oci.audit\n\t}", 1))
+	registrytest.Load(t,
+		strings.Replace(text, "admin off", "admin off\n\tlog audit {\n\t\toutput file "+log+
+			"\n\t\tinclude oci.audit\n\t}", 1))
 	r := registrytest.At(t, port)
 	const flood = 2 * observe.StrangerRecords
 	for i := range flood {
-		r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", fmt.Sprint("guess ", i)),
+		r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization",
+			registrytest.Basic("x", fmt.Sprint("guess ", i)),
 			"X-Forwarded-Proto", "https", "X-Forwarded-For", fmt.Sprintf("2001:db8::%x", i+1))
 	}
 	data, err := os.ReadFile(log)
@@ -206,6 +226,7 @@ func TestADeniedWriteNamesWhoAskedWhateverTheName(t *testing.T) {
 	}
 	r.Want(http.StatusForbidden, "POST", "/v2/elsewhere/app/blobs/uploads/", nil)
 	wantHeard(t, "nobody in particular", []string{observe.EventDenied, "user:]"})
-	r.Want(http.StatusUnauthorized, "POST", "/v2/elsewhere/app/blobs/uploads/", nil, "Authorization", registrytest.Basic("zot-ci", "wrong"))
+	r.Want(http.StatusUnauthorized, "POST", "/v2/elsewhere/app/blobs/uploads/", nil,
+		"Authorization", registrytest.Basic("zot-ci", "wrong"))
 	wantHeard(t, "a wrong key", []string{observe.EventLoginRefused, "user:zot-ci", "repository:elsewhere/app"})
 }

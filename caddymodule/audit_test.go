@@ -91,7 +91,8 @@ func TestChangesAreTold(t *testing.T) {
 	keys := registrytest.Callers(t).Identity.Keys()
 	secret, ci := registrytest.Key(t)
 	wantHeard(t, "a key", []string{observe.EventKeyMade, ci.ID, "by:command", "user:zot-ci"})
-	adminSecret, admin, err := keys.Create(t.Context(), identity.NewKey{User: "erich", Service: true, Groups: []string{"admins"}, By: "command"})
+	adminSecret, admin, err := keys.Create(t.Context(),
+		identity.NewKey{User: "erich", Service: true, Groups: []string{"admins"}, By: "command"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,12 +100,16 @@ func TestChangesAreTold(t *testing.T) {
 
 	ciField, adminField := registrytest.Basic("zot-ci", secret), registrytest.Basic("erich", adminSecret)
 	config := digest.FromString("{}")
-	r.Want(http.StatusCreated, "POST", "/v2/team/app/blobs/uploads/?digest="+config.String(), strings.NewReader("{}"), "Authorization", ciField)
+	r.Want(http.StatusCreated, "POST", "/v2/team/app/blobs/uploads/?digest="+config.String(), strings.NewReader("{}"),
+		"Authorization", ciField)
 	put := func(status int, authorization, tag, text string) string {
 		t.Helper()
-		manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[],"annotations":{"a":%q}}`,
+		manifest := fmt.Sprintf(
+			`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[],`+
+				`"annotations":{"a":%q}}`,
 			ocispec.MediaTypeImageManifest, ocispec.MediaTypeEmptyJSON, config, text)
-		r.Want(status, "PUT", "/v2/team/app/manifests/"+tag, strings.NewReader(manifest), "Content-Type", ocispec.MediaTypeImageManifest, "Authorization", authorization)
+		r.Want(status, "PUT", "/v2/team/app/manifests/"+tag, strings.NewReader(manifest),
+			"Content-Type", ocispec.MediaTypeImageManifest, "Authorization", authorization)
 		return digest.FromString(manifest).String()
 	}
 	byCI := []string{"user:zot-ci", "credential:key " + ci.ID, "address:127.0.0.1", "repository:team/app"}
@@ -120,19 +125,23 @@ func TestChangesAreTold(t *testing.T) {
 	put(http.StatusForbidden, ciField, "v1", "two")
 	wantHeard(t, "an overwrite by who may not", and(byCI, observe.EventDenied, "team/app:v1", one))
 	two := put(http.StatusCreated, adminField, "v1", "two")
-	wantHeard(t, "an overwrite", []string{observe.EventLogin, "user:erich"}, and(byAdmin, observe.EventOverwrite, "tag:v1", "digest:"+two, "digest_before:"+one))
+	wantHeard(t, "an overwrite", []string{observe.EventLogin, "user:erich"},
+		and(byAdmin, observe.EventOverwrite, "tag:v1", "digest:"+two, "digest_before:"+one))
 	// Bytes that do not say their type: another one makes another thing of all that names them.
 	untyped := fmt.Sprintf(`{"config":{"mediaType":%q,"digest":%q,"size":2}}`, ocispec.MediaTypeEmptyJSON, config)
 	asType := func(status int, authorization, mediaType string) {
 		t.Helper()
-		r.Want(status, "PUT", "/v2/team/app/manifests/"+digest.FromString(untyped).String(), strings.NewReader(untyped), "Content-Type", mediaType, "Authorization", authorization)
+		r.Want(status, "PUT", "/v2/team/app/manifests/"+digest.FromString(untyped).String(), strings.NewReader(untyped),
+			"Content-Type", mediaType, "Authorization", authorization)
 	}
 	asType(http.StatusCreated, ciField, ocispec.MediaTypeImageManifest)
 	wantHeard(t, "a push without a tag", and(byCI, observe.EventPush, "digest:"+digest.FromString(untyped).String()))
 	asType(http.StatusForbidden, ciField, core.MediaTypeDockerManifest)
 	wantHeard(t, "another type by who may not", and(byCI, observe.EventDenied, ocispec.MediaTypeImageManifest))
 	asType(http.StatusCreated, adminField, core.MediaTypeDockerManifest)
-	wantHeard(t, "another type", and(byAdmin, observe.EventOverwrite, "media_type:"+core.MediaTypeDockerManifest, "media_type_before:"+ocispec.MediaTypeImageManifest))
+	wantHeard(t, "another type",
+		and(byAdmin, observe.EventOverwrite, "media_type:"+core.MediaTypeDockerManifest,
+			"media_type_before:"+ocispec.MediaTypeImageManifest))
 	r.Want(http.StatusForbidden, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", ciField)
 	wantHeard(t, "a deletion by who may not", and(byCI, observe.EventDenied, "action:delete_manifest"))
 	r.Want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", adminField)
@@ -142,13 +151,19 @@ func TestChangesAreTold(t *testing.T) {
 		wantHeard(t, "another tag", and(byCI, observe.EventPush, "tag:"+tag, "digest_before: "))
 	}
 	r.Want(http.StatusAccepted, "DELETE", "/v2/team/app/manifests/"+one, nil, "Authorization", adminField)
-	wantHeard(t, "a manifest's deletion", and(byAdmin, observe.EventDelete, "kind:manifest", "tags:[v2 v3]", "digest_before:"+one))
+	wantHeard(t, "a manifest's deletion",
+		and(byAdmin, observe.EventDelete, "kind:manifest", "tags:[v2 v3]", "digest_before:"+one))
 
 	// A write by nobody in particular is denied, too: who it was says the address.
 	r.Want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
-	wantHeard(t, "a write without a login", []string{observe.EventDenied, "user:]", "address:127.0.0.1", "repository:team/app", "action:start_upload", "status:401"})
-	r.Want(http.StatusUnauthorized, "DELETE", "/v2/team/app/manifests/v1", nil, "Authorization", registrytest.Basic("zot-ci", "wrong"))
-	wantHeard(t, "a write with a wrong password", []string{observe.EventLoginRefused, "user:zot-ci", "reason:wrong", "action:delete_manifest", "repository:team/app"})
+	wantHeard(t, "a write without a login",
+		[]string{observe.EventDenied, "user:]", "address:127.0.0.1", "repository:team/app", "action:start_upload",
+			"status:401"})
+	r.Want(http.StatusUnauthorized, "DELETE", "/v2/team/app/manifests/v1", nil,
+		"Authorization", registrytest.Basic("zot-ci", "wrong"))
+	wantHeard(t, "a write with a wrong password",
+		[]string{observe.EventLoginRefused, "user:zot-ci", "reason:wrong", "action:delete_manifest",
+			"repository:team/app"})
 	for range observe.StrangerRecords + 40 {
 		r.Want(http.StatusUnauthorized, "POST", "/v2/team/app/blobs/uploads/", nil)
 	}
@@ -171,7 +186,8 @@ func TestChangesAreTold(t *testing.T) {
 			t.Errorf("%s is %v, want %v", metric, got, want)
 		}
 	}
-	for _, metric := range []string{`registry_logins_total{method="api_key",result="ok"}`, `registry_logins_total{method="unknown",result="refused"}`} {
+	for _, metric := range []string{`registry_logins_total{method="api_key",result="ok"}`,
+		`registry_logins_total{method="unknown",result="refused"}`} {
 		if r.Metric(metric) < 1 {
 			t.Errorf("%s was not counted", metric)
 		}
@@ -187,7 +203,8 @@ func TestChangesAreTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, word := range []string{`"logger":"oci.audit"`, observe.EventOverwrite, `"digest_before":"` + one + `"`, `"credential":"key ` + admin.ID + `"`} {
+	for _, word := range []string{`"logger":"oci.audit"`, observe.EventOverwrite, `"digest_before":"` + one + `"`,
+		`"credential":"key ` + admin.ID + `"`} {
 		if !strings.Contains(string(text), word) {
 			t.Errorf("the log does not say %s", word)
 		}

@@ -54,7 +54,8 @@ func served(tb testing.TB, path string) func() {
 
 // BenchmarkGet compares a GET of a manifest with the least that Caddy can do for a request.
 func BenchmarkGet(b *testing.B) {
-	registrytest.Load(b, registrytest.Caddyfile(registrytest.FreePort(b), b.TempDir(), registrytest.AllowAll, "respond /static ok"))
+	registrytest.Load(b,
+		registrytest.Caddyfile(registrytest.FreePort(b), b.TempDir(), registrytest.AllowAll, "respond /static ok"))
 	trees, err := registrytest.Storage(b).Acquire(b.Context())
 	if err != nil {
 		b.Fatal(err)

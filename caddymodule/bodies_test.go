@@ -66,7 +66,8 @@ func TestNoBodyIsReadOfThoseWhoMayNotWrite(t *testing.T) {
 			asked.Go(func() {
 				response, ended := headOnly(r, method, path, fields...)
 				if response == nil || response.StatusCode < 400 && method != "GET" || !ended {
-					t.Errorf("%s %s%s %q: got %v, connection ended: %v; want a refusal and the end", method, r.Base, path, fields, response, ended)
+					t.Errorf("%s %s%s %q: got %v, connection ended: %v; want a refusal and the end", method, r.Base,
+						path, fields, response, ended)
 				}
 			})
 		}

@@ -19,16 +19,24 @@ func TestCacheMeans(t *testing.T) {
 	for _, row := range []struct{ name, option, want string }{
 		{"memory", "cache memory", `{"module":"memory"}`},
 		{"memory of a size", "cache memory 64MiB", `{"module":"memory","size":"64MiB"}`},
-		{"every option of Redis", "cache redis {\naddress r:1\nuser u\npassword {env.P}\ndb 3\ntls\nprefix p\nsecret {file./s}\nsize 64MiB\n}",
-			`{"module":"redis","address":["r:1"],"user":"u","password":"{env.P}","db":3,"tls":{},"prefix":"p","secret":"{file./s}","size":"64MiB"}`},
-		{"an address from the environment", "cache redis {\naddress {$CACHE_TEST_REDIS:}\n}", `{"module":"redis","address":["redis.example:6379"]}`},
+		{"every option of Redis", "cache redis {\naddress r:1\nuser u\npassword {env.P}\ndb 3\ntls\nprefix p\n" +
+			"secret {file./s}\nsize 64MiB\n}",
+			`{"module":"redis","address":["r:1"],"user":"u","password":"{env.P}","db":3,"tls":{},"prefix":"p",` +
+				`"secret":"{file./s}","size":"64MiB"}`},
+		{"an address from the environment", "cache redis {\naddress {$CACHE_TEST_REDIS:}\n}",
+			`{"module":"redis","address":["redis.example:6379"]}`},
 		{"a variable that is not set", "cache redis {\naddress {$CACHE_TEST_NO_REDIS:}\n}", `{"module":"redis"}`},
-		{"TLS with files", "cache redis {\naddress r\ntls {\nca /ca.pem\nclient_certificate /c.pem /c.key\nserver_name redis\n}\n}",
-			`{"module":"redis","address":["r"],"tls":{"ca":"/ca.pem","client_certificate":{"certificate":"/c.pem","key":"/c.key"},"server_name":"redis"}}`},
+		{"TLS with files", "cache redis {\naddress r\ntls {\nca /ca.pem\nclient_certificate /c.pem /c.key\n" +
+			"server_name redis\n}\n}",
+			`{"module":"redis","address":["r"],"tls":{"ca":"/ca.pem",` +
+				`"client_certificate":{"certificate":"/c.pem","key":"/c.key"},"server_name":"redis"}}`},
 		{"sentinels", "cache redis {\naddress a b:1\nsentinel mymaster {\nuser s\npassword {env.S}\n}\ndb 1\n}",
-			`{"module":"redis","address":["a","b:1"],"sentinel":{"master":"mymaster","user":"s","password":"{env.S}"},"db":1}`},
-		{"a sentinel without a block", "cache redis {\naddress a\nsentinel mymaster\n}", `{"module":"redis","address":["a"],"sentinel":{"master":"mymaster"}}`},
-		{"a cluster", "cache redis {\naddress a b c\ncluster\n}", `{"module":"redis","address":["a","b","c"],"cluster":true}`},
+			`{"module":"redis","address":["a","b:1"],"sentinel":{"master":"mymaster","user":"s",` +
+				`"password":"{env.S}"},"db":1}`},
+		{"a sentinel without a block", "cache redis {\naddress a\nsentinel mymaster\n}",
+			`{"module":"redis","address":["a"],"sentinel":{"master":"mymaster"}}`},
+		{"a cluster", "cache redis {\naddress a b c\ncluster\n}",
+			`{"module":"redis","address":["a","b","c"],"cluster":true}`},
 		{"an address in quotes", "cache redis {\naddress \"{$CACHE_TEST_NO_REDIS}\"\n}", `{"module":"redis"}`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -55,16 +63,20 @@ func TestCacheRefuses(t *testing.T) {
 		{"a size of nothing", "cache memory 0", "\"0\" is not a size"},
 		{"a size of nothing beside Redis", "cache redis {\nsize 0\n}", "size: \"0\" is not a size"},
 		{"a size that is none", "cache redis {\nsize much\n}", "size: \"much\" is not a size"},
-		{"a block of the memory", "cache memory {\nsize 1MiB\n}", "unknown option \"size\" of cache memory, which has none"},
+		{"a block of the memory", "cache memory {\nsize 1MiB\n}",
+			"unknown option \"size\" of cache memory, which has none"},
 		{"an unknown option", "cache redis {\nreplica a\n}", "unknown option \"replica\" of cache redis"},
 		{"an unknown option of tls", "cache redis {\ntls {\nkey a\n}\n}", "unknown option \"key\" of tls"},
-		{"an unknown option of sentinel", "cache redis {\nsentinel m {\ndb 1\n}\n}", "unknown option \"db\" of sentinel"},
-		{"sentinels without a master", "cache redis {\naddress a b\nsentinel\n}", "such as: sentinel mymaster, at Caddyfile:5"},
+		{"an unknown option of sentinel", "cache redis {\nsentinel m {\ndb 1\n}\n}",
+			"unknown option \"db\" of sentinel"},
+		{"sentinels without a master", "cache redis {\naddress a b\nsentinel\n}",
+			"such as: sentinel mymaster, at Caddyfile:5"},
 		{"sentinels of a cluster", "cache redis {\naddress a b\nsentinel m\ncluster\n}", "exclude each other"},
 		{"a cluster with a database", "cache redis {\naddress a b\ncluster\ndb 1\n}", "remove db or cluster"},
 		{"the same without an address", "cache redis {\ncluster\ndb 1\n}", "remove db or cluster"},
 		{"a certificate without a key", "cache redis {\ntls {\nclient_certificate a\n}\n}", "Caddyfile:5"},
-		{"a sentinel's password in the file", "cache redis {\nsentinel m {\npassword hunter2\n}\n}", "password of sentinel"},
+		{"a sentinel's password in the file", "cache redis {\nsentinel m {\npassword hunter2\n}\n}",
+			"password of sentinel"},
 		{"a database that is not a number", "cache redis {\ndb x\n}", "db"},
 		{"two addresses of nothing", "cache redis {\naddress a b\n}", "add cluster, or sentinel"},
 		{"an address that is a URL", "cache redis {\naddress redis://a\n}", "address"},
@@ -72,7 +84,8 @@ func TestCacheRefuses(t *testing.T) {
 		{"a secret in the file", "cache redis {\nsecret 0123456789abcdef\n}", "secret"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte("{\noci {\n"+row.option+"\n}\n}"), map[string]any{"filename": "Caddyfile"})
+			_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte("{\noci {\n"+row.option+"\n}\n}"),
+				map[string]any{"filename": "Caddyfile"})
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v, want %q in it", err, row.want)
 			}
@@ -107,7 +120,8 @@ func TestRegistriesThatShareASecretShareWhatTheyLearned(t *testing.T) {
 	server := miniredis.RunT(t)
 	server.RequireAuth("hunter2")
 	up := upstreamtest.New(t, upstreamtest.Options{})
-	up.Manifest("library/nginx", "application/vnd.oci.image.index.v1+json", []byte(`{"schemaVersion":2,"manifests":[]}`), "latest")
+	up.Manifest("library/nginx", "application/vnd.oci.image.index.v1+json",
+		[]byte(`{"schemaVersion":2,"manifests":[]}`), "latest")
 	t.Setenv("CACHE_TEST_PASSWORD", "hunter2")
 	t.Setenv("CACHE_TEST_SECRET", "a secret that several registries have")
 	t.Setenv("CACHE_TEST_OTHER", "a secret that another registry has")
@@ -127,7 +141,9 @@ func TestRegistriesThatShareASecretShareWhatTheyLearned(t *testing.T) {
 			// asks tells whether a registry does to whose storage the image is new.
 			asks := func(storage string) bool {
 				up.Forget()
-				registrytest.Serve(t, port, storage, fmt.Sprintf("mirror mirrored.test {\nupstream %s\n%s\n}\ncache redis {\naddress %s\npassword {env.CACHE_TEST_PASSWORD}\n%s\n}", up.URL, registrytest.Unhurried, server.Addr(), row.secret), "")
+				registrytest.Serve(t, port, storage, fmt.Sprintf("mirror mirrored.test {\nupstream %s\n%s\n}\n"+
+					"cache redis {\naddress %s\npassword {env.CACHE_TEST_PASSWORD}\n%s\n}", up.URL,
+					registrytest.Unhurried, server.Addr(), row.secret), "")
 				registrytest.At(t, port).Want(200, "GET", "/v2/mirrored.test/library/nginx/manifests/latest", nil)
 				return len(up.Requests()) > 0
 			}
@@ -150,12 +166,16 @@ func TestRegistriesThatShareASecretShareWhatTheyLearned(t *testing.T) {
 // nothing is none.
 func TestARegistryStartsWithoutItsRedis(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})
-	up.Manifest("library/nginx", "application/vnd.oci.image.index.v1+json", []byte(`{"schemaVersion":2,"manifests":[]}`), "latest")
-	for _, address := range []string{fmt.Sprintf("127.0.0.1:%d", registrytest.FreePort(t)), "", "{env.CACHE_TEST_UNSET}", "no-such-host.invalid",
+	up.Manifest("library/nginx", "application/vnd.oci.image.index.v1+json",
+		[]byte(`{"schemaVersion":2,"manifests":[]}`), "latest")
+	for _, address := range []string{fmt.Sprintf("127.0.0.1:%d", registrytest.FreePort(t)), "",
+		"{env.CACHE_TEST_UNSET}", "no-such-host.invalid",
 		"127.0.0.1:1 127.0.0.1:2\ncluster", "127.0.0.1:1 127.0.0.1:2\nsentinel mymaster", "127.0.0.1:1\ntls"} {
 		t.Run("address "+address, func(t *testing.T) {
 			port := registrytest.FreePort(t)
-			registrytest.Serve(t, port, t.TempDir(), fmt.Sprintf("mirror mirrored.test {\nupstream %s\n%s\n}\ncache redis {\naddress %s\n}", up.URL, registrytest.Unhurried, address), "")
+			registrytest.Serve(t, port, t.TempDir(),
+				fmt.Sprintf("mirror mirrored.test {\nupstream %s\n%s\n}\ncache redis {\naddress %s\n}", up.URL,
+					registrytest.Unhurried, address), "")
 			registrytest.At(t, port).Want(200, "GET", "/v2/mirrored.test/library/nginx/manifests/latest", nil)
 		})
 	}

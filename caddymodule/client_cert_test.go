@@ -39,7 +39,8 @@ func newAuthority(t *testing.T) *authority {
 	t.Helper()
 	a := &authority{T: t}
 	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign,
 	}
 	made := a.sign(template)
 	a.cert, a.key = made.Leaf, made.PrivateKey.(*ecdsa.PrivateKey)
@@ -90,7 +91,8 @@ func (a *authority) files(made tls.Certificate) (cert, key string) {
 		a.Fatal(err)
 	}
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: made.Certificate[0]}, key: {Type: "EC PRIVATE KEY", Bytes: der}} {
+	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: made.Certificate[0]},
+		key: {Type: "EC PRIVATE KEY", Bytes: der}} {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			a.Fatal(err)
 		}
@@ -101,7 +103,8 @@ func (a *authority) files(made tls.Certificate) (cert, key string) {
 // mutual loads a registry at https://localhost:port that asks for certificates.
 func (a *authority) mutual(port int, mode, block, site string) {
 	a.Helper()
-	server := a.sign(&x509.Certificate{DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	server := a.sign(&x509.Certificate{DNSNames: []string{"localhost"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	cert, key := a.files(server)
 	ca, _ := a.files(tls.Certificate{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key})
 	registrytest.Load(a.T, fmt.Sprintf(`{
@@ -138,7 +141,9 @@ https://localhost:%d {
 }
 
 // caller asks with a certificate, or without one, on a connection of its own.
-func (a *authority) ask(port int, cert *tls.Certificate, method, path string, fields ...string) (status int, body string, err error) {
+func (a *authority) ask(
+	port int, cert *tls.Certificate, method, path string, fields ...string,
+) (status int, body string, err error) {
 	a.Helper()
 	roots := x509.NewCertPool()
 	roots.AddCert(a.cert)
@@ -148,9 +153,10 @@ func (a *authority) ask(port int, cert *tls.Certificate, method, path string, fi
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
 	}
 	client := http.Client{
-		Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", port))
-		}},
+		Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", port))
+			}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	request, err := http.NewRequest(method, fmt.Sprintf("https://localhost:%d%s", port, path), nil)
@@ -181,9 +187,11 @@ const robots = "client_cert {\n user %s\n groups robots\n }"
 
 func TestACertificateSaysWhoItIs(t *testing.T) {
 	a, port := newAuthority(t), registrytest.FreePort(t)
-	dns := x509.Certificate{DNSNames: []string{"ci.example.org", "other.example.org"}, Subject: pkix.Name{CommonName: "ci"}}
+	dns := x509.Certificate{DNSNames: []string{"ci.example.org", "other.example.org"},
+		Subject: pkix.Name{CommonName: "ci"}}
 	all := x509.Certificate{
-		URIs: uri("spiffe://example.org/ci"), DNSNames: []string{"ci.example.org"}, EmailAddresses: []string{"ci@example.org"}, Subject: pkix.Name{CommonName: "ci"},
+		URIs: uri("spiffe://example.org/ci"), DNSNames: []string{"ci.example.org"},
+		EmailAddresses: []string{"ci@example.org"}, Subject: pkix.Name{CommonName: "ci"},
 	}
 	for _, row := range []struct {
 		user, name string
@@ -193,20 +201,27 @@ func TestACertificateSaysWhoItIs(t *testing.T) {
 	}{
 		{"san", "a URI before others", all, "spiffe://example.org/ci", http.StatusForbidden},
 		{"san", "the first DNS name", dns, "ci.example.org", http.StatusForbidden},
-		{"san", "an e-mail address", x509.Certificate{EmailAddresses: []string{"ci@example.org"}}, "ci@example.org", http.StatusForbidden},
-		{"san", "an IP address alone", x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, Subject: pkix.Name{CommonName: "ci"}}, "no URI, DNS name or e-mail", http.StatusUnauthorized},
-		{"san", "what only a workload is called", x509.Certificate{URIs: uri("workload:forge")}, "workload", http.StatusUnauthorized},
-		{"san", "a long name", x509.Certificate{URIs: uri("spiffe://example.org/" + strings.Repeat("x", 120))}, "1 to 120 bytes", http.StatusUnauthorized},
+		{"san", "an e-mail address", x509.Certificate{EmailAddresses: []string{"ci@example.org"}}, "ci@example.org",
+			http.StatusForbidden},
+		{"san", "an IP address alone",
+			x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, Subject: pkix.Name{CommonName: "ci"}},
+			"no URI, DNS name or e-mail", http.StatusUnauthorized},
+		{"san", "what only a workload is called", x509.Certificate{URIs: uri("workload:forge")}, "workload",
+			http.StatusUnauthorized},
+		{"san", "a long name", x509.Certificate{URIs: uri("spiffe://example.org/" + strings.Repeat("x", 120))},
+			"1 to 120 bytes", http.StatusUnauthorized},
 		{"cn", "a common name", all, "user ci ", http.StatusForbidden},
 		{"cn", "no common name", x509.Certificate{DNSNames: []string{"ci"}}, "no common name", http.StatusUnauthorized},
-		{"cn", "a name of two lines", x509.Certificate{Subject: pkix.Name{CommonName: "a\nb"}}, "control character", http.StatusUnauthorized},
+		{"cn", "a name of two lines", x509.Certificate{Subject: pkix.Name{CommonName: "a\nb"}}, "control character",
+			http.StatusUnauthorized},
 	} {
 		t.Run(row.user+" "+row.name, func(t *testing.T) {
 			a := &authority{T: t, cert: a.cert, key: a.key, n: 1}
 			a.mutual(port, "verify_if_given", fmt.Sprintf(robots, row.user), "")
 			cert := a.client(row.cert)
 			status, body, err := a.ask(port, cert, "DELETE", "/v2/team/app/manifests/v1")
-			if err != nil || status != row.status || !strings.Contains(body, strings.TrimSpace(strings.TrimPrefix(row.want, "user "))) {
+			if err != nil || status != row.status ||
+				!strings.Contains(body, strings.TrimSpace(strings.TrimPrefix(row.want, "user "))) {
 				t.Errorf("got %d %s, %v; want %d with %s", status, body, err, row.status, row.want)
 			}
 			pushed := http.StatusAccepted
@@ -241,10 +256,15 @@ func TestWhichCertificatesCount(t *testing.T) {
 			{"a machine pushes", ours, push, http.StatusAccepted, nil},
 			{"a machine pings", ours, "GET /v2/", http.StatusOK, nil},
 			{"a stranger", stranger.client(x509.Certificate{DNSNames: []string{"ci"}}), pull, 0, nil},
-			{"an expired one", a.client(x509.Certificate{DNSNames: []string{"ci"}, NotAfter: time.Now().Add(-time.Minute)}), pull, 0, nil},
-			{"a machine that says to be nobody", ours, push, http.StatusUnauthorized, []string{"Authorization", registrytest.Basic("", "")}},
-			{"a machine with a wrong key", ours, pull, http.StatusUnauthorized, []string{"Authorization", registrytest.Basic("ci", "wrong")}},
-			{"a machine with a scheme that is none", ours, pull, http.StatusUnauthorized, []string{"Authorization", "Digest x"}},
+			{"an expired one",
+				a.client(x509.Certificate{DNSNames: []string{"ci"}, NotAfter: time.Now().Add(-time.Minute)}),
+				pull, 0, nil},
+			{"a machine that says to be nobody", ours, push, http.StatusUnauthorized,
+				[]string{"Authorization", registrytest.Basic("", "")}},
+			{"a machine with a wrong key", ours, pull, http.StatusUnauthorized,
+				[]string{"Authorization", registrytest.Basic("ci", "wrong")}},
+			{"a machine with a scheme that is none", ours, pull, http.StatusUnauthorized,
+				[]string{"Authorization", "Digest x"}},
 			{"through a proxy", ours, push, http.StatusUnauthorized, []string{"X-Forwarded-For", "192.0.2.1"}},
 			{"through a proxy that says Via", ours, push, http.StatusUnauthorized, []string{"Via", "1.1 proxy"}},
 			{"on a page", ours, "GET /user/apikey", http.StatusSeeOther, nil},
@@ -257,7 +277,8 @@ func TestWhichCertificatesCount(t *testing.T) {
 		// These ask for a certificate and do not look at who signed it.
 		"request": {
 			{"one of ours", ours, push, http.StatusUnauthorized, nil},
-			{"a stranger", stranger.client(x509.Certificate{DNSNames: []string{"ci"}}), push, http.StatusUnauthorized, nil},
+			{"a stranger", stranger.client(x509.Certificate{DNSNames: []string{"ci"}}), push,
+				http.StatusUnauthorized, nil},
 		},
 		"require": {
 			{"one of ours", ours, push, http.StatusUnauthorized, nil},
@@ -297,7 +318,8 @@ func TestATokenOfACertificate(t *testing.T) {
 	}
 	bearer := "Bearer " + registrytest.Token(t, []byte(body))
 	ask(http.StatusAccepted, nil, "POST", push, "Authorization", bearer) // it carries the groups
-	if got := ask(http.StatusForbidden, nil, "DELETE", "/v2/team/app/manifests/v1", "Authorization", bearer); !strings.Contains(got, "spiffe://example.org/ci") {
+	if got := ask(http.StatusForbidden, nil, "DELETE", "/v2/team/app/manifests/v1",
+		"Authorization", bearer); !strings.Contains(got, "spiffe://example.org/ci") {
 		t.Errorf("got %s, want it to name the machine", got)
 	}
 	var short struct {
@@ -307,21 +329,26 @@ func TestATokenOfACertificate(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &short); err != nil || short.ExpiresIn > 200 {
 		t.Errorf("got %s, %v; want a token that ends with the certificate", body, err)
 	}
-	if body := ask(http.StatusOK, nil, "GET", "/metrics"); !strings.Contains(body, `registry_logins_total{method="client_cert",result="ok"}`) {
+	if body := ask(http.StatusOK, nil, "GET", "/metrics"); !strings.Contains(body,
+		`registry_logins_total{method="client_cert",result="ok"}`) {
 		t.Error("logins by certificate are not counted")
 	}
 
 	// A field decides: this is erich, and not the machine.
-	body = ask(http.StatusOK, ours, "GET", "/token", "Authorization", registrytest.Basic("erich", registrytest.Password))
-	ask(http.StatusNotFound, nil, "DELETE", "/v2/team/app/manifests/v1", "Authorization", "Bearer "+registrytest.Token(t, []byte(body)))
-	key, _, err := registrytest.Callers(t).Identity.Keys().Create(t.Context(), identity.NewKey{User: "reader", Service: true, By: "command"})
+	body = ask(http.StatusOK, ours, "GET", "/token", "Authorization",
+		registrytest.Basic("erich", registrytest.Password))
+	ask(http.StatusNotFound, nil, "DELETE", "/v2/team/app/manifests/v1",
+		"Authorization", "Bearer "+registrytest.Token(t, []byte(body)))
+	key, _, err := registrytest.Callers(t).Identity.Keys().Create(t.Context(),
+		identity.NewKey{User: "reader", Service: true, By: "command"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ask(http.StatusForbidden, ours, "POST", push, "Authorization", "Bearer "+key)
 
 	// Groups are the configuration's only at /token; who is disabled is out at once.
-	if _, err := registrytest.Callers(t).Identity.Users().SetDisabled(t.Context(), "spiffe://example.org/ci", true); err != nil {
+	if _, err := registrytest.Callers(t).Identity.Users().SetDisabled(t.Context(), "spiffe://example.org/ci",
+		true); err != nil {
 		t.Fatal(err)
 	}
 	ask(http.StatusUnauthorized, ours, "GET", "/v2/_catalog")
@@ -347,7 +374,8 @@ func TestClientCertIsChecked(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			err := registrytest.AdaptError("{\noci {\nurl https://a\n" + row.block + "\n}\n}")
-			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+			if row.want == "" && err != nil || row.want != "" &&
+				(err == nil || !strings.Contains(err.Error(), row.want)) {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
 		})
@@ -358,11 +386,13 @@ func TestClientCertIsChecked(t *testing.T) {
 		`[{"module": "client_cert"}, {"module": "client_cert"}]`:     "duplicate option client_cert",
 		`[{"module": "client_cert", "user": "san", "subject": "x"}]`: "subject",
 	} {
-		if err := registrytest.Validate(t, `{"apps": {"oci": {"authenticators": `+config+`}}}`); err == nil || !strings.Contains(err.Error(), want) {
+		if err := registrytest.Validate(t, `{"apps": {"oci": {"authenticators": `+config+`}}}`); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want it to say %q", config, err, want)
 		}
 	}
-	if !bytes.Contains(registrytest.Adapt(t, "{\noci {\nclient_cert {\nuser cn\ngroups a\n}\n}\n}"), []byte(`"authenticators":[{"groups":["a"],"module":"client_cert","user":"cn"}]`)) {
+	if !bytes.Contains(registrytest.Adapt(t, "{\noci {\nclient_cert {\nuser cn\ngroups a\n}\n}\n}"),
+		[]byte(`"authenticators":[{"groups":["a"],"module":"client_cert","user":"cn"}]`)) {
 		t.Error("the Caddyfile means something else")
 	}
 }

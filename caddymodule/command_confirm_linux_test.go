@@ -60,7 +60,8 @@ func onTerminal(t *testing.T, answer string, args ...string) (string, int) {
 
 func TestCommandsAskOnATerminal(t *testing.T) {
 	dir := t.TempDir()
-	registrytest.Serve(t, registrytest.FreePort(t), dir, localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins", "")
+	registrytest.Serve(t, registrytest.FreePort(t), dir, localPolicy+"local_user erich "+registrytest.PasswordHash()+
+		" admins", "")
 	store := registrytest.Callers(t).Identity
 	disabled := func() bool { erich, _ := store.Users().Get("erich"); return erich.Disabled }
 	_, key, err := store.Keys().Create(t.Context(), identity.NewKey{User: "erich", Local: true, Name: "laptop"})
@@ -68,7 +69,8 @@ func TestCommandsAskOnATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	active := func() bool { return len(store.Keys().Active("erich")) == 1 }
-	disable, revoke := []string{"user", "disable", "erich", "--storage", dir}, []string{"key", "revoke", key.ID, "--storage", dir}
+	disable, revoke := []string{"user", "disable", "erich", "--storage", dir},
+		[]string{"key", "revoke", key.ID, "--storage", dir}
 
 	for _, row := range []struct {
 		name, answer string
@@ -76,14 +78,17 @@ func TestCommandsAskOnATerminal(t *testing.T) {
 		done         bool
 		shown        []string
 	}{
-		{"no", "n\n", disable, false, []string{"Disable erich?", key.ID, "laptop", "is the last administrator who can sign in", "nothing was changed"}},
+		{"no", "n\n", disable, false,
+			[]string{"Disable erich?", key.ID, "laptop", "is the last administrator who can sign in",
+				"nothing was changed"}},
 		{"nothing", "\n", disable, false, []string{"nothing was changed"}},
 		{"the end of the input", "\x04", disable, false, []string{"nothing was changed"}},
 		{"a long answer", strings.Repeat("y", 200) + "\n", disable, false, []string{"nothing was changed"}},
 		{"yes", "y\n", disable, true, []string{"Disable erich?", "disabled erich"}},
 		{"no question", "", append(disable, "--yes"), true, []string{"disabled erich"}},
 		{"no to a key", "no\n", revoke, false, []string{"Revoke this key?", key.ID, "laptop", "nothing was changed"}},
-		{"a key that is not there", "y\n", []string{"key", "revoke", "000000000000", "--storage", dir}, false, []string{"no such key"}},
+		{"a key that is not there", "y\n", []string{"key", "revoke", "000000000000", "--storage", dir}, false,
+			[]string{"no such key"}},
 		{"yes to a key", "YES\n", revoke, true, []string{"Revoke this key?", "revoked key " + key.ID}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -109,7 +114,8 @@ func TestCommandsAskOnATerminal(t *testing.T) {
 		})
 	}
 	// Without a terminal nobody is asked, and the end of the input does not count as an answer.
-	if out, told, status := registrytest.Run(t, disable...); status != registrytest.Done || !disabled() || strings.Contains(told, "[y/N]") {
+	if out, told, status := registrytest.Run(t, disable...); status != registrytest.Done || !disabled() ||
+		strings.Contains(told, "[y/N]") {
 		t.Errorf("without a terminal: got status %d, %s%s", status, out, told)
 	}
 }

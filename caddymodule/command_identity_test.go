@@ -22,9 +22,11 @@ func TestKeysAreMadeListedAndRevokedByCommand(t *testing.T) {
 	r := registrytest.Serve(t, port, storage, "", "")
 	for name, dir := range map[string]string{"running": storage, "stopped": stopped} {
 		t.Run(name, func(t *testing.T) {
-			made, told, status := registrytest.Run(t, "key", "create", "--user", "zot-ci", "--group", "artifact-workloads", "--name", "ci", "--expires", "30d", "--storage", dir)
+			made, told, status := registrytest.Run(t, "key", "create", "--user", "zot-ci",
+				"--group", "artifact-workloads", "--name", "ci", "--expires", "30d", "--storage", dir)
 			secret := strings.TrimSuffix(made, "\n")
-			if status != registrytest.Done || !strings.HasPrefix(secret, identity.Prefix) || strings.ContainsAny(secret, " \n") {
+			if status != registrytest.Done || !strings.HasPrefix(secret, identity.Prefix) ||
+				strings.ContainsAny(secret, " \n") {
 				t.Fatalf("create: got %q, %s, status %d", made, told, status)
 			}
 			if strings.Contains(told, secret) {
@@ -32,29 +34,35 @@ func TestKeysAreMadeListedAndRevokedByCommand(t *testing.T) {
 			}
 			list, _, status := registrytest.Run(t, "key", "list", "--storage", dir)
 			lines := strings.Split(list, "\n")
-			if status != registrytest.Done || len(lines) != 3 || !strings.Contains(lines[1], "zot-ci") || strings.Contains(list, secret) {
+			if status != registrytest.Done || len(lines) != 3 || !strings.Contains(lines[1], "zot-ci") ||
+				strings.Contains(list, secret) {
 				t.Fatalf("list: got %s, status %d", list, status)
 			}
 			id := strings.Fields(lines[1])[0]
 			if dir == storage {
 				r.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", secret))
 			}
-			if _, told, status := registrytest.Run(t, "key", "revoke", id, "--storage", dir); status != registrytest.Done {
+			if _, told, status := registrytest.Run(t, "key", "revoke", id,
+				"--storage", dir); status != registrytest.Done {
 				t.Fatalf("revoke: %s", told)
 			}
 			if dir == storage {
 				r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", secret))
 			}
-			if list, _, _ := registrytest.Run(t, "key", "list", "--json", "--user", "zot-ci", "--storage", dir); !strings.Contains(list, `"revoked":"20`) || strings.Contains(list, "hash") {
+			if list, _, _ := registrytest.Run(t, "key", "list", "--json", "--user", "zot-ci",
+				"--storage", dir); !strings.Contains(list, `"revoked":"20`) || strings.Contains(list, "hash") {
 				t.Errorf("list: got %s", list)
 			}
-			if list, _, status := registrytest.Run(t, "user", "disable", "zot-ci", "--storage", dir); status != registrytest.Done || list != "disabled zot-ci\n" {
+			if list, _, status := registrytest.Run(t, "user", "disable", "zot-ci",
+				"--storage", dir); status != registrytest.Done || list != "disabled zot-ci\n" {
 				t.Errorf("disable: got %s, status %d", list, status)
 			}
-			if list, _, _ := registrytest.Run(t, "user", "list", "--storage", dir); !strings.Contains(list, "disabled") {
+			if list, _, _ := registrytest.Run(t, "user", "list",
+				"--storage", dir); !strings.Contains(list, "disabled") {
 				t.Errorf("user list: got %s", list)
 			}
-			if list, _, status := registrytest.Run(t, "user", "enable", "zot-ci", "--storage", dir); status != registrytest.Done || list != "enabled zot-ci\n" {
+			if list, _, status := registrytest.Run(t, "user", "enable", "zot-ci",
+				"--storage", dir); status != registrytest.Done || list != "enabled zot-ci\n" {
 				t.Errorf("enable: got %s, status %d", list, status)
 			}
 			for _, row := range []struct {
@@ -70,7 +78,8 @@ func TestKeysAreMadeListedAndRevokedByCommand(t *testing.T) {
 				{[]string{"key"}, registrytest.Misuse},
 				{[]string{"user", "forget", "x"}, registrytest.Misuse},
 			} {
-				if out, told, status := registrytest.Run(t, append(row.args, "--storage", dir)...); status != row.status || out != "" || told == "" {
+				if out, told, status := registrytest.Run(t,
+					append(row.args, "--storage", dir)...); status != row.status || out != "" || told == "" {
 					t.Errorf("%v: got status %d, %q, %q; want %d", row.args, status, out, told, row.status)
 				}
 			}

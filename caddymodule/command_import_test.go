@@ -20,9 +20,13 @@ func zotWith(t *testing.T, config string) string {
 	t.Helper()
 	root := t.TempDir()
 	blobs := filepath.Join(root, "team", "app", "blobs", "sha256")
-	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[]}`,
+	manifest := fmt.Sprintf(
+		`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",`+
+			`"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[]}`,
 		digest.FromString(config), len(config))
-	index := fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":%d,"annotations":{"org.opencontainers.image.ref.name":"v1"}}]}`,
+	index := fmt.Sprintf(
+		`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,`+
+			`"size":%d,"annotations":{"org.opencontainers.image.ref.name":"v1"}}]}`,
 		digest.FromString(manifest), len(manifest))
 	err := os.MkdirAll(blobs, 0o700)
 	for path, content := range map[string]string{
@@ -57,7 +61,8 @@ func TestAnImportLeavesTheReserveFree(t *testing.T) {
 	}
 	text := func(reserve string) string {
 		var text string
-		text, log = logged(t, registrytest.Caddyfile(port, storage, registrytest.AllowAll+"\nlimits {\nreserve "+reserve+"\n}", ""))
+		text, log = logged(t,
+			registrytest.Caddyfile(port, storage, registrytest.AllowAll+"\nlimits {\nreserve "+reserve+"\n}", ""))
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -66,8 +71,11 @@ func TestAnImportLeavesTheReserveFree(t *testing.T) {
 	refused := func(where string) {
 		t.Helper()
 		out, told, status := registrytest.Run(t, "import", "zot", zot, "--config", config)
-		if status != registrytest.Failed || !strings.Contains(out, "LEFT OUT team/app:v1: blob "+digest.FromString("a config").String()+": no space left") ||
-			!strings.Contains(told, "lower reserve under limits, and import again") || strings.Contains(out, "damaged") {
+		if status != registrytest.Failed ||
+			!strings.Contains(out, "LEFT OUT team/app:v1: blob "+digest.FromString("a config").String()+
+				": no space left") ||
+			!strings.Contains(told, "lower reserve under limits, and import again") ||
+			strings.Contains(out, "damaged") {
 			t.Errorf("%s: status %d, %s%s", where, status, out, told)
 		}
 	}
@@ -75,7 +83,8 @@ func TestAnImportLeavesTheReserveFree(t *testing.T) {
 	r := registrytest.At(t, port)
 	r.Want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1", nil) // the storage is open
 	refused("in the server")
-	wantLogged("import ended early", `"zot":"`+zot+`"`, `"found":1`, `"imported":0`, `"left_out":1`, "make room on the disk")
+	wantLogged("import ended early", `"zot":"`+zot+`"`, `"found":1`, `"imported":0`, `"left_out":1`,
+		"make room on the disk")
 	r.Want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1", nil)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)

@@ -22,7 +22,9 @@ import (
 func hold(t *testing.T, trees *running.Trees, repo string, tags ...string) (ds []digest.Digest) {
 	t.Helper()
 	for _, tag := range tags {
-		manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[],"annotations":{"tag":%q}}`,
+		manifest := fmt.Appendf(nil,
+			`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[],`+
+				`"annotations":{"tag":%q}}`,
 			ocispec.MediaTypeImageManifest, digest.FromString("{}"), tag)
 		put := core.ManifestPut{MediaType: ocispec.MediaTypeImageManifest, Bytes: manifest, Tags: []string{tag}}
 		got, err := trees.Mirrors.PutManifest(t.Context(), repo, put)
@@ -59,7 +61,8 @@ func TestPurgeThroughTheRunningProcess(t *testing.T) {
 	} {
 		out, told, status := registrytest.Run(t, "purge", row.name, "--json", "--storage", storage)
 		var got control.PurgeReport
-		if err := json.Unmarshal([]byte(out), &got); err != nil || (status == registrytest.Done) != (row.tags+row.manifests > 0) {
+		if err := json.Unmarshal([]byte(out), &got); err != nil ||
+			(status == registrytest.Done) != (row.tags+row.manifests > 0) {
 			t.Fatalf("%s: got status %d, %s%s", row.name, status, out, told)
 		}
 		if len(got.Tags) != row.tags || len(got.Manifests) != row.manifests {
@@ -76,7 +79,8 @@ func TestPurgeThroughTheRunningProcess(t *testing.T) {
 			t.Errorf("%s: %d manifests are left, want %d", row.name, left, row.left)
 		}
 	}
-	if _, told, status := registrytest.Run(t, "purge", "team/app:v1", "--storage", storage); status != registrytest.Failed || !strings.Contains(told, "delete") {
+	if _, told, status := registrytest.Run(t, "purge", "team/app:v1",
+		"--storage", storage); status != registrytest.Failed || !strings.Contains(told, "delete") {
 		t.Errorf("a private image: got status %d, %s, want a sentence that says to delete", status, told)
 	}
 	registrytest.At(t, port).Want(200, "GET", "/v2/team/app/manifests/v1", nil)
@@ -106,12 +110,15 @@ func TestPurgeAsACommand(t *testing.T) {
 		{"purge docker.io/NGINX", registrytest.Misuse, ""},
 		{"purge docker.io/nginx@sha256:12", registrytest.Misuse, ""},
 		{"purge team/app --storage " + storage, registrytest.Failed, ""},
-		{"purge docker.io/nginx:one --storage " + storage, registrytest.Done, "docker.io/library/nginx: forgot 1 tags and 0 manifests, 0 B\n"},
+		{"purge docker.io/nginx:one --storage " + storage, registrytest.Done,
+			"docker.io/library/nginx: forgot 1 tags and 0 manifests, 0 B\n"},
 		// A purge of missing content is not a success.
 		{"purge docker.io/nginx:one --storage " + storage, registrytest.Failed, ""},
-		{"purge docker.io/nginx@" + string(digest.FromString("none")) + " --storage " + storage, registrytest.Failed, ""},
+		{"purge docker.io/nginx@" + string(digest.FromString("none")) + " --storage " + storage,
+			registrytest.Failed, ""},
 		{"purge ghcr.io/a/b --storage " + storage, registrytest.Failed, ""},
-		{"purge ghcr.io/a/b --json --storage " + storage, registrytest.Failed, `{"repository":"ghcr.io/a/b","tags":[],"manifests":[],"bytes":0}` + "\n"},
+		{"purge ghcr.io/a/b --json --storage " + storage, registrytest.Failed,
+			`{"repository":"ghcr.io/a/b","tags":[],"manifests":[],"bytes":0}` + "\n"},
 	} {
 		out, _, status := registrytest.Run(t, strings.Fields(row.args)...)
 		if status != row.status || out != row.out {
@@ -120,7 +127,8 @@ func TestPurgeAsACommand(t *testing.T) {
 	}
 	out, told, status := registrytest.Run(t, "purge", "docker.io/library/nginx", "--json", "--storage", storage)
 	var report control.PurgeReport
-	if status != registrytest.Done || json.Unmarshal([]byte(out), &report) != nil || len(report.Manifests) != 2 || report.Bytes == 0 {
+	if status != registrytest.Done || json.Unmarshal([]byte(out), &report) != nil || len(report.Manifests) != 2 ||
+		report.Bytes == 0 {
 		t.Errorf("got status %d, %s%s", status, out, told)
 	}
 }
@@ -131,13 +139,15 @@ func TestPurgeSaysWhatIsNotHeld(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	write := func(oci string) {
 		t.Helper()
-		if err := os.WriteFile(config, []byte(registrytest.Caddyfile(registrytest.FreePort(t), storage, oci, "")), 0o600); err != nil {
+		if err := os.WriteFile(config, []byte(registrytest.Caddyfile(registrytest.FreePort(t), storage, oci, "")),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, row := range []struct{ name, oci, want string }{
 		{"docker.io/nginx:none", "mirror docker.io", "nothing is cached for docker.io/nginx:none"},
-		{"ghcr.io/a/b", "mirror docker.io\nmirror quay.io", "ghcr.io/a/b does not belong to a mirror; the names of mirrors begin with docker.io/, quay.io/"},
+		{"ghcr.io/a/b", "mirror docker.io\nmirror quay.io",
+			"ghcr.io/a/b does not belong to a mirror; the names of mirrors begin with docker.io/, quay.io/"},
 		{"ghcr.io/a/b", "", "the configuration has no mirror"},
 	} {
 		write(row.oci)

@@ -62,7 +62,8 @@ func TestCollectThroughTheRunningProcess(t *testing.T) {
 			t.Fatalf("got a socket of mode %v, %v; want it open to its owner alone", socket.Mode(), err)
 		}
 		var dry, wet, again control.GCReport
-		if registrytest.RunJSON(t, &dry, "gc", "--dry-run", "--storage", storage); dry.Private.Blobs != 1 || !dry.DryRun {
+		if registrytest.RunJSON(t, &dry, "gc", "--dry-run", "--storage", storage); dry.Private.Blobs != 1 ||
+			!dry.DryRun {
 			t.Errorf("dry run: got %+v, want 1 blob", dry)
 		}
 		if registrytest.RunJSON(t, &wet, "gc", "--storage", storage); wet.Collected != dry.Collected || wet.DryRun {
@@ -123,7 +124,8 @@ func TestCommandExits(t *testing.T) {
 		{"with two locations", "gc --storage " + empty + " --config Caddyfile", registrytest.Misuse},
 		{"on a directory that is not there", "gc --storage " + filepath.Join(empty, "no"), registrytest.Failed},
 		{"that verifies a directory without a storage", "verify --storage " + empty, 3},
-		{"with a configuration that is not there", "gc --config " + filepath.Join(empty, "Caddyfile"), registrytest.Failed},
+		{"with a configuration that is not there", "gc --config " + filepath.Join(empty, "Caddyfile"),
+			registrytest.Failed},
 		{"asked for help", "gc --help", registrytest.Done},
 	} {
 		t.Run(row.name, func(t *testing.T) {

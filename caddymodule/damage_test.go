@@ -49,7 +49,8 @@ func rewrite(t *testing.T, path string, change func([]byte) []byte) {
 func TestDamagedRecordsOfIdentity(t *testing.T) {
 	port, whole := registrytest.FreePort(t), t.TempDir()
 	text := func(storage string) string {
-		return registrytest.Caddyfile(port, storage, localPolicy+"local_user erich "+registrytest.PasswordHash()+" admins", "")
+		return registrytest.Caddyfile(port, storage, localPolicy+"local_user erich "+registrytest.PasswordHash()+
+			" admins", "")
 	}
 	registrytest.Load(t, text(whole))
 	v := visit(t, port, nil)
@@ -64,14 +65,16 @@ func TestDamagedRecordsOfIdentity(t *testing.T) {
 		v.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", secret))
 		return secret, key.ID
 	}
-	if _, err := store.Users().SignedIn(t.Context(), identity.User{Name: "ada", Issuer: "https://id.example", Subject: "1"}); err != nil {
+	if _, err := store.Users().SignedIn(t.Context(),
+		identity.User{Name: "ada", Issuer: "https://id.example", Subject: "1"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := store.Users().SetDisabled(t.Context(), "gone", true); err != nil {
 		t.Fatal(err)
 	}
 	other, _ := made(identity.NewKey{User: "robot", Service: true, By: control.ByCommand})
-	services, servicesID := made(identity.NewKey{User: "robot", Service: true, By: control.ByCommand, Lifetime: time.Hour})
+	services, servicesID := made(identity.NewKey{User: "robot", Service: true, By: control.ByCommand,
+		Lifetime: time.Hour})
 	adas, _ := made(identity.NewKey{User: "ada", By: "ada"})
 	if _, err := store.Keys().Announce(t.Context()); err != nil {
 		t.Fatal(err)
@@ -157,7 +160,8 @@ func TestDamagedRecordsOfIdentity(t *testing.T) {
 			v := visit(t, port, nil)
 			v.page(http.StatusSeeOther, "/login", passwordForm("erich", registrytest.Password))
 			_, body := v.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("x", services))
-			for _, record := range []string{"keys/" + servicesID, "users/616461", "uses/" + servicesID, only("announced"), only("sealing"), only("signing"), "site"} {
+			for _, record := range []string{"keys/" + servicesID, "users/616461", "uses/" + servicesID,
+				only("announced"), only("sealing"), only("signing"), "site"} {
 				damage(t, filepath.Join(objects(storage), record))
 			}
 			for range 2 {
@@ -174,7 +178,8 @@ func TestDamagedRecordsOfIdentity(t *testing.T) {
 			stop()
 			registrytest.Load(t, text(storage))
 			v.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", other))
-			_, refusal := v.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", registrytest.Basic("x", services))
+			_, refusal := v.Want(http.StatusUnauthorized, "GET", "/v2/", nil,
+				"Authorization", registrytest.Basic("x", services))
 			if !strings.Contains(string(refusal), "was revoked") {
 				t.Errorf("got %s", refusal)
 			}

@@ -33,15 +33,18 @@ func TestDoctorNamesKeysThatEndAndWhatIsInQuarantine(t *testing.T) {
 	if got := doctorFinds(t, storage, "keys"); got.Level != doctor.OK || !strings.Contains(got.Text, "no key expires") {
 		t.Errorf("without keys: got %+v", got)
 	}
-	create := []string{"key", "create", "--storage", storage, "--user", "ci", "--group", "ci", "--name", "soon", "--expires", "2d"}
+	create := []string{"key", "create", "--storage", storage, "--user", "ci", "--group", "ci", "--name", "soon",
+		"--expires", "2d"}
 	if _, told, status := registrytest.Run(t, create...); status != registrytest.Done {
 		t.Fatal(told)
 	}
-	if got := doctorFinds(t, storage, "keys"); got.Level != doctor.Warn || !strings.Contains(got.Text, `("soon" of ci) at 20`) {
+	if got := doctorFinds(t, storage, "keys"); got.Level != doctor.Warn ||
+		!strings.Contains(got.Text, `("soon" of ci) at 20`) {
 		t.Errorf("with a key that ends: got %+v", got)
 	}
 
-	if got := doctorFinds(t, storage, "content"); got.Level != doctor.OK || !strings.Contains(got.Text, "never verified") {
+	if got := doctorFinds(t, storage, "content"); got.Level != doctor.OK ||
+		!strings.Contains(got.Text, "never verified") {
 		t.Errorf("before a verification: got %+v", got)
 	}
 	content := registrytest.RandomBytes(1000)
@@ -49,10 +52,12 @@ func TestDoctorNamesKeysThatEndAndWhatIsInQuarantine(t *testing.T) {
 	d := digest.FromBytes(content)
 	path := filepath.Join(storage, "private", "objects", "blobs", "sha256", d.Encoded()[:2], d.Encoded())
 	rewrite(t, path, func(data []byte) []byte { data[0] ^= 1; return data })
-	if out, told, _ := registrytest.Run(t, "verify", "--repair", "--storage", storage); !strings.Contains(out, d.String()) {
+	if out, told, _ := registrytest.Run(t, "verify", "--repair", "--storage",
+		storage); !strings.Contains(out, d.String()) {
 		t.Fatalf("verify: %s%s", out, told)
 	}
-	if got := doctorFinds(t, storage, "content"); got.Level != doctor.Warn || !strings.Contains(got.Text, "objects in quarantine: 1 (1000 B), "+d.String()) {
+	if got := doctorFinds(t, storage, "content"); got.Level != doctor.Warn ||
+		!strings.Contains(got.Text, "objects in quarantine: 1 (1000 B), "+d.String()) {
 		t.Errorf("with something in quarantine: got %+v", got)
 	}
 	r.Want(http.StatusNotFound, "GET", "/v2/team/app/blobs/"+d.String(), nil)
@@ -70,7 +75,8 @@ func TestDoctorNamesDamagedRecords(t *testing.T) {
 	for i := range shownDamage + 3 {
 		r.PushImage("team/app", fmt.Sprint("v", i), []byte("content"))
 	}
-	if got := doctorFinds(t, storage, "records"); got.Level != doctor.OK || got.Text != fmt.Sprint(shownDamage+4, " records of tags, referrers and manifests are in good order") {
+	if got := doctorFinds(t, storage, "records"); got.Level != doctor.OK ||
+		got.Text != fmt.Sprint(shownDamage+4, " records of tags, referrers and manifests are in good order") {
 		t.Errorf("with whole records: got %+v", got)
 	}
 	record := func(tag string) string {
@@ -78,7 +84,8 @@ func TestDoctorNamesDamagedRecords(t *testing.T) {
 	}
 	rewrite(t, record("v1"), func(data []byte) []byte { return data[:len(data)/2] })
 	got := doctorFinds(t, storage, "records")
-	if got.Level != doctor.Fail || !strings.Contains(got.Text, "(private): 1: ") || !strings.Contains(got.Text, "team/app/_tags/v1") {
+	if got.Level != doctor.Fail || !strings.Contains(got.Text, "(private): 1: ") ||
+		!strings.Contains(got.Text, "team/app/_tags/v1") {
 		t.Errorf("with a damaged tag: got %+v", got)
 	}
 	// The record of a manifest. The manifest says its type itself, so pulls go on.
@@ -89,25 +96,29 @@ func TestDoctorNamesDamagedRecords(t *testing.T) {
 	var intact []byte
 	rewrite(t, manifests[0], func(data []byte) []byte { intact = data; return []byte(`{"since":`) })
 	got = doctorFinds(t, storage, "records")
-	if got.Level != doctor.Fail || !strings.Contains(got.Text, "(private): 2: ") || !strings.Contains(got.Text, filepath.Base(manifests[0])+" is damaged") {
+	if got.Level != doctor.Fail || !strings.Contains(got.Text, "(private): 2: ") ||
+		!strings.Contains(got.Text, filepath.Base(manifests[0])+" is damaged") {
 		t.Errorf("with a damaged record of a manifest: got %+v", got)
 	}
 	r.Want(http.StatusOK, "GET", "/v2/team/app/manifests/v0", nil)
 	rewrite(t, manifests[0], func([]byte) []byte { return intact })
-	if got := doctorFinds(t, storage, "records"); !strings.Contains(got.Text, "(private): 1: ") || strings.Contains(got.Text, filepath.Base(manifests[0])) {
+	if got := doctorFinds(t, storage, "records"); !strings.Contains(got.Text, "(private): 1: ") ||
+		strings.Contains(got.Text, filepath.Base(manifests[0])) {
 		t.Errorf("with the record of the manifest as it was: got %+v", got)
 	}
 	// A tag that names what is not there, as after a backup in the wrong order.
 	rewrite(t, record("v2"), func(data []byte) []byte {
 		return regexp.MustCompile(`sha256:[0-9a-f]{64}`).ReplaceAll(data, []byte(digest.FromString("another")))
 	})
-	if got := doctorFinds(t, storage, "records"); !strings.Contains(got.Text, "tag team/app:v2 names the manifest "+digest.FromString("another").String()) {
+	if got := doctorFinds(t, storage, "records"); !strings.Contains(got.Text,
+		"tag team/app:v2 names the manifest "+digest.FromString("another").String()) {
 		t.Errorf("with a tag of nothing: got %+v", got)
 	}
 	for i := range shownDamage + 3 {
 		rewrite(t, record(fmt.Sprint("v", i)), func([]byte) []byte { return nil })
 	}
-	if got := doctorFinds(t, storage, "records"); !strings.Contains(got.Text, "and 3 more") || strings.Count(got.Text, "/_tags/") != shownDamage {
+	if got := doctorFinds(t, storage, "records"); !strings.Contains(got.Text, "and 3 more") ||
+		strings.Count(got.Text, "/_tags/") != shownDamage {
 		t.Errorf("with more than are named: got %+v", got)
 	}
 }

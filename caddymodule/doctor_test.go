@@ -35,13 +35,16 @@ func TestDoctorLooksAtTheStorage(t *testing.T) {
 		text   string
 	}{
 		{"a running registry", "--storage " + storage, registrytest.Done, "storage", true, running},
-		{"a storage that is not there", "--storage " + storage + "/no", registrytest.Failed, "storage", false, "there is no storage"},
+		{"a storage that is not there", "--storage " + storage + "/no", registrytest.Failed, "storage", false,
+			"there is no storage"},
 		{"the disk", "--storage " + storage, registrytest.Done, "disk", true, "are free"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			report, out, status := examine(t, strings.Fields(row.args)...)
 			i := slices.IndexFunc(report.Findings, func(f doctor.Finding) bool { return f.Check == row.check })
-			if status != row.status || report.OK != (status == 0) || i < 0 || (report.Findings[i].Level == doctor.OK) != row.ok || !strings.Contains(report.Findings[i].Text, row.text) {
+			if status != row.status || report.OK != (status == 0) || i < 0 ||
+				(report.Findings[i].Level == doctor.OK) != row.ok ||
+				!strings.Contains(report.Findings[i].Text, row.text) {
 				t.Errorf("got status %d and %s", status, out)
 			}
 		})

@@ -81,7 +81,9 @@ func TestTheExampleServes(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TEST_OIDC_SECRET", "secret")
 	text := replaced(t, registrytest.ReadFile(t, "../examples/registry.ops.eblu.me/Caddyfile"),
-		"admin off", fmt.Sprintf("admin off\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n\thttp_port %d\n\thttps_port %d\n\tskip_install_trust\n\tstorage file_system %s", insecure, secure, filepath.Join(dir, "caddy")),
+		"admin off",
+		fmt.Sprintf("admin off\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n\thttp_port %d\n\thttps_port %d\n"+
+			"\tskip_install_trust\n\tstorage file_system %s", insecure, secure, filepath.Join(dir, "caddy")),
 		"storage file /var/lib/registry", "storage file "+filepath.Join(dir, "registry"),
 		"{file./run/secrets/oidc}", "{env.TEST_OIDC_SECRET}",
 		"grace_period 10s", "grace_period 1s",
@@ -122,9 +124,11 @@ func TestTheExampleServes(t *testing.T) {
 		"https://registry.ops.eblu.me/v2/blumeops/app/manifests/" + d.String(): http.StatusOK,
 		"https://registry.ops.eblu.me/metrics":                                 http.StatusOK,
 		"https://registry.ops.eblu.me/login":                                   http.StatusOK,
-		"https://registry.ops.eblu.me/user/apikey":                             http.StatusOK,         // by way of /login
-		"https://forge.ops.eblu.me/v2/":                                        http.StatusBadGateway, // the other service, which does not run
-		"https://another.ops.eblu.me/v2/":                                      http.StatusNotFound,
+		// By way of /login.
+		"https://registry.ops.eblu.me/user/apikey": http.StatusOK,
+		// The other service does not run.
+		"https://forge.ops.eblu.me/v2/":   http.StatusBadGateway,
+		"https://another.ops.eblu.me/v2/": http.StatusNotFound,
 	} {
 		response, err := client.Get(url)
 		if err != nil {
@@ -157,7 +161,8 @@ func TestTheExampleBesideServes(t *testing.T) {
 	proxied := []string{"Host", "registry.ops.eblu.me", "X-Forwarded-Proto", "https", "X-Forwarded-For", "192.0.2.7"}
 	r := registrytest.At(t, behind)
 	challenge, _ := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, proxied...)
-	if got := challenge.Header.Get("Www-Authenticate"); !strings.Contains(got, `realm="https://registry.ops.eblu.me/token"`) {
+	if got := challenge.Header.Get("Www-Authenticate"); !strings.Contains(got,
+		`realm="https://registry.ops.eblu.me/token"`) {
 		t.Errorf("through the proxy: got the challenge %q", got)
 	}
 	putIndex(r, http.StatusCreated, "blumeops/app", "v1", emptyIndex, append(key, proxied...)...)
@@ -182,7 +187,8 @@ func TestTheExampleHasWhatItsZotHas(t *testing.T) {
 		}
 		HTTP struct{ ExternalURL string }
 	}
-	if err := json.Unmarshal([]byte(registrytest.ReadFile(t, "../examples/registry.ops.eblu.me/zot.json")), &zot); err != nil {
+	if err := json.Unmarshal([]byte(registrytest.ReadFile(t, "../examples/registry.ops.eblu.me/zot.json")),
+		&zot); err != nil {
 		t.Fatal(err)
 	}
 	wants := []string{"url " + zot.HTTP.ExternalURL}

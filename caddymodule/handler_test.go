@@ -17,7 +17,8 @@ import (
 func TestServesAnImageUnderEveryName(t *testing.T) {
 	port := registrytest.FreePort(t)
 	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll, "")
-	for i, host := range []string{fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("localhost:%d", port), "made.up.example"} {
+	for i, host := range []string{fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("localhost:%d", port),
+		"made.up.example"} {
 		path := fmt.Sprintf("/v2/team/app%d", i)
 		content := registrytest.RandomBytes(1000 + i)
 		r.Want(http.StatusOK, "GET", "/v2/_catalog", nil, "Host", host)
@@ -67,9 +68,11 @@ func TestWorksWithinOtherDirectives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			port := registrytest.FreePort(t)
-			text := fmt.Sprintf("{\nadmin off\npersist_config off\noci {\nstorage file %s\n}\n}\nhttp://:%d {\nbind 127.0.0.1\n%s\n}", t.TempDir(), port, within)
+			text := fmt.Sprintf("{\nadmin off\npersist_config off\noci {\nstorage file %s\n}\n}\nhttp://:%d {\n"+
+				"bind 127.0.0.1\n%s\n}", t.TempDir(), port, within)
 			registrytest.Load(t, text)
-			response, _ := registrytest.At(t, port).Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "made.up.example")
+			response, _ := registrytest.At(t, port).Want(http.StatusUnauthorized, "GET", "/v2/", nil,
+				"Host", "made.up.example")
 			if got := response.Header.Get("Docker-Distribution-Api-Version"); got != "registry/2.0" {
 				t.Errorf("got version %q: this was not the registry", got)
 			}
@@ -91,7 +94,8 @@ func TestWithoutAPolicyNobodyWrites(t *testing.T) {
 		{"DELETE", "/v2/team/app/manifests/v1"},
 		{"DELETE", "/v2/team/app/manifests/" + d.String()},
 	} {
-		response, body := r.Want(http.StatusUnauthorized, c.method, c.path, strings.NewReader("{}"), "Content-Type", "application/vnd.oci.image.index.v1+json")
+		response, body := r.Want(http.StatusUnauthorized, c.method, c.path, strings.NewReader("{}"),
+			"Content-Type", "application/vnd.oci.image.index.v1+json")
 		if !bytes.Contains(body, []byte("UNAUTHORIZED")) {
 			t.Errorf("%s %s: got %s, want the code UNAUTHORIZED", c.method, c.path, body)
 		}
@@ -103,9 +107,11 @@ func TestWithoutAPolicyNobodyWrites(t *testing.T) {
 
 func TestNamesBelongToSomebody(t *testing.T) {
 	port := registrytest.FreePort(t)
-	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll+"\nprivate team/**\nurl https://registry.example.com\nhostnames indri:5050", "")
+	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll+
+		"\nprivate team/**\nurl https://registry.example.com\nhostnames indri:5050", "")
 	r.PushImage("team/app", "v1", registrytest.RandomBytes(100))
-	for _, ns := range []string{"registry.example.com", "Registry.Example.com:443", "indri:5050", fmt.Sprintf("127.0.0.1:%d", port)} {
+	for _, ns := range []string{"registry.example.com", "Registry.Example.com:443", "indri:5050",
+		fmt.Sprintf("127.0.0.1:%d", port)} {
 		r.Want(http.StatusOK, "GET", "/v2/team/app/manifests/v1?ns="+ns, nil)
 	}
 	_, body := r.Want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1?ns=docker.io", nil)
@@ -124,7 +130,8 @@ func TestMetricsCountAndSurviveAReload(t *testing.T) {
 	r := registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
 	const requests = `registry_requests_total{action="blob",result="ok"}`
 	content := registrytest.RandomBytes(10_000)
-	before, pushed, pulled := r.Metric(requests), r.Metric("registry_pushed_bytes_total"), r.Metric(`registry_pulled_bytes_total{source="private"}`)
+	before, pushed, pulled := r.Metric(requests), r.Metric("registry_pushed_bytes_total"),
+		r.Metric(`registry_pulled_bytes_total{source="private"}`)
 	d := r.PushBlob("team/app", content)
 	r.Want(http.StatusOK, "GET", "/v2/team/app/blobs/"+d.String(), nil)
 

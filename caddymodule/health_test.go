@@ -62,11 +62,15 @@ func TestHealthIsDetailedOnLoopbackAndForAdministrators(t *testing.T) {
 		{"by another address of this machine", []string{"Host", "192.0.2.1"}, false},
 		// Behind a proxy on this machine the connection is loopback, and the caller is not.
 		{"through a proxy", []string{"X-Forwarded-For", "192.0.2.1"}, false},
-		{"through a proxy, with a key that may not administer", []string{"Via", "1.1 proxy", "Authorization", registrytest.Basic("x", ordinary)}, false},
-		{"through a proxy, with a wrong key", []string{"Via", "1.1 proxy", "Authorization", registrytest.Basic("x", admin[:len(admin)-1])}, false},
+		{"through a proxy, with a key that may not administer",
+			[]string{"Via", "1.1 proxy", "Authorization", registrytest.Basic("x", ordinary)}, false},
+		{"through a proxy, with a wrong key",
+			[]string{"Via", "1.1 proxy", "Authorization", registrytest.Basic("x", admin[:len(admin)-1])}, false},
 		{"through a proxy, with a malformed field", []string{"Via", "1.1 proxy", "Authorization", "Basic !"}, false},
-		{"through a proxy, with an administrator's key", []string{"Via", "1.1 proxy", "Authorization", registrytest.Basic("x", admin)}, true},
-		{"through a proxy, with an administrator's token", []string{"Via", "1.1 proxy", "Authorization", "Bearer " + token}, true},
+		{"through a proxy, with an administrator's key",
+			[]string{"Via", "1.1 proxy", "Authorization", registrytest.Basic("x", admin)}, true},
+		{"through a proxy, with an administrator's token",
+			[]string{"Via", "1.1 proxy", "Authorization", "Bearer " + token}, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, body := registrytest.At(t, port).Want(http.StatusOK, "GET", "/readyz", nil, row.fields...)
@@ -77,7 +81,8 @@ func TestHealthIsDetailedOnLoopbackAndForAdministrators(t *testing.T) {
 				}
 				return
 			}
-			for name, want := range map[string]string{"storage": health.OK, "write": health.Unknown, "mirror example.com": health.Unknown} {
+			for name, want := range map[string]string{"storage": health.OK, "write": health.Unknown,
+				"mirror example.com": health.Unknown} {
 				if states[name] != want {
 					t.Errorf("%s is %q, want %q: %s", name, states[name], want, body)
 				}
@@ -96,7 +101,8 @@ func TestHealthOff(t *testing.T) {
 		{"left to the next handler", "oci_registry {\n\t\thealth off\n\t}", http.StatusTeapot},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			config := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "", "respond 418"), "oci_registry", row.option, 1)
+			config := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "", "respond 418"), "oci_registry",
+				row.option, 1)
 			registrytest.Load(t, config)
 			for _, path := range []string{"/livez", "/readyz", "/healthz"} {
 				registrytest.At(t, port).Want(row.status, "GET", path, nil)

@@ -19,15 +19,19 @@ func TestWhatIsHiddenAnswersAsWhatMayNotBeRead(t *testing.T) {
 	hub.Private("team/hidden")
 	t.Setenv("TEST_HUB_SECRET", "secret")
 	port := registrytest.FreePort(t)
-	registrytest.Serve(t, port, t.TempDir(), "policy {\nallow anonymous read fetch\ndeny anonymous read on docker.io/team/denied\ndeny signed_in read on docker.io/team/denied\n}\n"+
-		registrytest.Mirror("docker.io", hub, "credentials user {env.TEST_HUB_SECRET}", "private team/** to user somebody-else"), "")
+	registrytest.Serve(t, port, t.TempDir(), "policy {\nallow anonymous read fetch\n"+
+		"deny anonymous read on docker.io/team/denied\ndeny signed_in read on docker.io/team/denied\n}\n"+
+		registrytest.Mirror("docker.io", hub, "credentials user {env.TEST_HUB_SECRET}",
+			"private team/** to user somebody-else"), "")
 	secret, _ := registrytest.Key(t)
 	r := registrytest.At(t, port)
 	r.Want(http.StatusUnauthorized, "GET", "/v2/docker.io/team/hidden/manifests/v1", nil) // the upstream was asked
-	for who, fields := range map[string][]string{"nobody": nil, "somebody": {"Authorization", registrytest.Basic("x", secret)}} {
+	for who, fields := range map[string][]string{"nobody": nil,
+		"somebody": {"Authorization", registrytest.Basic("x", secret)}} {
 		for _, method := range []string{"GET", "HEAD"} {
 			for _, path := range []string{
-				"manifests/v1", "manifests/none", "manifests/" + manifest.String(), "manifests/" + digest.FromString("none").String(),
+				"manifests/v1", "manifests/none", "manifests/" + manifest.String(),
+				"manifests/" + digest.FromString("none").String(),
 				"blobs/" + blob.String(), "blobs/" + digest.FromString("none").String(),
 				"tags/list", "referrers/" + manifest.String(),
 			} {
@@ -44,7 +48,8 @@ func TestWhatIsHiddenAnswersAsWhatMayNotBeRead(t *testing.T) {
 				status, hidden := ask("hidden")
 				want, denied := ask("denied")
 				if status != want || hidden != denied {
-					t.Errorf("%s, %s %s: got\n%d\n%s\nwant, as for what may not be read,\n%d\n%s", who, method, path, status, hidden, want, denied)
+					t.Errorf("%s, %s %s: got\n%d\n%s\nwant, as for what may not be read,\n%d\n%s", who, method, path,
+						status, hidden, want, denied)
 				}
 			}
 		}

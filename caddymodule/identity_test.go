@@ -24,12 +24,15 @@ func TestEveryKindOfClientLogsIn(t *testing.T) {
 	const scope = "scope=repository:blumeops/app:pull,push"
 
 	ping, _ := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil)
-	if got, want := ping.Header.Get("WWW-Authenticate"), `Bearer realm="http://`+host+`/token",service="`+host+`"`; got != want {
+	if got, want := ping.Header.Get("WWW-Authenticate"), `Bearer realm="http://`+host+`/token",service="`+host+
+		`"`; got != want {
 		t.Errorf("docker's ping: got challenge %s, want %s", got, want)
 	}
 	// oras, helm, containerd: no ping, the challenge of the resource.
 	refused, _ := r.Want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil)
-	if got, want := refused.Header.Get("WWW-Authenticate"), `,scope="repository:blumeops/app:pull,push"`; !strings.HasSuffix(got, want) || len(refused.Header.Values("WWW-Authenticate")) != 1 {
+	if got, want := refused.Header.Get("WWW-Authenticate"),
+		`,scope="repository:blumeops/app:pull,push"`; !strings.HasSuffix(got, want) ||
+		len(refused.Header.Values("WWW-Authenticate")) != 1 {
 		t.Errorf("a push: got challenge %s, want it to end in %s", got, want)
 	}
 
@@ -44,7 +47,8 @@ func TestEveryKindOfClientLogsIn(t *testing.T) {
 	}
 	form := func(status int, values url.Values) []byte {
 		t.Helper()
-		_, body := r.Want(status, "POST", "/token", strings.NewReader(values.Encode()), "Content-Type", "application/x-www-form-urlencoded")
+		_, body := r.Want(status, "POST", "/token", strings.NewReader(values.Encode()),
+			"Content-Type", "application/x-www-form-urlencoded")
 		return body
 	}
 	pushes := func(what, authorization string) {
@@ -56,17 +60,25 @@ func TestEveryKindOfClientLogsIn(t *testing.T) {
 		}
 		get(http.StatusOK, "/v2/", authorization)
 	}
-	pushes("docker, logged in", "Bearer "+registrytest.Token(t, get(http.StatusOK, "/token?service="+host+"&account=zot-ci&client_id=docker&offline_token=true&"+scope, registrytest.Basic("zot-ci", key))))
-	pushes("crane, several scopes", "Bearer "+registrytest.Token(t, get(http.StatusOK, "/token?"+scope+"&scope=repository:other/app:pull", registrytest.Basic("anybody", key))))
+	pushes("docker, logged in",
+		"Bearer "+registrytest.Token(t,
+			get(http.StatusOK, "/token?service="+host+"&account=zot-ci&client_id=docker&offline_token=true&"+scope,
+				registrytest.Basic("zot-ci", key))))
+	pushes("crane, several scopes",
+		"Bearer "+registrytest.Token(t,
+			get(http.StatusOK, "/token?"+scope+"&scope=repository:other/app:pull", registrytest.Basic("anybody", key))))
 	pushes("containerd, password grant", "Bearer "+registrytest.Token(t, form(http.StatusOK, url.Values{
-		"grant_type": {"password"}, "service": {host}, "client_id": {"containerd"}, "username": {"zot-ci"}, "password": {key}, "scope": {"repository:blumeops/app:pull,push"},
+		"grant_type": {"password"}, "service": {host}, "client_id": {"containerd"}, "username": {"zot-ci"},
+		"password": {key}, "scope": {"repository:blumeops/app:pull,push"},
 	})))
 	pushes("an identity token", "Bearer "+registrytest.Token(t, form(http.StatusOK, url.Values{
 		"grant_type": {"refresh_token"}, "service": {host}, "client_id": {"x"}, "refresh_token": {key},
 	})))
 	pushes("k3s, dagger", registrytest.Basic("zot-ci", key))
 	pushes("curl", "Bearer "+key)
-	pushes("a registry token as password", registrytest.Basic("zot-ci", registrytest.Token(t, get(http.StatusOK, "/token", registrytest.Basic("zot-ci", key)))))
+	pushes("a registry token as password",
+		registrytest.Basic("zot-ci",
+			registrytest.Token(t, get(http.StatusOK, "/token", registrytest.Basic("zot-ci", key)))))
 
 	// Without logging in.
 	anonymous := "Bearer " + registrytest.Token(t, get(http.StatusOK, "/token?"+scope))
@@ -74,7 +86,8 @@ func TestEveryKindOfClientLogsIn(t *testing.T) {
 	get(http.StatusOK, "/v2/_catalog")
 	get(http.StatusOK, "/v2/", registrytest.Basic("", "")) // the conformance suite
 	get(http.StatusNotFound, "/v2/blumeops/app/manifests/v1", anonymous)
-	again, _ := r.Want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", anonymous)
+	again, _ := r.Want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil,
+		"Authorization", anonymous)
 	if again.Header.Get("WWW-Authenticate") == "" {
 		t.Error("an anonymous push with a token is not told how to log in")
 	}
@@ -88,7 +101,8 @@ func TestEveryKindOfClientLogsIn(t *testing.T) {
 	get(http.StatusUnauthorized, "/v2/_catalog", registrytest.Basic("zot-ci", ""))
 	r.Want(http.StatusMethodNotAllowed, "DELETE", "/token", nil)
 	// A secret in the URL is none.
-	anonymous = "Bearer " + registrytest.Token(t, get(http.StatusOK, "/token?grant_type=password&username=zot-ci&password="+key))
+	anonymous = "Bearer " +
+		registrytest.Token(t, get(http.StatusOK, "/token?grant_type=password&username=zot-ci&password="+key))
 	r.Want(http.StatusUnauthorized, "POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", anonymous)
 }
 
@@ -117,7 +131,8 @@ func TestARevokedKeyTakesItsTokensAlong(t *testing.T) {
 			t.Errorf("%.6s: got challenge %s", authorization, response.Header.Get("WWW-Authenticate"))
 		}
 	}
-	_, body = r.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", registrytest.Basic("zot-ci", secret))
+	_, body = r.Want(http.StatusUnauthorized, "GET", "/token", nil,
+		"Authorization", registrytest.Basic("zot-ci", secret))
 	if !bytes.Contains(body, []byte("was revoked")) {
 		t.Errorf("/token: got %s", body)
 	}
@@ -139,7 +154,8 @@ func TestAnEmptyAuthorizationFieldIsAnonymous(t *testing.T) {
 	r.Want(http.StatusOK, "GET", "/v2/_catalog", nil, "Authorization", "")
 	r.Want(http.StatusOK, "GET", "/token", nil, "Authorization", "")
 	response, _ := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", "")
-	if field := response.Header.Get("WWW-Authenticate"); !strings.HasPrefix(field, "Bearer ") || strings.Contains(field, "error=") {
+	if field := response.Header.Get("WWW-Authenticate"); !strings.HasPrefix(field, "Bearer ") ||
+		strings.Contains(field, "error=") {
 		t.Errorf("got the challenge %q", field)
 	}
 }
@@ -178,12 +194,14 @@ func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 	}
 	gone, _ := made(identity.NewKey{User: "nobody", Name: "of nobody"})
 	expired, _ := made(identity.NewKey{User: "robot", Service: true, Name: "ended", Lifetime: time.Nanosecond})
-	_, password := r.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("erich", registrytest.Password))
+	_, password := r.Want(http.StatusOK, "GET", "/token", nil,
+		"Authorization", registrytest.Basic("erich", registrytest.Password))
 	elsewhere, _, err := registrytest.Callers(t).Tokens.Sign("elsewhere.example", token.Claims{}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended, _, err := registrytest.Callers(t).Tokens.Sign(fmt.Sprintf("127.0.0.1:%d", port), token.Claims{}, -time.Minute)
+	ended, _, err := registrytest.Callers(t).Tokens.Sign(fmt.Sprintf("127.0.0.1:%d", port),
+		token.Claims{}, -time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,15 +213,20 @@ func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 		{"a key of somebody who is gone", gone, "nobody is disabled, or gone"},
 		{"an expired key", expired, "expired on"},
 		{"an unknown key", good[:len(good)-1] + "!", "wrong credentials"},
-		{"a forged token", strings.TrimRight(ofRevoked, "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") + "AAAA", "wrong credentials"},
+		{"a forged token",
+			strings.TrimRight(ofRevoked, "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") + "AAAA",
+			"wrong credentials"},
 		{"a token for another host", elsewhere, "elsewhere.example"},
 		{"a token that has ended", ended, "it has expired"},
 	} {
-		for _, field := range []string{"Bearer " + row.secret, registrytest.Basic("x", row.secret), registrytest.Basic("robot", row.secret)} {
+		for _, field := range []string{"Bearer " + row.secret, registrytest.Basic("x", row.secret),
+			registrytest.Basic("robot", row.secret)} {
 			for range 12 {
 				response, body := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", field)
-				if !strings.Contains(response.Header.Get("WWW-Authenticate"), `Bearer realm="http://127.0.0.1`) || !strings.Contains(string(body), row.want) {
-					t.Fatalf("%s: got %q, %s; want %q", row.name, response.Header.Get("WWW-Authenticate"), body, row.want)
+				if !strings.Contains(response.Header.Get("WWW-Authenticate"), `Bearer realm="http://127.0.0.1`) ||
+					!strings.Contains(string(body), row.want) {
+					t.Fatalf("%s: got %q, %s; want %q", row.name, response.Header.Get("WWW-Authenticate"),
+						body, row.want)
 				}
 				response, body = r.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", field)
 				if response.Header.Get("WWW-Authenticate") == "" || !strings.Contains(string(body), row.want) {
@@ -214,7 +237,8 @@ func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 	}
 	// Nor do broken fields and passwords where none is taken stand in the way of others.
 	for range 30 {
-		for _, field := range []string{"Bearer", "Basic !", "Digest x", registrytest.Basic("erich", ""), registrytest.Basic("erich", "a password below /v2/")} {
+		for _, field := range []string{"Bearer", "Basic !", "Digest x", registrytest.Basic("erich", ""),
+			registrytest.Basic("erich", "a password below /v2/")} {
 			r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Authorization", field)
 		}
 	}
@@ -227,7 +251,8 @@ func TestRefusedKeysAndTokensAreAlwaysTold(t *testing.T) {
 
 func TestASiteForReadingTakesNoCredentials(t *testing.T) {
 	port := registrytest.FreePort(t)
-	text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "url https://registry.example.org\n"+registrytest.AllowAll, ""), "oci_registry\n", "oci_registry {\n read_only\n }\n", 1)
+	text := registrytest.CaddyfileWith(port, t.TempDir(), "url https://registry.example.org\n"+
+		registrytest.AllowAll, "read_only")
 	registrytest.Load(t, text)
 	r := registrytest.At(t, port)
 	key, _ := registrytest.Key(t)
@@ -254,17 +279,21 @@ func TestPlainHTTPFromAfarTakesNoCredentials(t *testing.T) {
 		{"loopback", "", "", nil, http.StatusOK},
 		{"forwarded by somebody", "", "", []string{"X-Forwarded-For", "192.0.2.1"}, http.StatusUnauthorized},
 		{"https, says somebody", "", "", []string{"X-Forwarded-Proto", "https"}, http.StatusUnauthorized},
-		{"https, says a trusted proxy", "", "servers {\n trusted_proxies static 127.0.0.1/32\n }", []string{"X-Forwarded-Proto", "https", "X-Forwarded-For", "192.0.2.1"}, http.StatusOK},
-		{"http, says a trusted proxy", "", "servers {\n trusted_proxies static 127.0.0.1/32\n }", []string{"X-Forwarded-Proto", "http"}, http.StatusUnauthorized},
-		{"forwarded to a site that wants it so", "insecure_credentials", "", []string{"X-Forwarded-For", "192.0.2.1"}, http.StatusOK},
+		{"https, says a trusted proxy", "", "servers {\n trusted_proxies static 127.0.0.1/32\n }",
+			[]string{"X-Forwarded-Proto", "https", "X-Forwarded-For", "192.0.2.1"}, http.StatusOK},
+		{"http, says a trusted proxy", "", "servers {\n trusted_proxies static 127.0.0.1/32\n }",
+			[]string{"X-Forwarded-Proto", "http"}, http.StatusUnauthorized},
+		{"forwarded to a site that wants it so", "insecure_credentials", "", []string{"X-Forwarded-For", "192.0.2.1"},
+			http.StatusOK},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			port := registrytest.FreePort(t)
-			text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "", ""), "oci_registry\n", "oci_registry {\n "+row.options+"\n }\n", 1)
+			text := registrytest.CaddyfileWith(port, t.TempDir(), "", row.options)
 			registrytest.Load(t, strings.Replace(text, "admin off", "admin off\n"+row.global, 1))
 			r := registrytest.At(t, port)
 			key, _ := registrytest.Key(t)
-			r.Want(row.want, "GET", "/v2/", nil, append(row.fields, "Authorization", registrytest.Basic("zot-ci", key))...)
+			r.Want(row.want, "GET", "/v2/", nil,
+				append(row.fields, "Authorization", registrytest.Basic("zot-ci", key))...)
 			r.Want(http.StatusOK, "GET", "/v2/_catalog", nil, row.fields...)
 		})
 	}
@@ -272,14 +301,19 @@ func TestPlainHTTPFromAfarTakesNoCredentials(t *testing.T) {
 
 func TestTheRealmIsTheSiteThatWasCalled(t *testing.T) {
 	port := registrytest.FreePort(t)
-	registrytest.Load(t, strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "", ""), "admin off", "admin off\nservers {\n trusted_proxies static 127.0.0.1/32\n }", 1))
+	registrytest.Load(t,
+		strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "", ""), "admin off",
+			"admin off\nservers {\n trusted_proxies static 127.0.0.1/32\n }", 1))
 	r := registrytest.At(t, port)
 	response, _ := r.Want(http.StatusUnauthorized, "GET", "/v2/", nil,
-		"Host", "inside:5050", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "registry.example.org", "X-Forwarded-For", "192.0.2.1")
-	if got, want := response.Header.Get("WWW-Authenticate"), `Bearer realm="https://registry.example.org/token",service="registry.example.org"`; got != want {
+		"Host", "inside:5050", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "registry.example.org",
+		"X-Forwarded-For", "192.0.2.1")
+	if got, want := response.Header.Get("WWW-Authenticate"),
+		`Bearer realm="https://registry.example.org/token",service="registry.example.org"`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	response, _ = r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "inside:5050", "X-Forwarded-Host", `x",evil="`)
+	response, _ = r.Want(http.StatusUnauthorized, "GET", "/v2/", nil, "Host", "inside:5050",
+		"X-Forwarded-Host", `x",evil="`)
 	if got := response.Header.Get("WWW-Authenticate"); strings.Contains(got, "evil") {
 		t.Errorf("got %s", got)
 	}
@@ -288,24 +322,29 @@ func TestTheRealmIsTheSiteThatWasCalled(t *testing.T) {
 // Docker sends the credentials of Docker Hub to its mirror, and drops it on a 401.
 func TestADaemonLoggedInAtDockerHubPullsThroughAFallback(t *testing.T) {
 	port := registrytest.FreePort(t)
-	text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "private blumeops/**\n mirror docker.io {\n upstream http://127.0.0.1:1\n }", ""), "oci_registry\n", "oci_registry {\n read_only\n fallback docker.io\n }\n", 1)
+	text := registrytest.CaddyfileWith(port, t.TempDir(),
+		"private blumeops/**\nmirror docker.io {\nupstream http://127.0.0.1:1\n}", "read_only\nfallback docker.io")
 	registrytest.Load(t, text)
 	r := registrytest.At(t, port)
 	hub := registrytest.Basic("someone", "dckr_pat_0123456789")
 	r.Want(http.StatusUnauthorized, "GET", "/v2/", nil) // its ping
-	_, body := r.Want(http.StatusOK, "GET", "/token?service=x&account=someone&scope=repository:library/nginx:pull", nil, "Authorization", hub)
+	_, body := r.Want(http.StatusOK, "GET", "/token?service=x&account=someone&scope=repository:library/nginx:pull", nil,
+		"Authorization", hub)
 	bearer := "Bearer " + registrytest.Token(t, body)
 	for _, authorization := range []string{bearer, hub} {
 		// Nothing answers upstream; what matters is that nobody asks for a login.
 		r.Want(http.StatusBadGateway, "GET", "/v2/library/nginx/manifests/latest", nil, "Authorization", authorization)
 	}
-	for _, query := range []string{"", "?scope=repository:blumeops/app:pull", "?scope=repository:library/nginx:pull,push", "?scope=repository:library/nginx:pull&scope=registry:catalog:*", "?scope=repository:docker.io/library/nginx:pull"} {
+	for _, query := range []string{"", "?scope=repository:blumeops/app:pull",
+		"?scope=repository:library/nginx:pull,push", "?scope=repository:library/nginx:pull&scope=registry:catalog:*",
+		"?scope=repository:docker.io/library/nginx:pull"} {
 		r.Want(http.StatusUnauthorized, "GET", "/token"+query, nil, "Authorization", hub)
 	}
 	r.Want(http.StatusUnauthorized, "GET", "/v2/blumeops/app/manifests/v1", nil, "Authorization", hub)
 	r.Want(http.StatusForbidden, "POST", "/v2/library/nginx/blobs/uploads/", nil, "Authorization", bearer)
 	key, _ := registrytest.Key(t)
-	r.Want(http.StatusUnauthorized, "GET", "/v2/library/nginx/manifests/latest", nil, "Authorization", registrytest.Basic("someone", key))
+	r.Want(http.StatusUnauthorized, "GET", "/v2/library/nginx/manifests/latest", nil,
+		"Authorization", registrytest.Basic("someone", key))
 	for range 20 {
 		r.Want(http.StatusOK, "GET", "/token?scope=repository:library/nginx:pull", nil, "Authorization", hub)
 	}

@@ -24,7 +24,8 @@ func offer(t *testing.T, u *upstreamtest.Upstream, repo string) digest.Digest {
 	t.Helper()
 	blob := u.Blob(repo, registrytest.RandomBytes(100_000))
 	u.Manifest(repo, ocispec.MediaTypeImageManifest, fmt.Appendf(nil,
-		`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[{"mediaType":"a/b","digest":%q,"size":100000}]}`,
+		`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},`+
+			`"layers":[{"mediaType":"a/b","digest":%q,"size":100000}]}`,
 		ocispec.MediaTypeImageManifest, u.Blob(repo, []byte("{}")), blob), "latest")
 	return blob
 }
@@ -38,7 +39,8 @@ func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
 		blobs[name] = offer(t, up, "team/"+name)
 	}
 	storage := t.TempDir()
-	block := fmt.Sprintf("%s\ngc {\ngrace 1ms\n}\nmirror quay.io {\nupstream %s\nmax_size 250kB\n}", registrytest.AllowAll, up.URL)
+	block := fmt.Sprintf("%s\ngc {\ngrace 1ms\n}\nmirror quay.io {\nupstream %s\nmax_size 250kB\n}",
+		registrytest.AllowAll, up.URL)
 	begin := func() *registrytest.Registry {
 		port := registrytest.FreePort(t)
 		registrytest.Serve(t, port, storage, block, "")
@@ -70,18 +72,22 @@ func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
 	pull(r, http.StatusOK, "three")
 	pull(r, http.StatusBadGateway, "two")
 	// A purge takes effect at once.
-	if _, told, status := registrytest.Run(t, "purge", "quay.io/team/one", "--storage", storage); status != registrytest.Done {
+	if _, told, status := registrytest.Run(t, "purge", "quay.io/team/one",
+		"--storage", storage); status != registrytest.Done {
 		t.Fatal(told)
 	}
 	pull(r, http.StatusBadGateway, "one")
 }
 
 func TestDoctorByConfiguration(t *testing.T) {
-	hub, quay := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub}), upstreamtest.New(t, upstreamtest.Options{})
+	hub, quay := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub}),
+		upstreamtest.New(t, upstreamtest.Options{})
 	offer(t, quay, "team/one")
 	storage, port := t.TempDir(), registrytest.FreePort(t)
-	text := registrytest.Caddyfile(port, storage, fmt.Sprintf("%s\nmin_free 0\nmirror docker.io {\nupstream %s\nallow_private %s\n}\nmirror quay.io {\nupstream %s\n}",
-		registrytest.AllowAll, hub.URL, strings.Join(hub.AllowPrivate(), " "), quay.URL), "")
+	text := registrytest.Caddyfile(port, storage,
+		fmt.Sprintf("%s\nmin_free 0\nmirror docker.io {\nupstream %s\nallow_private %s\n}\nmirror quay.io {\n"+
+			"upstream %s\n}",
+			registrytest.AllowAll, hub.URL, strings.Join(hub.AllowPrivate(), " "), quay.URL), "")
 	registrytest.Load(t, text)
 	registrytest.At(t, port).Want(http.StatusOK, "GET", "/v2/quay.io/team/one/manifests/latest", nil)
 	registrytest.At(t, port).Want(http.StatusOK, "GET", "/v2/team/one/manifests/latest?ns=quay.io", nil)
@@ -91,22 +97,30 @@ func TestDoctorByConfiguration(t *testing.T) {
 	}
 	report, _, status := examine(t, "--config", config)
 	want := []doctor.Finding{
-		{Check: "storage", Level: doctor.OK, Text: "is in use by process"}, {Check: "identity", Level: doctor.OK, Text: "can be read"},
-		{Check: "keys", Level: doctor.OK, Text: "no key expires"}, {Check: "content", Level: doctor.OK, Text: "nothing is in quarantine"},
+		{Check: "storage", Level: doctor.OK, Text: "is in use by process"},
+		{Check: "identity", Level: doctor.OK, Text: "can be read"},
+		{Check: "keys", Level: doctor.OK, Text: "no key expires"},
+		{Check: "content", Level: doctor.OK, Text: "nothing is in quarantine"},
 		{Check: "records", Level: doctor.OK, Text: "in good order"},
 		{Check: "disk", Level: doctor.OK, Text: "mirrors leave 0 B free"},
 		{Check: fmt.Sprintf("site http://127.0.0.1:%d", port), Level: doctor.OK, Text: "this registry alone answers"},
-		{Check: "use of docker.io", Level: doctor.Warn, Text: "no client has asked this mirror"}, {Check: "tags of docker.io", Level: doctor.OK, Text: "no tag"},
+		{Check: "use of docker.io", Level: doctor.Warn, Text: "no client has asked this mirror"},
+		{Check: "tags of docker.io", Level: doctor.OK, Text: "no tag"},
 		{Check: "upstream of docker.io", Level: doctor.OK, Text: "asks for a token"},
-		{Check: "use of quay.io", Level: doctor.OK, Text: "2 requests in the last 30 days, by ns, prefix, from 127.0.0.1"}, {Check: "tags of quay.io", Level: doctor.OK, Text: "no tag"},
+		{Check: "use of quay.io", Level: doctor.OK,
+			Text: "2 requests in the last 30 days, by ns, prefix, from 127.0.0.1"},
+		{Check: "tags of quay.io", Level: doctor.OK, Text: "no tag"},
 		{Check: "upstream of quay.io", Level: doctor.OK, Text: "asks for no token"},
 		{Check: "cache", Level: doctor.OK, Text: "in memory"},
 	}
 	// The machine's disk may have no journal.
-	found := slices.DeleteFunc(slices.Clone(report.Findings), func(f doctor.Finding) bool { return f.Check == "durability" })
-	if status != registrytest.Done || len(found) != len(report.Findings)-1 || !slices.EqualFunc(found, want, func(got, want doctor.Finding) bool {
-		return got.Check == want.Check && got.Level == want.Level && strings.Contains(got.Text, want.Text)
-	}) {
+	found := slices.DeleteFunc(slices.Clone(report.Findings), func(f doctor.Finding) bool {
+		return f.Check == "durability"
+	})
+	if status != registrytest.Done || len(found) != len(report.Findings)-1 ||
+		!slices.EqualFunc(found, want, func(got, want doctor.Finding) bool {
+			return got.Check == want.Check && got.Level == want.Level && strings.Contains(got.Text, want.Text)
+		}) {
 		t.Errorf("got status %d, %+v", status, report.Findings)
 	}
 	defer quay.Fault(upstreamtest.Fault{Status: 500}).Lift()

@@ -175,7 +175,8 @@ func TestTerminatedWithinTheGracePeriodAndResumed(t *testing.T) {
 func TestASecondServerIsRefused(t *testing.T) {
 	storage := t.TempDir()
 	first := registrytest.Start(t, registrytest.Caddyfile(registrytest.FreePort(t), storage, "", ""))
-	out, err := run(t, registrytest.Caddyfile(registrytest.FreePort(t), storage, "", ""), "run", "--adapter", "caddyfile", "--config", "-")
+	out, err := run(t, registrytest.Caddyfile(registrytest.FreePort(t), storage, "", ""), "run",
+		"--adapter", "caddyfile", "--config", "-")
 	if err == nil {
 		t.Fatal("a second server runs on the same storage")
 	}

@@ -24,7 +24,8 @@ func TestLimitsHoldForPushes(t *testing.T) {
 	const begin = "/v2/a/blobs/uploads/"
 	manifest := `{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`
 	put := func(r *registrytest.Registry, status int) {
-		r.Want(status, "PUT", "/v2/a/manifests/v1", strings.NewReader(manifest), "Content-Type", ocispec.MediaTypeImageIndex)
+		r.Want(status, "PUT", "/v2/a/manifests/v1", strings.NewReader(manifest),
+			"Content-Type", ocispec.MediaTypeImageIndex)
 	}
 	whole := func(r *registrytest.Registry, status, size int) {
 		data := registrytest.RandomBytes(size)
@@ -115,7 +116,8 @@ func TestLimitsAreChecked(t *testing.T) {
 		`{"uploads": -1}`:     "positive",
 		`{"keys": -1}`:        "positive",
 	} {
-		if err := registrytest.Validate(t, `{"apps": {"oci": {"limits": `+config+`}}}`); err == nil || !strings.Contains(err.Error(), want) {
+		if err := registrytest.Validate(t, `{"apps": {"oci": {"limits": `+config+`}}}`); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want it to say %q", config, err, want)
 		}
 	}

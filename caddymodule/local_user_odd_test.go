@@ -12,12 +12,14 @@ import (
 func TestPasswordsOfEveryCharacter(t *testing.T) {
 	const odd = `lZ7"iK5~fK8%vM3*lG6%qE0;dA4,cW6 +&:^)'<>{}\ä€=` + "%2B%zz"
 	port, dir := registrytest.FreePort(t), t.TempDir()
-	registrytest.Serve(t, port, dir, localPolicy+"local_user erich "+hashOf(t, odd)+" admins\nlocal_user a&b@example.org "+hashOf(t, odd)+" admins\n",
+	registrytest.Serve(t, port, dir, localPolicy+"local_user erich "+hashOf(t, odd)+
+		" admins\nlocal_user a&b@example.org "+hashOf(t, odd)+" admins\n",
 		"respond /user/* next")
 	v := visit(t, port, nil)
 	form := []string{"Content-Type", "application/x-www-form-urlencoded; charset=utf-8"}
 	for _, user := range []string{"erich", "a&b@example.org"} {
-		v.Want(http.StatusOK, "GET", "/token?service=x&account=x&client_id=docker&offline_token=true", nil, "Authorization", registrytest.Basic(user, odd))
+		v.Want(http.StatusOK, "GET", "/token?service=x&account=x&client_id=docker&offline_token=true", nil,
+			"Authorization", registrytest.Basic(user, odd))
 		v.Want(http.StatusOK, "POST", "/token", grant(user, odd), form...)
 		v.page(http.StatusSeeOther, "/login", passwordForm(user, odd))
 	}

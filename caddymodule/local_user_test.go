@@ -37,7 +37,8 @@ const localPolicy = `policy {
 
 // grant is the password grant of containerd.
 func grant(user, password string) *strings.Reader {
-	return strings.NewReader(url.Values{"grant_type": {"password"}, "service": {"x"}, "username": {user}, "password": {password}}.Encode())
+	return strings.NewReader(url.Values{"grant_type": {"password"}, "service": {"x"}, "username": {user},
+		"password": {password}}.Encode())
 }
 
 // The day the provider is down, or there is none: a password works at /token and on the
@@ -45,7 +46,8 @@ func grant(user, password string) *strings.Reader {
 func TestALocalUserSignsIn(t *testing.T) {
 	port, dir, log := registrytest.FreePort(t), t.TempDir(), filepath.Join(t.TempDir(), "log")
 	text := func(lines string) string {
-		return strings.Replace(registrytest.Caddyfile(port, dir, localPolicy+lines, "respond /user/* next\n\trespond /oidc/* next"), "admin off", `admin off
+		return strings.Replace(registrytest.Caddyfile(port, dir, localPolicy+lines, "respond /user/* next\n"+
+			"\trespond /oidc/* next"), "admin off", `admin off
 	log {
 		output file `+log+`
 		format json
@@ -64,7 +66,8 @@ func TestALocalUserSignsIn(t *testing.T) {
 	// Never below /v2/, which says where.
 	for _, path := range []string{"/v2/", "/v2/_catalog", "/v2/team/app/manifests/v1"} {
 		response, body := v.Want(http.StatusUnauthorized, "GET", path, nil, "Authorization", field)
-		if !bytes.Contains(body, []byte("/token")) || !bytes.Contains(body, []byte("API key")) || response.Header.Get("WWW-Authenticate") == "" {
+		if !bytes.Contains(body, []byte("/token")) || !bytes.Contains(body, []byte("API key")) ||
+			response.Header.Get("WWW-Authenticate") == "" {
 			t.Errorf("%s: got %s", path, body)
 		}
 	}
@@ -77,11 +80,13 @@ func TestALocalUserSignsIn(t *testing.T) {
 	}
 	_, body = v.Want(http.StatusOK, "POST", "/token", grant("erich", registrytest.Password), form...)
 	bearer := "Bearer " + registrytest.Token(t, body)
-	for _, wrong := range [][2]string{{"erich", "wrong"}, {"Erich", registrytest.Password}, {"nobody", registrytest.Password}} {
+	for _, wrong := range [][2]string{{"erich", "wrong"}, {"Erich", registrytest.Password},
+		{"nobody", registrytest.Password}} {
 		v.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", registrytest.Basic(wrong[0], wrong[1]))
 		v.Want(http.StatusUnauthorized, "POST", "/token", grant(wrong[0], wrong[1]), form...)
 		_, body := v.page(http.StatusForbidden, "/login", passwordForm(wrong[0], wrong[1]))
-		if !strings.Contains(body, "user name or the password is wrong") || strings.Contains(body, "value=\""+wrong[1]) {
+		if !strings.Contains(body, "user name or the password is wrong") ||
+			strings.Contains(body, "value=\""+wrong[1]) {
 			t.Errorf("%s: the page says %s", wrong[0], body)
 		}
 	}
@@ -95,7 +100,8 @@ func TestALocalUserSignsIn(t *testing.T) {
 
 	// On the pages, without a provider.
 	_, page := v.page(http.StatusOK, "/login?return=%2Fuser%2Fapikey", nil)
-	if !strings.Contains(page, `name="password"`) || strings.Contains(page, "Sign in with ") && !strings.Contains(page, "Sign in with a password") {
+	if !strings.Contains(page, `name="password"`) || strings.Contains(page, "Sign in with ") &&
+		!strings.Contains(page, "Sign in with a password") {
 		t.Errorf("the page is %s", page)
 	}
 	response, _ := v.page(http.StatusSeeOther, "/login", passwordForm("erich", registrytest.Password))
@@ -104,14 +110,17 @@ func TestALocalUserSignsIn(t *testing.T) {
 	}
 	personal := v.makeKey()
 	v.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", registrytest.Basic("erich", personal))
-	v.Want(http.StatusAccepted, "POST", "/v2/team/app/blobs/uploads/", nil, "Authorization", registrytest.Basic("erich", personal))
+	v.Want(http.StatusAccepted, "POST", "/v2/team/app/blobs/uploads/", nil,
+		"Authorization", registrytest.Basic("erich", personal))
 
 	// No cookie is anything at /token, and a form of another site is nothing.
 	if _, body := v.page(http.StatusOK, "/token", nil); strings.Contains(body, "erich") {
 		t.Errorf("/token knows the cookie: %s", body)
 	}
 	for _, path := range []string{"/login", "/logout"} {
-		v.Want(http.StatusForbidden, "POST", path, strings.NewReader(passwordForm("erich", registrytest.Password).Encode()), append(form, "Sec-Fetch-Site", "cross-site")...)
+		v.Want(http.StatusForbidden, "POST", path,
+			strings.NewReader(passwordForm("erich", registrytest.Password).Encode()),
+			append(form, "Sec-Fetch-Site", "cross-site")...)
 	}
 	v.Want(http.StatusOK, "GET", "/oidc/backchannel-logout", nil) // is the next handler's
 
@@ -160,7 +169,8 @@ func TestALocalUserSignsIn(t *testing.T) {
 	defer heard.Unlock()
 	logins := 0
 	for _, event := range heard.events {
-		if strings.HasPrefix(event, "registry_login ") && strings.Contains(event, "method:local_user") && strings.Contains(event, "user:erich") {
+		if strings.HasPrefix(event, "registry_login ") && strings.Contains(event, "method:local_user") &&
+			strings.Contains(event, "user:erich") {
 			logins++
 		}
 	}
@@ -175,7 +185,8 @@ func TestALocalUserSignsIn(t *testing.T) {
 func TestALocalUserBesideTheProvider(t *testing.T) {
 	t.Setenv("TEST_OIDC_SECRET", "secret")
 	port, dir, fake := registrytest.FreePort(t), t.TempDir(), oidctest.New(t, "registry")
-	text := registrytest.Caddyfile(port, dir, localPolicy+oidcBlock(fake, port, "")+"\nlocal_user ada "+registrytest.PasswordHash()+" admins\nlocal_user zot-ci "+registrytest.PasswordHash(), "")
+	text := registrytest.Caddyfile(port, dir, localPolicy+oidcBlock(fake, port, "")+"\nlocal_user ada "+
+		registrytest.PasswordHash()+" admins\nlocal_user zot-ci "+registrytest.PasswordHash(), "")
 	registrytest.Load(t, text)
 	fake.Claims["groups"] = []string{"staff"}
 	v := visit(t, port, fake)
@@ -193,7 +204,10 @@ func TestALocalUserBesideTheProvider(t *testing.T) {
 	}
 	ours := v.makeKey()
 	for secret, want := range map[string]string{theirs: "staff", ours: "admins"} {
-		who, err := registrytest.Callers(t).Identity.KeyIdentity(secret, identity.NewLocals([]identity.LocalUser{{Name: "ada", Hash: registrytest.PasswordHash(), Groups: []string{"admins"}}}, nil))
+		who, err := registrytest.Callers(t).Identity.KeyIdentity(secret,
+			identity.NewLocals(
+				[]identity.LocalUser{{Name: "ada", Hash: registrytest.PasswordHash(), Groups: []string{"admins"}}},
+				nil))
 		if err != nil || strings.Join(who.Groups, " ") != want {
 			t.Errorf("got %v, %v; want the group %s of whoever vouched when it was made", who, err, want)
 		}
@@ -206,7 +220,8 @@ func TestALocalUserBesideTheProvider(t *testing.T) {
 	// neither its groups nor its secrets.
 	secret, key := registrytest.Key(t)
 	v.page(http.StatusSeeOther, "/login", passwordForm("zot-ci", registrytest.Password))
-	if _, body := v.page(http.StatusOK, "/user/apikey", nil); !strings.Contains(body, key.ID) || strings.Contains(body, secret) || strings.Contains(body, "All keys") {
+	if _, body := v.page(http.StatusOK, "/user/apikey", nil); !strings.Contains(body, key.ID) ||
+		strings.Contains(body, secret) || strings.Contains(body, "All keys") {
 		t.Errorf("the page of zot-ci is %s", body)
 	}
 	v.page(http.StatusSeeOther, "/user/apikey", url.Values{"do": {"revoke"}, "id": {key.ID}, "sure": {"yes"}})
@@ -216,7 +231,8 @@ func TestALocalUserBesideTheProvider(t *testing.T) {
 func TestPasswordsWhereOthersCouldReadThem(t *testing.T) {
 	port := registrytest.FreePort(t)
 	text := registrytest.Caddyfile(port, t.TempDir(), "local_user erich "+registrytest.PasswordHash(), "respond next")
-	far := []string{"X-Forwarded-For", "192.0.2.1", "Content-Type", "application/x-www-form-urlencoded", "Authorization", registrytest.Basic("erich", registrytest.Password)}
+	far := []string{"X-Forwarded-For", "192.0.2.1", "Content-Type", "application/x-www-form-urlencoded",
+		"Authorization", registrytest.Basic("erich", registrytest.Password)}
 	for _, row := range []struct {
 		name, options string
 		login, token  int
@@ -228,7 +244,8 @@ func TestPasswordsWhereOthersCouldReadThem(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			registrytest.Load(t, strings.Replace(text, "oci_registry\n", "oci_registry {\n "+row.options+"\n }\n", 1))
 			r := registrytest.At(t, port)
-			response, body := r.Want(row.login, "POST", "/login", strings.NewReader(passwordForm("erich", registrytest.Password).Encode()), far...)
+			response, body := r.Want(row.login, "POST", "/login",
+				strings.NewReader(passwordForm("erich", registrytest.Password).Encode()), far...)
 			if row.login != http.StatusSeeOther && len(response.Cookies()) > 0 {
 				t.Errorf("got cookies %v and %s", response.Cookies(), body)
 			}
@@ -241,12 +258,14 @@ func TestPasswordsWhereOthersCouldReadThem(t *testing.T) {
 // and not after a reload.
 func TestPasswordsAreNotGuessed(t *testing.T) {
 	port := registrytest.FreePort(t)
-	text := registrytest.Caddyfile(port, t.TempDir(), "local_user erich "+registrytest.PasswordHash()+"\nlocal_user ada "+registrytest.PasswordHash(), "")
+	text := registrytest.Caddyfile(port, t.TempDir(), "local_user erich "+registrytest.PasswordHash()+
+		"\nlocal_user ada "+registrytest.PasswordHash(), "")
 	registrytest.Load(t, text)
 	v := visit(t, port, nil)
 	v.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("erich", registrytest.Password))
 	for i := range 2 {
-		v.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", registrytest.Basic("erich", fmt.Sprint("guess", i)))
+		v.Want(http.StatusUnauthorized, "GET", "/token", nil,
+			"Authorization", registrytest.Basic("erich", fmt.Sprint("guess", i)))
 		v.page(http.StatusForbidden, "/login", passwordForm("erich", fmt.Sprint("another guess", i)))
 	}
 	registrytest.Load(t, text)
@@ -286,8 +305,10 @@ func TestPasswordsAreNotGuessed(t *testing.T) {
 	v.Eventually("the login page refuses a guess too many", func() bool {
 		guess++
 		form := passwordForm("erich", fmt.Sprint("form", guess)).Encode()
-		response, body := v.Do("POST", "/login", strings.NewReader(form), "Content-Type", "application/x-www-form-urlencoded")
-		return response.StatusCode == http.StatusTooManyRequests && response.Header.Get("Retry-After") != "" && strings.Contains(string(body), "Try again")
+		response, body := v.Do("POST", "/login", strings.NewReader(form),
+			"Content-Type", "application/x-www-form-urlencoded")
+		return response.StatusCode == http.StatusTooManyRequests && response.Header.Get("Retry-After") != "" &&
+			strings.Contains(string(body), "Try again")
 	})
 	stop()
 	flood.Wait()
@@ -300,9 +321,12 @@ func TestNamesOfLocalUsers(t *testing.T) {
 	registrytest.Serve(t, port, t.TempDir(), fmt.Sprintf("local_user %q %s", odd, registrytest.PasswordHash()), "")
 	v := visit(t, port, nil)
 	v.Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic(odd, registrytest.Password))
-	v.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", registrytest.Basic(other, registrytest.Password))
-	v.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", registrytest.Basic("", registrytest.Password))
-	v.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization", registrytest.Basic(odd+":x", registrytest.Password))
+	v.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization",
+		registrytest.Basic(other, registrytest.Password))
+	v.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization",
+		registrytest.Basic("", registrytest.Password))
+	v.Want(http.StatusUnauthorized, "GET", "/token", nil, "Authorization",
+		registrytest.Basic(odd+":x", registrytest.Password))
 	v.page(http.StatusSeeOther, "/login", passwordForm(odd, registrytest.Password))
 	if _, body := v.page(http.StatusOK, "/user/apikey", nil); !strings.Contains(body, odd) {
 		t.Errorf("the page does not name %s: %s", odd, body)
@@ -322,7 +346,8 @@ func TestTheHashOfALocalUserIsRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := registrytest.TryLoad(t, registrytest.Adapt(t, text))
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:7") || strings.Contains(err.Error(), "plain text") {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:7") ||
+			strings.Contains(err.Error(), "plain text") {
 			t.Errorf("%q: got %v, want it to say %s and the line", content, err, want)
 		}
 	}
@@ -330,5 +355,6 @@ func TestTheHashOfALocalUserIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	registrytest.Load(t, text)
-	registrytest.At(t, port).Want(http.StatusOK, "GET", "/token", nil, "Authorization", registrytest.Basic("erich", registrytest.Password))
+	registrytest.At(t, port).Want(http.StatusOK, "GET", "/token", nil,
+		"Authorization", registrytest.Basic("erich", registrytest.Password))
 }

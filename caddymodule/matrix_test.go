@@ -63,7 +63,8 @@ func TestMatrix(t *testing.T) {
 						continue // the others are told the same with TLS and without
 					}
 					if problem := m.cell(e, c, r, s); problem != "" {
-						t.Errorf("%s %s by %s in %s on a %s site: %s", e.method, e.name, c.name, r.name, s.name, problem)
+						t.Errorf("%s %s by %s in %s on a %s site: %s", e.method, e.name, c.name, r.name,
+							s.name, problem)
 						if wrong++; wrong > 100 {
 							t.Fatal("and perhaps more")
 						}
@@ -80,8 +81,10 @@ func TestMatrix(t *testing.T) {
 
 func newMatrix(t *testing.T) *matrix {
 	m := &matrix{
-		T: t, client: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		ports: map[string]int{}, tokens: map[string]string{}, blobs: map[string]digest.Digest{}, manifests: map[string]digest.Digest{}, deleted: map[string]bool{},
+		T: t, client: &http.Client{Transport: &http.Transport{},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		ports: map[string]int{}, tokens: map[string]string{}, blobs: map[string]digest.Digest{},
+		manifests: map[string]digest.Digest{}, deleted: map[string]bool{},
 		hub:  upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub, Pulls: 1e6}),
 		quay: upstreamtest.New(t, upstreamtest.Options{}),
 	}
@@ -89,13 +92,17 @@ func newMatrix(t *testing.T) *matrix {
 	t.Setenv("TEST_HUB_SECRET", "secret")
 	forge := oidctest.New(t, forgeAudience)
 	m.secrets = map[string]string{
-		"job's token": forge.Sign(forgeJob(forge, nil)), "token of another branch's job": forge.Sign(forgeJob(forge, map[string]any{"ref": "refs/heads/other"})),
-		"local user's password": registrytest.Password,
+		"job's token":                   forge.Sign(forgeJob(forge, nil)),
+		"token of another branch's job": forge.Sign(forgeJob(forge, map[string]any{"ref": "refs/heads/other"})),
+		"local user's password":         registrytest.Password,
 	}
 	m.secrets["job's token as password"] = m.secrets["job's token"]
-	oci := matrixPolicy + "\nlocal_user ada " + registrytest.PasswordHash() + " admins\n" + strings.ReplaceAll(trustForge, "ISSUER", forge.Issuer) +
-		"\nclient_cert {\nuser cn\ngroups artifact-workloads\n}\nurl https://registry.example.org\nlimits {\nuploads 10000\n}\nprivate team/** secret/**\n" + registrytest.Mirror("quay.io", m.quay) +
-		registrytest.Mirror("docker.io", m.hub, "credentials user {env.TEST_HUB_SECRET}", "private hidden/** to group admins")
+	oci := matrixPolicy + "\nlocal_user ada " + registrytest.PasswordHash() + " admins\n" +
+		strings.ReplaceAll(trustForge, "ISSUER", forge.Issuer) +
+		"\nclient_cert {\nuser cn\ngroups artifact-workloads\n}\nurl https://registry.example.org\nlimits {\n" +
+		"uploads 10000\n}\nprivate team/** secret/**\n" + registrytest.Mirror("quay.io", m.quay) +
+		registrytest.Mirror("docker.io", m.hub, "credentials user {env.TEST_HUB_SECRET}",
+			"private hidden/** to group admins")
 	text := ""
 	for _, s := range matrixSites {
 		m.ports[s.name] = registrytest.FreePort(t)
@@ -134,7 +141,8 @@ func (m *matrix) enter() {
 		return secret, made
 	}
 	for _, user := range []string{"eve", "mallory"} {
-		if _, err := store.Users().SignedIn(m.Context(), identity.User{Name: user, Issuer: "https://provider.example", Subject: user}); err != nil {
+		if _, err := store.Users().SignedIn(m.Context(),
+			identity.User{Name: user, Issuer: "https://provider.example", Subject: user}); err != nil {
 			m.Fatal(err)
 		}
 	}
@@ -159,13 +167,16 @@ func (m *matrix) enter() {
 	m.secrets["workload, key as Bearer"] = m.secrets["workload"]
 	for _, s := range matrixSites {
 		for caller, secret := range map[string]string{
-			"anonymous token": "", "workload, registry token": m.secrets["workload"], "workload, registry token as password": m.secrets["workload"],
-			"registry token of a revoked key": m.secrets["registry token of a revoked key"], "local user's registry token": registrytest.Password,
+			"anonymous token": "", "workload, registry token": m.secrets["workload"],
+			"workload, registry token as password": m.secrets["workload"],
+			"registry token of a revoked key":      m.secrets["registry token of a revoked key"],
+			"local user's registry token":          registrytest.Password,
 		} {
 			// From the site that takes credentials: what it says of the host is this site's.
 			fields := []string{"Host", m.host(s)}
 			if secret != "" {
-				fields = append(fields, "Authorization", registrytest.Basic("ada", secret)) // keys and tokens have any name
+				fields = append(fields,
+					"Authorization", registrytest.Basic("ada", secret)) // keys and tokens have any name
 			}
 			_, body := registrytest.At(m.T, m.ports["loopback"]).Want(http.StatusOK, "GET", "/token", nil, fields...)
 			m.tokens[caller+" "+s.name] = registrytest.Token(m.T, body)
@@ -191,15 +202,19 @@ func (m *matrix) host(s matrixSite) string {
 // withTLS is a site that asks for certificates, and makes the client that has one.
 func (m *matrix) withTLS(port int) string {
 	a := newAuthority(m.T)
-	cert, key := a.files(a.sign(&x509.Certificate{DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}))
+	cert, key := a.files(
+		a.sign(&x509.Certificate{DNSNames: []string{"localhost"},
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}))
 	ca, _ := a.files(tls.Certificate{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key})
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
 	m.secure = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
-		RootCAs: pool, Certificates: []tls.Certificate{*a.client(x509.Certificate{Subject: pkix.Name{CommonName: "robot"}})},
+		RootCAs:      pool,
+		Certificates: []tls.Certificate{*a.client(x509.Certificate{Subject: pkix.Name{CommonName: "robot"}})},
 	}}}
 	m.Cleanup(m.secure.CloseIdleConnections)
-	return fmt.Sprintf("https://localhost:%d {\nbind 127.0.0.1\ntls %s %s {\nclient_auth {\nmode verify_if_given\ntrust_pool file %s\n}\n}\noci_registry\n}\n", port, cert, key, ca)
+	return fmt.Sprintf("https://localhost:%d {\nbind 127.0.0.1\ntls %s %s {\nclient_auth {\nmode verify_if_given\n"+
+		"trust_pool file %s\n}\n}\noci_registry\n}\n", port, cert, key, ca)
 }
 
 // base is where a site is.
@@ -264,7 +279,8 @@ func (m *matrix) ask(s matrixSite, method, path string, header http.Header, body
 // asAdmin makes a request that prepares a cell.
 func (m *matrix) asAdmin(want int, method, path, mediaType, body string) *http.Response {
 	m.Helper()
-	header := http.Header{"Authorization": {registrytest.Basic("erich", m.secrets["admin"])}, "Content-Type": {mediaType}}
+	header := http.Header{"Authorization": {registrytest.Basic("erich", m.secrets["admin"])},
+		"Content-Type": {mediaType}}
 	response, data := m.ask(matrixSites[0], method, path, header, body)
 	if response.StatusCode != want {
 		m.Fatalf("%s %s: got %d %s, want %d", method, path, response.StatusCode, data, want)
@@ -274,13 +290,15 @@ func (m *matrix) asAdmin(want int, method, path, mediaType, body string) *http.R
 
 func (m *matrix) push(repo, content string) digest.Digest {
 	d := digest.FromString(content)
-	m.asAdmin(http.StatusCreated, "POST", "/v2/"+repo+"/blobs/uploads/?digest="+d.String(), "application/octet-stream", content)
+	m.asAdmin(http.StatusCreated, "POST", "/v2/"+repo+"/blobs/uploads/?digest="+d.String(),
+		"application/octet-stream", content)
 	return d
 }
 
 // indexOf is a manifest that needs nothing.
 func indexOf(what string) string {
-	data, err := json.Marshal(ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}, Annotations: map[string]string{"what": what}})
+	data, err := json.Marshal(ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{},
+		Annotations: map[string]string{"what": what}})
 	if err != nil {
 		panic(err) // strings only
 	}
@@ -319,7 +337,8 @@ func (m *matrix) hold(repo string) {
 	if !strings.HasPrefix(repo, "docker.io/hidden/") {
 		// So that the mirror has asked whether everybody may see it.
 		header := http.Header{"Authorization": {registrytest.Basic("ci", m.secrets["workload"])}}
-		if response, body := m.ask(matrixSites[0], "GET", "/v2/"+repo+"/manifests/v1", header, ""); response.StatusCode != http.StatusOK {
+		if response, body := m.ask(matrixSites[0], "GET", "/v2/"+repo+"/manifests/v1", header,
+			""); response.StatusCode != http.StatusOK {
 			m.Fatalf("%s: got %d %s", repo, response.StatusCode, body)
 		}
 	}
@@ -339,9 +358,11 @@ func (m *matrix) prepare(e matrixEndpoint, r matrixRepo, status int) (path, body
 	}
 	nothing := digest.FromString("nothing " + n)
 	words := map[string]string{
-		"{blob}": nothing.String(), "{manifest}": nothing.String(), "{nothing}": nothing.String(), "{loose}": nothing.String(), "{gone}": nothing.String(),
+		"{blob}": nothing.String(), "{manifest}": nothing.String(), "{nothing}": nothing.String(),
+		"{loose}": nothing.String(), "{gone}": nothing.String(),
 		"{new}": digest.FromString("new " + n).String(), "{pushed}": digest.FromString(indexOf(n)).String(),
-		"{tag}": "tag" + n, "{old}": "old" + n, "{upload}": "0123456789abcdef", "{missing}": "missing" + n, "{mount}": m.blobs["team/app"].String(),
+		"{tag}": "tag" + n, "{old}": "old" + n, "{upload}": "0123456789abcdef", "{missing}": "missing" + n,
+		"{mount}": m.blobs["team/app"].String(),
 	}
 	if d, ok := m.blobs[repo]; ok {
 		words["{blob}"], words["{manifest}"] = d.String(), m.manifests[repo].String()
@@ -458,21 +479,24 @@ func (m *matrix) tokenEndpoint() {
 			secret := m.secret(c, s)
 			forms := map[string]string{}
 			if c.presents && secret != "" {
-				forms["password"] = form(url.Values{"grant_type": {"password"}, "username": {cmp.Or(c.user, "anybody")}, "password": {secret}})
+				forms["password"] = form(url.Values{"grant_type": {"password"}, "username": {cmp.Or(c.user, "anybody")},
+					"password": {secret}})
 				forms["refresh_token"] = form(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {secret}})
 			}
 			check := func(what, method, path, body string, header http.Header, status int) {
 				m.serial++
 				response, data := m.ask(s, method, path, header, body)
 				if response.StatusCode != status {
-					m.Errorf("%s of /token by %s on a %s site: got status %d %s, want %d", what, c.name, s.name, response.StatusCode, data, status)
+					m.Errorf("%s of /token by %s on a %s site: got status %d %s, want %d", what, c.name, s.name,
+						response.StatusCode, data, status)
 				}
 				challenge := ""
 				if status == http.StatusUnauthorized {
 					challenge = fmt.Sprintf(`Basic realm="%s"`, m.host(s))
 				}
 				if got := response.Header.Get("WWW-Authenticate"); got != challenge {
-					m.Errorf("%s of /token by %s on a %s site: got challenge %s, want %s", what, c.name, s.name, got, challenge)
+					m.Errorf("%s of /token by %s on a %s site: got challenge %s, want %s", what, c.name, s.name,
+						got, challenge)
 				}
 				if response.StatusCode == http.StatusOK {
 					registrytest.Token(m.T, data)
@@ -497,7 +521,8 @@ func (m *matrix) tokenEndpoint() {
 			if s.fallback && c.strange {
 				pull = http.StatusOK
 			}
-			check("GET for a pull by the fallback", "GET", "/token?scope=repository:library/nginx:pull", "", m.fields(c, s), pull)
+			check("GET for a pull by the fallback", "GET", "/token?scope=repository:library/nginx:pull", "",
+				m.fields(c, s), pull)
 		}
 	}
 }

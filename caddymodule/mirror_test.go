@@ -28,13 +28,21 @@ func TestAMirrorIsServedInEveryForm(t *testing.T) {
 		name, options string
 		names         []string // with a query
 	}{
-		{"any site", "", []string{"docker.io/library/nginx", "docker.io/nginx", "library/nginx?ns=docker.io", "nginx?ns=docker.io", "docker.io/library/nginx?ns=docker.io", "docker.io/nginx?ns=registry.example.com"}},
-		{"a site with a fallback", "fallback docker.io", []string{"library/nginx", "nginx", "docker.io/nginx", "library/nginx?ns=docker.io", "library/nginx?ns=registry.example.com"}},
-		{"a site for one upstream", "upstream docker.io", []string{"library/nginx", "nginx", "docker.io/nginx", "library/nginx?ns=docker.io"}},
+		{"any site", "",
+			[]string{"docker.io/library/nginx", "docker.io/nginx", "library/nginx?ns=docker.io", "nginx?ns=docker.io",
+				"docker.io/library/nginx?ns=docker.io", "docker.io/nginx?ns=registry.example.com"}},
+		{"a site with a fallback", "fallback docker.io",
+			[]string{"library/nginx", "nginx", "docker.io/nginx", "library/nginx?ns=docker.io",
+				"library/nginx?ns=registry.example.com"}},
+		{"a site for one upstream", "upstream docker.io",
+			[]string{"library/nginx", "nginx", "docker.io/nginx", "library/nginx?ns=docker.io"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			port := registrytest.FreePort(t)
-			registrytest.Load(t, registrytest.CaddyfileWith(port, storage, registrytest.AllowAll+"\nurl https://registry.example.com\nprivate team/**\n"+registrytest.Mirror("docker.io", hub), row.options))
+			registrytest.Load(t,
+				registrytest.CaddyfileWith(port, storage, registrytest.AllowAll+
+					"\nurl https://registry.example.com\nprivate team/**\n"+
+					registrytest.Mirror("docker.io", hub), row.options))
 			r := registrytest.At(t, port)
 			for _, name := range row.names {
 				name, query, asked := strings.Cut(name, "?")
@@ -45,7 +53,8 @@ func TestAMirrorIsServedInEveryForm(t *testing.T) {
 				if got := response.Header.Get("Oci-Namespace"); asked && "ns="+got != query {
 					t.Errorf("%s?%s: got namespace %q", name, query, got)
 				}
-				if _, got := r.Want(http.StatusOK, "GET", "/v2/"+name+"/blobs/"+blob.String()+"?"+query, nil); !bytes.Equal(got, content) {
+				if _, got := r.Want(http.StatusOK, "GET", "/v2/"+name+"/blobs/"+blob.String()+"?"+query,
+					nil); !bytes.Equal(got, content) {
 					t.Errorf("%s?%s: got other bytes than the upstream has", name, query)
 				}
 				r.Want(http.StatusOK, "GET", "/v2/"+name+"/tags/list?"+query, nil)
@@ -54,12 +63,14 @@ func TestAMirrorIsServedInEveryForm(t *testing.T) {
 	}
 	gets := 0
 	for _, line := range hub.Requests() {
-		if strings.HasPrefix(line, "registry GET ") && strings.HasSuffix(line, " bearer") && !strings.Contains(line, "/tags/list") {
+		if strings.HasPrefix(line, "registry GET ") && strings.HasSuffix(line, " bearer") &&
+			!strings.Contains(line, "/tags/list") {
 			gets++
 		}
 	}
 	if gets != 2 {
-		t.Errorf("got %d, want one GET of the manifest and one of the blob for all forms:\n%s", gets, strings.Join(hub.Requests(), "\n"))
+		t.Errorf("got %d, want one GET of the manifest and one of the blob for all forms:\n%s", gets,
+			strings.Join(hub.Requests(), "\n"))
 	}
 }
 
@@ -69,7 +80,9 @@ func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
 	_, blob := registrytest.PutImage(t, hub, "library/nginx", "latest", content)
 	registrytest.PutImage(t, hub, "team/app", "theirs", content)
 	port := registrytest.FreePort(t)
-	registrytest.Load(t, registrytest.CaddyfileWith(port, t.TempDir(), registrytest.AllowAll+"\nprivate team/**\n"+registrytest.Mirror("docker.io", hub), "fallback docker.io"))
+	registrytest.Load(t,
+		registrytest.CaddyfileWith(port, t.TempDir(), registrytest.AllowAll+"\nprivate team/**\n"+
+			registrytest.Mirror("docker.io", hub), "fallback docker.io"))
 	r := registrytest.At(t, port)
 	r.PushImage("team/app", "v1", registrytest.RandomBytes(100))
 	r.Want(http.StatusOK, "GET", "/v2/nginx/manifests/latest", nil)
@@ -79,7 +92,8 @@ func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
 	// A private name is never asked upstream, and the upstream's bytes are not mounted.
 	r.Want(http.StatusNotFound, "GET", "/v2/team/app/manifests/theirs", nil)
 	r.Want(http.StatusNotFound, "GET", "/v2/team/app/blobs/"+blob.String(), nil)
-	r.Want(http.StatusAccepted, "POST", "/v2/team/app/blobs/uploads/?mount="+blob.String()+"&from=docker.io/library/nginx", nil)
+	r.Want(http.StatusAccepted, "POST", "/v2/team/app/blobs/uploads/?mount="+blob.String()+
+		"&from=docker.io/library/nginx", nil)
 	r.Want(http.StatusAccepted, "POST", "/v2/team/app/blobs/uploads/?mount="+blob.String(), nil)
 	if got := hub.Requests(); len(got) != 0 {
 		t.Errorf("the upstream was asked: %q", got)
@@ -117,7 +131,8 @@ func TestAMirrorServesWhatItIsAllowedTo(t *testing.T) {
 		registrytest.PutImage(t, hub, repo, "v1", registrytest.RandomBytes(10))
 	}
 	port := registrytest.FreePort(t)
-	r := registrytest.Serve(t, port, t.TempDir(), registrytest.Mirror("docker.io", hub, "allow library/**", "deny docker.io/library/redis"), "")
+	r := registrytest.Serve(t, port, t.TempDir(),
+		registrytest.Mirror("docker.io", hub, "allow library/**", "deny docker.io/library/redis"), "")
 	for name, status := range map[string]int{
 		"docker.io/nginx":            http.StatusOK,
 		"docker.io/redis":            http.StatusForbidden,
@@ -154,7 +169,8 @@ func TestAReloadKeepsADownload(t *testing.T) {
 	defer second.Body.Close()
 	again := slowly(t, second.Body, 1<<18)
 	fault.Lift()
-	for i, body := range []io.Reader{io.MultiReader(bytes.NewReader(begun), first.Body), io.MultiReader(bytes.NewReader(again), second.Body)} {
+	for i, body := range []io.Reader{io.MultiReader(bytes.NewReader(begun), first.Body),
+		io.MultiReader(bytes.NewReader(again), second.Body)} {
 		if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, content) {
 			t.Errorf("pull %d: got %d bytes and %v, want the blob", i+1, len(got), err)
 		}
@@ -202,7 +218,9 @@ func TestSecretsOfAMirror(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Basic})
 	registrytest.PutImage(t, hub, "team/app", "v1", registrytest.RandomBytes(10))
 	secret := filepath.Join(t.TempDir(), "secret")
-	text := registrytest.Caddyfile(registrytest.FreePort(t), t.TempDir(), registrytest.AllowAll+"\n"+registrytest.Mirror("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}"), "")
+	text := registrytest.Caddyfile(registrytest.FreePort(t), t.TempDir(),
+		registrytest.AllowAll+"\n"+registrytest.Mirror("hub.test", hub,
+			"credentials {env.TEST_HUB_USER} {file."+secret+"}"), "")
 	config := registrytest.Adapt(t, text)
 	if err := registrytest.Validate(t, string(config)); err != nil {
 		t.Errorf("validate wants the secrets: %v", err)
@@ -216,7 +234,9 @@ func TestSecretsOfAMirror(t *testing.T) {
 		t.Fatal(err)
 	}
 	port := registrytest.FreePort(t)
-	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll+"\n"+registrytest.Mirror("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}", "private team/** to anonymous"), "")
+	r := registrytest.Serve(t, port, t.TempDir(), registrytest.AllowAll+"\n"+
+		registrytest.Mirror("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}",
+			"private team/** to anonymous"), "")
 	r.Do("GET", "/v2/hub.test/team/app/manifests/v1", nil)
 	if !slices.ContainsFunc(hub.Recorded(), func(r upstreamtest.Request) bool { return r.Auth == "basic" }) {
 		t.Errorf("the credentials were not used: %q", hub.Requests())
@@ -227,7 +247,8 @@ func TestSecretsOfAMirror(t *testing.T) {
 	} else if err := json.NewEncoder(&now).Encode(app); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(now.Bytes(), []byte("{env.TEST_HUB_USER}")) || bytes.Contains(now.Bytes(), []byte(`"secret":"secret`)) {
+	if !bytes.Contains(now.Bytes(), []byte("{env.TEST_HUB_USER}")) ||
+		bytes.Contains(now.Bytes(), []byte(`"secret":"secret`)) {
 		t.Errorf("got %s, want placeholders", now.Bytes())
 	}
 }
@@ -241,7 +262,8 @@ func TestWhatAnUpstreamHidesIsShownToThoseNamed(t *testing.T) {
 	t.Setenv("TEST_HUB_SECRET", "secret")
 	port := registrytest.FreePort(t)
 	registrytest.Serve(t, port, t.TempDir(), "policy {\nallow anonymous read fetch\n}\n"+
-		registrytest.Mirror("docker.io", hub, "credentials user {env.TEST_HUB_SECRET}", "private team/** to group artifact-workloads"), "")
+		registrytest.Mirror("docker.io", hub, "credentials user {env.TEST_HUB_SECRET}",
+			"private team/** to group artifact-workloads"), "")
 	secret, _ := registrytest.Key(t)
 	r := registrytest.At(t, port)
 	for _, row := range []struct {
@@ -251,20 +273,26 @@ func TestWhatAnUpstreamHidesIsShownToThoseNamed(t *testing.T) {
 	}{
 		// Twice: what is held hides as well as what is not.
 		{"an anonymous caller", "team/app/manifests/v1", http.StatusUnauthorized, nil},
-		{"a member", "team/app/manifests/v1", http.StatusOK, []string{"Authorization", registrytest.Basic("x", secret)}},
-		{"a member", "team/app/blobs/" + blob.String(), http.StatusOK, []string{"Authorization", registrytest.Basic("x", secret)}},
+		{"a member", "team/app/manifests/v1", http.StatusOK,
+			[]string{"Authorization", registrytest.Basic("x", secret)}},
+		{"a member", "team/app/blobs/" + blob.String(), http.StatusOK,
+			[]string{"Authorization", registrytest.Basic("x", secret)}},
 		{"a member", "team/app/tags/list", http.StatusOK, []string{"Authorization", registrytest.Basic("x", secret)}},
 		{"an anonymous caller, now that it is held", "team/app/manifests/v1", http.StatusUnauthorized, nil},
 		{"an anonymous caller, now that it is held", "team/app/blobs/" + blob.String(), http.StatusUnauthorized, nil},
 		{"an anonymous caller, now that it is held", "team/app/tags/list", http.StatusUnauthorized, nil},
-		{"a member, of what is for nobody", "other/app/manifests/v1", http.StatusNotFound, []string{"Authorization", registrytest.Basic("x", secret)}},
-		{"a member, of what is for nobody", "other/app/blobs/" + other.String(), http.StatusNotFound, []string{"Authorization", registrytest.Basic("x", secret)}},
+		{"a member, of what is for nobody", "other/app/manifests/v1", http.StatusNotFound,
+			[]string{"Authorization", registrytest.Basic("x", secret)}},
+		{"a member, of what is for nobody", "other/app/blobs/" + other.String(), http.StatusNotFound,
+			[]string{"Authorization", registrytest.Basic("x", secret)}},
 	} {
-		if response, body := r.Do("GET", "/v2/docker.io/"+row.path, nil, row.fields...); response.StatusCode != row.status {
+		if response, body := r.Do("GET", "/v2/docker.io/"+row.path, nil,
+			row.fields...); response.StatusCode != row.status {
 			t.Errorf("%s, %s: got status %d, want %d: %s", row.name, row.path, response.StatusCode, row.status, body)
 		}
 	}
-	for who, fields := range map[string][]string{"": nil, "a member": {"Authorization", registrytest.Basic("x", secret)}} {
+	for who, fields := range map[string][]string{"": nil,
+		"a member": {"Authorization", registrytest.Basic("x", secret)}} {
 		_, catalog := r.Want(http.StatusOK, "GET", "/v2/_catalog", nil, fields...)
 		if got := bytes.Contains(catalog, []byte("docker.io/team/app")); got != (who != "") {
 			t.Errorf("%q: the catalog is %s", who, catalog)
@@ -313,26 +341,34 @@ func TestValidateRefusesMirrors(t *testing.T) {
 		{"an upstream with a path", "mirror a.test {\nupstream https://a.test/v2\n}", "", "scheme, host and port"},
 		{"an allow_private that is neither", "mirror a.test {\nallow_private somewhere\n}", "", "allow_private"},
 		{"a pattern that is none", "mirror a.test {\ndeny /x\n}", "", "deny"},
-		{"two sources of credentials", "mirror a.test {\ncredentials me {env.X}\ncredentials_file /x\n}", "", "use one"},
+		{"two sources of credentials", "mirror a.test {\ncredentials me {env.X}\ncredentials_file /x\n}",
+			"", "use one"},
 		{"Docker Hub by another of its names", "mirror index.docker.io", "", "write mirror docker.io"},
-		{"private names of another name of it", "private registry-1.docker.io/**\nmirror docker.io", "", "either private or a mirror's"},
+		{"private names of another name of it", "private registry-1.docker.io/**\nmirror docker.io", "",
+			"either private or a mirror's"},
 		{"a mirror that is us", "url https://a.test\nmirror a.test", "", "ns=a.test"},
-		{"private names of a mirror", "private docker.io/team/**\nmirror docker.io", "", "either private or a mirror's"},
-		{"private names that could be a mirror's", "private {team,docker.io}/**\nmirror docker.io", "", "either private or a mirror's"},
+		{"private names of a mirror", "private docker.io/team/**\nmirror docker.io", "",
+			"either private or a mirror's"},
+		{"private names that could be a mirror's", "private {team,docker.io}/**\nmirror docker.io", "",
+			"either private or a mirror's"},
 		{"a fallback without private names", "mirror docker.io", "fallback docker.io", "private"},
 		{"a fallback that is not a mirror", "private a/**\nmirror docker.io", "fallback ghcr.io", "no such mirror"},
 		{"an upstream that is not a mirror", "", "upstream ghcr.io", "no such mirror"},
-		{"a fallback and an upstream", "private a/**\nmirror docker.io", "fallback docker.io\nupstream docker.io", "use one"},
+		{"a fallback and an upstream", "private a/**\nmirror docker.io",
+			"fallback docker.io\nupstream docker.io", "use one"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			config := registrytest.Adapt(t, registrytest.CaddyfileWith(registrytest.FreePort(t), t.TempDir(), row.oci, row.site))
+			config := registrytest.Adapt(t,
+				registrytest.CaddyfileWith(registrytest.FreePort(t), t.TempDir(), row.oci, row.site))
 			if err := registrytest.Validate(t, string(config)); err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v, want it to say %q", err, row.want)
 			}
 		})
 	}
 	for _, private := range []string{"**", "*/app", "docker.iox/**", "team/docker.io"} {
-		config := registrytest.Adapt(t, registrytest.CaddyfileWith(registrytest.FreePort(t), t.TempDir(), "private "+private+"\nmirror docker.io", "fallback docker.io"))
+		config := registrytest.Adapt(t,
+			registrytest.CaddyfileWith(registrytest.FreePort(t), t.TempDir(), "private "+private+"\nmirror docker.io",
+				"fallback docker.io"))
 		if err := registrytest.Validate(t, string(config)); err != nil {
 			t.Errorf("private %s: %v", private, err)
 		}

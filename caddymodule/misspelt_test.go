@@ -32,7 +32,8 @@ func TestMisspeltNamesAreWarnedOf(t *testing.T) {
 		mirror dcoker.io {
 			upstream https://dcoker.io
 		}
-		local_user erich `+registrytest.PasswordHash()+` admin`, ""), "admin off", "admin off\n\tlog {\n\t\toutput file "+log+"\n\t\tformat json\n\t}", 1)
+		local_user erich `+registrytest.PasswordHash()+` admin`, ""), "admin off",
+		"admin off\n\tlog {\n\t\toutput file "+log+"\n\t\tformat json\n\t}", 1)
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, caddyfile.Format([]byte(text)), 0o600); err != nil {
 		t.Fatal(err)
@@ -50,7 +51,8 @@ func TestMisspeltNamesAreWarnedOf(t *testing.T) {
 			t.Errorf("the log lacks %s: %s", want, logged)
 		}
 	}
-	for _, unwanted := range []string{`"mirror":"gcr.io"`, `"mirror":"dcoker.io"`, `"rule":"allow group artifact-workloads`} {
+	for _, unwanted := range []string{`"mirror":"gcr.io"`, `"mirror":"dcoker.io"`,
+		`"rule":"allow group artifact-workloads`} {
 		if strings.Contains(logged, unwanted+`,"reason"`) {
 			t.Errorf("the log has %s: %s", unwanted, logged)
 		}
@@ -61,10 +63,13 @@ func TestMisspeltNamesAreWarnedOf(t *testing.T) {
 			args []string
 			want string // in a warning; empty: none
 		}{
-			{[]string{"key", "create", "--user", "ci", "--group", "artifact-workload"}, `no rule of the policy names the group "artifact-workload"; did you mean "artifact-workloads"?`},
-			{[]string{"key", "create", "--user", "ci", "--group", "people"}, `no rule of the policy names the group "people"`},
+			{[]string{"key", "create", "--user", "ci", "--group", "artifact-workload"},
+				`no rule of the policy names the group "artifact-workload"; did you mean "artifact-workloads"?`},
+			{[]string{"key", "create", "--user", "ci", "--group", "people"},
+				`no rule of the policy names the group "people"`},
 			{[]string{"key", "create", "--user", "ci", "--group", "artifact-workloads"}, ""},
-			{[]string{"user", "disable", nobody}, `nobody named "` + nobody + `" has signed in, has an API key or is a local_user; did you mean "erich"?`},
+			{[]string{"user", "disable", nobody}, `nobody named "` + nobody +
+				`" has signed in, has an API key or is a local_user; did you mean "erich"?`},
 			{[]string{"user", "enable", "erich"}, ""},
 			{[]string{"user", "disable", "ci"}, ""},
 			{[]string{"user", "enable", "ci"}, ""},
@@ -83,7 +88,8 @@ func TestMisspeltNamesAreWarnedOf(t *testing.T) {
 	registrytest.Released(t)
 	check("ehrich", "--config", config)
 	// Without a configuration no group is known to be wrong.
-	if _, told, _ := registrytest.Run(t, "key", "create", "--user", "ci", "--group", "people", "--storage", dir); strings.Contains(told, "warning") {
+	if _, told, _ := registrytest.Run(t, "key", "create", "--user", "ci", "--group", "people",
+		"--storage", dir); strings.Contains(told, "warning") {
 		t.Errorf("without a policy: got %q", told)
 	}
 }
@@ -93,7 +99,8 @@ func TestASiteWithoutTheBlockIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "there is no block oci") {
 		t.Errorf("got %v", err)
 	}
-	if err := registrytest.Validate(t, string(registrytest.Adapt(t, "{\n\toci\n}\n:1 {\n\toci_registry\n}\n"))); err != nil {
+	if err := registrytest.Validate(t,
+		string(registrytest.Adapt(t, "{\n\toci\n}\n:1 {\n\toci_registry\n}\n"))); err != nil {
 		t.Errorf("an empty block: got %v", err)
 	}
 }
@@ -125,9 +132,11 @@ func TestPolicyExplainKnowsAKey(t *testing.T) {
 		return key
 	}
 	ci := made(identity.NewKey{User: "ci", Name: "deploy", Service: true, Groups: []string{"artifact-workloads"}})
-	narrow := made(identity.NewKey{User: "boss", Name: "narrow", Service: true, Groups: []string{"admins"}, Actions: []string{"read"}, Globs: []string{"team/**"}})
+	narrow := made(identity.NewKey{User: "boss", Name: "narrow", Service: true, Groups: []string{"admins"},
+		Actions: []string{"read"}, Globs: []string{"team/**"}})
 	local := made(identity.NewKey{User: "erich", Name: "mine", Local: true})
-	if _, err := store.Users().SignedIn(t.Context(), identity.User{Name: "ada", Issuer: "i", Subject: "s", Groups: []string{"artifact-workloads"}}); err != nil {
+	if _, err := store.Users().SignedIn(t.Context(),
+		identity.User{Name: "ada", Issuer: "i", Subject: "s", Groups: []string{"artifact-workloads"}}); err != nil {
 		t.Fatal(err)
 	}
 	ada := made(identity.NewKey{User: "ada", Name: "hers"})
@@ -142,25 +151,31 @@ func TestPolicyExplainKnowsAKey(t *testing.T) {
 			want        []string
 			warns       string
 		}{
-			{ci.ID, "create", 0, []string{fmt.Sprintf("key %s (deploy) of ci, in artifact-workloads", ci.ID), "allowed by", "group artifact-workloads"}, ""},
+			{ci.ID, "create", 0,
+				[]string{fmt.Sprintf("key %s (deploy) of ci, in artifact-workloads", ci.ID), "allowed by",
+					"group artifact-workloads"}, ""},
 			{"deploy", "create", 0, []string{ci.ID, "allowed by"}, ""},
 			{"deploy", "delete", 0, []string{"allow key deploy delete"}, ""},
 			{"deploy", "update", 1, []string{"denied: no rule allows it"}, ""},
-			{narrow.ID, "delete", 1, []string{"but the key may not be used for that: it was made for read on team/** alone"}, ""},
+			{narrow.ID, "delete", 1,
+				[]string{"but the key may not be used for that: it was made for read on team/** alone"}, ""},
 			{local.ID, "delete", 0, []string{"of erich, in admins", "allowed by"}, ""},
 			{ada.ID, "create", 0, []string{"of ada, in artifact-workloads"}, ""},
 			{"hers", "create", 1, []string{"denied"}, `label "hers"`}, // a label that a person gave counts for nothing
 			{"old", "create", 1, []string{"in admins", `but the key is refused: API key "old" was revoked on`}, ""},
-			{"nobody's", "read", 0, []string{"allowed"}, `no key has the ID or, of a service account, the label "nobody's"`},
+			{"nobody's", "read", 0, []string{"allowed"},
+				`no key has the ID or, of a service account, the label "nobody's"`},
 		} {
-			out, told, status := registrytest.Run(t, "policy", "explain", "--key", row.key, row.action, "team/app", "--config", config)
+			out, told, status := registrytest.Run(t, "policy", "explain", "--key", row.key, row.action, "team/app",
+				"--config", config)
 			for _, want := range row.want {
 				if !strings.Contains(out, want) {
 					t.Errorf("%s: %s %s: got %q, want %q", name, row.key, row.action, out, want)
 				}
 			}
 			if status != row.status || (told == "") != (row.warns == "") || !strings.Contains(told, row.warns) {
-				t.Errorf("%s: %s %s: got status %d and %q on standard error, want %d and %q", name, row.key, row.action, status, told, row.status, row.warns)
+				t.Errorf("%s: %s %s: got status %d and %q on standard error, want %d and %q", name, row.key, row.action,
+					status, told, row.status, row.warns)
 			}
 		}
 	}
@@ -173,8 +188,10 @@ func TestPolicyExplainKnowsAKey(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	out, told, status := registrytest.Run(t, "policy", "explain", "--key", "deploy", "delete", "team/app", "--config", config)
-	if status != 0 || !strings.Contains(out, "allow key deploy delete") || !strings.Contains(told, "the groups of the key \"deploy\" are not known") {
+	out, told, status := registrytest.Run(t, "policy", "explain", "--key", "deploy", "delete", "team/app",
+		"--config", config)
+	if status != 0 || !strings.Contains(out, "allow key deploy delete") ||
+		!strings.Contains(told, "the groups of the key \"deploy\" are not known") {
 		t.Errorf("without a storage: got status %d, %q and %q", status, out, told)
 	}
 }

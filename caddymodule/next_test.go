@@ -47,7 +47,8 @@ func TestTheNextHandlerIsAskedFirst(t *testing.T) {
 			map[string]string{"/": "200 " + root, "/x": "404 " + missing, "/file.txt": "200 of a file"}},
 		{"a proxy", "reverse_proxy " + upstream.URL,
 			map[string]string{"/": "200 of a proxy", "/x": "200 of a proxy", "/empty": "200 "}},
-		{"an error", "handle_errors 404 {\nrespond 410\n}\nroot " + files + "\nfile_server", map[string]string{"/x": "410 "}},
+		{"an error", "handle_errors 404 {\nrespond 410\n}\nroot " + files + "\nfile_server",
+			map[string]string{"/x": "410 "}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			port := registrytest.FreePort(t)

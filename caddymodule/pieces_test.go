@@ -17,9 +17,10 @@ import (
 
 func init() {
 	caddy.RegisterModule(pieceWatch{})
-	httpcaddyfile.RegisterHandlerDirective("oci_test_pieces", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-		return new(pieceWatch), nil
-	})
+	httpcaddyfile.RegisterHandlerDirective("oci_test_pieces",
+		func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+			return new(pieceWatch), nil
+		})
 }
 
 // pieceWatch stands before the registry. It writes into the header of an answer what
@@ -73,16 +74,21 @@ func TestPiecesOfABlobAreLargeUnlessConfigured(t *testing.T) {
 		{"with a size", map[string]any{"max_write_chunk": 1 << 10}, "", "1024 in 1m0s", "1024 in 1m0s"},
 		{"with a rate", map[string]any{"write_min_rate": 100}, "", "65536 in 1m0s", "65536 in 1m0s"},
 		{"without bound", map[string]any{"write_idle_timeout": -1}, "", "unbounded", "unbounded"},
-		{"bounded by the route alone", map[string]any{"write_idle_timeout": -1}, "timeouts {\nwrite_timeout 10s\n}\n", "2097152 in 40s", "0 in 10s"},
+		{"bounded by the route alone", map[string]any{"write_idle_timeout": -1}, "timeouts {\nwrite_timeout 10s\n}\n",
+			"2097152 in 40s", "0 in 10s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			port := registrytest.FreePort(t)
 			var config map[string]any
-			caddyfile := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), registrytest.AllowAll, ""), "\toci_registry\n", "\troute {\n"+row.route+"\t\toci_test_pieces\n\t\toci_registry\n\t}\n", 1)
+			caddyfile := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), registrytest.AllowAll, ""),
+				"\toci_registry\n", "\troute {\n"+row.route+"\t\toci_test_pieces\n\t\toci_registry\n\t}\n", 1)
 			if err := json.Unmarshal(registrytest.Adapt(t, caddyfile), &config); err != nil {
 				t.Fatal(err)
 			}
-			server := config["apps"].(map[string]any)["http"].(map[string]any)["servers"].(map[string]any)["srv0"].(map[string]any)
+			server := config
+			for _, name := range []string{"apps", "http", "servers", "srv0"} {
+				server = server[name].(map[string]any)
+			}
 			for name, value := range row.server {
 				server[name] = value
 			}
@@ -94,7 +100,8 @@ func TestPiecesOfABlobAreLargeUnlessConfigured(t *testing.T) {
 			r := registrytest.At(t, port)
 			r.PushImage("team/app", "v1", []byte("a layer"))
 			blob := r.PushBlob("team/app", []byte("a blob"))
-			for path, want := range map[string]string{"blobs/" + blob.String(): row.blob, "manifests/v1": row.manifest} {
+			for path, want := range map[string]string{"blobs/" + blob.String(): row.blob,
+				"manifests/v1": row.manifest} {
 				response, _ := r.Want(http.StatusOK, "GET", "/v2/team/app/"+path, nil)
 				if got := response.Header.Get("Pieces"); got != want {
 					t.Errorf("%s: pieces of %s, want %s", path, got, want)

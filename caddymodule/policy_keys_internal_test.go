@@ -17,7 +17,8 @@ func TestRulesAboutKeysThatThereAreNot(t *testing.T) {
 		{ID: "00000000000a", Name: "ci", User: "robot", Service: true, By: control.ByCommand, Expires: valid},
 		{ID: "00000000000b", Name: "laptop", User: "ada", By: "ada", Expires: valid},
 		{ID: "00000000000c", Name: "old", User: "robot", Service: true, By: control.ByCommand, Expires: now},
-		{ID: "00000000000d", Name: "gone", User: "robot", Service: true, By: control.ByCommand, Expires: valid, Revoked: now},
+		{ID: "00000000000d", Name: "gone", User: "robot", Service: true, By: control.ByCommand, Expires: valid,
+			Revoked: now},
 		{ID: "00000000000e", Name: "own", User: "erich", Service: true, By: "erich", Expires: valid},
 	}
 	for _, row := range []struct{ line, want string }{

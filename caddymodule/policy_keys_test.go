@@ -46,7 +46,8 @@ func TestARuleAboutAKeyIsAboutThatKeyAlone(t *testing.T) {
 	_, admins := named(identity.NewKey{User: "release", Service: true, By: "erich"})
 	registrytest.Load(t, text(admins.ID))
 	store = registrytest.Callers(t).Identity
-	if _, err := store.Users().SignedIn(t.Context(), identity.User{Name: "oidc-person", Issuer: "https://id.example", Subject: "1"}); err != nil {
+	if _, err := store.Users().SignedIn(t.Context(),
+		identity.User{Name: "oidc-person", Issuer: "https://id.example", Subject: "1"}); err != nil {
 		t.Fatal(err)
 	}
 	r := registrytest.At(t, port)
@@ -58,7 +59,8 @@ func TestARuleAboutAKeyIsAboutThatKeyAlone(t *testing.T) {
 	mallory, erich := signIn("mallory"), signIn("erich")
 	try := func(what, secret string, may bool) {
 		t.Helper()
-		_, body := r.Want(http.StatusOK, "GET", "/token?scope=repository:blumeops/app:pull,push", nil, "Authorization", registrytest.Basic("x", secret))
+		_, body := r.Want(http.StatusOK, "GET", "/token?scope=repository:blumeops/app:pull,push", nil,
+			"Authorization", registrytest.Basic("x", secret))
 		for _, bearer := range []string{secret, registrytest.Token(t, body)} {
 			response, body := r.Do("POST", "/v2/blumeops/app/blobs/uploads/", nil, "Authorization", "Bearer "+bearer)
 			if got := response.StatusCode == http.StatusAccepted; got != may {
@@ -66,7 +68,8 @@ func TestARuleAboutAKeyIsAboutThatKeyAlone(t *testing.T) {
 			}
 		}
 	}
-	for _, label := range []string{"deploy", "Deploy", "deplоy", " deploy", "deploy ", admins.ID, strings.ToUpper(admins.ID), "key " + admins.ID, "key deploy"} {
+	for _, label := range []string{"deploy", "Deploy", "deplоy", " deploy", "deploy ", admins.ID,
+		strings.ToUpper(admins.ID), "key " + admins.ID, "key deploy"} {
 		made := mallory.api(http.StatusCreated, "POST", "/api/keys", fmt.Sprintf(`{"name":%q}`, label))
 		try("a local user's key "+label, made.Secret, false)
 		secret, _ := named(identity.NewKey{User: "oidc-person", Name: label, By: "oidc-person"})
@@ -80,9 +83,11 @@ func TestARuleAboutAKeyIsAboutThatKeyAlone(t *testing.T) {
 	try("a key that mallory made as a service account", secret, false)
 	secret, _ = named(identity.NewKey{User: "robot", Name: admins.ID, Service: true, By: control.ByCommand})
 	try("a service key labelled with an ID", secret, false)
-	secret, _ = named(identity.NewKey{User: "robot", Name: "deploy", Service: true, By: control.ByCommand, Actions: []string{"read"}})
+	secret, _ = named(identity.NewKey{User: "robot", Name: "deploy", Service: true, By: control.ByCommand,
+		Actions: []string{"read"}})
 	try("a narrowed service key", secret, false)
-	secret, _ = named(identity.NewKey{User: "robot", Name: "deploy", Service: true, By: control.ByCommand, Globs: []string{"other/**"}})
+	secret, _ = named(identity.NewKey{User: "robot", Name: "deploy", Service: true, By: control.ByCommand,
+		Globs: []string{"other/**"}})
 	try("a service key narrowed to other repositories", secret, false)
 
 	secret, _ = named(identity.NewKey{User: "robot", Name: "deploy", Service: true, By: control.ByCommand})
@@ -90,7 +95,8 @@ func TestARuleAboutAKeyIsAboutThatKeyAlone(t *testing.T) {
 	made := erich.api(http.StatusCreated, "POST", "/api/keys", `{"name":"deploy","user":"robot"}`)
 	try("an administrator's service key", made.Secret, true)
 
-	for _, want := range []string{`no valid key has the ID 0123456789ab`, `has the label \"deploy\"; rules match`, `has the label \"nobody\"`} {
+	for _, want := range []string{`no valid key has the ID 0123456789ab`, `has the label \"deploy\"; rules match`,
+		`has the label \"nobody\"`} {
 		r.Eventually("the log says "+want, func() bool { return strings.Contains(registrytest.ReadFile(t, log), want) })
 	}
 	if strings.Contains(registrytest.ReadFile(t, log), "has the ID "+admins.ID) {

@@ -44,7 +44,9 @@ func TestEveryAnswerIsProtected(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			port := registrytest.FreePort(t)
-			registrytest.Load(t, strings.Replace(registrytest.Caddyfile(port, t.TempDir(), readers, row.options), "oci_registry", row.registry, 1))
+			registrytest.Load(t,
+				strings.Replace(registrytest.Caddyfile(port, t.TempDir(), readers, row.options), "oci_registry",
+					row.registry, 1))
 			r := registrytest.At(t, port)
 			manifest, digest := "v1", "sha256:"+strings.Repeat("0", 64)
 			if row.name != "read_only" {

@@ -30,7 +30,8 @@ func TestAPersonSignsInAndUsesAKey(t *testing.T) {
 	v.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", registrytest.Basic("ada", key))
 
 	// A cookie is nothing below /v2/ and at /token, and none is set there.
-	for path, status := range map[string]int{"/v2/": http.StatusUnauthorized, "/v2/_catalog": http.StatusOK, "/token": http.StatusOK} {
+	for path, status := range map[string]int{"/v2/": http.StatusUnauthorized, "/v2/_catalog": http.StatusOK,
+		"/token": http.StatusOK} {
 		response, body := v.page(status, path, nil)
 		if len(response.Cookies()) > 0 || strings.Contains(body, "ada") {
 			t.Errorf("%s: got cookies %v and %s", path, response.Cookies(), body)
@@ -54,14 +55,16 @@ func TestAPersonSignsInAndUsesAKey(t *testing.T) {
 	// A reload keeps who is signed in, and takes the new settings.
 	discoveries := fake.Count("/app/.well-known/openid-configuration")
 	registrytest.Serve(t, port, dir, oidcBlock(fake, port, "label \"the house\""), "")
-	if _, body := v.page(http.StatusOK, "/login", nil); !strings.Contains(body, "the house") || !strings.Contains(body, "ada") {
+	if _, body := v.page(http.StatusOK, "/login", nil); !strings.Contains(body, "the house") ||
+		!strings.Contains(body, "ada") {
 		t.Errorf("after a reload the page says %s", body)
 	}
 	v.page(http.StatusSeeOther, "/login?start=1", nil)
 	if got := fake.Count("/app/.well-known/openid-configuration"); got != discoveries {
 		t.Errorf("a reload made the provider say %d times who it is, want %d", got, discoveries)
 	}
-	if strings.Contains(string(registrytest.Adapt(t, registrytest.Caddyfile(port, dir, oidcBlock(fake, port, ""), ""))), "hidden-secret") {
+	if strings.Contains(string(registrytest.Adapt(t, registrytest.Caddyfile(port, dir, oidcBlock(fake, port, ""), ""))),
+		"hidden-secret") {
 		t.Error("the configuration has the secret")
 	}
 	v.page(http.StatusOK, "/logout", url.Values{})
@@ -99,7 +102,9 @@ func TestTheProviderMayComeLater(t *testing.T) {
 		return response.StatusCode == http.StatusSeeOther
 	})
 	v.signIn()
-	v.Eventually("/readyz reports the provider", func() bool { return signIn() == health.Part{Name: "signin", State: health.OK} })
+	v.Eventually("/readyz reports the provider", func() bool {
+		return signIn() == health.Part{Name: "signin", State: health.OK}
+	})
 }
 
 func TestWhereThereIsNoSignIn(t *testing.T) {
@@ -141,7 +146,9 @@ func TestOIDCIsChecked(t *testing.T) {
 		client  = "client_id registry\n"
 	)
 	for _, row := range []struct{ name, url, options, want string }{
-		{"all of it", address, issuer + client + "client_secret {file./run/secrets/oidc}\nscopes openid groups\nusername_claim nickname\ngroups_claim roles\nallowed_groups a b\nredirect_path /zot/auth/callback/oidc\ngroup_refresh 5m\nsession 1d\nlabel Authentik", ""},
+		{"all of it", address, issuer + client + "client_secret {file./run/secrets/oidc}\nscopes openid groups\n" +
+			"username_claim nickname\ngroups_claim roles\nallowed_groups a b\nredirect_path /zot/auth/callback/oidc\n" +
+			"group_refresh 5m\nsession 1d\nlabel Authentik", ""},
 		{"a public client on loopback", "url http://localhost:5050\n", "issuer http://127.0.0.1:9000\n" + client, ""},
 		{"no url", "", issuer + client, "url"},
 		{"a plain url", "url http://registry.example.org\n", issuer + client, "url"},
@@ -156,7 +163,9 @@ func TestOIDCIsChecked(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var config caddy.Config
-			if err := json.Unmarshal(registrytest.Adapt(t, "{\nadmin off\noci {\nstorage file "+t.TempDir()+"\n"+row.url+"oidc {\n"+row.options+"\n}\n}\n}"), &config); err != nil {
+			if err := json.Unmarshal(
+				registrytest.Adapt(t, "{\nadmin off\noci {\nstorage file "+t.TempDir()+"\n"+row.url+"oidc {\n"+
+					row.options+"\n}\n}\n}"), &config); err != nil {
 				t.Fatal(err)
 			}
 			err := caddy.Validate(&config)
@@ -164,7 +173,8 @@ func TestOIDCIsChecked(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-			} else if err == nil || !strings.Contains(err.Error(), "oidc: "+row.want) || strings.Contains(err.Error(), "hidden") {
+			} else if err == nil || !strings.Contains(err.Error(), "oidc: "+row.want) ||
+				strings.Contains(err.Error(), "hidden") {
 				t.Errorf("got error %v, want one about %q", err, row.want)
 			}
 		})
@@ -174,7 +184,8 @@ func TestOIDCIsChecked(t *testing.T) {
 func TestStartNamesTheSecretThatIsNotThere(t *testing.T) {
 	t.Setenv("TEST_OIDC_SECRET", "")
 	port, fake := registrytest.FreePort(t), oidctest.New(t, "registry")
-	err := registrytest.TryLoad(t, registrytest.Adapt(t, registrytest.Caddyfile(port, t.TempDir(), oidcBlock(fake, port, ""), "")))
+	err := registrytest.TryLoad(t,
+		registrytest.Adapt(t, registrytest.Caddyfile(port, t.TempDir(), oidcBlock(fake, port, ""), "")))
 	if err == nil || !strings.Contains(err.Error(), "client_secret") {
 		t.Errorf("got error %v, want one that names client_secret", err)
 	}

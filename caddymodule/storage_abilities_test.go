@@ -42,8 +42,10 @@ func TestAStorageWithoutALocalDiskServes(t *testing.T) {
 	}
 	port := registrytest.FreePort(t)
 	registrytest.LoadJSON(t, []byte(`{"admin": {"disabled": true}, "apps": {
-		"oci": {"storage": {"module": "bare", "path": "`+t.TempDir()+`"}, "policy": {"allow": [{"who": "anonymous", "actions": ["*"]}]}},
-		"http": {"grace_period": "2s", "metrics": {}, "servers": {"s": {"listen": ["127.0.0.1:`+fmt.Sprint(port)+`"], "routes": [
+		"oci": {"storage": {"module": "bare", "path": "`+t.TempDir()+
+		`"}, "policy": {"allow": [{"who": "anonymous", "actions": ["*"]}]}},
+		"http": {"grace_period": "2s", "metrics": {}, "servers": {"s": {"listen": ["127.0.0.1:`+fmt.Sprint(port)+
+		`"], "routes": [
 			{"match": [{"path": ["/metrics"]}], "handle": [{"handler": "metrics"}]},
 			{"handle": [{"handler": "oci_registry"}]}]}}}}}`))
 	r := registrytest.At(t, port)

@@ -36,7 +36,8 @@ func TestMirrorsLieElsewhereAndAreLockedThere(t *testing.T) {
 	registrytest.Load(t, elsewhere(mirrors))
 	r := registrytest.At(t, port)
 	r.PushImage("team/app", "v1", registrytest.RandomBytes(100))
-	if text := registrytest.ReadFile(t, filepath.Join(mirrors, "CACHEDIR.TAG")); !strings.HasPrefix(text, "Signature: 8a477f597d28d172789f06886806bc55\n") {
+	if text := registrytest.ReadFile(t, filepath.Join(mirrors, "CACHEDIR.TAG")); !strings.HasPrefix(text,
+		"Signature: 8a477f597d28d172789f06886806bc55\n") {
 		t.Errorf("got %q, want the mark of a cache", text)
 	}
 	for _, path := range []string{storage, mirrors} {
@@ -48,7 +49,8 @@ func TestMirrorsLieElsewhereAndAreLockedThere(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(storage, "mirrors")); !os.IsNotExist(err) {
 		t.Errorf("mirrors are in the storage too: %v", err)
 	}
-	if err := registrytest.TryLoad(t, registrytest.Adapt(t, elsewhere(mirrors+"2"))); err == nil || !strings.Contains(err.Error(), "stopped and started") {
+	if err := registrytest.TryLoad(t, registrytest.Adapt(t, elsewhere(mirrors+"2"))); err == nil ||
+		!strings.Contains(err.Error(), "stopped and started") {
 		t.Errorf("got %v, want a sentence that the mirrors cannot move now", err)
 	}
 	r.Want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)

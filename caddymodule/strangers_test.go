@@ -26,8 +26,10 @@ func TestRefusalsOfStrangersAreBounded(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			port, log := registrytest.FreePort(t), filepath.Join(t.TempDir(), "audit.log")
-			text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "private team/**", ""), "oci_registry", row.registry, 1)
-			text = strings.Replace(text, "admin off", "admin off\n\tlog audit {\n\t\toutput file "+log+"\n\t\tinclude oci.audit\n\t}", 1)
+			text := strings.Replace(registrytest.Caddyfile(port, t.TempDir(), "private team/**", ""), "oci_registry",
+				row.registry, 1)
+			text = strings.Replace(text, "admin off", "admin off\n\tlog audit {\n\t\toutput file "+log+
+				"\n\t\tinclude oci.audit\n\t}", 1)
 			registrytest.Load(t, text)
 			r := registrytest.At(t, port)
 			const flood = 2 * observe.StrangerRecords
@@ -50,9 +52,11 @@ func TestRefusalsOfStrangersAreBounded(t *testing.T) {
 func TestAnswersNameNoUpstreamHost(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})
 	port := registrytest.FreePort(t)
-	r := registrytest.Serve(t, port, t.TempDir(), "mirror mirrored.test {\nupstream "+up.URL+"\n"+registrytest.Unhurried+"\n}", "")
+	r := registrytest.Serve(t, port, t.TempDir(), "mirror mirrored.test {\nupstream "+up.URL+"\n"+
+		registrytest.Unhurried+"\n}", "")
 	digest := "sha256:" + strings.Repeat("0", 64)
-	for _, path := range []string{"manifests/latest", "manifests/" + digest, "blobs/" + digest, "tags/list", "referrers/" + digest} {
+	for _, path := range []string{"manifests/latest", "manifests/" + digest, "blobs/" + digest, "tags/list",
+		"referrers/" + digest} {
 		response, body := r.Do("GET", "/v2/mirrored.test/library/none/"+path, nil)
 		text := string(body) + fmt.Sprint(response.Header)
 		for _, secret := range []string{strings.TrimPrefix(up.URL, "http://"), "mirror/", "_tags", " at "} {

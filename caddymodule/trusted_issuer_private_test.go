@@ -35,7 +35,8 @@ func TestPodsPullWithTheirOwnToken(t *testing.T) {
 		case r.Header.Get("Authorization") != "Bearer the-registrys-own":
 			w.WriteHeader(http.StatusUnauthorized)
 		case r.URL.Path == "/.well-known/openid-configuration":
-			json.NewEncoder(w).Encode(map[string]any{"issuer": cluster.URL, "jwks_uri": cluster.URL + "/openid/v1/jwks"})
+			json.NewEncoder(w).Encode(map[string]any{"issuer": cluster.URL,
+				"jwks_uri": cluster.URL + "/openid/v1/jwks"})
 		default:
 			json.NewEncoder(w).Encode(set)
 		}
@@ -61,14 +62,16 @@ func TestPodsPullWithTheirOwnToken(t *testing.T) {
 	pod := func(changes map[string]any) string {
 		t.Helper()
 		claims := map[string]any{
-			"iss": cluster.URL, "aud": []string{"registry.example.org"}, "sub": "system:serviceaccount:prod:puller", "jti": "1",
+			"iss": cluster.URL, "aud": []string{"registry.example.org"},
+			"sub": "system:serviceaccount:prod:puller", "jti": "1",
 			"iat": time.Now().Unix(), "nbf": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
 			"kubernetes.io": map[string]any{"namespace": "prod"},
 		}
 		for name, value := range changes {
 			claims[name] = value
 		}
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "k"}}, nil)
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256,
+			Key: jose.JSONWebKey{Key: key, KeyID: "k"}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,26 +96,31 @@ func TestPodsPullWithTheirOwnToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			port := registrytest.FreePort(t)
 			block := func(ways, rule string) string {
-				return "trusted_issuer " + cluster.URL + " {\naudience registry.example.org\n" + ways + "\n" + rule + "\n}\n"
+				return "trusted_issuer " + cluster.URL + " {\naudience registry.example.org\n" + ways + "\n" +
+					rule + "\n}\n"
 			}
 			// The second block of the issuer need not say again how it is asked.
-			r := registrytest.Serve(t, port, t.TempDir(), block(ways, "claim sub system:serviceaccount:prod:*\ngroups pods")+
-				block("", "condition `claims[\"kubernetes.io\"].namespace == \"ci\"`\ngroups jobs")+`
+			r := registrytest.Serve(t, port, t.TempDir(),
+				block(ways, "claim sub system:serviceaccount:prod:*\ngroups pods")+
+					block("", "condition `claims[\"kubernetes.io\"].namespace == \"ci\"`\ngroups jobs")+`
 				policy {
 					allow group pods read fetch
 					allow group jobs read create
 				}`, "")
 			token := pod(nil)
 			bearers := map[string]string{"the token": token}
-			_, body := r.Want(http.StatusOK, "GET", "/token?scope=repository:prod/app:pull", nil, "Authorization", registrytest.Basic("kubelet", token))
+			_, body := r.Want(http.StatusOK, "GET", "/token?scope=repository:prod/app:pull", nil,
+				"Authorization", registrytest.Basic("kubelet", token))
 			bearers["as the password"] = registrytest.Token(t, body)
-			_, body = r.Want(http.StatusOK, "GET", "/token?scope=repository:prod/app:pull", nil, "Authorization", "Bearer "+token)
+			_, body = r.Want(http.StatusOK, "GET", "/token?scope=repository:prod/app:pull", nil,
+				"Authorization", "Bearer "+token)
 			bearers["as Bearer"] = registrytest.Token(t, body)
 			for grant, values := range map[string]url.Values{
 				"password":      {"grant_type": {"password"}, "username": {"x"}, "password": {token}},
 				"refresh_token": {"grant_type": {"refresh_token"}, "refresh_token": {token}},
 			} {
-				_, body = r.Want(http.StatusOK, "POST", "/token", strings.NewReader(values.Encode()), "Content-Type", "application/x-www-form-urlencoded")
+				_, body = r.Want(http.StatusOK, "POST", "/token", strings.NewReader(values.Encode()),
+					"Content-Type", "application/x-www-form-urlencoded")
 				bearers[grant] = registrytest.Token(t, body)
 			}
 			for what, bearer := range bearers {
@@ -120,16 +128,19 @@ func TestPodsPullWithTheirOwnToken(t *testing.T) {
 				if response.StatusCode != http.StatusNotFound || !strings.Contains(string(body), "NAME_UNKNOWN") {
 					t.Errorf("%s: got %s %s, want the answer to a reader", what, response.Status, body)
 				}
-				r.Want(http.StatusForbidden, "POST", "/v2/prod/app/blobs/uploads/", nil, "Authorization", "Bearer "+bearer)
+				r.Want(http.StatusForbidden, "POST", "/v2/prod/app/blobs/uploads/", nil,
+					"Authorization", "Bearer "+bearer)
 			}
 			r.Want(http.StatusUnauthorized, "GET", "/v2/prod/app/tags/list", nil)
-			job := pod(map[string]any{"sub": "system:serviceaccount:ci:job", "kubernetes.io": map[string]any{"namespace": "ci"}})
+			job := pod(map[string]any{"sub": "system:serviceaccount:ci:job",
+				"kubernetes.io": map[string]any{"namespace": "ci"}})
 			r.Want(http.StatusAccepted, "POST", "/v2/prod/app/blobs/uploads/", nil, "Authorization", "Bearer "+job)
 			for what, wrong := range map[string]string{
 				"for the API of the cluster": pod(map[string]any{"aud": []string{"https://kubernetes.default.svc"}}),
-				"of another namespace":       pod(map[string]any{"sub": "system:serviceaccount:dev:puller", "kubernetes.io": map[string]any{"namespace": "dev"}}),
-				"that has ended":             pod(map[string]any{"exp": time.Now().Unix() - 1}),
-				"with a signature cut":       token[:len(token)-4],
+				"of another namespace": pod(map[string]any{"sub": "system:serviceaccount:dev:puller",
+					"kubernetes.io": map[string]any{"namespace": "dev"}}),
+				"that has ended":       pod(map[string]any{"exp": time.Now().Unix() - 1}),
+				"with a signature cut": token[:len(token)-4],
 			} {
 				response, body := r.Do("GET", "/token", nil, "Authorization", registrytest.Basic("x", wrong))
 				if response.StatusCode != http.StatusUnauthorized {
@@ -154,8 +165,11 @@ func TestPodsPullWithTheirOwnToken(t *testing.T) {
 			t.Errorf("%q: got %v, want %q", options, err, want)
 		}
 	}
-	differ := "trusted_issuer " + cluster.URL + " {\naudience x\nca a\n}\ntrusted_issuer " + cluster.URL + " {\naudience x\nca b\n}"
-	if err := registrytest.Validate(t, string(registrytest.Adapt(t, registrytest.Caddyfile(1, dir, differ, "")))); err == nil || !strings.Contains(err.Error(), "for all blocks of an issuer") {
+	differ := "trusted_issuer " + cluster.URL + " {\naudience x\nca a\n}\ntrusted_issuer " + cluster.URL +
+		" {\naudience x\nca b\n}"
+	if err := registrytest.Validate(t,
+		string(registrytest.Adapt(t, registrytest.Caddyfile(1, dir, differ, "")))); err == nil ||
+		!strings.Contains(err.Error(), "for all blocks of an issuer") {
 		t.Errorf("two authorities of one issuer: got %v", err)
 	}
 }

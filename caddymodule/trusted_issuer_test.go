@@ -22,8 +22,10 @@ const forgeAudience = "registry.example.org"
 // forgeJob are the claims of a job, changed by others; a nil takes one out.
 func forgeJob(forge *oidctest.Provider, changes map[string]any) map[string]any {
 	claims := map[string]any{
-		"aud": forgeAudience, "sub": "repo:blumeops/app:ref:refs/heads/main", "exp": time.Now().Add(10 * time.Minute).Unix(),
-		"repository": "blumeops/app", "repository_owner": "blumeops", "ref": "refs/heads/main", "sid": nil, "preferred_username": nil, "groups": nil,
+		"aud": forgeAudience, "sub": "repo:blumeops/app:ref:refs/heads/main",
+		"exp":        time.Now().Add(10 * time.Minute).Unix(),
+		"repository": "blumeops/app", "repository_owner": "blumeops", "ref": "refs/heads/main", "sid": nil,
+		"preferred_username": nil, "groups": nil,
 	}
 	for name, value := range changes {
 		claims[name] = value
@@ -67,13 +69,15 @@ func TestAJobPushesWithItsOwnToken(t *testing.T) {
 	ways := map[string]string{"Bearer": "Bearer " + token, "Basic": registrytest.Basic("anybody", token)}
 
 	// At the token endpoint, by each way in which a client asks.
-	_, body := r.Want(http.StatusOK, "GET", "/token?scope=repository:blumeops/app:pull,push", nil, "Authorization", ways["Basic"])
+	_, body := r.Want(http.StatusOK, "GET", "/token?scope=repository:blumeops/app:pull,push", nil,
+		"Authorization", ways["Basic"])
 	ways["exchanged"] = "Bearer " + registrytest.Token(t, body)
 	for grant, values := range map[string]url.Values{
 		"password":      {"grant_type": {"password"}, "username": {"x"}, "password": {token}},
 		"refresh_token": {"grant_type": {"refresh_token"}, "refresh_token": {token}},
 	} {
-		_, body = r.Want(http.StatusOK, "POST", "/token", strings.NewReader(values.Encode()), "Content-Type", "application/x-www-form-urlencoded")
+		_, body = r.Want(http.StatusOK, "POST", "/token", strings.NewReader(values.Encode()),
+			"Content-Type", "application/x-www-form-urlencoded")
 		ways[grant] = "Bearer " + registrytest.Token(t, body)
 	}
 	var answer struct {
@@ -94,7 +98,8 @@ func TestAJobPushesWithItsOwnToken(t *testing.T) {
 		putIndex(r, http.StatusForbidden, "blumeops/app", tag, other, "Authorization", authorization)
 		r.Want(http.StatusForbidden, "DELETE", "/v2/blumeops/app/manifests/"+tag, nil, "Authorization", authorization)
 		pushes(r, http.StatusForbidden, "others/app", authorization)
-		putIndex(r, http.StatusCreated, "tools/"+strings.ToLower(way), tag, emptyIndex, "Authorization", authorization) // by its user
+		putIndex(r, http.StatusCreated, "tools/"+strings.ToLower(way), tag, emptyIndex,
+			"Authorization", authorization) // by its user
 	}
 	if got := r.Metric(`registry_logins_total{method="workload",result="ok"}`); got < 3 {
 		t.Errorf("counted %v logins, want 3", got)
@@ -110,10 +115,13 @@ func TestTokensOfJobsThatAreRefused(t *testing.T) {
 	for _, row := range []struct {
 		name, token, says string
 	}{
-		{"another audience", forge.Sign(forgeJob(forge, map[string]any{"aud": "https://github.com/blumeops"})), "audience"},
-		{"another repository's", forge.Sign(forgeJob(forge, map[string]any{"repository_owner": "evil"})), "claim repository_owner"},
+		{"another audience", forge.Sign(forgeJob(forge, map[string]any{"aud": "https://github.com/blumeops"})),
+			"audience"},
+		{"another repository's", forge.Sign(forgeJob(forge, map[string]any{"repository_owner": "evil"})),
+			"claim repository_owner"},
 		{"a branch", forge.Sign(forgeJob(forge, map[string]any{"ref": "refs/heads/a"})), "claim ref"},
-		{"a claim that is missing", forge.Sign(forgeJob(forge, map[string]any{"repository_owner": nil})), "claim repository_owner"},
+		{"a claim that is missing", forge.Sign(forgeJob(forge, map[string]any{"repository_owner": nil})),
+			"claim repository_owner"},
 		{"expired", forge.Sign(forgeJob(forge, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()})), "expired"},
 		{"by another issuer that says it is ours", stranger.Sign(forgeJob(forge, nil)), "no key of the issuer"},
 		{"unsigned", oidctest.Unsigned(forgeJob(forge, nil)), "malformed"},
@@ -164,14 +172,16 @@ func TestATokenMadeOfAJobsEndsWithIt(t *testing.T) {
 }
 
 func TestTheFirstBlockThatHoldsSaysWho(t *testing.T) {
-	r, forge, _ := withForge(t, "trusted_issuer ISSUER {\n audience registry.example.org\n condition `claims.environment == \"release\"`\n user {claims.repository}\n groups admins\n }\n"+trustForge)
+	r, forge, _ := withForge(t, "trusted_issuer ISSUER {\n audience registry.example.org\n"+
+		" condition `claims.environment == \"release\"`\n user {claims.repository}\n groups admins\n }\n"+trustForge)
 	release := "Bearer " + forge.Sign(forgeJob(forge, map[string]any{"environment": "release"}))
 	other := "Bearer " + forge.Sign(forgeJob(forge, nil))
 	pushes(r, http.StatusAccepted, "others/app", release)
 	pushes(r, http.StatusAccepted, "blumeops/app", other) // for which the first block cannot be evaluated
 	pushes(r, http.StatusForbidden, "others/app", other)
 	nobody := "Bearer " + forge.Sign(forgeJob(forge, map[string]any{"repository_owner": "evil"}))
-	if body := string(pushes(r, http.StatusUnauthorized, "blumeops/app", nobody)); !strings.Contains(body, "environment") || !strings.Contains(body, "repository_owner") {
+	if body := string(pushes(r, http.StatusUnauthorized, "blumeops/app", nobody)); !strings.Contains(body,
+		"environment") || !strings.Contains(body, "repository_owner") {
 		t.Errorf("got %s, want what each block misses", body)
 	}
 }
@@ -225,11 +235,13 @@ func TestAJobIsNoPerson(t *testing.T) {
 	}
 	for _, authorization := range []string{"Bearer " + token, registrytest.Basic("erich", token)} {
 		for _, path := range []string{"/", "/user/apikey"} {
-			if _, body := r.Do("GET", path, nil, "Authorization", authorization); strings.Contains(string(body), "erich") {
+			if _, body := r.Do("GET", path, nil, "Authorization",
+				authorization); strings.Contains(string(body), "erich") {
 				t.Errorf("%s knows the job: %s", path, body)
 			}
 		}
-		response, _ := r.Do("POST", "/user/apikey", strings.NewReader("name=x"), "Authorization", authorization, "Content-Type", "application/x-www-form-urlencoded")
+		response, _ := r.Do("POST", "/user/apikey", strings.NewReader("name=x"), "Authorization", authorization,
+			"Content-Type", "application/x-www-form-urlencoded")
 		if response.StatusCode == http.StatusOK || len(registrytest.Callers(t).Identity.Keys().List("")) > 0 {
 			t.Errorf("a job has made a key: %d", response.StatusCode)
 		}
@@ -251,13 +263,18 @@ func TestAJobIsNoPerson(t *testing.T) {
 
 func TestJobsAreTold(t *testing.T) {
 	forge, port := oidctest.New(t, forgeAudience), registrytest.FreePort(t)
-	registrytest.Load(t, strings.Replace(registrytest.Caddyfile(port, t.TempDir(), strings.ReplaceAll(trustForge, "ISSUER", forge.Issuer)+"\n"+registrytest.AllowAll, ""), "admin off", "admin off\n\tevents {\n\t\ton * oci_test\n\t}", 1))
+	registrytest.Load(t,
+		strings.Replace(registrytest.Caddyfile(port, t.TempDir(),
+			strings.ReplaceAll(trustForge, "ISSUER", forge.Issuer)+"\n"+registrytest.AllowAll, ""), "admin off",
+			"admin off\n\tevents {\n\t\ton * oci_test\n\t}", 1))
 	wantHeard(t, "a start")
 	r := registrytest.At(t, port)
 	token := forge.Sign(forgeJob(forge, nil))
 	putIndex(r, http.StatusCreated, "blumeops/app", "v1", emptyIndex, "Authorization", "Bearer "+token)
-	wantHeard(t, "a push, and the first use of its token", []string{"registry_login", "user:workload:forge", "credential:workload " + forge.Issuer},
-		[]string{observe.EventPush, "user:workload:forge", "credential:workload " + forge.Issuer + " repo:blumeops/app:ref:refs/heads/main", "tag:v1"})
+	wantHeard(t, "a push, and the first use of its token",
+		[]string{"registry_login", "user:workload:forge", "credential:workload " + forge.Issuer},
+		[]string{observe.EventPush, "user:workload:forge", "credential:workload " + forge.Issuer +
+			" repo:blumeops/app:ref:refs/heads/main", "tag:v1"})
 }
 
 func TestBlocksThatAreRefused(t *testing.T) {
@@ -265,21 +282,34 @@ func TestBlocksThatAreRefused(t *testing.T) {
 		name, block string
 		wants       []string
 	}{
-		{"no audience", "trusted_issuer https://forge.example.org/api/actions {\n}", []string{"Caddyfile:3", "trusted_issuer https://forge.example.org/api/actions", "audience is missing"}},
-		{"no block", "trusted_issuer https://forge.example.org/api/actions", []string{"Caddyfile:3", "audience is missing"}},
+		{"no audience", "trusted_issuer https://forge.example.org/api/actions {\n}",
+			[]string{"Caddyfile:3", "trusted_issuer https://forge.example.org/api/actions", "audience is missing"}},
+		{"no block", "trusted_issuer https://forge.example.org/api/actions",
+			[]string{"Caddyfile:3", "audience is missing"}},
 		{"no issuer", "trusted_issuer {\naudience a\n}", []string{"Caddyfile:3"}},
-		{"an issuer that is not a URL", "trusted_issuer forge.example.org {\naudience a\n}", []string{"Caddyfile:3", "is not like https://"}},
-		{"an issuer whose answers others could change", "trusted_issuer http://forge.example.org {\naudience a\n}", []string{"Caddyfile:3", "plain http is for loopback"}},
-		{"GitHub for everybody", "trusted_issuer https://token.actions.githubusercontent.com {\naudience a\n}", []string{"Caddyfile:3", "everybody can get a token"}},
-		{"a claim without a pattern", "trusted_issuer https://a {\naudience a\nclaim ref\n}", []string{"Caddyfile:5", "claim <name> <pattern>"}},
-		{"a condition in pieces", "trusted_issuer https://a {\naudience a\ncondition claims.ref == a\n}", []string{"Caddyfile:5", "backticks"}},
-		{"a condition that is none", "trusted_issuer https://a {\naudience a\ncondition `claims.ref`\n}", []string{"Caddyfile:3", "condition: "}},
-		{"two conditions", "trusted_issuer https://a {\naudience a\ncondition `claims.a == 1`\ncondition `claims.b == 1`\n}", []string{"Caddyfile:6", "duplicate option condition"}},
-		{"an unknown option", "trusted_issuer https://a {\naudience a\nclient_id x\n}", []string{"Caddyfile:5", "client_id"}},
-		{"a group that the token chooses", "trusted_issuer https://a {\naudience a\ngroups {claims.groups}\n}", []string{"Caddyfile:3", "could choose any"}},
+		{"an issuer that is not a URL", "trusted_issuer forge.example.org {\naudience a\n}",
+			[]string{"Caddyfile:3", "is not like https://"}},
+		{"an issuer whose answers others could change", "trusted_issuer http://forge.example.org {\naudience a\n}",
+			[]string{"Caddyfile:3", "plain http is for loopback"}},
+		{"GitHub for everybody", "trusted_issuer https://token.actions.githubusercontent.com {\naudience a\n}",
+			[]string{"Caddyfile:3", "everybody can get a token"}},
+		{"a claim without a pattern", "trusted_issuer https://a {\naudience a\nclaim ref\n}",
+			[]string{"Caddyfile:5", "claim <name> <pattern>"}},
+		{"a condition in pieces", "trusted_issuer https://a {\naudience a\ncondition claims.ref == a\n}",
+			[]string{"Caddyfile:5", "backticks"}},
+		{"a condition that is none", "trusted_issuer https://a {\naudience a\ncondition `claims.ref`\n}",
+			[]string{"Caddyfile:3", "condition: "}},
+		{"two conditions",
+			"trusted_issuer https://a {\naudience a\ncondition `claims.a == 1`\ncondition `claims.b == 1`\n}",
+			[]string{"Caddyfile:6", "duplicate option condition"}},
+		{"an unknown option", "trusted_issuer https://a {\naudience a\nclient_id x\n}",
+			[]string{"Caddyfile:5", "client_id"}},
+		{"a group that the token chooses", "trusted_issuer https://a {\naudience a\ngroups {claims.groups}\n}",
+			[]string{"Caddyfile:3", "could choose any"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte("{\noci {\n"+row.block+"\n}\n}"), map[string]any{"filename": "Caddyfile"})
+			_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte("{\noci {\n"+row.block+"\n}\n}"),
+				map[string]any{"filename": "Caddyfile"})
 			for _, want := range row.wants {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("got %v, want it to say %q", err, want)
@@ -289,11 +319,15 @@ func TestBlocksThatAreRefused(t *testing.T) {
 	}
 	// In JSON it is told by `validate`, with the line if somebody kept it.
 	for config, want := range map[string]string{
-		`{"module":"trusted_issuer","issuer":"https://a","line":"Caddyfile:7"}`:                   "Caddyfile:7: trusted_issuer https://a: audience is missing",
-		`{"module":"trusted_issuer","audience":["a"]}`:                                            "is not like https://",
-		`{"module":"trusted_issuer","issuer":"https://a","audience":["a"],"claim":[{"name":""}]}`: "write a name and a pattern",
+		`{"module":"trusted_issuer","issuer":"https://a","line":"Caddyfile:7"}`: "Caddyfile:7: " +
+			"trusted_issuer https://a: audience is missing",
+		`{"module":"trusted_issuer","audience":["a"]}`: "is not like " +
+			"https://",
+		`{"module":"trusted_issuer","issuer":"https://a","audience":["a"],"claim":[{"name":""}]}`: "write a name and " +
+			"a pattern",
 	} {
-		err := caddy.Validate(&caddy.Config{AppsRaw: caddy.ModuleMap{"oci": json.RawMessage(`{"authenticators":[` + config + `]}`)}})
+		err := caddy.Validate(
+			&caddy.Config{AppsRaw: caddy.ModuleMap{"oci": json.RawMessage(`{"authenticators":[` + config + `]}`)}})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want it to say %q", config, err, want)
 		}

@@ -143,14 +143,16 @@ func (v *visitor) api(status int, method, path, body string, fields ...string) a
 	if err != nil {
 		v.Fatal(err)
 	}
-	if response.StatusCode != status || response.Header.Get("Content-Type") != "application/json" || response.Header.Get("Cache-Control") != "no-store" {
+	if response.StatusCode != status || response.Header.Get("Content-Type") != "application/json" ||
+		response.Header.Get("Cache-Control") != "no-store" {
 		v.Fatalf("%s %s: got %d %v %s, want %d", method, path, response.StatusCode, response.Header, data, status)
 	}
 	var answer apiAnswer
 	if err := json.Unmarshal(data, &answer); err != nil {
 		v.Fatalf("%s %s: %v: %s", method, path, err, data)
 	}
-	if failed := len(answer.Errors) == 1 && answer.Errors[0].Code != "" && answer.Errors[0].Message != ""; failed != (status >= 400) {
+	if failed := len(answer.Errors) == 1 && answer.Errors[0].Code != "" &&
+		answer.Errors[0].Message != ""; failed != (status >= 400) {
 		v.Fatalf("%s %s: got %s", method, path, data)
 	}
 	if status == http.StatusUnauthorized && response.Header.Get("WWW-Authenticate") == "" {
