@@ -15,8 +15,9 @@
 //	trees.go, keeping.go, mirrors.go     images, what mirrors hold, the open mirrors
 //	callers.go, signin.go, identity.go   who asks
 //	background.go, collecting.go         what runs beside requests
+//	cache.go, budget.go                  what mirrors share, and the memory that requests share
 //	commands.go, purge.go, importing.go, verify.go, condition.go, records.go   what commands ask
 //	health.go, *_metrics.go              how the storage is
 //
-// It knows no request and no policy, and reads no configuration.
+// It decides nothing about rights, and reads no configuration.
 package running

@@ -28,8 +28,8 @@ var pool = caddy.NewUsagePool()
 // that arrive meanwhile are refused at once, and do not queue behind a slow disk.
 const retryOpen = time.Second
 
-// Storage is a storage as all configurations of the process use it. It is opened by
-// whoever needs it first, and closed when no configuration names it and no request
+// Storage is a storage as all configurations of the process use it. The first
+// caller that needs it opens it. It is closed when no configuration names it and no request
 // uses it any more: a long pull may outlive the configuration that took it.
 type Storage struct {
 	storage storage.Module
@@ -48,7 +48,7 @@ type Storage struct {
 	callers  *Callers
 	open     storage.Buckets
 	control  *control.Socket
-	mirrors  map[string]*openMirror // by MirrorSpec.key
+	mirrors  map[string]*openMirror // by MirrorSpec.Key
 	settings []*Settings            // of the configurations that have started, in that order
 	failure  error                  // of the last try to open
 	failedAt time.Time              // of failure
