@@ -44,7 +44,7 @@ func onTerminal(t *testing.T, answer string, args ...string) (string, int) {
 	if _, err := person.WriteString(answer); err != nil {
 		t.Fatal(err)
 	}
-	// What a program has written last is lost if Linux sees first that the program is gone.
+	// The last bytes of a program are lost if Linux sees first that the program is gone.
 	const end = '\x00'
 	ended := make(chan int, 1)
 	go func() {
