@@ -143,12 +143,49 @@ func TestImportingFromARegistryAndALayout(t *testing.T) {
 	if _, err := target.PullImage(t.Context(), "team/layout", "v7"); err != nil {
 		t.Errorf("of the layout: %v", err)
 	}
+	exported(t, to, config)
 	if err := to.Stop(patience); err != nil {
 		t.Fatal(err)
 	}
+	exported(t, to, config)
 	// Without a server, the command opens the storage itself.
 	if got, said, status := importing(t, to, config, "oci-layout", dir, "team/layout"); status != 0 || got.Result.Summary.Unchanged != 1 {
 		t.Errorf("again, alone: status %d, %+v, %s", status, got, said)
+	}
+}
+
+// exported lets skopeo read what is exported, as a directory and as one file.
+func exported(t *testing.T, s *server.Server, config string) {
+	t.Helper()
+	at := t.TempDir()
+	for name, read := range map[string]string{"layout": "oci:%s:v7", "app.tar": "oci-archive:%s:v7"} {
+		path := filepath.Join(at, name)
+		out, said, status := run(t, s, config, "export", "oci-layout", "team/layout", path)
+		if status != 0 || !strings.Contains(out, path) {
+			t.Errorf("export to %s: status %d, %s%s", name, status, out, said)
+		}
+		copied := exec.CommandContext(t.Context(), server.Tool(t, "skopeo"), "copy", "--insecure-policy", fmt.Sprintf(read, path), "dir:"+path+".copy")
+		if out, err := copied.CombinedOutput(); err != nil {
+			t.Errorf("skopeo: %v: %s", err, out)
+		}
+		for _, row := range []struct {
+			args []string
+			says string
+		}{
+			{[]string{"team/layout", path}, name}, // it is there
+			{[]string{"team/layout:v9", path + ".new"}, "v9"},
+			{[]string{"team/none", filepath.Join(at, "none.tar")}, "team/none"},
+		} {
+			out, said, status := run(t, s, config, append([]string{"export", "oci-layout"}, row.args...)...)
+			if status != 1 || !strings.Contains(said, row.says) {
+				t.Errorf("export %v: status %d, %s%s", row.args, status, out, said)
+			}
+		}
+		for _, gone := range []string{path + ".new", filepath.Join(at, "none.tar")} {
+			if _, err := os.Stat(gone); !os.IsNotExist(err) {
+				t.Errorf("a failed export has left %s: %v", gone, err)
+			}
+		}
 	}
 }
 
