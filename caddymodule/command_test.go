@@ -25,6 +25,15 @@ func garbage(r *registrytest.Registry, runs float64) {
 	r.PushImage("team/app", "v1", registrytest.RandomBytes(100))
 }
 
+// runJSON runs `registry` with arguments and --json, and reads what it printed.
+func runJSON(t *testing.T, answer any, args ...string) {
+	t.Helper()
+	out, told, status := registrytest.Run(t, append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), answer); err != nil || status != registrytest.Done {
+		t.Fatalf("%s: got status %d, %s%s", args, status, out, told)
+	}
+}
+
 // collections counts those of this process.
 func collections(t *testing.T) float64 {
 	t.Helper()
@@ -62,14 +71,14 @@ func TestCollectThroughTheRunningProcess(t *testing.T) {
 			t.Fatalf("got a socket of mode %v, %v; want it open to its owner alone", socket.Mode(), err)
 		}
 		var dry, wet, again control.GCReport
-		if registrytest.RunJSON(t, &dry, "gc", "--dry-run", "--storage", storage); dry.Private.Blobs != 1 ||
+		if runJSON(t, &dry, "gc", "--dry-run", "--storage", storage); dry.Private.Blobs != 1 ||
 			!dry.DryRun {
 			t.Errorf("dry run: got %+v, want 1 blob", dry)
 		}
-		if registrytest.RunJSON(t, &wet, "gc", "--storage", storage); wet.Collected != dry.Collected || wet.DryRun {
+		if runJSON(t, &wet, "gc", "--storage", storage); wet.Collected != dry.Collected || wet.DryRun {
 			t.Errorf("got %+v, want what the dry run said, %+v", wet, dry)
 		}
-		if registrytest.RunJSON(t, &again, "gc", "--storage", storage); again.Private.Blobs != 0 {
+		if runJSON(t, &again, "gc", "--storage", storage); again.Private.Blobs != 0 {
 			t.Errorf("again: got %+v, want nothing left", again)
 		}
 		r.Want(200, "GET", "/v2/team/app/manifests/v1", nil)

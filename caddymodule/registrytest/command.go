@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -72,15 +71,6 @@ func Run(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	var out, told strings.Builder
 	status = Execute(t.Context(), strings.NewReader(""), &out, &told, args...)
 	return out.String(), told.String(), status
-}
-
-// RunJSON runs `registry` with arguments and --json, and reads what it printed.
-func RunJSON(t *testing.T, answer any, args ...string) {
-	t.Helper()
-	out, told, status := Run(t, append(args, "--json")...)
-	if err := json.Unmarshal([]byte(out), answer); err != nil || status != Done {
-		t.Fatalf("%s: got status %d, %s%s", args, status, out, told)
-	}
 }
 
 // Start starts a server process with a Caddyfile, and returns when it serves.
