@@ -3,16 +3,16 @@
 //
 // The disk is in memory. FUSE serves it as one file, a loop device makes a block
 // device of that, and on it is an ext4 or an XFS. So the kernel decides, as on every
-// machine, what a sync of a file writes and when it flushes; the disk only keeps the
-// order in which it answered writes and flushes, and lets a flush overtake writes that
-// are in flight. Cut then tells what a machine may find after a power cut at any moment
-// of that: all that was answered before the last flush, and of the writes after it each
-// sector or not, in any order. One run can be cut at many moments, and what a cut left is
-// another disk: the kernel recovers its journal.
+// machine, what a sync of a file writes and when it flushes; the disk only keeps the order in
+// which it answered writes and flushes, and lets a flush overtake writes that are in flight.
+// Cut then returns what a machine may find after a power cut at any moment: all writes that
+// were answered before the last flush, and any subset of the sectors written after it. One run
+// can be cut at many moments. The result of a cut is another disk, on which the kernel recovers
+// its journal.
 //
 //	disk := template.Clone()
 //	dir, unmount, err := blockcut.Ext4.Mount(disk, t.TempDir()) // template is of Ext4.Format
-//	…                       // write and sync; disk.Position() tells when
+//	…                       // write and sync; disk.Position() is the moment
 //	err = unmount()
 //	after := disk.Cut(position, rng)
 //

@@ -117,7 +117,7 @@ func (s *Storage) spread(name string) {
 	}
 }
 
-// sameDevice tells whether two directories are on one file system.
+// sameDevice reports whether two directories are on one file system.
 func sameDevice(a, b *os.Root) bool {
 	var devices [2]uint64
 	for i, root := range []*os.Root{a, b} {

@@ -43,7 +43,7 @@ const (
 )
 
 // errBusy is the error of a sync of everything that would wait for other writers.
-var errBusy = errors.New("too much is to be written that nobody here waits for")
+var errBusy = errors.New("too much unwritten data of other writers")
 
 // Syncer makes files and directories durable. It is safe for concurrent use.
 type Syncer struct {
