@@ -39,16 +39,16 @@ func importZotCommand(where *location) *cobra.Command {
 		Long: `
 Imports the private images of a zot 2.1 from its root directory, with the times and
 the users of their pushes, and its API keys. The directory is only read; zot must be
-stopped. What mirrors serve is skipped: they fetch it when it is asked for.
+stopped. Images of mirrors are skipped: mirrors fetch them on request.
 
-The command can be interrupted and run again: it goes on. A later import brings what
-has changed in zot, and leaves alone what was pushed or deleted here since. An API
-key gets the groups of --group, and lasts until it ends in zot, or as long as a new
-key at most. It is imported once.
+The command can be interrupted and run again: it continues. A later import brings the
+changes in zot, and does not change what was pushed or deleted here since. An API key
+gets the groups of --group, and lasts until it ends in zot, but no longer than a new
+key. It is imported once.
 
-Content that is damaged or missing is left out and named. The exit status is 0 when
+Content that is damaged or missing is left out and reported. The exit status is 0 when
 everything was imported or skipped on purpose, 1 when something was left out or the
-import ended early, and 2 when the command line is not understood.`,
+import ended early, and 2 for an invalid command line.`,
 		Example: `  caddy-registry registry import zot /home/me/zot --dry-run
   caddy-registry registry import zot /home/me/zot --group artifact-workloads --user me@example.org=me`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -106,7 +106,7 @@ import ended early, and 2 when the command line is not understood.`,
 	return cmd
 }
 
-// importFrom has the process that has the storage open import, or does it here.
+// importFrom imports in the process that has the storage open, or here.
 func (l *location) importFrom(ctx context.Context, order importing.Order, report func(transfer.Item)) (result importing.Result, err error) {
 	app, err := l.app()
 	if err != nil {
