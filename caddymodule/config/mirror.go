@@ -57,7 +57,7 @@ type Mirror struct {
 	// ConnectTimeout bounds the TCP connection, and again the TLS handshake.
 	// Default: 5s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
-	// StallTimeout is the longest pause within an answer. Default: 30s.
+	// StallTimeout is the longest time without a byte from an answer. Default: 30s.
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
 	// Breaker is how long no request is sent to an upstream that failed. Default: 30s.
 	Breaker caddy.Duration `json:"breaker,omitempty"`
