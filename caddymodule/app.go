@@ -187,7 +187,7 @@ func (a *App) Start() error {
 		Watch: a.audit.KeyChanged, WatchUsers: a.userChanged, Admins: a.admins,
 	}
 	a.storage.Configure(a.settings)
-	go a.storage.CollectOn(a.life, a.collection.Schedule())
+	go a.storage.CollectOn(a.life, a.collection.Schedule(), a.log)
 	go a.storage.AnnounceKeys(a.life, func(key identity.Key) { a.audit.Key(observe.EventKeyExpiring, key, key.By) })
 	go a.tellStrangers(a.life)
 	return nil

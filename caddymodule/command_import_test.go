@@ -73,7 +73,7 @@ func TestAnImportLeavesTheReserveFree(t *testing.T) {
 	r := at(t, port)
 	r.want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1", nil) // the storage is open
 	refused("in the server")
-	wantLogged("import ended early", `"zot":"`+zot+`"`, `"found":1`, `"imported":0`, `"left_out":1`, "make room on the disk")
+	wantLogged("import ended early", `"from":"zot `+zot+`"`, `"found":1`, `"imported":0`, `"left_out":1`, "make room on the disk")
 	r.want(http.StatusNotFound, "GET", "/v2/team/app/manifests/v1", nil)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
@@ -83,6 +83,6 @@ func TestAnImportLeavesTheReserveFree(t *testing.T) {
 	if out, told, status := runRegistry(t, "import", "zot", zot, "--config", config); status != statusDone {
 		t.Errorf("with room: status %d, %s%s", status, out, told)
 	}
-	wantLogged(`"msg":"import ended"`, `"zot":"`+zot+`"`, `"imported":1`, `"blobs":1`, `"bytes":8`)
+	wantLogged(`"msg":"import ended"`, `"from":"zot `+zot+`"`, `"imported":1`, `"blobs":1`, `"bytes":8`)
 	at(t, port).want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
 }

@@ -13,6 +13,7 @@
 //	POST /purge?name=…         forget what a mirror holds; answers a PurgeReport
 //	POST /verify[?repair=true][&repository=…]   answers a verify.Report
 //	POST /import               an importing.Order; answers JSON lines, the last with the result
+//	POST /export?name=…        answers an OCI image layout as a tar archive
 //	POST /condition[?mirror=…] answers a Condition
 //
 // Any other status than 200 comes with an object whose member error is a sentence.

@@ -15,7 +15,7 @@ func nameOf(site *namespace.Site, name string) (string, error) {
 		return "", err
 	}
 	if mirror := site.Named(name); mirror != "" {
-		return "", transfer.Skip("it is what zot has cached of " + mirror + "; the mirror fetches it when it is asked for")
+		return "", transfer.Skip("here it is a name of the mirror " + mirror + ", which fetches the image when it is asked for")
 	}
 	if !site.Claims(name) {
 		return "", fmt.Errorf("this registry keeps %s only; add %s to private, and import again", site.Private, name)

@@ -16,14 +16,21 @@ import (
 	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/transfer"
+	"github.com/eblume/caddy-registry/core/transfer/layout"
+	"github.com/eblume/caddy-registry/core/transfer/remote"
 	"github.com/eblume/caddy-registry/core/transfer/zot"
 )
 
-// Order is what is to be imported. It travels as JSON.
+// Order is what is to be imported: from a zot, an image layout or a registry. It travels as
+// JSON, and has the credentials for a registry in it.
 type Order struct {
 	// Zot is the root directory of a zot, as an absolute path.
-	Zot    string `json:"zot"`
-	DryRun bool   `json:"dry_run,omitempty"`
+	Zot string `json:"zot,omitempty"`
+	// Layout is an OCI image layout.
+	Layout *Layout `json:"oci_layout,omitempty"`
+	// Registry is another registry.
+	Registry *remote.Config `json:"registry,omitempty"`
+	DryRun   bool           `json:"dry_run,omitempty"`
 	// Users are the names here of users there.
 	Users map[string]string `json:"users,omitempty"`
 	// Groups are those of the API keys, and the only rights that they get beside those of
@@ -33,6 +40,48 @@ type Order struct {
 	// repository of this registry.
 	Mirrors []string `json:"mirrors,omitempty"`
 	Private []string `json:"private,omitempty"`
+}
+
+// Layout is an OCI image layout, whose images go into one repository.
+type Layout struct {
+	Dir        string `json:"dir"` // an absolute path
+	Repository string `json:"repository"`
+}
+
+// source is what an import reads from.
+type source interface {
+	transfer.Source
+	Close() error
+}
+
+// open opens what is to be read. Errors also: an order of nothing, or of several things.
+func (o Order) open() (source, error) {
+	switch {
+	case o.Zot != "" && o.Layout == nil && o.Registry == nil:
+		if !filepath.IsAbs(o.Zot) {
+			return nil, fmt.Errorf("%q is not an absolute path", o.Zot)
+		}
+		return zot.Open(o.Zot)
+	case o.Zot == "" && o.Layout != nil && o.Registry == nil:
+		if !filepath.IsAbs(o.Layout.Dir) {
+			return nil, fmt.Errorf("%q is not an absolute path", o.Layout.Dir)
+		}
+		return layout.Open(o.Layout.Dir, o.Layout.Repository)
+	case o.Zot == "" && o.Layout == nil && o.Registry != nil:
+		return remote.Open(*o.Registry)
+	}
+	return nil, errors.New("an import has one source")
+}
+
+// From says what is read, for the log.
+func (o Order) From() string {
+	switch {
+	case o.Layout != nil:
+		return "oci-layout " + o.Layout.Dir
+	case o.Registry != nil:
+		return "registry " + o.Registry.Host
+	}
+	return "zot " + o.Zot
 }
 
 // Result is the last line of the answer.
@@ -121,10 +170,7 @@ func (o Order) run(ctx context.Context, place Place, result *Result, report func
 	if err != nil {
 		return fmt.Errorf("private: %w", err)
 	}
-	if !filepath.IsAbs(o.Zot) {
-		return fmt.Errorf("%q is not an absolute path", o.Zot)
-	}
-	source, err := zot.Open(o.Zot)
+	source, err := o.open()
 	if err != nil {
 		return err
 	}
@@ -140,6 +186,8 @@ func (o Order) run(ctx context.Context, place Place, result *Result, report func
 	} else if err != nil {
 		return err
 	}
-	result.Keys, err = o.keys(ctx, source, place.Keys)
+	if from, ok := source.(*zot.Directory); ok {
+		result.Keys, err = o.keys(ctx, from, place.Keys)
+	}
 	return err
 }

@@ -56,7 +56,7 @@ func (p *Printer) Item(item transfer.Item) {
 	}
 	if item.Absent > 0 {
 		p.clear()
-		fmt.Fprintf(p.Out, "incomplete %s: it lists %d manifests that zot does not have\n", name(item), item.Absent)
+		fmt.Fprintf(p.Out, "incomplete %s: it lists %d manifests that are not there\n", name(item), item.Absent)
 	}
 	if p.Progress != nil && time.Since(p.last) >= progressEvery {
 		p.last = time.Now()

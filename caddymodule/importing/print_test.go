@@ -17,7 +17,7 @@ func TestThePrinterNamesWhatNeedsAttention(t *testing.T) {
 		{"an image", transfer.Item{Source: "a", Reference: "v1", Outcome: transfer.Imported}, ""},
 		{"an image that was left out", transfer.Item{Source: "a", Reference: "v1", Outcome: transfer.LeftOut, Reason: "it is damaged"}, "LEFT OUT a:v1: it is damaged\n"},
 		{"one that was skipped", transfer.Item{Source: "a", Reference: "v1", Outcome: transfer.Skipped, Reason: "it was deleted"}, "skipped a:v1: it was deleted\n"},
-		{"an index without some platforms", transfer.Item{Source: "a", Reference: "v1", Outcome: transfer.Imported, Absent: 2}, "incomplete a:v1: it lists 2 manifests that zot does not have\n"},
+		{"an index without some platforms", transfer.Item{Source: "a", Reference: "v1", Outcome: transfer.Imported, Absent: 2}, "incomplete a:v1: it lists 2 manifests that are not there\n"},
 	} {
 		var out strings.Builder
 		p := &Printer{Out: &out}

@@ -2,6 +2,7 @@ package running
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/identity"
@@ -16,8 +17,8 @@ type Schedule struct {
 	Grace time.Duration
 }
 
-// CollectOn runs the collector by a schedule until ctx ends.
-func (s *Storage) CollectOn(ctx context.Context, schedule Schedule) {
+// CollectOn runs the collector by a schedule until ctx ends. log is the configuration's.
+func (s *Storage) CollectOn(ctx context.Context, schedule Schedule, log *slog.Logger) {
 	for {
 		timer := time.NewTimer(s.due(schedule))
 		select {
@@ -30,7 +31,7 @@ func (s *Storage) CollectOn(ctx context.Context, schedule Schedule) {
 			continue // another configuration's collector, or a command, was faster
 		}
 		if _, err := s.collect(ctx, false); err != nil && ctx.Err() == nil {
-			s.log.Error("collection ended early", "error", err)
+			log.Error("collection ended early", "error", err)
 		}
 	}
 }

@@ -15,6 +15,7 @@ func (s *Storage) commands() http.Handler {
 	mux.HandleFunc("POST /purge", s.servePurge)
 	mux.HandleFunc("POST /verify", s.serveVerify)
 	mux.HandleFunc("POST /import", s.serveImport)
+	mux.HandleFunc("POST /export", s.serveExport)
 	mux.HandleFunc("POST /condition", s.serveCondition)
 	return mux
 }

@@ -15,8 +15,9 @@
 //	trees.go, keeping.go, mirrors.go     images, content of mirrors, the open mirrors
 //	callers.go, signin.go, identity.go   users, keys and sessions
 //	background.go, collecting.go         background tasks
+//	cache.go, budget.go                  the shared cache of mirrors, and the memory that requests share
 //	commands.go, purge.go, importing.go, verify.go, condition.go, records.go   requests of commands
 //	health.go, *_metrics.go              the state of the storage
 //
-// It does not handle HTTP requests or policies, and reads no configuration.
+// It decides nothing about rights, and reads no configuration.
 package running

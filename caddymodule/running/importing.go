@@ -42,7 +42,7 @@ func (s *Storage) serveImport(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.Release()
 	w.Header().Set("Content-Type", "application/jsonl")
-	log := s.callers.log.With("zot", order.Zot, "dry_run", order.DryRun)
+	log := s.callers.log.With("from", order.From(), "dry_run", order.DryRun)
 	log.Info("import started")
 	began := time.Now()
 	result, err := order.Run(r.Context(), trees.importPlace(s.callers.Identity), w)

@@ -48,7 +48,7 @@ type Storage struct {
 	callers  *Callers
 	open     storage.Buckets
 	control  *control.Socket
-	mirrors  map[string]*openMirror // by MirrorSpec.key
+	mirrors  map[string]*openMirror // by MirrorSpec.Key
 	settings []*Settings            // of the configurations that have started, in that order
 	failure  error                  // of the last try to open
 	failedAt time.Time              // of failure

@@ -1,5 +1,6 @@
-// Package transfer copies images from another registry into a store: today from zot's
-// directory (package zot). It knows no HTTP and no Caddy.
+// Package transfer copies images from elsewhere into a store: from zot's directory (package
+// zot), an OCI image layout (package layout), or another registry (package remote). It knows
+// no Caddy.
 //
 // An Importer asks a Source for its repositories and images, checks each digest, and
 // puts every image below the protocol, with the times and the pushers that the source

@@ -2,9 +2,9 @@
 // it asks, follows redirects, and classifies failures exactly.
 //
 // It stores no content, does not decide about freshness and knows no rights:
-// core/mirror does that. It is the only package that uses go-containerregistry,
-// and only its token exchange, because a mirror needs headers, ranges and one
-// refresh for all waiting callers.
+// core/mirror does that. Of go-containerregistry it uses only the
+// token exchange, because a mirror needs headers, ranges and one refresh for all
+// waiting callers.
 //
 // Answers of an upstream are not trusted. Realms, redirects and links are
 // followed only to public addresses (the check is on the address that is dialled,

@@ -41,6 +41,7 @@ func strictly(text []byte) error {
 	all.RegisterPanelcfgVariant(stat.VariantConfig())
 	all.RegisterPanelcfgVariant(timeseries.VariantConfig())
 	all.RegisterDataqueryVariant(query.VariantConfig())
+	//lint:ignore SA1019 every Grafana reads this form, and only the newest read its successor
 	var decoded dashboard.Dashboard
 	err := decoded.UnmarshalJSONStrict(text)
 	if all, ok := errors.AsType[cog.BuildErrors](err); ok && len(all) == 0 {

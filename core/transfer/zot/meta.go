@@ -71,7 +71,7 @@ func (m *meta) open(d *Directory) (err error) {
 	m.db, err = bbolt.Open(metaFile, 0, &bbolt.Options{
 		ReadOnly: true, Timeout: lockTimeout,
 		OpenFile: func(name string, _ int, _ os.FileMode) (_ *os.File, err error) {
-			m.file, err = d.open(name, 0)
+			m.file, err = d.root.Open(name, 0)
 			return m.file, err
 		},
 	})

@@ -2,36 +2,29 @@ package zot
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
-	"os"
 	"path"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/transfer"
+	"github.com/eblume/caddy-registry/core/transfer/layout"
 )
 
-const (
-	// maxIndex bounds index.json, in bytes: some 100,000 tags.
-	maxIndex = 32 << 20
-	// maxName is the longest path of a repository, in bytes, that is looked into; a
-	// longer one cannot be a repository's name.
-	maxName = 255
-)
+// maxName is the longest path of a repository, in bytes, that is looked into; a longer one
+// cannot be a repository's name.
+const maxName = 255
 
 // Directory is the root directory of a zot. It implements transfer.Source.
 type Directory struct {
-	root *os.Root
+	root *layout.Root
 	meta *meta // nil: there is no meta.db
 }
 
@@ -41,15 +34,7 @@ var _ transfer.Source = (*Directory)(nil)
 // closes it. Errors: those of the directory, and of a meta.db that cannot be read; a
 // directory without one has no times and no keys.
 func Open(dir string) (*Directory, error) {
-	// A fifo in its place would block OpenRoot.
-	fi, err := os.Stat(dir)
-	if err == nil {
-		err = expect(dir, fi, fs.ModeDir)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open zot's root directory: %w", err)
-	}
-	root, err := os.OpenRoot(dir)
+	root, err := layout.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open zot's root directory: %w", err)
 	}
@@ -73,7 +58,7 @@ func (d *Directory) walk(ctx context.Context, dir string, yield func(string, err
 	if ctx.Err() != nil {
 		return yield("", context.Cause(ctx))
 	}
-	entries, err := d.entries(dir)
+	entries, err := d.root.Entries(dir)
 	if err != nil {
 		if dir == "." {
 			return yield("", err)
@@ -109,97 +94,12 @@ func skipped(parent, name string) bool {
 	return strings.HasPrefix(name, ".") || name == ocispec.ImageBlobsDir || parent == "." && strings.HasPrefix(name, "_")
 }
 
-// entries lists a directory that was reached without a symbolic link.
-func (d *Directory) entries(dir string) ([]fs.DirEntry, error) {
-	f, err := d.open(dir, fs.ModeDir)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	entries, err := f.ReadDir(-1)
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	return entries, err
-}
-
-// open opens a regular file for reading, or a directory if kind is fs.ModeDir. Each
-// component of the path is looked at before: a symbolic link is not followed, and a fifo or
-// a device is never opened, because opening one may block or act. Root keeps the path in the
-// tree also while somebody changes it, and then O_NONBLOCK keeps a fifo from blocking.
-func (d *Directory) open(name string, kind fs.FileMode) (*os.File, error) {
-	for i := range len(name) + 1 {
-		if i < len(name) && name[i] != '/' {
-			continue
-		}
-		want := fs.ModeDir
-		if i == len(name) {
-			want = kind
-		}
-		fi, err := d.root.Lstat(name[:i])
-		if err != nil {
-			return nil, err
-		}
-		if err := expect(name[:i], fi, want); err != nil {
-			return nil, err
-		}
-	}
-	f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	fi, err := f.Stat()
-	if err == nil {
-		err = expect(name, fi, kind)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-// expect returns an error unless a file is of a kind: fs.ModeDir, or 0 for a regular file.
-func expect(name string, fi fs.FileInfo, kind fs.FileMode) error {
-	reason := "not a regular file"
-	switch {
-	case fi.Mode().Type() == kind:
-		return nil
-	case fi.Mode()&fs.ModeSymlink != 0:
-		reason = "symbolic links are not followed"
-	case kind == fs.ModeDir:
-		reason = "not a directory"
-	}
-	return &fs.PathError{Op: "open", Path: name, Err: errors.New(reason)}
-}
-
-// whole reads a regular file of at most most bytes.
-func (d *Directory) whole(name string, most int64) ([]byte, error) {
-	f, err := d.open(name, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("%s: larger than %d MiB", name, most>>20)
-	}
-	return data, err
-}
-
 // Images reads index.json, and adds what meta.db knows. zot keeps no times for referrers
 // and platforms; those of their files stand in for them.
 func (d *Directory) Images(_ context.Context, repo string) ([]transfer.Image, error) {
-	data, err := d.whole(path.Join(repo, ocispec.ImageIndexFile), maxIndex)
+	entries, err := d.root.Index(repo)
 	if err != nil {
 		return nil, err
-	}
-	var index struct {
-		Manifests []struct {
-			MediaType   string            `json:"mediaType"`
-			Digest      digest.Digest     `json:"digest"`
-			Annotations map[string]string `json:"annotations"`
-		} `json:"manifests"`
-	}
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("%s of %s: %w", ocispec.ImageIndexFile, repo, err)
 	}
 	known, err := d.meta.repository(repo)
 	if err != nil {
@@ -207,16 +107,13 @@ func (d *Directory) Images(_ context.Context, repo string) ([]transfer.Image, er
 	}
 	at := map[digest.Digest]int{}
 	var images []transfer.Image
-	for _, m := range index.Manifests {
-		if _, err := core.ParseDigest(string(m.Digest)); err != nil {
-			return nil, fmt.Errorf("%s of %s: %w", ocispec.ImageIndexFile, repo, err)
-		}
+	for _, m := range entries {
 		i, ok := at[m.Digest]
 		if !ok {
 			i = len(images)
 			at[m.Digest] = i
 			s := known.statistics[m.Digest]
-			if fi, err := d.root.Lstat(blobPath(repo, m.Digest)); err == nil && s.pushed.IsZero() {
+			if fi, err := d.root.Lstat(layout.BlobPath(repo, m.Digest)); err == nil && s.pushed.IsZero() {
 				s.pushed = fi.ModTime()
 			}
 			images = append(images, transfer.Image{
@@ -236,28 +133,10 @@ func (d *Directory) Images(_ context.Context, repo string) ([]transfer.Image, er
 
 // Manifest implements transfer.Source.
 func (d *Directory) Manifest(_ context.Context, repo string, dg digest.Digest) ([]byte, error) {
-	data, err := d.whole(blobPath(repo, dg), core.MaxManifestSize)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: %s", transfer.ErrAbsent, dg)
-	}
-	return data, err
+	return d.root.Manifest(repo, dg)
 }
 
-// Blob implements transfer.Source. The reader is an *os.File.
+// Blob implements transfer.Source.
 func (d *Directory) Blob(_ context.Context, repo string, dg digest.Digest) (io.ReadCloser, int64, error) {
-	f, err := d.open(blobPath(repo, dg), 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("%w: %s", transfer.ErrAbsent, dg)
-	} else if err != nil {
-		return nil, 0, err
-	}
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
-	}
-	return f, fi.Size(), nil
-}
-
-func blobPath(repo string, d digest.Digest) string {
-	return path.Join(repo, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+	return d.root.Blob(repo, dg)
 }
