@@ -15,8 +15,8 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 )
 
-// carryOut has a command of the control socket carried out by the process that has the
-// storage open; without one, here, on trees that are opened for it.
+// carryOut runs a command in the process that has the storage open, through its control socket.
+// Without such a process it runs the command here, on trees that it opens.
 func carryOut[T any](ctx context.Context, r *registry, path string, here func(*running.Trees) (T, error)) (answer T, err error) {
 	err = whileStarting(ctx, func() error {
 		if err := control.Ask(ctx, r.local, path, nil, &answer); !errors.Is(err, control.ErrNobodyListens) {
@@ -30,8 +30,8 @@ func carryOut[T any](ctx context.Context, r *registry, path string, here func(*r
 	return answer, err
 }
 
-// open opens the storage for this process, unless that is another user's than the
-// registry's: what a command writes, the registry could then not read, nor start.
+// open opens the storage for this process, unless the process runs as another user than the
+// registry: the registry could not read files that the command writes, nor start.
 func (r *registry) open(ctx context.Context, log *slog.Logger) (storage.Buckets, error) {
 	if err := r.belongsTo(os.Geteuid()); err != nil {
 		return nil, err
@@ -39,11 +39,11 @@ func (r *registry) open(ctx context.Context, log *slog.Logger) (storage.Buckets,
 	return r.storage.Open(ctx, log)
 }
 
-// belongsTo refuses a user who is not the one whose files are in the storage.
+// belongsTo returns an error unless the current user owns the files in the storage.
 func (r *registry) belongsTo(uid int) error {
 	info, err := os.Stat(filepath.Join(r.local, "layout.json"))
 	if err != nil {
-		return nil // opening it says what is wrong
+		return nil // opening it reports what is wrong
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || int(owner.Uid) == uid {
@@ -53,7 +53,7 @@ func (r *registry) belongsTo(uid int) error {
 	if known, err := user.LookupId(name[1:]); err == nil {
 		name = known.Username
 	}
-	return fmt.Errorf("storage %s belongs to the user %s and no registry runs: run the command as that user (sudo -u '%[2]s' …), or the registry cannot read what it writes", r.local, name)
+	return fmt.Errorf("storage %s belongs to the user %s and no registry runs: run the command as that user (sudo -u '%[2]s' …), otherwise the registry cannot read the files that it writes", r.local, name)
 }
 
 // withTrees opens the storage for this process.

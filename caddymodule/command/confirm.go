@@ -14,16 +14,16 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/console"
 )
 
-// asksFirst is the end of the help of a command that asks.
+// asksFirst is the end of the help of a command that asks for confirmation.
 const asksFirst = `
 
-On a terminal the command shows what is hit and asks, unless --yes is given.
+On a terminal the command shows what is affected and asks, unless --yes is given.
 Elsewhere, as in a script, it does not ask.`
 
-// maxAnswer bounds what is read of an answer, in bytes.
+// maxAnswer bounds the length of an answer, in bytes.
 const maxAnswer = 100
 
-// errNo is an answer other than yes.
+// errNo reports an answer other than yes.
 var errNo = errors.New("nothing was changed")
 
 // yesFlag adds the flag --yes.
@@ -31,8 +31,8 @@ func yesFlag(cmd *cobra.Command) *bool {
 	return cmd.Flags().BoolP("yes", "y", false, "do not ask")
 }
 
-// asksOnTerminal reports whether somebody is there to be asked: the question goes to the
-// standard error, because the standard output may be read by a program.
+// asksOnTerminal reports whether a person can answer. The question goes to the standard error,
+// because a program may read the standard output.
 func asksOnTerminal(cmd *cobra.Command, yes bool) bool {
 	return !yes && isTerminal(cmd.InOrStdin()) && isTerminal(cmd.ErrOrStderr())
 }
@@ -42,12 +42,12 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// ask puts a question. Its error has ended the command: the answer was not yes.
+// ask asks a question. If the answer is not yes, it ends the command and returns an error.
 func ask(cmd *cobra.Command, question string) error {
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
 	line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), maxAnswer)).ReadString('\n')
 	if err != nil {
-		fmt.Fprintln(cmd.ErrOrStderr()) // the answer did not end the line
+		fmt.Fprintln(cmd.ErrOrStderr()) // the answer had no newline
 	}
 	switch strings.ToLower(strings.TrimSpace(line)) {
 	case "y", "yes":

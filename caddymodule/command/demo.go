@@ -41,8 +41,8 @@ pattern of private. It needs no internet. It prints the reference, the digest, a
 commands that pull the image on this machine.
 
 The push uses an API key of the service account demo, with a group to which the policy
-gives create. The key may do nothing else, and is revoked after the push. If the tag is
-there already, nothing is pushed.`,
+gives create. The key has no other rights, and is revoked after the push. If the tag
+exists already, nothing is pushed.`,
 		Example: `  caddy-registry registry demo
   caddy-registry registry demo --to registry.example.com`,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -73,7 +73,7 @@ there already, nothing is pushed.`,
 	return cmd
 }
 
-// planDemo reads from the configuration where the image goes, and with which groups.
+// planDemo reads from the configuration the place of the image and the groups of the key.
 func (l *location) planDemo(to string) (*demo.Plan, error) {
 	app, found, err := l.appAndSites()
 	if err != nil {
@@ -104,8 +104,8 @@ func (l *location) planDemo(to string) (*demo.Plan, error) {
 	return plan, err
 }
 
-// withLocalAuthority are the authorities of the system and, where this user may read it,
-// Caddy's own.
+// withLocalAuthority returns the system's certificate authorities and, if this user may read
+// it, Caddy's own.
 func withLocalAuthority() *x509.CertPool {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
@@ -157,7 +157,7 @@ func (l *location) pushDemo(ctx context.Context, plan *demo.Plan, warn func(stri
 	return plan.Push(ctx, made.Secret)
 }
 
-// printDemo says what was pushed and how it is pulled.
+// printDemo prints what was pushed and how to pull it.
 func printDemo(w io.Writer, plan *demo.Plan, named digest.Digest, there bool) {
 	if there {
 		fmt.Fprintf(w, "%s is there already; nothing was pushed\n", plan.Reference())

@@ -7,7 +7,7 @@
 //	wait.go       waits for a process that starts
 //	confirm.go    asks the person at a terminal
 //
-// A command reads the configuration as far as it needs it, and resolves only the secrets that
-// it uses. What it does to a storage is done by package running, in the process that serves or
-// in this one, so both do the same.
+// A command reads only the parts of the configuration that it needs, and resolves only the
+// secrets that it uses. Package running does the work on a storage, in the serving process or
+// in this one, so both behave in the same way.
 package command

@@ -29,8 +29,8 @@ func doctorCommand(where *location) *cobra.Command {
 		Short: "Examines the registry and reports what is wrong",
 		Long: `
 Examines the storage and its disk, the keys and users, every site and mirror, the Redis
-of the cache, the sign-in provider and trusted issuers, and asks each with what the
-registry would use. Every finding is ok, warn, or fail, and a summary follows.
+of the cache, the sign-in provider and trusted issuers. It contacts each with the
+settings that the registry would use. Every finding is ok, warn, or fail, and a summary follows.
 The exit status is 0 also with warnings, and 1 when something has failed.
 
 With --clients nothing is examined: it prints the lines that make clients use the
@@ -142,7 +142,7 @@ func (l *location) examine(ctx context.Context) (doctor.Report, error) {
 			return app.Mirrors[name].Client(name)
 		}})
 	}
-	if l.storage == "" { // a storage alone says nothing of these
+	if l.storage == "" { // --storage has no information about these
 		p.More = append(p.More, doctor.Check{Name: "cache", Run: app.ExamineCache})
 	}
 	if app.OIDC != nil {
@@ -154,7 +154,7 @@ func (l *location) examine(ctx context.Context) (doctor.Report, error) {
 	return doctor.Examine(ctx, p.Checks()), nil
 }
 
-// patient is the storage of the registry for the doctor.
+// patient is the registry's storage, as the doctor examines it.
 func (r *registry) patient() *checks.Patient {
 	return &checks.Patient{
 		Storage: r.storage, Directory: r.local,

@@ -40,13 +40,12 @@ func exportLayoutCommand(where *location) *cobra.Command {
 		Long: `
 Writes images of a private repository as an OCI image layout, which skopeo, crane,
 podman and "registry import oci-layout" read: one tag, one manifest, or all tags of the
-repository. The platforms of an index and what refers to an image, as signatures do, come
-along. The directory must be empty or missing. With a name that ends in .tar the layout
-is one file (skopeo calls it oci-archive), which must not exist.
+repository. It includes the platforms of an index and the referrers of an image, such as
+signatures. The directory must be empty or missing. With a name that ends in .tar the
+layout is one file (skopeo calls it oci-archive), which must not exist.
 
 Every digest is checked. An export that fails leaves no layout. The exit status is 0 when
-everything was written, 1 when it was not, and 2 when the command line is not
-understood.`,
+everything was written, 1 when it was not, and 2 for an invalid command line.`,
 		Example: `  caddy-registry registry export oci-layout team/app ./app
   caddy-registry registry export oci-layout team/app:v1 app.tar`,
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -80,8 +79,8 @@ understood.`,
 	return cmd
 }
 
-// writeDirectory unpacks what export reads into a directory. If that fails, the directory is
-// as it was.
+// writeDirectory unpacks the exported layout into a directory. If that fails, the directory is
+// unchanged.
 func writeDirectory(dir string, export func(read func(io.Reader) error) error) error {
 	_, statErr := os.Stat(dir)
 	into, err := layout.Create(dir)
@@ -103,7 +102,7 @@ func writeDirectory(dir string, export func(read func(io.Reader) error) error) e
 	return err
 }
 
-// writeArchive writes what export reads into a file, once it is whole.
+// writeArchive writes the exported layout into a file, once it is complete.
 func writeArchive(name string, export func(read func(io.Reader) error) error) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
@@ -116,7 +115,7 @@ func writeArchive(name string, export func(read func(io.Reader) error) error) er
 	return nil
 }
 
-// export has the process that has the storage open export, or does it here.
+// export exports in the process that has the storage open, or here.
 func (l *location) export(ctx context.Context, name string, read func(io.Reader) error) error {
 	r, err := l.find()
 	if err != nil {

@@ -24,8 +24,8 @@ func gcCommand(where *location) *cobra.Command {
 Removes content that no manifest needs, abandoned uploads, and, if the
 configuration says so, untagged manifests. The registry serves meanwhile.
 
-What a running registry was given, or told a client that it has, less than its
-grace ago stays; after a start that is everything.
+Content that was pushed, or that a client was told exists, within the grace period is
+kept. After a start this covers everything until one grace period has passed.
 
 --json prints {"private", "mirrors", "dry_run"}, with the numbers of blobs, links,
 manifests, uploads and bytes of each.`,
@@ -33,7 +33,7 @@ manifests, uploads and bytes of each.`,
   caddy-registry registry gc --config /etc/registry/Caddyfile --json`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed, and remove nothing")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "report what would be removed, and remove nothing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Args = accepting(func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -68,7 +68,7 @@ func printCollected(w io.Writer, r control.GCReport) {
 		fmt.Fprintf(w, "%s: %s %s of content: %d blobs, %d links to blobs, %d untagged manifests, %d abandoned uploads\n",
 			tree.name, verb, humanize.IBytes(uint64(tree.Bytes)), tree.Blobs, tree.Links, tree.Manifests, tree.Uploads)
 		if tree.Kept > 0 {
-			fmt.Fprintf(w, "%s: %d repositories were kept as they are, because something in them is damaged; "+
+			fmt.Fprintf(w, "%s: %d repositories were not collected, because they have damaged content; "+
 				"the registry's log names it\n", tree.name, tree.Kept)
 		}
 	}
@@ -81,8 +81,8 @@ func (l *location) collect(ctx context.Context, dryRun bool) (control.GCReport, 
 		return control.GCReport{}, err
 	}
 	return carryOut(ctx, registry, fmt.Sprintf("/gc?dry_run=%t", dryRun), func(t *running.Trees) (control.GCReport, error) {
-		// A client that the registry told shortly before it stopped that a blob is here
-		// may find it gone, and pushes it again.
+		// A client that learned of a blob shortly before the registry stopped may find it gone,
+		// and pushes it again.
 		done, err := t.Collect(ctx, store.CollectOptions{DryRun: dryRun, Idle: true})
 		return control.GCReport{Collected: done, DryRun: dryRun}, err
 	})

@@ -9,9 +9,9 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/running"
 )
 
-// order carries an order out in the running process, or on the storage itself.
+// order executes an order in the running process, or on the storage itself.
 func (l *location) order(ctx context.Context, order control.IdentityOrder) (report control.IdentityReport, err error) {
-	if ctx == nil { // cobra has none unless it was given one
+	if ctx == nil { // cobra has none by default
 		ctx = context.Background()
 	}
 	registry, err := l.find()

@@ -28,8 +28,8 @@ func importCommand(where *location) *cobra.Command {
 		Short: "Imports images and API keys from another registry",
 		Long: `
 Imports images from another registry, while this registry serves: from the directory of
-a zot, with its API keys; from an OCI image layout; or over the network. What is here
-already is not copied again, so a command that was interrupted can be run again.`,
+a zot, with its API keys; from an OCI image layout; or over the network. Existing
+content is not copied again, so an interrupted command can be run again.`,
 		Example: `  caddy-registry registry import zot /home/me/zot --dry-run
   caddy-registry registry import registry registry.example.org 'team/**'`,
 	}
@@ -47,16 +47,16 @@ func importZotCommand(where *location) *cobra.Command {
 		Long: `
 Imports the private images of a zot 2.1 from its root directory, with the times and
 the users of their pushes, and its API keys. The directory is only read; zot must be
-stopped. What mirrors serve is skipped: they fetch it when it is asked for.
+stopped. Images of mirrors are skipped: mirrors fetch them on request.
 
-The command can be interrupted and run again: it goes on. A later import brings what
-has changed in zot, and leaves alone what was pushed or deleted here since. An API
-key gets the groups of --group, and lasts until it ends in zot, or as long as a new
-key at most. It is imported once.
+The command can be interrupted and run again: it continues. A later import brings the
+changes in zot, and does not change what was pushed or deleted here since. An API key
+gets the groups of --group, and lasts until it ends in zot, but no longer than a new
+key. It is imported once.
 
-Content that is damaged or missing is left out and named. The exit status is 0 when
+Content that is damaged or missing is left out and reported. The exit status is 0 when
 everything was imported or skipped on purpose, 1 when something was left out or the
-import ended early, and 2 when the command line is not understood.`,
+import ended early, and 2 for an invalid command line.`,
 		Example: `  caddy-registry registry import zot /home/me/zot --dry-run
   caddy-registry registry import zot /home/me/zot --group artifact-workloads --user me@example.org=me`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -88,10 +88,10 @@ import ended early, and 2 when the command line is not understood.`,
 	return cmd
 }
 
-// errImportStorage is for --storage, which says nothing about names.
+// errImportStorage refuses --storage, which does not define names.
 var errImportStorage = errors.New("import reads from a configuration which names are private and which are mirrors; use --config instead of --storage")
 
-// importFlags makes the options of every import. It returns whether JSON is asked for.
+// importFlags adds the options of every import. It returns the value of --json.
 func importFlags(cmd *cobra.Command, order *importing.Order) (asJSON *bool) {
 	cmd.Flags().BoolVar(&order.DryRun, "dry-run", false, "read and check everything, and change nothing")
 	return cmd.Flags().Bool("json", false, "print a JSON line for each tag and manifest, and last the result")
@@ -105,13 +105,13 @@ func importLayoutCommand(where *location) *cobra.Command {
 		Long: `
 Imports the images of an OCI image layout (a directory with the files oci-layout and
 index.json, as skopeo, crane, buildah and docker buildx write it) into one repository.
-The directory is only read. A tag is what the annotation
-org.opencontainers.image.ref.name says, or what is behind the colon of a whole reference.
+The directory is only read. The tag is the value of the annotation
+org.opencontainers.image.ref.name or, if that is a whole reference, its tag.
 
-A tag that was pushed here since is left alone, and listed as skipped. Content that is
-damaged or missing is left out and named. The exit status is 0 when everything was
+A tag that was pushed here since is not changed, and listed as skipped. Content that is
+damaged or missing is left out and reported. The exit status is 0 when everything was
 imported or skipped on purpose, 1 when something was left out or the import ended
-early, and 2 when the command line is not understood.`,
+early, and 2 for an invalid command line.`,
 		Example: `  caddy-registry registry import oci-layout ./app team/app`,
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
@@ -148,30 +148,29 @@ func importRegistryCommand(where *location) *cobra.Command {
 		Short: "Imports images from another registry over the network",
 		Long: `
 Imports images from another registry by the protocol that clients use: every tag, the
-platforms of an index, and what refers to an image, as signatures do. Manifests without a
-tag and the times of pushes cannot be asked for. A repository has the same name here, and
-must be private here.
+platforms of an index, and the referrers of an image, such as signatures. The protocol
+does not give access to manifests without a tag and to the times of pushes. A repository
+has the same name here, and must be private here.
 
-The patterns choose repositories, as team/** does. Patterns that are names are not looked
-for in the registry's list, which some registries do not give. Without --username the
-credentials are those of docker login (~/.docker/config.json), if there are any for the
-host. --password takes a placeholder, so that it is in no history: {env.TOKEN} or
-{file./run/secrets/token}.
+The patterns choose repositories, such as team/**. A pattern without a wildcard does not
+need the registry's list of repositories, which some registries do not have. Without
+--username the credentials are those of docker login (~/.docker/config.json), if there
+are any for the host. --password takes a placeholder, so that it is not in the shell's
+history: {env.TOKEN} or {file./run/secrets/token}.
 
-What is here already is not copied again: the command can be run again, and brings what
-has changed there. A tag that was pushed here since is left alone, and listed as
-skipped. The exit status is 0 when everything was imported or skipped on purpose, 1 when
-something was left out or the import ended early, and 2 when the command line is not
-understood.`,
+Existing content is not copied again: the command can be run again, and brings the
+changes since. A tag that was pushed here since is not changed, and listed as skipped.
+The exit status is 0 when everything was imported or skipped on purpose, 1 when something
+was left out or the import ended early, and 2 for an invalid command line.`,
 		Example: `  caddy-registry registry import registry registry.example.org 'team/**' --dry-run
   caddy-registry registry import registry registry.example.org team/app --username me --password {env.TOKEN}`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	asJSON := importFlags(cmd, &order)
 	flags := cmd.Flags()
-	flags.StringVar(&username, "username", "", "who asks there")
+	flags.StringVar(&username, "username", "", "the user at the other registry")
 	flags.StringVar(&password, "password", "", "the password or key of --username; a placeholder")
-	flags.BoolVar(&order.Registry.PlainHTTP, "plain-http", false, "ask without TLS")
+	flags.BoolVar(&order.Registry.PlainHTTP, "plain-http", false, "connect without TLS")
 	completeFlag(cmd, "username")
 	completeFlag(cmd, "password")
 	cmd.Args = accepting(func(cmd *cobra.Command, args []string) (err error) {
@@ -198,7 +197,7 @@ understood.`,
 	return cmd
 }
 
-// credentialsFor returns those of the options, or else those of docker login.
+// credentialsFor returns the credentials of the options, or else those of docker login.
 func credentialsFor(host, username, password string) (*authn.AuthConfig, error) {
 	if username != "" {
 		secret, err := option.Resolve("--password", password)
@@ -218,7 +217,7 @@ func credentialsFor(host, username, password string) (*authn.AuthConfig, error) 
 	return found.Authorization()
 }
 
-// runImport imports, and prints what became of it.
+// runImport imports, and prints the result.
 func (l *location) runImport(cmd *cobra.Command, order importing.Order, asJSON bool) (err error) {
 	printer := &importing.Printer{Out: cmd.OutOrStdout()}
 	if isTerminal(cmd.ErrOrStderr()) {
@@ -248,7 +247,7 @@ func (l *location) runImport(cmd *cobra.Command, order importing.Order, asJSON b
 	return nil
 }
 
-// importFrom has the process that has the storage open import, or does it here.
+// importFrom imports in the process that has the storage open, or here.
 func (l *location) importFrom(ctx context.Context, order importing.Order, report func(transfer.Item)) (result importing.Result, err error) {
 	app, err := l.app()
 	if err != nil {

@@ -41,11 +41,11 @@ func keyCreateCommand(where *location) *cobra.Command {
 			"[--action <action>...] [--on <glob>...]",
 		Short: "Makes an API key for a service account, and prints it",
 		Long: `
-Makes an API key for a service account with groups of its own. The key alone is
-printed on the standard output. It is not kept, and cannot be shown again.
+Makes an API key for a service account with its own groups. The standard output has
+only the key. The registry stores its hash and cannot show the key again.
 
 The key has the rights that the policy gives to its user and groups. --action and --on
-narrow them: a key can be given less than its groups may do, and never more.`,
+narrow them: a key can have fewer rights than its groups, and never more.`,
 		Example: `  caddy-registry registry key create --user me --group admins
   caddy-registry registry key create --user zot-ci --group artifact-workloads --name ci --expires 90d
   caddy-registry registry key create --user zot-ci --group admins --action read --action create --on 'team/**'`,
@@ -53,11 +53,11 @@ narrow them: a key can be given less than its groups may do, and never more.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&want.User, "user", "", "the service account")
-	flags.StringArrayVar(&want.Groups, "group", nil, "a group of it; may be repeated")
-	flags.StringVar(&want.Name, "name", "", "what the key is called (default: the day)")
-	flags.StringVar(&expires, "expires", "", "how long it lasts (default: as long as it may)")
-	flags.StringArrayVar(&want.Actions, "action", nil, "what it may be used for at most; may be repeated")
-	flags.StringArrayVar(&want.Globs, "on", nil, "the repositories that it may be used in at most; may be repeated")
+	flags.StringArrayVar(&want.Groups, "group", nil, "a group of the service account; may be repeated")
+	flags.StringVar(&want.Name, "name", "", "the label of the key (default: the date)")
+	flags.StringVar(&expires, "expires", "", "its lifetime (default: the longest that is allowed)")
+	flags.StringArrayVar(&want.Actions, "action", nil, "limits the key to an action; may be repeated")
+	flags.StringArrayVar(&want.Globs, "on", nil, "limits the key to matching repositories; may be repeated")
 	for _, flag := range []string{"user", "group", "name", "expires", "on"} {
 		completeFlag(cmd, flag)
 	}
@@ -67,7 +67,7 @@ narrow them: a key can be given less than its groups may do, and never more.`,
 		case len(args) > 0:
 			return fmt.Errorf("key create takes no argument, but there is %q", args[0])
 		case want.User == "":
-			return errors.New("whose key? say --user")
+			return errors.New("--user is required: the service account of the key")
 		}
 		if expires != "" {
 			lifetime, err := caddy.ParseDuration(expires)
@@ -104,8 +104,8 @@ func keyListCommand(where *location) *cobra.Command {
 		Use:   "list [--user <name>] [--json]",
 		Short: "Lists API keys",
 		Long: `
-Lists the API keys of all users, or of one: their IDs, owners, labels and groups, until
-when they are valid, and when they were last used. It never prints the keys themselves.
+Lists the API keys of all users, or of one: their IDs, owners, labels and groups,
+the end of their validity, and their last use. It never prints the keys themselves.
 
 --json prints a list of objects, [] if there is no key.`,
 		Example: `  caddy-registry registry key list
@@ -133,10 +133,10 @@ when they are valid, and when they were last used. It never prints the keys them
 func keyRevokeCommand(where *location) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revoke [--yes] <id>",
-		Short: "Revokes an API key, at once and for good",
+		Short: "Revokes an API key, at once and permanently",
 		Long: `
-Revokes an API key. Whatever uses it, or a token that was made with it, is refused
-from the next request on; a key cannot be used again. key list prints the IDs.` + asksFirst,
+Revokes an API key. Clients that use it, or a token that was made with it, are refused
+from the next request on. The key cannot be enabled again. key list prints the IDs.` + asksFirst,
 		Example: `  caddy-registry registry key revoke 0123456789ab
   caddy-registry registry key revoke --yes 0123456789ab`,
 		Args:              exactly(1),
@@ -150,9 +150,9 @@ from the next request on; a key cannot be used again. key list prints the IDs.` 
 				return err
 			}
 			report.Keys = slices.DeleteFunc(report.Keys, func(key identity.Key) bool { return key.ID != args[0] })
-			if len(report.Keys) > 0 { // or there is nothing to ask about
+			if len(report.Keys) > 0 { // otherwise there is nothing to confirm
 				printKeys(cmd.ErrOrStderr(), report.Keys, time.Now())
-				if err := ask(cmd, "Revoke this key? Whatever uses it is refused at once."); err != nil {
+				if err := ask(cmd, "Revoke this key? Its clients are refused at once."); err != nil {
 					return err
 				}
 			}
@@ -168,7 +168,7 @@ from the next request on; a key cannot be used again. key list prints the IDs.` 
 	return cmd
 }
 
-// orderedBy carries out the order of a command. Its error has ended the command.
+// orderedBy executes the order of a command. An error ends the command.
 func (l *location) orderedBy(cmd *cobra.Command, order control.IdentityOrder) (control.IdentityReport, error) {
 	report, err := l.order(cmd.Context(), order)
 	if err != nil {
@@ -177,7 +177,7 @@ func (l *location) orderedBy(cmd *cobra.Command, order control.IdentityOrder) (c
 	return report, nil
 }
 
-// orEmpty makes JSON say [] instead of null.
+// orEmpty returns an empty slice for nil, so that JSON has [] instead of null.
 func orEmpty[T any](values []T) []T {
 	if values == nil {
 		return []T{}

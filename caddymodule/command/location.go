@@ -25,21 +25,21 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// location is how the user of a command names the registry.
+// location has the flags with which the user of a command names the registry.
 type location struct {
 	config, adapter, storage string
-	// document is the configuration from name, once it was read: a command that looks at
-	// it twice prints its warnings once.
+	// document is the configuration from name, after it was read: a command that uses it twice
+	// prints its warnings once.
 	document []byte
 	name     string
 	// stderr is the standard error of the command; nil: the process's.
 	stderr func() io.Writer
 }
 
-// errBothNamed is a command line that names two registries.
-var errBothNamed = errors.New("--storage stands instead of --config and --adapter; use one of them")
+// errBothNamed reports a command line that names two registries.
+var errBothNamed = errors.New("--storage cannot be combined with --config or --adapter; use one of them")
 
-// check refuses a location that means two things.
+// check refuses an ambiguous location.
 func (l *location) check() error {
 	if l.storage != "" && (l.config != "" || l.adapter != "") {
 		return errBothNamed
@@ -47,22 +47,22 @@ func (l *location) check() error {
 	return nil
 }
 
-// registry is a registry as its configuration describes it. Nothing of it is open.
+// registry is a registry as its configuration describes it. It opens nothing.
 type registry struct {
 	storage storage.Module
 	// local is the directory with the control socket.
 	local   string
 	options store.Options
 	limits  quota.Limits
-	// verifyRate is how fast a verification reads; 0: verify.DefaultRate.
+	// verifyRate is the read rate of a verification; 0: verify.DefaultRate.
 	verifyRate int64
 	keys       running.KeyLimits
-	// admins is nil where no configuration was read, or its policy is wrong.
+	// admins is nil if no configuration was read, or its policy is invalid.
 	admins *admins.Roster
 }
 
-// find reads the configuration, as far as it is about the storage: secrets in other
-// parts are not resolved.
+// find reads the parts of the configuration that concern the storage: secrets in other parts
+// are not resolved.
 func (l *location) find() (*registry, error) {
 	app, err := l.app()
 	if err != nil {
@@ -98,13 +98,13 @@ func (l *location) find() (*registry, error) {
 	}
 	found := &registry{module, reachable.Local(), collection.Options(), limits, verifying.Rate, app.KeyLimits(), nil}
 	if l.storage == "" {
-		// A command that disables somebody warns with it, and goes on without.
+		// A command that disables a user uses it for a warning, and works without it.
 		found.admins, _ = rosterOf(app)
 	}
 	return found, nil
 }
 
-// rosterOf is what the configuration says about administrators.
+// rosterOf returns the administrators according to the configuration.
 func rosterOf(registry *config.Registry) (*admins.Roster, error) {
 	site, err := registry.Site()
 	if err != nil {

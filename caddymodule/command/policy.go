@@ -19,9 +19,9 @@ import (
 func policyCommand(where *location) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
-		Short: "Says who may do what",
+		Short: "Explains the policy",
 		Long: `
-Says who may do what in which repository, and by which line of the configuration.`,
+Explains which rule of the policy allows or denies an action in a repository.`,
 		Example: `  caddy-registry registry policy explain --user me push team/app:v1`,
 	}
 	needsSubcommand(cmd)
@@ -29,15 +29,15 @@ Says who may do what in which repository, and by which line of the configuration
 	return cmd
 }
 
-// question is what `policy explain` is asked.
+// question has the arguments of `policy explain`.
 type question struct {
 	user, key string
 	groups    []string
 	anonymous bool
 	action    string
 	target    string // <name>[:tag]
-	// found is what the storage knows of key; nil: it knows none. warn takes what kept
-	// the storage from being asked.
+	// found is what the storage knows about key, or nil. warn receives the reason why the
+	// storage could not be read.
 	found *foundKey
 	warn  func(string)
 }
@@ -47,16 +47,16 @@ func explainCommand(where *location) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "explain [--user <name>] [--group <name>]... [--key <id or label>] [--anonymous] " +
 			"<action> <name>[:tag]",
-		Short: "Says whether somebody may do something, and by which line of the configuration",
+		Short: "Reports whether the policy allows an action, and which line of the configuration decides",
 		Long: `
-Says whether somebody may do something in a repository, and by which line of the
-configuration. It asks the configuration alone: no process, no storage, no secret.
-The groups of a user are those of --group or, without one, of their local_user.
-With --key it also asks the running process, or the storage, whose key it is, which
-groups its owner has and what the key is narrowed to.
+Reports whether the policy allows an action in a repository, and which line of the
+configuration decides. It reads only the configuration: no process, no storage, no
+secret. The groups of a user are those of --group or, without one, of their
+local_user. With --key it also reads, from the running process or the storage, the
+key's owner, the owner's groups and the limits of the key.
 
 The actions are read, fetch, create, update, delete and admin. The action push is
-create if the tag is absent and update if it is there, and both are printed; its
+create if the tag is absent and update if it exists, and both are printed; its
 exit status is that of a new tag.
 
 The exit status is 0 when it is allowed, 1 when it is denied, and 2 when the command
@@ -76,7 +76,7 @@ line is not understood.`,
 	flags.StringArrayVar(&q.groups, "group", nil, "a group that the user is in; may be repeated")
 	flags.StringVar(&q.key, "key", "",
 		"the ID of the API key that the user has, or its label if it is a service account's")
-	flags.BoolVar(&q.anonymous, "anonymous", false, "a caller without an identity, which is the default")
+	flags.BoolVar(&q.anonymous, "anonymous", false, "a caller without an identity (the default)")
 	for _, flag := range []string{"user", "group", "key"} {
 		completeFlag(cmd, flag)
 	}
@@ -100,21 +100,21 @@ line is not understood.`,
 		case err != nil:
 			return finish(cmd, statusFailed, err)
 		case !allowed:
-			return finish(cmd, statusFailed, nil) // the answer says so
+			return finish(cmd, statusFailed, nil) // the printed answer has the reason
 		}
 		return nil
 	}
 	return cmd
 }
 
-// errQuestion is a question that makes no sense.
-var errQuestion = errors.New("not a question")
+// errQuestion reports invalid arguments.
+var errQuestion = errors.New("invalid arguments")
 
-// unnamed stands for the user of a question that names groups or a key alone. No
+// unnamed is the user of a question that names only groups or a key. No
 // rule of a Caddyfile can be about it.
 const unnamed = "somebody\x00"
 
-// who is whom the question is about.
+// who returns the identity that the question is about.
 func (q *question) who() (policies.Identity, error) {
 	named := q.user != "" || len(q.groups) > 0 || q.key != ""
 	if !named {
@@ -135,7 +135,7 @@ func (q *question) who() (policies.Identity, error) {
 	return who, nil
 }
 
-// pushAction stands for the two actions of a push: create, and update.
+// pushAction means the two actions of a push: create and update.
 const pushAction = "push"
 
 // actionNames are the actions of a policy, without *.
@@ -146,7 +146,7 @@ func actionNames() (names []string) {
 	return names
 }
 
-// read reads the action and the target: which actions are meant, where, and the tag or "".
+// read parses the action and the target. It returns the actions, the place, and the tag or "".
 func (q *question) read() (actions []policies.Action, name, tag string, err error) {
 	name = q.target
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
@@ -225,7 +225,7 @@ func (l *location) explain(out io.Writer, q *question) (allowed bool, err error)
 			may = false
 		}
 		if action == policies.Update && may {
-			// A push is refused before its tag is looked at.
+			// A push is refused before its tag is checked.
 			if create, rule := policy.Explain(who, policies.Create, request.Repo); !create {
 				fmt.Fprintf(out, "but a push needs create, too: %s\n", verdict(create, rule))
 				may = false
@@ -238,8 +238,8 @@ func (l *location) explain(out io.Writer, q *question) (allowed bool, err error)
 	return allowed, nil
 }
 
-// kindOf is a request for which the action is needed, so that a name that nobody
-// claims is answered as it would be.
+// kindOf returns a request that needs the action, so that the answer for an unclaimed name is
+// the same as that of the request.
 func kindOf(action policies.Action) wire.Kind {
 	switch action {
 	case policies.Create, policies.Update:
@@ -250,7 +250,7 @@ func kindOf(action policies.Action) wire.Kind {
 	return wire.Manifest
 }
 
-// verdict says what was decided, and by which line.
+// verdict describes the decision and the line that made it.
 func verdict(allowed bool, rule *policies.Rule) string {
 	word := "denied"
 	if allowed {

@@ -13,14 +13,14 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// foundKey is a key that a question is about, with what is known of its owner.
+// foundKey is the key that a question is about, with what is known about its owner.
 type foundKey struct {
 	identity.Key
 	owner identity.User
 }
 
-// findKey asks the running process, or the storage, which key a question means. Without
-// an answer the question is about the rules alone, and the warning says so.
+// findKey looks the key of a question up in the running process or in the storage. If it cannot
+// be found, the question is only about the rules, with a warning.
 func (l *location) findKey(ctx context.Context, q *question) {
 	report, err := l.order(ctx, control.IdentityOrder{FindKey: q.key})
 	switch {
@@ -38,11 +38,11 @@ func (l *location) findKey(ctx context.Context, q *question) {
 		}
 	}
 	if n := len(report.Keys); n > 1 {
-		q.warn(fmt.Sprintf("%d keys have the label %q, and this is about one of them; name it by its ID", n, q.key))
+		q.warn(fmt.Sprintf("%d keys have the label %q, and this answer is about one of them; use its ID instead", n, q.key))
 	}
 }
 
-// complete says in who whose key it is. What the question names itself stays.
+// complete adds the owner of the key to who. What the question names itself is kept.
 func (f *foundKey) complete(who *policies.Identity) (err error) {
 	who.User = cmp.Or(who.User, f.User)
 	who.Key = policies.Key{ID: f.ID, Label: f.RuleLabel()}
@@ -82,7 +82,7 @@ func (q *question) addLocal(locals authenticators.LocalUsers, who *policies.Iden
 	}
 }
 
-// refused is why the key is of no use at a time, or empty.
+// refused returns why the key is refused at a time, or an empty string.
 func (f *foundKey) refused(at time.Time) string {
 	switch {
 	case f == nil:
@@ -95,7 +95,7 @@ func (f *foundKey) refused(at time.Time) string {
 	return ""
 }
 
-// narrowed is what the key may be used for at most.
+// narrowed describes the limits of the key.
 func (f *foundKey) narrowed() string {
 	text := "it was made for " + cmp.Or(strings.Join(f.Actions, " "), "every action")
 	if len(f.Globs) > 0 {
@@ -104,7 +104,7 @@ func (f *foundKey) narrowed() string {
 	return text + " alone"
 }
 
-// String is the line that says whom the answer is about.
+// String describes the key and the identity that the answer is about.
 func (f *foundKey) String() string {
 	groups := f.owner.Groups
 	if f.Service {

@@ -22,16 +22,16 @@ func purgeCommand(where *location) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "purge <name>[:<tag>|@<digest>] [--json]",
-		Short: "Forgets what a mirror holds",
+		Short: "Removes content that a mirror holds",
 		Long: `
-Forgets what a mirror holds of a repository: one tag, one manifest with the blobs
-that it alone needs, or everything. The next request asks the upstream again. The
-name begins with the mirror's, as docker.io/nginx or ghcr.io/owner/app. The exit
-status is 1 when there is nothing to forget.
+Removes what a mirror holds of a repository: one tag, one manifest with the blobs
+that only it needs, or everything. The next request asks the upstream again. The
+name begins with the mirror's, such as docker.io/nginx or ghcr.io/owner/app. The exit
+status is 1 when there is nothing to remove.
 
-It is for mirrors. What was pushed here is deleted by a client that may do so.
+It works only for mirrors. Delete pushed images with a client that may delete.
 
---json prints {"repository", "tags", "manifests", "bytes"}: what was forgotten.`,
+--json prints {"repository", "tags", "manifests", "bytes"}: what was removed.`,
 		Example: `  caddy-registry registry purge docker.io/nginx
   caddy-registry registry purge ghcr.io/owner/app:v1`,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -39,7 +39,7 @@ It is for mirrors. What was pushed here is deleted by a client that may do so.
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Args = accepting(func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return errors.New("purge takes one name, as docker.io/nginx:latest")
+			return errors.New("purge takes one name, such as docker.io/nginx:latest")
 		}
 		_, _, err := control.ParseTarget(args[0])
 		return err
@@ -71,7 +71,7 @@ func printPurged(w io.Writer, r control.PurgeReport) {
 	fmt.Fprintf(w, "%s: forgot %d tags and %d manifests, %s\n", r.Repository, len(r.Tags), len(r.Manifests), humanize.IBytes(uint64(r.Bytes)))
 }
 
-// purge has the process that has the storage open forget, or does it here.
+// purge purges in the process that has the storage open, or here.
 func (l *location) purge(ctx context.Context, name string) (control.PurgeReport, error) {
 	r, err := l.find()
 	if err != nil {
@@ -82,8 +82,8 @@ func (l *location) purge(ctx context.Context, name string) (control.PurgeReport,
 	})
 }
 
-// nothingHeld says why nothing was forgotten: of a name that no mirror has, or of one
-// of which nothing is here.
+// nothingHeld returns the reason why nothing was purged: the name does not belong to a mirror,
+// or nothing is stored for it.
 func (l *location) nothingHeld(r control.PurgeReport, name string) error {
 	app, err := l.app()
 	if err != nil {

@@ -35,7 +35,7 @@ func registryCommand(cmd *cobra.Command) {
 	where := &location{stderr: cmd.ErrOrStderr}
 	flags := cmd.PersistentFlags()
 	flags.StringVarP(&where.config, "config", "c", "", "the configuration (default ./Caddyfile)")
-	flags.StringVarP(&where.adapter, "adapter", "a", "", "its format, if its name does not tell")
+	flags.StringVarP(&where.adapter, "adapter", "a", "", "the format of the configuration, if its name does not show it")
 	flags.StringVar(&where.storage, "storage", "", "the storage directory, instead of a configuration")
 	completeFlag(cmd, "adapter", adapters()...)
 	if err := cmd.MarkPersistentFlagDirname("storage"); err != nil {
@@ -59,25 +59,26 @@ func registryCommand(cmd *cobra.Command) {
 	)
 }
 
-// helpFooter ends the help of each command, in the place of Caddy's, which names Caddy's manual.
+// helpFooter ends the help of each command, instead of Caddy's footer, which names Caddy's
+// manual.
 const helpFooter = `
 The manual: https://github.com/eblume/caddy-registry/blob/main/docs/look-up/commands.md
 `
 
 // needsSubcommand makes a command refuse to run without one of its subcommands.
 func needsSubcommand(cmd *cobra.Command) {
-	cmd.Args = cobra.ArbitraryArgs // or cobra refuses them itself, with status 1
+	cmd.Args = cobra.ArbitraryArgs // otherwise cobra refuses them, with status 1
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return misused(cmd, fmt.Errorf("which command? see %s --help", cmd.CommandPath()))
+			return misused(cmd, fmt.Errorf("missing command; see %s --help", cmd.CommandPath()))
 		}
 		return misused(cmd, fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.CommandPath()))
 	}
 }
 
-// accepting makes the check of a command's arguments, which runs after the flags were read
-// and before the command does anything. The errors of check are sentences for an operator;
-// they end the command with statusMisuse.
+// accepting returns the check of a command's arguments, which runs after the flags were read
+// and before the command does anything. The errors of check are messages for an operator; they
+// end the command with statusMisuse.
 func accepting(check func(cmd *cobra.Command, args []string) error) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
@@ -87,7 +88,7 @@ func accepting(check func(cmd *cobra.Command, args []string) error) cobra.Positi
 	}
 }
 
-// exactly accepts so many arguments, none of which is empty.
+// exactly accepts n arguments that are not empty.
 func exactly(n int) cobra.PositionalArgs {
 	return accepting(func(cmd *cobra.Command, args []string) error {
 		if len(args) != n || slices.Contains(args, "") {
@@ -97,8 +98,8 @@ func exactly(n int) cobra.PositionalArgs {
 	})
 }
 
-// completeFlag lets a shell complete the value of a flag with these words, and not with
-// the names of files.
+// completeFlag makes a shell complete the value of a flag with these words, and not with file
+// names.
 func completeFlag(cmd *cobra.Command, flag string, words ...string) {
 	complete := cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
 	if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
@@ -120,7 +121,7 @@ const (
 	statusMisuse = 2
 )
 
-// misused ends a command whose line was not understood.
+// misused ends a command with an invalid command line.
 func misused(cmd *cobra.Command, err error) error {
 	return finish(cmd, statusMisuse, err)
 }
@@ -128,7 +129,7 @@ func misused(cmd *cobra.Command, err error) error {
 // finish ends a command with a status other than 0, and reports the error.
 func finish(cmd *cobra.Command, status int, err error) error { return console.Fail(cmd, status, err) }
 
-// commandContext is the command's; cobra has none unless it was given one.
+// commandContext returns the command's context; cobra has none by default.
 func commandContext(cmd *cobra.Command) context.Context {
 	if ctx := cmd.Context(); ctx != nil {
 		return ctx

@@ -20,15 +20,15 @@ func userCommand(where *location) *cobra.Command {
 		Use:   "user",
 		Short: "Lists, disables and enables users",
 		Long: `
-Lists, disables and enables users and service accounts. What they may do is in the
-policy of the configuration, and not here.`,
+Lists, disables and enables users and service accounts. The policy of the
+configuration defines their rights.`,
 		Example: `  caddy-registry registry user list
   caddy-registry registry user disable zot-ci`,
 	}
 	needsSubcommand(cmd)
 	cmd.AddCommand(userListCommand(where),
-		userSetCommand(where, "disable", "Refuses a user or a service account with all credentials, at once", true),
-		userSetCommand(where, "enable", "Ends a disable", false))
+		userSetCommand(where, "disable", "Refuses all credentials of a user or service account, at once", true),
+		userSetCommand(where, "enable", "Enables a disabled user or service account", false))
 	return cmd
 }
 
@@ -36,10 +36,10 @@ func userListCommand(where *location) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list [--json]",
-		Short: "Lists who has signed in, or was disabled",
+		Short: "Lists users that have signed in or were disabled",
 		Long: `
-Lists the users who have signed in, and everybody who was disabled, with their groups as
-the provider last reported them and when it did. Service accounts have no groups here:
+Lists the users that have signed in or were disabled, with their groups as the provider
+last reported them, and the time of that report. Service accounts have no groups here:
 their keys have them.
 
 --json prints a list of objects, [] if there is no user.`,
@@ -68,7 +68,7 @@ func userSetCommand(where *location, verb, short string, disable bool) *cobra.Co
 		Use:   verb + " <user>",
 		Short: short,
 		Long: `
-Ends a disable: the user or service account may sign in again, and the keys that have
+Enables a disabled user or service account: it may sign in again, and its keys that have
 not expired and were not revoked work again.`,
 		Example:           "  caddy-registry registry user " + verb + " zot-ci",
 		Args:              exactly(1),

@@ -15,21 +15,20 @@ import (
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
-// statusTrouble is the exit status of a verification that found no damage and could not
-// examine everything.
+// statusTrouble is the exit status of a verification that found no damage but could not examine
+// everything.
 const statusTrouble = 3
 
 func verifyCommand(where *location) *cobra.Command {
 	var repair, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify [--repair] [--json] [<repository>]",
-		Short: "Reads everything that is stored and compares it with its digest",
+		Short: "Reads all stored content and compares it with its digest",
 		Long: `
-Reads everything that is stored, or what one repository holds, and reports content
-that does not match its digest, content that is needed and missing, and damaged
-records, each with the repositories, tags and manifests that are hit. The registry
-serves meanwhile; at most as much is read in a second as the option rate of the
-block verify says (default 20MiB).
+Reads all stored content, or that of one repository, and reports content that does
+not match its digest, missing content that is needed, and damaged records, each with
+the affected repositories, tags and manifests. The registry serves meanwhile. The
+option rate of the block verify limits how much is read in a second (default 20MiB).
 
 Without --repair nothing is changed. With it, content that does not match its digest
 is moved to the quarantine, from where it is removed after 30 days. Clients are then
@@ -76,7 +75,7 @@ but something could not be read.`,
 			err = fmt.Errorf("%d damaged or missing, %d could not be read", found.Damaged, found.Trouble)
 			return finish(cmd, statusFailed, err)
 		case found.Damaged > 0:
-			return finish(cmd, statusFailed, fmt.Errorf("%d damaged or missing; push what is hit again", found.Damaged))
+			return finish(cmd, statusFailed, fmt.Errorf("%d damaged or missing; push the affected images again", found.Damaged))
 		case found.Trouble > 0:
 			return finish(cmd, statusTrouble, fmt.Errorf("%d could not be read; no damage was found elsewhere", found.Trouble))
 		}
@@ -85,7 +84,7 @@ but something could not be read.`,
 	return cmd
 }
 
-// verify has the process that has the storage open verify, or does it here.
+// verify verifies in the process that has the storage open, or here.
 func (l *location) verify(ctx context.Context, o verify.Options) (*verify.Report, error) {
 	r, err := l.find()
 	if err != nil {

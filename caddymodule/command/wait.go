@@ -13,14 +13,14 @@ const (
 	// startWait is how long a command waits for a server that has just started: it makes
 	// its directory, locks it, and listens for commands, in this order.
 	startWait = 5 * time.Second
-	// makeWait is how much of that a command waits for the directory, which usually is
-	// missing because its name is wrong.
+	// makeWait is the part of that time for which a command waits for the directory. A missing
+	// directory usually means a wrong name.
 	makeWait = time.Second
 	// startStep is the time between two tries.
 	startStep = 50 * time.Millisecond
 )
 
-// whileStarting calls try until it fails by something else than a server that starts.
+// whileStarting calls try again while it fails because a server is starting.
 func whileStarting(ctx context.Context, try func() error) error {
 	begun := time.Now()
 	for {

@@ -5,7 +5,7 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// Roster is what the configuration says about administrators. policy is that of Rules.
+// Roster returns the administrators according to the configuration. policy is that of Rules.
 func (r *Registry) Roster(policy policies.Policy) *admins.Roster {
 	roster := &admins.Roster{Policy: policy}
 	for _, user := range r.LocalUsers {

@@ -18,7 +18,7 @@ func init() {
 // parse reads the global option. See UnmarshalCaddyfile for the syntax.
 func parse(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
-		d.Next() // onto the option's name, whose line the error tells
+		d.Next() // onto the option's name, so that the error has its line
 		return nil, d.Err("duplicate option oci")
 	}
 	registry := new(Registry)
@@ -73,10 +73,10 @@ func parse(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    }
 //	}
 //
-// An authenticator is the name of a module oci.authenticators.*, with what that module
-// says; see Mirror, and package authenticators, for the options of those. hostnames,
-// private, mirror, local_user and authenticators other than client_cert may be
-// repeated. An option that is unknown, or a duplicate, is refused with its line.
+// An authenticator is the name of a module oci.authenticators.*, followed by that module's
+// options. See Mirror, and package authenticators, for these options. hostnames, private,
+// mirror, local_user and authenticators other than client_cert may be repeated. An unknown or
+// duplicate option is refused with its line.
 func (r *Registry) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
 	options := option.Options{

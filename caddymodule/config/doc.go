@@ -1,5 +1,5 @@
-// Package config is what the operator writes about the registry: the global option oci, as a
-// Caddyfile or as JSON, with its defaults and its checks.
+// Package config is the configuration of the registry: the global option oci, as a Caddyfile or
+// as JSON, with its defaults and its checks.
 //
 //	site, err := registry.Site()        // what names mean; mirrors are checked
 //	rules, err := registry.Rules(site)  // who may do what
@@ -10,6 +10,6 @@
 //	mirror*.go                  the block mirror: options, names, secrets
 //	policy.go, gc.go, verify.go, limits.go   the blocks of these names
 //
-// Nothing is opened here and nobody is asked. Secrets are resolved by MirrorSpecs and Client
-// alone, so that a configuration is checked where its secrets are not.
+// The package opens no storage and makes no requests. Only MirrorSpecs and Client resolve
+// secrets, so that a configuration can be checked on a machine without its secrets.
 package config

@@ -12,20 +12,19 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// GC is what the collector removes, and when it runs. It runs beside pushes and
-// pulls, and never removes what a manifest needs.
+// GC configures what the collector removes, and when it runs. It runs beside pushes and pulls,
+// and never removes content that a manifest needs.
 type GC struct {
 	// Interval is the time between two runs. Default: 24h.
 	Interval caddy.Duration `json:"interval,omitempty"`
 
-	// Grace is how long content stays that no manifest names, since its upload or
-	// since a client was told that it is here. It must be longer than any push
-	// takes. Default: 1h.
+	// Grace is how long content without a manifest is kept after its upload, or after a client
+	// was told that it exists. It must be longer than any push takes. Default: 1h.
 	Grace caddy.Duration `json:"grace,omitempty"`
 
-	// Untagged is the age at which manifests go that no tag reaches, not even by
-	// an index or as a subject. It counts from the latest of the push, the moment
-	// when the last tag left, and the last pull. Default: they are kept.
+	// Untagged is the age at which manifests are removed that no tag reaches, not even by an
+	// index or as a subject. It counts from the latest of the push, the moment when the last
+	// tag left, and the last pull. Default: they are kept.
 	Untagged caddy.Duration `json:"untagged,omitempty"`
 
 	// Uploads is how long an unfinished upload is kept since its last byte.
@@ -72,12 +71,12 @@ func (g *GC) Collection() (Collection, error) {
 	return c, nil
 }
 
-// Schedule is when the collector runs.
+// Schedule returns when the collector runs.
 func (c Collection) Schedule() running.Schedule {
 	return running.Schedule{Interval: c.interval, Grace: c.grace}
 }
 
-// Options are what the collector removes.
+// Options returns what the collector removes.
 func (c Collection) Options() store.Options {
 	return store.Options{Grace: c.grace, Untagged: c.untagged, UploadAge: c.uploads}
 }

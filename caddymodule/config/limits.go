@@ -12,27 +12,27 @@ import (
 	"github.com/eblume/caddy-registry/core/quota"
 )
 
-// Limits are what callers may take who may push or make keys. A change holds for every
-// request after the reload. What mirrors leave free is min_free.
+// Limits bounds the resources of callers that may push or make keys. A change applies to every
+// request after the reload. For mirrors, min_free sets the space to leave free.
 type Limits struct {
-	// Upload is the largest blob that is taken, such as 100GiB; a larger one is 413.
-	// Default: 100GiB.
+	// Upload is the largest blob that is accepted, such as 100GiB; a larger one is answered
+	// 413. Default: 100GiB.
 	Upload string `json:"upload,omitempty"`
 
 	// Uploads is how many uploads one user may have open, and each address of anonymous
-	// callers. For one more, the user's oldest that has been idle for 10 minutes is
-	// dropped; if there is none it is 429. Default: 100.
+	// callers. For one more, the user's oldest upload that has been idle for 10 minutes is
+	// dropped; if there is none the answer is 429. Default: 100.
 	Uploads int `json:"uploads,omitempty"`
 
-	// Keys is how many API keys one user may have that are valid. Default: 50.
+	// Keys is how many valid API keys one user may have. Default: 50.
 	Keys int `json:"keys,omitempty"`
 
-	// Reserve is what pushes leave free on the disk, such as 256MiB; 0 leaves nothing. A
-	// push that would need it is 507. Default: 256MiB, but at most 5 % of the disk.
+	// Reserve is the disk space that pushes leave free, such as 256MiB; 0 turns it off. A push
+	// that would need it is answered 507. Default: 256MiB, but at most 5 % of the disk.
 	Reserve string `json:"reserve,omitempty"`
 }
 
-// Quota is what the limits mean for pushes.
+// Quota returns the limits for pushes.
 func (l *Limits) Quota() (q quota.Limits, err error) {
 	if l == nil {
 		return q, nil
@@ -99,7 +99,8 @@ func (r *Registry) LeaveFree() (evict.MinFree, error) {
 	return evict.ParseMinFree(r.MinFree)
 }
 
-// Bounds are what mirrors may hold. minFree and collection are those of this configuration.
+// Bounds returns how much mirrors may hold. minFree and collection are those of this
+// configuration.
 func (r *Registry) Bounds(minFree evict.MinFree, collection Collection) evict.Settings {
 	settings := evict.Settings{MinFree: minFree, Grace: collection.grace, Mirrors: map[string]evict.Limits{}}
 	for name, m := range r.Mirrors {
@@ -117,7 +118,7 @@ func (m *Mirror) maxSize() (int64, error) {
 	return option.ParseSize(m.MaxSize)
 }
 
-// KeyLimits are those of API keys.
+// KeyLimits returns the limits of API keys.
 func (r *Registry) KeyLimits() running.KeyLimits {
 	return running.KeyLimits{Lifetime: r.APIKeys.Lifetime(), Number: r.Limits.keys()}
 }

@@ -97,7 +97,7 @@ func (m *Mirror) unmarshalPrivate(d *caddyfile.Dispenser) error {
 	}
 	who, rest, err := policies.ParseSubject(args[to+1:])
 	if err == nil && len(rest) > 0 {
-		err = fmt.Errorf("what is %q behind %s?", rest[0], who)
+		err = fmt.Errorf("unexpected %q after %s", rest[0], who)
 	}
 	if err != nil {
 		return d.Errf("private: %v", err)

@@ -8,8 +8,8 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// own completes patterns of a mirror's block: what does not begin with the mirror's name
-// is below it, so that library/** of docker.io is docker.io/library/**.
+// own completes patterns of a mirror's block: a pattern that does not begin with the mirror's
+// name is below it, so that library/** of docker.io is docker.io/library/**.
 func own(name string, patterns []string) (globs.Globs, error) {
 	full := make([]string, 0, len(patterns))
 	for _, p := range patterns {
@@ -24,7 +24,7 @@ func own(name string, patterns []string) (globs.Globs, error) {
 	return globs.Parse(full...)
 }
 
-// names are the patterns of what the mirror may serve.
+// names returns the patterns of the names that the mirror may serve.
 func (m *Mirror) names(name string) (allow, deny globs.Globs, err error) {
 	if allow, err = own(name, m.Allow); err != nil {
 		return nil, nil, fmt.Errorf("allow: %w", err)
@@ -35,12 +35,12 @@ func (m *Mirror) names(name string) (allow, deny globs.Globs, err error) {
 	return allow, deny, nil
 }
 
-// reveals are the rules that show what the upstream hides.
+// reveals returns the rules that give access to hidden content of the upstream.
 func (m *Mirror) reveals(name string) ([]policies.Rule, error) {
 	var rules []policies.Rule
 	for _, r := range m.Private {
 		if len(r.On) == 0 {
-			return nil, fmt.Errorf("private: of which names? write: private <globs...> to <who>")
+			return nil, fmt.Errorf("private: no names; write: private <globs...> to <who>")
 		}
 		on, err := own(name, r.On)
 		if err != nil {

@@ -11,7 +11,8 @@ import (
 
 func dur(d caddy.Duration) time.Duration { return time.Duration(d) }
 
-// readSecrets completes an upstream's configuration with what is read at the start.
+// readSecrets completes an upstream's configuration with the secrets and files that are read at
+// the start.
 func (m *Mirror) readSecrets(c *upstream.Config) (err error) {
 	if m.Credentials != nil {
 		if c.User, err = option.Resolve("credentials", m.Credentials.User); err != nil {
@@ -33,7 +34,7 @@ func (m *Mirror) readSecrets(c *upstream.Config) (err error) {
 	return err
 }
 
-// Client makes a client of the upstream, with the secrets, which are read. It asks nobody.
+// Client makes a client of the upstream. It reads the secrets, and makes no request.
 func (m *Mirror) Client(name string) (*upstream.Client, error) {
 	config := m.upstream(name)
 	if err := m.readSecrets(&config); err != nil {

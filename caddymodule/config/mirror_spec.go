@@ -12,7 +12,7 @@ import (
 	"github.com/eblume/caddy-registry/core/globs"
 )
 
-// MirrorSpecs reads the secrets of all mirrors. private are the names that are the registry's own.
+// MirrorSpecs reads the secrets of all mirrors. private are the registry's own names.
 func (r *Registry) MirrorSpecs(private globs.Globs) ([]running.MirrorSpec, error) {
 	var specs []running.MirrorSpec
 	for _, name := range slices.Sorted(maps.Keys(r.Mirrors)) {
@@ -30,8 +30,8 @@ func (r *Registry) MirrorSpecs(private globs.Globs) ([]running.MirrorSpec, error
 	return specs, nil
 }
 
-// identify digests all that makes the client what it is, also the content of its
-// files: a certificate that was renewed is taken at the next load.
+// identify returns a digest of everything that defines the client, including the content of its
+// files: a renewed certificate is used after the next load.
 func (m *Mirror) identify(s running.MirrorSpec) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%+q", s.Name)

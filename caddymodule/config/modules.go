@@ -46,13 +46,13 @@ func (r *Registry) Cache(ctx caddy.Context) (cache.Module, error) {
 	return cache, nil
 }
 
-// examinable is a cache that the doctor can look at. What
-// is found is a sentence; what is wrong is an error that says what to do.
+// examinable is a cache that the doctor can examine. It returns a sentence with the findings,
+// or an error with a remedy.
 type examinable interface {
 	Examine(ctx context.Context) (string, error)
 }
 
-// ExamineCache looks at what is kept beside the storage, for the doctor.
+// ExamineCache examines the cache for the doctor.
 func (r *Registry) ExamineCache(ctx context.Context) (string, error) {
 	life, cancel := caddy.NewContext(caddy.Context{Context: ctx})
 	defer cancel()
@@ -63,11 +63,11 @@ func (r *Registry) ExamineCache(ctx context.Context) (string, error) {
 	if module, ok := module.(examinable); ok {
 		return module.Examine(ctx)
 	}
-	return "it says nothing of itself", nil
+	return "this cache module has no self-check", nil
 }
 
 // Authenticators makes the guest modules that verify credentials, in the order in which they
-// are asked.
+// are tried.
 func (r *Registry) Authenticators(ctx caddy.Context) ([]identity.Authenticator, error) {
 	if r.AuthenticatorsRaw == nil {
 		return nil, nil

@@ -13,43 +13,44 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// Policy is who may do what: what any rule allows and no rule denies.
+// Policy is the rules of access: an action is allowed if a rule allows it and no rule denies
+// it.
 type Policy struct {
-	// Allow are the rules that allow something to somebody.
+	// Allow are the rules that allow actions.
 	Allow []Rule `json:"allow,omitempty"`
-	// Deny are the rules that refuse something, whatever others allow.
+	// Deny are the rules that refuse actions, whatever other rules allow.
 	Deny []Rule `json:"deny,omitempty"`
 }
 
-// Rule allows or denies something to somebody.
+// Rule allows or denies actions to callers.
 type Rule struct {
 	// Who is "anonymous", "signed_in", "user <name>", "group <name>", or
-	// "key <id or label>". A label counts for the keys of service accounts alone, and 12
-	// hexadecimal digits are always an ID. To allow something to anonymous is to allow it to
-	// everybody; to deny it is to deny it to callers without an identity alone.
+	// "key <id or label>". A label counts only for the keys of service accounts, and 12
+	// hexadecimal digits are always an ID. In Allow, anonymous means every caller; in Deny,
+	// only callers without an identity.
 	Who string `json:"who"`
 	// Actions are read, fetch, create, update, delete, admin; or "*" alone, which is
 	// all of them.
 	Actions []string `json:"actions"`
-	// On are patterns for the repositories where the rule holds, such as team/**.
+	// On are patterns of the repositories to which the rule applies, such as team/**.
 	// Default: everywhere.
 	On []string `json:"on,omitempty"`
-	// Line says where the rule is written, for errors and for `policy explain`. The
+	// Line is the position of the rule, for errors and for `policy explain`. The
 	// Caddyfile sets it. Default: unknown.
 	Line string `json:"line,omitempty"`
 }
 
-// defaultRules hold where there is no policy. Nobody may write.
+// defaultRules apply if there is no policy. No caller may write.
 var defaultRules = []policies.Rule{{
 	Actions: []policies.Action{policies.Read, policies.Fetch},
 	Line:    "default, as there is no policy",
 }}
 
-// errNoRule is a policy that says nothing, which is hardly meant.
+// errNoRule reports an empty policy, which is likely a mistake.
 var errNoRule = errors.New("has no rule; write: allow|deny <who> <actions> [on <globs>]")
 
-// Rules are what the block means; those of nil are the default. Its errors name the rule, and its line if
-// it is known.
+// Rules returns the rules of the block; those of nil are the default. Its errors name the rule,
+// and its line if it is known.
 func (p *Policy) Rules(names policies.Names) ([]policies.Rule, error) {
 	if p == nil {
 		return defaultRules, nil
@@ -95,16 +96,16 @@ func parseSubject(s string) (policies.Subject, error) {
 	words := subjectWords(s)
 	who, rest, err := policies.ParseSubject(words)
 	if err == nil && len(rest) > 0 {
-		err = fmt.Errorf("what is %q behind %s?", rest[0], words[0])
+		err = fmt.Errorf("unexpected %q after %s", rest[0], words[0])
 	}
 	return who, err
 }
 
-// subjectWords are a kind and a name, which may have spaces: the provider's groups
-// often do.
+// subjectWords splits a subject into a kind and a name, which may have spaces: the provider's
+// groups often do.
 func subjectWords(s string) []string { return strings.SplitN(s, " ", 2) }
 
-// text is the rule as it was written.
+// text returns the rule as it was written.
 func (r Rule) text(deny bool) string {
 	words := append([]string{"allow", r.Who}, r.Actions...)
 	if deny {
@@ -124,21 +125,21 @@ func (r Rule) located(err error) error {
 	return fmt.Errorf("%s: %w", r.Line, err)
 }
 
-// Rules are those of the policy, and those of the mirrors that say who may read what
-// their upstreams hide. site is what Site returns.
+// Rules returns the rules of the policy, and those of the mirrors for hidden content of their
+// upstreams. site is what Site returns.
 func (r *Registry) Rules(site namespace.Site) ([]policies.Rule, error) {
 	rules, err := r.Policy.Rules(Names(site))
 	if err != nil {
 		return nil, err
 	}
 	for name, m := range r.Mirrors {
-		shown, _ := m.reveals(name) // Site has seen the error
+		shown, _ := m.reveals(name) // Site has reported the error
 		rules = append(slices.Clip(rules), shown...)
 	}
 	return rules, nil
 }
 
-// Names are those of a site that rules may be about.
+// Names returns the names of a site that rules may mention.
 func Names(site namespace.Site) policies.Names {
 	return policies.Names{Private: site.Private, Mirrors: site.Mirrors}
 }
@@ -171,7 +172,7 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return err
 }
 
-// unmarshalRule reads what stands behind allow or deny.
+// unmarshalRule reads the rest of an allow or deny.
 func unmarshalRule(deny bool, words []string) (Rule, error) {
 	parsed, err := policies.ParseRule(deny, words)
 	if err != nil {

@@ -13,34 +13,32 @@ import (
 	"github.com/eblume/caddy-registry/core/namespace"
 )
 
-// Registry is the app oci as the operator writes it: what the registry keeps, where, and who
-// may do what.
+// Registry is the configuration of the app oci: what the registry keeps, where it is stored,
+// and the rules of access.
 type Registry struct {
-	// URL is the address under which people know this registry. Clients that name
-	// it in `ns` mean this registry. Default: none; the host that a client called
-	// always counts.
+	// URL is the public address of this registry. Clients that name it in `ns` mean this
+	// registry. Default: none; the host of the request always counts.
 	URL string `json:"url,omitempty"`
 
-	// Hostnames are further names of this registry, each a host, or a host and a
+	// Hostnames are additional names of this registry, each a host, or a host and a
 	// port. Default: none.
 	Hostnames []string `json:"hostnames,omitempty"`
 
-	// StorageRaw is where content is kept. Default: the directory ./data.
+	// StorageRaw is the storage of the content. Default: the directory ./data.
 	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=oci.storage inline_key=module"`
 
-	// CacheRaw is what is kept beside the storage, to be fast. Default: memory, with
-	// at most 256MiB.
+	// CacheRaw is the cache in front of the storage. Default: memory, with at most 256MiB.
 	CacheRaw json.RawMessage `json:"cache,omitempty" caddy:"namespace=oci.cache inline_key=module"`
 
-	// GC is what is collected, and when. Default: see GC.
+	// GC configures the collector. Default: see GC.
 	GC *GC `json:"gc,omitempty"`
 
-	// Verify is how often what is stored is compared with its digest. Default: see Verify.
+	// Verify configures the verification of stored content. Default: see Verify.
 	Verify *Verify `json:"verify,omitempty"`
 
-	// MinFree is what mirrors leave free on their disk: a percentage of it, which
-	// counts as 50 GiB at most, or a size such as 10GiB. Below it they evict what was
-	// pulled longest ago, and then keep no more. Default: 5%.
+	// MinFree is the space that mirrors leave free on their disk: a percentage of it, which
+	// counts as 50 GiB at most, or a size such as 10GiB. Below it they evict the least recently
+	// pulled images, and then store no more. Default: 5%.
 	MinFree string `json:"min_free,omitempty"`
 
 	// Private are patterns for the names that this registry keeps itself, such as
@@ -48,33 +46,33 @@ type Registry struct {
 	// has.
 	Private []string `json:"private,omitempty"`
 
-	// Mirrors are the registries that are served from here, by their names in image
-	// references, as docker.io. Default: none.
+	// Mirrors are the mirrored registries, by their names in image references, such as
+	// docker.io. Default: none.
 	Mirrors map[string]*Mirror `json:"mirror,omitempty"`
 
-	// Policy is who may do what. Default: everybody may read and fetch, and nobody
-	// may write.
+	// Policy has the rules of access. Default: every caller may read and fetch, and none may
+	// write.
 	Policy *Policy `json:"policy,omitempty"`
 
-	// Limits are what callers may take who may push or make keys. Default: see Limits.
+	// Limits bounds the resources of callers that may push or make keys. Default: see Limits.
 	Limits *Limits `json:"limits,omitempty"`
 
-	// APIKeys is what API keys are like. Default: see APIKeys.
+	// APIKeys configures API keys. Default: see APIKeys.
 	APIKeys *authenticators.APIKeys `json:"api_keys,omitempty"`
 
 	// AuthenticatorsRaw verify credentials that are neither API keys nor registry
 	// tokens, in their order. Default: none.
 	AuthenticatorsRaw []json.RawMessage `json:"authenticators,omitempty" caddy:"namespace=oci.authenticators inline_key=module"`
 
-	// OIDC is how people sign in. Default: nobody does, and there are no pages.
+	// OIDC configures the sign-in. Default: users cannot sign in, and there are no pages.
 	OIDC *authenticators.OIDC `json:"oidc,omitempty"`
 
-	// LocalUsers are people with a password that stands here as a hash. Default: none.
+	// LocalUsers are users with a password, whose hash is in the configuration. Default: none.
 	LocalUsers authenticators.LocalUsers `json:"local_user,omitempty"`
 }
 
-// Site is what names mean: the registry's own and those of its mirrors, which are checked. It
-// resolves no secret, reads no file and dials nothing.
+// Site returns the meaning of names: the registry's own and those of its mirrors, which it
+// checks. It resolves no secret, reads no file and dials nothing.
 func (r *Registry) Site() (namespace.Site, error) {
 	site, err := r.own()
 	if err != nil {
@@ -89,7 +87,7 @@ func (r *Registry) Site() (namespace.Site, error) {
 	return site, nil
 }
 
-// own is what the registry's own names mean.
+// own returns the meaning of the registry's own names.
 func (r *Registry) own() (site namespace.Site, err error) {
 	var hosts []string
 	if r.URL != "" {
@@ -116,5 +114,5 @@ func (r *Registry) own() (site namespace.Site, err error) {
 	return namespace.Site{Hosts: hosts, Private: private}, nil
 }
 
-// OwnURL is the registry's address without a slash at its end.
+// OwnURL returns the registry's address without a slash at its end.
 func (r *Registry) OwnURL() string { return strings.TrimSuffix(r.URL, "/") }

@@ -11,16 +11,17 @@ import (
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
-// Verify says when the registry reads everything that it stores and compares it with its
-// digest. Content that does not match is moved to the quarantine, so that the next push or the
-// upstream replaces it.
+// Verify configures when the registry reads all stored content and compares it with its digest.
+// Content that does not match is moved to the quarantine, so that the next push or the upstream
+// replaces it.
 type Verify struct {
 	// Every is the time between the end of a run in the background and the next run.
-	// A run that a stop or a reload cuts off goes on after the start. Default: none runs.
+	// A run that a stop or a reload interrupts continues after the start. Default: no
+	// background runs.
 	Every caddy.Duration `json:"every,omitempty"`
 
-	// Rate is how much is read in a second at most, by the runs in the background and those of
-	// `registry verify` together. Default: 20MiB.
+	// Rate is the maximum read in a second, by the background runs and those of `registry
+	// verify` together. Default: 20MiB.
 	Rate string `json:"rate,omitempty"`
 }
 

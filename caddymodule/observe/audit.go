@@ -20,12 +20,12 @@ const (
 	EventPush        = "registry_push"      // a manifest, or a tag that is new or named this already
 	EventOverwrite   = "registry_overwrite" // a tag names something else now, or a manifest has another media type
 	EventDelete      = "registry_delete"
-	EventDenied      = "registry_denied" // a write that was refused to somebody
+	EventDenied      = "registry_denied" // a refused write
 	EventKeyMade     = "registry_key_made"
 	EventKeyRevoked  = "registry_key_revoked"
 	EventKeyExpiring = "registry_key_expiring"
 
-	// Users, by a command; the pages report theirs with what they know of the browser.
+	// Users, by a command; the pages report theirs with information about the browser.
 	eventUserDisabled = "registry_user_disabled"
 	eventUserEnabled  = "registry_user_enabled"
 )
@@ -43,7 +43,7 @@ func NewAudit(ctx caddy.Context, events *caddyevents.App) Audit {
 	return Audit{ctx.Logger().Named("audit").Sugar(), events, ctx}
 }
 
-// On has handler called for an event of Caddy's in this configuration.
+// On subscribes handler to an event of Caddy's in this configuration.
 func (a Audit) On(event string, handler caddyevents.Handler) error {
 	return a.events.On(event, handler)
 }
@@ -56,7 +56,7 @@ func (a Audit) Tell(event string, fields ...any) {
 	}
 	a.log.Infow(event, fields...)
 	if a.events == nil || !a.events.ShouldEmit(event) || a.ctx.Err() != nil {
-		return // nobody listens, or the configuration is gone, and with it whoever did
+		return // no listener, or the configuration and its listeners are gone
 	}
 	data := make(map[string]any, len(fields)/2)
 	for i := 0; i+1 < len(fields); i += 2 {
@@ -87,20 +87,20 @@ func (a Audit) UserChanged(change identity.UserChange) {
 	a.Tell(event, "by", change.By, "account", change.After.Name)
 }
 
-// audited is a registry for one request, whose changes are told.
+// audited is a registry for one request, whose changes are recorded.
 type audited struct {
 	core.Registry
 	audit Audit
-	by    []any // fields that say who, and from where
+	by    []any // fields with the caller and the address
 }
 
-// Changes returns registry for one request, whose changes are recorded with the fields
-// by, which say who makes them: see By.
+// Changes returns registry for one request. It records changes with the fields by, which name
+// the caller: see By.
 func Changes(registry core.Registry, audit Audit, by []any) core.Registry {
 	return audited{registry, audit, by}
 }
 
-// By returns the fields that say who did something, by which credential, from where.
+// By returns the fields with the user, the credential and the address of a caller.
 func By(who policies.Identity, address string) []any {
 	return []any{"user", who.User, "credential", who.Credential, "address", address}
 }
@@ -109,11 +109,11 @@ func (a audited) tell(event, repo string, fields ...any) {
 	a.audit.Tell(event, append(append(a.by[:len(a.by):len(a.by)], "repository", repo), fields...)...)
 }
 
-// PutManifest tells of each tag by itself. A manifest without tags is told of, too.
+// PutManifest records each tag separately. A manifest without tags is also recorded.
 func (a audited) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
 	result, err := a.Registry.PutManifest(ctx, repo, put)
 	if err != nil {
-		return result, err // Observe tells who was denied
+		return result, err // Observe records the denied caller
 	}
 	d := result.Descriptor.Digest
 	switch {
@@ -139,12 +139,12 @@ func (a audited) PutManifest(ctx context.Context, repo string, put core.Manifest
 	return result, nil
 }
 
-// AdmitManifest implements core.Admitter. What it refuses, Observe tells.
+// AdmitManifest implements core.Admitter. Observe records its refusals.
 func (a audited) AdmitManifest(ctx context.Context, repo string) error {
 	return core.AdmitManifest(ctx, a.Registry, repo)
 }
 
-// DeleteTag tells what the tag named when it went.
+// DeleteTag records what the tag named when it was deleted.
 func (a audited) DeleteTag(ctx context.Context, repo, tag string) error {
 	ctx, deleted := core.WithDeletion(ctx)
 	err := a.Registry.DeleteTag(ctx, repo, tag)
@@ -154,7 +154,7 @@ func (a audited) DeleteTag(ctx context.Context, repo, tag string) error {
 	return err
 }
 
-// DeleteManifest tells which tags went with it.
+// DeleteManifest records the tags that were deleted with it.
 func (a audited) DeleteManifest(ctx context.Context, repo string, d digest.Digest) error {
 	ctx, deleted := core.WithDeletion(ctx)
 	err := a.Registry.DeleteManifest(ctx, repo, d)

@@ -4,8 +4,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// cacheRequests counts, by operation (get, put, delete) and result, what is asked of
-// the cache that processes share. See redis.Options.
+// cacheRequests counts the requests to the shared cache, by operation (get, put, delete) and
+// result. See redis.Options.
 var cacheRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "registry_cache_requests_total",
 	Help: "Requests to the manifest cache that processes share.",

@@ -8,7 +8,7 @@ import (
 )
 
 // cells finds the metrics of a vector by action and one more label. The vector itself hashes
-// both labels, which takes longer than counting does, for each request.
+// both labels for each request, which takes longer than counting.
 type cells[M any] struct {
 	make func(labels ...string) M
 	of   [wire.Catalog + 1]atomic.Pointer[map[string]M] // by Kind, then label; never changed
@@ -33,6 +33,6 @@ func (c *cells[M]) get(kind wire.Kind, label string) M {
 			more = maps.Clone(*known)
 		}
 		more[label] = c.make(kind.String(), label)
-		at.CompareAndSwap(known, &more) // if another was faster, its metric is looked for again
+		at.CompareAndSwap(known, &more) // if another caller was faster, the loop finds its metric
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// Metrics of the content that mirrors hold and lose. The label is the name of a mirror
-// that something is held of: configurations choose these, and clients do not.
+// Metrics of the content that mirrors hold and lose. The label is the name of a mirror with
+// stored content: configurations choose these names, clients do not.
 //
 //	registry_mirror_held_bytes{mirror}            content held, each blob counted once
 //	registry_mirror_evicted_manifests_total       evicted by age, size or for the disk

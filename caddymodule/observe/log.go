@@ -5,9 +5,9 @@ import (
 	"log/slog"
 )
 
-// WithoutContext logs without the context of the request. Caddy adds the fields of
-// the access log to what is logged with it: `repository` would be there twice, and
-// every error would carry a stack trace.
+// WithoutContext logs without the context of the request. Caddy adds the fields of the access
+// log to messages that are logged with it: `repository` would be duplicated, and every error
+// would have a stack trace.
 func WithoutContext(log *slog.Logger) *slog.Logger {
 	return slog.New(contextless{log.Handler()})
 }

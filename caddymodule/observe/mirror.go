@@ -16,12 +16,12 @@ import (
 
 // Metrics of mirrors. The labels are bounded by the configuration.
 //
-//	registry_mirror_requests_total{mirror,operation,result}   what clients asked of a mirror
-//	registry_mirror_upstream_total{mirror,operation,result}   what it asked its upstream:
+//	registry_mirror_requests_total{mirror,operation,result}   requests of clients to a mirror
+//	registry_mirror_upstream_total{mirror,operation,result}   its requests to the upstream:
 //	    head, manifest, blob, attest, tags, referrers; result ok, not_found, denied,
-//	    rate_limited, timeout, skipped (the upstream is left alone for a while), error
+//	    rate_limited, timeout, skipped (no request is sent for a while), error
 //	registry_mirror_fetched_bytes_total{mirror}               bytes of blobs received
-//	registry_mirror_pull_limit_remaining{mirror}              what the upstream said is left
+//	registry_mirror_pull_limit_remaining{mirror}              pulls left, as the upstream reports
 var (
 	mirrorRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "registry_mirror_requests_total",
@@ -41,12 +41,12 @@ var (
 	}, []string{"mirror"})
 )
 
-// CountMirror counts how a client's request to a mirror ended.
+// CountMirror counts a client's request to a mirror by its result.
 func CountMirror(name string, o wire.Outcome) {
 	mirrorRequests.WithLabelValues(name, o.Kind.String(), result(o)).Inc()
 }
 
-// Upstream returns the client, whose requests are counted for a mirror.
+// Upstream returns the client, and counts its requests for a mirror.
 func Upstream(client *upstream.Client, name string) mirror.Upstream {
 	return counted{client, name}
 }
@@ -123,7 +123,7 @@ func (c counted) Referrers(ctx context.Context, repo string, d digest.Digest) ([
 	return referrers, err
 }
 
-// fetched counts what arrives of a blob.
+// fetched counts the received bytes of a blob.
 type fetched struct {
 	io.ReadCloser
 	bytes prometheus.Counter

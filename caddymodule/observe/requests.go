@@ -61,7 +61,7 @@ var (
 	})
 )
 
-// Register puts the counters, and others, into the metrics registry of one load.
+// Register adds the counters, and others, to the metrics registry of one load.
 func Register(registry *prometheus.Registry, others ...prometheus.Collector) error {
 	for _, c := range append([]prometheus.Collector{
 		requestsTotal, requestSeconds, firstByteSeconds, cacheRequests, pulledBytes, pushedBytes, gcRuns, gcRemoved, gcRemovedBytes,
@@ -76,7 +76,7 @@ func Register(registry *prometheus.Registry, others ...prometheus.Collector) err
 	return nil
 }
 
-// The metrics of each request, as they are found.
+// The metrics of requests, for fast lookup.
 var (
 	requestCells   = cells[prometheus.Counter]{make: requestsTotal.WithLabelValues}
 	secondsCells   = cells[prometheus.Observer]{make: requestSeconds.WithLabelValues}
@@ -96,8 +96,8 @@ var (
 // client.
 var durations = []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
 
-// SourceNone is the source of what has no content of a repository: errors, and requests that
-// are about no repository.
+// SourceNone is the source of answers without content of a repository: errors, and requests
+// without a repository.
 const SourceNone = core.Source("none")
 
 // SourceOf returns where the content of an answer came from.
@@ -113,7 +113,7 @@ func SourceOf(o wire.Outcome, repo, mirror string) core.Source {
 	return o.Source
 }
 
-// CountRequest counts how a request ended, and how long it took.
+// CountRequest counts a request by its result, and records its duration.
 func CountRequest(o wire.Outcome, source core.Source, method string, begun time.Time) {
 	requestCells.get(o.Kind, result(o)).Inc()
 	pulled, ok := pulledCells[source]
@@ -128,7 +128,7 @@ func CountRequest(o wire.Outcome, source core.Source, method string, begun time.
 	}
 }
 
-// CountLogin counts how the verification of a credential ended.
+// CountLogin counts the verification of a credential by its result.
 func CountLogin(method string, err error) {
 	result := "error"
 	switch {
@@ -142,7 +142,7 @@ func CountLogin(method string, err error) {
 	loginsTotal.WithLabelValues(method, result).Inc()
 }
 
-// result is the outcome as a label.
+// result returns the outcome as a label.
 func result(o wire.Outcome) string {
 	switch {
 	case o.Status < http.StatusBadRequest && o.Err != nil:
@@ -178,10 +178,10 @@ func CountCollection(c control.Collected, err error) {
 	}
 }
 
-// Body counts what is read of a request's body as pushed.
+// Body counts the bytes that are read from a request's body as pushed.
 func Body(body io.ReadCloser) io.ReadCloser { return countedBody{body} }
 
-// countedBody counts what a client pushes, as it arrives.
+// countedBody counts the bytes of a push as they arrive.
 type countedBody struct{ io.ReadCloser }
 
 func (b countedBody) Read(p []byte) (int, error) {

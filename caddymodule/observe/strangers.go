@@ -12,12 +12,14 @@ import (
 )
 
 const (
-	// StrangerRecords is how many refused writes of one address without an identity have a
-	// record each in a minute. Clients without a login make one or two for each push,
-	// a flood any number; so the rest of a minute is counted, and told as one number.
+	// StrangerRecords is the number of refused writes that are recorded separately, for each
+	// address without an identity and each minute. Clients without a login cause one or two for
+	// each push, a flood any number; so the rest of a minute is counted, and recorded as one
+	// number.
 	StrangerRecords = 60
 	StrangerWindow  = time.Minute
-	// maxStrangers bounds the addresses that are told apart. Those beyond share one.
+	// maxStrangers bounds the addresses that are counted separately. Further addresses share
+	// one count.
 	maxStrangers = 1000
 )
 
@@ -27,7 +29,7 @@ type Strangers struct {
 	seen *memo.Memo[string, strangerCount]
 
 	mu   sync.Mutex   // guards over, and a count from the look for room until it is kept
-	over []unrecorded // minutes that are over and were not told of
+	over []unrecorded // minutes that are over and not recorded yet
 }
 
 type strangerCount struct {
@@ -35,18 +37,19 @@ type strangerCount struct {
 	told, unrecorded int
 }
 
-// NewStrangers counts by a clock; nil is time.Now.
+// NewStrangers makes a Strangers with a clock; nil is time.Now.
 func NewStrangers(now func() time.Time) *Strangers {
 	if now == nil {
 		now = time.Now
 	}
-	// None makes room for another: its count would begin anew, and be told without end.
+	// None makes room for another: otherwise its count would begin again, and cause endless
+	// records.
 	return &Strangers{now: now, seen: memo.New[string, strangerCount](maxStrangers+1, StrangerWindow, now)}
 }
 
-// Admit reports whether a refusal has a record of its own, and counts it in either case.
+// Admit reports whether a refusal gets a separate record, and counts it in either case.
 //
-// An IPv6 address counts by its /64, which one machine has whole.
+// An IPv6 address counts by its /64, because one machine usually has all of it.
 func (s *Strangers) Admit(address string) bool {
 	address = strings.TrimPrefix(core.Access{Address: address}.Principal(), "address ")
 	s.mu.Lock()
@@ -78,14 +81,14 @@ func (s *Strangers) expireLocked() {
 	})
 }
 
-// unrecorded is how many refusals of an address had no record.
+// unrecorded has the number of refusals of an address without a record.
 type unrecorded struct {
 	address string
 	count   int
 	since   time.Time
 }
 
-// drain forgets the minutes that are over, and returns what is left to tell of them.
+// drain removes the minutes that are over, and returns the records to write for them.
 func (s *Strangers) drain() []unrecorded {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +99,7 @@ func (s *Strangers) drain() []unrecorded {
 }
 
 // TellUnrecorded records, for each address of s whose minute is over, how many refusals had no
-// record of their own.
+// separate record.
 func (a Audit) TellUnrecorded(event string, s *Strangers) {
 	for _, u := range s.drain() {
 		a.Tell(event, append(By(policies.Identity{}, u.address), "status", http.StatusUnauthorized, "unrecorded", u.count, "since", u.since.UTC())...)

@@ -2,7 +2,7 @@ package observe
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// lastSuccess is when a task in the background last succeeded.
+// lastSuccess is the time at which a background task last succeeded.
 var lastSuccess = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 	Name: "registry_last_success_timestamp_seconds",
 	Help: "When a task in the background last succeeded.",
@@ -16,5 +16,5 @@ const (
 	TaskAnnounce = "announce_keys"
 )
 
-// Succeeded notes that a task has succeeded.
+// Succeeded records that a task has succeeded.
 func Succeeded(task string) { lastSuccess.WithLabelValues(task).SetToCurrentTime() }

@@ -9,11 +9,11 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 )
 
-// Schedule is when a configuration has the collector run.
+// Schedule is a configuration's schedule for the collector.
 type Schedule struct {
 	// Interval is the time between two runs.
 	Interval time.Duration
-	// Grace is how long content stays that nothing names.
+	// Grace is how long unreferenced content is kept.
 	Grace time.Duration
 }
 
@@ -28,7 +28,7 @@ func (s *Storage) CollectOn(ctx context.Context, schedule Schedule, log *slog.Lo
 		case <-timer.C:
 		}
 		if s.due(schedule) > 0 {
-			continue // another configuration's collector, or a command, was first
+			continue // another configuration's collector, or a command, was faster
 		}
 		if _, err := s.collect(ctx, false); err != nil && ctx.Err() == nil {
 			log.Error("collection ended early", "error", err)
@@ -36,7 +36,7 @@ func (s *Storage) CollectOn(ctx context.Context, schedule Schedule, log *slog.Lo
 	}
 }
 
-// announceLook is how often keys are looked at that may end soon.
+// announceLook is how often keys are checked for an end that is near.
 const announceLook = time.Hour
 
 // AnnounceKeys calls announce for each key that ends soon, once a day, until ctx ends.
@@ -46,7 +46,7 @@ func (s *Storage) AnnounceKeys(ctx context.Context, announce func(identity.Key))
 	for {
 		keys, err := s.keysToAnnounce(ctx)
 		if err != nil && ctx.Err() == nil {
-			s.log.Warn("that keys were announced was not noted; they are announced again after a restart", "error", err)
+			s.log.Warn("recording key announcements failed; keys are announced again after a restart", "error", err)
 		}
 		if err == nil {
 			observe.Succeeded(observe.TaskAnnounce)

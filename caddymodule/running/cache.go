@@ -11,11 +11,12 @@ import (
 	"github.com/eblume/caddy-registry/core/mirror"
 )
 
-// cacheSecretKey is where the storage has its own secret for shared entries.
+// cacheSecretKey is the key of the storage's own secret for shared entries.
 const cacheSecretKey = "cache/secret"
 
-// CacheSecret reads the storage's secret for shared entries, or makes it. One that a power cut takes
-// costs what was shared, which can be learned again, so nobody waits for the disk.
+// CacheSecret reads the storage's secret for shared entries, or makes it. A power cut can lose
+// it, and with it only shared entries, which can be learned again. So no caller waits for the
+// disk.
 func (t *Trees) CacheSecret(ctx context.Context) ([]byte, error) {
 	secret := make([]byte, 32)
 	rand.Read(secret)
@@ -26,8 +27,8 @@ func (t *Trees) CacheSecret(ctx context.Context) ([]byte, error) {
 	return secret, err
 }
 
-// cacheLink is what all mirrors of a storage share with: what the configuration says
-// that was started last.
+// cacheLink is the shared cache of all mirrors of a storage: that of the configuration that was
+// started last.
 type cacheLink struct{ to atomic.Pointer[mirror.Shared] }
 
 func (l *cacheLink) set(shared mirror.Shared) {

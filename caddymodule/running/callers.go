@@ -13,13 +13,14 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Callers is what a storage knows about who asks. It is open as long as the storage.
+// Callers holds the identities, tokens and sessions of one open storage. It is open as long as
+// the storage.
 type Callers struct {
 	Identity *identity.Store
 	Tokens   *token.Signer
 	Sessions *session.Store
-	// Logins are the credentials that were recorded, and Plain the addresses that sent some
-	// over plain HTTP.
+	// Logins are the recorded credentials, and Plain the addresses that sent credentials over
+	// plain HTTP.
 	Logins observe.Logins
 	Plain  observe.PlainSenders
 

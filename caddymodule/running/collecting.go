@@ -10,16 +10,16 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// schedule says when a storage is collected. It belongs to the storage and not to a
-// configuration: otherwise a server whose configuration is loaded every hour would
-// never collect.
+// schedule decides when a storage is collected. It belongs to the storage and not to a
+// configuration: otherwise a server whose configuration is reloaded every hour would never
+// collect.
 type schedule struct {
 	opened time.Time
 	last   time.Time // end of the last run; zero: none yet
 }
 
-// next is when the collector is due. The first run waits until the grace is over
-// that everything has after a start: before, it could remove nothing.
+// next returns when the collector is due. The first run waits until the end of the grace period
+// that all content has after a start: before, it could remove nothing.
 func (s schedule) next(c Schedule) time.Time {
 	if s.last.IsZero() {
 		return s.opened.Add(min(c.Interval, c.Grace))
@@ -27,7 +27,7 @@ func (s schedule) next(c Schedule) time.Time {
 	return s.last.Add(c.Interval)
 }
 
-// due is how long the collector has to wait.
+// due returns how long the collector has to wait.
 func (s *Storage) due(c Schedule) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

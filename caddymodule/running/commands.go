@@ -6,7 +6,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/control"
 )
 
-// commands carries out what commands ask of the process that has the storage open. Package
+// commands handles the requests of commands in the process that has the storage open. Package
 // control describes each path.
 func (s *Storage) commands() http.Handler {
 	mux := http.NewServeMux()
@@ -20,7 +20,7 @@ func (s *Storage) commands() http.Handler {
 	return mux
 }
 
-// serveGC runs the collector. A caller that goes away stops it.
+// serveGC runs the collector. It stops if the caller disconnects.
 func (s *Storage) serveGC(w http.ResponseWriter, r *http.Request) {
 	dryRun := r.URL.Query().Get("dry_run") == "true"
 	collected, err := s.collect(r.Context(), dryRun)

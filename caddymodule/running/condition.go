@@ -23,7 +23,7 @@ import (
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
-// serveCondition says how the open storage is.
+// serveCondition reports the condition of the open storage.
 func (s *Storage) serveCondition(w http.ResponseWriter, r *http.Request) {
 	trees, err := s.Acquire(r.Context())
 	if err != nil {
@@ -36,7 +36,7 @@ func (s *Storage) serveCondition(w http.ResponseWriter, r *http.Request) {
 	control.Answer(w, c, err)
 }
 
-// learned is what the process knows of each mirror's upstream.
+// learned returns what the process knows about each mirror's upstream.
 func (s *Storage) learned() map[string][]upstream.Learned {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,7 +52,7 @@ func (s *Storage) learned() map[string][]upstream.Learned {
 	return all
 }
 
-// Condition is what the trees tell about themselves and the mirrors with these names.
+// Condition returns the condition of the trees and of the mirrors with these names.
 func (t *Trees) Condition(ctx context.Context, names []string) (c control.Condition, err error) {
 	var counter *usage.Counter
 	if t.keeping != nil {
@@ -107,7 +107,7 @@ func (t *Trees) Condition(ctx context.Context, names []string) (c control.Condit
 	return c, nil
 }
 
-// damagedIdentity returns the damaged records of identity, each with what to do about it.
+// damagedIdentity returns the damaged records of identity, each with a remedy.
 func (t *Trees) damagedIdentity(ctx context.Context) (damaged []string, err error) {
 	for _, look := range []func(context.Context, bucket.Bucket) ([]string, error){identity.Examine, token.Examine, session.Examine} {
 		some, err := look(ctx, t.identity)
@@ -119,7 +119,7 @@ func (t *Trees) damagedIdentity(ctx context.Context) (damaged []string, err erro
 	return damaged, nil
 }
 
-// keysThatEnd reads the keys of a storage. Another process, or this one, may have it open.
+// keysThatEnd reads the keys of a storage, which another process, or this one, may have open.
 func keysThatEnd(ctx context.Context, b bucket.Bucket) (ending []control.EndingKey, err error) {
 	store, err := identity.Open(ctx, b, identity.Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

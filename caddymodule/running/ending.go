@@ -18,13 +18,13 @@ const closeLimit = 15 * time.Second
 // connected has the connections to all sites of the registry.
 var connected connections.Set
 
-// Watch has the connections of a server closed when the process exits and the grace period
-// is over. It must be called before the server starts.
+// Watch arranges that the connections of a server are closed when the process exits and the
+// grace period is over. It must be called before the server starts.
 func Watch(server *caddyhttp.Server) { connected.Watch(server) }
 
 func init() {
-	// A reload may have moved the registry to another storage while requests still use
-	// the one before, which no configuration closes any more.
+	// A reload may have moved the registry to another storage while requests still use the
+	// previous one, which no configuration closes any more.
 	caddy.OnExit(func(context.Context) {
 		deadline := time.Now().Add(closeLimit)
 		for _, s := range Storages() {
@@ -41,8 +41,8 @@ func endRequests(log *slog.Logger) {
 	}
 }
 
-// end has the commands that use the storage end, and returns when the storage is closed,
-// or after limit. The process exits, and the requests have lost their connections.
+// end ends the commands that use the storage, and returns when the storage is closed, or after
+// limit. The process is exiting, and the requests have lost their connections.
 func (s *Storage) end(limit time.Duration) {
 	go s.endCommands()
 	timer := time.NewTimer(limit)

@@ -11,12 +11,12 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// subject is a storage as package health looks at it.
+// subject is a storage as package health examines it.
 type subject struct{ *Storage }
 
 var _ health.Subject = subject{}
 
-// with calls look with the trees, which are open meanwhile.
+// with calls look with the trees, and keeps them open during the call.
 func (s subject) with(ctx context.Context, look func(*Trees) error) error {
 	t, err := s.Acquire(ctx)
 	if err != nil {
@@ -26,7 +26,7 @@ func (s subject) with(ctx context.Context, look func(*Trees) error) error {
 	return look(t)
 }
 
-// Read implements health.Subject. What mirrors hold is read, too: it may lie on another
+// Read implements health.Subject. It also reads content of mirrors, which may be on another
 // disk.
 func (s subject) Read(ctx context.Context) error {
 	return s.with(ctx, func(t *Trees) error {
@@ -45,8 +45,8 @@ func (s subject) Room(ctx context.Context) error {
 	return s.with(ctx, func(t *Trees) error { return t.pushes.Room(0) })
 }
 
-// Write implements health.Subject. Mirrors serve what they cannot keep, so only the disk of
-// what is pushed is written to.
+// Write implements health.Subject. It writes only to the disk of pushed content, because
+// mirrors also serve content that they cannot store.
 func (s subject) Write(ctx context.Context) error {
 	return s.with(ctx, func(t *Trees) error { return t.Private.Writable(ctx) })
 }
@@ -85,7 +85,7 @@ func (s subject) Parts() []health.Part {
 	return slices.Clip(parts)
 }
 
-// redisState is a shared cache that knows how it is: redis.Cache.
+// redisState is a shared cache that reports its state: redis.Cache.
 type redisState interface{ State() redis.State }
 
 func indexPart(name string, whole bool) health.Part {

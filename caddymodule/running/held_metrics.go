@@ -2,13 +2,13 @@ package running
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// heldDesc is labelled with the mirrors that something is held of: configurations choose
-// their names, and clients do not.
+// heldDesc is labelled with the mirrors that have stored content: configurations choose their
+// names, clients do not.
 var heldDesc = prometheus.NewDesc("registry_mirror_held_bytes",
 	"Bytes that a mirror holds, each blob counted once.", []string{"mirror"}, nil)
 
-// heldCollector reads what the mirrors of the open storages hold, as of the evictors'
-// last look.
+// heldCollector reads how much the mirrors of the open storages hold, as of the evictors' last
+// scan.
 type heldCollector struct{}
 
 func (heldCollector) Describe(ch chan<- *prometheus.Desc) { ch <- heldDesc }
@@ -26,7 +26,7 @@ func (heldCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// held is what the mirrors of the storage hold, if it is open.
+// held returns how much the mirrors of the storage hold, if it is open.
 func (s *Storage) held() map[string]int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

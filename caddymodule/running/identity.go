@@ -19,8 +19,8 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// findKey returns the keys that rules know as named, those that are valid first, with
-// the records of their owners that there are.
+// findKey returns the keys that rules match by named, valid ones first, with the existing
+// records of their owners.
 func findKey(store *identity.Store, named string) (keys []identity.Key, owners []identity.User) {
 	wanted := policies.NamedKey(named)
 	for _, key := range store.Keys().List("") {
@@ -47,8 +47,7 @@ func findKey(store *identity.Store, named string) (keys []identity.Key, owners [
 	return keys, owners
 }
 
-// carryOutOrder does what an order says. roster is nil where no configuration says who the
-// administrators are.
+// carryOutOrder executes an order. roster is nil if no configuration names the administrators.
 func carryOutOrder(ctx context.Context, o control.IdentityOrder, store *identity.Store, roster *admins.Roster) (report control.IdentityReport, err error) {
 	if typed := misspelt(o, store, roster); len(typed) > 0 {
 		defer func() { report.Misspelt = typed }()
@@ -70,13 +69,13 @@ func carryOutOrder(ctx context.Context, o control.IdentityOrder, store *identity
 	case o.ListUsers:
 		report.Users = store.Users().List()
 		for i := range report.Users {
-			report.Users[i].Refresh = nil // it is sealed, and nobody's to see nevertheless
+			report.Users[i].Refresh = nil // sealed, but not for output
 		}
 	case o.SetUser != "":
 		var user identity.User
 		ctx = identity.As(ctx, control.ByCommand)
 		if o.Disable {
-			// Before, or the warning could be about what others did meanwhile.
+			// Before the change; otherwise the warning could be about concurrent changes.
 			user, err = store.Users().DisableIf(ctx, o.SetUser, func(all []identity.User) error {
 				report.Warning = lastAdmin(roster, all, o.SetUser)
 				return nil
@@ -90,20 +89,20 @@ func carryOutOrder(ctx context.Context, o control.IdentityOrder, store *identity
 		report.Keys = store.Keys().Active(o.PreviewDisable)
 		report.Warning = lastAdmin(roster, store.Users().List(), o.PreviewDisable)
 	default:
-		err = errors.New("an order that this version does not know")
+		err = errors.New("unknown order; the command and the registry have different versions")
 	}
 	return report, err
 }
 
-// CarryOut carries an order out on the buckets of a storage that no process serves. roster is
-// nil where no configuration says who the administrators are.
+// CarryOut executes an order on the buckets of a storage that no process serves. roster is nil
+// if no configuration names the administrators.
 func CarryOut(ctx context.Context, opened storage.Buckets, limits KeyLimits, roster *admins.Roster, order control.IdentityOrder) (report control.IdentityReport, err error) {
 	bucket, err := opened.Bucket(storage.IdentityTree)
 	if err != nil {
 		return report, err
 	}
 	err = withIdentity(ctx, bucket, limits, func(store *identity.Store) (err error) {
-		// There is no audit log: what was done is what the command prints.
+		// There is no audit log: the command prints what was done.
 		report, err = carryOutOrder(ctx, order, store, roster)
 		return err
 	})
@@ -121,7 +120,7 @@ func withIdentity(ctx context.Context, b bucket.Bucket, limits KeyLimits, use fu
 	return use(store)
 }
 
-// serveIdentity carries an order out in the process that has the storage open.
+// serveIdentity executes an order in the process that has the storage open.
 func (s *Storage) serveIdentity(w http.ResponseWriter, r *http.Request) {
 	var order control.IdentityOrder
 	report, err := control.IdentityReport{}, json.NewDecoder(r.Body).Decode(&order)
@@ -135,8 +134,8 @@ func (s *Storage) serveIdentity(w http.ResponseWriter, r *http.Request) {
 	control.Answer(w, report, err)
 }
 
-// lastAdmin is the warning about disabling a user without whom no administrator counts;
-// empty: another one does, or nobody knows.
+// lastAdmin returns the warning about disabling the last administrator; it is empty if there is
+// another one, or if that is unknown.
 func lastAdmin(roster *admins.Roster, users []identity.User, name string) string {
 	if roster == nil || !roster.Last(users, name) {
 		return ""
@@ -144,9 +143,9 @@ func lastAdmin(roster *admins.Roster, users []identity.User, name string) string
 	return fmt.Sprintf("%s is the last administrator who can sign in; without one %s: %s", name, admins.Effect, admins.Remedy)
 }
 
-// misspelt returns a sentence for each name in the order that is most likely misspelt: a
-// group that no rule names, a user whom nobody knows. roster is nil where no
-// configuration was read: then the rules are not known, and no group is looked at.
+// misspelt returns a sentence for each name in the order that is most likely misspelt: a group
+// that no rule names, or an unknown user. roster is nil if no configuration was read: then the
+// rules are unknown, and groups are not checked.
 func misspelt(o control.IdentityOrder, store *identity.Store, roster *admins.Roster) []string {
 	switch {
 	case o.CreateKey != nil && roster != nil:

@@ -13,7 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/transfer"
 )
 
-// importPlace is where imports go.
+// importPlace returns the destination of imports.
 func (t *Trees) importPlace(keys *identity.Store) importing.Place {
 	return importing.Place{Target: t.Private, Notes: t.notes, Keys: keys.Keys(), Pulls: t.Pulls, Room: t.pushes.Room}
 }
@@ -27,7 +27,7 @@ func (t *Trees) Import(ctx context.Context, order importing.Order, limits KeyLim
 	})
 }
 
-// serveImport imports in the running process. A caller that goes away ends it.
+// serveImport imports in the running process. It ends if the caller disconnects.
 func (s *Storage) serveImport(w http.ResponseWriter, r *http.Request) {
 	var order importing.Order
 	err := json.NewDecoder(r.Body).Decode(&order)

@@ -18,13 +18,13 @@ import (
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
-// Where the pulls are, in the bucket of the mirrors and in that of private images.
+// The keys of the pulls, in the bucket of the mirrors and in that of private images.
 const (
 	pullsPrefix  = "mirror/pulls/"
 	privatePulls = "pulls/"
 )
 
-// keeping bounds what mirrors hold, and remembers who asked for it. It belongs to the
+// keeping bounds the content of mirrors, and remembers its clients. It belongs to the
 // open storage and not to a configuration.
 type keeping struct {
 	pulls   *pulls.Times
@@ -33,8 +33,8 @@ type keeping struct {
 	census  *census.Census // of all trees
 }
 
-// keep begins to count what the trees hold. Nothing is evicted before a
-// configuration has said what may be: another one's limits may be wider.
+// keep begins to count the content of the trees. Nothing is evicted before a configuration has
+// set the limits: another one's may be wider.
 func keep(t *Trees, log *slog.Logger) *keeping {
 	counts := newCensus(t, log)
 	log = log.With("tree", storage.MirrorsTree)
@@ -55,7 +55,7 @@ func keep(t *Trees, log *slog.Logger) *keeping {
 	return k
 }
 
-// close ends it, ahead of the trees.
+// close ends it, before the trees are closed.
 func (k *keeping) close() error {
 	if k == nil {
 		return nil
@@ -63,7 +63,7 @@ func (k *keeping) close() error {
 	return errors.Join(k.census.Close(), k.evictor.Close(), k.usage.Close(), k.pulls.Close())
 }
 
-// CountUse remembers who asks a mirror, and how. The storage is open.
+// CountUse records a client of a mirror, and the form of its request. The storage must be open.
 func (s *Storage) CountUse(request namespace.Resolved, address string) {
 	s.mu.Lock()
 	usage := s.trees.keeping.usage
@@ -71,8 +71,8 @@ func (s *Storage) CountUse(request namespace.Resolved, address string) {
 	usage.Count(request.Mirror, string(request.Form), address)
 }
 
-// CountPull remembers that a client was given a private manifest, or was told that what
-// it has is still the one. The storage is open.
+// CountPull records that a client received a private manifest, or that its copy is still
+// current. The storage must be open.
 func (s *Storage) CountPull(request wire.Request, answer http.Header, o wire.Outcome) {
 	if o.Status != http.StatusOK && o.Status != http.StatusNotModified {
 		return

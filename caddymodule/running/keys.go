@@ -9,7 +9,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 )
 
-// keysToAnnounce are due for whoever shares the storage.
+// keysToAnnounce returns the keys that are due, for all configurations that share the storage.
 func (s *Storage) keysToAnnounce(ctx context.Context) ([]identity.Key, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -19,7 +19,7 @@ func (s *Storage) keysToAnnounce(ctx context.Context) ([]identity.Key, error) {
 	return s.callers.Identity.Keys().Announce(ctx)
 }
 
-// keyCounts is what the metrics say about keys. Revoked ones do not count.
+// keyCounts has the values of the metrics about keys. Revoked ones do not count.
 type keyCounts struct {
 	valid, expiring, expired int
 	next                     time.Time // the end of the active key that ends first; zero: there is none
@@ -44,7 +44,7 @@ func (c *keyCounts) add(keys []identity.Key, now time.Time) {
 	}
 }
 
-// keysCollector looks at the keys of the storages that are open now.
+// keysCollector counts the keys of the open storages.
 type keysCollector struct{}
 
 var (

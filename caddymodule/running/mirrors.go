@@ -13,7 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// MirrorSpec is a mirror as one configuration wants it, with its secrets resolved.
+// MirrorSpec is a mirror of one configuration, with its secrets resolved.
 type MirrorSpec struct {
 	Name     string
 	Key      string // names the client: configurations with the same key share it
@@ -21,22 +21,22 @@ type MirrorSpec struct {
 	Settings mirror.Settings
 }
 
-// audience digests which upstream is asked as whom, without the secrets: it is part of
-// keys that others can read.
+// audience returns a digest of the upstream and the user of its credentials, without the
+// secrets: it is part of keys that others can read.
 func (s *MirrorSpec) audience() string {
 	c := s.Upstream
 	sum := sha256.Sum256(fmt.Appendf(nil, "%+q %+q %q %q %t", s.Name, c.URLs, c.User, c.CredentialsFile, c.Certificate != nil))
 	return hex.EncodeToString(sum[:8])
 }
 
-// openMirror is a mirror in use. Of two configurations that ask one upstream in
-// different ways, each has its own; they share what is held.
+// openMirror is a mirror in use. Two configurations that use one upstream in different ways
+// have one each, and share the stored content.
 type openMirror struct {
 	*mirror.Mirror
 	client *upstream.Client
 }
 
-// mirror finds an open mirror, or opens it. It asks nobody. s.mu is held.
+// mirror finds an open mirror, or opens it. It makes no request. s.mu is held.
 func (s *Storage) mirrorLocked(spec MirrorSpec) (*openMirror, error) {
 	if m := s.mirrors[spec.Key]; m != nil {
 		return m, nil
@@ -63,8 +63,8 @@ func (s *Storage) mirrorLocked(spec MirrorSpec) (*openMirror, error) {
 	return m, nil
 }
 
-// closeMirrors ends all mirrors of the storage. What they were downloading goes on
-// where it was with the next one. s.mu is held.
+// closeMirrors ends all mirrors of the storage. The next mirror resumes their downloads. s.mu
+// is held.
 func (s *Storage) closeMirrorsLocked() error {
 	var errs []error
 	for _, m := range s.mirrors {
@@ -74,8 +74,8 @@ func (s *Storage) closeMirrorsLocked() error {
 	return errors.Join(errs...)
 }
 
-// Join opens the mirrors, and returns everything that canonical names reach. owner is
-// that of namespace.New. The storage must be acquired.
+// Join opens the mirrors, and returns the registry of all canonical names. owner is that of
+// namespace.New. The storage must be acquired.
 func (s *Storage) Join(owner func(repo string) (string, bool), specs []MirrorSpec) (*namespace.Union, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

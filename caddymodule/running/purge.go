@@ -16,14 +16,14 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// Purge forgets what a mirror holds of a name, on trees that no process serves.
+// Purge removes what a mirror holds of a name, on trees that no process serves.
 func (t *Trees) Purge(ctx context.Context, name string) (control.PurgeReport, error) {
 	return t.purge(ctx, name, func(repo string, ref core.Reference) (store.Evicted, error) {
 		return mirror.Purge(ctx, t.Mirrors, t.State, repo, ref)
 	})
 }
 
-// purge checks that the name is a mirror's, and forgets it.
+// purge checks that the name belongs to a mirror, and purges it.
 func (t *Trees) purge(ctx context.Context, name string, forget func(repo string, ref core.Reference) (store.Evicted, error)) (control.PurgeReport, error) {
 	repo, ref, err := control.ParseTarget(name)
 	if err != nil {
@@ -34,7 +34,7 @@ func (t *Trees) purge(ctx context.Context, name string, forget func(repo string,
 			return control.PurgeReport{}, err
 		}
 		if held == repo {
-			return control.PurgeReport{}, fmt.Errorf("%s was pushed here and is nobody's copy; delete it with a client that may, such as: crane delete <this registry>/%s", repo, name)
+			return control.PurgeReport{}, fmt.Errorf("%s was pushed here and does not belong to a mirror; delete it with a client that may delete, such as: crane delete <this registry>/%s", repo, name)
 		}
 	}
 	gone, err := forget(repo, ref)
@@ -48,8 +48,8 @@ func (t *Trees) purge(ctx context.Context, name string, forget func(repo string,
 	return report, err
 }
 
-// forget has every open mirror forget what it knows, and then the disk. One that is of
-// another name says so.
+// forget purges the memory of every open mirror, and then the disk. A mirror with another name
+// reports that.
 func (s *Storage) forget(ctx context.Context, repo string, ref core.Reference) (all store.Evicted, err error) {
 	s.mu.Lock()
 	mirrors, trees := slices.Collect(maps.Values(s.mirrors)), s.trees
@@ -64,13 +64,13 @@ func (s *Storage) forget(ctx context.Context, repo string, ref core.Reference) (
 			return all, err
 		}
 	}
-	// Of a mirror that is not configured any more something may be held.
+	// A mirror that is no longer configured may have stored content.
 	gone, err := mirror.Purge(ctx, trees.Mirrors, trees.State, repo, ref)
 	all.Tags, all.Manifests, all.Bytes = append(all.Tags, gone.Tags...), append(all.Manifests, gone.Manifests...), all.Bytes+gone.Bytes
 	return all, err
 }
 
-// servePurge forgets in the running process.
+// servePurge purges in the running process.
 func (s *Storage) servePurge(w http.ResponseWriter, r *http.Request) {
 	trees, err := s.Acquire(r.Context())
 	if err != nil {

@@ -12,16 +12,17 @@ import (
 )
 
 const (
-	// examineFor bounds the look at the tags and referrers of each tree, and that at its
-	// manifests: somebody waits for the doctor. It is some 100,000 records of a disk that has
-	// them in memory.
+	// examineFor bounds the examination of the tags and referrers of each tree, and that of its
+	// manifests, because a person waits for the doctor. In that time some 100,000 records can
+	// be read from a disk that has them in memory.
 	examineFor = 3 * time.Second
 	// shownDamage bounds the records and digests that a finding names.
 	shownDamage = 5
 )
 
-// lookAtRecords examines the records of a tree: of tags, referrers and manifests. A record
-// that cannot be read is wrong, too. Errors: those of listing the records, and the end of ctx.
+// lookAtRecords examines the records of a tree: of tags, referrers and manifests. A record that
+// cannot be read also counts as wrong. Errors: those of listing the records, and the end of
+// ctx.
 func lookAtRecords(ctx context.Context, tree verify.Store) (look control.Records, err error) {
 	if err := lookAtNames(ctx, tree, &look); err != nil {
 		return look, fmt.Errorf("records: %w", err)
@@ -56,8 +57,8 @@ func lookAtNames(ctx context.Context, tree verify.Store, look *control.Records) 
 	return nil
 }
 
-// lookAtManifests examines the records of manifests. What the manifests name is left to
-// `registry verify`.
+// lookAtManifests examines the records of manifests. `registry verify` checks what the
+// manifests name.
 func lookAtManifests(ctx context.Context, tree verify.Store, look *control.Records) error {
 	until := time.Now().Add(examineFor)
 	for hold, err := range tree.HoldsIn(ctx, "") {
@@ -84,7 +85,7 @@ func lookAtManifests(ctx context.Context, tree verify.Store, look *control.Recor
 	return nil
 }
 
-// noteRecord counts a record, and its problem if it has one.
+// noteRecord counts a record, and its problem if there is one.
 func noteRecord(look *control.Records, problem string) {
 	look.Looked++
 	if problem == "" {

@@ -13,7 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
-// Settings are what one configuration has changed about what it shares.
+// Settings are one configuration's settings of the shared storage.
 type Settings struct {
 	Options store.Options
 	Limits  quota.Limits
@@ -21,27 +21,27 @@ type Settings struct {
 	Verify  verify.Settings
 	Mirrors []MirrorSpec
 	Keys    KeyLimits
-	// SignIn is how people sign in; nil: they do not.
+	// SignIn is the sign-in; nil: users cannot sign in.
 	SignIn *SignInSpec
 	Cache  mirror.Shared // nil: nothing is shared
-	// Public reports whether everybody may know of a private repository.
+	// Public reports whether every caller may know of a private repository.
 	Public func(repo string) bool
-	// Watch is told of keys that are made and revoked.
+	// Watch is called for keys that are made and revoked.
 	Watch func(identity.Change, identity.Key, string)
-	// WatchUsers is told of users whose record changed.
+	// WatchUsers is called for users whose record changed.
 	WatchUsers func(identity.UserChange)
 	Admins     *admins.Roster
 }
 
 // KeyLimits bound API keys.
 type KeyLimits struct {
-	// Lifetime is how long a key lasts at most.
+	// Lifetime is the longest lifetime of a key.
 	Lifetime time.Duration
 	// Number is how many valid keys a user may have; 0: identity.DefaultMaxKeys.
 	Number int
 }
 
-// apply sets the limits of what is open.
+// apply sets the limits of the open storage.
 func (l KeyLimits) apply(keys *identity.Keys) {
 	keys.SetMaxLifetime(l.Lifetime)
 	keys.SetMaxKeys(l.Number)

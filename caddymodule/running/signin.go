@@ -8,24 +8,24 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/web"
 )
 
-// SignInSpec is a sign-in as a configuration wants it.
+// SignInSpec is the sign-in of a configuration.
 type SignInSpec struct {
 	Key      string // of the provider: configurations with the same key share it
 	Provider *oidclogin.Provider
 	Settings oidclogin.Settings
-	// Refresh is how old the groups of a person may be.
+	// Refresh is the maximum age of a user's groups.
 	Refresh time.Duration
 }
 
-// SignIn is a provider with what an open storage knows about its people.
+// SignIn is a provider with the records of its users in an open storage.
 type SignIn struct {
 	Provider *oidclogin.Provider
 	Login    *oidclogin.Login
 	Follower *oidclogin.Follower
 }
 
-// SignIn returns the sign-in that a configuration wants, and makes it if it is new:
-// with that configuration's settings, which hold until the next Start.
+// SignIn returns the sign-in of a configuration, and makes it if it is new: with that
+// configuration's settings, which apply until the next Start.
 func (c *Callers) SignIn(spec *SignInSpec) *SignIn {
 	c.mu.Lock()
 	defer c.mu.Unlock()

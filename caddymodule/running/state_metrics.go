@@ -41,15 +41,15 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }
 
-// state is what the open storages are like, added up: there is one, but for the moment when a
-// reload names another.
+// state is the sum of the states of the open storages. There is only one, except while a reload
+// switches to another.
 type state struct {
 	trees, free, size, indexed map[string]int64
 	repositories               map[string]int64
 	downloads, readers         map[string]int64
 	uploads                    int64
 	upstreams                  map[string]upstream.State
-	redis                      redis.State // empty: none is configured
+	redis                      redis.State // empty: not configured
 }
 
 // stateCollector reads the state of the open storages.
@@ -106,11 +106,11 @@ func one(is bool) int64 {
 	return 0
 }
 
-// otherRepositories is the label of all repositories that have none of their own. A repository
-// of this very name is counted with them.
+// otherRepositories is the label of all repositories without their own label. A repository with
+// this name is counted with them.
 const otherRepositories = "other"
 
-// addState adds what the storage is like, if it is open.
+// addState adds the state of the storage, if it is open.
 func (s *Storage) addState(sum *state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +151,7 @@ func (s *Storage) addState(sum *state) {
 	}
 }
 
-// newCensus begins to count what the trees store.
+// newCensus begins to count the stored content of the trees.
 func newCensus(t *Trees, log *slog.Logger) *census.Census {
 	c := census.Config{
 		Trees:   map[string]census.Tree{storage.PrivateTree: t.Private, storage.MirrorsTree: t.Mirrors},

@@ -24,23 +24,23 @@ import (
 // pool has a *Storage for each storage that a configuration of this process names.
 var pool = caddy.NewUsagePool()
 
-// retryOpen is how long a storage that could not be opened is left alone: requests
-// that arrive meanwhile are refused at once, and do not queue behind a slow disk.
+// retryOpen is the time until the next try to open a storage that could not be opened: requests
+// in the meantime are refused at once, and do not queue behind a slow disk.
 const retryOpen = time.Second
 
-// Storage is a storage as all configurations of the process use it. The first
-// caller that needs it opens it. It is closed when no configuration names it and no request
-// uses it any more: a long pull may outlive the configuration that took it.
+// Storage is a storage that all configurations of the process share. The first caller that
+// needs it opens it. It is closed when no configuration names it and no request uses it any
+// more: a long pull may outlive the configuration under which it began.
 type Storage struct {
 	storage storage.Module
 	log     *slog.Logger
-	cache   cacheLink // what all mirrors share with
-	// Passwords are those of local users that were tried, whatever configuration
-	// they stood in: a reload forgives no guesses and forgets nobody.
+	cache   cacheLink // the shared cache of all mirrors
+	// Passwords remembers tried passwords of local users, for all configurations: a reload does
+	// not reset it.
 	Passwords *identity.Passwords
-	// Health answers whether the storage works, from the moment when it is named.
+	// Health reports whether the storage works, from the moment when a configuration names it.
 	Health *health.Checker
-	// pulls is that of trees, for every pull: without mu, which each request holds twice.
+	// pulls is that of trees. Pulls use it without mu, which each request already locks twice.
 	pulls atomic.Pointer[pulls.Times]
 
 	mu       sync.Mutex // guards what follows, and is held while opening
@@ -53,11 +53,11 @@ type Storage struct {
 	failure  error                  // of the last try to open
 	failedAt time.Time              // of failure
 	users    int                    // requests and commands that run
-	// configurations counts those that name it. The pool counts them too, but says
-	// that the last is gone when others may have come already.
+	// configurations counts those that name it. The pool also counts them, but reports the end
+	// of the last one when new ones may have come already.
 	configurations int
 	schedule       schedule
-	// ended is closed when the storage is closed for good.
+	// ended is closed when the storage is closed permanently.
 	ended chan struct{}
 }
 
@@ -76,9 +76,9 @@ func Storages() (all []*Storage) {
 	return all
 }
 
-// Load returns the storage that a configuration names, which the process may have already.
-// It opens nothing. Unload must be called once for each call that succeeded. Errors: the
-// process has the storage with other settings than these, which cannot change.
+// Load returns the storage that a configuration names, which the process may already have. It
+// opens nothing. Unload must be called once for each successful call. Errors: the process has
+// the storage with other settings, which cannot change.
 func Load(module storage.Module, log *slog.Logger) (*Storage, error) {
 	value, _, err := pool.LoadOrNew(module.Key(), func() (caddy.Destructor, error) {
 		return storageOf(module, log), nil
@@ -96,20 +96,20 @@ func Load(module storage.Module, log *slog.Logger) (*Storage, error) {
 	return s, nil
 }
 
-// Unload takes back what a configuration has named and, with Configure, has set; nil:
-// nothing. If no other has started since, it did not stay: the settings before hold again.
+// Unload reverts Load and, unless settings is nil, Configure. If no other configuration has
+// started since, the previous settings apply again.
 func (s *Storage) Unload(c *Settings) error {
 	s.unconfigure(c)
 	_, err := pool.Delete(s.storage.Key())
 	return err
 }
 
-// storageOf is the storage as the process has it open, or one that will be opened. The
+// storageOf returns the open storage of the process, or one that will be opened. The
 // pool calls it for the first configuration that names the storage.
 func storageOf(storage storage.Module, log *slog.Logger) *Storage {
 	if before, ok := storages.Load(storage.Key()); ok {
 		s := before.(*Storage)
-		s.mu.Lock() // if it is closing, until it is closed
+		s.mu.Lock() // waits until a closing storage is closed
 		defer s.mu.Unlock()
 		if s.trees != nil {
 			s.configurations++
@@ -122,8 +122,8 @@ func storageOf(storage storage.Module, log *slog.Logger) *Storage {
 	return s
 }
 
-// roster is what the configuration that started last says about administrators; nil
-// before one has started.
+// roster returns the administrators of the configuration that started last; nil before one has
+// started.
 func (s *Storage) roster() *admins.Roster {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,9 +133,9 @@ func (s *Storage) roster() *admins.Roster {
 	return s.settings[len(s.settings)-1].Admins
 }
 
-// Acquire returns the trees, opened if they were not, and keeps them open until release
-// is called: once for every acquire that succeeded. ctx bounds nothing but the
-// opening. Errors: core.ErrUnavailable, with what kept the storage from opening.
+// Acquire returns the trees, opens them if necessary, and keeps them open until Release is
+// called, once for every successful Acquire. ctx bounds only the opening. Errors:
+// core.ErrUnavailable, with the reason why the storage could not be opened.
 func (s *Storage) Acquire(ctx context.Context) (*Trees, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,10 +148,11 @@ func (s *Storage) Acquire(ctx context.Context) (*Trees, error) {
 	return s.trees, nil
 }
 
-// Callers returns what the storage knows about who asks. It must be acquired.
+// Callers returns the identities, tokens and sessions of the storage. The storage must be
+// acquired.
 func (s *Storage) Callers() *Callers { return s.callers }
 
-// Release ends a use that acquire began.
+// Release ends a use that Acquire began.
 func (s *Storage) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,13 +161,13 @@ func (s *Storage) Release() {
 }
 
 // Destruct closes the storage, or leaves that to the last request that uses it. When the
-// process exits, it ends these requests and waits for them, for closeLimit at most.
+// process exits, it ends these requests and waits at most closeLimit for them.
 func (s *Storage) Destruct() error {
 	if !caddy.Exiting() {
 		s.leave()
 		return nil
 	}
-	go s.leave() // a disk that hangs must not keep the process
+	go s.leave() // a disk that hangs must not keep the process alive
 	endRequests(s.log)
 	s.end(closeLimit)
 	return nil
@@ -178,7 +179,7 @@ func (s *Storage) leave() {
 	defer s.mu.Unlock()
 	s.configurations--
 	if s.configurations == 0 && s.trees != nil {
-		s.trees.verifying.Interrupt() // or the storage would stay open for hours
+		s.trees.verifying.Interrupt() // otherwise the storage would stay open for hours
 	}
 	s.closeUnusedLocked()
 }
@@ -194,7 +195,7 @@ func (s *Storage) closeUnusedLocked() {
 	close(s.ended)
 }
 
-// errReleased is what a request meets that comes after the last configuration.
+// errReleased is the error of a request that comes after the last configuration.
 var errReleased = errors.New("the registry is stopping")
 
 func (s *Storage) openLocked(ctx context.Context) error {
@@ -204,7 +205,7 @@ func (s *Storage) openLocked(ctx context.Context) error {
 	if s.failure != nil && time.Since(s.failedAt) < retryOpen {
 		return s.failure
 	}
-	// The storage outlives the request that happened to open it.
+	// The storage outlives the request that opened it.
 	if err := s.openNow(context.WithoutCancel(ctx)); err != nil {
 		s.failure, s.failedAt = err, time.Now()
 		return err
@@ -231,8 +232,8 @@ func (s *Storage) openNow(ctx context.Context) error {
 	s.pulls.Store(trees.Pulls)
 	trees.keeping = keep(trees, s.log)
 	s.applyLocked()
-	// A file system without sockets can keep a registry nevertheless, and so can a storage
-	// without a local directory.
+	// The registry also works on a file system without sockets, and with a storage without a
+	// local directory.
 	if local := storage.LocalOf(opened); local != "" {
 		if s.control, err = control.Listen(local, s.commands()); err != nil {
 			s.log.Warn("commands cannot reach this process", "error", err)
@@ -260,7 +261,7 @@ func (s *Storage) syncs() (files, directories, groups uint64) {
 	return 0, 0, 0
 }
 
-// Directory is where the open storage is on the local disk; empty: nowhere.
+// Directory is the local directory of the open storage; empty: it has none.
 func (s *Storage) Directory() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

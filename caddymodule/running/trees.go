@@ -18,21 +18,21 @@ import (
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
-// Trees are what is open in a storage.
+// Trees are the open parts of a storage.
 type Trees struct {
-	// Private are the images that are pushed here, and Pulls who asked for them when.
+	// Private are the pushed images, and Pulls the records of their pulls.
 	Private *store.Store
 	Pulls   *pulls.Times
-	// notes is the bucket below Private, for what imports have brought.
+	// notes is the bucket below Private, for the records of imports.
 	notes bucket.Bucket
 	// pushes is Private with the limits of what clients may push.
 	pushes *quota.Registry
-	// Mirrors is what was fetched from other registries, without which the registry
-	// works as well.
+	// Mirrors is the content that was fetched from other registries. The registry also works
+	// without it.
 	Mirrors *store.Store
-	// State is the bucket below Mirrors, for what mirrors know about their content.
+	// State is the bucket below Mirrors, for the mirrors' records about their content.
 	State bucket.Bucket
-	// privateDisk and mirrorsDisk are directories on the disks that the two fill, or empty.
+	// privateDisk and mirrorsDisk are directories on the disks of the two, or empty.
 	privateDisk, mirrorsDisk string
 	// keeping bounds mirrors while they are served; nil for a command.
 	keeping *keeping
@@ -42,7 +42,7 @@ type Trees struct {
 	identity bucket.Bucket
 }
 
-// OpenTrees opens what a storage has. Its caller closes the trees before the storage.
+// OpenTrees opens the trees of a storage. The caller closes the trees before the storage.
 func OpenTrees(ctx context.Context, opened storage.Buckets, options store.Options, log *slog.Logger) (_ *Trees, err error) {
 	t := &Trees{privateDisk: storage.DiskOf(opened, storage.PrivateTree), mirrorsDisk: storage.DiskOf(opened, storage.MirrorsTree)}
 	defer func() {
@@ -93,7 +93,7 @@ func openStore(ctx context.Context, opened storage.Buckets, tree string, options
 	return s, b, err
 }
 
-// mirrorsOptions are those of the mirrors' store beside a private one with options.
+// mirrorsOptions returns the options of the mirrors' store beside a private one with options.
 // `untagged` is not for mirrors: a client that pulls by digest leaves no tag.
 func mirrorsOptions(options store.Options) store.Options {
 	options.Sparse = true
@@ -110,12 +110,11 @@ func (t *Trees) setOptions(options store.Options) {
 // SetLimits changes what clients may push.
 func (t *Trees) SetLimits(limits quota.Limits) { t.pushes.SetLimits(limits) }
 
-// SetVerifying changes how fast and how often what is stored is verified.
+// SetVerifying changes how fast and how often stored content is verified.
 func (t *Trees) SetVerifying(settings verify.Settings) { t.verifying.SetSettings(settings) }
 
-// Collect runs the collector in each tree. One that fails does not keep the other
-// from being collected. Idle uploads go while pushes find no room; what mirrors need is
-// the evictor's.
+// Collect runs the collector in each tree. If one fails, the other is still collected. Idle
+// uploads are dropped while pushes find no room; the evictor makes room for mirrors.
 func (t *Trees) Collect(ctx context.Context, how store.CollectOptions) (c control.Collected, err error) {
 	var errs [2]error
 	private := how
@@ -131,7 +130,7 @@ func (t *Trees) Collect(ctx context.Context, how store.CollectOptions) (c contro
 	return c, errors.Join(errs[:]...)
 }
 
-// foldPulls adds up the pulls of past days, of what the private store still holds.
+// foldPulls adds up the pulls of past days, for content that the private store still holds.
 func (t *Trees) foldPulls(ctx context.Context) error {
 	var failed []error
 	for repo, err := range t.Pulls.Repositories(ctx) {
@@ -148,7 +147,7 @@ func (t *Trees) foldPulls(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// stillHeld says what is in a repository of the private store.
+// stillHeld reports the content of a repository of the private store.
 func (t *Trees) stillHeld(ctx context.Context, repo string) (pulls.Keep, error) {
 	manifests, tags := map[digest.Digest]struct{}{}, map[string]struct{}{}
 	for d, err := range t.Private.Digests(ctx, repo) {
@@ -171,7 +170,7 @@ func (t *Trees) stillHeld(ctx context.Context, repo string) (pulls.Keep, error) 
 	}, nil
 }
 
-// Close ends the stores. It may be called when not all of them were opened.
+// Close closes the stores. It may be called when not all of them were opened.
 func (t *Trees) Close() error {
 	errs := []error{t.verifying.Close(), t.keeping.close()}
 	for _, s := range []*store.Store{t.Mirrors, t.Private} {

@@ -11,7 +11,7 @@ import (
 	"github.com/eblume/caddy-registry/core/verify"
 )
 
-// serveVerify verifies in the running process. A caller that goes away ends it.
+// serveVerify verifies in the running process. It ends if the caller disconnects.
 func (s *Storage) serveVerify(w http.ResponseWriter, r *http.Request) {
 	trees, err := s.Acquire(r.Context())
 	if err != nil {
@@ -24,7 +24,7 @@ func (s *Storage) serveVerify(w http.ResponseWriter, r *http.Request) {
 	control.Answer(w, report, err)
 }
 
-// Verify verifies once, the records of identity too unless one repository is asked about.
+// Verify verifies once, including the records of identity unless a repository is given.
 func (t *Trees) Verify(ctx context.Context, o verify.Options) (*verify.Report, error) {
 	report, err := t.verifying.Run(ctx, o)
 	if err != nil || o.Repository != "" {
@@ -41,9 +41,9 @@ func (t *Trees) Verify(ctx context.Context, o verify.Options) (*verify.Report, e
 // a storage is opened again.
 //
 //	registry_verify_read_bytes_total                      bytes that were read
-//	registry_verify_damaged_total{tree}                   what was found damaged or missing
+//	registry_verify_damaged_total{tree}                   damaged or missing content that was found
 //	registry_verify_last_finished_timestamp_seconds       end of the last run over everything
-//	registry_quarantine_objects{tree}, registry_quarantine_bytes{tree}   what is in the quarantine
+//	registry_quarantine_objects{tree}, registry_quarantine_bytes{tree}   the content of the quarantine
 var (
 	verifyReadDesc = prometheus.NewDesc("registry_verify_read_bytes_total",
 		"Bytes of content that were read to verify it.", nil, nil)
@@ -94,7 +94,7 @@ func (verifyCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// verified is what verifications of the open storage have seen.
+// verified returns the results of verifications of the open storage.
 func (s *Storage) verified() verify.Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()

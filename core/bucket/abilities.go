@@ -5,10 +5,10 @@ import (
 	"io"
 )
 
-// The abilities below are what a local disk gives for nothing and what an object
-// store over a network does not have, or has only at a price. A Bucket that has one
-// implements its interface, and its users find it by type assertion alone. A user that
-// cannot do without says so when it is opened.
+// The abilities below are free on a local disk. An object store over a network does not have
+// them, or has them only at a price. A Bucket with an ability implements its interface, and its
+// users find it only by type assertion. A user that requires an ability reports its absence
+// when it is opened.
 
 // DeleteIfMatch is the ability to remove one version of an object. Object stores evaluate
 // a conditional DELETE outside of their locks, or ignore the condition.
@@ -26,13 +26,12 @@ type OpenAfterDelete interface {
 	OpenAfterDelete()
 }
 
-// FollowUpload is the ability to read an upload while it grows: for the digest after
-// a restart, and for whoever follows a download.
+// FollowUpload is the ability to read an upload while it grows: for the digest after a restart,
+// and for readers that follow a download.
 type FollowUpload interface {
-	// FollowUpload reads the bytes that an upload holds, also those that are appended
-	// later. The reader may be used by many at once and stays readable after Commit and
-	// Abort; behind the last byte held it says io.EOF. The caller closes it.
-	// Errors: ErrNotExist.
+	// FollowUpload reads the bytes that an upload holds, including those that are appended
+	// later. The reader is safe for concurrent use and stays readable after Commit and Abort;
+	// after the last byte it returns io.EOF. The caller closes it. Errors: ErrNotExist.
 	FollowUpload(ctx context.Context, id string) (UploadReader, error)
 }
 
@@ -42,15 +41,15 @@ type UploadReader interface {
 	io.Closer
 }
 
-// Scratch is the ability to lend room on the bucket's disk.
+// Scratch is the ability to provide temporary files on the bucket's disk.
 type Scratch interface {
-	// Scratch makes an empty file that no key reaches. Its content ends with Close, or with the
-	// process. Errors: ErrNoSpace.
+	// Scratch makes an empty file without a key. Its content is gone after Close, or when the
+	// process ends. Errors: ErrNoSpace.
 	Scratch() (ScratchFile, error)
 }
 
-// ScratchFile is read and written at any offset, by many at once. Writes beyond the end leave a
-// hole, which takes no room.
+// ScratchFile is read and written at any offset and is safe for concurrent use. Writes beyond
+// the end leave a hole, which takes no space.
 type ScratchFile interface {
 	io.ReaderAt
 	io.WriterAt
@@ -63,21 +62,19 @@ type Barrier interface {
 	// Sync returns when the present state of every key (its content, or its absence)
 	// is durable. Concurrent calls share their work.
 	// If it fails for an object created since the bucket was opened, that object
-	// is removed and is gone for everybody, and every Sync of it fails until the
-	// write is made again. An object that replaced another is kept instead: what
-	// was acknowledged before must not go, so either of the two may be found. A
-	// failed sync is never tried again on the same file, because the kernel
-	// reports success the second time.
-	// Errors: ErrSync, with the key.
+	// is removed for all readers, and every Sync of it fails until the object is written again.
+	// An object that replaced another is kept instead: the acknowledged one must not be lost,
+	// so either of the two may be found. A failed sync is never retried on the same file,
+	// because the kernel reports success the second time. Errors: ErrSync, with the key.
 	Sync(ctx context.Context, keys ...string) error
 }
 
 // Rename is the ability to give an object another key without copying it.
 type Rename interface {
 	// Rename makes the object at key the object at to, which is another key, if its
-	// Version is version, decided atomically. An object that is at to is replaced. The
+	// Version is version, decided atomically. An object at to is replaced. The
 	// object is always at one of the two, and is never gone. Its Time becomes that of the
-	// rename, unless it is Alike. After a Sync of both keys that is durable.
+	// rename, unless it is Alike. The rename is durable after a Sync of both keys.
 	// Errors: ErrChanged, also when there is no such object; ErrNoSpace.
 	Rename(ctx context.Context, key, version, to string) error
 }

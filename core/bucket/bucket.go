@@ -1,16 +1,15 @@
 // Package bucket is the object space under a store: flat keys, whole objects,
-// conditional writes and resumable uploads. It knows nothing of registries. dir/ keeps
-// it on a local disk; an S3 bucket can keep the same promises with conditional requests,
-// so nothing above relies on a path. What only some buckets can do is an ability, an
-// interface of its own that is found by type assertion: DeleteIfMatch, OpenAfterDelete,
-// FollowUpload, Barrier, Rename.
+// conditional writes and resumable uploads. It knows nothing about registries. dir/ implements
+// it on a local disk; an S3 bucket can keep the same promises with conditional requests, so no
+// user relies on a path. Features of only some buckets are abilities, separate interfaces that
+// are found by type assertion: DeleteIfMatch, OpenAfterDelete, FollowUpload, Barrier, Rename.
 //
-// Visible and durable are two things here. A write is visible to every reader when
+// Visible and durable are different here. A write is visible to every reader when
 // the call returns. Where the bucket has a Barrier, it survives a power cut when a Sync
 // that names its key has returned without error, and not before; elsewhere it is durable
-// when the call returns. What was never synced may be gone after
-// a power cut, but it is never there in part: an object is absent, old, or whole.
-// A killed process loses nothing that was visible.
+// when the call returns. A write that was never synced may be lost in a power cut, but it is
+// never there in part: an object is absent, old, or whole. When the process is killed, no
+// visible write is lost.
 package bucket
 
 import (
@@ -24,8 +23,8 @@ import (
 // Bucket is an ordered object space. Keys are slash-separated components of
 // [A-Za-z0-9._:+=@-], each 1 to 255 bytes (203 if it has capitals), none "." or
 // ".."; keys that differ only in case are different objects. No key is a
-// directory-like prefix of another ("a" and "a/b" are not both objects): its users'
-// layouts see to that.
+// directory-like prefix of another ("a" and "a/b" are not both objects): the layouts of its
+// users ensure this.
 //
 // All methods are safe for concurrent use.
 type Bucket interface {
@@ -34,18 +33,18 @@ type Bucket interface {
 	Get(ctx context.Context, key string) ([]byte, Info, error)
 	// Stat describes an object. Errors: ErrNotExist.
 	Stat(ctx context.Context, key string) (Info, error)
-	// Open reads an object of any size. The caller closes it. What becomes of it when
-	// it is deleted meanwhile: see OpenAfterDelete. Errors: ErrNotExist.
+	// Open reads an object of any size. The caller closes it. See OpenAfterDelete for an object
+	// that is deleted meanwhile. Errors: ErrNotExist.
 	Open(ctx context.Context, key string) (Object, error)
-	// Put writes a small object whole, atomically. The data must not be changed
-	// until it returns. Errors: ErrExist and ErrChanged by condition, ErrNoSpace.
+	// Put writes a small object whole, atomically. The caller must not change the data until it
+	// returns. Errors: ErrExist and ErrChanged by condition, ErrNoSpace.
 	Put(ctx context.Context, key string, data []byte, cond Condition) (Info, error)
 	// Delete removes an object. Errors: ErrNotExist.
 	Delete(ctx context.Context, key string) error
 	// List yields the objects whose keys begin with prefix and are greater than
 	// after, in byte order of the whole key. An object written or deleted
-	// meanwhile may or may not be seen. Errors: ErrKeyInvalid for a prefix that
-	// begins no key.
+	// meanwhile may or may not be seen. Errors: ErrKeyInvalid for a prefix that no key can
+	// have.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
 	// NewUpload begins an object of unknown size. Errors: ErrNoSpace.
 	NewUpload(ctx context.Context) (Upload, error)
@@ -63,11 +62,11 @@ type Bucket interface {
 type Info struct {
 	Key  string
 	Size int64 // bytes
-	// Time is when the object was last written, of a precision that the disk has;
-	// that of an object that is empty or Alike may be a second early.
+	// Time is when the object was last written, with the precision of the disk. For an object
+	// that is empty or Alike it may be a second early.
 	Time time.Time
-	// Version changes with every write of the key that has bytes, but objects that are
-	// empty or Alike may have one together. It is opaque, for IfMatch.
+	// Version changes with every write of the key that has bytes, but objects that are empty or
+	// Alike may share one. It is opaque, for IfMatch.
 	Version string
 }
 
@@ -77,9 +76,9 @@ type Condition struct {
 	IfAbsent bool
 	// IfMatch: only when the object's Version is this.
 	IfMatch string
-	// Alike, with IfAbsent: other objects are made with these very bytes in the same
-	// second. It changes nothing but the cost: a disk keeps them as one file with many
-	// names. A write to one of them leaves the others alone.
+	// Alike, with IfAbsent: other objects with the same bytes are made in the same second. It
+	// affects only the cost: a disk keeps them as one file with many names. A write to one of
+	// them does not change the others.
 	Alike bool
 }
 
@@ -96,16 +95,15 @@ type Upload interface {
 	ID() string
 	// Offset is the number of bytes held.
 	Offset() int64
-	// Append writes r to the end and returns how much of it was kept, also when
-	// there is an error. Errors: ErrNoSpace, and r's own.
+	// Append writes r to the end and returns the number of bytes that were kept, also with an
+	// error. Errors: ErrNoSpace, and r's own.
 	Append(ctx context.Context, r io.Reader) (int64, error)
 	// Commit turns the upload into the object key, visible at once, and begins
-	// to make it durable; Sync(key) waits for that. An object of the same size
-	// that is there already stays as it is, and the upload's bytes are dropped,
-	// unless its Version is damaged: its user has read it and found it wrong. An
-	// object that is damaged or of another size is replaced: the upload's bytes
-	// are made durable first and then take its place in one step, so that no
-	// power cut leaves less than there was. An empty damaged matches no object.
+	// to make it durable; Sync(key) waits for that. An existing object of the same size is
+	// kept, and the upload's bytes are dropped, unless its Version is damaged: then the caller
+	// has read it and found it wrong. An object that is damaged or of another size is replaced:
+	// the upload's bytes are made durable first and then replace it in one step, so that a
+	// power cut leaves either the old or the new object. An empty damaged matches no object.
 	Commit(ctx context.Context, key, damaged string) (Info, error)
 	// Abort drops the bytes.
 	Abort(ctx context.Context) error

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestQuick runs every group on little work, with every answer verified and the limit
-// of memory held. It says nothing about speed.
+// TestQuick runs every group with little work, verifies every answer and checks the memory
+// limit. It does not measure speed.
 func TestQuick(t *testing.T) {
 	const bin = "../../bin"
 	for _, tool := range []string{"nginx", "wrk"} {
@@ -66,7 +66,7 @@ func TestAFailedTurnNamesItsContender(t *testing.T) {
 	}
 }
 
-func TestAMissingServerIsSaid(t *testing.T) {
+func TestAMissingServerIsReported(t *testing.T) {
 	b := &bench{ctx: t.Context(), size: quick}
 	err := b.programs(filepath.Join(t.TempDir(), "bin"))
 	if err == nil || !strings.Contains(err.Error(), "make build") {

@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// downloaders fetch at the same time, each on a connection of its own.
+	// downloaders fetch at the same time, each on its own connection.
 	downloaders = 8
 	// readBuffer is how much a downloader reads at once, in bytes: large, so that it
 	// leaves the cores to the server.
@@ -151,7 +151,7 @@ func (b *bench) fetch(s *server, path string, times int) error {
 		if err != nil {
 			return err
 		}
-		// io.Discard alone would bring a small buffer of its own.
+		// io.Discard alone would use its own small buffer.
 		n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, response.Body, buffer)
 		if err != nil {
 			return err

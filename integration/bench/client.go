@@ -23,7 +23,7 @@ var client = &http.Client{Transport: &http.Transport{
 	DisableCompression:  true,
 }}
 
-// image is what one push sends.
+// image has the content that one push sends.
 type image struct {
 	blobs    [][]byte // the config, then the layers
 	digests  []digest.Digest
@@ -36,7 +36,7 @@ const (
 	smallConfig = 1 << 10  // bytes
 )
 
-// newImage makes an image that nobody has: the layers are random.
+// newImage makes an image that no registry has: the layers are random.
 func newImage(random *rand.ChaCha8, layers ...int) image {
 	var img image
 	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
@@ -114,8 +114,8 @@ func putManifest(ctx context.Context, url, repo, reference, mediaType string, bo
 	return err
 }
 
-// ask makes one request and drops the body of the answer. Errors: of any other status
-// than want.
+// ask makes one request and drops the body of the answer. Errors: also any other status than
+// want.
 func ask(ctx context.Context, method, url, contentType string, body io.Reader, size int64, want int) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {

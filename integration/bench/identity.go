@@ -10,7 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// identity measures what it costs to be somebody: GET of a manifest by tag with an API
+// identity measures the cost of authentication: GET of a manifest by tag with an API
 // key and with a registry token beside the anonymous one, and a token for a key.
 func (b *bench) identity() error {
 	data, err := b.folder("data")
@@ -62,7 +62,7 @@ func (b *bench) identity() error {
 		}
 		contenders = append(contenders, one)
 	}
-	return b.compare("GET of a manifest by tag as somebody, and of tokens, 16 connections", "requests/s", "CPU per request", 0, contenders)
+	return b.compare("GET of a manifest by tag with a login, and of tokens, 16 connections", "requests/s", "CPU per request", 0, contenders)
 }
 
 // key makes an API key in a storage whose server runs.
@@ -74,7 +74,7 @@ func (b *bench) key(data string) (string, error) {
 	return string(bytes.TrimSpace(out)), nil
 }
 
-// getToken asks for a registry token.
+// getToken requests a registry token.
 func getToken(url, authorization string) (string, error) {
 	_, body, err := getAs(url, "application/json", nil, "Authorization: "+authorization)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// manyClients push at the same time, each to a repository of its own.
+// manyClients push at the same time, each to its own repository.
 const manyClients = 16
 
 // pushers is a way to push small images.

@@ -16,8 +16,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// peakLimit is how much memory the server may have had at any time, in bytes: bodies
-// are streamed. It is a count and not a speed, so a run fails by it.
+// peakLimit is the limit for the server's peak memory, in bytes: bodies are streamed. It does
+// not depend on the speed of the machine, so a run that exceeds it fails.
 const peakLimit = 150 << 20
 
 // stream reads as size bytes that do not compress or repeat within a block.
@@ -95,7 +95,7 @@ func pull(ctx context.Context, url string, d digest.Digest, size int64) error {
 	return nil
 }
 
-// dd writes a file of size bytes and syncs it: what the disk can do.
+// dd writes a file of size bytes and syncs it, to measure the disk.
 func (b *bench) dd(size int64) (sample, error) {
 	path := filepath.Join(b.dir, "dd")
 	begun := time.Now()

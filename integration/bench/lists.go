@@ -13,7 +13,7 @@ import (
 const (
 	// smallerTags is how many tags the smaller repository of the lists has.
 	smallerTags = 1000
-	// pageSize is how many tags are asked for.
+	// pageSize is how many tags are requested.
 	pageSize = 100
 	// tenTags is how many tags each repository of the started storage has.
 	tenTags = 10
@@ -62,7 +62,7 @@ func (b *bench) tagPages() error {
 	return b.compare(fmt.Sprintf("A page of %d tags, from the middle of the list", pageSize), "requests/s", "CPU per request", 0, contenders)
 }
 
-// starts measures a start: of a storage that was stopped in good order, of one whose
+// starts measures a start: of a storage that was closed cleanly, of one whose
 // index is missing, and of one whose server was killed.
 func (b *bench) starts() error {
 	data, err := b.folder("data")
@@ -126,8 +126,8 @@ func (b *bench) starts() error {
 	return nil
 }
 
-// started starts a server and tells when it answered the first GET of a manifest and,
-// if asked for, when its index was whole again, both since the process was made.
+// started starts a server and returns how long it took to answer the first GET of a manifest
+// and, if requested, to complete its index, both since the start of the process.
 func (b *bench) started(data, repo string, rebuilt bool) (s *server, times [2]time.Duration, err error) {
 	if s, err = b.registry(data); err != nil {
 		return nil, times, err

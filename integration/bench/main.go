@@ -5,13 +5,13 @@
 //	go run ./bench [-quick] [-only GROUP] [-rounds N] [-dir DIR]
 //
 // The peers are distribution's registry, stock Caddy (`respond` and `file_server`,
-// which the product's own binary contains) and nginx. Every server runs on loopback,
-// over a directory of its own, and an answer is compared with what it must be before
-// it is timed. Contenders take turns (A B A B), and the tables have the medians.
+// which the product's own binary contains) and nginx. Every server runs on loopback, with its
+// own directory, and each answer is verified before it is timed. Contenders take turns (A B A
+// B), and the tables have the medians.
 //
 // A load generator shares the machine's cores with the server that it loads, so the
 // server's CPU time per request, which the kernel counts, says more than its
-// requests per second. Nothing here passes or fails by a figure of speed.
+// requests per second. No run passes or fails because of its speed.
 package main
 
 import (
@@ -42,7 +42,7 @@ type bench struct {
 	running []*process
 }
 
-// sizes are how much work one turn is.
+// sizes is the amount of work in one turn.
 type sizes struct {
 	seconds   int   // of requests for small answers
 	manyTags  int   // in the repository that has many
@@ -137,8 +137,7 @@ func (b *bench) all(bin, dir, only string) (err error) {
 	return nil
 }
 
-// programs finds what is run. Only a quick run does without distribution, whose
-// build is slow.
+// programs finds the servers. Only a quick run omits distribution, whose build is slow.
 func (b *bench) programs(bin string) (err error) {
 	if bin, err = filepath.Abs(bin); err != nil {
 		return err

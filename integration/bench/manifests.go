@@ -53,7 +53,7 @@ func (b *bench) manifests() error {
 	if err != nil {
 		return err
 	}
-	for _, field := range []string{"Date", "Server", "Via", "Content-Length"} { // Caddy sets them by itself
+	for _, field := range []string{"Date", "Server", "Via", "Content-Length"} { // Caddy sets these itself
 		header.Del(field)
 	}
 	respond, err := b.respond(header, body)

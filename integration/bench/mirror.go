@@ -13,11 +13,11 @@ import (
 
 const (
 	pulledLayers = 5
-	// fewPullers and manyPullers are clients that want one image at once. So many
-	// make images that are smallerBy times smaller, from a slower upstream.
+	// fewPullers and manyPullers are the numbers of clients that pull one image at once. With
+	// manyPullers the images are smallerBy times smaller, and the upstream is slower.
 	fewPullers, manyPullers, smallerBy = 8, 100, 6
-	// fastUpstream and slowUpstream are what an upstream sends over all its
-	// connections, in bytes a second.
+	// fastUpstream and slowUpstream are the rates of an upstream over all its connections, in
+	// bytes a second.
 	fastUpstream, slowUpstream = 50e6, 10e6
 	// pulledRepo is the image's, at the upstream.
 	pulledRepo = "library/app"
@@ -26,15 +26,15 @@ const (
 // puller is a way to an image that the upstream has.
 type puller struct {
 	name string
-	// start begins with nothing held, and returns where to pull; the process is nil
-	// if that is the upstream itself.
+	// start begins with an empty storage, and returns the address to pull from; the process is
+	// nil if that is the upstream itself.
 	start func(*source) (url, repo string, p *process, err error)
 	// toEach has the upstream send to each client as to one alone.
 	toEach bool
 }
 
-// cold is what pulls of a cold image took: of several clients at once, the total is
-// the last one's, and first has the first byte of a layer of each client, in order.
+// cold has the times of pulls of a cold image. With several clients at once, the total is that
+// of the last one, and first has the time of each client's first byte of a layer, sorted.
 type cold struct {
 	first []time.Duration
 	sent  time.Duration // until the upstream sent the first byte of a layer
@@ -69,10 +69,10 @@ func (b *bench) mirrorFew() error {
 
 // mirrorMany measures pulls by many clients at once. They and the upstream share the
 // machine's cores with the server: the upstream, too, is late when hundreds of clients
-// connect at once. So the first byte counts from when the upstream has sent it, and what
-// they get under the same load without a mirror is the limit: from an upstream that sends
-// to each of them as to one alone, and from nginx, the server that costs least, which has
-// the whole image on its disk.
+// connect at once. So the time of the first byte counts from when the upstream has sent it. The
+// limit is measured under the same load without a mirror: from an upstream that serves each
+// client at the full rate, and from nginx, the cheapest server, which has the whole image on
+// its disk.
 func (b *bench) mirrorMany() error {
 	direct, ours, _ := b.pullers()
 	all := direct
@@ -179,7 +179,7 @@ func (b *bench) coldPull(s *source, p puller, clients int) (cold, error) {
 	asked := s.reset()
 	result := cold{first: firsts, total: time.Since(begun), gets: asked.blobs}
 	slices.Sort(firsts)
-	result.sent = firsts[0] // of a server that asks no upstream
+	result.sent = firsts[0] // a server without an upstream
 	if asked.blobs > 0 {
 		result.sent = asked.sent.Sub(begun)
 	}
@@ -248,7 +248,7 @@ func (b *bench) throughNginx(s *source) (string, string, *process, error) {
 	if err != nil {
 		return "", "", nil, err
 	}
-	// Its memory is its workers', which nobody adds up here; it goes with the group.
+	// Its memory is that of its workers, which is not added up here. It ends with the group.
 	return server.url(), pulledRepo, nil, server.answers(b.ctx, server.url()+"/v2/"+pulledRepo+"/manifests/v1")
 }
 

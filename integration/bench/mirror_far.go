@@ -26,7 +26,7 @@ const (
 	lazyPieces = 16
 	lazyFooter = 64 << 10
 	lazyTable  = 1 << 20
-	// farUpstream is what an upstream sends on each connection, in bytes a second.
+	// farUpstream is the rate of an upstream on each connection, in bytes a second.
 	farUpstream = 64e6
 )
 
@@ -119,7 +119,7 @@ func (s *farSource) close() {
 	s.done.Wait()
 }
 
-// reset returns how often the layer was asked for, and counts from nothing.
+// reset returns the number of requests for the layer, and sets it to zero.
 func (s *farSource) reset() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +154,7 @@ func (s *farSource) serve(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(&paced{ResponseWriter: w}, r, "", time.Time{}, s.part(0, s.size))
 }
 
-// paced is an answer that goes at the rate of a connection.
+// paced is an answer that is sent at the rate of a connection.
 type paced struct {
 	http.ResponseWriter
 	next time.Time
@@ -223,7 +223,7 @@ func (s *farSource) read(ctx context.Context, repo string, start, end int64) err
 		}
 		_, _ = s.ReadAt(want[:n], at)
 		if !bytes.Equal(got[:n], want[:n]) {
-			return fmt.Errorf("bytes %d-%d: other bytes came", start, end-1)
+			return fmt.Errorf("bytes %d-%d: received other bytes", start, end-1)
 		}
 		at += int64(n)
 	}

@@ -20,9 +20,9 @@ import (
 // pullBuffer is how much a puller reads at once, in bytes.
 const pullBuffer = 64 << 10
 
-// pull gets an image by tag, all its blobs at once, and counts the bytes. It returns
-// when the first byte of a layer had come. Each blob has a connection of its own, as
-// containerd and Docker have them.
+// pull gets an image by tag, all its blobs at once, and counts the bytes. It returns the time
+// of the first byte of a layer. Each blob has its own connection, as with containerd and
+// Docker.
 func (b *bench) pull(url, repo string, img image) (time.Duration, error) {
 	begun := time.Now()
 	host := hostOf(url)
@@ -65,8 +65,8 @@ func pullManifest(ctx context.Context, host, repo string, img image) error {
 	})
 }
 
-// pulled makes one request on a connection of its own. It costs less than a client of
-// net/http does: the cores are the server's.
+// pulled makes one request on its own connection. It costs less than a client of net/http, to
+// leave the cores to the server.
 func pulled(ctx context.Context, host, path string, read func(body io.Reader) error) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", host)
 	if err != nil {

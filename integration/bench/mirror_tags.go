@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// tagPulls are made of a tag, so many at a time as there are clients.
+	// tagPulls is the number of pulls of a tag, tagPullers at a time.
 	tagPulls, tagPullers = 1000, 10
 	// silentTTL and silentHead are for an upstream that hangs: how long a tag is fresh,
 	// and how long a check of it may take.
@@ -23,8 +23,8 @@ const (
 	patience = 2
 )
 
-// mirrorTags counts what an upstream is asked for pulls of a tag that is held, and
-// measures what pulls take when it answers nothing any more.
+// mirrorTags counts the requests to an upstream for pulls of a stored tag, and measures the
+// pulls when the upstream no longer answers.
 func (b *bench) mirrorTags() error {
 	return errors.Join(b.tagQuestions(), b.tagSilence())
 }
@@ -35,7 +35,7 @@ func (b *bench) tagQuestions() error {
 	if err != nil {
 		return err
 	}
-	defer s.close() // what was sent before is right
+	defer s.close() // every earlier answer was correct
 	later := b.size.ttl + b.size.ttl/10
 	var rows [][]string
 	for _, p := range b.tagContenders(fmt.Sprintf("ttl %s", b.size.ttl)) {
@@ -64,13 +64,12 @@ func (b *bench) tagQuestions() error {
 		}
 		rows = append(rows, []string{p.name, fresh, expired})
 	}
-	b.table(fmt.Sprintf("What %d pulls of a tag that is held ask the upstream, %d at a time", tagPulls, tagPullers),
+	b.table(fmt.Sprintf("Requests to the upstream for %d pulls of a stored tag, %d at a time", tagPulls, tagPullers),
 		[]string{"", "at first", fmt.Sprintf("%s later", later)}, rows)
 	return nil
 }
 
-// tagSilence pulls a tag that is held from an upstream that takes requests and answers
-// none.
+// tagSilence pulls a stored tag from an upstream that accepts requests and does not answer.
 func (b *bench) tagSilence() error {
 	s, err := newSource(0, pulledImage(1))
 	if err != nil {
@@ -111,7 +110,7 @@ func (b *bench) tagSilence() error {
 			return err
 		}
 	}
-	b.table(fmt.Sprintf("A tag that is held and expired, of an upstream that hangs; head_timeout %s", silentHead),
+	b.table(fmt.Sprintf("A stored and expired tag of an upstream that hangs; head_timeout %s", silentHead),
 		[]string{"", "first answer", fmt.Sprintf("the next %d, p50", silentAfter), "longest"}, rows)
 	return nil
 }
@@ -146,7 +145,7 @@ func (b *bench) pullTag(url, repo string, img image) error {
 	return errors.Join(errs...)
 }
 
-// patiently is one pull, given up after a while. It returns what it took.
+// patiently makes one pull, with a timeout. It returns the time that it took.
 func (b *bench) patiently(url, repo string, img image) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, patience*b.size.ttl)
 	defer cancel()

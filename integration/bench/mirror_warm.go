@@ -12,7 +12,7 @@ func (b *bench) mirrorWarm() error {
 	if err != nil {
 		return err
 	}
-	defer s.close() // what was sent before is right
+	defer s.close() // every earlier answer was correct
 	server, err := b.mirrorOf(s, "")
 	if err != nil {
 		return err
@@ -29,5 +29,5 @@ func (b *bench) mirrorWarm() error {
 		}
 		contenders = append(contenders, contender{held.name, func() (sample, error) { return b.download(server, path) }})
 	}
-	return b.compare(fmt.Sprintf("GET of a blob of %d MiB that is held, %d at a time", b.size.blob>>20, downloaders), "MiB/s", "CPU per MiB", 1, contenders)
+	return b.compare(fmt.Sprintf("GET of a stored blob of %d MiB, %d at a time", b.size.blob>>20, downloaders), "MiB/s", "CPU per MiB", 1, contenders)
 }

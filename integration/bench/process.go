@@ -19,7 +19,7 @@ const (
 	startLimit = 60 * time.Second
 	// stopLimit bounds the wait for the end after SIGTERM.
 	stopLimit = 30 * time.Second
-	// pollEvery is how often a condition is looked at: what a start time is exact to.
+	// pollEvery is how often a condition is checked, and so the precision of a start time.
 	pollEvery = 2 * time.Millisecond
 	// clockTick is the unit of CPU times in /proc (USER_HZ, 100 on every Linux).
 	clockTick = 10 * time.Millisecond
@@ -54,7 +54,7 @@ func (b *bench) launch(env []string, program string, args ...string) (*process, 
 		return nil, err
 	}
 	go func() {
-		p.cmd.Wait() // how it ended is nobody's measure
+		p.cmd.Wait() // the exit status does not matter
 		close(p.exited)
 	}()
 	b.running = append(b.running, p)
@@ -176,5 +176,5 @@ func (p *process) peak() (int64, error) {
 			return kilobytes << 10, err
 		}
 	}
-	return 0, errors.New("the kernel does not tell VmHWM")
+	return 0, errors.New("the kernel does not report VmHWM")
 }

@@ -23,7 +23,7 @@ func (s *server) url() string {
 	return "http://" + s.host
 }
 
-// freeAddress is an address of loopback that nobody listens on now.
+// freeAddress returns an unused address of loopback.
 func freeAddress() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -92,7 +92,7 @@ func (b *bench) respond(header map[string][]string, body []byte) (*server, error
 }
 
 // distributionServer starts distribution's registry as its documentation configures
-// it, without logs of requests, and taking indexes whose manifests are not there.
+// it, without request logs, and configured to accept indexes whose manifests are missing.
 func (b *bench) distributionServer() (*server, error) { return b.distributionWith("") }
 
 // distributionWith is distributionServer with more of a configuration.
@@ -148,7 +148,7 @@ func (b *bench) nginxWith(root, directives string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	// As root, nginx gives its workers to a user who cannot read our directory.
+	// As root, nginx runs its workers as a user that cannot read the directory of the test.
 	user := ""
 	if os.Geteuid() == 0 {
 		user = "user root;"

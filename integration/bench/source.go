@@ -13,8 +13,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// source is an upstream that has one image, sends its blobs no faster than a rate
-// over all connections together, and counts what it was asked for.
+// source is an upstream that has one image, sends its blobs no faster than a rate over all
+// connections together, and counts requests.
 type source struct {
 	url   string
 	image image
@@ -27,13 +27,13 @@ type source struct {
 	mu    sync.Mutex // guards what follows
 	next  time.Time  // when the next byte may go
 	asked asked
-	// sent is not nil when the rate is that of one client, however many there are: of
-	// each blob, when each slice may go to everybody.
+	// sent is not nil when the rate is that of one client, for any number of clients. For each
+	// blob it has the times from which each slice may be sent to all clients.
 	sent map[string][]time.Time
-	hung chan struct{} // not nil: what is asked is not answered until it is closed
+	hung chan struct{} // if not nil, requests are not answered until it is closed
 }
 
-// asked counts requests, and has when the first byte of a layer was sent.
+// asked counts requests, and has the time when the first byte of a layer was sent.
 type asked struct {
 	blobs, manifests, heads int
 	sent                    time.Time
@@ -42,7 +42,7 @@ type asked struct {
 const (
 	// slice is sent at once, in bytes: connections take turns by it.
 	slice = 16 << 10
-	// slack is how much of its rate a source may make up for when it was woken late.
+	// slack is how much a source may catch up with its rate when it was woken late.
 	slack = 20 * time.Millisecond
 )
 
@@ -67,7 +67,7 @@ func (s *source) close() error {
 	return err
 }
 
-// reset returns what was asked for, and counts from nothing.
+// reset returns the counts of requests, and sets them to zero.
 func (s *source) reset() asked {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,8 +76,8 @@ func (s *source) reset() asked {
 	return n
 }
 
-// toEach makes the source one that sends to every client as to one alone, which is what
-// a mirror can be at its best; or no more.
+// toEach makes the source send to every client at the full rate, which is the best that a
+// mirror can do, or turns that off.
 func (s *source) toEach(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,8 +101,8 @@ func (s *source) hang() (end func()) {
 	})
 }
 
-// arrive counts a request, and returns when it may be answered. It is false when who
-// asked has gone before.
+// arrive counts a request, and returns when it may be answered. It returns false if the client
+// has disconnected before.
 func (s *source) arrive(r *http.Request, count func(*asked)) bool {
 	s.mu.Lock()
 	count(&s.asked)
@@ -138,7 +138,7 @@ func (s *source) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(s.image.manifest)))
 		w.Header().Set("Docker-Content-Digest", s.image.digest().String())
 		if r.Method == http.MethodGet {
-			w.Write(s.image.manifest) // who asked may have gone
+			w.Write(s.image.manifest) // the client may have disconnected
 		}
 	case kind == "blobs" && known:
 		s.send(w, r, name, blob)

@@ -23,9 +23,9 @@ const tagsAtOnce = 1000
 // putTags stores a manifest in a repository, with tags.
 type putTags func(repo string, manifest []byte, tags []string) error
 
-// generate fills a storage that no server holds, as a server would have left it after
-// a good stop. It uses the product's own packages and leaves out the syncs: what it
-// writes is read by this very kernel.
+// generate fills a storage that no server has open, as a server would have left it after a
+// clean stop. It uses the product's own packages and skips the syncs, because the same kernel
+// reads the files.
 func generate(ctx context.Context, data string, fill func(putTags) error) (err error) {
 	storage, err := dir.Open(data, dir.Options{Verify: store.Verify, Sync: func(*os.File) error { return nil }})
 	if err != nil {
@@ -57,7 +57,7 @@ func generate(ctx context.Context, data string, fill func(putTags) error) (err e
 
 func indexPath(data string) string { return filepath.Join(data, "index", "private.db") }
 
-// tagNames are n tags, in order.
+// tagNames returns n tags, sorted.
 func tagNames(n int) []string {
 	names := make([]string, n)
 	for i := range names {

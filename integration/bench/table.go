@@ -24,7 +24,7 @@ type contender struct {
 	turn func() (sample, error)
 }
 
-// medians lets the contenders take turns, and returns the medians of each.
+// medians runs the contenders in turns, and returns the medians of each.
 func (b *bench) medians(contenders []contender) ([]sample, error) {
 	rates := make([][]float64, len(contenders))
 	cpus := make([][]time.Duration, len(contenders))
@@ -107,7 +107,7 @@ func micros(d time.Duration) string {
 	return fmt.Sprintf("%.0f µs", float64(d)/float64(time.Microsecond))
 }
 
-// machine says what the figures were measured on.
+// machine describes the machine of the measurement.
 func (b *bench) machine() error {
 	model := "unknown processor"
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -137,7 +137,7 @@ func (b *bench) machine() error {
 		if program[0] == "" {
 			continue
 		}
-		// nginx tells its version on the standard error.
+		// nginx prints its version on the standard error.
 		out, err := exec.Command(program[0], program[1]).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", program[0], program[1], err)

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// connections is how many clients ask for small answers at a time.
+// connections is the number of clients that request small answers at the same time.
 const connections = 16
 
 var (
@@ -19,9 +19,9 @@ var (
 	wrkFailures = regexp.MustCompile(`(?m)^.*(?:Non-2xx or 3xx responses|Socket errors).*$`)
 )
 
-// asked is a contender that answers one GET, as often as wrk can ask in a turn. It
-// asks once before, and fails if the answer is not want. fields are further ones of the
-// request, as `Name: value`.
+// asked is a contender that answers one GET, as often as wrk can send it in a turn. It sends
+// one request before, and fails if the answer is not want. fields are additional header fields,
+// as `Name: value`.
 func (b *bench) asked(name string, s *server, path, accept string, want []byte, fields ...string) (contender, error) {
 	if err := s.process.answers(b.ctx, s.url()+path); err != nil {
 		return contender{}, err
@@ -45,14 +45,14 @@ func (b *bench) asked(name string, s *server, path, accept string, want []byte, 
 			}
 			count := wrkRequests.FindSubmatch(out)
 			if count == nil {
-				return 0, fmt.Errorf("wrk said no number of requests: %s", out)
+				return 0, fmt.Errorf("wrk printed no number of requests: %s", out)
 			}
 			return strconv.ParseFloat(string(count[1]), 64)
 		})
 	}}, nil
 }
 
-// get asks once and returns the answer's header. Errors: unless status 200 with the
+// get sends one request and returns the answer's header. Errors: unless status 200 with the
 // body want; a want of nil is not compared.
 func get(url, accept string, want []byte) (http.Header, error) {
 	header, _, err := getAs(url, accept, want)

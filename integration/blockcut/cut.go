@@ -10,7 +10,7 @@ import (
 // each.
 func (d *Disk) Cut(at int, rng *rand.Rand) *Disk {
 	content, unflushed := d.flushed(at)
-	// Losses of one kind hide behind a fair coin for a long time.
+	// A fair coin would rarely produce losses of one kind.
 	switch rng.IntN(4) {
 	case 0: // nothing unflushed persisted
 	case 1: // everything did
@@ -29,8 +29,8 @@ func (d *Disk) Cut(at int, rng *rand.Rand) *Disk {
 	return newDisk(content)
 }
 
-// flushed is what the last flush before a position made durable, and the writes
-// between the two.
+// flushed returns the content that the last flush before a position made durable, and the
+// writes between the two.
 func (d *Disk) flushed(at int) (content []sector, rest []record) {
 	d.mu.Lock()
 	log := d.log[:at] // records do not change
@@ -50,7 +50,7 @@ func scatter(content []sector, writes []record, rng *rand.Rand) {
 		for i, s := range r.sectors {
 			at := r.first + i
 			seen[at]++
-			// The n-th write replaces what was chosen before with odds of one in n+1, so
+			// The n-th write replaces the earlier choice with odds of one in n+1, so
 			// that each of the n+1 states is as likely as the others.
 			if rng.IntN(seen[at]+1) == 0 {
 				content[at] = s

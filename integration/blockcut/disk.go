@@ -1,25 +1,25 @@
-// Package blockcut is a disk for tests, below a real file system of the kernel, that
-// forgets at a power cut what it had not been told to flush.
+// Package blockcut is a disk for tests, below a real file system of the kernel, that loses
+// unflushed writes at a power cut.
 //
 // The disk is in memory. FUSE serves it as one file, a loop device makes a block
 // device of that, and on it is an ext4 or an XFS. So the kernel decides, as on every
-// machine, what a sync of a file writes and when it flushes; the disk only keeps the
-// order in which it answered writes and flushes, and lets a flush overtake writes that
-// are in flight. Cut then tells what a machine may find after a power cut at any moment
-// of that: all that was answered before the last flush, and of the writes after it each
-// sector or not, in any order. One run can be cut at many moments, and what a cut left is
-// another disk: the kernel recovers its journal.
+// machine, what a sync of a file writes and when it flushes; the disk only keeps the order in
+// which it answered writes and flushes, and lets a flush overtake writes that are in flight.
+// Cut then returns what a machine may find after a power cut at any moment: all writes that
+// were answered before the last flush, and any subset of the sectors written after it. One run
+// can be cut at many moments. The result of a cut is another disk, on which the kernel recovers
+// its journal.
 //
 //	disk := template.Clone()
 //	dir, unmount, err := blockcut.Ext4.Mount(disk, t.TempDir()) // template is of Ext4.Format
-//	…                       // write and sync; disk.Position() tells when
+//	…                       // write and sync; disk.Position() is the moment
 //	err = unmount()
 //	after := disk.Cut(position, rng)
 //
-// Which sync of a file or directory is needed is for package fusefs to tell, which is
-// worse than any real file system. Here it is seen what ext4 and XFS do for a sync, and
-// for syncfs, which FUSE does not hear of. A disk that lies about its flushes is nobody's
-// subject: nothing can be kept on it.
+// Package fusefs, which is worse than any real file system, shows which sync of a file or
+// directory is needed. This package shows what ext4 and XFS do for a sync, and for syncfs,
+// which FUSE does not receive. Disks that lie about flushes are out of scope: no data is safe
+// on them.
 package blockcut
 
 import (
@@ -27,15 +27,14 @@ import (
 	"sync"
 )
 
-// SectorSize is what the disk writes whole or not at all, in bytes. The loop device
-// says so to the file system.
+// SectorSize is the size in bytes that the disk writes whole or not at all. The loop device
+// reports it to the file system.
 const SectorSize = 4096
 
-// Size of every disk, in bytes: an XFS has 300 MB at least. Only what was written
-// takes memory.
+// Size of every disk, in bytes: an XFS has at least 300 MB. Only written sectors take memory.
 const Size = 512 << 20
 
-// sector is the content of one; nil stands for zeros.
+// sector is the content of a sector; nil means zeros.
 type sector *[SectorSize]byte
 
 // record is a write of some sectors or, without any, a flush.
@@ -67,8 +66,8 @@ func newDisk(content []sector) *Disk {
 	return d
 }
 
-// Clone is a disk with what this one has now, all of it flushed. Sectors are never
-// changed in place, so they are shared.
+// Clone returns a disk with the current content of this one, all of it flushed. Sectors are
+// never changed in place, so they are shared.
 func (d *Disk) Clone() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -107,7 +106,7 @@ func flushedAt(log []record) int {
 	return 0
 }
 
-// Err tells of a request that was not of whole sectors: the test's own fault.
+// Err reports a request for less than whole sectors: a fault of the test itself.
 func (d *Disk) Err() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

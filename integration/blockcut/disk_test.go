@@ -17,8 +17,8 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// format is an empty file system, or skips the test where the machine does not let us
-// mount one. With CI=true that is a failure.
+// format returns an empty file system, or skips the test on a machine where it cannot be
+// mounted. With CI=true that is a failure.
 func format(t *testing.T, k blockcut.Kind) *blockcut.Disk {
 	t.Helper()
 	server.Tool(t, k.Program())
@@ -34,8 +34,8 @@ func format(t *testing.T, k blockcut.Kind) *blockcut.Disk {
 	return disk
 }
 
-// A sync of a new file flushes twice, on both file systems: what the journal's commit
-// tells of before the commit, and the commit itself.
+// A sync of a new file flushes twice, on both file systems: once the blocks that the journal's
+// commit describes, and then the commit itself.
 func TestFlushesArrive(t *testing.T) {
 	for _, k := range []blockcut.Kind{blockcut.Ext4, blockcut.XFS} {
 		t.Run(k.Name, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestFlushesArrive(t *testing.T) {
 	}
 }
 
-func TestCutForgetsWhatWasNotSynced(t *testing.T) {
+func TestCutLosesUnsyncedData(t *testing.T) {
 	for _, k := range []blockcut.Kind{blockcut.Ext4, blockcut.XFS} {
 		t.Run(k.Name, func(t *testing.T) {
 			w := mounted(t, k, format(t, k))

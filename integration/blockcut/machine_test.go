@@ -24,7 +24,7 @@ const patience = 2 * time.Minute
 // grace is so short that the collector meets pushes that are under way.
 const grace = time.Millisecond
 
-// options are those of the storage at a path; nil stands for the usual ones.
+// options returns the options of the storage at a path; nil means the defaults.
 type options func(path string) dir.Options
 
 // machine is a registry that runs on a disk.
@@ -35,8 +35,8 @@ type machine struct {
 	unmount func() error
 }
 
-// boot mounts the disk and opens the registry on it. An error is what a user of the
-// disk would see; the test ends when the kernel does not take the disk.
+// boot mounts the disk and opens the registry on it. An error is one that a user of the disk
+// would see; the test ends when the kernel does not accept the disk.
 func boot(t testing.TB, k blockcut.Kind, disk *blockcut.Disk, how options) (*machine, error) {
 	t.Helper()
 	path, unmount, err := k.Mount(disk, t.TempDir())
@@ -74,12 +74,12 @@ func (m *machine) open(path string, how options) error {
 	return nil
 }
 
-// stop ends the process and the machine in good order.
+// stop shuts down the process and the machine cleanly.
 func (m *machine) stop() error {
 	return errors.Join(m.Store.Close(), m.storage.Close(), m.unmount())
 }
 
-// job is what a client does for its i-th operation.
+// job is a client's i-th operation.
 type job func(ctx context.Context, c *powercut.Client, i int) error
 
 // pushing pushes a new image.
@@ -93,7 +93,7 @@ func mixed(ctx context.Context, c *powercut.Client, i int) error {
 	return pushing(ctx, c, i)
 }
 
-// work lets each client do some operations, and returns the moments at which one was
+// work runs some operations of each client, and returns the positions at which one was
 // answered.
 func (m *machine) work(cs []*powercut.Client, operations int, do job) (moments []int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -119,7 +119,7 @@ func (m *machine) work(cs []*powercut.Client, operations int, do job) (moments [
 	return moments, err
 }
 
-// losses are what the machine lacks of each ledger.
+// losses returns what the machine has lost of each ledger.
 func (m *machine) losses(ledgers []*powercut.Ledger) []string {
 	var mu sync.Mutex // guards losses
 	var losses []string
@@ -136,8 +136,8 @@ func (m *machine) losses(ledgers []*powercut.Ledger) []string {
 	return losses
 }
 
-// budget is how long each search over seeds may take: a few seconds, or what
-// BLOCKCUT_BUDGET says (a Go duration).
+// budget is how long each search over seeds may take: a few seconds, or the value of
+// BLOCKCUT_BUDGET (a Go duration).
 func budget(t testing.TB, short time.Duration) time.Duration {
 	t.Helper()
 	text := os.Getenv("BLOCKCUT_BUDGET")

@@ -26,11 +26,11 @@ type Kind struct {
 var (
 	Ext4 = Kind{"ext4", []string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard"}, "commit=300,errors=remount-ro"}
 	XFS  = Kind{"xfs", []string{"mkfs.xfs", "-q", "-K"}, "nouuid"}
-	// Ext4Bare has no journal: after a power cut Check comes before a mount.
+	// Ext4Bare has no journal: after a power cut, run Check before Mount.
 	Ext4Bare = Kind{"ext4", []string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard", "-O", "^has_journal"}, "errors=remount-ro"}
 )
 
-// Program is what makes such a file system.
+// Program returns the program that makes such a file system.
 func (k Kind) Program() string { return k.mkfs[0] }
 
 // With is the kind with one more option of the mount.
@@ -51,8 +51,7 @@ func (k Kind) Format(parent string) (*Disk, error) {
 	return d.Clone(), d.Err()
 }
 
-// Check has the checker of ext4 repair what is on the disk, as at the start of a machine
-// without anybody to ask.
+// Check runs e2fsck on the disk without questions, as at the start of a machine.
 func (d *Disk) Check(parent string) error {
 	return d.attached(parent, func(device string) error {
 		err := run("e2fsck", "-f", "-y", device)
@@ -76,8 +75,8 @@ func (d *Disk) attached(parent string, do func(device string) error) error {
 	return errors.Join(do(device.Name()), device.Close())
 }
 
-// attach makes the disk a block device. It is one until the device is closed and
-// nothing is mounted on it any more; detach comes after both, and ends the rest.
+// attach makes the disk a block device. It is one until the device is closed and nothing is
+// mounted on it; call detach after both.
 func (d *Disk) attach(parent string) (device *os.File, detach func(), err error) {
 	dir, detach, err := fusefs.Serve(d, parent, d.kill)
 	if err != nil {
@@ -92,8 +91,8 @@ func (d *Disk) attach(parent string) (device *os.File, detach func(), err error)
 }
 
 // Mount mounts the file system of kind k that is on the disk, on a new directory below
-// parent. unmount ends that, and detaches the disk, whatever the state of both; its
-// error tells that files were still open. Further calls do nothing.
+// parent. unmount unmounts it and detaches the disk in any state; its error reports that files
+// were still open. Further calls do nothing.
 func (k Kind) Mount(d *Disk, parent string) (dir string, unmount func() error, err error) {
 	device, detach, err := d.attach(parent)
 	if err != nil {
@@ -113,7 +112,7 @@ func (k Kind) Mount(d *Disk, parent string) (dir string, unmount func() error, e
 		defer detach()
 		err := unix.Unmount(dir, 0)
 		if err != nil {
-			d.kill() // else what is open would hold the device
+			d.kill() // otherwise open files would keep the device in use
 			unix.Unmount(dir, unix.MNT_DETACH)
 		}
 		return errors.Join(os.NewSyscallError("umount", err), d.Err())
@@ -123,8 +122,8 @@ func (k Kind) Mount(d *Disk, parent string) (dir string, unmount func() error, e
 // loopTries is how often another process may be quicker in taking a free loop device.
 const loopTries = 100
 
-// loop makes a block device of a file, with our sectors. The kernel detaches it when
-// nobody uses it any more, also when this process was killed.
+// loop makes a block device of a file, with our sectors. The kernel detaches it when it is no
+// longer in use, also when this process was killed.
 func loop(path string) (*os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
@@ -157,7 +156,7 @@ func loop(path string) (*os.File, error) {
 			return nil, os.NewSyscallError("LOOP_CONFIGURE", err)
 		}
 	}
-	return nil, errors.New("every free loop device was taken by somebody else")
+	return nil, errors.New("other processes took every free loop device")
 }
 
 // run runs a program; its output is part of the error.

@@ -16,9 +16,9 @@ import (
 	"github.com/eblume/caddy-registry/integration/powercut"
 )
 
-// TestSyncsAreNeeded shows that TestNothingAcknowledgedIsLost would notice if syncs
-// were taken out. Which of them, one by one, is for package fusefs: on a file system
-// with a journal a sync of one file makes much else durable.
+// TestSyncsAreNeeded shows that TestNothingAcknowledgedIsLost would detect missing syncs.
+// Package fusefs tests them one by one: on a file system with a journal a sync of one file
+// makes much else durable.
 func TestSyncsAreNeeded(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -53,8 +53,8 @@ func replaced(sync func(*os.File) error) options {
 	return func(string) dir.Options { return dir.Options{Sync: sync} }
 }
 
-// grouped has a group of syncs be what steps do with a file of the storage that has
-// nothing to be written, in order. It should be syncfs, then flush.
+// grouped replaces a group of syncs by steps, in order, on a file of the storage that has
+// nothing to write. The correct steps are syncfs, then flush.
 func grouped(steps ...func(*os.File) error) options {
 	return func(path string) dir.Options {
 		return dir.Options{SyncAll: func() error {
@@ -77,7 +77,7 @@ func syncfs(f *os.File) error { return os.NewSyscallError("syncfs", unix.Syncfs(
 
 func flush(f *os.File) error { return f.Sync() }
 
-// unless syncs all but what is to be skipped.
+// unless syncs everything except the skipped files.
 func unless(skip func(os.FileInfo) bool) func(*os.File) error {
 	return func(f *os.File) error {
 		fi, err := f.Stat()
@@ -105,9 +105,9 @@ func search(r round, patience time.Duration) (seed uint64, loss string) {
 }
 
 // An ext4 without a journal sends its metadata on the way before the only flush of a
-// syncfs and awaits it after that: there the flush that follows in a group is needed.
-// What such a file system is after a power cut, a checker has to guess, whatever anybody
-// synced; so this looks at the disk only.
+// syncfs and awaits it after that: there the flush that follows in a group is needed. After a
+// power cut a checker has to guess the state of such a file system, whatever was synced; so
+// this test checks only the disk.
 func TestFlushAfterSyncfs(t *testing.T) {
 	w := mounted(t, blockcut.Ext4Bare, format(t, blockcut.Ext4Bare))
 	top, err := os.Open(w.dir)
@@ -140,7 +140,7 @@ func TestFlushAfterSyncfs(t *testing.T) {
 	t.Logf("%d times of %d", left, rounds)
 }
 
-// The storage flushes after each syncfs, which flushes by itself.
+// The storage flushes after each syncfs, which also flushes.
 func TestGroupsFlush(t *testing.T) {
 	disk := used(t, blockcut.Ext4Bare, format(t, blockcut.Ext4Bare)).Clone()
 	m, err := boot(t, blockcut.Ext4Bare, disk, nil)

@@ -17,7 +17,7 @@ import (
 	"github.com/eblume/caddy-registry/integration/powercut"
 )
 
-// How much one round does: so many clients that their syncs wait for each other.
+// The size of one round: enough clients that their syncs wait for each other.
 const (
 	clients    = 24
 	operations = 12 // of each
@@ -28,12 +28,12 @@ const (
 type round struct {
 	t       testing.TB
 	kind    blockcut.Kind
-	before  *blockcut.Disk // what the run finds
+	before  *blockcut.Disk // the disk at the start of the run
 	seed    uint64
 	options options
 }
 
-// tally counts what rounds looked at.
+// tally counts what the rounds checked.
 type tally struct {
 	runs, cuts int
 	groups     int // syncs of everything at once
@@ -41,8 +41,7 @@ type tally struct {
 	names      int // that were known
 }
 
-// play returns the losses that were found. An error says that the test itself could
-// not go on.
+// play returns the losses that were found. An error means that the test itself failed.
 func (r round) play(sum *tally) (losses []string, err error) {
 	rng := rand.New(rand.NewPCG(r.seed, 1))
 	disk := r.before.Clone()
@@ -89,9 +88,9 @@ func worst(disk *blockcut.Disk, moments []int, rng *rand.Rand) (at int) {
 	return at
 }
 
-// cut opens the registry on what a cut left of the disk and looks for losses. Some of
-// the clients then push again what they tried last, relying on the registry's word
-// where it says that it has a blob; the power fails at once, and that must be there.
+// cut opens the registry on the disk after a cut and looks for losses. Some of the clients then
+// push again what they tried last, and skip blobs that the registry claims to have; the power
+// fails at once, and the pushed content must be there.
 func (r round) cut(disk *blockcut.Disk, at int, cs []*powercut.Client, rng *rand.Rand, sum *tally) []string {
 	found := disk.Cut(at, rng)
 	m, err := boot(r.t, r.kind, found, r.options)
@@ -133,7 +132,7 @@ func named(losses []string, what string) []string {
 	return losses
 }
 
-// used is a disk on which a registry ran and was stopped in good order.
+// used is a disk on which a registry ran and was stopped cleanly.
 func used(t testing.TB, k blockcut.Kind, empty *blockcut.Disk) *blockcut.Disk {
 	t.Helper()
 	disk := empty.Clone()
@@ -180,8 +179,8 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	}
 }
 
-// writeOthers has the kernel write what other programs left to be written, a build most
-// likely: the storage makes no groups while that is much.
+// writeOthers makes the kernel write the unwritten data of other programs, most likely of a
+// build: the storage makes no groups while there is much of it.
 func writeOthers(t testing.TB) {
 	t.Helper()
 	for _, path := range []string{"/", os.TempDir()} {

@@ -14,8 +14,8 @@ import (
 	"github.com/eblume/caddy-registry/integration/powercut"
 )
 
-// TestARepairSurvivesAPowerCut damages what is held, pushes it again and cuts the power
-// at the moment of the answer. It would notice if files were not synced.
+// TestARepairSurvivesAPowerCut damages stored content, pushes it again and cuts the power at
+// the moment of the answer. It would detect files that were not synced.
 func TestARepairSurvivesAPowerCut(t *testing.T) {
 	for _, k := range []blockcut.Kind{blockcut.Ext4, blockcut.XFS} {
 		t.Run(k.Name, func(t *testing.T) {

@@ -22,7 +22,7 @@ const (
 	noBarrier = "without barriers"
 )
 
-func TestRisksAreTold(t *testing.T) {
+func TestRisksAreReported(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		kind blockcut.Kind
@@ -48,8 +48,9 @@ func TestRisksAreTold(t *testing.T) {
 	}
 }
 
-// The server warns once in its log, and the doctor tells it and finds nothing wrong.
-func TestServerTellsRisks(t *testing.T) {
+// The server warns once in its log, and the doctor reports it as a warning and nothing else as
+// wrong.
+func TestServerReportsRisks(t *testing.T) {
 	for _, tt := range []struct {
 		kind blockcut.Kind
 		want int
@@ -101,7 +102,7 @@ func TestReplacedFileNeedsAJournal(t *testing.T) {
 			if err := os.Rename(filepath.Join(w.dir, "tag.new"), filepath.Join(w.dir, "tag")); err != nil {
 				t.Fatal(err)
 			}
-			w.write("neighbour", "more", true) // somebody else's push
+			w.write("neighbour", "more", true) // another client's push
 			after := w.disk.Cut(w.disk.Position(), rand.New(rand.NewPCG(1, 4)))
 			if !tt.journal {
 				if err := after.Check(t.TempDir()); err != nil {

@@ -113,8 +113,8 @@ func (s *server) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32
 	return uint32(len(data)), fuse.OK
 }
 
-// Fsync is a flush of the disk's cache: a loop device makes one of every flush that
-// it gets, and of every write that is to be durable when it is answered.
+// Fsync is a flush of the disk's cache: a loop device sends one for every flush that it
+// receives, and for every write that must be durable when it is answered.
 func (s *server) Fsync(<-chan struct{}, *fuse.FsyncIn) fuse.Status {
 	d := s.disk
 	d.mu.Lock()
@@ -129,9 +129,9 @@ func (s *server) Fsync(<-chan struct{}, *fuse.FsyncIn) fuse.Status {
 	return fuse.OK
 }
 
-// A flush covers what was answered before it came, and not what is in flight. So one in
-// lateOdds writes waits for a flush to overtake it, and for no longer than late: most
-// flushes come only when the writes before them were answered.
+// A flush covers the writes that were answered before it, and not those in flight. So one in
+// lateOdds writes waits for a flush to overtake it, but no longer than late: most flushes come
+// only after the writes before them were answered.
 const (
 	lateOdds = 3
 	late     = 500 * time.Microsecond
@@ -144,8 +144,8 @@ func (d *Disk) nextFlush() <-chan struct{} {
 	return d.flush
 }
 
-// serves tells whether the disk lives, and notes a request that is not of whole
-// sectors of it. The caller holds mu.
+// serves reports whether the disk is alive, and records a request for less than whole sectors.
+// The caller holds mu.
 func (d *Disk) serves(offset uint64, length int) bool {
 	if offset%SectorSize != 0 || length%SectorSize != 0 || length == 0 || offset+uint64(length) > Size {
 		if d.foul == nil {

@@ -1,5 +1,5 @@
-// Package builder is what the builds of the product have in common: its document for xcaddy
-// and the flags.
+// Package builder has what the builds of the product share: the document for xcaddy and the
+// flags.
 package builder
 
 import (
@@ -27,7 +27,7 @@ func Load(root string) (*xcaddy.Builder, error) {
 		return nil, fmt.Errorf("read %s: %w", document, err)
 	}
 	for i, r := range builder.Replacements {
-		// The go command's own rule tells a directory from a module.
+		// The go command uses the same rule to distinguish a directory from a module.
 		if !modfile.IsDirectoryPath(string(r.New)) {
 			continue
 		}
@@ -44,8 +44,8 @@ func Load(root string) (*xcaddy.Builder, error) {
 	return builder, nil
 }
 
-// Commit returns that of a checkout, with "+modified" behind it if tracked files have changes;
-// empty: git does not know.
+// Commit returns the commit of a checkout, with the suffix "+modified" if tracked files have
+// changes. It is empty if git does not know it.
 func Commit(ctx context.Context, root string) string {
 	git := func(args ...string) (string, error) {
 		out, err := exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", root}, args...)...).Output()
@@ -62,8 +62,8 @@ func Commit(ctx context.Context, root string) string {
 	return hash
 }
 
-// Flags are the flags that xcaddy uses by itself, which it leaves out if it is given
-// others, and the commit for `caddy-registry version`.
+// Flags returns the default flags of xcaddy, which it omits if it gets others, and the commit
+// for `caddy-registry version`.
 func Flags(commit string) string {
 	if commit == "" {
 		return ""

@@ -1,12 +1,12 @@
-// Package client speaks the distribution protocol one request at a time, so that a
-// test decides what is sent, how slowly, and where it breaks off. The real clients
-// are driven by the tests of their own; this one exists for what they cannot do:
-// to stop in the middle, and to know exactly what was acknowledged.
+// Package client speaks the distribution protocol one request at a time, so that a test
+// controls what is sent, how slowly, and where it breaks off. Other tests run the real clients;
+// this one exists for what they cannot do: stop in the middle, and know exactly what was
+// acknowledged.
 //
 //	c := client.New(s.URL)
 //	d, err := c.PushBlob(ctx, "team/app", content)
 //
-// An answer that is not the one the protocol promises is a *StatusError.
+// An answer that the protocol does not specify is a *StatusError.
 package client
 
 import (
@@ -114,7 +114,7 @@ func (c *Client) do(ctx context.Context, method, target string, header http.Head
 	return response.Header, nil
 }
 
-// get reads an answer of at most a few MiB, and checks that it is what d names.
+// get reads an answer of at most a few MiB, and checks its digest d.
 func (c *Client) get(ctx context.Context, target string, header http.Header, d digest.Digest) ([]byte, http.Header, error) {
 	response, err := c.Request(ctx, http.MethodGet, target, header, nil, http.StatusOK)
 	if err != nil {
@@ -162,7 +162,7 @@ func (c *Client) PutManifest(ctx context.Context, repo, ref, mediaType string, c
 	return err
 }
 
-// DeleteManifest deletes what a tag or digest names: by tag only the tag.
+// DeleteManifest deletes the manifest with a digest, or only a tag.
 func (c *Client) DeleteManifest(ctx context.Context, repo, ref string) error {
 	_, err := c.do(ctx, http.MethodDelete, "/v2/"+repo+"/manifests/"+ref, nil, nil, http.StatusAccepted)
 	return err

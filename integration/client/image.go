@@ -51,8 +51,8 @@ func (c *Client) PushImage(ctx context.Context, repo, tag string, image Image) e
 	return c.PutManifest(ctx, repo, tag, ocispec.MediaTypeImageManifest, image.Manifest)
 }
 
-// PullImage reads what the digest or tag names, with its config and layers, and
-// verifies every digest.
+// PullImage reads the manifest of a digest or tag, with its config and layers, and verifies
+// every digest.
 func (c *Client) PullImage(ctx context.Context, repo, ref string) (digest.Digest, error) {
 	content, _, err := c.Manifest(ctx, repo, ref)
 	if err != nil {

@@ -22,8 +22,8 @@ func (c *Client) StartUpload(ctx context.Context, repo string) (string, error) {
 }
 
 // AppendUpload sends a chunk that begins at offset and is size bytes long (spec
-// end-5), or a stream of unknown length where size is negative. It returns the URL
-// of what comes next.
+// end-5), or a stream of unknown length where size is negative. It returns the URL of the next
+// request.
 func (c *Client) AppendUpload(ctx context.Context, location string, offset, size int64, chunk io.Reader) (string, error) {
 	header := http.Header{"Content-Type": {"application/octet-stream"}}
 	if size >= 0 {
@@ -43,7 +43,7 @@ func (c *Client) UploadOffset(ctx context.Context, location string) (int64, erro
 	if err != nil {
 		return 0, err
 	}
-	// The header cannot say that there is nothing: "0-0" is also one byte.
+	// The header cannot express an empty range: "0-0" is also one byte.
 	_, last, found := strings.Cut(header.Get("Range"), "-")
 	if !found {
 		return 0, fmt.Errorf("GET %s: range %q", location, header.Get("Range"))
@@ -58,8 +58,8 @@ func (c *Client) UploadOffset(ctx context.Context, location string) (int64, erro
 	return offset + 1, nil
 }
 
-// FinishUpload ends an upload as the blob d (spec end-6). rest is what has not been
-// sent yet, or nil.
+// FinishUpload ends an upload as the blob d (spec end-6). rest has the bytes that have not been
+// sent yet, or is nil.
 func (c *Client) FinishUpload(ctx context.Context, location string, d digest.Digest, rest io.Reader) error {
 	target, err := url.Parse(location)
 	if err != nil {

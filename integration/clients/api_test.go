@@ -16,8 +16,8 @@ import (
 // linesLimit bounds six commands on a machine that may be busy.
 const linesLimit = 2 * time.Minute
 
-// The lines of docs/do/keys.md for keys as JSON are run as they stand there, with this
-// server instead of the example.
+// The lines of docs/do/keys.md for keys as JSON are run as they are written, with this server
+// instead of the example.
 func TestTheLinesForKeys(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(server.Root(t), "docs", "do", "keys.md"))
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// A caller who may read few of many repositories is answered in short pages, and crane
-// follows them to the end.
+// A caller that may read few of many repositories gets short pages, and crane follows them to
+// the end.
 func TestCraneListsAFilteredCatalogToItsEnd(t *testing.T) {
 	const hidden, pushers = 1100, 32
 	// Without TLS, as crane refuses a Link of https from a host on loopback.

@@ -21,8 +21,8 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// byCertificate is a registry that knows machines by their certificates. There is no
-// name in the TLS handshake of 127.0.0.1, so that Caddy cannot hold it against the Host.
+// byCertificate is a registry that identifies machines by their certificates. The TLS handshake
+// of 127.0.0.1 has no name, so that Caddy cannot compare it with the Host.
 const byCertificate = `{
 	skip_install_trust
 	auto_https disable_redirects
@@ -123,7 +123,7 @@ func TestAMachineSignsInByCertificate(t *testing.T) {
 		return command(t, h, "skopeo", "--insecure-policy", "copy", "--preserve-digests", "--dest-cert-dir", certDir, "dir:"+from, ref)
 	}
 	if err := push(authority, writeDirectory(t, first)); err == nil {
-		t.Error("nobody pushed")
+		t.Error("a caller without a certificate pushed")
 	}
 	if err := push(dir, writeDirectory(t, first)); err != nil {
 		t.Fatalf("push: %v", err)
@@ -133,7 +133,7 @@ func TestAMachineSignsInByCertificate(t *testing.T) {
 		t.Errorf("an overwrite: got %v, want it denied", err)
 	}
 	if err := command(t, h, "skopeo", "--insecure-policy", "copy", "--src-cert-dir", authority, ref, "dir:"+t.TempDir()); err != nil {
-		t.Errorf("nobody pulls: %v", err)
+		t.Errorf("pull without a certificate: %v", err)
 	}
 
 	curl := func(args ...string) string {
@@ -148,6 +148,6 @@ func TestAMachineSignsInByCertificate(t *testing.T) {
 		t.Errorf("/token: got %s, want a token for five minutes", got)
 	}
 	if got := curl("-o", "/dev/null", "-w", "%{http_code}", s.URL+"/v2/"); got != "401" {
-		t.Errorf("nobody's ping: got %s, want 401", got)
+		t.Errorf("ping without a certificate: got %s, want 401", got)
 	}
 }

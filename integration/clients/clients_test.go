@@ -1,9 +1,9 @@
-// Package clients drives the real clients, as their users call them, against the
-// built binary: push, pull, multi-arch copy, delete. What arrives is compared with
-// what was sent by an independent reader, digest by digest.
+// Package clients runs the real clients, as their users call them, against the built binary:
+// push, pull, multi-arch copy, delete. An independent reader compares the received content with
+// the sent content, digest by digest.
 //
-// Each client has a home of its own and talks to loopback only. Which versions were
-// driven is in the log of TestVersions.
+// Each client has its own home directory and connects only to loopback. The log of TestVersions
+// has the versions.
 package clients
 
 import (
@@ -65,7 +65,7 @@ func (r registry) lacks(t *testing.T, repo, ref string) {
 	}
 }
 
-// verify reads what ref names and everything below it.
+// verify reads the manifest of ref and everything below it.
 func (r registry) verify(ctx context.Context, repo, ref string) (digest.Digest, error) {
 	content, mediaType, err := r.client.Manifest(ctx, repo, ref)
 	if err != nil {
@@ -82,7 +82,7 @@ func (r registry) verify(ctx context.Context, repo, ref string) (digest.Digest, 
 		return "", err
 	}
 	if node.MediaType != "" && node.MediaType != mediaType {
-		return "", fmt.Errorf("served as %s, says of itself %s", mediaType, node.MediaType)
+		return "", fmt.Errorf("served as %s, but its mediaType is %s", mediaType, node.MediaType)
 	}
 	for _, child := range node.Manifests {
 		if _, err := r.verify(ctx, repo, child.Digest.String()); err != nil {
@@ -101,7 +101,7 @@ func (r registry) verify(ctx context.Context, repo, ref string) (digest.Digest, 
 	return digest.FromBytes(content), nil
 }
 
-// removeLimit bounds the wait for what a client left running.
+// removeLimit bounds the wait for processes that a client left running.
 const removeLimit = time.Minute
 
 // home is where one client keeps everything.

@@ -20,22 +20,22 @@ import (
 )
 
 const (
-	// slowLayer is the size of a layer in bytes, and slowPause what its upstream waits
-	// after each half KiB: it takes longer than the 30 seconds that containerd waits for
-	// the header of a part.
+	// slowLayer is the size of a layer in bytes, and slowPause the pause of its upstream after
+	// each half KiB: the layer takes longer than the 30 seconds that containerd waits for the
+	// header of a part.
 	slowLayer = 20 << 20
 	slowPause = time.Millisecond
 )
 
-// partsContainerd has containerd ask for one layer in parts at the same time.
+// partsContainerd makes containerd request one layer in concurrent parts.
 const partsContainerd = currentContainerd + `
 [plugins."io.containerd.transfer.v1.local"]
   max_concurrent_downloads = 32
   concurrent_layer_fetch_buffer = 1048576
 `
 
-// containerd 2.3 and later can fetch one layer in many ranges at once, and gives up one
-// whose header takes 30 seconds. Behind a slow upstream the last ranges are minutes away.
+// containerd 2.3 and later can fetch one layer in many ranges at once, and gives up a range
+// whose header takes 30 seconds. With a slow upstream the last ranges are minutes away.
 func TestMirrorForContainerdThatFetchesALayerInParts(t *testing.T) {
 	if os.Getenv("REGISTRY_SLOW") == "" {
 		t.Skip("set REGISTRY_SLOW, as make test-all does")
@@ -87,9 +87,9 @@ func TestMirrorForContainerdThatFetchesALayerInParts(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if got := parts.Load(); got < 8 {
-		t.Errorf("containerd asked for %d parts of the layer, want many: this test shows nothing", got)
+		t.Errorf("containerd requested %d parts of the layer, want many: this test proves nothing", got)
 	}
 	if got := blobGETs(hub); got != 2 {
-		t.Errorf("the upstream was asked for %d blobs, want the layer and the configuration once", got)
+		t.Errorf("the upstream got requests for %d blobs, want the layer and the configuration once", got)
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/eblume/caddy-registry/integration/mirror"
 )
 
-// The containerd of today, beside Debian's: its daemon pulls by itself (the transfer
-// service), and its client still can. Nothing is run: its shim is not built, and
-// running is containerd's own affair.
+// The current containerd, in addition to Debian's: its daemon pulls itself (the transfer
+// service), and its client still can. No container is run: its shim is not built, and running
+// does not involve the registry.
 const currentContainerd = `version = 3
 disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]
 
@@ -59,7 +59,7 @@ func TestMirrorForTheCurrentContainerd(t *testing.T) {
 		t.Errorf("got %d blobs fetched, want the layer and the configuration once", got)
 	}
 
-	// A push goes to the host that hosts.toml names, with ns of ourselves.
+	// A push goes to the host that hosts.toml names, with this registry's own ns.
 	const ours = "registry.test/team/busybox:v1"
 	dir := h.path("hosts of ours")
 	if err := os.MkdirAll(filepath.Join(dir, "registry.test"), 0o700); err != nil {

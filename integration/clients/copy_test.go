@@ -11,7 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// forms are what every copying client must carry without changing a byte.
+// forms are the kinds of images that every copying client must transfer without changing a
+// byte.
 var forms = []struct {
 	name       string
 	oci, multi bool

@@ -16,8 +16,8 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// One tag is made once: of processes that push different manifests to one new tag, each
-// with a key that may create and nothing more, exactly one is told that it did.
+// A tag is created once: when processes push different manifests to one new tag, each with a
+// key that may only create, exactly one gets 201.
 func TestOneCreatorWins(t *testing.T) {
 	const rounds, racers = 40, 6
 	r, h := guarded(t)
@@ -69,11 +69,11 @@ func TestOneCreatorWins(t *testing.T) {
 				winners = append(winners, digests[i])
 			case "403":
 			default:
-				t.Errorf("round %d: racer %d was told %s, want 201 or 403", round, i, said[i].String())
+				t.Errorf("round %d: racer %d got %s, want 201 or 403", round, i, said[i].String())
 			}
 		}
 		if len(winners) != 1 {
-			t.Fatalf("round %d: %d processes were told that they made the tag, want one", round, len(winners))
+			t.Fatalf("round %d: %d processes got 201 for the tag, want one", round, len(winners))
 		}
 		r.holds(t, "team/race", tag, winners[0])
 	}

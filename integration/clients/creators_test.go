@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 // creatorsRepo is where creators push, and creatorsBase where they mount from.
 const creatorsRepo, creatorsBase = "team/created", "team/base"
 
-// creatorCall is a call on one tag as a client process tells of it.
+// creatorCall is a client process's report of a call on one tag.
 type creatorCall struct {
 	Call   coretest.TagCall   `json:"call"`
 	Answer coretest.TagAnswer `json:"answer"`
@@ -93,7 +93,7 @@ func TestCreatorsChangeNoTag(t *testing.T) {
 	}
 	var history coretest.Creators
 	for round := range rounds {
-		for _, p := range running { // they begin together, as far as a pipe can tell them
+		for _, p := range running { // they begin together, as closely as a pipe allows
 			if _, err := fmt.Fprintf(p.in, "r%d-a r%d-b\n", round, round); err != nil {
 				t.Fatal(err)
 			}
@@ -137,8 +137,8 @@ type player struct {
 	out    *json.Encoder
 }
 
-// playCreator plays on the tags of each line that it reads, and tells what happened:
-// lines of creatorCall, and an empty one.
+// playCreator makes calls on the tags of each line that it reads, and prints the results: lines
+// of creatorCall, and an empty one.
 func playCreator(number string) error {
 	seed, err := strconv.ParseUint(number, 10, 64)
 	if err != nil {
@@ -201,7 +201,7 @@ func encoded(v any) []byte {
 	return data
 }
 
-// image is a manifest that nobody has pushed.
+// image returns a manifest that was never pushed.
 func (p *player) image(layers ...string) []byte {
 	p.serial++
 	m := ocispec.Manifest{
@@ -216,7 +216,7 @@ func (p *player) image(layers ...string) []byte {
 	return encoded(m)
 }
 
-// ask makes one request, whose answer has one of the statuses.
+// ask makes one request and checks that its answer has one of the statuses.
 func (p *player) ask(method, path, mediaType string, body []byte, want ...int) (*http.Response, []byte, error) {
 	header := http.Header{}
 	if mediaType != "" {
@@ -235,7 +235,7 @@ func (p *player) ask(method, path, mediaType string, body []byte, want ...int) (
 	return response, data, err
 }
 
-// tell writes down a call on one tag.
+// tell prints a call on one tag.
 func (p *player) tell(call coretest.TagCall, answer coretest.TagAnswer, before, after int64) error {
 	return p.out.Encode(creatorCall{call, answer, before, after})
 }
@@ -281,7 +281,7 @@ func (p *player) put(data []byte, ref string, tags []string) error {
 			return fmt.Errorf("%w: %s", err, body)
 		}
 		if one := refused.Errors[0].Detail; one.Tag == "" || one.Digest == "" || one.Since == "" {
-			return fmt.Errorf("the refusal does not say which tag names what since when: %s", body)
+			return fmt.Errorf("the refusal does not have the tag, its digest and its time: %s", body)
 		}
 	}
 	for _, tag := range tags {
@@ -306,7 +306,7 @@ func (p *player) delete(tag string) error {
 	return p.tell(coretest.TagCall{Op: "delete", Tag: tag}, coretest.TagAnswer{OK: response.StatusCode == http.StatusAccepted}, before, now())
 }
 
-// get reads what a tag names, or nil.
+// get returns the manifest of a tag, or nil.
 func (p *player) get(tag string) ([]byte, error) {
 	before := now()
 	response, data, err := p.ask(http.MethodGet, "/v2/"+creatorsRepo+"/manifests/"+tag, "", nil, http.StatusOK, http.StatusNotFound)

@@ -15,11 +15,11 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// The upstreams here are distribution's registry: what most upstreams are. Its own
-// checks decide who sees what, and the mirror must come to the same end.
+// The upstreams here are distribution's registry, which most upstreams run. Its own checks
+// decide which caller sees what, and the mirror must come to the same result.
 
-// mirrorOf is the block of a mirror of up with the account's credentials, whose secret
-// is in the variable. Its patience is that of a busy machine.
+// mirrorOf is the block of a mirror of up with the account's credentials, whose secret is in
+// the variable. Its timeouts allow for a busy machine.
 func mirrorOf(name string, up *distribution.Registry, variable string, options ...string) string {
 	text := fmt.Sprintf("mirror %s {\nupstream %s\ncredentials %s {env.%s}\nhead_timeout 1m\nconnect_timeout 1m\nstall_timeout 2m\n",
 		name, up.URL, distribution.User, variable)
@@ -29,8 +29,7 @@ func mirrorOf(name string, up *distribution.Registry, variable string, options .
 	return text + strings.Join(options, "\n") + "\n}\n"
 }
 
-// inFrontOf is a registry with the mirrors, whose policy lets everybody read and
-// fetch. A reader of its own is nobody.
+// inFrontOf is a registry with the mirrors, whose policy lets every caller read and fetch.
 func inFrontOf(t *testing.T, mirrors string) registry {
 	t.Helper()
 	t.Setenv("UPSTREAM_SECRET", distribution.Secret)
@@ -63,18 +62,18 @@ func (h home) as(t *testing.T, host string, who caller) home {
 	return h
 }
 
-// digestAt is what crane says that a name means.
+// digestAt returns the digest that crane resolves a name to.
 func digestAt(t *testing.T, h home, ref string) digest.Digest {
 	t.Helper()
 	return digest.Digest(strings.TrimSpace(h.run(t, "crane", "digest", ref)))
 }
 
-// Both ways of the upstream to know its callers; and in each who may read what.
+// Both ways in which the upstream authenticates callers, and the rights in each.
 func TestMirrorOfDistributionKeepsItsRights(t *testing.T) {
 	for _, auth := range []struct {
 		name string
 		auth distribution.Auth
-		// public tells whether the upstream shows public/app to everybody.
+		// public reports whether the upstream serves public/app to anonymous callers.
 		public bool
 	}{{"passwords", distribution.Passwords, false}, {"tokens", distribution.Tokens, true}} {
 		t.Run(auth.name, func(t *testing.T) {
@@ -90,7 +89,7 @@ func TestMirrorOfDistributionKeepsItsRights(t *testing.T) {
 			ciSecret, _ := r.Key(t, "ci", "workers")
 			otherSecret, _ := r.Key(t, "other", "workers")
 			nobody, ci, other := caller{}, caller{"ci", ciSecret}, caller{"other", otherSecret}
-			// Cold and held: the second time all of it is here.
+			// Cold and held: the second time everything is stored.
 			for _, when := range []string{"cold", "held"} {
 				for _, row := range []struct {
 					who  string
@@ -98,13 +97,13 @@ func TestMirrorOfDistributionKeepsItsRights(t *testing.T) {
 					repo string
 					may  bool
 				}{
-					{"nobody", nobody, "team/app", false},
+					{"anonymous", nobody, "team/app", false},
 					{"another", other, "team/app", false},
-					{"who is named", ci, "team/app", true},
-					{"nobody after that", nobody, "team/app", false},
-					{"nobody", nobody, "public/app", auth.public},
+					{"a named caller", ci, "team/app", true},
+					{"anonymous after that", nobody, "team/app", false},
+					{"anonymous", nobody, "public/app", auth.public},
 					{"another", other, "public/app", auth.public},
-					{"nobody", nobody, "shown/app", true},
+					{"anonymous", nobody, "shown/app", true},
 				} {
 					home := h.as(t, r.Host, row.as)
 					ref := r.ref("up.test/" + row.repo + ":v1")
@@ -124,8 +123,8 @@ func TestMirrorOfDistributionKeepsItsRights(t *testing.T) {
 					}
 				}
 			}
-			// The upstream is asked, too, what is not there: no repository that is hidden
-			// can be told from one that is missing by a caller with an identity.
+			// Requests for missing content also go to the upstream: a caller with an identity
+			// cannot distinguish a hidden repository from a missing one.
 			c := client.New(r.URL).Login(other.user, other.secret)
 			defer c.Close()
 			for _, repo := range []string{"team/app", "team/none"} {
@@ -137,8 +136,8 @@ func TestMirrorOfDistributionKeepsItsRights(t *testing.T) {
 	}
 }
 
-// Credentials that the upstream does not take are those of nobody: public content is
-// served, and the log says why the rest is not.
+// Credentials that the upstream rejects have no rights: public content is served, and the log
+// explains why the rest is not.
 func TestMirrorOfDistributionWithWrongCredentials(t *testing.T) {
 	up := distribution.Start(t, distribution.Tokens)
 	dir := writeLayout(t, image(t, true))
@@ -153,15 +152,15 @@ func TestMirrorOfDistributionWithWrongCredentials(t *testing.T) {
 		}
 	}
 	if _, err := h.try(t, "crane", "pull", "--insecure", r.ref("up.test/team/app:v1"), h.path("image.tar")); err == nil {
-		t.Error("without credentials that hold, what the upstream hides was served")
+		t.Error("hidden content of the upstream was served without valid credentials")
 	}
 	if said, err := r.Said("refuses the stored credentials"); err != nil || said != 1 {
-		t.Errorf("the log says %d times that the credentials are refused, want once: %v", said, err)
+		t.Errorf("the log has %d messages about refused credentials, want one: %v", said, err)
 	}
 }
 
-// Later changes upstream: a tag moves, something is attached, the upstream ends.
-// Distribution has no referrers API, so what is attached is under a tag.
+// Later changes upstream: a tag moves, an artifact is attached, the upstream stops.
+// Distribution has no referrers API, so the artifact is under a tag.
 func TestMirrorOfDistributionFollowsIt(t *testing.T) {
 	for _, auth := range []distribution.Auth{distribution.Passwords, distribution.Tokens} {
 		up := distribution.Start(t, auth)

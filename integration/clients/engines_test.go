@@ -19,9 +19,8 @@ import (
 // daemonLimit bounds the start and the end of containerd and dockerd.
 const daemonLimit = 60 * time.Second
 
-// Engines unpack what they pull and pack anew what they push, so the digest is the
-// engine's own affair; what must hold is that the registry has whole what was
-// pushed, and that the program runs after the round trip.
+// Engines unpack pulled images and repack pushed ones, so they choose the digest. The registry
+// must have the complete pushed image, and the program must run after the round trip.
 
 func TestPodman(t *testing.T) {
 	r, h := start(t), newHome(t)
@@ -33,12 +32,12 @@ func TestPodman(t *testing.T) {
 	podman("rmi", "--all", "--force")
 	podman("pull", "--tls-verify=false", ref)
 	if got := podman(append(podmanRun, ref)...); got != "hello\n" {
-		t.Errorf("container said %q, want hello", got)
+		t.Errorf("container printed %q, want hello", got)
 	}
 }
 
-// podmanRun runs a container. Podman asks for more open files than a container that
-// CI runs in may have.
+// podmanRun runs a container. Podman requests more open files than are allowed in a CI
+// container.
 var podmanRun = []string{"run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"}
 
 // podmanIn returns podman with everything that it keeps in the home.
@@ -117,7 +116,7 @@ func TestContainerd(t *testing.T) {
 	must("images", "remove", "--sync", ref)
 	must("images", "pull", "--plain-http", "--snapshotter", "native", ref)
 	if got := must("run", "--rm", "--snapshotter", "native", ref, "hello"); got != "hello\n" {
-		t.Errorf("container said %q, want hello", got)
+		t.Errorf("container printed %q, want hello", got)
 	}
 }
 
@@ -134,10 +133,10 @@ func TestDocker(t *testing.T) {
 	want := digest.Digest(strings.Fields(after)[0])
 	r.holds(t, "team/docker", "v1", want)
 	must("image", "rm", "--force", ref)
-	// By digest: what was pushed, and nothing that happens to have its name.
+	// By digest: the pushed image, and no other image with the same name.
 	must("pull", r.ref("team/docker@"+want.String()))
 	if got := must("run", "--rm", "--network", "none", r.ref("team/docker@"+want.String())); got != "hello\n" {
-		t.Errorf("container said %q, want hello", got)
+		t.Errorf("container printed %q, want hello", got)
 	}
 }
 

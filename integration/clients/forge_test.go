@@ -20,8 +20,8 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// forge is what a Forgejo with Actions answers when a job asks for a token, and when
-// somebody wants to know its keys. It does not listen before start.
+// forge answers like a Forgejo with Actions when a job requests a token, and when a registry
+// requests its keys. It does not listen before start.
 type forge struct {
 	*testing.T
 	issuer  string
@@ -33,7 +33,7 @@ type forge struct {
 	key *rsa.PrivateKey
 }
 
-// requestToken is what Forgejo gives a job so that it may ask for a token.
+// requestToken is the credential with which a job may request a token from Forgejo.
 const requestToken = "of-this-job-alone"
 
 func newForge(t *testing.T) *forge {
@@ -118,7 +118,7 @@ func (f *forge) token(audience string, changes map[string]any) string {
 	return signed + "." + encode(signature)
 }
 
-// environment is what a job finds.
+// environment returns the environment variables of a job.
 func (f *forge) environment() []string {
 	return []string{
 		"ACTIONS_ID_TOKEN_REQUEST_URL=" + f.issuer + "/token?job=1",

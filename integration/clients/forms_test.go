@@ -16,7 +16,7 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// form returns what docs/do/clients.md says to paste for a client: the block of code below
+// form returns the configuration for a client in docs/do/clients.md: the block of code below
 // the heading that begins with its name, for host without TLS.
 func form(t *testing.T, client, host string) string {
 	t.Helper()
@@ -49,8 +49,8 @@ func form(t *testing.T, client, host string) string {
 	return ""
 }
 
-// Clients that cannot be had here: their forms are read strictly, as they read them,
-// and the mirror is asked as they ask it.
+// Clients that are not available in tests: their configuration is parsed strictly, as they
+// parse it, and the mirror gets the requests that they send.
 func TestMirrorFormsThatNoClientReads(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/app", "v1", image(t, true))
@@ -59,7 +59,8 @@ func TestMirrorFormsThatNoClientReads(t *testing.T) {
 		Mirrors []string `toml:"mirrors" json:"mirrors"`
 		HTTP    bool     `toml:"http" json:"http"`
 	}
-	// byPrefix is how BuildKit asks: the mirror's path before the name, and no ns.
+	// byPrefix returns the form of BuildKit's requests: the mirror's path before the name, and
+	// no ns.
 	byPrefix := func(found prefixed) []string {
 		var urls []string
 		for _, m := range found["docker.io"].Mirrors {

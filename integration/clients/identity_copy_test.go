@@ -91,7 +91,7 @@ func TestRegctlSignsIn(t *testing.T) {
 	}.keepsTiers(t, r, h)
 }
 
-// curl is what scripts do: a key as a bare Bearer token, and no token endpoint.
+// curl acts like a script: it sends the key as a Bearer token, without the token endpoint.
 func curl(t *testing.T, h home, who caller, args ...string) error {
 	t.Helper()
 	common := []string{"--silent", "--show-error", "--fail-with-body", "--write-out", "%{http_code}"}

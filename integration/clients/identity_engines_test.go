@@ -53,7 +53,7 @@ func TestContainerdSignsIn(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(hosts, "hosts.toml"), []byte(toml), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// remote is a command that asks the registry as somebody.
+	// remote runs a command of ctr that uses the registry as a caller.
 	remote := func(t *testing.T, h home, who caller, verb string, args ...string) error {
 		options := []string{"images", verb, "--hosts-dir", h.path("hosts")}
 		if who.user != "" {

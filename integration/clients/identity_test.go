@@ -17,8 +17,8 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// tiers are who may do what in these tests: everybody pulls, a workload makes new tags,
-// and an administrator does the rest. What is internal is pulled with a login only.
+// tiers is the policy in these tests: every caller pulls, a workload creates new tags, and an
+// administrator does the rest. Internal images can be pulled only with a login.
 const tiers = `{
 	skip_install_trust
 	auto_https disable_redirects
@@ -39,17 +39,17 @@ https://127.0.0.1:{$REGISTRY_PORT} {
 }
 `
 
-// caller is somebody as a client knows them. The zero value is nobody.
+// caller is a client's identity. The zero value is anonymous.
 type caller struct{ user, secret string }
 
-// signing is one client's way to do things as somebody.
+// signing is one client's way to act as a caller.
 type signing struct {
 	// login keeps credentials for a host. nil: the client takes them with each command.
 	login  func(t *testing.T, h home, host string, who caller) error
 	push   func(t *testing.T, h home, who caller, image v1.Image, ref string) error
 	pull   func(t *testing.T, h home, who caller, ref string) error
 	remove func(t *testing.T, h home, who caller, ref string, d digest.Digest) error // nil: the client cannot
-	// packs says that the client makes manifests of its own of what it pushes.
+	// packs means that the client makes its own manifests from what it pushes.
 	packs bool
 }
 
@@ -79,7 +79,7 @@ func (h home) fresh(t *testing.T) home {
 		"REGISTRY_AUTH_FILE="+auth, "DOCKER_CONFIG="+dir, "REGCTL_CONFIG="+filepath.Join(dir, "regctl.json"))}
 }
 
-// unique is an image that runs, and that nobody has pushed.
+// unique returns an image that runs and that was never pushed.
 func unique(t *testing.T) v1.Image {
 	t.Helper()
 	layer, err := random.Layer(layerSize, types.DockerLayer)
@@ -93,14 +93,13 @@ func unique(t *testing.T) v1.Image {
 	return image
 }
 
-// Clients report a refusal in words of their own, which are these. Containerd knows no
-// more than that its upload was cut off.
+// Clients report a refusal in these words. Containerd reports only that its upload was cut off.
 var (
 	denied = regexp.MustCompile(`(?i)denied|403|forbidden`)
 	wrong  = regexp.MustCompile(`(?i)unauthorized|401|wrong credentials|invalid username|authorization failed|closed pipe`)
 )
 
-// keepsTiers runs the client through what nobody, a workload and an administrator do.
+// keepsTiers runs the client as an anonymous caller, a workload and an administrator.
 func (c signing) keepsTiers(t *testing.T, r registry, h home) {
 	ciSecret, ciID := r.Key(t, "zot-ci", "artifact-workloads")
 	adminSecret, _ := r.Key(t, "erich", "admins")
@@ -148,17 +147,17 @@ func (c signing) keepsTiers(t *testing.T, r registry, h home) {
 	if want := digestOf(t, first); !c.packs && held != want {
 		t.Errorf("tag names %s, want %s", held, want)
 	}
-	must("nobody pulls", pull(nobody, ref))
+	must("anonymous pulls", pull(nobody, ref))
 	must("a workload pulls", pull(ci, ref))
 	stranger, either := caller{"zot-ci", "not the password"}, regexp.MustCompile(wrong.String()+`|`+denied.String())
 	refused("a wrong password pushes", push(stranger, other, r.ref(repo+":v2")), wrong)
-	refused("nobody pushes", push(nobody, other, r.ref(repo+":v2")), either)
-	// A pull of what everybody reads is none that asks containerd for its credentials.
+	refused("anonymous pushes", push(nobody, other, r.ref(repo+":v2")), either)
+	// For a pull of a public image, containerd is not asked for its credentials.
 	internal := r.ref("internal/app:v1")
-	must("a workload makes what is internal", push(ci, first, internal))
+	must("a workload creates an internal image", push(ci, first, internal))
 	refused("a wrong password pulls", pull(stranger, internal), wrong)
-	refused("nobody pulls what is internal", pull(nobody, internal), either)
-	must("a workload pulls what is internal", pull(ci, internal))
+	refused("anonymous pulls an internal image", pull(nobody, internal), either)
+	must("a workload pulls an internal image", pull(ci, internal))
 	refused("a workload overwrites", push(ci, other, ref), denied)
 	must("a workload repeats its push", push(ci, first, ref))
 	if got := names(); got != held {
@@ -167,9 +166,9 @@ func (c signing) keepsTiers(t *testing.T, r registry, h home) {
 	must("an administrator overwrites", push(admin, other, ref))
 	over := names()
 	if over == held {
-		t.Error("tag names what it did before it was overwritten")
+		t.Error("tag still names the digest from before it was overwritten")
 	}
-	must("nobody pulls what is new", pull(nobody, ref))
+	must("anonymous pulls the new image", pull(nobody, ref))
 	if c.remove == nil {
 		must("an administrator deletes", client.New(r.URL).Login(admin.user, admin.secret).DeleteManifest(t.Context(), repo, over.String()))
 	} else {

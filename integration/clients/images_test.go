@@ -105,7 +105,7 @@ func content(t *testing.T, oci, multi bool) digested {
 	return image(t, oci)
 }
 
-// digested is what both of them are.
+// digested is implemented by images and indexes.
 type digested interface{ Digest() (v1.Hash, error) }
 
 func digestOf(t *testing.T, of digested) digest.Digest {

@@ -14,7 +14,7 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// clientLines are what `registry doctor --clients` prints for a client.
+// clientLines are the lines that `registry doctor --clients` prints for a client.
 type clientLines struct{ Mirror, Client, File, Text, Note string }
 
 // allLines are those of every client for docker.io, from the configuration that runs.
@@ -45,8 +45,8 @@ func lines(t *testing.T, r *server.Server, client string) string {
 	return got.Text
 }
 
-// The doctor prints what docs/do/clients.md says, for the site that runs. On plain HTTP some clients
-// need a line more, with which the other tests run them.
+// The doctor prints the configuration of docs/do/clients.md for the running site. On plain HTTP
+// some clients need one more line, with which the other tests run them.
 func TestTheDoctorsLinesAreThoseOfTheDocumentation(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 	r, _ := startMirror(t, hub, "fallback docker.io"), newHome(t)
@@ -58,7 +58,7 @@ func TestTheDoctorsLinesAreThoseOfTheDocumentation(t *testing.T) {
 	}
 	for _, row := range []struct {
 		client, page, kind string
-		// plain is what plain HTTP needs besides, which is taken out.
+		// plain has the additional lines for plain HTTP, which are removed.
 		plain string
 	}{
 		{"containerd", "containerd", "toml", ""},
@@ -86,7 +86,7 @@ func TestTheDoctorsLinesAreThoseOfTheDocumentation(t *testing.T) {
 		delete(all, row.client)
 	}
 
-	// The node of minikube calls the machine that it runs on by a name of its own.
+	// The node of minikube has its own name for the machine that it runs on.
 	cube := strings.Replace(r.URL, "127.0.0.1", "host.minikube.internal", 1)
 	var hosts struct {
 		Server string

@@ -12,12 +12,12 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// messages is a registry with two mirrors whose upstreams are away, for callers that have
-// a key.
+// messages is a registry with two mirrors whose upstreams are down, for callers that have a
+// key.
 func messages(t *testing.T) (r registry, h home, secret string) {
 	t.Helper()
 	away := httptest.NewServer(nil)
-	away.Close() // nobody listens there any more
+	away.Close() // no server listens there from now on
 	s := server.Start(t, server.Options{Caddyfile: fmt.Sprintf(`{
 	oci {
 		storage file {$REGISTRY_DATA}
@@ -46,8 +46,8 @@ http://:{$REGISTRY_PORT} {
 	return registry{s, c}, newHome(t), secret
 }
 
-// A push to a mirror and a name that is misspelt are refused with a reason that people
-// see, also while the upstream is away: clients ask it first what is there.
+// A push to a mirror and a misspelt name are refused with a reason that users see, also while
+// the upstream is down: clients first check what exists.
 func TestClientsShowWhyANameIsRefused(t *testing.T) {
 	r, h, secret := messages(t)
 	h.run(t, "crane", "auth", "login", r.Host, "--username", "ci", "--password", secret)
@@ -71,7 +71,7 @@ func TestClientsShowWhyANameIsRefused(t *testing.T) {
 			t.Errorf("%s: got %v: %s, want %q", row.name, err, out, row.want)
 		}
 	}
-	// A pull is never told that what cannot be asked for is not there.
+	// A pull never gets "not found" while the upstream cannot be reached.
 	out, err := h.try(t, "crane", "manifest", "--insecure", r.ref("docker.io/library/app:v1"))
 	if err == nil || strings.Contains(err.Error(), "UNKNOWN") {
 		t.Errorf("a pull: got %v: %s, want trouble with the upstream", err, out)

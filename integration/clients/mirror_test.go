@@ -32,7 +32,7 @@ func startMirror(t *testing.T, hub *upstreamtest.Upstream, site string) registry
 	return registry{s, c}
 }
 
-// blobGETs counts what the upstream's storage was asked for.
+// blobGETs counts the requests to the upstream's storage.
 func blobGETs(hub *upstreamtest.Upstream) (n int) {
 	for _, r := range hub.Recorded() {
 		if r.Host == "storage" && r.Method == "GET" {
@@ -47,7 +47,7 @@ func TestMirrorForCraneAndSkopeo(t *testing.T) {
 	want := mirror.Push(t, hub, "library/app", "v1", index(t, true))
 	r, h := startMirror(t, hub, "fallback docker.io"), newHome(t)
 
-	// One platform is asked for: its layers and its configuration are fetched, and
+	// The client requests one platform: its layers and its configuration are fetched, and
 	// nothing of the other.
 	h.run(t, "crane", "pull", "--insecure", "--platform", "linux/amd64", r.ref("docker.io/app:v1"), h.path("image.tar"))
 	if got := blobGETs(hub); got != layers+1 {
@@ -93,7 +93,7 @@ func TestMirrorInRegistriesConf(t *testing.T) {
 	podman := podmanIn(t, h)
 	podman("pull", "docker.io/library/busybox:v1")
 	if got := podman(append(podmanRun, "docker.io/library/busybox:v1")...); got != "hello\n" {
-		t.Errorf("container said %q, want hello", got)
+		t.Errorf("container printed %q, want hello", got)
 	}
 }
 
@@ -111,16 +111,16 @@ func TestMirrorForDocker(t *testing.T) {
 	docker := dockerIn(t, h, "--config-file", h.path("daemon.json"))
 	docker("pull", "busybox:v1")
 	if got := docker("run", "--rm", "--network", "none", "busybox:v1"); got != "hello\n" {
-		t.Errorf("container said %q, want hello", got)
+		t.Errorf("container printed %q, want hello", got)
 	}
 	if got := blobGETs(hub); got != 2 {
 		t.Errorf("got %d blobs fetched, want the layer and the configuration once", got)
 	}
 }
 
-// A daemon shows its mirror what it logs in with at Docker Hub. On plain HTTP beyond
-// loopback, which is what the registry takes a proxy's requests for, no credentials are
-// looked at, and these must not be what keeps the daemon from its mirror.
+// A daemon sends its mirror the credentials for Docker Hub. The registry ignores credentials on
+// plain HTTP beyond loopback, as in these requests of a proxy, and they must not keep the
+// daemon from its mirror.
 func TestMirrorForADaemonLoggedInAtDockerHub(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
@@ -155,7 +155,7 @@ func TestMirrorForADaemonLoggedInAtDockerHub(t *testing.T) {
 	docker := dockerIn(t, h, "--config-file", h.path("daemon.json"))
 	docker("pull", "busybox:v1")
 	if shown.Load() == 0 {
-		t.Error("the daemon did not show what it logs in with: this tests nothing")
+		t.Error("the daemon did not send its credentials: this test proves nothing")
 	}
 	if got := blobGETs(hub); got != 2 {
 		t.Errorf("got %d blobs fetched, want the layer and the configuration once", got)
@@ -174,8 +174,8 @@ func TestMirrorAsASite(t *testing.T) {
 	}
 }
 
-// containerd sends ns, and with override_path a prefix too; a push goes to the host
-// that hosts.toml names, with ns of ourselves.
+// containerd sends ns, and with override_path also a prefix; a push goes to the host that
+// hosts.toml names, with this registry's own ns.
 func TestMirrorForContainerd(t *testing.T) {
 	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
@@ -204,7 +204,7 @@ func TestMirrorForContainerd(t *testing.T) {
 		}
 		must("images", "pull", "--hosts-dir", dir, "--snapshotter", "native", ref)
 		if got := must("run", "--rm", "--snapshotter", "native", ref, "hello"+strings.ReplaceAll(row.name, " ", "")); got != "hello\n" {
-			t.Errorf("%s: container said %q, want hello", row.name, got)
+			t.Errorf("%s: container printed %q, want hello", row.name, got)
 		}
 		if row.name == "ns" {
 			must("images", "tag", ref, ours)
@@ -219,6 +219,6 @@ func TestMirrorForContainerd(t *testing.T) {
 	must("images", "remove", "--sync", ours)
 	must("images", "pull", "--hosts-dir", dir, "--snapshotter", "native", ours)
 	if got := must("run", "--rm", "--snapshotter", "native", ours, "ours"); got != "hello\n" {
-		t.Errorf("container said %q, want hello", got)
+		t.Errorf("container printed %q, want hello", got)
 	}
 }

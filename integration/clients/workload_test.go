@@ -115,7 +115,7 @@ func TestJobsPushWithTheirOwnTokens(t *testing.T) {
 		t.Errorf("without the forge: got status %d, Retry-After %q, want 503", status, header.Get("Retry-After"))
 	}
 	f.start()
-	r.takes(t, "when the forge is there", early)
+	r.takes(t, "when the forge is up", early)
 
 	// The workflows that the page has people paste.
 	for system, script := range jobs(t) {
@@ -134,7 +134,7 @@ func TestJobsPushWithTheirOwnTokens(t *testing.T) {
 			t.Fatalf("the job for %s: %v: %s", system, err, out)
 		}
 		if _, err := r.verify(t.Context(), "blumeops/app", strings.ToLower(system)); err != nil {
-			t.Errorf("what the job for %s has pushed: %v", system, err)
+			t.Errorf("the image that the job for %s pushed: %v", system, err)
 		}
 	}
 
@@ -170,9 +170,9 @@ func TestJobsPushWithTheirOwnTokens(t *testing.T) {
 			r.holds(t, "blumeops/app", tool, digestOf(t, first))
 			must("and again", push(h.fresh(t), job(nil), first, ref))
 			refused("it overwrites", push(h.fresh(t), job(nil), other, ref), denied)
-			// The actor is erich, who may do everything, and the job is not him.
+			// The actor is erich, who may do everything, but the job does not have his rights.
 			refused("it pushes elsewhere", push(h.fresh(t), job(nil), other, r.ref("others/app:v1")), denied)
-			refused("a token for somebody else", push(h.fresh(t), caller{"job", f.token("other.example.org", nil)}, other, r.ref("blumeops/app:v2")), wrong)
+			refused("a token for another audience", push(h.fresh(t), caller{"job", f.token("other.example.org", nil)}, other, r.ref("blumeops/app:v2")), wrong)
 			refused("a job of another owner", push(h.fresh(t), job(map[string]any{"repository_owner": "evil"}), other, r.ref("blumeops/app:v2")), wrong)
 			refused("a branch", push(h.fresh(t), job(map[string]any{"ref": "refs/heads/a"}), other, r.ref("blumeops/app:v2")), wrong)
 			refused("a token that has ended", push(h.fresh(t), job(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), other, r.ref("blumeops/app:v2")), wrong)

@@ -63,7 +63,7 @@ func TestASecondRegistryOnOneAddressIsRefused(t *testing.T) {
 
 // Another program may answer there: Caddy shares the address only with itself, and the
 // doctor reports it.
-func TestTheDoctorSeesWhoElseAnswers(t *testing.T) {
+func TestTheDoctorSeesAnotherProcess(t *testing.T) {
 	text := alone("http", "oci_registry")
 	s := server.Start(t, server.Options{Caddyfile: text})
 	config := filepath.Join(t.TempDir(), "Caddyfile")
@@ -114,7 +114,7 @@ func TestTheDoctorSeesWhoElseAnswers(t *testing.T) {
 }
 
 // Another registry behind a proxy on the same server is not a second process on the address.
-// Apps start in any order, and the look differs with it.
+// Apps start in any order, and the check differs with it.
 func TestARegistryBesideAProxyToAnotherStarts(t *testing.T) {
 	behind := server.Start(t, server.Options{Caddyfile: alone("http", "oci_registry")})
 	text := strings.Replace(alone("http", "oci_registry"), "http://127.0.0.1:{$REGISTRY_PORT} {", fmt.Sprintf(

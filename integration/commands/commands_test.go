@@ -24,7 +24,7 @@ import (
 
 const patience = time.Minute
 
-// caddyfile is a registry with one mirror, whose storage has no grace.
+// caddyfile configures a registry with one mirror and a very short grace.
 func caddyfile(up *upstreamtest.Upstream, admin string) string {
 	return fmt.Sprintf(`{
 	%s
@@ -108,8 +108,8 @@ func TestCommandsWithAndWithoutAServer(t *testing.T) {
 			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			// The first collection comes after the grace, which is next to nothing, and would
-			// take the blob. The next one is a day away.
+			// The first collection comes after the grace, which is very short, and would remove
+			// the blob. The next one is a day away.
 			err := server.Eventually(patience, func() (bool, error) {
 				n, err := s.Said(`"msg":"collected"`)
 				return n > 0, err

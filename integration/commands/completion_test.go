@@ -15,8 +15,8 @@ func TestBashCompletes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err) // Debian cannot be without it
 	}
-	// The script does what bash does when Tab is pressed, with the binary first in PATH. Without
-	// the package bash-completion it has to bring _get_comp_words_by_ref itself.
+	// The script does what bash does when Tab is pressed, with the binary first in PATH.
+	// Without the package bash-completion it must define _get_comp_words_by_ref itself.
 	const pressTab = `
 set -u
 PATH=${BINARY%/*}:$PATH

@@ -38,7 +38,7 @@ http://:{$REGISTRY_PORT} {
 }
 `
 
-// zotDirectory unpacks what a zot has written.
+// zotDirectory unpacks a directory that zot has written.
 func zotDirectory(t *testing.T) (root string, want map[string]map[string]string) {
 	t.Helper()
 	fixture := filepath.Join(server.Root(t), "core", "transfer", "zot", "testdata", "zot-2.1.20")
@@ -193,7 +193,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 		says   string
 		args   []string
 	}{
-		{2, "which command?", nil},
+		{2, "missing command;", nil},
 		{2, "usage:", []string{"zot"}},
 		{2, "invalid --user", []string{"zot", root, "--user", "me"}},
 		{1, "no such file or directory", []string{"zot", filepath.Join(root, "absent")}},

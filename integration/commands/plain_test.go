@@ -12,7 +12,7 @@ import (
 )
 
 // Commands report errors in plain sentences, although the standard error is a pipe here,
-// and as JSON with --json alone. The exit status is what it was.
+// and as JSON only with --json. The exit status is the same.
 func TestErrorsOfCommandsArePlainSentences(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Options{})
 	s := server.Start(t, server.Options{Caddyfile: strings.Replace(caddyfile(up, "admin off"), "allow anonymous *", "allow anonymous read fetch\n\t\t\tallow group builders create read", 1), AdminOff: true})

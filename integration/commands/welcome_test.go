@@ -9,8 +9,8 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// After the start the log says where the registry is, and a command that makes an
-// API key, which works as it is there. A reload does not say it again.
+// After the start the log has the registry's address, and a command that makes an API key,
+// which works as it is logged. A reload does not log them again.
 func TestFirstMinutes(t *testing.T) {
 	s := server.Start(t, server.Options{Caddyfile: server.Caddyfile(t)})
 	said := func(text string) int {
@@ -39,7 +39,7 @@ func TestFirstMinutes(t *testing.T) {
 	}
 	for _, text := range lines {
 		if n := said(text); n != 1 {
-			t.Errorf("%s: said %d times, want once", text, n)
+			t.Errorf("%s: logged %d times, want once", text, n)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 // Package conformance runs the OCI distribution conformance suite against the built
-// binary. The suite is a program of its own at a fixed version (tools/go.txt); these
-// tests read its report, because it exits 0 for a test that it skipped.
+// binary. The suite is a separate program at a fixed version (tools/go.txt); these tests read
+// its report, because it exits 0 even if it skipped a test.
 package conformance
 
 import (
@@ -32,7 +32,7 @@ https://127.0.0.1:{$REGISTRY_PORT} {
 }
 `
 
-// tiers lets nobody write who has no key.
+// tiers lets only callers with a key write.
 const tiers = `{
 	oci {
 		storage file {$REGISTRY_DATA}
@@ -98,7 +98,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// report is what the suite says of itself.
+// report is the suite's own report.
 type report struct {
 	Tests    int `xml:"tests,attr"`
 	Errors   int `xml:"errors,attr"`
@@ -122,11 +122,12 @@ func read(path string) (report, error) {
 	return r, xml.Unmarshal(data, &r)
 }
 
-// mostShown bounds what a failed run prints: what fails everywhere is told by a few.
+// mostShown bounds the output of a failed run: a few failures are enough to show a common
+// cause.
 const mostShown = 8
 
-// check wants every test run and passed. What the suite leaves out by default and
-// does not count are sparse images, which this registry refuses.
+// check requires that every test ran and passed. The suite skips sparse images by default and
+// does not count them; this registry refuses them.
 func (r report) check(t *testing.T) {
 	t.Logf("%d tests: %d failures, %d errors, %d skipped, %d disabled", r.Tests, r.Failures, r.Errors, r.Skipped, r.Disabled)
 	if r.Tests < leastTests {

@@ -108,8 +108,8 @@ func TestMirror(t *testing.T) {
 			}
 		})
 	}
-	// Content that the suite read from the upstream is held: without the upstream the mirror
-	// answers the same.
+	// Content that the suite read from the upstream is stored: without the upstream the mirror
+	// gives the same answers.
 	upstream.Kill()
 	m := client.New(s.URL)
 	t.Cleanup(m.Close)

@@ -1,6 +1,6 @@
-// Package distribution runs the CNCF's registry as the upstream of a mirror: what
-// upstreams are in the field, and nothing that this project wrote. It authenticates
-// by a password file, or by tokens that a small server beside it signs.
+// Package distribution runs the CNCF's registry as the upstream of a mirror: a common upstream
+// that is not part of this project. It authenticates by a password file, or by tokens that a
+// small server beside it signs.
 //
 //	up := distribution.Start(t, distribution.Tokens)
 //	// push to up.Host as distribution.User with distribution.Secret
@@ -39,10 +39,9 @@ const (
 type Auth int
 
 const (
-	// Passwords: every request wants the account's, and nobody else sees anything.
+	// Passwords: every request needs the account's password.
 	Passwords Auth = iota
-	// Tokens: everybody is given tokens, and without the account they are good for
-	// reading in public/ alone.
+	// Tokens: every caller gets tokens; without the account they allow only reading in public/.
 	Tokens
 )
 

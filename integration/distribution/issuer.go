@@ -17,12 +17,12 @@ const (
 	service    = "upstream"
 	issuerName = "issuer.test"
 	keyID      = "only"
-	// tokenLife is what the protocol's clients take for granted.
+	// tokenLife is the lifetime that clients of the protocol assume.
 	tokenLife = 300 * time.Second
 )
 
-// issuer is a token server. What it grants is in the token, and the registry holds
-// callers to it: the account may do everything, everybody else read in public/.
+// issuer is a token server. The token has the granted rights, and the registry enforces them:
+// the account may do everything, other callers may read in public/.
 type issuer struct {
 	host string
 	key  ed25519.PrivateKey
@@ -50,7 +50,7 @@ func (i *issuer) jwks() []byte {
 	return doc
 }
 
-// access is one entry of what a token is good for.
+// access is one entry of a token's rights.
 type access struct {
 	Type    string   `json:"type"`
 	Name    string   `json:"name"`
@@ -91,7 +91,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"token": token, "expires_in": int(tokenLife / time.Second)})
 }
 
-// sign makes a JWT (RFC 7519) by hand: what checks it is not ours.
+// sign makes a JWT (RFC 7519) by hand: an independent program verifies it.
 func (i *issuer) sign(claims any) string {
 	part := func(v any) string {
 		data, _ := json.Marshal(v) // of plain values

@@ -108,8 +108,8 @@ func nginx(t *testing.T, s *server.Server) (string, *http.Client) {
 	return "https://" + address, client
 }
 
-// Behind nginx, with the configuration of the page, clients find the tokens, push large
-// layers with a key, and hear at once that a push is refused.
+// Behind nginx, with the configuration of the page, clients find the token endpoint, push large
+// layers with a key, and get a refusal at once.
 func TestBehindNginx(t *testing.T) {
 	s := server.Start(t, server.Options{Caddyfile: fromPage(t, "caddyfile", map[string]string{
 		"url https://registry.example.org": `storage file {$REGISTRY_DATA}
@@ -144,7 +144,7 @@ func TestBehindNginx(t *testing.T) {
 	if response := do("GET", base+"/v2/", nil, true); response.StatusCode != http.StatusOK {
 		t.Errorf("with a key: got %s", response.Status)
 	}
-	layer := make([]byte, 3<<20) // more than nginx lets through by itself
+	layer := make([]byte, 3<<20) // more than nginx accepts by default
 	if _, err := rand.Read(layer); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestBehindNginx(t *testing.T) {
 	if response := do("POST", push, bytes.NewReader(layer), true); response.StatusCode != http.StatusCreated {
 		t.Errorf("a layer: got %s", response.Status)
 	}
-	// A proxy that buffered would wait for the end of this body, which does not come.
+	// A proxy that buffers would wait for the end of this body, which never comes.
 	body, endless := io.Pipe()
 	defer endless.Close()
 	if response := do("POST", push, body, false); response.StatusCode != http.StatusUnauthorized {

@@ -21,7 +21,7 @@ import (
 // limit bounds the blocks of one document.
 const limit = time.Minute
 
-// documentedPort is what the documents say; the server of a test has another.
+// documentedPort is the port in the documents; the server of a test has another.
 const documentedPort = ":5050"
 
 // marked is a block; one in a list is indented.

@@ -16,7 +16,7 @@ import (
 // unsent is how much of each body never comes, in bytes.
 const unsent = 10
 
-// TestBodiesOfStrangersAreNotRead: whoever may not write is refused before the first byte
+// TestBodiesOfStrangersAreNotRead: a caller that may not write is refused before the first byte
 // of the body, in every way that a body can be announced.
 func TestBodiesOfStrangersAreNotRead(t *testing.T) {
 	f := start(t, "", mirrorOf(bombUpstream(t), ""))
@@ -45,7 +45,7 @@ func TestBodiesOfStrangersAreNotRead(t *testing.T) {
 		{"no route", "PUT /v2/team/app/x", length},
 	}
 	callers := []struct{ name, fields string }{{"anonymous", ""}, {"read only", reader}, {"wrong key", wrong}}
-	// All at once: each answer may give the body a moment to come.
+	// All at once: each answer may wait a moment for the body.
 	n := len(rows) * len(callers)
 	f.together(n, n, func(i int) error {
 		row, caller := rows[i/len(callers)], callers[i%len(callers)]

@@ -14,8 +14,8 @@ import (
 // heavy is how many bytes each manifest of the collector's floods has.
 const heavy = 3 << 20
 
-// TestCollectionOfLargeManifests: a collection reads one manifest at a time, and keeps of
-// it what the repository holds: which is nothing here.
+// TestCollectionOfLargeManifests: a collection reads one manifest at a time, and remembers only
+// digests that the repository holds, which are none here.
 func TestCollectionOfLargeManifests(t *testing.T) {
 	f := start(t, "", "gc {\n grace 1s\n}")
 	ci := f.ci()
@@ -26,9 +26,9 @@ func TestCollectionOfLargeManifests(t *testing.T) {
 	f.bounded()
 }
 
-// TestCollectionOfWhatOldReleasesTook: no rule of a push holds for what is held. It is
-// served, collected, evicted and listed within the same memory.
-func TestCollectionOfWhatOldReleasesTook(t *testing.T) {
+// TestCollectionOfContentFromOldReleases: the rules of a push do not apply to stored content.
+// It is served, collected, evicted and listed within the same memory.
+func TestCollectionOfContentFromOldReleases(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	n := count(12, 120)
 	var one []digest.Digest
@@ -50,7 +50,7 @@ func TestCollectionOfWhatOldReleasesTook(t *testing.T) {
 		}
 	}
 	if _, _, err := c.Manifest(f.ctx, "up.example/team/app", one[1].String()); err != nil {
-		t.Errorf("held by the mirror: %v", err)
+		t.Errorf("stored by the mirror: %v", err)
 	}
 	f.collect()
 	for i := range n {

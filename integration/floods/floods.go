@@ -1,9 +1,8 @@
-// Package floods sends the built binary what costs it the most memory for the least
-// work, and reads from the process what it took: VmHWM, which no sample can miss.
+// Package floods sends the built binary the requests that cost it the most memory for the least
+// work, and reads the peak from the process: VmHWM, which no sampling can miss.
 //
-// Each flood has a server of its own, so that a peak has one cause. In `make test` a
-// flood is as small as still shows a server without the bound; REGISTRY_SLOW sends
-// all of it.
+// Each flood has its own server, so that a peak has one cause. In `make test` a flood is just
+// large enough to detect a server without the bound; REGISTRY_SLOW sends all of it.
 package floods
 
 import (
@@ -27,8 +26,8 @@ const (
 	// mostMemory is what a server with cache memory 32MiB may have resident in any
 	// flood, in bytes.
 	mostMemory = 200 << 20
-	// patience bounds each flood: the machine may be busy, and a server without bounds
-	// does not come to an end by itself.
+	// patience bounds each flood: the machine may be busy, and a server without bounds would
+	// never finish.
 	patience = 4 * time.Minute
 )
 
@@ -40,7 +39,7 @@ func count(small, full int) int {
 	return small
 }
 
-// flood is a server with a small cache, and what was sent to it.
+// flood is a server with a small cache, and the requests that were sent to it.
 type flood struct {
 	*server.Server
 	t   *testing.T

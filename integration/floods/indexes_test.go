@@ -10,7 +10,7 @@ import (
 	"github.com/eblume/caddy-registry/integration/client"
 )
 
-// indexOf is index n of children that nobody has, no two of which are alike. Annotations
+// indexOf returns index n with missing children, all different. Annotations
 // fill it up to size bytes, unless size is 0.
 func indexOf(n, children, size int) []byte {
 	item := `{"mediaType":"` + imageType + `","size":1,"digest":"sha256:` + strings.Repeat("0", 64) + `"`
@@ -28,7 +28,7 @@ func indexOf(n, children, size int) []byte {
 	return index
 }
 
-// wantStatus is nil if a request whose good status is good was answered want.
+// wantStatus returns nil if the status of an answer is want. good is the status on success.
 func wantStatus(err error, good, want int) error {
 	var refused *client.StatusError
 	got := good

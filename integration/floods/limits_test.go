@@ -16,7 +16,7 @@ import (
 const (
 	// mostKeys and mostUploads are the limits of the configuration below.
 	mostKeys, mostUploads = 50, 100
-	// password is ada's, hash what `hash-password` makes of it.
+	// password is ada's, and hash the output of `hash-password` for it.
 	password = "the door is open"
 	hash     = "$2a$10$td7NJWShfKFAh3.3RspxRe.u70t/6rWt15oFqsOwi/FiA0MzmLp9i"
 )
@@ -53,7 +53,7 @@ func TestKeysOfOnePerson(t *testing.T) {
 	f.bounded()
 }
 
-// signedIn is a browser in which somebody has signed in with a password.
+// signedIn is a browser in which a user has signed in with a password.
 func (f *flood) signedIn(user string) *http.Client {
 	f.t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -74,7 +74,7 @@ func (f *flood) signedIn(user string) *http.Client {
 	return person
 }
 
-// TestUploadsOfOneKey: uploads that nobody ends are bounded for each caller.
+// TestUploadsOfOneKey: unfinished uploads are bounded for each caller.
 func TestUploadsOfOneKey(t *testing.T) {
 	f := start(t, "", limits)
 	for _, user := range []string{"one", "two"} {

@@ -12,8 +12,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// TestTagsOfALargeUpstream: a page of one tag costs no more because the upstream has a
-// hundred thousand, however many ask.
+// TestTagsOfALargeUpstream: a page of one tag costs no more if the upstream has a hundred
+// thousand tags, for any number of clients.
 func TestTagsOfALargeUpstream(t *testing.T) {
 	tags := make([]string, 100000)
 	for i := range tags {
@@ -68,7 +68,7 @@ func TestEndlessListsOfAnUpstream(t *testing.T) {
 					return
 				}
 				n = pages.Add(1)
-				w.Header().Set("Content-Type", indexType) // of tags nobody reads it
+				w.Header().Set("Content-Type", indexType) // ignored for lists of tags
 				w.Header().Set("Link", fmt.Sprintf(`<%s?n=1&last=a%d>; rel="next"`, r.URL.Path, n))
 				fmt.Fprintf(w, row.body, digest.FromString(fmt.Sprint(n)))
 			}))
@@ -82,7 +82,7 @@ func TestEndlessListsOfAnUpstream(t *testing.T) {
 			if err != nil || status == http.StatusInternalServerError {
 				t.Errorf("status %d: %v", status, err)
 			}
-			// 16 MiB is what a list may have in all, and one more page shows that it is too long.
+			// A list may have 16 MiB in all, and one more page shows that it is too long.
 			if got := pages.Load(); got > 4 {
 				t.Errorf("the upstream sent %d pages of 8 MiB, want at most 4", got)
 			}
@@ -91,7 +91,7 @@ func TestEndlessListsOfAnUpstream(t *testing.T) {
 	}
 }
 
-// TestLargeReferrers: what many ask for is not read as often as they ask, and large
+// TestLargeReferrers: a list that many clients request is not read once for each, and large
 // referrers cost a list no more than small ones.
 func TestLargeReferrers(t *testing.T) {
 	f := start(t, "", "")

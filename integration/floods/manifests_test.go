@@ -44,7 +44,7 @@ var bombs = []struct {
 	{"lists in lists", imageType, `{"schemaVersion":2,"config":{},"layers":[],"x":[`, strings.Repeat("[", 5000) + strings.Repeat("]", 5000), `]}`},
 }
 
-// annotated is a document whose annotations all have names of their own.
+// annotated returns a document whose annotations all have different names.
 func annotated(size int) []byte {
 	b := []byte(`{"schemaVersion":2,"config":{},"layers":[],"annotations":{"":""`)
 	for i := int64(0); len(b) < size-20; i++ {
@@ -63,7 +63,7 @@ func bomb(n int) (name, mediaType string, content []byte) {
 	return kind.name, kind.mediaType, repeat(largest, kind.prefix, kind.item, suffix)
 }
 
-// A create-only key pushes what is cheap to send and dear to parse.
+// A create-only key pushes manifests that are cheap to send and expensive to parse.
 func TestPushedManifests(t *testing.T) {
 	f := start(t, "", "")
 	ci := f.ci()

@@ -27,7 +27,7 @@ func secretOf(f *flood, user, group string) string {
 }
 
 // pipeline sends n requests over each of width connections, many at a time, and reads
-// their answers, which have no bodies. It is the cheapest way to ask very often.
+// their answers, which have no bodies. It is the cheapest way to send very many requests.
 func (f *flood) pipeline(width, n int, request func(conn, i int) string) {
 	f.t.Helper()
 	const atATime = 100
@@ -61,9 +61,9 @@ func (f *flood) pipeline(width, n int, request func(conn, i int) string) {
 	})
 }
 
-// TestQuestionsForWhatIsNotThere: nothing is remembered of a digest that somebody asked
-// for and that is not there, whoever asks and however long the name is.
-func TestQuestionsForWhatIsNotThere(t *testing.T) {
+// TestRequestsForMissingContent: the server remembers nothing about a requested digest that
+// does not exist, for any caller and any length of the name.
+func TestRequestsForMissingContent(t *testing.T) {
 	name := strings.Repeat("a23456789/", 20) + "app" // within the 255 bytes of a name, with a host before it
 	for _, row := range []struct{ name, path, key string }{
 		{"anonymous", "blobs", ""},
@@ -85,8 +85,8 @@ func TestQuestionsForWhatIsNotThere(t *testing.T) {
 	}
 }
 
-// TestIndexesOfAbsentChildren: an index may come before what it names. What it names and
-// nobody pushed is not remembered.
+// TestIndexesOfAbsentChildren: an index may be pushed before its children. Children that were
+// never pushed are not remembered.
 func TestIndexesOfAbsentChildren(t *testing.T) {
 	for _, row := range []struct {
 		name     string

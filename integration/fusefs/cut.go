@@ -17,8 +17,8 @@ func (f *FS) Cut(rng *rand.Rand) *FS {
 	defer f.mu.Unlock()
 	f.kill()
 	c := &copier{to: newFS(f.fold, f.limit), done: make(map[*inode]*inode)}
-	// A third each: nothing unsynced persisted, everything did, or a coin for
-	// each. Losses of one kind hide behind a fair coin for a long time.
+	// A third each: nothing unsynced persisted, everything did, or a coin for each. A fair coin
+	// alone would rarely produce losses of one kind.
 	odds := rng.IntN(3)
 	kept := func() bool { return odds == 1 || odds == 2 && rng.IntN(2) == 0 }
 	c.entries = func(n *inode) map[string]entry {
@@ -70,9 +70,9 @@ func torn(n *inode, rng *rand.Rand) []byte {
 	return out
 }
 
-// Restart kills the disk and returns it as the next process finds it when this one
-// was killed but the machine went on: everything that was seen is there, and what
-// was not synced still is not.
+// Restart kills the disk and returns it as the next process finds it after a kill of this
+// process on a running machine: everything visible is there, and unsynced data is still
+// unsynced.
 func (f *FS) Restart() *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()

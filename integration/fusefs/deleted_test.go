@@ -17,9 +17,9 @@ import (
 	"github.com/eblume/caddy-registry/integration/fusefs"
 )
 
-// A committed upload that was deleted must not come back from pending/. The store
-// would not notice, because content without a link belongs to no repository, but
-// the bucket promises it.
+// A committed upload that was deleted must not come back from pending/. The store is not
+// affected, because content without a link belongs to no repository, but the bucket promises
+// it.
 func TestDeletedUploadStaysDeleted(t *testing.T) {
 	honest := &saboteur{}
 	liar := &saboteur{skip: "(*Bucket).syncLoop of private/pending"}

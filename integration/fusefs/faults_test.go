@@ -60,8 +60,8 @@ func under(prefixes ...string) func(string) bool {
 	}
 }
 
-// failingRound lets clients work while one sync in four fails of those that hit
-// names, and returns how many did.
+// failingRound runs clients while one in four of the syncs that hit names fails, and returns
+// the number of failures.
 func failingRound(t *testing.T, seed uint64, hit func(string) bool) int64 {
 	disk := fusefs.New(fusefs.Options{})
 	m, err := boot(t, disk, syncs{})
@@ -107,8 +107,8 @@ func failingRound(t *testing.T, seed uint64, hit func(string) bool) int64 {
 	return failures.Load()
 }
 
-// A full disk refuses pushes with ErrNoSpace, keeps what it has, and takes pushes
-// again when there is room.
+// A full disk refuses pushes with ErrNoSpace, keeps its content, and accepts pushes again when
+// there is room.
 func TestFullDiskRefusesAndRecovers(t *testing.T) {
 	end := time.Now().Add(budget(t, 4*time.Second))
 	for seed := uint64(0); time.Now().Before(end) && !t.Failed(); seed++ {
@@ -171,7 +171,7 @@ func TestFullDiskKeepsNothingHalfWritten(t *testing.T) {
 	if _, err := up.Append(ctx, -1, bytes.NewReader(large)); !errors.Is(err, core.ErrNoSpace) {
 		t.Errorf("1 MiB into 32 KiB: got %v, want ErrNoSpace", err)
 	}
-	// It is dropped at once, so that its bytes are in nobody else's way.
+	// It is dropped at once, so that its bytes do not block other pushes.
 	if err := up.Cancel(ctx); !errors.Is(err, core.ErrBlobUploadUnknown) {
 		t.Errorf("cancel of an upload that filled the disk: got %v, want ErrBlobUploadUnknown", err)
 	}

@@ -129,7 +129,7 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResu
 	return fuse.ReadResultData(buf[:copy(buf, n.data[in.Offset:])]), fuse.OK
 }
 
-// Write takes what there is room for, and ENOSPC when that is nothing.
+// Write writes as much as there is room for, and returns ENOSPC if there is none.
 func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -190,7 +190,7 @@ func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse
 	if _, status := f.dir(in.NodeId); !status.Ok() {
 		return status
 	}
-	out.Fh = f.nextID // any number of its own will do
+	out.Fh = f.nextID // any unique number
 	f.nextID++
 	return fuse.OK
 }

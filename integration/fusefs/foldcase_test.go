@@ -16,7 +16,7 @@ func TestBucketWhereCaseFolds(t *testing.T) {
 		path string
 		open *dir.Storage
 	}
-	places := make(map[*testing.T]*place) // a test's first call makes one, later ones come back to it
+	places := make(map[*testing.T]*place) // a test's first call makes one, later calls reuse it
 	coretest.Bucket(t, func(t *testing.T) bucket.Bucket {
 		p := places[t]
 		if p == nil {

@@ -3,15 +3,15 @@
 // everything: what a running machine sees, and what is on the platter.
 //
 // A write reaches the platter for certain when the file was fsynced, a directory
-// entry when its directory was. Cut answers what a machine may find after the
-// power went: every unsynced write is absent, there, or there in part, and every
-// unsynced entry has persisted or not, each on its own. Syncing a file does not
-// sync its name, and syncing a directory does not sync its parents' entries. Real
-// file systems are kinder; what survives here survives on them.
+// entry when its directory was. Cut returns what a machine may find after a power cut: every
+// unsynced write is absent, there, or there in part, and every unsynced entry has persisted or
+// not, each on its own. Syncing a file does not sync its name, and syncing a directory does not
+// sync its parents' entries. Real file systems are more forgiving; data that survives here
+// survives on them.
 //
 // It can also fold case, fill up, become read-only, fail a sync (with the kernel's habit of calling
-// the next one a success), and lie about one, which shows that a test of
-// durability notices the loss.
+// the next one a success), and lie about one, which shows that a test of durability detects the
+// loss.
 //
 //	disk := fusefs.New(fusefs.Options{})
 //	dir := fusefs.Mount(t, disk)
@@ -19,7 +19,7 @@
 //	…                       // until <-disk.Dead()
 //	after := disk.Cut(rng)  // mount this: the machine after the reboot
 //
-// It refuses what a registry has no use for: symbolic links, devices, extended
+// It refuses operations that a registry does not use: symbolic links, devices, extended
 // attributes, and moving a directory to another one.
 package fusefs
 
@@ -31,7 +31,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// Options say how a disk differs from a good one.
+// Options configure the faults of a disk.
 type Options struct {
 	// FoldCase makes names that differ only in case one name, as APFS does. A
 	// file keeps the case that it was created with.
@@ -64,16 +64,16 @@ type FS struct {
 	failRead func(path string) bool
 }
 
-// Outcome is what becomes of a sync.
+// Outcome is the result of a sync.
 type Outcome int
 
 const (
-	// Durable does what fsync promises.
+	// Durable makes the data durable, as fsync promises.
 	Durable Outcome = iota
 	// Lie reports success and persists nothing.
 	Lie
 	// Fail reports EIO. A file's bytes will never be persisted: like a kernel that
-	// marked the pages clean, later syncs of it report success in vain. The
+	// marked the pages clean, later syncs of it report a false success. The
 	// entries of a directory are kept for the next sync, as a journal does.
 	Fail
 )
@@ -104,19 +104,19 @@ func newFS(fold bool, limit int64) *FS {
 	}
 }
 
-// OnSync has decide asked at every fsync of a file or directory what becomes of
-// it. It gets the path below the mount point, without a leading slash; a file
-// goes by the name that it was given last, even after its unlink. decide runs
-// under the disk's lock and must not use the disk. Nil: all are Durable.
+// OnSync calls decide at every fsync of a file or directory, for its outcome. decide gets the
+// path below the mount point, without a leading slash; for a file that is its latest name, even
+// after its unlink. decide runs under the disk's lock and must not use the disk. Nil: all are
+// Durable.
 func (f *FS) OnSync(decide func(path string) Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.onSync = decide
 }
 
-// FailReads has every read of a file fail with EIO of which fails says so: as of OnSync,
-// it gets the path and must not use the disk. What the kernel has read before it has no
-// need to read again, until the file is opened anew. Nil: none fails.
+// FailReads makes reads of a file fail with EIO if fails returns true. As with OnSync, it gets
+// the path and must not use the disk. The kernel does not read again what it has in its cache,
+// until the file is opened again. Nil: no read fails.
 func (f *FS) FailReads(fails func(path string) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -214,7 +214,7 @@ func (f *FS) kill() {
 	}
 }
 
-// alive tells whether requests are still answered. The caller holds mu.
+// alive reports whether requests are still answered. The caller holds mu.
 func (f *FS) alive() bool {
 	select {
 	case <-f.dead:
@@ -224,7 +224,7 @@ func (f *FS) alive() bool {
 	}
 }
 
-// step counts a change and tells whether it may happen. The caller holds mu.
+// step counts a change and reports whether it may happen. The caller holds mu.
 func (f *FS) step() bool {
 	if !f.alive() {
 		return false
@@ -245,7 +245,7 @@ func (f *FS) room() int64 {
 	return max(0, f.limit-f.used)
 }
 
-// newNode makes an inode that is to become name in parent. The caller holds mu.
+// newNode makes an inode for name in parent. The caller holds mu.
 func (f *FS) newNode(mode uint32, parent *inode, name string) *inode {
 	n := &inode{id: f.nextID, mode: mode, mtime: time.Now(), parent: parent, name: name}
 	if n.isDir() {
@@ -258,8 +258,8 @@ func (f *FS) newNode(mode uint32, parent *inode, name string) *inode {
 	return n
 }
 
-// release gives back the room of what no name and no open file needs. Its data
-// stays: the unlink may not survive a cut. The caller holds mu.
+// release frees the room of an inode without a name and an open file. Its data stays, because
+// the unlink may not survive a cut. The caller holds mu.
 func (f *FS) release(n *inode) {
 	if n.links > 0 || n.opens > 0 || n.freed || n == f.root {
 		return

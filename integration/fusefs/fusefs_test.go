@@ -21,7 +21,7 @@ import (
 // three or more is missed about once in 10^17.
 const seeds = 100
 
-// world is a mounted disk with what a test does to it, failing at once.
+// world is a mounted disk with operations that fail the test on an error.
 type world struct {
 	*testing.T
 	dir string
@@ -268,13 +268,13 @@ func TestSyncOutcomes(t *testing.T) {
 	}
 	tests := []struct {
 		name string
-		on   string // where the first sync comes out badly; later ones do not
+		on   string // the path whose first sync has the outcome; later ones are durable
 		how  fusefs.Outcome
 		want []string
 	}{
 		{"file lied about, then synced", "a", fusefs.Lie, []string{`a="x"`}},
 		{"directory lied about, then synced", "", fusefs.Lie, []string{`a="x"`}},
-		// The pages are clean after the failure: trying again is in vain.
+		// The pages are clean after the failure: another sync does not help.
 		{"file failed, then tried again", "a", fusefs.Fail, []string{`a=""`, `a="\x00"`, `a="x"`}},
 		{"directory failed, then tried again", "", fusefs.Fail, []string{`a="x"`}},
 	}
@@ -315,7 +315,7 @@ func TestFullDisk(t *testing.T) {
 	w.must(err)
 	w.must(os.Remove(w.path("big")))
 	if err := os.Mkdir(w.path("d"), 0o755); err == nil {
-		// The name's weight came back; the open file's bytes must not have.
+		// The room of the name was freed; that of the open file's bytes must not be.
 		err = os.WriteFile(w.path("more"), make([]byte, 4096), 0o644)
 		if !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("an unlinked open file gave its room back: %v", err)
@@ -328,7 +328,7 @@ func TestFullDisk(t *testing.T) {
 	w.must(os.WriteFile(w.path("fits too"), make([]byte, 1<<20), 0o644))
 }
 
-// shrinks waits until a disk holds at most so many bytes: the kernel tells of a
+// shrinks waits until a disk holds at most the given number of bytes: the kernel reports a
 // closed file after close has returned.
 func shrinks(t *testing.T, disk *fusefs.FS, most int64) {
 	t.Helper()

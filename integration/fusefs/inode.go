@@ -16,16 +16,16 @@ type inode struct {
 	opens int
 	freed bool
 
-	// Where the inode was linked last: what OnSync and Syncs call it.
+	// The latest name of the inode, which OnSync and Syncs use.
 	parent *inode
 	name   string
 
-	// A file: what is seen, and what was there at the last sync. durable is
+	// A file: its visible content, and its content at the last sync. durable is
 	// never changed in place.
 	data, durable []byte
 	dirty         bool
-	// low is the smallest size since the last sync: what lies beyond was gone
-	// for a while, and may come back as zeros.
+	// low is the smallest size since the last sync: content beyond it was removed for a while,
+	// and may come back as zeros.
 	low int
 	// failed: a sync failed, so later ones persist nothing.
 	failed bool
@@ -38,7 +38,7 @@ type inode struct {
 	pending       []map[string]entry
 }
 
-// entry is a name in a directory. A nil node stands for no such entry.
+// entry is a name in a directory. A nil node means that there is no such entry.
 type entry struct {
 	name string
 	node *inode
@@ -54,7 +54,7 @@ func (n *inode) path() string {
 	return path.Join(n.parent.path(), n.name)
 }
 
-// apply changes what is seen of a directory, and remembers it as unsynced.
+// apply changes the visible entries of a directory, and records the change as unsynced.
 func (n *inode) apply(set map[string]entry) {
 	n.pending = append(n.pending, set)
 	merge(n.entries, set)
@@ -71,7 +71,7 @@ func merge(entries, set map[string]entry) {
 	}
 }
 
-// sync does to n what a sync with this outcome does.
+// sync applies a sync with this outcome to n.
 func (n *inode) sync(o Outcome) {
 	switch {
 	case o == Fail && !n.isDir():

@@ -59,7 +59,7 @@ func (m *machine) settle() {
 // one, because syncfs(2) does not reach FUSE.
 type syncs struct {
 	one func(*os.File) error
-	// all, if it is there, is asked instead of one.
+	// all, if not nil, is called instead of one.
 	all func(*fusefs.FS) error
 }
 
@@ -107,8 +107,8 @@ func (m *machine) open(path string, how syncs) error {
 	return err
 }
 
-// stop ends the process in good order, if the disk still lives. The error of a
-// dead disk tells nothing.
+// stop shuts the process down cleanly, if the disk is still alive. The error of a dead disk
+// means nothing.
 func (m *machine) stop() error {
 	defer m.unmount()
 	return within(func() error { return errors.Join(m.Store.Close(), m.storage.Close()) })
@@ -126,8 +126,8 @@ func within(do func() error) error {
 	}
 }
 
-// budget is how long each search over seeds may take: a few seconds, or what
-// FUSEFS_BUDGET says (a Go duration).
+// budget is how long each search over seeds may take: a few seconds, or the value of
+// FUSEFS_BUDGET (a Go duration).
 func budget(t testing.TB, short time.Duration) time.Duration {
 	t.Helper()
 	text := os.Getenv("FUSEFS_BUDGET")

@@ -58,7 +58,7 @@ func Serve(raw fuse.RawFileSystem, parent string, kill func()) (dir string, unmo
 		DirectMount:        true, // works for root without the setuid helper
 		DisableXAttrs:      true,
 		DisableReadDirPlus: true,
-		ExtraCapabilities:  fuse.CAP_ASYNC_DIO, // of what the kernel asks directly, much at once
+		ExtraCapabilities:  fuse.CAP_ASYNC_DIO, // many direct requests of the kernel at once
 		// go-fuse logs each request that an aborted connection left behind.
 		Logger: log.New(io.Discard, "", 0),
 	})

@@ -16,7 +16,7 @@ const renameNoReplace = 1
 
 func (f *FS) String() string { return "fusefs" }
 
-// key is what a name is found by.
+// key returns the key under which a name is stored.
 func (f *FS) key(name string) string {
 	if f.fold {
 		return strings.ToLower(name)
@@ -38,8 +38,8 @@ func (f *FS) dir(id uint64) (*inode, fuse.Status) {
 	return n, fuse.OK
 }
 
-// found tells the kernel about n. It may remember a name, as nobody else changes
-// the disk, unless case is folded: then a name changes under its other spelling.
+// found describes n to the kernel. The kernel may cache a name, because no other process
+// changes the disk, unless case is folded: then a name also changes under its other spelling.
 func (f *FS) found(n *inode, out *fuse.EntryOut) {
 	out.NodeId = n.id
 	out.Generation = 1
@@ -98,7 +98,7 @@ func (f *FS) link(n, dir *inode, name string) {
 
 func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
 	if in.Mode&syscall.S_IFMT != syscall.S_IFREG {
-		return fuse.Status(syscall.EOPNOTSUPP) // a socket goes elsewhere
+		return fuse.Status(syscall.EOPNOTSUPP) // sockets are not supported
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

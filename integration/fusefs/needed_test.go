@@ -19,17 +19,17 @@ import (
 // unneeded are the syncs that a power cut cannot show to be needed, and why they
 // are made.
 var unneeded = map[string]string{
-	"(*Storage).probe of .":                 "asks whether directories can be synced at all",
-	"(*Storage).takeCleanMark of .":         "what is seen after a cut is durable, so a mark that came back says the truth",
+	"(*Storage).probe of .":                 "tests whether directories can be synced at all",
+	"(*Storage).takeCleanMark of .":         "data that is visible after a cut is durable, so a mark that came back is correct",
 	"(*Storage).writeDurably of .":          "openBucket syncs the directory too, and a lost clean mark costs a sweep",
 	"(*Storage).writeDurably of clean.new":  "the mark has no bytes",
 	"(*source).renew of private/tmp/<file>": "the disk of these tests keeps a file that has a name; ext4 without a journal need not",
 	"(*Bucket).syncLoop of private/pending": "the store's links decide; see TestDeletedUploadStaysDeleted",
 }
 
-// TestEverySyncIsNeeded shows that TestNothingAcknowledgedIsLost would notice if
-// any one call to fsync were taken out: it skips each in turn, told apart by the
-// function that calls and by what is synced, and looks for a seed with a loss.
+// TestEverySyncIsNeeded shows that TestNothingAcknowledgedIsLost would detect any missing call
+// to fsync. It skips each call in turn, distinguished by the calling function and the kind of
+// file, and looks for a seed with a loss.
 func TestEverySyncIsNeeded(t *testing.T) {
 	honest := &saboteur{}
 	for seed := range uint64(6) {
@@ -103,7 +103,7 @@ func (s *saboteur) search(t *testing.T, patience time.Duration) (seed uint64, lo
 	for end := time.Now().Add(patience); seed < maxSeeds && time.Now().Before(end); seed++ {
 		r := round{t: t, seed: seed, end: ending(seed % 3), sync: syncs{one: s.sync}}
 		if strings.Contains(s.skip, "sweep") {
-			// It is for data that a killed process left visible but not durable.
+			// It covers data that a killed process left visible but not durable.
 			r.end, r.early = killed, true
 		}
 		losses, err := r.play()
@@ -122,7 +122,7 @@ func errorText(err error) []string {
 	return []string{err.Error()}
 }
 
-// Names that differ from run to run, and what stands for them in a call site.
+// Names that differ from run to run, and their replacements in a call site.
 var (
 	mountPart  = regexp.MustCompile(`^.*/fusefs-[0-9]+-[0-9]+(/data)?/?`)
 	hexPart    = regexp.MustCompile(`[0-9a-f]{64}`)
@@ -132,9 +132,9 @@ var (
 	uploadPart = regexp.MustCompile(`(uploads|pending)/.+$`) // one call: a recovered upload is published as any other
 )
 
-// callSite says who syncs what: the innermost function of the storage that is not
-// a mere helper, and the kind of file or directory. A loop that syncs whatever
-// others changed counts once for each kind.
+// callSite returns the innermost function of the storage that is not a mere helper, and the
+// kind of file or directory that it syncs. A loop that syncs the changes of others counts once
+// for each kind.
 func callSite(f *os.File) string {
 	path := mountPart.ReplaceAllString(f.Name(), "")
 	path = hexPart.ReplaceAllString(path, "<digest>")

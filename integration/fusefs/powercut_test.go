@@ -13,8 +13,8 @@ import (
 	"github.com/eblume/caddy-registry/integration/powercut"
 )
 
-// How much one round does: enough that pushes, deletes and collections of several
-// clients meet, little enough that many rounds fit into a minute.
+// The size of one round: large enough that pushes, deletes and collections of several clients
+// overlap, and small enough that many rounds fit into a minute.
 const (
 	clients  = 3
 	maxSteps = 1200 // changes of the disk before the cut, at most
@@ -24,7 +24,7 @@ const (
 // fatal is an error that no power cut explains.
 type fatal struct{ error }
 
-// run lets clients work on m until its disk dies or each has done enough. An
+// run runs clients on m until its disk dies or each has done enough. An
 // error of a living disk ends the run, unless faults are expected.
 func run(m *machine, cs []*powercut.Client, operations int, expected ...error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -70,13 +70,12 @@ type ending int
 
 const (
 	power   ending = iota // the power fails
-	killed                // the process is killed; what it wrote is still seen
-	stopped               // in good order, and then the power fails
+	killed                // the process is killed; its writes are still visible
+	stopped               // the process stops cleanly, and then the power fails
 )
 
 // round is one life and what follows: clients work, the machine ends, another
-// finds the disk. The losses found are returned; an error says that the test
-// itself could not go on.
+// finds the disk. It returns the losses; an error means that the test itself failed.
 type round struct {
 	t    testing.TB
 	seed uint64
@@ -87,8 +86,8 @@ type round struct {
 	sync syncs
 }
 
-// steps bounds the changes before the cut. As often as not it comes within the
-// first pushes, when directories are new.
+// steps bounds the changes before the cut. In half of the rounds it comes within the first
+// pushes, when directories are new.
 func (r round) steps(rng *rand.Rand) int64 {
 	if r.early || rng.IntN(2) == 0 {
 		return maxSteps / 12
@@ -107,7 +106,7 @@ func (r round) play() (losses []string, err error) {
 	for id := range clients {
 		cs = append(cs, powercut.NewClient(id, r.seed, nil))
 	}
-	if rng.IntN(2) == 0 { // a machine that was stopped in good order before
+	if rng.IntN(2) == 0 { // a machine that was stopped cleanly before
 		if err := run(m, cs, 2); err != nil {
 			return nil, err
 		}
@@ -145,10 +144,9 @@ func (r round) play() (losses []string, err error) {
 	return nil, nil
 }
 
-// reboot opens the registry on what is left of a disk and looks for losses. Then
-// every client pushes again what it tried before, relying on the registry's word
-// where it says that it has a blob; the power fails at once, and everything must
-// be there.
+// reboot opens the registry on the remains of a disk and looks for losses. Then every client
+// pushes again what it tried before, and skips blobs that the registry claims to have; the
+// power fails at once, and everything must be there.
 func (r round) reboot(disk *fusefs.FS, before []*powercut.Client, rng *rand.Rand) []string {
 	m, err := boot(r.t, disk, r.sync)
 	if err != nil {
@@ -163,8 +161,8 @@ func (r round) reboot(disk *fusefs.FS, before []*powercut.Client, rng *rand.Rand
 	if r.end != stopped && rng.IntN(2) == 0 {
 		m.settle()
 	}
-	// Only the push that was under way, or all: many writes sync directories for
-	// each other, and hide a registry that takes what it sees for durable.
+	// Only the push that was under way, or all: many writes sync directories for each other,
+	// and hide a registry that takes visible data for durable.
 	lazy := rng.IntN(2) == 0
 	again := powercut.NewLedger(nil)
 	for _, c := range before {

@@ -15,8 +15,8 @@ import (
 // repairs is how often content is damaged and pushed again before the cut.
 const repairs = 3
 
-// TestARepairSurvivesAPowerCut damages what is held and pushes it again. What took the
-// place of the damage is as durable as any push, because it was synced before.
+// TestARepairSurvivesAPowerCut damages stored content and pushes it again. The replacement is
+// as durable as any push, because it was synced before.
 func TestARepairSurvivesAPowerCut(t *testing.T) {
 	honest := &saboteur{}
 	end := time.Now().Add(budget(t, 5*time.Second))
@@ -28,7 +28,7 @@ func TestARepairSurvivesAPowerCut(t *testing.T) {
 	}
 	t.Logf("%d rounds", seed)
 
-	// The same without the sync of what replaces an object.
+	// The same without the sync of the replacement.
 	skipped := false
 	for site := range honest.calls {
 		if !strings.HasPrefix(site, "(*upload).Commit") {

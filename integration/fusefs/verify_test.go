@@ -69,7 +69,7 @@ func TestAHealedImageSurvivesAPowerCut(t *testing.T) {
 }
 
 // Reads that fail are the disk's trouble and not damage.
-func TestReadsThatFailCondemnNothing(t *testing.T) {
+func TestFailedReadsAreNotDamage(t *testing.T) {
 	disk := fusefs.New(fusefs.Options{})
 	m, err := boot(t, disk, syncs{})
 	if err != nil {

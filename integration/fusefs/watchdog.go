@@ -11,9 +11,9 @@ import (
 
 // A process that is killed while it waits for its own file system never ends: the
 // kernel waits for an answer, and for the descriptor on which it would come to be
-// closed, and both are with threads that have gone. Somebody else must abort the
-// connection. That is this script: it gets our process and the beginning of our
-// mount points, and ends with us.
+// closed, and both belong to threads that have ended. So another process must abort the
+// connection. This script does that: it gets the ID of the test's process and the prefix of its
+// mount points, and ends with the process.
 const watchdogScript = `
 while read -r _ _ state _ < "/proc/$1/stat" && [ "$state" != Z ]; do sleep 1; done 2>/dev/null
 while read -r _ dir _; do

@@ -1,5 +1,5 @@
-// Package health asks the built binary how it is, while its disk, its Redis or an upstream
-// fails.
+// Package health checks the health endpoints of the built binary while its disk, its Redis or
+// an upstream fails.
 package health
 
 import (
@@ -28,7 +28,7 @@ import (
 // patience bounds every wait; the machine may be busy.
 const patience = time.Minute
 
-// ask returns the status of an answer and the part of it that is called name.
+// ask returns the status of an answer and its part called name.
 func ask(t *testing.T, s *server.Server, target, name string) (status int, part string) {
 	t.Helper()
 	c := server.Client(patience)
@@ -76,9 +76,9 @@ func TestADiskThatFails(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		fail func(disk *fusefs.FS, data string) (mend func())
-		// reads is what /readyz answers; what is held can be pulled if it is 200.
+		// reads is the status of /readyz; stored content can be pulled if it is 200.
 		reads int
-		// part is in what is said of the part that fails.
+		// part is the name of the failing part.
 		part, says string
 		// mended: it is ready again as soon as the disk is. A write is tried again after
 		// a minute only.
@@ -153,7 +153,7 @@ func TestADiskThatFails(t *testing.T) {
 			}
 			if row.reads == http.StatusOK {
 				if _, err := registry.PullImage(t.Context(), "team/app", "v1"); err != nil {
-					t.Errorf("what is held cannot be pulled: %v", err)
+					t.Errorf("stored content cannot be pulled: %v", err)
 				}
 			}
 			mend()
@@ -164,7 +164,7 @@ func TestADiskThatFails(t *testing.T) {
 	}
 }
 
-// Neither an upstream nor Redis makes a registry unready: what is held is served.
+// A registry stays ready if an upstream or Redis fails: stored content is served.
 func TestOthersThatFail(t *testing.T) {
 	t.Parallel()
 	hub := upstreamtest.New(t, upstreamtest.Options{})

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// rounds of load, kill, restart and proof; REGISTRY_KILL_ROUNDS asks for more.
+	// rounds of load, kill, restart and proof; REGISTRY_KILL_ROUNDS sets another number.
 	rounds = 15
-	// writers push and delete at the same time, each in a repository of its own.
+	// writers push and delete at the same time, each in its own repository.
 	writers = 4
 	// tagsEach is few, so that tags are overwritten and deleted and pushed again.
 	tagsEach = 6
@@ -31,8 +31,8 @@ const (
 	patience = time.Minute
 )
 
-// collecting is a server whose collector has something to do within a round: what
-// is untagged goes, and so short a grace that pushes lose their blobs to it, too.
+// collecting is a server whose collector has work in each round: it removes untagged manifests,
+// and its grace is so short that pushes lose blobs to it.
 const collecting = `{
 	oci {
 		storage file {$REGISTRY_DATA}
@@ -85,16 +85,16 @@ func TestNothingAcknowledgedIsLostByKill(t *testing.T) {
 	}
 	t.Logf("%+v; all read back", sum)
 	if !sum.whole() {
-		t.Error("the load missed what it is for")
+		t.Error("the load did not cover every kind of operation")
 	}
 }
 
-// tally is what one life of a server did: operations acknowledged, pushes refused
+// tally counts what happened in one run of a server: operations acknowledged, pushes refused
 // because the collector was faster, runs of the collector, blobs that it removed, and
 // operations that the kill cut off.
 type tally struct{ acknowledged, refused, collections, collected, cut int }
 
-// whole tells whether there was something of everything that a kill must not break.
+// whole reports whether there was at least one of everything that a kill must not break.
 func (sum *tally) whole() bool {
 	return sum.acknowledged > 0 && sum.collections > 0 && sum.collected > 0 && sum.cut > 0
 }
@@ -152,7 +152,8 @@ func load(t *testing.T, s *server.Server, l *ledger, seed uint64, life time.Dura
 	return done
 }
 
-// work pushes and deletes until the server is gone. It returns what was done, and an error for an answer that no kill explains.
+// work pushes and deletes until the server is gone. It returns the counts, and an error for an
+// answer that a kill does not explain.
 func work(ctx context.Context, s *server.Server, l *ledger, random *rand.Rand, writer int) (done tally, err error) {
 	c := client.New(s.URL)
 	defer c.Close()
@@ -162,7 +163,7 @@ func work(ctx context.Context, s *server.Server, l *ledger, random *rand.Rand, w
 			tag.begin(nil)
 			err = c.DeleteManifest(ctx, tag.repo, tag.name)
 		} else {
-			// Few seeds, so that images come again whose blobs are there, or go.
+			// Few seeds, so that images are repeated whose blobs exist or are being removed.
 			image := client.NewImage(random.Uint64N(12), 1+random.IntN(3), 1<<random.IntN(18))
 			tag.begin(&image)
 			err = c.PushImage(ctx, tag.repo, tag.name, image)
@@ -184,8 +185,8 @@ func work(ctx context.Context, s *server.Server, l *ledger, random *rand.Rand, w
 	return done, nil
 }
 
-// prove reads every tag back and verifies every digest under it. It returns how many
-// operations had been cut off, and settles them by what it finds.
+// prove reads every tag back and verifies every digest under it. It returns how many operations
+// had been cut off, and resolves them by the result.
 func prove(ctx context.Context, s *server.Server, l *ledger) (cut int, err error) {
 	c := client.New(s.URL)
 	defer c.Close()

@@ -1,5 +1,5 @@
 // Package kill kills the built binary with -9 at random moments, under pushes,
-// deletes and collections, and holds it to what it had acknowledged.
+// deletes and collections, and checks that everything that it had acknowledged is there.
 package kill
 
 import (
@@ -10,19 +10,20 @@ import (
 	"github.com/eblume/caddy-registry/integration/client"
 )
 
-// ledger is what the clients know. Each tag has one writer, so at any moment it is
-// either known what it must name, or one operation on it has no answer yet.
+// ledger is the clients' knowledge. Each tag has one writer, so at any moment its digest is
+// known, or one operation on it has no answer yet.
 type ledger struct {
 	mu   sync.Mutex // guards tags
 	tags map[string]*tag
 }
 
-// tag is one name and what may be there.
+// tag is one name and its possible states.
 type tag struct {
 	repo, name string
-	// acknowledged is what the last answered operation left; nil: nothing.
+	// acknowledged is the state after the last answered operation; nil means that the tag does
+	// not exist.
 	acknowledged *client.Image
-	// pending says that an operation was begun and not answered; after then is what
+	// pending means that an operation was begun and not answered; after is then the state that
 	// it leaves. Either outcome is legal, any third one is not.
 	pending bool
 	after   *client.Image
@@ -60,5 +61,5 @@ func (t *tag) begin(after *client.Image) { t.pending, t.after = true, after }
 // done notes that the operation was answered.
 func (t *tag) done() { t.pending, t.acknowledged, t.after = false, t.after, nil }
 
-// settle notes what was found after a restart.
+// settle records the state that was found after a restart.
 func (t *tag) settle(found *client.Image) { t.pending, t.acknowledged, t.after = false, found, nil }

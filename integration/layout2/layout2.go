@@ -33,7 +33,7 @@ const (
 type Tree struct {
 	t       testing.TB
 	objects string
-	// created is the time in all records: long ago, so that no grace holds.
+	// created is the time in all records: long ago, so that no grace period applies.
 	created time.Time
 }
 

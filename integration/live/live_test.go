@@ -1,4 +1,4 @@
-// Package live tests the built binary as an operator meets it: every Host, a fresh
+// Package live tests the built binary as an operator uses it: every Host, a fresh
 // clone, a reload and a SIGTERM with transfers in flight, a second server on the
 // same directory, memory, and how the kernel is asked to send a file.
 package live
@@ -18,8 +18,8 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// A site that does not answer a name lets Caddy answer an empty 200 for it, which a
-// client takes for a registry; so every name must reach the registry, for writes too.
+// If a site does not answer a name, Caddy answers an empty 200 for it, which a client takes for
+// a registry; so every name must reach the registry, also for writes.
 func TestEveryHostIsAnswered(t *testing.T) {
 	s := server.Start(t, server.Options{})
 	c := client.New(s.URL)
@@ -42,7 +42,7 @@ func TestEveryHostIsAnswered(t *testing.T) {
 			if err := named.PushImage(t.Context(), repo, "v1", image); err != nil {
 				t.Fatal(err)
 			}
-			// Read by the address: what was pushed by any name is one registry's.
+			// Read by the address: pushes by any name are in the same registry.
 			if got, err := c.PullImage(t.Context(), repo, "v1"); err != nil || got != image.Digest() {
 				t.Errorf("pulled %s, error %v; want %s", got, err, image.Digest())
 			}

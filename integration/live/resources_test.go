@@ -25,7 +25,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// mostMemory is what a server may have resident, in bytes, however large the blob.
+// mostMemory is the limit for a server's resident memory, in bytes, for any size of the blob.
 const mostMemory = 150 << 20
 
 // The size is 1 GiB, and 10 GiB in `make test-all`: a server that keeps content in
@@ -93,9 +93,9 @@ func noise(size int64) io.Reader {
 	return io.MultiReader(blocks...)
 }
 
-// A blob's bytes go from the page cache to the socket by sendfile: copied through
-// the process they cost twice the CPU. The count is what holds, on any machine.
-// What a mirror holds is sent as what was pushed is.
+// A blob's bytes go from the page cache to the socket by sendfile: copied through the process
+// they cost twice the CPU. The count of calls does not depend on the machine. Stored content of
+// a mirror is sent in the same way as pushed content.
 func TestBlobIsSentByTheKernel(t *testing.T) {
 	const size = 64 << 20
 	blob := client.NewImage(7, 1, size).Blobs[1]
@@ -107,7 +107,7 @@ func TestBlobIsSentByTheKernel(t *testing.T) {
 	defer c.Close()
 	for _, row := range []struct {
 		name, repo string
-		hold       func(repo string) error // so that it is held
+		hold       func(repo string) error // stores the blob
 	}{
 		{"pushed", "team/app", func(repo string) error {
 			_, err := c.PushBlob(t.Context(), repo, blob)
@@ -144,7 +144,7 @@ func sentByTheKernel(t *testing.T, s *server.Server, size int64, pull func() err
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// strace says so when it has attached.
+	// strace reports when it has attached.
 	if line, err := bufio.NewReader(stderr).ReadString('\n'); err != nil || !strings.Contains(line, "attached") {
 		t.Fatalf("strace did not attach: %q, %v", line, err)
 	}
@@ -169,7 +169,7 @@ func sentByTheKernel(t *testing.T, s *server.Server, size int64, pull func() err
 	}
 }
 
-// count sums the calls of a trace and what they returned. A call that strace shows
+// count sums the calls of a trace and their return values. A call that strace shows
 // in two lines has its result in the second.
 func count(t *testing.T, trace string) (calls map[string]int, moved map[string]int64) {
 	t.Helper()

@@ -19,11 +19,11 @@ const (
 	// startLimit bounds a start or its refusal.
 	startLimit = 60 * time.Second
 	// inFlight is the size of the blobs that are half sent and half read, in bytes:
-	// more than the sockets' buffers hold, so that neither end can be done early.
+	// more than the sockets' buffers hold, so that neither end can finish early.
 	inFlight = 32 << 20
 )
 
-// transfers are a push and a pull that stand still in the middle.
+// transfers are a push and a pull that have stopped in the middle.
 type transfers struct {
 	client   *client.Client
 	content  []byte
@@ -107,14 +107,14 @@ func (x *transfers) finishPush(ctx context.Context) error {
 	return x.client.FinishUpload(ctx, sent.location, digest.FromBytes(x.content), nil)
 }
 
-// resume asks where the upload stands, sends what is missing, and reads it back.
+// resume requests the upload's offset, sends the missing bytes, and reads the blob back.
 func (x *transfers) resume(ctx context.Context) error {
 	offset, err := x.client.UploadOffset(ctx, x.location)
 	if err != nil {
 		return err
 	}
 	if offset < 1 || offset > inFlight/2 {
-		return fmt.Errorf("upload stands at %d, want within (0, %d]", offset, inFlight/2)
+		return fmt.Errorf("upload is at %d, want within (0, %d]", offset, inFlight/2)
 	}
 	rest := x.content[offset:]
 	next, err := x.client.AppendUpload(ctx, x.location, offset, int64(len(rest)), bytes.NewReader(rest))
@@ -164,7 +164,7 @@ func TestReloadWithOtherSettingsIsTaken(t *testing.T) {
 	}
 }
 
-// readOnly lets nobody write.
+// readOnly allows no writes.
 const readOnly = `{
 	oci {
 		storage file {$REGISTRY_DATA}

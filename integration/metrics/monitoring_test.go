@@ -33,8 +33,8 @@ func example(t *testing.T, name string) []byte {
 	return text
 }
 
-// strictly decodes a dashboard with Grafana's own types, and returns what they do not know
-// or miss.
+// strictly decodes a dashboard with Grafana's own types, and returns unknown and missing
+// fields.
 func strictly(text []byte) error {
 	all := cog.NewRuntime()
 	all.RegisterPanelcfgVariant(bargauge.VariantConfig())
@@ -50,7 +50,7 @@ func strictly(text []byte) error {
 	return err
 }
 
-// panel is what the test needs of one.
+// panel has the fields of a panel that the test needs.
 type panel struct {
 	Type, Title string
 	GridPos     struct{ H, W, X, Y int }
@@ -91,7 +91,7 @@ func TestThePanelsOfTheDashboardDoNotOverlap(t *testing.T) {
 			for y := range p.GridPos.H {
 				at := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
 				if other, ok := taken[at]; ok {
-					t.Fatalf("%s lies on %s", p.Title, other)
+					t.Fatalf("%s overlaps %s", p.Title, other)
 				}
 				taken[at] = p.Title
 			}
@@ -102,7 +102,7 @@ func TestThePanelsOfTheDashboardDoNotOverlap(t *testing.T) {
 // inGrafana are the variables of the dashboard's queries, and values of them.
 var inGrafana = strings.NewReplacer("$instance", ".*", "$__rate_interval", "1m", "$__range", "1h")
 
-// everyPanel asks Prometheus each query of the dashboard, and each that docs/do/monitor.md
+// everyPanel runs each query of the dashboard in Prometheus, and each that docs/do/monitor.md
 // recommends.
 func everyPanel(t *testing.T, at string) {
 	t.Helper()
@@ -144,7 +144,8 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
-// Each alert begins and ends as alerts_test.yml says, and the page says what to do about it.
+// Each alert begins and ends as alerts_test.yml says, and the page explains what to do about
+// it.
 func TestEveryAlertBeginsAndEnds(t *testing.T) {
 	run(t, "promtool", "check", "rules", "alerts.yml")
 	run(t, "promtool", "test", "rules", "alerts_test.yml")
@@ -192,7 +193,7 @@ func TestEveryAlertBeginsAndEnds(t *testing.T) {
 			}
 			for _, name := range named.FindAllString(rule.Expr, -1) {
 				if _, ok := known[strings.TrimSuffix(name, "_bucket")]; !ok {
-					t.Errorf("%s asks for %s, which docs/look-up/metrics.md does not name", rule.Alert, name)
+					t.Errorf("%s queries %s, which docs/look-up/metrics.md does not name", rule.Alert, name)
 				}
 			}
 		}

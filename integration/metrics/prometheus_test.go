@@ -1,5 +1,5 @@
-// Package metrics lets a real Prometheus scrape the built binary, and compares what it finds
-// with what docs/look-up/metrics.md says.
+// Package metrics lets a real Prometheus scrape the built binary, and compares its metrics with
+// docs/look-up/metrics.md.
 package metrics
 
 import (
@@ -165,7 +165,7 @@ func answers(t *testing.T, prometheus, query string) bool {
 	return response.StatusCode == http.StatusOK && json.NewDecoder(response.Body).Decode(&answer) == nil && len(answer.Data.Result) > 0
 }
 
-// caddyfile is one whose anonymous callers may read some private repositories and not others.
+// caddyfile lets anonymous callers read some private repositories and not others.
 const caddyfile = `{
 	persist_config off
 	metrics
@@ -327,7 +327,8 @@ func logged(t *testing.T, path, action, source string) bool {
 	return false
 }
 
-// promtool lets Prometheus's own checker look at our metrics. Caddy's are not ours to change.
+// promtool runs Prometheus's own checker on the registry's metrics. Caddy's metrics are left
+// out.
 func promtool(t *testing.T, page []byte) {
 	t.Helper()
 	var ours bytes.Buffer

@@ -20,8 +20,8 @@ const (
 	clients   = 100
 	layers    = 5
 	layerSize = 256 << 10
-	// firstPart is what the upstream sends of a layer before it holds the rest back,
-	// in bytes.
+	// firstPart is how much of a layer the upstream sends before it holds the rest back, in
+	// bytes.
 	firstPart = 32 << 10
 	// freshPulls are those of a tag that the upstream must not hear of.
 	freshPulls = 1000
@@ -66,7 +66,7 @@ func TestAHundredClientsPullOneColdImage(t *testing.T) {
 		{"registry GET ", "/manifests/v1 bearer"},
 	} {
 		if got := count(hub, want...); got != 1 {
-			t.Errorf("the upstream was asked %d times for %q, want once", got, want)
+			t.Errorf("the upstream got %d requests for %q, want one", got, want)
 		}
 	}
 	for _, blob := range image.Blobs {
@@ -87,12 +87,12 @@ func TestAHundredClientsPullOneColdImage(t *testing.T) {
 		}
 	}
 	if got := hub.Requests(); len(got) != 0 {
-		t.Errorf("the upstream was asked for a tag that is fresh: %q", got)
+		t.Errorf("the upstream got a request for a fresh tag: %q", got)
 	}
 }
 
-// pull gets an image as a client does, all blobs at once, and verifies it. It tells
-// begun of each layer whose first part has come.
+// pull gets an image as a client does, all blobs at once, and verifies it. It calls begun for
+// each layer whose first part has arrived.
 func pull(ctx context.Context, url, repo string, begun chan<- struct{}) error {
 	c := client.New(url)
 	defer c.Close()
@@ -133,7 +133,7 @@ func pullLayer(ctx context.Context, c *client.Client, repo string, layer ocispec
 		return fmt.Errorf("rest of %s: %d bytes: %w", layer.Digest, n, err)
 	}
 	if !verifier.Verified() {
-		return fmt.Errorf("%s came with other bytes", layer.Digest)
+		return fmt.Errorf("%s has the wrong content", layer.Digest)
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func (g *gate) forward(conn net.Conn) {
 	io.Copy(conn, to)
 }
 
-// hang makes the upstream a black hole: connections are taken, and nothing comes.
+// hang makes the upstream a black hole: it accepts connections and never answers.
 func (g *gate) hang() {
 	g.mu.Lock()
 	g.silent = true

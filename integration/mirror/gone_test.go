@@ -21,11 +21,11 @@ const (
 // patient is how the mirror is filled: a busy machine is not an upstream that hangs.
 var patient = []string{"connect_timeout 1m", "head_timeout 1m", "stall_timeout 1m"}
 
-// impatient makes every tag expired and every failure last: the upstream is asked
-// once, briefly, and then left alone for longer than the test runs.
+// impatient makes every tag expire and every failure last: the upstream gets one request, with
+// a short timeout, and then none for longer than the test runs.
 var impatient = []string{"ttl 1ms", "head_timeout 500ms", "connect_timeout 500ms", "stall_timeout 1s", "breaker 1h"}
 
-func TestEverythingHeldIsServedWithoutTheUpstream(t *testing.T) {
+func TestStoredContentIsServedWithoutTheUpstream(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		fail func(*gate)
@@ -43,7 +43,7 @@ func TestEverythingHeldIsServedWithoutTheUpstream(t *testing.T) {
 			s := server.Start(t, server.Options{Caddyfile: caddyfile(way.url(), patient...)})
 			ctx := bounded(t)
 			if err := served(ctx, s, want); err != nil {
-				t.Fatalf("while the upstream was there: %v", err)
+				t.Fatalf("while the upstream was up: %v", err)
 			}
 			text := caddyfile(way.url(), impatient...)
 			if err := s.Configure(text); err != nil {

@@ -16,7 +16,7 @@ import (
 func TestADownloadCutByKillIsResumed(t *testing.T) {
 	for _, row := range []struct {
 		name string
-		// corrupt: what the upstream sends as the rest is wrong, once.
+		// corrupt: the upstream sends a wrong rest, once.
 		corrupt bool
 	}{
 		{"and ends with the right bytes", false},
@@ -60,11 +60,12 @@ func TestADownloadCutByKillIsResumed(t *testing.T) {
 			c = client.New(s.URL)
 			defer c.Close()
 			_, err = c.PullImage(ctx, "docker.io/library/app", "v1")
-			// The kill may come before the last block, which the client has, is written.
+			// The kill may come before the last block, which the client already has, is
+			// written.
 			got := count(u, "GET ", layer.String(), fmt.Sprintf(" bytes=%d-", sent)) +
 				count(u, "GET ", layer.String(), fmt.Sprintf(" bytes=%d-", sent-block))
 			if got != 1 {
-				t.Errorf("the rest was asked for %d times, want once:\n%s", got, strings.Join(u.Requests(), "\n"))
+				t.Errorf("the rest was requested %d times, want once:\n%s", got, strings.Join(u.Requests(), "\n"))
 			}
 			if row.corrupt {
 				if err == nil || strings.Contains(err.Error(), "content is") {
@@ -80,7 +81,7 @@ func TestADownloadCutByKillIsResumed(t *testing.T) {
 				t.Error(err)
 			}
 			if got = count(u, "/blobs/"); got != 0 {
-				t.Errorf("a blob that is held was asked for %d times", got)
+				t.Errorf("a stored blob was requested %d times", got)
 			}
 		})
 	}

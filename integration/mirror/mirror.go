@@ -1,6 +1,6 @@
-// Package mirror puts the built binary in front of upstreams that do what a test
-// tells them. The upstreams are those of core/upstream/upstreamtest, on loopback:
-// they record what they were asked, and fail on demand.
+// Package mirror puts the built binary in front of upstreams that a test controls. The
+// upstreams are those of core/upstream/upstreamtest, on loopback: they record their requests,
+// and fail on demand.
 //
 //	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
 //	d := mirror.Push(t, hub, "library/app", "v1", image)
@@ -104,7 +104,7 @@ type Options struct {
 	Port int
 }
 
-// Caddyfile is a registry that lets everybody do everything, on one site.
+// Caddyfile configures a registry that allows every caller everything, on one site.
 func (o Options) Caddyfile() string {
 	return fmt.Sprintf(`{
 	persist_config off

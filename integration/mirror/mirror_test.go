@@ -13,7 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// limit bounds a test that waits for what does not come.
+// limit bounds the waits of a test.
 const limit = 60 * time.Second
 
 // caddyfile has one mirror, docker.io, of the upstream at url.
@@ -50,7 +50,7 @@ func give(u *upstreamtest.Upstream, repo, tag string, image client.Image) {
 	u.Manifest(repo, ocispec.MediaTypeImageManifest, image.Manifest, tag)
 }
 
-// count is how many requests the upstream was asked that have all of parts.
+// count returns the number of the upstream's requests that contain all of parts.
 func count(u *upstreamtest.Upstream, parts ...string) int {
 	n := 0
 	for _, line := range u.Requests() {

@@ -17,18 +17,18 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// parts is in how many ranges one client asks for one layer at the same time, as
+// parts is the number of concurrent ranges in which one client requests one layer, as
 // containerd 2.3 and later, nydus and stargz do.
 const parts = 32
 
-// part is one range of a layer: the answer's header came, the body has not.
+// part is one range of a layer: the answer's header has arrived, the body has not.
 type part struct {
 	first, last int
 	response    *http.Response
 	err         error
 }
 
-// askParts asks for all parts of a layer at once. Each is sent as its header comes.
+// askParts requests all parts of a layer at once. Each is sent when its header arrives.
 func askParts(ctx context.Context, c *client.Client, repo string, layer []byte, want int) <-chan part {
 	answers := make(chan part, parts)
 	size := len(layer) / parts
@@ -54,13 +54,13 @@ func (p part) read(layer []byte) error {
 		return fmt.Errorf("bytes %d-%d: %w", p.first, p.last, err)
 	}
 	if !bytes.Equal(got, layer[p.first:p.last+1]) {
-		return fmt.Errorf("bytes %d-%d: %d other bytes came", p.first, p.last, len(got))
+		return fmt.Errorf("bytes %d-%d: received %d other bytes", p.first, p.last, len(got))
 	}
 	return nil
 }
 
-// The header of every part comes while the upstream holds back the bytes: clients give
-// up a part whose header takes 30 seconds, and begin anew.
+// The header of every part comes while the upstream holds back the bytes: clients give up a
+// part whose header takes 30 seconds, and start again.
 func TestPartsOfAColdLayerAreAnsweredBeforeTheirBytes(t *testing.T) {
 	layer := client.NewImage(9, 1, 8<<20).Blobs[1]
 	for _, row := range []struct {
@@ -109,7 +109,7 @@ func TestPartsOfAColdLayerAreAnsweredBeforeTheirBytes(t *testing.T) {
 				}
 			}
 			if got := count(hub, row.host+" GET ", digest.FromBytes(layer).String()); got != 1 {
-				t.Errorf("the upstream was asked %d times for the layer, want once", got)
+				t.Errorf("the upstream got %d requests for the layer, want one", got)
 			}
 		})
 	}
@@ -145,15 +145,15 @@ func TestTheEndOfAColdLayerComesFirst(t *testing.T) {
 	if err := get(part{first: 0, last: len(layer) - 1}); err != nil {
 		t.Error(err)
 	}
-	// All of it, the two ranges, and perhaps what is behind the larger one.
+	// All of it, the two ranges, and perhaps the bytes after the larger one.
 	if got := count(hub, "registry GET ", name); got < 3 || got > 4 {
-		t.Errorf("the upstream was asked %d times for the layer, want 3 or 4 times", got)
+		t.Errorf("the upstream got %d requests for the layer, want 3 or 4", got)
 	}
 }
 
-// No header comes before the upstream's: it would be a good one for a layer that is not
-// there, or not now.
-func TestPartsOfALayerThatIsNotThereAreRefused(t *testing.T) {
+// No header is sent before the upstream's: it would report success for a layer that does not
+// exist or cannot be read.
+func TestPartsOfAMissingLayerAreRefused(t *testing.T) {
 	layer := client.NewImage(9, 1, 1<<20).Blobs[1]
 	for _, row := range []struct{ status, want int }{
 		{http.StatusNotFound, http.StatusNotFound},

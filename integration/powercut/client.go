@@ -1,13 +1,13 @@
-// Package powercut has the clients of the tests that cut the power: they push to a
-// store in their own process, delete and collect, and keep a ledger of what was
-// acknowledged, to which a registry that was found on a disk afterwards is held.
+// Package powercut has the clients of the tests that cut the power. They push to a store in
+// their own process, delete and collect, and keep a ledger of what was acknowledged. The
+// registry on the disk afterwards is compared with the ledger.
 //
 //	c := powercut.NewClient(id, seed, nil)
 //	c.Registry = store
 //	err := c.Step(ctx)                  // until the power fails
-//	losses := c.Ledger.Losses(found)    // of another store, on what is left of the disk
+//	losses := c.Ledger.Losses(found)    // found is another store, on the disk after the cut
 //
-// It knows nothing of disks.
+// It knows nothing about disks.
 package powercut
 
 import (
@@ -79,8 +79,8 @@ func NewClient(id int, seed uint64, clock func() int) *Client {
 	return &Client{Ledger: NewLedger(clock), id: id, rng: rand.New(rand.NewPCG(seed, uint64(id)))}
 }
 
-// Again returns a client that has seen nothing yet, for a push of the same images to
-// what was found after a cut. Its ledger may be shared.
+// Again returns a client without knowledge, for a push of the same images to the registry after
+// a cut. Its ledger may be shared.
 func (c *Client) Again(seed uint64, l *Ledger) *Client {
 	again := NewClient(c.id, seed, nil)
 	again.Ledger = l
@@ -108,8 +108,8 @@ func (c *Client) Step(ctx context.Context) error {
 
 func (c *Client) tag() string { return fmt.Sprintf("v%d-%d", c.id, c.rng.IntN(3)) }
 
-// NewImage makes an image of some shared blobs and a config of its own, sometimes
-// with another image as its subject.
+// NewImage makes an image of some shared blobs and its own config, sometimes with another image
+// as its subject.
 func (c *Client) NewImage() *Image {
 	img := &Image{Repo: repos[c.rng.IntN(len(repos))], blobs: make(map[digest.Digest][]byte)}
 	config := fmt.Appendf(nil, `{"client":%d,"image":%d}`, c.id, len(c.Images))
@@ -148,8 +148,8 @@ func (c *Client) NewImage() *Image {
 }
 
 // Push sends the blobs that the registry does not claim to have, then the
-// manifest. The collector and the other clients' deletes may take a blob before
-// it is named: then a client sends again what is missing, a few times.
+// manifest. The collector and the other clients' deletes may remove a blob before the manifest
+// names it: then a client sends the missing blobs again, a few times.
 func (c *Client) Push(ctx context.Context, img *Image) error {
 	const tries = 20
 	d := img.Digest()
@@ -189,7 +189,7 @@ func (c *Client) Push(ctx context.Context, img *Image) error {
 	return nil
 }
 
-// tagged is one of the digests that n may stand for.
+// tagged returns one of the possible digests of n.
 func (c *Client) tagged(n Name) digest.Digest {
 	if len(c.Ledger.names[n]) == 0 {
 		return ""
@@ -197,7 +197,7 @@ func (c *Client) tagged(n Name) digest.Digest {
 	return c.Ledger.names[n][0]
 }
 
-// send makes the registry have a blob: it asks, mounts or uploads, as clients do.
+// send makes sure that the registry has a blob: it checks, mounts or uploads, as clients do.
 func (c *Client) send(ctx context.Context, repo string, d digest.Digest, data []byte) error {
 	if had, err := c.has(ctx, repo, d); had || err != nil {
 		return err
@@ -216,12 +216,12 @@ func (c *Client) send(ctx context.Context, repo string, d digest.Digest, data []
 	return err
 }
 
-// has asks for a blob, or for a mount of it, unless the client is blind.
+// has checks for a blob, or tries to mount it, unless the client is blind.
 func (c *Client) has(ctx context.Context, repo string, d digest.Digest) (bool, error) {
 	if c.blind {
 		return false, nil
 	}
-	// An answer to a caller who may not create does not keep the blob here.
+	// An answer to a caller that may not create does not protect the blob from the collector.
 	if _, err := c.Registry.Stat(core.WithAccess(ctx, core.Access{Create: true}), repo, d); err == nil || !isUnknown(err) {
 		return err == nil, err
 	}
@@ -287,8 +287,8 @@ func (c *Client) deleteManifest(ctx context.Context) error {
 	return nil
 }
 
-// deleteBlob tries to delete a blob from under the others, or an image's config,
-// which nobody else pushes and which must then stay away.
+// deleteBlob tries to delete a blob that other clients use, or an image's config, which no
+// other client pushes and which must then stay deleted.
 func (c *Client) deleteBlob(ctx context.Context) error {
 	repo := repos[c.rng.IntN(len(repos))]
 	d := sharedDigests[c.rng.IntN(len(sharedDigests))]

@@ -33,28 +33,27 @@ func blobName(repo string, d digest.Digest) Name {
 
 func (n Name) String() string { return n.Repo + ":" + n.Ref.String() }
 
-// Ledger is what one client knows of the registry: the digests that a name may
-// stand for, an empty one for "not there". It is one where the last operation on
-// the name was answered, and several where an answer never came.
+// Ledger is what one client knows about the registry: the possible digests of each name, where
+// an empty one means "not there". There is one if the last operation on the name was answered,
+// and several if an answer never came.
 //
-// With a clock it also remembers what it knew at each moment before, for the test
-// that cuts the power many times in what was one run.
+// With a clock it also remembers its state at each earlier moment, for the test that cuts the
+// power at many points of one run.
 type Ledger struct {
 	names map[Name][]digest.Digest
 	clock func() int
 	past  []change
 }
 
-// change is what a name may stand for from a moment on; nothing: that is not known.
+// change has the possible digests of a name from a moment on; none means unknown.
 type change struct {
 	at   int
 	name Name
 	may  []digest.Digest
 }
 
-// NewLedger returns an empty ledger. clock never runs back: what was written before
-// an operation was answered lies before the time that it tells afterwards. Nil: no
-// history is kept.
+// NewLedger returns an empty ledger. clock never runs back: writes before the answer of an
+// operation are before the time that it returns afterwards. Nil: no history is kept.
 func NewLedger(clock func() int) *Ledger {
 	return &Ledger{names: make(map[Name][]digest.Digest), clock: clock}
 }
@@ -75,7 +74,7 @@ func (l *Ledger) AsOf(at int) *Ledger {
 // Len is the number of names that are known.
 func (l *Ledger) Len() int { return len(l.names) }
 
-// set notes what n may stand for. Nothing: that is not known any more.
+// set records the possible digests of n. None means unknown.
 func (l *Ledger) set(n Name, may []digest.Digest) {
 	if _, known := l.names[n]; !known && len(may) == 0 {
 		return
@@ -90,7 +89,7 @@ func (l *Ledger) set(n Name, may []digest.Digest) {
 	}
 }
 
-// try notes that an operation began which may make n stand for d.
+// try records that an operation began which may make d the digest of n.
 func (l *Ledger) try(n Name, d digest.Digest) {
 	may := slices.Clone(l.names[n])
 	if len(may) == 0 {
@@ -102,17 +101,17 @@ func (l *Ledger) try(n Name, d digest.Digest) {
 	l.set(n, may)
 }
 
-// acknowledge notes that n stands for d.
+// acknowledge records that d is the digest of n.
 func (l *Ledger) acknowledge(n Name, d digest.Digest) { l.set(n, []digest.Digest{d}) }
 
 // forget notes that nothing is known of n.
 func (l *Ledger) forget(n Name) { l.set(n, nil) }
 
-// may tells whether n may stand for d.
+// may reports whether d is a possible digest of n.
 func (l *Ledger) may(n Name, d digest.Digest) bool { return slices.Contains(l.names[n], d) }
 
-// Losses compares a registry with the ledger: a sentence for each thing that was
-// acknowledged and is not so, and for each image that is there in part.
+// Losses compares a registry with the ledger. It returns a sentence for each acknowledged
+// change that is missing, and for each incomplete image.
 func (l *Ledger) Losses(reg core.Registry) []string {
 	var losses []string
 	for n, allowed := range l.names {
@@ -132,7 +131,7 @@ func (l *Ledger) Losses(reg core.Registry) []string {
 	return losses
 }
 
-// look returns what n stands for.
+// look returns the digest of n in the registry.
 func look(reg core.Registry, n Name) (digest.Digest, error) {
 	var desc core.Descriptor
 	var err error

@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// A power cut at a moment allows what was answered by then, and what had begun.
+// After a power cut, the answered operations, and any of those that had begun, may be visible.
 func TestLedgerAsOf(t *testing.T) {
 	now := 0
 	l := NewLedger(func() int { return now })

@@ -10,9 +10,9 @@ import (
 )
 
 // Repair pushes a new image, damages the file of its manifest and those of its blobs
-// in the bucket at path, durably, and pushes it again without asking what is there.
-// When it returns, the image is acknowledged as any other. It is for one client: until
-// then images of others that share a blob are damaged, too.
+// in the bucket at path, durably, and pushes it again without checking what exists. When it
+// returns, the image is acknowledged like any other. Only one client may use it: until then,
+// other clients' images that share a blob are also damaged.
 func (c *Client) Repair(ctx context.Context, path string) error {
 	img, err := c.pushDamaged(ctx, path)
 	if err != nil {
@@ -23,8 +23,8 @@ func (c *Client) Repair(ctx context.Context, path string) error {
 	return blind.Push(ctx, img)
 }
 
-// Heal is Repair by quarantine, which moves what is damaged out of the way: after that the
-// client learns by asking what it has to push.
+// Heal is like Repair, but by quarantine, which moves damaged content away: after that the
+// client checks what it has to push.
 func (c *Client) Heal(ctx context.Context, path string, quarantine func(context.Context) error) error {
 	img, err := c.pushDamaged(ctx, path)
 	if err != nil {

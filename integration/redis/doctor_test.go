@@ -22,7 +22,7 @@ func doctor(t *testing.T, options string) (line string, status int) {
 	text := fmt.Sprintf("{\n\toci {\n\t\tstorage file %s\n\t\tmin_free 1\n\t\tcache redis {\n%s\n}\n}\n}\n", storage, options)
 	for file, content := range map[string]string{
 		config: text,
-		// Or the doctor has no storage to look at, and says so.
+		// Otherwise the doctor reports that there is no storage.
 		filepath.Join(storage, "layout.json"): `{"version":3}`,
 	} {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
@@ -39,19 +39,19 @@ func doctor(t *testing.T, options string) (line string, status int) {
 		t.Fatal(err)
 	}
 	if all := string(out) + said.String(); strings.Contains(all, "hunter2") {
-		t.Errorf("the doctor tells the secret: %s", all)
+		t.Errorf("the doctor prints the secret: %s", all)
 	}
 	for found := range strings.Lines(string(out)) {
 		if strings.Contains(found, " cache: ") {
 			return found, status
 		}
 	}
-	t.Fatalf("the doctor says nothing of the cache: %s %s", out, said.String())
+	t.Fatalf("the doctor reports nothing about the cache: %s %s", out, said.String())
 	return "", 0
 }
 
 // Errors of a Redis are sentences that name a remedy.
-func TestDoctorSaysWhatIsWrongWithRedis(t *testing.T) {
+func TestDoctorReportsProblemsWithRedis(t *testing.T) {
 	t.Setenv("REDIS_PASSWORD", "hunter2")
 	t.Setenv("REDIS_WRONG", "hunter2, but another")
 	plain := startRedis(t, server.FreePort(t))
@@ -86,10 +86,10 @@ func TestDoctorSaysWhatIsWrongWithRedis(t *testing.T) {
 		{"one with a password", secured.option() + "\npassword {env.REDIS_PASSWORD}", true, "of 50 MiB, then allkeys-lru makes room"},
 		{"one of sentinels", sentinel.option() + "\nsentinel registry", true, "can be written and read"},
 		{"one by TLS", encrypted.option() + "\ntls {\nca " + ours.path + "\nserver_name redis.test\n}", true, "can be written and read"},
-		{"a user who may do enough", secured.option() + "\nuser enough\npassword {env.REDIS_PASSWORD}", true, "says nothing to this user"},
+		{"a user with enough rights", secured.option() + "\nuser enough\npassword {env.REDIS_PASSWORD}", true, "says nothing to this user"},
 		{"no password", secured.option(), false, "check user and password"},
 		{"another password", secured.option() + "\npassword {env.REDIS_WRONG}", false, "check user and password"},
-		{"a user who may only read", secured.option() + "\nuser reader\npassword {env.REDIS_PASSWORD}", false, "allow getrange, set and del"},
+		{"a user that may only read", secured.option() + "\nuser reader\npassword {env.REDIS_PASSWORD}", false, "allow getrange, set and del"},
 		{"one that is full", full.option(), false, "set maxmemory-policy"},
 		{"a replica", replica.option(), false, "name the master, or the sentinels"},
 		{"a node of a cluster", alone.option(), false, "write cluster"},
@@ -99,7 +99,7 @@ func TestDoctorSaysWhatIsWrongWithRedis(t *testing.T) {
 		{"another name", encrypted.option() + "\ntls {\nca " + ours.path + "\n}", false, "server_name"},
 		{"TLS to a server without it", plain.option() + "\ntls", false, "remove tls"},
 		{"no TLS to a server that requires it", encrypted.option(), false, "if it requires TLS, write tls"},
-		{"nobody", fmt.Sprintf("address 127.0.0.1:%d", server.FreePort(t)), false, "the upstreams are asked for what others know"},
+		{"no server", fmt.Sprintf("address 127.0.0.1:%d", server.FreePort(t)), false, "the upstreams are asked for what others know"},
 	} {
 		got, status := doctor(t, row.options)
 		if !strings.Contains(got, row.want) || strings.HasPrefix(got, "fail ") == row.ok || (status == 0) != row.ok {

@@ -15,8 +15,7 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// redisServer is a process on a port of its own: a server, a sentinel, or a node of a
-// cluster.
+// redisServer is a process on its own port: a server, a sentinel, or a node of a cluster.
 type redisServer struct {
 	port     int
 	cmd      *exec.Cmd
@@ -53,8 +52,8 @@ func (r *redisServer) address() string { return net.JoinHostPort("127.0.0.1", st
 // option is the line of a Caddyfile.
 func (r *redisServer) option() string { return "address " + r.address() }
 
-// send says one line, and returns the answer: of one line, or of a text. A server that
-// does not listen yet answers nothing.
+// send sends one line, and returns the answer: a line or a text. It is empty if the server does
+// not listen yet.
 func (r *redisServer) send(line string) (string, error) {
 	var c net.Conn
 	c, err := net.DialTimeout("tcp", r.address(), patience)

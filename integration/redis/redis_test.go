@@ -1,6 +1,5 @@
-// Package redis runs the built binary with a real redis-server between its mirrors,
-// and does to that what happens to servers. Redis may make pulls slower: never wrong,
-// and never fail.
+// Package redis runs the built binary with a real redis-server between its mirrors, and makes
+// that server fail. Redis may make pulls slower, but never wrong, and no pull may fail.
 package redis
 
 import (
@@ -50,7 +49,7 @@ http://:{$REGISTRY_PORT} {
 `, options, secret, up.URL)})
 }
 
-// pull gets a manifest by tag, and says what is wrong with it.
+// pull gets a manifest by tag, and returns an error if it is wrong.
 func pull(s *server.Server, tag string, want digest.Digest) error {
 	c := server.Client(patience)
 	defer c.CloseIdleConnections()
@@ -73,15 +72,15 @@ func manifest(up *upstreamtest.Upstream, tag string) digest.Digest {
 	return up.Manifest("team/app", indexType, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"tag":%q}}`, indexType, tag), tag)
 }
 
-// shares waits until what one registry has learned the other need not ask for. It may
-// take some tags: on a busy machine Redis is asked in vain now and then.
+// shares waits until one registry uses what the other has learned. It may take several tags: on
+// a busy machine a request to Redis sometimes fails.
 func shares(t *testing.T, up *upstreamtest.Upstream, from, to *server.Server) {
 	t.Helper()
 	err := server.Eventually(patience, func() (bool, error) {
 		return sharesOne(up, from, to)
 	})
 	if err != nil {
-		t.Errorf("what one has learned the other does not know: %v", err)
+		t.Errorf("one registry does not know what the other has learned: %v", err)
 	}
 }
 
@@ -106,7 +105,7 @@ func TestOnlyThoseWithTheSecretShare(t *testing.T) {
 	if shared, err := sharesOne(up, one, registry(t, up, r.option(), "B")); shared || err != nil {
 		t.Errorf("with another secret: shared %v, %v", shared, err)
 	}
-	// An entry that was changed there is asked for again.
+	// A modified entry is requested from the upstream again.
 	d := manifest(up, "v1")
 	if err := pull(one, "v1", d); err != nil {
 		t.Error(err)
@@ -136,7 +135,7 @@ func TestPullsGoOnWhateverRedisDoes(t *testing.T) {
 	}{
 		{"runs", func() {}},
 		{"is stopped in the middle", func() { r.cmd.Process.Signal(syscall.SIGSTOP) }},
-		{"goes on", func() { r.cmd.Process.Signal(syscall.SIGCONT) }},
+		{"continues", func() { r.cmd.Process.Signal(syscall.SIGCONT) }},
 		{"is flushed", func() { r.must(t, "FLUSHALL") }},
 		{"is full of rubbish", func() {
 			r.must(t, `EVAL "for _,k in ipairs(redis.call('KEYS','*')) do redis.call('SET',k,string.rep('rubbish',1000)) end return 1" 0`)
@@ -187,13 +186,13 @@ func TestPullsGoOnWhateverRedisDoes(t *testing.T) {
 	}
 }
 
-// saidOnce checks that a registry has said that Redis fails, and has not said it for
-// each pull: after a failure Redis is left alone for two seconds. That it is said
-// more than once is the doing of a busy machine, to which Redis seems to fail.
+// saidOnce checks that a registry has logged the failure of Redis, but not for each pull: after
+// a failure Redis is not used for two seconds. On a busy machine Redis may seem to fail more
+// than once.
 func saidOnce(t *testing.T, s *server.Server, begun time.Time) {
 	t.Helper()
 	most := 1 + int(time.Since(begun)/(2*time.Second))
 	if got := strings.Count(s.Log(), "Redis does not answer"); got == 0 || got > most {
-		t.Errorf("the log says %d times that Redis does not answer:\n%s", got, s.Log())
+		t.Errorf("the log has %d messages that Redis does not answer:\n%s", got, s.Log())
 	}
 }

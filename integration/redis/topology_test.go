@@ -14,8 +14,8 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// load pulls what nobody has pulled before through every registry, until stop is
-// called, which returns when the last pull has ended. No pull may fail.
+// load pulls new content through every registry, until stop is called, which returns when the
+// last pull has ended. No pull may fail.
 func load(t *testing.T, up *upstreamtest.Upstream, registries ...*server.Server) (stop func() (pulls int)) {
 	done, pulled := make(chan struct{}), 0
 	var pulling sync.WaitGroup
@@ -81,7 +81,7 @@ sentinel failover-timeout registry 10000
 	sentinel.start(t, []string{config, "--sentinel"})
 	sentinel.eventually(t, "INFO sentinel", func(answer string) bool { return strings.Contains(answer, "slaves=1") })
 
-	// The first of the two addresses is nobody's: one sentinel is enough.
+	// No server listens on the first of the two addresses: one sentinel is enough.
 	options := fmt.Sprintf(`address 127.0.0.1:%d %s
 			sentinel registry {
 				password {env.SENTINEL_PASSWORD}
@@ -106,9 +106,9 @@ sentinel failover-timeout registry 10000
 	t.Logf("%d pulls while the master changed", stop())
 	shares(t, up, one, two)
 
-	late, found := registry(t, up, options, "A"), false // has nothing but what Redis has
+	late, found := registry(t, up, options, "A"), false // has only what Redis has
 	for i := range before {
-		shares(t, up, one, late) // so it is asked now
+		shares(t, up, one, late) // so Redis is used now
 		tag := fmt.Sprintf("before-%d", i)
 		d := manifest(up, tag)
 		up.Forget()
@@ -127,7 +127,7 @@ sentinel failover-timeout registry 10000
 	}
 }
 
-// Entries lie on all nodes. When one is gone those of the others are found.
+// Entries are on all nodes. When one is gone, those on the others are found.
 func TestPullsGoOnWhenANodeOfTheClusterIsGone(t *testing.T) {
 	begun := time.Now()
 	const nodes = 3

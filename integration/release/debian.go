@@ -83,7 +83,7 @@ func (s *source) debian(ctx context.Context, output string, p program) error {
 	return cmd.Run()
 }
 
-// write makes a file and the directories above it, whatever the umask is.
+// write makes a file and the directories above it, for any umask.
 func write(name string, content []byte, mode os.FileMode) error {
 	for dir := filepath.Dir(name); ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(dir); err == nil {
@@ -100,7 +100,7 @@ func write(name string, content []byte, mode os.FileMode) error {
 	return os.Chmod(name, mode)
 }
 
-// debianVersion is a version as dpkg compares it: what comes before a release is less.
+// debianVersion is a version as dpkg compares it: prereleases are less than their release.
 func debianVersion(version string) string {
 	return strings.Replace(strings.TrimPrefix(version, "v"), "-", "~", 1)
 }

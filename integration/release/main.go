@@ -1,5 +1,5 @@
-// Command release makes what a release consists of, from the commit that is checked out. It is
-// run in the integration directory:
+// Command release builds the files of a release from the commit that is checked out. Run it in
+// the integration directory:
 //
 //	go run ./release [-o DIR] [-targets OS/ARCH,…] [-sbom=false]
 //
@@ -14,7 +14,7 @@
 //
 // The same commit gives the same bytes, on every machine that has the same version of Go: the
 // program is built from a module of the commit and not from a directory, and every time is the
-// commit's. A commit without a tag is given the version that the go command would give it.
+// commit's. A commit without a tag gets the version that the go command would give it.
 package main
 
 import (

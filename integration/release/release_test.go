@@ -31,7 +31,7 @@ func do(t *testing.T, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// released makes a release of what is committed, in a clone with the given name.
+// released makes a release of the commit, in a clone with the given name.
 func released(t *testing.T, name string, targets []string, sbom bool) (dir string, s *source) {
 	t.Helper()
 	checkout := server.Root(t)
@@ -62,7 +62,8 @@ func released(t *testing.T, name string, targets []string, sbom bool) (dir strin
 // host is the platform of this machine.
 var host = runtime.GOOS + "/" + runtime.GOARCH
 
-// The archive, the package and the image of a release serve, and say what they were made of.
+// The archive, the package and the image of a release serve, and report their version and
+// commit.
 func TestARelease(t *testing.T) {
 	dir, s := released(t, "clone", []string{host}, false)
 	file := func(rest string) string { return filepath.Join(dir, s.name(rest)) }
@@ -115,7 +116,7 @@ func TestARelease(t *testing.T) {
 	serves(t, root, dir, s)
 }
 
-// unit lets systemd look at the service of an unpacked package.
+// unit lets systemd verify the service of an unpacked package.
 func unit(t *testing.T, root string) {
 	t.Helper()
 	const name = "caddy-registry.service"
@@ -200,7 +201,7 @@ func serves(t *testing.T, root, dir string, s *source) {
 	}
 }
 
-// runs lets podman run an image.
+// runs runs an image with podman.
 func runs(t *testing.T, ref string, s *source) {
 	t.Helper()
 	home := t.TempDir()

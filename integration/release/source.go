@@ -41,8 +41,8 @@ type program struct{ target, path string }
 func (p program) os() string   { system, _, _ := strings.Cut(p.target, "/"); return system }
 func (p program) arch() string { _, arch, _ := strings.Cut(p.target, "/"); return arch }
 
-// describe finds out what is checked out. Errors: also if tracked files have changes, because
-// a release is a commit.
+// describe returns the commit that is checked out. Errors: also if tracked files have changes,
+// because a release is a commit.
 func describe(ctx context.Context, root string) (*source, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -85,7 +85,7 @@ func git(ctx context.Context, root string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// export writes the files of the commit into dir, and makes that the root: what else is in the
+// export writes the files of the commit into dir, and makes that the root: other files of the
 // checkout cannot get into a release.
 func (s *source) export(ctx context.Context, dir string) error {
 	archive, err := exec.CommandContext(ctx, "git", "-C", s.root, "archive", "--format=tar", s.commit).Output()
@@ -170,7 +170,7 @@ func (s *source) publish(dir string) (string, error) {
 	return "file://" + filepath.ToSlash(dir), f.Close()
 }
 
-// build builds a program with xcaddy, as everybody else would from a module proxy.
+// build builds a program with xcaddy, as users would from a module proxy.
 func (s *source) build(ctx context.Context, p program) error {
 	b, err := builder.Load(s.root)
 	if err != nil {
@@ -186,7 +186,7 @@ func (s *source) build(ctx context.Context, p program) error {
 	return b.Build(ctx, p.path)
 }
 
-// believe lets the go commands of this process find the commit in a module proxy.
+// believe makes the go commands of this process find the commit in a module proxy.
 func believe(ctx context.Context, proxy string) error {
 	others, err := exec.CommandContext(ctx, "go", "env", "GOPROXY").Output()
 	if err != nil {

@@ -19,7 +19,7 @@ const (
 	sumsFile       = "SHA256SUMS"
 )
 
-// notes writes the entry of the changelog about the version, or that of what was not released.
+// notes writes the changelog's entry for the version, or the unreleased entry.
 func (s *source) notes(output string) error {
 	text, err := os.ReadFile(filepath.Join(s.root, "CHANGELOG.md"))
 	if err != nil {

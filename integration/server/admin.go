@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// StopByAdmin asks the process to exit through its admin endpoint, as `caddy-registry stop`
+// StopByAdmin stops the process through its admin endpoint, as `caddy-registry stop`
 // does. Wait waits for the exit.
 func (s *Server) StopByAdmin(ctx context.Context, t testing.TB) error {
 	t.Helper()

@@ -83,8 +83,8 @@ const tiers = `			allow anonymous read fetch
 			allow group admins *
 `
 
-// Open is the repository's Caddyfile with everybody allowed everything: for what is
-// not about who may do what.
+// Open is the repository's Caddyfile with a policy that allows everything, for tests that are
+// not about rights.
 func Open(t testing.TB) string {
 	t.Helper()
 	text := strings.Replace(Caddyfile(t), tiers, "\t\t\tallow anonymous *\n", 1)
@@ -94,8 +94,8 @@ func Open(t testing.TB) string {
 	return text
 }
 
-// withAdmin puts the admin endpoint of a Caddyfile at address. The text must open
-// its global options with a brace on a line of its own.
+// withAdmin puts the admin endpoint of a Caddyfile at address. The text must open its global
+// options with a brace on a separate line.
 func withAdmin(caddyfile, address string) (string, error) {
 	var out strings.Builder
 	done := false
@@ -115,8 +115,8 @@ func withAdmin(caddyfile, address string) (string, error) {
 	return out.String(), nil
 }
 
-// FreePort is a port of loopback that nobody listens on now, and another one in every call of
-// this process: the kernel may offer one again before it is used.
+// FreePort returns an unused port of loopback, a different one for every call in this process:
+// the kernel may offer one again before it is used.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {

@@ -1,13 +1,13 @@
-// Package server runs the built binary, bin/caddy-registry, for a test: on a free
-// port of loopback, on a storage directory of its own, with the repository's
-// Caddyfile unless the test brings another. It waits for answers and never for
-// time, and it ends by process id only what it started.
+// Package server runs the built binary, bin/caddy-registry, for a test: on a free port of
+// loopback, with its own storage directory, with the repository's Caddyfile unless the test has
+// another. It waits for answers and never for time, and it ends only processes that it started,
+// by their id.
 //
 //	s := server.Start(t, server.Options{})
 //	http.Get(s.URL + "/v2/")
-//	s.Kill() // what a test may do to it; Stop is the polite form
+//	s.Kill() // or Stop, for a clean stop
 //
-// What the server logged is shown when the test fails.
+// The server's log is shown when the test fails.
 package server
 
 import (
@@ -37,7 +37,7 @@ const (
 	logTail = 4 << 10
 )
 
-// Options say how a server is started. The zero value is the repository's
+// Options configure how a server is started. The zero value is the repository's
 // Caddyfile over an empty storage.
 type Options struct {
 	// Data is the storage directory (default: a temporary one).
@@ -68,8 +68,8 @@ type Server struct {
 	failure error
 }
 
-// Start runs a server and returns when GET /v2/ is answered. The test fails if
-// that does not come. It is killed when the test ends.
+// Start runs a server and returns when it answers GET /v2/. The test fails if it does not. It
+// is killed when the test ends.
 func Start(t testing.TB, options Options) *Server {
 	t.Helper()
 	s := Launch(t, options)
@@ -156,7 +156,7 @@ func (s *Server) Key(t testing.TB, user, group string) (secret, id string) {
 		t.Fatalf("key create: %v: %s", err, said.Bytes())
 	}
 	if _, err := fmt.Sscanf(said.String(), "key %s", &id); err != nil {
-		t.Fatalf("key create names no ID: %q", said.String())
+		t.Fatalf("key create printed no ID: %q", said.String())
 	}
 	return string(bytes.TrimSpace(out)), id
 }
@@ -181,9 +181,9 @@ func (s *Server) Configure(caddyfile string) error {
 	return os.WriteFile(s.config(), []byte(text), 0o600)
 }
 
-// Reload makes the server take the configuration that Configure wrote, and waits until
-// it alone answers: Caddy closes the socket of the one before behind the reload, and the
-// kernel then resets the connections that wait on it.
+// Reload loads the configuration that Configure wrote, and waits until only that answers: Caddy
+// closes the socket of the previous one after the reload, and the kernel then resets the
+// connections that wait on it.
 func (s *Server) Reload(ctx context.Context, t testing.TB) error {
 	out, err := s.Command(ctx, t, "reload", "--force", "--config", s.config(), "--adapter", "caddyfile").CombinedOutput()
 	if err != nil {
@@ -223,7 +223,7 @@ func (s *Server) Stop(limit time.Duration) error {
 // Signal sends sig to the process.
 func (s *Server) Signal(sig os.Signal) error { return s.cmd.Process.Signal(sig) }
 
-// Wait returns the exit status when the process has ended by itself. Errors: as Stop.
+// Wait waits until the process has ended, and returns its exit status. Errors: as Stop.
 func (s *Server) Wait(limit time.Duration) error {
 	select {
 	case <-s.exited:
@@ -234,7 +234,7 @@ func (s *Server) Wait(limit time.Duration) error {
 	}
 }
 
-// Log is the end of what the server wrote.
+// Log returns the end of the server's output.
 func (s *Server) Log() string {
 	data, err := os.ReadFile(s.logFile)
 	if err != nil {

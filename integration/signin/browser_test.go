@@ -23,15 +23,15 @@ type browser struct {
 	base string
 }
 
-// newBrowser starts one with a profile that goes with it. It takes any certificate, because
-// Caddy's local authority is made anew for each server.
+// newBrowser starts a browser with a temporary profile. It accepts any certificate, because
+// each server has a new local authority of Caddy.
 func newBrowser(t *testing.T, base string) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(server.Tool(t, "chromium")),
 		chromedp.Flag("ignore-certificate-errors", true),
-		// A page that Back takes from the memory of the browser reports no load, for
-		// which chromedp would wait in vain.
+		// A page that Back restores from the browser's memory reports no load, for which
+		// chromedp would wait forever.
 		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,BackForwardCache"),
 		chromedp.WindowSize(1000, 1100),
 	)
@@ -49,7 +49,7 @@ func newBrowser(t *testing.T, base string) *browser {
 	return b
 }
 
-// do runs actions, and says what is on the page if they do not come to an end.
+// do runs actions, and prints the page if they do not finish.
 func (b *browser) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
@@ -59,7 +59,7 @@ func (b *browser) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// page is the address and the text of what is shown.
+// page returns the address and the text of the page.
 func (b *browser) page() string {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
@@ -105,7 +105,7 @@ func (b *browser) shoot(name string) {
 	}
 }
 
-// signedInAs waits for the navigation that names somebody.
+// signedInAs waits for the navigation bar with a user's name.
 func signedInAs(name string) chromedp.Action[chromedp.Void] {
 	return chromedp.WaitVisible(chromedp.Search(`//nav/a[@href="/logout" and contains(., "` + name + `")]`))
 }
@@ -120,7 +120,7 @@ func atProvider(name string) chromedp.Action[chromedp.Void] {
 	)
 }
 
-// withPassword fills in the form of the login page, in which a name may stand already.
+// withPassword fills in the form of the login page, which may already have a name.
 func withPassword(name, password string) chromedp.Action[chromedp.Void] {
 	secret := chromedp.CSS(`input[name=password]`)
 	return chromedp.Steps(
@@ -141,7 +141,7 @@ const (
 	shownSecret  = chromedp.ID("secret")
 )
 
-// signIn begins at the root with nobody signed in.
+// signIn begins at the root, without a signed-in user.
 func (b *browser) signIn(name string) {
 	b.Helper()
 	b.open("/")
@@ -151,7 +151,7 @@ func (b *browser) signIn(name string) {
 		atProvider(name))
 }
 
-// makeKey makes a key for whoever is signed in, and returns what the page shows once.
+// makeKey makes a key for the signed-in user, and returns the secret that the page shows once.
 func (b *browser) makeKey(label string) (key string) {
 	b.Helper()
 	b.open("/user/apikey")

@@ -18,13 +18,13 @@ import (
 // providerSecret is the client's secret, as provider.mjs has it.
 const providerSecret = "a secret of the tests"
 
-// person is somebody whom the provider knows.
+// person is a user of the provider.
 type person struct {
 	Groups   []string `json:"groups"`
 	Disabled bool     `json:"disabled"`
 }
 
-// provider is panva's oidc-provider in a process of its own.
+// provider is panva's oidc-provider in a separate process.
 type provider struct {
 	*testing.T
 	root   string // of its host
@@ -51,7 +51,7 @@ func newProvider(t *testing.T) *provider {
 }
 
 // start runs it, for a registry whose certificate authority is in a file, and returns
-// when it answers. It may be started again when it was stopped.
+// when it answers. It can be started again after a stop.
 func (p *provider) start(registry, authority string, people map[string]person) {
 	p.Helper()
 	config, err := json.Marshal(map[string]any{
@@ -79,13 +79,13 @@ func (p *provider) start(registry, authority string, people map[string]person) {
 	}
 }
 
-// stop ends it. What it knew is gone with it.
+// stop ends it. Its state is lost.
 func (p *provider) stop() {
 	p.cmd.Process.Kill() // an error means that it is gone already
 	p.cmd.Wait()
 }
 
-// know says who there is from now on.
+// know sets the users of the provider from now on.
 func (p *provider) know(people map[string]person) {
 	p.Helper()
 	if err := p.tell(people); err != nil {

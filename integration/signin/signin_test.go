@@ -25,13 +25,13 @@ import (
 
 const callback = "/zot/auth/callback/oidc"
 
-// The password of erich, and what `hash-password` makes of it.
+// The password of erich, and the output of `hash-password` for it.
 const (
 	password = "the door is open"
 	hash     = "$2a$10$td7NJWShfKFAh3.3RspxRe.u70t/6rWt15oFqsOwi/FiA0MzmLp9i"
 )
 
-// house is a registry, its provider, and somebody's browser.
+// house is a registry, its provider, and a user's browser.
 type house struct {
 	*server.Server
 	*provider
@@ -77,7 +77,7 @@ func begin(t *testing.T, people map[string]person) *house {
 	h := &house{provider: p, Server: server.Start(t, server.Options{Caddyfile: fmt.Sprintf(caddyfile, p.issuer), Scheme: "https"})}
 	h.browser = newBrowser(t, h.URL)
 	if got := h.browser.open("/login?start=1"); !strings.Contains(got, "does not answer") {
-		t.Errorf("without its provider the page says %s", got)
+		t.Errorf("without its provider the page has %s", got)
 	}
 	p.start(h.URL, h.Authority(), people)
 	client := server.Client(patience)
@@ -94,7 +94,7 @@ func begin(t *testing.T, people map[string]person) *house {
 	return h
 }
 
-// denied tells whether skopeo was told that its credentials are good and not enough.
+// denied reports whether skopeo was refused although its credentials are valid.
 func denied(out []byte, err error) bool {
 	return err != nil && strings.Contains(string(out), "denied")
 }
@@ -124,8 +124,8 @@ func imageDir(t *testing.T) string {
 	return dir
 }
 
-// The owner's seven steps, on the day when the key of CI has to be changed, at the desk
-// of somebody who is signed in as herself.
+// The owner's seven steps, on the day when the key of CI has to be changed, by a user who is
+// signed in with her own account.
 func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 	h := begin(t, map[string]person{"erin": {Groups: []string{"admins"}}, "zot-ci": {Groups: []string{"artifact-workloads"}}})
 	b, image := h.browser, imageDir(t)
@@ -161,7 +161,7 @@ func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 	b.do("ask to revoke", chromedp.Click(chromedp.CSS(`a[aria-label="Revoke old"]`)), chromedp.WaitVisible(sureButton))
 	b.shoot("revoke")
 	if got := b.page(); !strings.Contains(got, "old") || !strings.Contains(got, "refused from the next request on") {
-		t.Errorf("the question says %s", got)
+		t.Errorf("the confirmation page has %s", got)
 	}
 	b.do("revoke", chromedp.Click(sureButton),
 		chromedp.WaitVisible(chromedp.Search(`//li[contains(., "old")]/span[contains(., "revoked")]`)))
@@ -176,13 +176,13 @@ func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 		t.Errorf("push by the new key: %v: %s", err, out)
 	}
 
-	// Later the provider is down: keys work as before, and so does who is signed in.
+	// Later the provider is down: keys work as before, and so do sessions.
 	h.stop()
 	if out, err := h.push(image, "zot-ci:"+key, "v4"); err != nil {
 		t.Errorf("push while the provider is down: %v: %s", err, out)
 	}
 	if got := b.open("/user/apikey"); !strings.Contains(got, "zot-ci") {
-		t.Errorf("while the provider is down the page says %s", got)
+		t.Errorf("while the provider is down the page has %s", got)
 	}
 	// For this day there is a password.
 	b.open("/login?other=1")
@@ -193,7 +193,7 @@ func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 	if out, err := h.push(imageDir(t), "erich:"+b.makeKey("emergency"), "v1"); err != nil {
 		t.Errorf("push by the key of a local user: %v: %s", err, out)
 	}
-	// It comes back with other keys, and has forgotten everybody.
+	// It comes back with other keys, and without its sessions.
 	h.start(h.URL, h.Authority(), map[string]person{"erin": {Groups: []string{"admins"}}})
 	b.open("/login?other=1")
 	b.do("sign in when it is back", chromedp.Click(signInButton), atProvider("erin"))
@@ -201,9 +201,9 @@ func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 	if out, err := h.push(imageDir(t), "erin:"+overwrites, "v1"); err != nil {
 		t.Errorf("an administrator overwrites: %v: %s", err, out)
 	}
-	// erin disables zot-ci, which asks first, and not herself.
+	// erin disables zot-ci, after a confirmation, but cannot disable herself.
 	if got := b.open("/user/apikey/disable?user=erin"); !strings.Contains(got, "You cannot disable yourself") {
-		t.Errorf("the page says %s", got)
+		t.Errorf("the page has %s", got)
 	}
 	b.open("/user/apikey")
 	b.do("ask to disable zot-ci", chromedp.Click(chromedp.CSS(`a[aria-label="Disable zot-ci"]`)), chromedp.WaitVisible(sureButton))
@@ -226,7 +226,7 @@ func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 	}
 }
 
-// yes is how the provider is told that signing out is meant.
+// yes confirms to the provider that the user wants to sign out.
 const yes = chromedp.CSS(`button[value=yes]`)
 
 func TestGroupsFollowAndSignOut(t *testing.T) {
@@ -234,7 +234,7 @@ func TestGroupsFollowAndSignOut(t *testing.T) {
 	b := h.browser
 	b.signIn("ada")
 	if got := b.open("/"); !strings.Contains(got, "first-group") {
-		t.Errorf("the page says %s", got)
+		t.Errorf("the page has %s", got)
 	}
 	key, image := b.makeKey("mine"), imageDir(t)
 	if out, err := h.push(image, "ada:"+key, "v1"); !denied(out, err) {
@@ -257,7 +257,7 @@ func TestGroupsFollowAndSignOut(t *testing.T) {
 		chromedp.WaitNotPresent(yes))
 	h.reaches("You are not signed in")
 
-	// Out here leads to the provider, which asks.
+	// Signing out here leads to the provider, which asks for confirmation.
 	b.signIn("ada")
 	b.open("/logout")
 	b.do("sign out of both",
@@ -267,7 +267,7 @@ func TestGroupsFollowAndSignOut(t *testing.T) {
 		chromedp.WaitNotPresent(yes))
 	b.signIn("ada") // by her name again: the provider has forgotten her
 
-	// Whom the provider disables is out, and their key has no groups.
+	// A user that the provider disables is signed out, and their key has no groups.
 	h.know(map[string]person{"ada": {Groups: []string{"artifact-workloads"}, Disabled: true}, "bob": {}})
 	h.reaches("You are not signed in")
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.URL+"/v2/_catalog", nil)
@@ -285,12 +285,12 @@ func TestGroupsFollowAndSignOut(t *testing.T) {
 	}
 }
 
-// reaches waits until the first page says so.
+// reaches waits until the first page contains text.
 func (h *house) reaches(text string) {
 	h.Helper()
 	if err := server.Eventually(patience, func() (bool, error) {
 		return strings.Contains(h.browser.open("/"), text), nil
 	}); err != nil {
-		h.Fatalf("the page does not come to say %q: %v\n%s", text, err, h.browser.page())
+		h.Fatalf("the page does not show %q: %v\n%s", text, err, h.browser.page())
 	}
 }

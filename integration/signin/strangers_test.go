@@ -51,8 +51,8 @@ type strange struct{ id string }
 
 func (s strange) mark(how string) string { return "/beside/mark/" + s.id + "/" + how }
 
-// script leaves a mark from a page, a worker or a service worker. It has no double
-// quotes, so that it can stand in JSON.
+// script leaves a mark from a page, a worker or a service worker. It has no double quotes, so
+// that it fits into JSON.
 func (s strange) script() string {
 	return fmt.Sprintf(`if(self.XMLHttpRequest){var x=new XMLHttpRequest();x.open('GET','%s',false);x.send()}else{fetch('%s')};`,
 		s.mark("script"), s.mark("worker")) +
@@ -89,7 +89,7 @@ func (s strange) pdf() string {
 		"2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\ntrailer<</Root 1 0 R>>\n%%%%EOF\n", s.mark("pdf"))
 }
 
-// bytes are the content as blobs, by what they are.
+// bytes returns the content as blobs, by their kind.
 func (s strange) bytes() map[string]string {
 	return map[string]string{
 		"html": s.html(), "svg": s.svg(), "xhtml": s.xhtml(), "xml": s.xml(),
@@ -102,7 +102,7 @@ func (s strange) manifest() []byte {
 	return mustPlainJSON(map[string]any{"schemaVersion": 2, "x": s.html()})
 }
 
-// image is one with the shape of an image whose blobs are the content.
+// image returns a manifest with the shape of an image whose blobs are the content.
 func (s strange) image(config, layer []byte) []byte {
 	return mustPlainJSON(map[string]any{
 		"schemaVersion": 2,
@@ -141,7 +141,7 @@ func (s *strangers) next() strange {
 func (s *strangers) add(path string)  { s.paths = append(s.paths, path) }
 func (s *strangers) both(path string) { s.add(path); s.used = append(s.used, path) }
 
-// old writes what a release before today's took: every type, private and of a mirror.
+// old writes content that older releases accepted: every type, private and in a mirror.
 func (s *strangers) old(data string) {
 	for _, tree := range []struct{ name, repo, prefix string }{
 		{layout2.Private, "blumeops/old", ""},
@@ -294,7 +294,7 @@ func (s *strangers) push(w *watch) {
 	s.add("/v2/blumeops/new/referrers/" + digest.FromString("s").String() + "?artifactType=" + url.QueryEscape(c.html()))
 }
 
-// errors are answers that repeat what was asked, and those of /token and of uploads.
+// errors returns answers that repeat parts of the request, and those of /token and of uploads.
 func (s *strangers) errors() {
 	c := s.next()
 	markup, escaped := url.QueryEscape(c.html()), url.PathEscape("<script>"+strange{"path"}.script()+"</script>")
@@ -313,9 +313,9 @@ func (s *strangers) errors() {
 	}
 }
 
-// TestContentOfStrangersIsInert drives a browser in which an administrator is signed in
-// to all that strangers can put under the registry's origin. Nothing of it runs, nothing
-// of it is asked for, and no key is made by it.
+// TestContentOfStrangersIsInert opens, in an administrator's signed-in browser, everything that
+// other people can put under the registry's origin. None of it runs, causes a request or makes
+// a key.
 func TestContentOfStrangersIsInert(t *testing.T) {
 	s := &strangers{t: t}
 	data := filepath.Join(t.TempDir(), "data")
@@ -324,7 +324,7 @@ func TestContentOfStrangersIsInert(t *testing.T) {
 	s.push(w)
 	s.errors()
 
-	// Signing in leads wherever the link said.
+	// Signing in leads to the address in the link.
 	for _, path := range []string{"/v2/blumeops/old/manifests/t0", "/v2/blumeops/new/manifests/t0-0", "/v2/up.example/team/new/manifests/t0-2"} {
 		w.signIn(path)
 	}
@@ -351,7 +351,7 @@ func TestContentOfStrangersIsInert(t *testing.T) {
 	for _, a := range w.read() {
 		if strings.HasPrefix(a.Request.URI, "/beside/mark/") && !strings.HasPrefix(a.Request.URI, control.mark("")) ||
 			strings.HasPrefix(a.Request.URI, "/api/") {
-			t.Errorf("content of a stranger made the browser ask for %v", a)
+			t.Errorf("content of a stranger made the browser request %v", a)
 		}
 		path, _, _ := strings.Cut(a.Request.URI, "?")
 		ours := path == "/v2" || strings.HasPrefix(path, "/v2/") || path == "/token"
@@ -412,9 +412,8 @@ func noticed(t *testing.T, w *watch) {
 	}
 }
 
-// requires waits until each mark was asked for with the session's cookie: the record has a
-// request when its answer has ended, so that of a page may be there before those of its
-// parts.
+// requires waits until each mark was requested with the session's cookie. A request is in the
+// record when its answer has ended, so a page may be there before its parts.
 func requires(t *testing.T, w *watch, all []asked, what string, c strange, marks ...string) {
 	t.Helper()
 	for _, mark := range marks {

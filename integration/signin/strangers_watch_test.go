@@ -21,9 +21,9 @@ import (
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
-// besideCaddyfile is a registry with a mirror, and beside it on the same host a site of
-// ours that frames, links and runs what it is told, as a careless page of the operator
-// could. Its access log, with cookies, is the record of what the browser asked for.
+// besideCaddyfile is a registry with a mirror, and beside it on the same host a test site that
+// frames, links and runs any address, as a careless page of the operator could. Its access log,
+// with cookies, is the record of the browser's requests.
 const besideCaddyfile = `{
 	grace_period 1s
 	skip_install_trust
@@ -82,7 +82,7 @@ func (a asked) String() string {
 	return fmt.Sprintf("%s %s (session %t): %d", a.Request.Method, a.Request.URI, a.session(), a.Status)
 }
 
-// watch is a registry, a signed-in browser, and the record of what the browser asks.
+// watch is a registry, a signed-in browser, and the record of the browser's requests.
 type watch struct {
 	*server.Server
 	browser *browser
@@ -131,12 +131,12 @@ func (w *watch) signIn(returnTo string) {
 	w.until("GET", returnTo)
 }
 
-// visit goes to an address, waits until the browser has it with everything that its
-// load waits for, and returns what the browser asked the registry's host on the way.
-// What a browser only downloads, or has no page for, is a visit, too.
+// visit opens an address, waits until the browser has loaded it completely, and returns the
+// browser's requests to the registry's host. A download, or an address without a page, also
+// counts as a visit.
 func (w *watch) visit(address string) []asked {
 	w.browser.Helper()
-	w.read() // what came late belongs to nobody here; every request is looked at in the end
+	w.read() // late requests do not belong to this visit; all requests are checked at the end
 	var refused *chromedp.LoadError
 	err := chromedp.Do(w.browser.ctx, chromedp.Navigate(address))
 	if err != nil && !errors.As(err, &refused) {
@@ -161,7 +161,7 @@ func (w *watch) until(method, path string) (all []asked) {
 		}
 		return false, nil
 	}); err != nil {
-		w.browser.Fatalf("the browser did not ask for %s %s: %v; it asked for %v", method, path, err, all)
+		w.browser.Fatalf("the browser did not request %s %s: %v; it requested %v", method, path, err, all)
 	}
 	return all
 }
@@ -193,10 +193,10 @@ func (w *watch) read() (all []asked) {
 	return all
 }
 
-// besidePage is the site beside the registry. Its pages do with an address what pages
-// can do: /beside/use frames and links it and runs it in every way, /beside/post sends
-// a form to it. /beside/strange is content with a type, both by the query, to show that
-// the record notices what strange content does. Everything else is empty.
+// besidePage is the site beside the registry. Its pages use an address in every way that pages
+// can: /beside/use frames, links and runs it, /beside/post sends a form to it. /beside/strange
+// is content with a type, both from the query, to show that the record detects what such
+// content does. Everything else is empty.
 func besidePage(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	switch r.URL.Path {
@@ -216,15 +216,15 @@ func besidePage(w http.ResponseWriter, r *http.Request) {
 }
 
 func mustJSON(value any) []byte {
-	data, err := json.Marshal(value) // escapes < and >, so that it may stand in a script
+	data, err := json.Marshal(value) // escapes < and >, so that it fits into a script
 	if err != nil {
 		panic(err) // plain strings only
 	}
 	return data
 }
 
-// usePage uses an address in every way that a page has. It says DONE when all of them
-// came to an end, so that whatever they ran had run by then.
+// usePage uses an address in every way that a page can. It shows DONE when all of them have
+// finished, so that any script has run by then.
 const usePage = `<!doctype html>
 <iframe src="%[1]s"></iframe><object data="%[1]s"></object><embed src="%[1]s"><img src="%[1]s">
 <link rel=stylesheet href="%[1]s"><link rel=icon href="%[1]s"><link rel=import href="%[1]s"><link rel=manifest href="%[1]s">

@@ -54,9 +54,9 @@ func proof(slow string) []stage {
 		{"integration", []command{{
 			dir: integration,
 			env: []string{"REGISTRY_SLOW=" + slow},
-			// One package at a time: each measures or overloads a server of its own,
-			// and there are two cores. Nothing is taken from the cache, which does not
-			// know that the binary is another one.
+			// One package at a time: each measures or overloads its own server, and there are
+			// two cores. No result comes from the test cache, which does not know that the
+			// binary has changed.
 			args: []string{"go", "test", "-count=1", "-race", "-p=1", "-timeout=30m", "./..."},
 		}}},
 	}

@@ -1,10 +1,10 @@
 // Command stages runs a list of checks one after the other, prints how long each
-// took, and fails if any failed. It is what `make test` and `make test-all` call,
-// in the integration directory:
+// took, and fails if any failed. `make test` and `make test-all` call it in the integration
+// directory:
 //
 //	go run ./stages test | test-all | check
 //
-// A stage that fails does not stop the others: one run tells everything.
+// A failed stage does not stop the others: one run reports all failures.
 package main
 
 import (

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// policyFile is asked by Debian's packages whether they may start a service.
+// policyFile is the program that Debian's packages call to learn whether they may start a
+// service.
 const policyFile = "/usr/sbin/policy-rc.d"
 
 // installPackages installs the packages that are missing.
@@ -46,7 +47,7 @@ func installed(name string) bool {
 }
 
 // keepServicesDown makes the policy answer 101, "do not", until restore is called.
-// A policy that stood there before comes back, because the machine may be somebody's.
+// restore brings an existing policy back, because the machine may be a person's own.
 func keepServicesDown() (restore func() error, err error) {
 	const policy = "#!/bin/sh\nexit 101\n"
 	before, err := os.ReadFile(policyFile)

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// installProgram builds pkg, a package@version, as bin/name, unless bin/name was
-// built of just that. The build has env besides what this process has.
+// installProgram builds pkg, a package@version, as bin/name, unless bin/name was built from
+// exactly that. The build has env in addition to this process's environment.
 func installProgram(bin, name, pkg string, env ...string) error {
 	target := filepath.Join(bin, name)
 	importPath, version, _ := strings.Cut(pkg, "@")

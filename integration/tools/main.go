@@ -1,12 +1,12 @@
-// Command tools installs what the tests drive: Debian packages, Go programs at the
-// versions that the lists beside it name, and an OpenID Connect provider by npm. It is run in the integration
-// directory, and does nothing when everything is there already:
+// Command tools installs the clients and servers of the tests: Debian packages, Go programs at
+// the versions that the lists beside it name, and an OpenID Connect provider by npm. Run it in
+// the integration directory. It does nothing when everything is already installed:
 //
 //	go run ./tools [-slow] [-only NAME] [-bin DIR]
 //
 // It starts no service and leaves none behind. On a system without apt-get it says
-// which packages the machine lacks; with CI=true that is a failure, because a test
-// that skips for want of a tool looks green.
+// which packages the machine lacks; with CI=true that is a failure, because a test that is
+// skipped for lack of a tool looks green.
 package main
 
 import (
@@ -38,7 +38,7 @@ func main() {
 	}
 }
 
-// install brings the machine to what the lists name.
+// install installs the programs of the lists.
 func install(bin, only string, slow bool) error {
 	if only == "" {
 		if err := installPackages(entries(aptList)); err != nil {

@@ -13,8 +13,8 @@ import (
 // providerDir has the OpenID Connect provider that people sign in with in the tests.
 const providerDir = "signin/provider"
 
-// installNode installs what dir's package-lock.json names, among it Node.js itself,
-// unless just that is there. npm comes from Debian where the machine has none.
+// installNode installs the packages of dir's package-lock.json, including Node.js itself,
+// unless exactly these are installed. npm comes from Debian if the machine has none.
 func installNode(dir string) error {
 	lock, err := os.ReadFile(filepath.Join(dir, "package-lock.json"))
 	if err != nil {

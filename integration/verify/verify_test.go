@@ -32,7 +32,7 @@ const (
 	mirrored = "docker.io/library/app"
 )
 
-// report is what --json prints, as a script reads it.
+// report is the output of --json, as a script parses it.
 type report struct {
 	Read    map[string]struct{ Objects, Bytes, Manifests, Records int }
 	Damaged []struct {
@@ -150,7 +150,7 @@ func (r *registry) content(tree string, d digest.Digest) string {
 	return filepath.Join(r.Data, filepath.FromSlash(trees[tree]), "blobs", d.Algorithm().String(), d.Encoded()[:2], d.Encoded())
 }
 
-// damage flips a byte of a file, as soon as it is there.
+// damage flips a byte of a file as soon as the file exists.
 func (r *registry) damage(file string) {
 	r.t.Helper()
 	must(r.t, server.Eventually(patience, func() (bool, error) {
@@ -166,8 +166,8 @@ func (r *registry) damage(file string) {
 	}))
 }
 
-// named checks that a report names the content with its repository and, unless nobody can
-// tell because the manifest is damaged too, with its manifest and tag.
+// named checks that a report names the content with its repository and, unless they are unknown
+// because the manifest is also damaged, with its manifest and tag.
 func (r *registry) named(report report, tree, repo string, d digest.Digest, moved, tagged bool) {
 	r.t.Helper()
 	manifests, tags := []digest.Digest{r.image.Digest()}, []string{"v1"}
@@ -237,7 +237,7 @@ func TestVerifyAndHeal(t *testing.T) {
 	r.hub.Forget()
 	r.pulls(mirrored) // at once
 	if len(r.hub.Requests()) == 0 {
-		t.Error("the mirror asked nobody for what is in the quarantine")
+		t.Error("the mirror did not request the quarantined content from its upstream")
 	}
 	if report := r.verify(1); report.Found.Damaged != 1 || report.Damaged[0].Kind != "missing" || report.Damaged[0].Digest != manifest {
 		t.Errorf("until it is pushed, the private image has no manifest: %+v", report)
@@ -248,10 +248,10 @@ func TestVerifyAndHeal(t *testing.T) {
 		t.Errorf("after the push: %+v", report)
 	}
 	if got := r.metric("registry_quarantine_objects{tree=\"private\"}"); got != "2" {
-		t.Errorf("the metric of the quarantine says %q", got)
+		t.Errorf("the metric of the quarantine is %q", got)
 	}
 	if got := r.metric("registry_verify_damaged_total{tree=\"mirrors\"}"); got == "" || got == "0" {
-		t.Errorf("the metric of damage says %q", got)
+		t.Errorf("the metric of damage is %q", got)
 	}
 
 	// Without a server the command does the same.
@@ -295,8 +295,8 @@ func (r *registry) metric(name string) string {
 	return ""
 }
 
-// The run in the background finds and moves damage by itself, and a command that waits for
-// a slow run does not keep the server from stopping.
+// The background run finds and moves damage, and a command that waits for a slow run does not
+// keep the server from stopping.
 func TestTheRunInTheBackground(t *testing.T) {
 	r := start(t, "")
 	layer := digest.FromBytes(r.image.Blobs[0])
@@ -331,7 +331,7 @@ func TestTheRunInTheBackground(t *testing.T) {
 	}))
 	must(t, r.Stop(patience))
 	if said := <-slow; !strings.HasPrefix(said, "3 ") {
-		t.Errorf("the slow run said %s, want status 3", said)
+		t.Errorf("the slow run printed %s, want status 3", said)
 	}
 	if _, err := os.Stat(filepath.Join(r.Data, "clean")); err != nil {
 		t.Errorf("the storage was not closed cleanly: %v", err)

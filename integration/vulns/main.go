@@ -35,8 +35,8 @@ const (
 
 var (
 	// errFound is that the product uses something vulnerable.
-	errFound = errors.New("known vulnerabilities; update what they are in")
-	// errOutOfReach is that there is no database to ask.
+	errFound = errors.New("known vulnerabilities; update the affected modules")
+	// errOutOfReach reports that the database cannot be reached.
 	errOutOfReach = errors.New("its database cannot be reached")
 )
 
@@ -60,7 +60,7 @@ type run struct {
 }
 
 // checked runs govulncheck, and prints that it did not run if there is no database. Errors:
-// errFound, and what kept it from finding anything out.
+// errFound, and those of a failed run.
 func (r run) checked(ctx context.Context, out io.Writer) error {
 	err := r.check(ctx, out)
 	if errors.Is(err, errOutOfReach) {
@@ -96,7 +96,7 @@ func (r run) check(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// look asks the database when it was last changed.
+// look gets the time of the database's last change.
 func look(ctx context.Context, database string) error {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
@@ -115,7 +115,7 @@ func look(ctx context.Context, database string) error {
 	return nil
 }
 
-// install builds the version that the list of tools names, unless it is there.
+// install builds the version in the list of tools, unless it is already installed.
 func install(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, installLimit)
 	defer cancel()

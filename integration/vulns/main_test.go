@@ -69,7 +69,7 @@ func TestEverythingFailsButADatabaseOutOfReach(t *testing.T) {
 		{"nothing is vulnerable", serveDatabase(t, map[string]string{
 			"/index/db.json": changed, "/index/modules.json": "[]", "/index/vulns.json": "[]",
 		}), false, "", "No vulnerabilities found."},
-		{"what the program calls is vulnerable", serveDatabase(t, map[string]string{
+		{"the program calls vulnerable code", serveDatabase(t, map[string]string{
 			"/index/db.json":      changed,
 			"/index/modules.json": `[{"path": "stdlib", "vulns": [{"id": "GO-2026-0001", "modified": "2026-01-01T00:00:00Z"}]}]`,
 			"/ID/GO-2026-0001.json": `{"schema_version": "1.3.1", "id": "GO-2026-0001", "modified": "2026-01-01T00:00:00Z",

@@ -66,9 +66,9 @@ func build(ctx context.Context, root, output, goos, arch string) error {
 }
 
 // hidePaths gives directories that replace modules another name for the build: the binary
-// records it (`go version -m`), and is the same wherever the checkout is. xcaddy builds in
-// a directory of its own below TMPDIR, and the name is that of a symbolic link beside it.
-// done removes what was made.
+// records it (`go version -m`), and is the same for every location of the checkout. xcaddy
+// builds in its own directory below TMPDIR, and the name is that of a symbolic link beside it.
+// done removes the links.
 func hidePaths(b *xcaddy.Builder) (done func(), err error) {
 	temporary, err := os.MkdirTemp("", "xbuild")
 	if err != nil {

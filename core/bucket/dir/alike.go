@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	// alikeAge is how long a file is the source of objects that are alike: by so much
-	// the time of one may be early.
+	// alikeAge is how long a file is the source of objects that are alike, and by how much the
+	// time of such an object may be early.
 	alikeAge = time.Second
 	// alikeLinks bounds the names of one file, far below what file systems allow
 	// (65,000 on ext4, 32,767 on HFS+).
 	alikeLinks = 4096
-	// alikeBytes bounds the objects that are made so. Records of links have a hundred.
+	// alikeBytes bounds the size of such objects. Records of links have about a hundred bytes.
 	alikeBytes = 4096
-	// alikeSources bounds the contents that are remembered. Objects of further ones get
-	// a file each.
+	// alikeSources bounds the contents that are remembered. Objects with other contents get a
+	// file each.
 	alikeSources = 64
 )
 
-// alikes makes small objects of which many have the same bytes, above all none: each is
-// one more name of a file in tmp/, and another one every second. A name costs a disk a
-// small part of what a file costs, and a push makes as many links as other objects.
+// alikes makes small objects of which many have the same bytes, mostly no bytes at all. Each is
+// one more name of a file in tmp/, which is replaced every second. A name costs the disk much
+// less than a file, and a push makes as many links as other objects.
 type alikes struct {
 	mu      sync.Mutex         // guards sources
 	sources map[string]*source // by their bytes
@@ -56,7 +56,7 @@ func (a *alikes) of(b *Bucket, data []byte) *source {
 	return e
 }
 
-// prune forgets the sources that nobody uses. a.mu is held.
+// prune forgets the sources that are not in use. a.mu is held.
 func (a *alikes) prune(b *Bucket) {
 	for data, e := range a.sources {
 		if !e.mu.TryLock() {
@@ -71,7 +71,7 @@ func (a *alikes) prune(b *Bucket) {
 	}
 }
 
-// close is for Close of the bucket.
+// close removes the files of all sources. The bucket's Close calls it.
 func (a *alikes) close(b *Bucket) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -91,12 +91,12 @@ type source struct {
 	file   string       // in tmp/; empty: none yet
 	s      folders.Status
 	until  time.Time
-	used   atomic.Int64 // names that were asked for
+	used   atomic.Int64 // names that were requested
 	pruned bool         // another source has taken its place
 }
 
-// current returns the file for one more name, and what releases it. It is empty if the
-// source was pruned.
+// current returns the file for one more name, and a function that releases it. The file is
+// empty if the source was pruned.
 func (e *source) current(b *Bucket) (file string, s folders.Status, release func(), err error) {
 	for {
 		e.mu.RLock()
@@ -110,12 +110,12 @@ func (e *source) current(b *Bucket) (file string, s folders.Status, release func
 	}
 }
 
-// fresh tells whether the file can still be used. e.mu is held.
+// fresh reports whether the file can still be used. e.mu is held.
 func (e *source) fresh() bool {
 	return e.file != "" && e.used.Load() < alikeLinks && time.Now().Before(e.until)
 }
 
-// renew makes another file, unless that was done meanwhile.
+// renew makes another file, unless another caller did so meanwhile.
 func (e *source) renew(b *Bucket) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -137,8 +137,8 @@ func (e *source) renew(b *Bucket) error {
 		e.s, err = b.folders.Lstat(file)
 	}
 	if err == nil {
-		// A journal keeps a file with its first name. Without one the sync of a
-		// directory need not write the file that it names.
+		// A journal keeps a file with its first name. Without one, the sync of a directory does
+		// not necessarily write the file that it names.
 		if err = b.storage.syncData(f); err != nil {
 			err = syncError(file, err)
 		}
@@ -152,7 +152,7 @@ func (e *source) renew(b *Bucket) error {
 	return nil
 }
 
-// drop takes the file's name in tmp/ away. e.mu is held.
+// drop removes the file's name in tmp/. e.mu is held.
 func (e *source) drop(b *Bucket) {
 	if e.file != "" {
 		b.folders.Remove(e.file)

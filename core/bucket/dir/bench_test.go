@@ -34,7 +34,7 @@ func open(t testing.TB, opts dir.Options) (*dir.Storage, *dir.Bucket) {
 	return storage, b
 }
 
-// image does what the push of an image of three small layers asks of a bucket.
+// image does what the push of an image of three small layers does in a bucket.
 func image(ctx context.Context, b bucket.Bucket, n uint64) error {
 	var named []string
 	for i := range 4 {

@@ -30,7 +30,7 @@ const (
 // lock wait for each other for a few system calls, never for a sync.
 const stripes = 256
 
-// errNotDirectory is what the kernel says when a component of a path is a file.
+// errNotDirectory is the kernel's error when a component of a path is a file.
 const errNotDirectory = syscall.ENOTDIR
 
 // Bucket is a bucket.Bucket in a directory.
@@ -65,7 +65,7 @@ var (
 
 func openBucket(s *Storage, name string) (*Bucket, error) {
 	if path, err := encodeKey(name); err != nil || path != name || strings.Contains(name, "/") {
-		return nil, fmt.Errorf("%w: a bucket's name is one component without capitals", bucket.ErrKeyInvalid)
+		return nil, fmt.Errorf("%w: the name of a bucket must be one component without capitals", bucket.ErrKeyInvalid)
 	}
 	for _, dir := range []string{name, name + "/" + objectsDir, name + "/" + pendingDir, name + "/" + uploadsDir, name + "/" + tmpDir} {
 		err := s.root.Mkdir(dir, 0o700)
@@ -117,7 +117,7 @@ func (s *Storage) spread(name string) {
 	}
 }
 
-// sameDevice tells whether two directories are on one file system.
+// sameDevice reports whether two directories are on one file system.
 func sameDevice(a, b *os.Root) bool {
 	var devices [2]uint64
 	for i, root := range []*os.Root{a, b} {
@@ -149,7 +149,7 @@ func (b *Bucket) Close() error {
 	return b.closed
 }
 
-// recover brings the tree of an earlier process in order.
+// recover restores a consistent tree after an earlier process.
 func (b *Bucket) recover() error {
 	left, err := b.readDir(tmpDir)
 	if err != nil {
@@ -163,15 +163,15 @@ func (b *Bucket) recover() error {
 	return b.recoverPending()
 }
 
-// settled tells whether everything in the bucket is known to be durable, also what
-// an earlier process wrote.
+// settled reports whether everything in the bucket is known to be durable, including the writes
+// of an earlier process.
 func (b *Bucket) settled() bool {
 	return !b.ledger.InDoubt()
 }
 
 // sweep syncs every directory once after an unclean stop, one at a time. Until it
-// is through, Sync does so for the directories that it meets, and a good stop is
-// not marked as one.
+// is done, Sync does so for the directories that it meets, and a clean stop is not marked as
+// one.
 func (b *Bucket) sweep(ctx context.Context) {
 	defer b.work.Done()
 	pending := []string{objectsDir, pendingDir}
@@ -189,7 +189,7 @@ func (b *Bucket) sweep(ctx context.Context) {
 			err = b.syncDir(dir)
 		}
 		if err != nil && !absent(err) {
-			b.storage.opts.Log.Error("sync after an unclean stop", "directory", dir, "error", err)
+			b.storage.opts.Log.Error("sync after an unclean stop failed", "directory", dir, "error", err)
 			return
 		}
 		for _, entry := range entries {
@@ -237,7 +237,7 @@ func (b *Bucket) syncDir(dir string) error {
 	return b.syncDirIn(t, dir)
 }
 
-// syncDirIn is syncDir for a caller whose turn it is.
+// syncDirIn is syncDir for a caller that has its turn.
 func (b *Bucket) syncDirIn(t *groupsync.Turn, dir string) error {
 	return b.folders.Directory(dir, func(f *os.File) error {
 		b.storage.dirSyncs.Add(1)

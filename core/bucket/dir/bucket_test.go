@@ -28,7 +28,7 @@ func openOne(t *testing.T) *Bucket {
 	return b
 }
 
-// The memory of a bucket follows what is in flight, not what was ever written.
+// The memory of a bucket depends on the writes in flight, not on all writes so far.
 func TestTheLedgerForgetsWhatIsDurable(t *testing.T) {
 	b := openOne(t)
 	var group sync.WaitGroup
@@ -60,7 +60,7 @@ func TestTheLedgerForgetsWhatIsDurable(t *testing.T) {
 	}
 }
 
-func TestWritesThatNobodySyncsAreFlushed(t *testing.T) {
+func TestUnsyncedWritesAreFlushed(t *testing.T) {
 	b := openOne(t)
 	for i := range maxDirty + maxDirty/4 {
 		key := fmt.Sprintf("a/%d", i)
@@ -81,7 +81,7 @@ func TestSameDevice(t *testing.T) {
 	}
 	defer one.Close()
 	if !sameDevice(one, one) {
-		t.Error("a directory is not on one device with itself")
+		t.Error("a directory is not on the same device as itself")
 	}
 	other, err := os.OpenRoot("/dev")
 	if err != nil {
@@ -89,6 +89,6 @@ func TestSameDevice(t *testing.T) {
 	}
 	defer other.Close()
 	if sameDevice(one, other) {
-		t.Error("the directory for temporary files and /dev are on one device")
+		t.Error("the directory for temporary files and /dev are on the same device")
 	}
 }

@@ -57,7 +57,7 @@ func (u *upload) Commit(ctx context.Context, key, damaged string) (bucket.Info, 
 			return held, nil
 		}
 		replaces := err == nil
-		if (replaces || !lazy) && !synced { // not under the lock, which no sync may hold up
+		if (replaces || !lazy) && !synced { // not under the lock, which must not wait for a sync
 			unlock()
 			if err := b.storage.syncData(u.f); err != nil {
 				u.end(true)
@@ -84,8 +84,8 @@ func (u *upload) Commit(ctx context.Context, key, damaged string) (bucket.Info, 
 }
 
 // describe stamps the upload's file and describes the object that it becomes. u.mu
-// is held. A file that is not as long as what was appended was changed by somebody
-// else: its digest was computed from what came, so nothing else would notice.
+// is held. A file that is not as long as the appended bytes was changed by another process. Its
+// digest was computed from the bytes as they came, so nothing else would detect this.
 func (u *upload) describe(key string) (bucket.Info, error) {
 	if err := u.b.folders.Chtimes(uploadsDir+"/"+u.id, u.b.storage.stamp()); err != nil {
 		return bucket.Info{}, readError("commit upload", u.id, err)
@@ -102,7 +102,7 @@ func (u *upload) describe(key string) (bucket.Info, error) {
 	return describe(key, folders.StatusOf(fi)), nil
 }
 
-// create gives the upload's synced file the name of an object that is not there.
+// create gives the upload's synced file the name of an object that does not exist.
 // u.mu and the object's lock are held.
 func (u *upload) create(path string) error {
 	b, from := u.b, uploadsDir+"/"+u.id
@@ -113,7 +113,7 @@ func (u *upload) create(path string) error {
 	return nil
 }
 
-// replace gives the upload's synced file the name of an object that is there. u.mu
+// replace gives the upload's synced file the name of an object that exists. u.mu
 // and the object's lock are held.
 func (u *upload) replace(key, path string) error {
 	b, from := u.b, uploadsDir+"/"+u.id
@@ -130,9 +130,9 @@ func (u *upload) replace(key, path string) error {
 	return nil
 }
 
-// showPending makes the upload's file a pending object, which is synced behind.
-// u.mu, the object's lock and a slot of the overlay are held; the slot is handed on
-// if there is no error.
+// showPending makes the upload's file a pending object, which is synced in the background.
+// u.mu, the object's lock and a slot of the overlay are held; without an error the pending
+// object takes over the slot.
 func (u *upload) showPending(key, path, file string, info bucket.Info) error {
 	b := u.b
 	if err := b.folders.Rename(uploadsDir+"/"+u.id, file); err != nil {

@@ -15,9 +15,9 @@ import (
 func TestContract(t *testing.T) {
 	verify := func(string, io.Reader) error { return nil }
 	for name, opts := range map[string]dir.Options{
-		"commits that are made durable behind":     {Verify: verify},
-		"commits that wait, as nothing can verify": {},
-		"syncs that are one":                       {Verify: verify, GroupFrom: 1, SyncAll: func() error { return nil }},
+		"commits that are synced in the background": {Verify: verify},
+		"commits that wait, without a verifier":     {},
+		"grouped syncs":                             {Verify: verify, GroupFrom: 1, SyncAll: func() error { return nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := t.TempDir()
@@ -45,8 +45,7 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// wholeStorage is a bucket that closes its storage too, so that it can be opened
-// again.
+// wholeStorage is a bucket that also closes its storage, so that it can be opened again.
 type wholeStorage struct {
 	*dir.Bucket
 	storage *dir.Storage

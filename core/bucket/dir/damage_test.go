@@ -14,8 +14,8 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 )
 
-// harms are what disks and people do to a file. The lock and the clean mark are empty or
-// rewritten by us, so what is flipped in them is a byte more.
+// harms are ways in which disks and people damage a file. The lock and the clean mark are empty
+// or rewritten at the start, so flipping a bit in them adds a byte.
 var harms = map[string]func(file string) error{
 	"flipped": func(file string) error {
 		return rewritten(file, func(data []byte) []byte {
@@ -77,7 +77,7 @@ func TestDamageOfAStorageBetweenRuns(t *testing.T) {
 	}
 }
 
-// While a storage is open it knows what its files say, and nobody else opens it.
+// While a storage is open it knows the content of its files, and no other process can open it.
 func TestDamageOfAStorageThatIsOpen(t *testing.T) {
 	for _, file := range []string{"layout.json", "lock"} {
 		for how, harm := range harms {
@@ -107,9 +107,9 @@ func TestDamageOfAStorageThatIsOpen(t *testing.T) {
 	}
 }
 
-// Commits that are not durable yet are read before they are trusted. A commit whose file
-// disappears before it got its name fails the sync for it, and no other.
-func TestDamageOfWhatIsPending(t *testing.T) {
+// Commits that are not durable yet are read before they are trusted. If the file of a commit
+// disappears before it has its name, the sync of that commit fails, and no other.
+func TestDamageOfPendingCommits(t *testing.T) {
 	const content = "a/k and more"
 	verify := func(_ string, r io.Reader) error {
 		data, err := io.ReadAll(r)
@@ -147,7 +147,8 @@ func TestDamageOfWhatIsPending(t *testing.T) {
 					t.Errorf("sync: %v", err)
 				}
 				if !serving || how == "removed" {
-					// One that has its name already is left to its readers, who know its digest.
+					// A file that has its name already is not checked: its readers know the
+					// digest.
 					wantObject(t, b, "a/k", "-")
 					commit(t, b, "a/k", content)
 					if err := b.Sync(t.Context(), "a/k"); err != nil {

@@ -23,7 +23,7 @@ type disk struct {
 	mu     sync.Mutex // guards the rest
 	synced map[string]int
 	inodes map[uint64]int          // syncs of file data
-	hook   func(path string) error // instead of a sync, if it returns an error
+	hook   func(path string) error // replaces the sync if it returns an error
 }
 
 func (d *disk) sync(f *os.File) error {
@@ -127,7 +127,7 @@ func TestNothingGetsItsNameBeforeItsBytesAreSynced(t *testing.T) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if fi.Size() > 0 && d.inodes[fi.Sys().(*syscall.Stat_t).Ino] == 0 {
-			t.Errorf("%s has its name and was never synced", path)
+			t.Errorf("%s has its name but was never synced", path)
 		}
 		return nil
 	})
@@ -136,7 +136,7 @@ func TestNothingGetsItsNameBeforeItsBytesAreSynced(t *testing.T) {
 	}
 }
 
-func TestAPendingObjectIsSeenAndHasNoNameYet(t *testing.T) {
+func TestAPendingObjectIsVisibleWithoutItsName(t *testing.T) {
 	release := make(chan struct{})
 	d := &disk{}
 	storage, b := open(t, dir.Options{Sync: d.sync})
@@ -154,7 +154,7 @@ func TestAPendingObjectIsSeenAndHasNoNameYet(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := b.Sync(ctx, "a/b"); !errors.Is(err, context.Canceled) {
-		t.Errorf("sync of a caller who left: got %v", err)
+		t.Errorf("sync of a caller that left: got %v", err)
 	}
 	close(release)
 	if err := b.Sync(t.Context(), "a/b"); err != nil {
@@ -165,7 +165,7 @@ func TestAPendingObjectIsSeenAndHasNoNameYet(t *testing.T) {
 	}
 }
 
-// The counts are what a push costs on a disk that is honest about its syncs.
+// The counts are the cost of a push on a disk whose syncs are real.
 func TestBarriersOfAPush(t *testing.T) {
 	storage, b := open(t, dir.Options{})
 	if err := image(t.Context(), b, 0); err != nil {
@@ -179,8 +179,8 @@ func TestBarriersOfAPush(t *testing.T) {
 	if data != 6 {
 		t.Errorf("got %d syncs of data, want one for each of 4 blobs, the manifest and a tag", data)
 	}
-	// 4 of blobs with their links, each in one above it that is new, for the manifest
-	// two and theirs, for the tag one.
+	// One for each of 4 blobs with its link, and one for its new parent; two and their parents
+	// for the manifest; one for the tag.
 	if dirs > 13 {
 		t.Errorf("got %d syncs of directories, want at most 13", dirs)
 	}
@@ -193,7 +193,7 @@ func TestBarriersOfAPush(t *testing.T) {
 	}
 }
 
-func TestOneDirectorySyncServesAllWhoWait(t *testing.T) {
+func TestOneDirectorySyncServesAllWaitingCallers(t *testing.T) {
 	d := &disk{}
 	_, b := open(t, dir.Options{Sync: d.sync})
 	put(t, b, "d/first", "x")
@@ -230,7 +230,7 @@ func TestOneDirectorySyncServesAllWhoWait(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// One for all who came in time, and another for those who came while it ran.
+	// One for all callers that came in time, and another for those that came while it ran.
 	if more := d.synced["objects/d"] - before; more < 1 || more > 10 {
 		t.Errorf("%d late writers took %d syncs of their directory", late, more)
 	}
@@ -242,15 +242,15 @@ func TestAFailedSync(t *testing.T) {
 		write func(t *testing.T, b bucket.Bucket) error
 		want  map[string]string
 	}{
-		"of a put's bytes leaves what was there": {"tmp/", func(t *testing.T, b bucket.Bucket) error {
+		"of a put's bytes leaves the old object": {"tmp/", func(t *testing.T, b bucket.Bucket) error {
 			_, err := b.Put(t.Context(), "old/a", []byte("new"), bucket.Condition{})
 			return err
 		}, map[string]string{"old/a": "old"}},
-		"of a created object's bytes leaves nothing": {"tmp/", func(t *testing.T, b bucket.Bucket) error {
+		"of a created object's bytes leaves no object": {"tmp/", func(t *testing.T, b bucket.Bucket) error {
 			_, err := b.Put(t.Context(), "new/a", []byte("new"), absent)
 			return err
 		}, map[string]string{"new/a": "-", "old/a": "old"}},
-		"of an upload's bytes drops it everywhere": {"uploads/", func(t *testing.T, b bucket.Bucket) error {
+		"of an upload's bytes drops the object": {"uploads/", func(t *testing.T, b bucket.Bucket) error {
 			commit(t, b, "new/a", "new")
 			return bucket.Sync(t.Context(), b, "new/a")
 		}, map[string]string{"new/a": "-"}},
@@ -258,11 +258,11 @@ func TestAFailedSync(t *testing.T) {
 			put(t, b, "old/new", "new")
 			return bucket.Sync(t.Context(), b, "old/new")
 		}, map[string]string{"old/new": "-", "old/a": "old"}},
-		"of a directory drops an upload that came into it": {"objects/old", func(t *testing.T, b bucket.Bucket) error {
+		"of a directory drops an upload that was committed in it": {"objects/old", func(t *testing.T, b bucket.Bucket) error {
 			commit(t, b, "old/new", "new")
 			return bucket.Sync(t.Context(), b, "old/new")
 		}, map[string]string{"old/new": "-", "old/a": "old"}},
-		"of a directory above drops the new ones whole": {"objects", func(t *testing.T, b bucket.Bucket) error {
+		"of a parent directory drops new directories with their content": {"objects", func(t *testing.T, b bucket.Bucket) error {
 			put(t, b, "new/x/y/z", "new")
 			put(t, b, "new/x/empty", "")
 			return errors.Join(bucket.Sync(t.Context(), b, "new/x/y/z"), bucket.Sync(t.Context(), b, "new/x/empty"))
@@ -292,7 +292,7 @@ func TestAFailedSync(t *testing.T) {
 					t.Errorf("file %d was synced %d times", ino, times)
 				}
 			}
-			// The disk is well again, and so is the bucket.
+			// Once the disk works again, so does the bucket.
 			if err := tt.write(t, b); err != nil {
 				t.Errorf("again: %v", err)
 			}
@@ -310,8 +310,8 @@ func TestAFailedSync(t *testing.T) {
 	}
 }
 
-// A caller that got "created", or "it exists", and calls the barrier later must not
-// get success for an object that is gone.
+// A caller that was told "created" or "exists", and calls the barrier later, must not get
+// success for an object that was dropped.
 func TestALostObjectIsRememberedUntilItIsWrittenAgain(t *testing.T) {
 	d := &disk{}
 	_, b := open(t, dir.Options{Sync: d.sync})

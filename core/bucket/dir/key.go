@@ -8,18 +8,18 @@ import (
 )
 
 const (
-	// maxName is what a file name can hold on every file system that we know
-	// (NAME_MAX), in bytes.
+	// maxName is the maximum length of a file name on every known file system (NAME_MAX), in
+	// bytes.
 	maxName = 255
-	// capitalMark stands between a name in lower case and the bitmap of its
-	// capitals. No key can hold it.
+	// capitalMark separates a name in lower case from the bitmap of its capitals. Keys cannot
+	// contain it.
 	capitalMark = '^'
-	// pendingSlash replaces the slash where a whole key is one file name. No key
-	// can hold it.
+	// pendingSlash replaces the slash where a whole key is one file name. Keys cannot contain
+	// it.
 	pendingSlash = ","
 )
 
-// keyByte tells the bytes that a component of a key may have.
+// keyByte reports whether a component of a key may contain the byte.
 var keyByte = func() (ok [256]bool) {
 	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:+=@-") {
 		ok[c] = true
@@ -41,7 +41,7 @@ func encodeKey(key string) (string, error) {
 		}
 		switch component := key[start:i]; {
 		case component == "" || component == "." || component == "..":
-			return "", fmt.Errorf("%w %q: a component is empty or dots", bucket.ErrKeyInvalid, key)
+			return "", fmt.Errorf("%w %q: a component is empty, . or ..", bucket.ErrKeyInvalid, key)
 		case len(component) > maxName:
 			return "", fmt.Errorf("%w: a component is longer than %d bytes", bucket.ErrKeyInvalid, maxName)
 		}
@@ -86,8 +86,8 @@ func encodeName(name string) string {
 	return b.String()
 }
 
-// decodeName undoes encodeName. It is false for a name that encodeName never
-// writes: a foreign file.
+// decodeName reverses encodeName. It returns false for a name that encodeName never writes: a
+// foreign file.
 func decodeName(file string) (string, bool) {
 	lower, bitmap, marked := strings.Cut(file, string(capitalMark))
 	name := []byte(lower)
@@ -116,14 +116,14 @@ func decodeName(file string) (string, bool) {
 	return string(name), true
 }
 
-// pendingName is the name below pending/ for the object at path, or false if it
-// would be too long for a file name.
+// pendingName returns the name below pending/ for the object at path, or false if it would be
+// too long for a file name.
 func pendingName(path string) (string, bool) {
 	name := strings.ReplaceAll(path, "/", pendingSlash)
 	return name, len(name) <= maxName
 }
 
-// pendingKey undoes encodeKey and pendingName.
+// pendingKey reverses encodeKey and pendingName.
 func pendingKey(name string) (string, bool) {
 	components := strings.Split(name, pendingSlash)
 	for i, component := range components {

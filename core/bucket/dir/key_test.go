@@ -45,7 +45,7 @@ func TestDecodeNameRefusesForeignFiles(t *testing.T) {
 		"nothing":                "",
 	} {
 		if name, ok := decodeName(file); ok {
-			t.Errorf("%s: %q is taken for %q", what, file, name)
+			t.Errorf("%s: %q is decoded as %q", what, file, name)
 		}
 	}
 }

@@ -14,37 +14,38 @@ const (
 	lockFile   = "lock"
 	layoutFile = "layout.json"
 	cleanFile  = "clean"
-	// layoutVersion is what this program writes. It rises when an older program would
-	// misread the directory, or this one an older directory.
+	// layoutVersion is the version that this program writes. It is raised when an older program
+	// would misread the directory, or this program an older directory.
 	layoutVersion = 3
-	// oldestLayout is what this program can still read. Version 1 had a directory for
-	// each digest that is linked; it was in no release. Of version 2 the directory is the
-	// same, and whoever opens a bucket converts what is in it. The version is raised
-	// before that: from the first change on an older program is refused.
+	// oldestLayout is the oldest version that this program can read. Version 1 had a directory
+	// for each linked digest; it was never released. Version 2 has the same directories, and
+	// the caller that opens a bucket converts its content. The version is raised before that:
+	// from the first change on an older program is refused.
 	oldestLayout = 2
 )
 
-// restoreLayout is what an operator does about a damaged layoutFile.
+// restoreLayout is the advice to an operator about a damaged layoutFile.
 var restoreLayout = fmt.Sprintf(`restore the file from a backup or, if this version of the program used the storage last, write {"version":%d} into it`, layoutVersion)
 
 type layout struct {
 	Version int `json:"version"`
 }
 
-// Made reports whether a storage was ever opened in a directory, whole or damaged. Open
-// makes one in any directory. Errors: fs.ErrNotExist if none was, and others of the disk.
+// Made returns nil if a storage was ever opened in a directory, whole or damaged. Open makes
+// one in any directory. Errors: fs.ErrNotExist if there is none, and disk errors.
 func Made(path string) error {
 	_, err := os.Stat(filepath.Join(path, layoutFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, locked := os.Stat(filepath.Join(path, lockFile)); locked == nil {
-			return nil // opening it says what is wrong
+			return nil // Open reports what is wrong
 		}
 	}
 	return err
 }
 
-// checkLayout reads the version, and writes it into a new directory. fresh tells a
-// directory that had none, and no buckets: a storage says its version before it has one.
+// checkLayout reads the version, and writes it into a new directory. fresh means that the
+// directory had neither a version nor buckets: a storage records its version before it has
+// buckets.
 func (s *Storage) checkLayout() (fresh bool, err error) {
 	data, err := s.root.ReadFile(layoutFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,16 +63,16 @@ func (s *Storage) checkLayout() (fresh bool, err error) {
 	}
 	var l layout
 	if err := json.Unmarshal(data, &l); err != nil || l.Version < 1 {
-		return false, fmt.Errorf("storage %s: %s does not say a version: this is not a registry's storage, or the file is damaged; if it is, %s", s.root.Name(), layoutFile, restoreLayout)
+		return false, fmt.Errorf("storage %s: %s has no version: this is not a registry's storage, or the file is damaged; if it is damaged, %s", s.root.Name(), layoutFile, restoreLayout)
 	}
 	if l.Version > layoutVersion {
-		return false, fmt.Errorf("storage %s has layout version %d and this program knows up to %d: run the newer program that wrote it", s.root.Name(), l.Version, layoutVersion)
+		return false, fmt.Errorf("storage %s has layout version %d, but this program supports versions up to %d: run the newer program that wrote it", s.root.Name(), l.Version, layoutVersion)
 	}
 	if l.Version < oldestLayout {
-		return false, fmt.Errorf("storage %s has layout version %d, which was in no release, and this program reads from version %d: copy its images into an empty storage with the program that wrote it (skopeo copies from one registry to another)", s.root.Name(), l.Version, oldestLayout)
+		return false, fmt.Errorf("storage %s has layout version %d, which was never released, but this program supports only versions from %d: copy its images into an empty storage with the program that wrote it (skopeo copies from one registry to another)", s.root.Name(), l.Version, oldestLayout)
 	}
 	if l.Version < layoutVersion {
-		s.opts.Log.Info("storage is of an older layout and is converted; programs that know only that one cannot open it any more",
+		s.opts.Log.Info("storage has an older layout and is converted; older programs can no longer open it",
 			"storage", s.root.Name(), "from", l.Version, "to", layoutVersion)
 		return false, s.writeLayout()
 	}
@@ -86,8 +87,8 @@ func (s *Storage) writeLayout() error {
 	return s.writeDurably(layoutFile, append(data, '\n'))
 }
 
-// keepLayout writes the version again if somebody has damaged or removed it while the
-// storage was open: the next start would refuse.
+// keepLayout writes the version again if it was damaged or removed while the storage was open:
+// otherwise the next start would be refused.
 func (s *Storage) keepLayout() error {
 	var l layout
 	data, err := s.root.ReadFile(layoutFile)
@@ -97,12 +98,12 @@ func (s *Storage) keepLayout() error {
 	if err == nil && l.Version == layoutVersion {
 		return nil
 	}
-	s.opts.Log.Error("file of the storage was damaged while it was open, and is written again", "storage", s.root.Name(), "file", layoutFile, "error", err)
+	s.opts.Log.Error("storage file was damaged while it was open; written again", "storage", s.root.Name(), "file", layoutFile, "error", err)
 	return s.writeLayout()
 }
 
-// takeCleanMark tells whether the storage was stopped in good order, and removes
-// the mark durably, so that from now on every stop but a good one is seen.
+// takeCleanMark reports whether the last stop was clean, and removes the mark durably, so that
+// an unclean stop is detected from now on.
 func (s *Storage) takeCleanMark() (bool, error) {
 	err := s.root.Remove(cleanFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -137,8 +138,8 @@ func (s *Storage) writeDurably(name string, data []byte) error {
 	return s.syncDir(s.root, ".")
 }
 
-// probe tries what durability rests on, once, because a file system that lacks it
-// does not fail later: it loses data.
+// probe tests once what durability depends on, because a file system that lacks it does not
+// fail later: it loses data.
 func (s *Storage) probe() error {
 	const name, second = "probe", "probe.link"
 	refuse := func(what string, err error) error {

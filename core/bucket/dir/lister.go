@@ -12,8 +12,8 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket/dir/folders"
 )
 
-// List implements bucket.Bucket. A directory is read whole and sorted; what lies
-// outside prefix and after is not read at all.
+// List implements bucket.Bucket. A directory is read whole and sorted; directories outside of
+// prefix and after are not read at all.
 func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error] {
 	return func(yield func(bucket.Info, error) bool) {
 		base := prefix[:strings.LastIndexByte(prefix, '/')+1]
@@ -24,8 +24,8 @@ func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucke
 			}
 		}
 		l := lister{b: b, ctx: ctx, prefix: prefix, after: after, yield: yield}
-		// Taken before the tree is read: what is published meanwhile is seen
-		// twice, and merged.
+		// Taken before the tree is read: an object that is published meanwhile is seen twice,
+		// and merged.
 		l.pending = b.overlay.list(prefix, after)
 		if l.dir(base) {
 			l.flush("")
@@ -33,7 +33,7 @@ func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucke
 	}
 }
 
-// lister is one run of List. Its methods are false when it is to end.
+// lister is one run of List. Its methods return false when the run must end.
 type lister struct {
 	b             *Bucket
 	ctx           context.Context
@@ -97,7 +97,7 @@ func (l *lister) sorted(base, path string, entries []fs.DirEntry) []named {
 		name, ok := decodeName(entry.Name())
 		if !ok || !(entry.IsDir() || entry.Type().IsRegular()) {
 			l.b.foreign.Do(func() {
-				l.b.storage.opts.Log.Warn("a file in the bucket is not ours and is skipped, as are others like it", "path", path+"/"+entry.Name())
+				l.b.storage.opts.Log.Warn("foreign file in the bucket skipped; further ones are not logged", "path", path+"/"+entry.Name())
 			})
 			continue
 		}
@@ -112,7 +112,7 @@ func (l *lister) sorted(base, path string, entries []fs.DirEntry) []named {
 	return out
 }
 
-// wanted tells whether key, or for a directory some key in it, is asked for.
+// wanted reports whether key, or for a directory some key in it, is requested.
 func (l *lister) wanted(key string, dir bool) bool {
 	if !dir {
 		return strings.HasPrefix(key, l.prefix) && key > l.after

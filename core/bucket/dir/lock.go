@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// ErrInUse is a storage that another process has open.
+// ErrInUse reports a storage that another process has open.
 var ErrInUse = errors.New("in use")
 
 // takeLock locks the storage for this process until the file is closed; the kernel
-// releases it too when the process is killed. The file says who holds it, for the
-// sentence that refuses the next one.
+// releases it too when the process is killed. The file names the holder, for the error message
+// of the next process.
 func takeLock(root *os.Root) (*os.File, error) {
 	f, err := root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -37,14 +37,14 @@ func takeLock(root *os.Root) (*os.File, error) {
 	return f, nil
 }
 
-// takeRoot locks the storage's directory as well: somebody may remove the lock's file
-// while we serve, and the next process would lock a new one.
+// takeRoot also locks the storage's directory: if the lock file is removed while this process
+// serves, the next process would lock a new file.
 func takeRoot(root *os.Root) (*os.File, error) {
 	f, err := root.Open(".")
 	if err != nil {
 		return nil, fmt.Errorf("lock storage %s: %w", root.Name(), err)
 	}
-	// A file system that locks only files is not refused: it has the lock's file.
+	// A file system that can lock only files is not refused: the lock file is enough.
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
 		f.Close()
 		return nil, fmt.Errorf("storage %s is %w by another process, whose file %s was removed; stop it, or choose another directory", root.Name(), ErrInUse, lockFile)
@@ -52,7 +52,7 @@ func takeRoot(root *os.Root) (*os.File, error) {
 	return f, nil
 }
 
-// sign writes who we are into the lock.
+// sign writes this process's ID, name and start time into the lock.
 func sign(f *os.File) error {
 	name := "unknown"
 	if exe, err := os.Executable(); err == nil {
@@ -65,9 +65,9 @@ func sign(f *os.File) error {
 	return err
 }
 
-// holder reads who holds the lock.
+// holder reads which process holds the lock.
 func holder(f *os.File) string {
-	// The text is ours and short; the bound is for a file that is not.
+	// The registry writes a short text; the bound is for other files.
 	text, err := io.ReadAll(io.LimitReader(f, 512))
 	who := strings.TrimSpace(string(text))
 	if err != nil || who == "" {

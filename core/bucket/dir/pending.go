@@ -19,7 +19,7 @@ import (
 // them open files and goroutines. A commit beyond it waits for an earlier one.
 const maxPending = 512
 
-// pendingObject is a committed upload on its way to objects/.
+// pendingObject is a committed upload that is not in objects/ yet.
 type pendingObject struct {
 	key  string
 	path string // in objects/
@@ -95,8 +95,8 @@ func (o *overlay) wait() {
 	}
 }
 
-// show makes a file in pending/ the object p.key and begins to publish it. The
-// caller holds the object's lock and a slot of the overlay, which goes to us.
+// show makes a file in pending/ the object p.key and begins to publish it. The caller holds the
+// object's lock and a slot of the overlay, which show takes over.
 func (b *Bucket) show(p *pendingObject) {
 	p.done = make(chan struct{})
 	b.overlay.put(p)
@@ -121,14 +121,14 @@ func (b *Bucket) publish(p *pendingObject) {
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		b.ledger.Lose(p.path, err)
-		b.storage.opts.Log.Error("an upload could not be made durable and is dropped", "object", p.key, "error", err)
+		b.storage.opts.Log.Error("upload could not be made durable and was dropped", "object", p.key, "error", err)
 	}
 	b.overlay.remove(p)
 	b.removePending(p.file)
 }
 
-// supersede takes a pending object away before it is published, and tells whether
-// there was one. The caller holds the object's lock.
+// supersede removes a pending object before it is published, and reports whether there was one.
+// The caller holds the object's lock.
 func (b *Bucket) supersede(key string) bool {
 	p := b.overlay.get(key)
 	if p == nil {
@@ -140,17 +140,17 @@ func (b *Bucket) supersede(key string) bool {
 	return true
 }
 
-// removePending removes a file from pending/. If that fails the file is dropped or
-// published by the next Open, as if we had been killed here.
+// removePending removes a file from pending/. If that fails, the next Open drops or publishes
+// the file, as if the process had been killed here.
 func (b *Bucket) removePending(file string) {
 	if err := b.remove(file); err != nil {
-		b.storage.opts.Log.Error("remove a file that is no longer pending", "file", file, "error", err)
+		b.storage.opts.Log.Error("removing a file that is no longer pending failed", "file", file, "error", err)
 	}
 }
 
-// recoverPending publishes what an earlier process committed and had no time to
-// make durable. After a killed process the files are whole, because the kernel has
-// them; after a power cut they need not be, and Verify tells.
+// recoverPending publishes what an earlier process committed and had no time to make durable.
+// After a killed process the files are whole, because the kernel has them; after a power cut
+// they may not be, and Verify checks them.
 func (b *Bucket) recoverPending() error {
 	left, err := b.readDir(pendingDir)
 	if err != nil {
@@ -168,7 +168,7 @@ func (b *Bucket) recoverOne(name string) error {
 	file := pendingDir + "/" + name
 	key, ok := pendingKey(name)
 	if !ok {
-		b.storage.opts.Log.Warn("a file in the bucket is not ours and is skipped", "path", file)
+		b.storage.opts.Log.Warn("foreign file in the bucket skipped", "path", file)
 		return nil
 	}
 	path, err := objectPath(key)
@@ -189,7 +189,7 @@ func (b *Bucket) recoverOne(name string) error {
 	}
 	if b.storage.opts.Verify == nil || b.storage.opts.Verify(key, f) != nil {
 		f.Close()
-		b.storage.opts.Log.Warn("an upload was committed but is not whole, and is dropped; nothing that was acknowledged needs it", "object", key)
+		b.storage.opts.Log.Warn("incomplete upload dropped; no acknowledged content needs it", "object", key)
 		return b.remove(file)
 	}
 	b.overlay.slots <- struct{}{}

@@ -11,7 +11,7 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket/dir/folders"
 )
 
-// Object is what Open returns. Unlinking the file does not take it away from us.
+// Object is an open file. It stays readable when the file is unlinked.
 type Object struct {
 	f    *os.File
 	info bucket.Info
@@ -19,8 +19,8 @@ type Object struct {
 
 var _ bucket.Object = (*Object)(nil)
 
-// File is for who hands the file to the kernel (sendfile). It is closed with the
-// object, and nobody may write to it.
+// File returns the file for callers that hand it to the kernel (sendfile). It is closed with
+// the object. Callers must not write to it.
 func (o *Object) File() *os.File { return o.f }
 
 // Info implements bucket.Object.
@@ -97,7 +97,7 @@ func (b *Bucket) open(ctx context.Context, key string) (*Object, error) {
 		if !absent(err) {
 			return nil, readError("open", key, err)
 		}
-		// Published since we looked: it is in objects/ now.
+		// Published in the meantime: it is in objects/ now.
 	}
 	f, err := b.folders.OpenFile(path, os.O_RDONLY)
 	if err != nil {
@@ -111,7 +111,7 @@ func (b *Bucket) open(ctx context.Context, key string) (*Object, error) {
 	return &Object{f, describe(key, folders.StatusOf(fi))}, nil
 }
 
-// readError names the key; what is not a file is not an object.
+// readError adds the key to an error. A path that is not a file is not an object.
 func readError(verb, key string, err error) error {
 	if err == nil || absent(err) {
 		return fmt.Errorf("%s %s: %w", verb, key, bucket.ErrNotExist)

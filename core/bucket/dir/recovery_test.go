@@ -15,8 +15,8 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 )
 
-// killed returns a storage as a process that was killed now would leave it: a copy
-// of all that the kernel has. Hard links become files of their own.
+// killed returns a copy of the storage as a killed process would leave it, with everything that
+// the kernel has. Hard links become separate files.
 func killed(t *testing.T, s *dir.Storage) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "killed")
@@ -49,7 +49,7 @@ func whole(key string, r io.Reader) error {
 	return err
 }
 
-func TestWhatAKilledProcessCommittedIsThere(t *testing.T) {
+func TestCommitsOfAKilledProcessAreRecovered(t *testing.T) {
 	d := &disk{}
 	storage, b := open(t, dir.Options{Sync: d.sync})
 	release := make(chan struct{})
@@ -101,8 +101,8 @@ func TestWhatAKilledProcessCommittedIsThere(t *testing.T) {
 	}
 }
 
-// After an unclean stop nobody knows which entries are durable, so each directory
-// is synced once; after a good stop all are.
+// After an unclean stop it is unknown which entries are durable, so each directory is synced
+// once; after a clean stop all are durable.
 func TestAnUncleanStopIsSyncedOnce(t *testing.T) {
 	storage, b := open(t, dir.Options{})
 	put(t, b, "a/b/c", "x")
@@ -111,7 +111,7 @@ func TestAnUncleanStopIsSyncedOnce(t *testing.T) {
 	d := &disk{}
 	hold := make(chan struct{})
 	d.set(func(path string) error {
-		if path == "pending" { // where the sweep begins: it is not to be first
+		if path == "pending" { // the sweep begins here, but must not come first
 			<-hold
 		}
 		return nil
@@ -145,11 +145,11 @@ func TestAnUncleanStopIsSyncedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after := storage.Stats(); after != before {
-		t.Errorf("after a good stop a sync cost %+v, was %+v", after, before)
+		t.Errorf("after a clean stop a sync cost %+v, was %+v", after, before)
 	}
 }
 
-// A bucket that nobody opened since the unclean stop is as it was left.
+// A bucket that was not opened since the unclean stop is still in the same state.
 func TestABucketThatWasNotOpenedStaysInDoubt(t *testing.T) {
 	storage, b := open(t, dir.Options{})
 	put(t, b, "a/b", "x")
@@ -162,12 +162,12 @@ func TestABucketThatWasNotOpenedStaysInDoubt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(path, "clean")); err == nil {
-		t.Error("the storage is marked as stopped in good order")
+		t.Error("the storage is marked as cleanly stopped")
 	}
 }
 
-// A power cut may keep the name of an upload that became an object: whoever went on
-// with it would write into the object.
+// A power cut may restore the name of an upload that became an object: continuing that upload
+// would write into the object.
 func TestAnUploadThatBecameAnObjectIsNotFound(t *testing.T) {
 	storage, b := open(t, dir.Options{})
 	put(t, b, "k", "data")
@@ -197,12 +197,12 @@ func TestForeignFilesAreSkippedWithOneLine(t *testing.T) {
 			}
 		}
 	}
-	if lines := strings.Count(log.String(), "not ours"); lines != 1 {
+	if lines := strings.Count(log.String(), "foreign file"); lines != 1 {
 		t.Errorf("got %d lines in the log, want 1:\n%s", lines, log.String())
 	}
 }
 
-func TestEmptyDirectoriesGo(t *testing.T) {
+func TestEmptyDirectoriesAreRemoved(t *testing.T) {
 	storage, b := open(t, dir.Options{})
 	put(t, b, "a/b/c/d", "x")
 	put(t, b, "a/e", "x")
@@ -214,12 +214,12 @@ func TestEmptyDirectoriesGo(t *testing.T) {
 	}
 	objects := filepath.Join(storage.Path(), "private/objects")
 	if _, err := os.Stat(filepath.Join(objects, "a/b")); err == nil {
-		t.Error("an empty directory stays")
+		t.Error("an empty directory was not removed")
 	}
 	wantObject(t, b, "a/e", "x")
 }
 
-// signal is a log that is closed when it says that the sweep is through.
+// signal is a log that is closed when it reports the end of the sweep.
 type signal chan struct{}
 
 func (s signal) Write(line []byte) (int, error) {

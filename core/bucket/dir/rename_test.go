@@ -16,7 +16,7 @@ func TestRenameWaitsForACommit(t *testing.T) {
 	storage, err := dir.Open(t.TempDir(), dir.Options{
 		Verify: func(string, io.Reader) error { return nil },
 		Sync: func(f *os.File) error {
-			if strings.Contains(f.Name(), "/uploads/") { // the name by which an upload was opened
+			if strings.Contains(f.Name(), "/uploads/") { // the name with which an upload was opened
 				<-release
 			}
 			return nil

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// Risks are sentences for an operator about what lets a power cut take what was synced
-// to the file system of a directory, each with what to do. It says only what is known:
-// there are none where a system does not tell, as in some containers, and for file
-// systems that lie about a sync without saying so.
+// Risks returns warnings for an operator: why a power cut could lose synced data on the file
+// system of a directory, each with advice. It reports only what is known. There are none where
+// a system does not expose the facts, as in some containers, or for file systems that lie about
+// a sync.
 func Risks(path string) []string { return risksAt(path) }
 
-// noTask is what ext4 says of the journal's task where there is no journal.
+// noTask is what ext4 reports as the journal's task if there is no journal.
 const noTask = "<none>"
 
 // risksOf are those of the file system on a block device, "major:minor". system is the
@@ -22,7 +22,7 @@ const noTask = "<none>"
 func risksOf(system fs.FS, device string) []string {
 	block, ok := blockDevice(system, device)
 	if !ok {
-		return nil // of no disk, or of several: it has ways of its own
+		return nil // on no disk, or on several: other rules apply
 	}
 	kind, options := superBlock(system, device)
 	what := fmt.Sprintf("the storage's file system on %s", block)
@@ -34,7 +34,7 @@ func risksOf(system fs.FS, device string) []string {
 		risks = append(risks, what+" has no journal: after a power cut, tags and images that were acknowledged can be missing or name other content; unmount it, run `tune2fs -O has_journal "+block+"` and mount it as ext4, or keep the storage on a file system with a journal")
 	}
 	if slices.Contains(options, "nobarrier") || slices.Contains(options, "barrier=0") {
-		risks = append(risks, what+" is mounted without barriers: what was acknowledged may be in the cache of the disk only, and a power cut takes it if that cache has no battery; mount it without the option nobarrier")
+		risks = append(risks, what+" is mounted without barriers: acknowledged data may be only in the cache of the disk, and a power cut loses it if that cache has no battery; mount it without the option nobarrier")
 	}
 	return risks
 }
@@ -53,8 +53,8 @@ func blockDevice(system fs.FS, device string) (path string, ok bool) {
 	return "", false
 }
 
-// superBlock is what the file system on a device is, and the options that hold wherever
-// it is mounted; nothing if this process sees no mount of it (proc_pid_mountinfo(5)).
+// superBlock returns the type of the file system on a device, and the options of all its
+// mounts; nothing if this process sees no mount of it (proc_pid_mountinfo(5)).
 func superBlock(system fs.FS, device string) (kind string, options []string) {
 	f, err := system.Open("proc/self/mountinfo")
 	if err != nil {

@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// risksAt are those of the file system of a directory.
+// risksAt returns the risks of the file system of a directory.
 func risksAt(path string) []string {
 	var on unix.Stat_t
 	if err := unix.Stat(path, &on); err != nil {
 		return nil
 	}
-	dev := uint64(on.Dev) // which some processors have shorter
+	dev := uint64(on.Dev) // a shorter type on some processors
 	return risksOf(os.DirFS("/"), fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev)))
 }

@@ -2,5 +2,5 @@
 
 package dir
 
-// risksAt is of Linux.
+// risksAt returns nothing: it is implemented on Linux only.
 func risksAt(string) []string { return nil }

@@ -17,7 +17,7 @@ func TestRisksOfAFileSystem(t *testing.T) {
 	const journal, barrier = "tune2fs -O has_journal", "the option nobarrier"
 	for _, tt := range []struct {
 		name   string
-		system map[string]string // nothing: a system that does not tell
+		system map[string]string // empty: a system that exposes nothing
 		want   []string
 	}{
 		{"an ext4", map[string]string{
@@ -47,7 +47,7 @@ func TestRisksOfAFileSystem(t *testing.T) {
 			"sys/fs/ext4/vda1/journal_task": "341\n",
 			"proc/self/mountinfo":           mounted("ext4", "rw,nobarrier,data=ordered"),
 		}, []string{barrier}},
-		{"one without anything", map[string]string{
+		{"one without a journal or barriers", map[string]string{
 			"sys/dev/block/254:1/uevent":    uevent("vda1"),
 			"sys/fs/ext4/vda1/journal_task": "<none>\n",
 			"proc/self/mountinfo":           mounted("ext4", "rw,barrier=0"),
@@ -62,13 +62,13 @@ func TestRisksOfAFileSystem(t *testing.T) {
 			"sys/fs/ext4/vda/journal_task": "<none>\n",
 			"proc/self/mountinfo":          "27 1 254:0 / / rw - ext4 /dev/vda rw,nobarrier\n",
 		}, nil},
-		{"a kernel that does not tell of journals", map[string]string{
+		{"a kernel that does not expose journals", map[string]string{
 			"sys/dev/block/254:1/uevent":   uevent("vda1"),
 			"sys/fs/ext4/vda1/msg_count":   "0\n",
 			"sys/fs/ext4/vda/journal_task": "<none>\n",
 			"proc/self/mountinfo":          mounted("ext4", "rw"),
 		}, nil},
-		{"lines that are none", map[string]string{
+		{"malformed lines", map[string]string{
 			"sys/dev/block/254:1/uevent": "DEVNAME\n",
 			"proc/self/mountinfo":        "254:1\n31 27 254:1 -\n31 27 254:1 / / rw - ext4 /dev/vda1\n",
 		}, nil},

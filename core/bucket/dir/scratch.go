@@ -9,8 +9,8 @@ import (
 
 var _ bucket.Scratch = (*Bucket)(nil)
 
-// Scratch implements bucket.Scratch. The file loses its name at once, so that nothing of it
-// survives the process.
+// Scratch implements bucket.Scratch. The file's name is removed at once, so that the file does
+// not survive the process.
 func (b *Bucket) Scratch() (bucket.ScratchFile, error) {
 	tmp := tmpDir + "/" + strconv.FormatUint(b.names.Add(1), 36)
 	f, err := b.folders.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL)

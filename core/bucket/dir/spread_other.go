@@ -4,5 +4,5 @@ package dir
 
 import "os"
 
-// spread has nothing to do: see spread_linux.go.
+// spread does nothing: see spread_linux.go.
 func spread(*os.File) {}

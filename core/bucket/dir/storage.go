@@ -23,7 +23,7 @@ type Storage struct {
 	lock     *os.File
 	lockRoot *os.File
 	opts     Options
-	clean    bool // the last stop was a good one
+	clean    bool // the last stop was clean
 
 	syncs     *groupsync.Syncer
 	dataSyncs atomic.Uint64
@@ -40,18 +40,18 @@ type Options struct {
 	// the process stopped, and returns nil if r is whole. Without it a commit
 	// waits until its bytes are durable, and nothing has to be verified.
 	Verify func(key string, r io.Reader) error
-	// Log receives what an operator should know: recovery, foreign files, failed
-	// syncs. Default: nothing is logged.
+	// Log receives messages for operators: recovery, foreign files, failed syncs. Default:
+	// nothing is logged.
 	Log *slog.Logger
 	// Sync makes a file or a directory durable. Default: (*os.File).Sync. Tests
 	// count, delay and fail it.
 	Sync func(*os.File) error
-	// SyncAll makes everything durable that is on the storage's file system, for when
-	// many syncs wait. Default: syncfs(2) on ext4 and XFS, unless the machine has much
-	// else to write; elsewhere, and if Sync is given, every sync is one of Sync.
+	// SyncAll makes everything on the storage's file system durable, for when many syncs wait.
+	// Default: syncfs(2) on ext4 and XFS, unless the machine has much else to write; elsewhere,
+	// and if Sync is set, Sync is used for every sync.
 	SyncAll func() error
-	// GroupFrom is how many syncs that wait at once are made one by SyncAll.
-	// Default: 12. Tests have all of them in groups.
+	// GroupFrom is the number of waiting syncs from which SyncAll replaces them. Default: 12.
+	// Tests group all of them.
 	GroupFrom int
 }
 
@@ -59,14 +59,14 @@ type Options struct {
 type Stats struct {
 	DataSyncs uint64 // files made durable
 	DirSyncs  uint64 // directories made durable
-	Groups    uint64 // times that many of these were one sync of everything
+	Groups    uint64 // syncs of everything that replaced many of these
 }
 
 // Open opens or creates the storage at path and locks it. A relative path is taken
 // from the working directory, unless that is "/": a service started without a
 // working directory would otherwise keep its data in the root of the disk.
 //
-// Errors are sentences for an operator: in use by another process, written by a
+// Errors are messages for an operator: in use by another process, written by a
 // newer program, on a file system that cannot keep a storage.
 func Open(path string, opts Options) (*Storage, error) {
 	if opts.Log == nil {
@@ -111,7 +111,7 @@ func Open(path string, opts Options) (*Storage, error) {
 	return s, nil
 }
 
-// prepare checks the directory that we now hold.
+// prepare checks the locked directory.
 func (s *Storage) prepare() error {
 	if err := s.probe(); err != nil {
 		return err
@@ -126,7 +126,7 @@ func (s *Storage) prepare() error {
 	}
 	s.clean = fresh || marked
 	if !s.clean {
-		s.opts.Log.Warn("storage was not stopped in good order; what is not known to be durable is synced again", "storage", s.root.Name())
+		s.opts.Log.Warn("storage was not closed cleanly; everything is synced again in the background", "storage", s.root.Name())
 	}
 	return nil
 }
@@ -155,8 +155,8 @@ func (s *Storage) Stats() Stats {
 	return Stats{DataSyncs: s.dataSyncs.Load(), DirSyncs: s.dirSyncs.Load(), Groups: s.syncs.Groups()}
 }
 
-// Close waits for the background work of the buckets, closes them, marks the storage as stopped in good order if
-// everything in it is durable, and releases the lock. Nobody may be using a bucket.
+// Close waits for the background work of the buckets, closes them, marks the storage as cleanly
+// stopped if everything in it is durable, and releases the lock. No bucket may be in use.
 func (s *Storage) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,8 +174,8 @@ func (s *Storage) Close() error {
 	return errors.Join(err, s.lockRoot.Close(), s.lock.Close(), s.root.Close())
 }
 
-// allOpened tells whether every bucket on the disk was opened. One that was not is
-// still as the unclean stop before this run left it.
+// allOpened reports whether every bucket on the disk was opened. A bucket that was not is still
+// in the state that the unclean stop before this run left.
 func (s *Storage) allOpened() bool {
 	names, err := s.onDisk()
 	return err == nil && !slices.ContainsFunc(names, func(name string) bool { return s.buckets[name] == nil })
@@ -197,8 +197,8 @@ func (s *Storage) onDisk() ([]string, error) {
 
 // stamp returns the present time, later than every stamp before it. It becomes the
 // modification time of an object and with it part of its version: the kernel's own
-// stamps tick in milliseconds and inodes are reused, so that neither tells two
-// quick writes apart.
+// stamps tick in milliseconds and inodes are reused, so that neither distinguishes two quick
+// writes.
 func (s *Storage) stamp() time.Time {
 	for {
 		last := s.clock.Load()
@@ -252,7 +252,7 @@ func (s *Storage) mkdirAll(path string) error {
 
 func absolutePath(path string) (string, error) {
 	if path == "" {
-		return "", errors.New("the storage has no path")
+		return "", errors.New("the path of the storage is empty")
 	}
 	if filepath.IsAbs(path) {
 		return filepath.Clean(path), nil
@@ -267,7 +267,7 @@ func absolutePath(path string) (string, error) {
 	return filepath.Join(wd, path), nil
 }
 
-// noSpace adds ErrNoSpace to what the kernel says when a disk or a quota is full.
+// noSpace adds ErrNoSpace to the kernel's error when a disk or a quota is full.
 func noSpace(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", bucket.ErrNoSpace, err)

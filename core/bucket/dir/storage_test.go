@@ -34,8 +34,8 @@ func TestASecondOpenNamesTheFirst(t *testing.T) {
 	}
 }
 
-// The version is raised before anything is converted, and an open that was cut off ahead
-// of that leaves a directory that an older program reads as before.
+// The version is raised before anything is converted. An open that was interrupted before that
+// leaves a directory that an older program can still read.
 func TestAnOlderLayoutIsRaised(t *testing.T) {
 	path := t.TempDir()
 	file := filepath.Join(path, "layout.json")
@@ -80,8 +80,8 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		"a newer layout":            {`{"version":4}`, "run the newer program"},
 		"an older layout":           {`{"version":1}`, "copy its images"},
-		"a layout without version":  {`{}`, "does not say a version"},
-		"a layout that is not JSON": {`version: 1`, "does not say a version"},
+		"a layout without version":  {`{}`, "has no version"},
+		"a layout that is not JSON": {`version: 1`, "has no version"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	// maxDirty bounds the ledger: beyond it everything is synced in the
-	// background, so that writes which nobody syncs do not fill the memory.
+	// maxDirty bounds the ledger: beyond it everything is synced in the background, so that
+	// unsynced writes do not fill the memory.
 	maxDirty = 8192
-	// maxRounds bounds how often Sync follows directories that others remove
-	// and make again under it. Two rounds are usual, more need a conspiracy.
+	// maxRounds bounds how often Sync follows directories that others remove and make again
+	// meanwhile. Two rounds are usual; more need an unlikely coincidence.
 	maxRounds = 16
 	// gonePause is added before each further round: a tenth of a second in all,
 	// for what takes the other side some microseconds.
@@ -66,7 +66,7 @@ func (b *Bucket) Sync(ctx context.Context, keys ...string) error {
 }
 
 // needPending adds the entry in pending/ of an object that is absent: it would come
-// back from there after a power cut. A present object does not care.
+// back from there after a power cut. A present object does not need it.
 func (b *Bucket) needPending(waits []ledger.Wait, path string) ([]ledger.Wait, error) {
 	name, ok := pendingName(strings.TrimPrefix(path, objectsDir+"/"))
 	if !ok {
@@ -86,11 +86,11 @@ func (b *Bucket) needPending(waits []ledger.Wait, path string) ([]ledger.Wait, e
 	return b.ledger.Need(waits, pendingDir+"/"+name), nil
 }
 
-// syncEntries syncs the directories that need names, all at once, and again when
-// one of them was removed meanwhile: then the entry above it is what counts.
+// syncEntries syncs the directories that need names, all at once, and again when one of them
+// was removed meanwhile: then the entry in its parent counts.
 func (b *Bucket) syncEntries(ctx context.Context, need func() ([]ledger.Wait, error)) error {
 	for round := range maxRounds {
-		// A directory that is announced and not there yet is about to be made.
+		// A directory that is announced but does not exist yet is about to be made.
 		if err := pause(ctx, time.Duration(round)*gonePause); err != nil {
 			return err
 		}
@@ -149,12 +149,12 @@ func (b *Bucket) startDir(w ledger.Wait) *ledger.Run {
 	return run
 }
 
-// syncLoop syncs one directory until nobody waits for it. It outlives the call that
+// syncLoop syncs one directory until no caller waits for it. It outlives the call that
 // started it: others may have joined. Close waits for it.
 func (b *Bucket) syncLoop(dir string) {
 	defer b.work.Done()
 	for {
-		// The run takes in every change until its turn.
+		// The run covers every change until its turn.
 		t := b.storage.syncs.Turn()
 		run := b.ledger.Next(dir)
 		if run == nil {
@@ -169,7 +169,7 @@ func (b *Bucket) syncLoop(dir string) {
 		if run.Err = err; err == nil {
 			b.ledger.Succeed(dir, run)
 		} else {
-			b.storage.opts.Log.Error("directory sync failed; what was created in it since the last one is dropped", "directory", dir, "error", err)
+			b.storage.opts.Log.Error("directory sync failed; entries created since the last sync are dropped", "directory", dir, "error", err)
 			b.dropCreated(dir, run)
 		}
 		close(run.Done)
@@ -183,18 +183,17 @@ func (b *Bucket) dropCreated(dir string, run *ledger.Run) {
 		b.drop(path, run.Err)
 	}
 	for _, path := range dirs {
-		// Nothing below a directory that never became durable was ever promised.
+		// No content below a directory that never became durable was acknowledged.
 		b.dropTree(path, run.Err)
 	}
 }
 
-// dropTree removes the objects below a directory, and the directory if nothing is
-// written into it meanwhile. Then its entry stays in the ledger, to be synced by
-// whoever wrote there.
+// dropTree removes the objects below a directory, and the directory unless something is written
+// into it meanwhile. In that case its entry stays in the ledger, and the writer syncs it.
 func (b *Bucket) dropTree(dir string, cause error) {
 	entries, err := b.readDir(dir)
 	if err != nil && !absent(err) {
-		b.storage.opts.Log.Error("drop what a failed sync left in doubt", "directory", dir, "error", err)
+		b.storage.opts.Log.Error("removing entries after a failed sync failed", "directory", dir, "error", err)
 		return
 	}
 	for _, entry := range entries {
@@ -216,9 +215,9 @@ func (b *Bucket) drop(path string, cause error) {
 		return
 	}
 	if err := b.remove(path); err != nil && !absent(err) {
-		b.storage.opts.Log.Error("drop what a failed sync left in doubt", "object", path, "error", err)
+		b.storage.opts.Log.Error("removing entries after a failed sync failed", "object", path, "error", err)
 	}
-	b.ledger.Lose(path, cause) // the removal is a change of its own, and forgot it
+	b.ledger.Lose(path, cause) // again, because the removal is a change that forgot it
 }
 
 // flush syncs all that is dirty, in the background, when the ledger is large.
@@ -231,7 +230,7 @@ func (b *Bucket) flush() {
 		defer b.work.Done()
 		defer b.flushing.Store(false)
 		if err := b.syncAll(); err != nil {
-			b.storage.opts.Log.Error("background sync", "error", err)
+			b.storage.opts.Log.Error("background sync failed", "error", err)
 		}
 	}()
 }
@@ -250,7 +249,7 @@ func syncError(what string, cause error) error {
 	return fmt.Errorf("sync %s: %w: %w", what, bucket.ErrSync, noSpace(cause))
 }
 
-// absent tells the errors of a path that does not lead to a file.
+// absent reports whether an error means that a path does not lead to a file.
 func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotDirectory)
 }

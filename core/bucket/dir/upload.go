@@ -17,22 +17,22 @@ import (
 )
 
 const (
-	// maxUploadID is what bucket users may expect of an ID, in bytes.
+	// maxUploadID is the maximum length of an ID, in bytes.
 	maxUploadID = 64
 	// copyBuffer is how much is read and written at once: few system calls, and
 	// little memory for many uploads. Writes end where a multiple of it does, so that
-	// the page cache has the file in large folios: those of pieces as they come from
-	// a connection cost a fifth more CPU whenever the blob is sent.
+	// the page cache has the file in large folios: a file written in pieces as they come from a
+	// connection costs a fifth more CPU whenever the blob is sent.
 	copyBuffer = 256 << 10
 	// writebackStep is how many bytes are taken before the kernel is asked to write
 	// them to the disk: the sync that follows a large upload then finds little left.
-	// Smaller ones are over before that would help.
+	// Smaller uploads end before that would help.
 	writebackStep = 8 << 20
 )
 
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}
 
-// openUploads has the uploads that somebody holds, so that all share one.
+// openUploads has the uploads that are in use, so that all their holders share one.
 type openUploads struct {
 	mu   sync.Mutex // guards open and every upload's holders
 	open map[string]*upload
@@ -109,8 +109,8 @@ func (b *Bucket) Upload(ctx context.Context, id string) (bucket.Upload, error) {
 		return nil, readError("upload", id, err)
 	}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 {
-		// A power cut kept this name although the file became an object:
-		// whoever appended to it would change the object.
+		// A power cut kept this name although the file became an object: an append would change
+		// the object.
 		f.Close()
 		b.folders.Remove(uploadsDir + "/" + id)
 		return nil, fmt.Errorf("upload %s: %w", id, bucket.ErrNotExist)
@@ -182,7 +182,7 @@ func (u *upload) Append(ctx context.Context, r io.Reader) (int64, error) {
 	}
 }
 
-// fill reads until p is full, or as far as r goes. The error is r's own.
+// fill reads until p is full or r ends. The error is r's own.
 func fill(p []byte, r io.Reader) (n int, err error) {
 	for n < len(p) && err == nil {
 		var m int
@@ -221,8 +221,8 @@ func (b *Bucket) FollowUpload(ctx context.Context, id string) (bucket.UploadRead
 	return u.(*handle).reader()
 }
 
-// reader opens the upload's file. It is a descriptor of its own, because the
-// upload's is closed by Abort, and goes to whoever syncs the object after Commit.
+// reader opens the upload's file again: Abort closes the upload's own descriptor, and Commit
+// passes it to the sync of the object.
 func (u *upload) reader() (bucket.UploadReader, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -246,7 +246,7 @@ func (u *upload) Abort(context.Context) error {
 	return u.end(true)
 }
 
-// end takes the upload away; with drop its file too. u.mu is held.
+// end removes the upload, and with drop also its file. u.mu is held.
 func (u *upload) end(drop bool) error {
 	u.ended = true
 	u.b.uploads.mu.Lock()

@@ -8,7 +8,7 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 )
 
-// ragged gives few bytes at a time, and looks at the upload each time.
+// ragged returns few bytes at a time, and examines the upload each time.
 type ragged struct {
 	look func() int64
 	left int
@@ -25,8 +25,8 @@ func (r *ragged) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// However the pieces come, what is written ends where the large folios of the page
-// cache do, also after an upload was interrupted.
+// Writes end where the large folios of the page cache end, whatever the sizes of the pieces,
+// also after an interruption of the upload.
 func TestUploadsAreWrittenInWholeFolios(t *testing.T) {
 	_, b := open(t, dir.Options{})
 	u, err := b.NewUpload(t.Context())

@@ -4,6 +4,5 @@ package dir
 
 import "os"
 
-// startWriteback does nothing where the kernel cannot be asked to begin: the bytes
-// are written by the sync.
+// startWriteback does nothing, because the kernel has no such call: the sync writes the bytes.
 func startWriteback(*os.File, int64, int64) {}

@@ -18,8 +18,8 @@ import (
 // because it was empty.
 const maxTries = 64
 
-// Put implements bucket.Bucket. It returns after one sync, that of the bytes: only
-// then the object gets its name. Errors also: ErrSync when that sync failed.
+// Put implements bucket.Bucket. It returns after one sync, that of the bytes: only then does
+// the object get its name. Additional error: ErrSync when that sync failed.
 func (b *Bucket) Put(ctx context.Context, key string, data []byte, cond bucket.Condition) (bucket.Info, error) {
 	path, err := objectPath(key)
 	if err != nil {
@@ -29,7 +29,7 @@ func (b *Bucket) Put(ctx context.Context, key string, data []byte, cond bucket.C
 		return bucket.Info{}, err
 	}
 	b.flush()
-	// Asked again under the lock; here it spares the sync of a write in vain.
+	// Checked again under the lock; here it avoids the sync of a write that would be refused.
 	if err := b.check(key, path, cond); err != nil {
 		return bucket.Info{}, err
 	}
@@ -150,8 +150,8 @@ func (b *Bucket) check(key, path string, cond bucket.Condition) error {
 	return nil
 }
 
-// change does something to the entry at path, with the ledger's knowledge, and
-// makes the directories that it needs.
+// change changes the entry at path, records it in the ledger, and makes the directories that it
+// needs.
 func (b *Bucket) change(path string, kind ledger.Kind, do func() error) error {
 	b.ledger.Begin(path)
 	err := do()
@@ -193,7 +193,7 @@ func (b *Bucket) makeDir(dir string) error {
 // remove unlinks the file at path.
 func (b *Bucket) remove(path string) error { return b.unlink(path, b.folders.Remove) }
 
-// unlink takes the entry at path away, with the ledger's knowledge.
+// unlink removes the entry at path and records it in the ledger.
 func (b *Bucket) unlink(path string, do func(path string) error) error {
 	b.ledger.Begin(path)
 	if err := do(path); err != nil {
@@ -204,8 +204,8 @@ func (b *Bucket) unlink(path string, do func(path string) error) error {
 	return nil
 }
 
-// removeEmpty removes the directories above path that are empty now, so that
-// listings stay short. A writer that comes between makes them again.
+// removeEmpty removes the directories above path that are empty now, so that listings stay
+// short. A concurrent writer makes them again.
 func (b *Bucket) removeEmpty(path string) {
 	for dir := filepath.Dir(path); dir != objectsDir; dir = filepath.Dir(dir) {
 		if !b.removeDir(dir) {
@@ -214,18 +214,18 @@ func (b *Bucket) removeEmpty(path string) {
 	}
 }
 
-// removeDir removes a directory if it is empty, and tells whether it was.
+// removeDir removes a directory if it is empty, and reports whether it did.
 func (b *Bucket) removeDir(dir string) bool {
 	return b.unlink(dir, b.folders.RemoveDir) == nil
 }
 
-// exists tells whether there is a file at path.
+// exists reports whether there is a file at path.
 func (b *Bucket) exists(path string) bool {
 	s, err := b.folders.Lstat(path)
 	return err == nil && s.Regular
 }
 
-// writeError names the key and turns the kernel's words into the bucket's.
+// writeError adds the key and translates the kernel's errors into the bucket's.
 func writeError(verb, key string, err error) error {
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s %s: %w", verb, key, bucket.ErrExist)

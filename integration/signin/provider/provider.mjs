@@ -1,7 +1,7 @@
-// An OpenID Connect provider for the tests of the sign-in: people are a JSON object
-// {name: {groups, disabled}} that POST /people replaces, and a name is all that it
-// asks for. POST /rotate gives it other signing keys. It lies below the path of its
-// issuer. Its configuration is JSON in SIGNIN_PROVIDER.
+// An OpenID Connect provider for the tests of the sign-in: people are a JSON object {name:
+// {groups, disabled}} that POST /people replaces, and sign-in needs only a name. POST /rotate
+// gives it other signing keys. It is served below the path of its issuer. Its configuration is
+// JSON in SIGNIN_PROVIDER.
 import { generateKeyPairSync } from 'node:crypto'
 import http from 'node:http'
 import Provider from 'oidc-provider'
@@ -11,8 +11,8 @@ const mount = new URL(issuer).pathname.replace(/\/$/, '')
 let people = {}
 let keys = 0
 
-// Memory is what all providers of this process know, such as who is signed in. Theirs
-// would be forgotten with the keys.
+// Memory is the state that all providers of this process share, such as sessions. A provider's
+// own memory would be lost with the keys.
 const known = new Map()
 class Memory {
   constructor(kind) { this.kind = kind }
@@ -26,7 +26,7 @@ class Memory {
   async revokeByGrantId(grant) { for (const [key, value] of known) if (value.grantId === grant) known.delete(key) }
 }
 
-// make makes a provider with a key of its own.
+// make makes a provider with its own key.
 function make() {
   const key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' })
   const provider = new Provider(issuer, configuration({ ...key, kid: `key-${++keys}`, use: 'sig', alg: 'RS256' }))
@@ -55,7 +55,7 @@ const configuration = (key) => ({
     accountId: id,
     claims: () => ({ sub: id, preferred_username: id, groups: people[id].groups, email: `${id}@example.org` }),
   } : undefined,
-  // Its own fetch calls no loopback address, and all of the tests is there.
+  // The default fetch refuses loopback addresses, which the tests use.
   fetch: (url, options) => fetch(url, { ...options, dispatcher: undefined }),
 })
 let provider = make()

@@ -6,8 +6,8 @@
 //	t := folders.New(root)
 //	f, err := t.OpenFile("objects/a/b", os.O_RDONLY)
 //
-// Nobody else may remove directories of the tree while it is open. Paths are those below the
-// root, with slashes and without "." and "..". Errors are *fs.PathError.
+// No other process may remove directories of the tree while it is open. Paths are relative to
+// the root, with slashes and without "." and "..". Errors are *fs.PathError.
 package folders
 
 import (
@@ -22,18 +22,18 @@ import (
 
 const (
 	// maxFolders bounds the directories that a tree keeps open: the 256 below each
-	// of a store's content, links and manifests, and as many again of those that are
-	// written to just now. Beyond it any makes room.
+	// of a store's content, links and manifests, and as many again for directories that are
+	// being written to. Beyond it, any of them is closed to make room.
 	maxFolders = 2048
-	// folderShare is the part of the process's open files that they may be, so that
-	// a machine with a low limit keeps files for clients.
+	// folderShare is their maximum share of the process's open files, so that a machine with a
+	// low limit has files left for clients.
 	folderShare = 8
 )
 
 // Tree is a directory, and what is below it. It is safe for concurrent use.
 //
-// A directory that is kept open is the one that its path leads to, as removing one and
-// forgetting it are one step.
+// An open directory is always the one that its path leads to, because removing and forgetting a
+// directory are one step.
 type Tree struct {
 	root *os.Root
 	most int
@@ -51,7 +51,7 @@ type folder struct {
 	dropped bool // it closes with its last user
 }
 
-// New returns the tree below root, which stays the caller's and is closed after it.
+// New returns the tree below root. The caller closes root after the tree.
 func New(root *os.Root) *Tree {
 	most := maxFolders
 	var limit unix.Rlimit
@@ -61,7 +61,7 @@ func New(root *os.Root) *Tree {
 	return &Tree{root: root, most: most, open: make(map[string]*folder)}
 }
 
-// Close gives up every directory. One that is in use closes after that.
+// Close closes every directory. A directory in use is closed after its use.
 func (t *Tree) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -70,7 +70,7 @@ func (t *Tree) Close() {
 	}
 }
 
-// forget gives up a directory. t.mu is held.
+// forget drops a directory. t.mu is held.
 func (t *Tree) forget(path string) {
 	d := t.open[path]
 	if d == nil {
@@ -82,7 +82,7 @@ func (t *Tree) forget(path string) {
 	}
 }
 
-// hold opens a directory, or finds it open. release must be called after.
+// hold returns an open directory, and opens it if necessary. The caller must call release.
 func (t *Tree) hold(path string) (*folder, error) {
 	t.mu.Lock()
 	if d := t.open[path]; d != nil {
@@ -106,7 +106,7 @@ func (t *Tree) hold(path string) (*folder, error) {
 		return other, nil
 	}
 	if t.removed != removed {
-		d.dropped = true // it may be gone from path by now, and is used this once
+		d.dropped = true // path may lead to another one by now, so it is used only once
 		return d, nil
 	}
 	for other := range t.open {
@@ -144,7 +144,7 @@ func (t *Tree) Directory(path string, do func(*os.File) error) error {
 	return do(d.f)
 }
 
-// at does something to the name that path ends in, within its directory.
+// at calls do with the directory of path and the last component of path.
 func (t *Tree) at(op, path string, do func(dir int, name string) error) error {
 	parent, name := filepath.Dir(path), filepath.Base(path)
 	d, err := t.hold(parent)
@@ -158,7 +158,7 @@ func (t *Tree) at(op, path string, do func(dir int, name string) error) error {
 	return nil
 }
 
-// between is at for two names.
+// between is like at, for two paths.
 func (t *Tree) between(op, from, to string, do func(fromDir int, fromName string, toDir int, toName string) error) error {
 	parent, name := filepath.Dir(from), filepath.Base(from)
 	d, err := t.hold(parent)
@@ -169,8 +169,8 @@ func (t *Tree) between(op, from, to string, do func(fromDir int, fromName string
 	return t.at(op, to, func(dir int, toName string) error { return do(d.fd, name, dir, toName) })
 }
 
-// uninterrupted does it again when a signal came first, as package os does: some file
-// systems (FUSE) answer so.
+// uninterrupted repeats a call that a signal interrupted, as package os does: some file systems
+// (FUSE) return EINTR.
 func uninterrupted(do func() error) error {
 	for {
 		if err := do(); err != unix.EINTR {
@@ -191,7 +191,7 @@ func (t *Tree) OpenFile(path string, flags int) (f *os.File, err error) {
 	return f, err
 }
 
-// Lstat describes a file or directory. Of a symbolic link it is the link.
+// Lstat describes a file or directory. It does not follow a symbolic link.
 func (t *Tree) Lstat(path string) (s Status, err error) {
 	err = t.at("lstat", path, func(dir int, name string) error {
 		var st unix.Stat_t
@@ -207,8 +207,8 @@ func (t *Tree) Lstat(path string) (s Status, err error) {
 	return s, err
 }
 
-// Chtimes sets when a file was modified. It also changes when the file was read last, which
-// nobody asks for.
+// Chtimes sets the modification time of a file. It also changes the access time, which is not
+// used.
 func (t *Tree) Chtimes(path string, when time.Time) error {
 	return t.at("chtimes", path, func(dir int, name string) error {
 		ts, err := unix.TimeToTimespec(when)
@@ -231,7 +231,7 @@ func (t *Tree) Link(from, to string) error {
 	})
 }
 
-// Rename moves a file, over one that is there.
+// Rename moves a file and replaces an existing one.
 func (t *Tree) Rename(from, to string) error { return t.between("rename", from, to, unix.Renameat) }
 
 // Remove removes a file.
@@ -239,8 +239,8 @@ func (t *Tree) Remove(path string) error {
 	return t.at("remove", path, func(dir int, name string) error { return unix.Unlinkat(dir, name, 0) })
 }
 
-// RemoveDir removes a directory if it is empty. It is not found open after that: what
-// is made in its place is opened anew.
+// RemoveDir removes a directory if it is empty, and forgets it: a new directory at the same
+// path is opened again.
 func (t *Tree) RemoveDir(path string) error {
 	return t.at("remove", path, func(dir int, name string) error {
 		t.mu.Lock()

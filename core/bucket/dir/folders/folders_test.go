@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// open is a tree in a directory for the time of a test.
+// open returns a tree in a directory that exists for the test.
 func open(t *testing.T) (*Tree, string) {
 	t.Helper()
 	path := t.TempDir()
@@ -60,7 +60,7 @@ func TestFiles(t *testing.T) {
 	}
 	info, err := os.Stat(filepath.Join(path, "a/b/one"))
 	if err != nil || StatusOf(info) != got {
-		t.Errorf("package os says %+v, %v, want %+v", StatusOf(info), err, got)
+		t.Errorf("package os returns %+v, %v, want %+v", StatusOf(info), err, got)
 	}
 	write(t, tree, "over", "")
 	must(t, tree.Rename("a/b/one", "over"))
@@ -69,7 +69,7 @@ func TestFiles(t *testing.T) {
 		t.Errorf("after a rename over another file: %+v, %v", got, err)
 	}
 	if err := tree.RemoveDir("a"); err == nil {
-		t.Error("a directory with something in it was removed")
+		t.Error("a directory that is not empty was removed")
 	}
 	if got, err := tree.Lstat("a"); err != nil || got.Regular {
 		t.Errorf("a directory: %+v, %v", got, err)
@@ -109,7 +109,7 @@ func TestASymbolicLinkIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestAsManyDirectoriesStayOpenAsMay(t *testing.T) {
+func TestOpenDirectoriesAreBounded(t *testing.T) {
 	tree, _ := open(t)
 	tree.most = 3
 	for _, name := range []string{"a", "b", "c", "d", "e"} {

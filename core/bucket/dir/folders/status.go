@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Status is what is asked about a file.
+// Status describes a file.
 type Status struct {
 	Size    int64 // bytes
 	Time    time.Time
@@ -15,7 +15,7 @@ type Status struct {
 	Regular bool
 }
 
-// StatusOf takes it from what package os says.
+// StatusOf returns the status in a FileInfo of package os.
 func StatusOf(fi fs.FileInfo) Status {
 	s := Status{Size: fi.Size(), Time: fi.ModTime(), Regular: fi.Mode().IsRegular()}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {

@@ -11,19 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxUnwritten bounds, in bytes, what the machine may have to write when everything on
-// a file system is synced at once: pushes of others' megabytes, or other programs, are
-// not what a small push should wait for. A disk of 500 MB/s needs a quarter of a second
-// for it, and once: it is written then.
+// maxUnwritten bounds the unwritten bytes of the machine when a whole file system is synced at
+// once: a small push should not wait for large pushes or other programs. A disk of 500 MB/s
+// needs a quarter of a second for them, and only once.
 const maxUnwritten = 128 << 20
 
-// All returns what makes everything durable that is on the file system of f, or nil
-// where no call is known to do that.
+// All returns a function that makes everything on the file system of f durable, or nil if no
+// call is known to do that.
 //
-// On ext4 and XFS syncfs(2) writes all data and metadata, and since Linux 5.8 it reports
-// what could not be written. FUSE does not hear of it, and network file systems promise
-// less. An ext4 without a journal writes its metadata last, after the disk's cache was
-// flushed; the sync of f, which has nothing to write, flushes it once more.
+// On ext4 and XFS syncfs(2) writes all data and metadata, and since Linux 5.8 it reports write
+// errors. FUSE file systems do not receive it, and network file systems promise less. An ext4
+// without a journal writes its metadata last, after the disk's cache was flushed; the sync of
+// f, which has nothing to write, flushes it once more.
 func All(f *os.File) func() error {
 	var on unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &on); err != nil {
@@ -43,7 +42,7 @@ func All(f *os.File) func() error {
 	}
 }
 
-// sinceLinux reports whether the kernel is of a version or later.
+// sinceLinux reports whether the kernel has at least a version.
 func sinceLinux(major, minor int) bool {
 	var name unix.Utsname
 	if unix.Uname(&name) != nil {
@@ -56,8 +55,8 @@ func sinceLinux(major, minor int) bool {
 	return gotMajor > major || gotMajor == major && gotMinor >= minor
 }
 
-// unwritten is how many bytes the whole machine has in memory that are on their way to
-// its disks (proc_meminfo(5): Dirty and Writeback).
+// unwritten returns how many bytes in the memory of the whole machine are not yet on its disks
+// (proc_meminfo(5): Dirty and Writeback).
 func unwritten() (int64, error) {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {

@@ -1,13 +1,12 @@
-// Package groupsync makes files and directories durable: each by itself while few syncs are
-// asked for, and all that wait with one sync of the whole file system when they are many
-// (group commit). The disk then writes once for all of them, where a sync for each would have
-// it write and flush for each.
+// Package groupsync makes files and directories durable. Few syncs are made one by one; many
+// waiting syncs are replaced by one sync of the whole file system (group commit). The disk then
+// writes and flushes once for all of them, instead of once for each.
 //
 //	s := groupsync.New((*os.File).Sync, log)
 //	s.Together(groupsync.All(f), 0) // f: any file of that file system
 //	err := s.File(f)
 //
-// A Syncer knows no paths and keeps no account of what is durable: that is package ledger.
+// A Syncer knows no paths and does not record what is durable: package ledger does.
 package groupsync
 
 import (
@@ -18,33 +17,33 @@ import (
 	"sync/atomic"
 )
 
-// Bounds of the fsyncs that run at once; each holds a thread. Files and directories
-// have slots of their own, so that the metadata of a small push does not wait for
-// the bytes of large blobs.
+// Bounds of the fsyncs that run at once; each holds a thread. Files and directories have
+// separate slots, so that the metadata of a small push does not wait for the bytes of large
+// blobs.
 const (
 	// maxDataSyncs is enough to keep a disk's queue full.
 	maxDataSyncs = 32
-	// maxDirSyncs is small: a journaling file system answers all that wait with
-	// one commit, and beyond a few they only contend for its journal (on ext4 the
-	// system time of a push rose with every step from 4 to 64, its speed did not).
+	// maxDirSyncs is small: a journaling file system serves all waiting syncs with one commit,
+	// and more than a few only contend for its journal (on ext4 the system time of a push rose
+	// with every step from 4 to 64, its speed did not).
 	maxDirSyncs = 8
 )
 
 const (
-	// groupFrom is how many syncs at once are made as one: more than a single client
-	// asks for, whose pushes are faster with a sync for each. It is the one or the
-	// other, never both: side by side they are slower than each alone.
+	// groupFrom is the number of concurrent syncs from which they are grouped: more than a
+	// single client causes, whose pushes are faster with separate syncs. The two kinds are
+	// never mixed: side by side they are slower than either alone.
 	groupFrom = 12
-	// groupLeast is the size below which a group was not worth it, and smallGroups are
-	// so many of them in a row that the groups end. Many are usual while many push: the
-	// first sync does not wait for others, and syncs come in bursts. With 8 the groups
-	// ended and began again all the time (sixteen clients pushed a fifth fewer images).
+	// groupLeast is the size below which a group was not worth it. Grouping ends after
+	// smallGroups of them in a row. Small groups are common even with many clients: the first
+	// sync does not wait for others, and syncs come in bursts. With 8, grouping ended and began
+	// again all the time (sixteen clients pushed a fifth fewer images).
 	groupLeast  = 4
 	smallGroups = 64
 )
 
-// errBusy is what a sync of everything says when it would wait for what others write.
-var errBusy = errors.New("too much is to be written that nobody here waits for")
+// errBusy is the error of a sync of everything that would wait for other writers.
+var errBusy = errors.New("too much unwritten data of other writers")
 
 // Syncer makes files and directories durable. It is safe for concurrent use.
 type Syncer struct {
@@ -55,17 +54,17 @@ type Syncer struct {
 	groups      atomic.Uint64 // syncs of everything that were made
 
 	mu      sync.Mutex   // guards what follows
-	all     func() error // everything on the file system; nil: not to be had. Or errBusy
-	from    int          // so many syncs at once are one
+	all     func() error // syncs everything on the file system, or returns errBusy; nil: not available
+	from    int          // the number of concurrent syncs from which they are grouped
 	active  int          // turns
 	grouped bool         // syncs that come now join a group
-	small   int          // groups in a row that were not worth it
-	next    *group       // gathers
+	small   int          // small groups in a row
+	next    *group       // gathers members
 	running bool         // the loop of groups
 }
 
-// Together has all make everything durable when so many syncs wait; 0: the usual number. nil
-// for all ends the groups.
+// Together uses all to make everything durable when from syncs wait; 0 means the default
+// number. nil for all ends grouping.
 func (s *Syncer) Together(all func() error, from int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,25 +74,25 @@ func (s *Syncer) Together(all func() error, from int) {
 	}
 }
 
-// Never ends the groups for good.
+// Never ends grouping permanently.
 func (s *Syncer) Never() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all, s.grouped = nil, false
 }
 
-// slots are how many syncs of a kind may run at once, each by itself.
+// slots limits the separate syncs of a kind that may run at once.
 type slots chan struct{}
 
-// group is some syncs that are one. It starts when all its members have come.
+// group is a set of syncs that are made as one. It starts when all its members have come.
 type group struct {
 	size    int
 	done    chan struct{}
-	durable bool // valid when done is closed; if not, everyone syncs by himself
+	durable bool // valid when done is closed; if false, each member syncs by itself
 }
 
-// New returns a Syncer that makes one file or directory durable with one. It makes no groups
-// before Together. log receives what went wrong with a group.
+// New returns a Syncer that calls one to make a file or directory durable. It makes no groups
+// before Together. log receives the errors of groups.
 func New(one func(*os.File) error, log *slog.Logger) *Syncer {
 	return &Syncer{one: one, from: groupFrom, log: log, files: make(slots, maxDataSyncs), dirs: make(slots, maxDirSyncs)}
 }
@@ -120,8 +119,8 @@ type Turn struct {
 	held   bool // a slot of kind
 }
 
-// Turn waits until one more sync of a directory may begin. What changes until then is
-// covered by it. End must be called.
+// Turn waits until one more sync of a directory may begin. The sync covers all changes up to
+// then. The caller must call End.
 func (s *Syncer) Turn() *Turn { return s.turn(s.dirs) }
 
 func (s *Syncer) turn(kind slots) *Turn {
@@ -158,7 +157,7 @@ func (t *Turn) Sync(f *os.File) error {
 	return t.syncer.one(f)
 }
 
-// enter counts a turn, and reports whether there are groups now.
+// enter counts a turn, and reports whether syncs are grouped now.
 func (s *Syncer) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,7 +178,7 @@ func (s *Syncer) join() bool {
 	return g.durable
 }
 
-// gather puts the caller into the next group, or returns nil if there is none.
+// gather adds the caller to the next group, or returns nil if there is none.
 func (s *Syncer) gather() *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,8 +196,8 @@ func (s *Syncer) gather() *group {
 	return s.next
 }
 
-// loop makes one group after the other until nobody waits. While one is being made the
-// next gathers.
+// loop makes one group after the other until no caller waits. While one is being made, the next
+// one gathers.
 func (s *Syncer) loop() {
 	for g, all := s.begin(); g != nil; g, all = s.begin() {
 		err := errBusy
@@ -211,7 +210,7 @@ func (s *Syncer) loop() {
 	}
 }
 
-// begin takes the group that has gathered. Syncs that come now are in another.
+// begin takes the gathered group. Later syncs join another one.
 func (s *Syncer) begin() (g *group, all func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,7 +220,7 @@ func (s *Syncer) begin() (g *group, all func() error) {
 	return g, s.all
 }
 
-// made decides whether there are more groups.
+// made decides whether grouping continues.
 func (s *Syncer) made(g *group, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,8 +236,8 @@ func (s *Syncer) made(g *group, err error) {
 	case err == nil:
 		s.groups.Add(1)
 	case !errors.Is(err, errBusy):
-		// It need not be about our files; the sync of each tells, since the kernel
-		// keeps an error for whoever has the file open.
-		s.log.Warn("a sync of everything on the file system failed; each file is synced by itself", "error", err)
+		// The error may concern other files. The sync of each file shows it, since the kernel
+		// keeps an error for every process that has the file open.
+		s.log.Warn("sync of the whole file system failed; each file is synced separately", "error", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// takes is how long the disk of a test needs for any sync, in fake time.
+// takes is how long the disk of a test takes for any sync, in fake time.
 const takes = time.Millisecond
 
 // counted is a Syncer whose syncs are counted, over a disk that is slow.
@@ -22,13 +22,13 @@ type counted struct {
 	*Syncer
 	ones atomic.Int64
 	alls atomic.Int64
-	fail error // what a sync of everything says
+	fail error // the error of a sync of everything
 
 	mu   sync.Mutex
 	made []span // syncs of everything; guarded by mu
 }
 
-// span is from when to when a sync of everything was made.
+// span is the time during which a sync of everything was made.
 type span struct{ from, to time.Time }
 
 func newCounted(log slog.Handler) *counted {
@@ -50,7 +50,7 @@ func newCounted(log slog.Handler) *counted {
 	return c
 }
 
-// crowd has so many sync so many times, and returns from when to when each waited.
+// crowd lets many callers sync many times, and returns the time during which each waited.
 func (c *counted) crowd(t *testing.T, many, times int) []span {
 	t.Helper()
 	var mu sync.Mutex
@@ -66,7 +66,7 @@ func (c *counted) crowd(t *testing.T, many, times int) []span {
 				mu.Lock()
 				waited = append(waited, span{from, time.Now()})
 				mu.Unlock()
-				time.Sleep(takes / 7) // so that not all come at one instant
+				time.Sleep(takes / 7) // so that they do not all come at the same instant
 			}
 		})
 	}
@@ -111,7 +111,7 @@ func TestManySyncsAreMadeAsOne(t *testing.T) {
 			}
 		}
 		if ones := c.ones.Load(); int64(alone) > ones {
-			t.Errorf("%d callers were let go without a sync of their own, and %d synced by themselves", alone, ones)
+			t.Errorf("%d callers returned without a sync that covers them, and %d synced by themselves", alone, ones)
 		}
 	})
 }
@@ -133,7 +133,7 @@ func TestGroupsEndWithTheCrowd(t *testing.T) {
 	})
 }
 
-// A sync of everything that fails says nothing about a single file, so each is synced
+// The failure of a sync of everything does not show which file is affected, so each is synced
 // by itself. Too much unwritten data is not a failure.
 func TestASyncOfEverythingThatFails(t *testing.T) {
 	for _, tt := range []struct {
@@ -180,8 +180,8 @@ func TestABucketOnAnotherDiskEndsTheGroups(t *testing.T) {
 	})
 }
 
-// The real call is made where there is one. What it is worth after a power cut is shown
-// by integration/blockcut.
+// This test makes the real call where it exists. integration/blockcut shows its effect in a
+// power cut.
 func TestSyncAll(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	if err != nil {

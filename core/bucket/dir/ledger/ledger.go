@@ -1,7 +1,7 @@
-// Package ledger keeps account of the directory entries that are not known to be durable,
-// and of the syncs that make them so. It does no I/O: package dir changes files and syncs
-// directories, and asks the ledger which directories an object needs, who waits for which
-// sync, and what a failed sync leaves in doubt.
+// Package ledger records the directory entries that are not known to be durable, and the syncs
+// that make them so. It does no I/O: package dir changes files and syncs directories. The
+// ledger reports which directories an object needs, which callers wait for which sync, and what
+// a failed sync leaves in doubt.
 //
 //	l.Begin(path)
 //	err := link(from, path)
@@ -11,8 +11,8 @@
 //		...
 //	}
 //
-// Paths are those below the bucket's root, with slashes; an entry is a directory and a name
-// in it. Memory follows what is not durable yet, except that after an unclean stop up to
+// Paths are relative to the bucket's root, with slashes; an entry is a directory and a name in
+// it. Memory depends on what is not durable yet, except that after an unclean stop up to
 // maxSettled directories are remembered.
 package ledger
 
@@ -24,18 +24,17 @@ import (
 // Ledger knows which directory entries are not known to be durable. It is safe for
 // concurrent use.
 //
-// A change is announced before the file system is asked (Begin) and stamped after
-// (End). Between the two the entry stays in the ledger: a reader may see the file
-// before its writer got back from the kernel, and its Sync must not find a ledger
-// that says "nothing to do".
+// A change is announced before the system call (Begin) and stamped after it (End). Between the
+// two the entry stays in the ledger: a reader may see the file before its writer has returned
+// from the kernel, and the reader's Sync must not find that there is nothing to do.
 type Ledger struct {
 	mu   sync.Mutex // guards everything below
 	seq  uint64     // stamps every change and every sync, in one order
 	dirs map[string]*dirState
 	// entries is the number of changes in all of dirs.
 	entries int
-	// lost has the objects that a failed sync took away, until they are written
-	// again: who wrote one learns of it when it calls Sync, whenever that is.
+	// lost has the objects that a failed sync dropped, until they are written again: the writer
+	// of such an object gets the error whenever it calls Sync.
 	lost map[string]error
 	// doubt: after an unclean stop an entry that is not in the ledger may still
 	// not be durable, until its directory has been synced once. Only entries are
@@ -45,7 +44,7 @@ type Ledger struct {
 }
 
 // maxSettled bounds the directories remembered after an unclean stop, some 10 MB.
-// Beyond it all are forgotten, and synced once more when they are used.
+// Beyond it, all are forgotten, and synced once more when they are used.
 const maxSettled = 1 << 16
 
 // dirState is a directory with entries that are not known to be durable.
@@ -69,15 +68,15 @@ type Kind int
 
 // The kinds of changes.
 const (
-	Unchanged Kind = iota // announced, and nothing came of it
+	Unchanged Kind = iota // announced, but not made
 	Created               // a file that was not there before
 	Replaced              // a file over a durable one
 	Removed
 	MadeDir
 )
 
-// Run is one sync of a directory, shared by all who wait for it. The caller of Ledger.Next
-// sets Err and Gone, and then closes Done.
+// Run is one sync of a directory, shared by all callers that wait for it. The caller of
+// Ledger.Next sets Err and Gone, and then closes Done.
 type Run struct {
 	Done   chan struct{}
 	Err    error  // of the sync
@@ -112,7 +111,7 @@ func (l *Ledger) Begin(path string) {
 	l.stamp(d, c)
 }
 
-// End says what came of the change of the entry at path.
+// End records the result of the change of the entry at path.
 func (l *Ledger) End(path string, kind Kind) {
 	dir, name := split(path)
 	l.mu.Lock()
@@ -134,7 +133,7 @@ func (l *Ledger) End(path string, kind Kind) {
 	delete(l.lost, path)
 }
 
-// Wait is a directory, and the change in it that somebody waits for.
+// Wait is a directory, and the change in it that a caller waits for.
 type Wait struct {
 	Dir  string
 	Path string // of the object
@@ -160,7 +159,7 @@ func (l *Ledger) Need(waits []Wait, path string) []Wait {
 		if d != nil && d.changes[name] != nil {
 			c := d.changes[name]
 			if c.open > 0 {
-				l.stamp(d, c) // it may be visible by now: a sync that runs already may miss it
+				l.stamp(d, c) // it may be visible by now: a running sync may miss it
 			}
 			waits = append(waits, Wait{dir, path, c.seq})
 			continue
@@ -194,8 +193,8 @@ func (l *Ledger) Join(w Wait) (run *Run, start bool) {
 	return d.queued, d.running == nil
 }
 
-// Next makes the queued run the running one. What changes from now on is not
-// covered by it. It returns nil when nobody waits any more.
+// Next makes the queued run the running one. It does not cover later changes. Next returns nil
+// when no caller waits.
 func (l *Ledger) Next(dir string) *Run {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -209,7 +208,7 @@ func (l *Ledger) Next(dir string) *Run {
 	return d.running
 }
 
-// Succeed records that a run made everything durable that it covers.
+// Succeed records that a run made everything that it covers durable.
 func (l *Ledger) Succeed(dir string, run *Run) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -229,10 +228,10 @@ func (l *Ledger) Succeed(dir string, run *Run) {
 }
 
 // Fail returns the entries created since the last good sync, which a failed run
-// leaves in doubt: files, and directories with whatever is in them. What was
-// replaced or removed stays in the ledger and is synced again by the next who asks.
-// That is sound for directories, whose changes a journal keeps or refuses as a
-// whole; it is file data that a second fsync lies about.
+// leaves in doubt: files, and directories with their content. Replaced and removed entries stay
+// in the ledger, and the next caller syncs them again. That is correct for directories, whose
+// changes a journal keeps or refuses as a whole; only for file data does a second fsync report
+// a false success.
 func (l *Ledger) Fail(dir string, run *Run) (files, dirs []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -256,7 +255,7 @@ func (l *Ledger) Lose(path string, err error) {
 	l.lost[path] = err
 }
 
-// Forgive forgets that the object at path was lost: it was written again.
+// Forgive removes the mark of Lose: the object at path was written again.
 func (l *Ledger) Forgive(path string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -270,7 +269,7 @@ func (l *Ledger) LostBy(path string) error {
 	return l.lost[path]
 }
 
-// Changed tells whether the entry at path has a change that is not durable.
+// Changed reports whether the entry at path has a change that is not durable.
 func (l *Ledger) Changed(path string) (Kind, bool) {
 	dir, name := split(path)
 	l.mu.Lock()
@@ -335,14 +334,14 @@ func (l *Ledger) forget(d *dirState, name string) {
 	l.entries--
 }
 
-// release drops a directory about which nothing is left to say. l.mu is held.
+// release drops a directory that has nothing left to record. l.mu is held.
 func (l *Ledger) release(name string, d *dirState) {
 	if len(d.changes) == 0 && d.wanted <= d.durable {
 		delete(l.dirs, name)
 	}
 }
 
-// split divides a path into its directory and the name in it.
+// split splits a path into its directory and the name in it.
 func split(path string) (dir, name string) {
 	i := strings.LastIndexByte(path, '/')
 	if i < 0 {

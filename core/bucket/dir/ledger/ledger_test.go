@@ -24,7 +24,7 @@ func TestTheLedgerInOrder(t *testing.T) {
 	l.End(path, Created)
 	after := l.Need(nil, path)
 	if again, start := l.Join(after[0]); again == run || start {
-		t.Error("a change that came after a sync began is taken as covered by it")
+		t.Error("a sync is taken to cover a change that came after it began")
 	}
 	if same, _ := l.Join(before[0]); same != run {
 		t.Error("an older change waits for another sync")
@@ -40,7 +40,7 @@ func TestTheLedgerInOrder(t *testing.T) {
 	}
 }
 
-// run makes one sync of a directory, as far as the ledger is concerned.
+// run simulates one sync of a directory for the ledger.
 func run(t *testing.T, l *Ledger, w Wait) *Run {
 	t.Helper()
 	run, start := l.Join(w)
@@ -50,8 +50,8 @@ func run(t *testing.T, l *Ledger, w Wait) *Run {
 	return run
 }
 
-// A failed sync leaves in doubt what was created since the last good one. What was durable
-// before it stays.
+// A failed sync leaves in doubt what was created since the last good one. Entries that were
+// durable before it stay.
 func TestAFailedSyncLosesWhatWasCreated(t *testing.T) {
 	l := New(false)
 	for path, kind := range map[string]Kind{
