@@ -12,6 +12,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/evict"
+	"github.com/eblume/caddy-registry/core/index"
 	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
@@ -87,8 +88,10 @@ func openStore(ctx context.Context, opened storage.Buckets, tree string, options
 	if err != nil {
 		return nil, nil, err
 	}
-	options.IndexPath = storage.IndexOf(opened, tree)
 	options.Log = log.With("tree", tree)
+	if options.Names, err = index.ForStore(storage.IndexOf(opened, tree), options.Log); err != nil {
+		return nil, nil, err
+	}
 	s, err := store.Open(ctx, b, options)
 	return s, b, err
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/pulls"
@@ -86,7 +87,7 @@ func shelved(t *testing.T, settings evict.Settings, test func(s *shelf)) {
 			t.Fatal(err)
 		}
 		s := &shelf{t: t, state: b, disk: &fakeDisk{free: 1 << 40, total: 1 << 40}, names: map[digest.Digest]string{}}
-		if s.Store, err = store.Open(t.Context(), b, store.Options{Sparse: true}); err != nil {
+		if s.Store, err = store.Open(t.Context(), b, store.Options{Names: &coretest.MemoryNames{}, Sparse: true}); err != nil {
 			t.Fatal(err)
 		}
 		s.pulled = pulls.New(pulls.Config{Bucket: b, Prefix: "mirror/pulls/"})

@@ -5,30 +5,21 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
-)
 
-// Entry is one row found by a scan: a tag if Tag is set, else a manifest. A tag without
-// a digest exists, but its record could not be read.
-type Entry struct {
-	Repo   string
-	Tag    string
-	Digest digest.Digest
-}
+	"github.com/eblume/caddy-registry/core/store"
+)
 
 // rebuildBatch bounds the rows of one write transaction: the pushes that happen
 // meanwhile wait for one batch at most (some milliseconds).
 const rebuildBatch = 2000
 
-// Rebuild fills the index from scan, a walk over the whole bucket, and makes it
-// Ready. Puts and deletes may happen at the same time: they win over what the scan
-// saw. If it returns the scan's error, or the context's, the index stays not Ready.
-func (x *Index) Rebuild(ctx context.Context, scan iter.Seq2[Entry, error]) error {
+// Rebuild implements store.Names. It begins a new file.
+func (x *Index) Rebuild(ctx context.Context, scan iter.Seq2[store.NameRow, error]) error {
 	if err := x.begin(); err != nil {
 		return err
 	}
-	batch := make([]Entry, 0, rebuildBatch)
+	batch := make([]store.NameRow, 0, rebuildBatch)
 	for entry, err := range scan {
 		if err != nil {
 			return err
@@ -71,7 +62,7 @@ func (x *Index) begin() error {
 	return nil
 }
 
-func (x *Index) add(batch []Entry) error {
+func (x *Index) add(batch []store.NameRow) error {
 	return x.update(func(tx *bbolt.Tx) error {
 		for _, e := range batch {
 			bucket, k, value := manifestsBucket, key(e.Repo, string(e.Digest)), []byte(nil)

@@ -19,6 +19,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/upstream"
@@ -90,7 +91,7 @@ func (f *fixture) open(t *testing.T, settings mirror.Settings) {
 	b, err := storage.Bucket("mirrors")
 	must(err)
 	f.full = &fullBucket{Bucket: b}
-	s, err := store.Open(context.Background(), f.full, store.Options{Sparse: true})
+	s, err := store.Open(context.Background(), f.full, store.Options{Names: &coretest.MemoryNames{}, Sparse: true})
 	must(err)
 	f.local = s
 	client, err := upstream.New(f.config)

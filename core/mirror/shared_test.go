@@ -16,6 +16,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/upstream"
@@ -91,7 +92,7 @@ func nodeIn(t testing.TB, at place, up *upstreamtest.Upstream, shared mirror.Sha
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(context.Background(), b, store.Options{Sparse: true, CacheSize: at.memory})
+	s, err := store.Open(context.Background(), b, store.Options{Names: &coretest.MemoryNames{}, Sparse: true, CacheSize: at.memory})
 	if err != nil {
 		t.Fatal(err)
 	}

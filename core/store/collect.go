@@ -55,7 +55,7 @@ type collection struct {
 // beside pushes and pulls. It needs a few hundred bytes of memory for each link of
 // the store.
 //
-// It trusts only the bucket, not the index. Errors are the bucket's; the result then
+// It trusts only the bucket, not the names. Errors are the bucket's; the result then
 // counts what was removed before.
 func (s *Store) Collect(ctx context.Context, how CollectOptions) (Collected, error) {
 	s.collecting.Lock()
@@ -63,7 +63,7 @@ func (s *Store) Collect(ctx context.Context, how CollectOptions) (Collected, err
 	c := &collection{Store: s, CollectOptions: how, options: s.settings(), now: s.now(), gone: map[string]struct{}{}}
 	err := c.run(ctx)
 	s.grace.prune(c.now.Add(-c.options.Grace))
-	if !s.index.Ready() && ctx.Err() == nil {
+	if !s.names.Ready() && ctx.Err() == nil {
 		s.rebuild(ctx)
 	}
 	return c.done, err

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,6 +23,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // openStore opens a store over b, which must end before b does.
 func openStore(t testing.TB, b bucket.Bucket, options store.Options) *store.Store {
 	t.Helper()
+	if options.Names == nil {
+		options.Names = &coretest.MemoryNames{}
+	}
 	s, err := store.Open(context.Background(), b, options)
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +52,7 @@ func TestStoreIsARegistry(t *testing.T) {
 	})
 	t.Run("with an index that is kept", func(t *testing.T) {
 		coretest.Registry(t, func(t *testing.T) core.Registry {
-			return openStore(t, newMemory(time.Now), store.Options{IndexPath: filepath.Join(t.TempDir(), "private.db")})
+			return openStore(t, newMemory(time.Now), store.Options{Names: indexAt(t, filepath.Join(t.TempDir(), "private.db"), slog.Default())})
 		})
 	})
 	// Every write to it is durable at once.
@@ -99,7 +103,7 @@ func TestWhatAStoreDoesWithoutAbilities(t *testing.T) {
 		"unfinished uploads": bare{newMemory(time.Now)},
 		"ends such reads":    following{bare{newMemory(time.Now)}, newMemory(time.Now)},
 	} {
-		mirrors, err := store.Open(t.Context(), b, store.Options{Sparse: true})
+		mirrors, err := store.Open(t.Context(), b, store.Options{Names: &coretest.MemoryNames{}, Sparse: true})
 		if err == nil {
 			must(t, mirrors.Close())
 			t.Errorf("%s: a mirror's store was opened", name)

@@ -48,7 +48,7 @@ func TestAPushNeedsSoManySyncs(t *testing.T) {
 
 func TestListsAreTheSameWhileTheIndexIsRebuilt(t *testing.T) {
 	path := t.TempDir()
-	r := open(t, path, store.Options{IndexPath: filepath.Join(path, "index", "private.db")})
+	r := open(t, path, store.Options{Names: indexAt(t, filepath.Join(path, "index", "private.db"), slog.Default())})
 	first := r.image(t, "b", []string{"v2", "V1", "v10"}, "", "layer")
 	r.image(t, "a/b", []string{"v1"}, first, "other")
 	r.image(t, "a-b", nil, "", "third")
@@ -158,7 +158,8 @@ func TestADamagedTagIsIndexedAndKeepsItsRepository(t *testing.T) {
 	path := t.TempDir()
 	file := filepath.Join(path, "index", "private.db")
 	log := &bytes.Buffer{}
-	options := store.Options{IndexPath: file, Grace: time.Hour, Untagged: time.Hour, Log: slog.New(slog.NewTextHandler(log, nil))}
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	options := store.Options{Names: indexAt(t, file, logger), Grace: time.Hour, Untagged: time.Hour, Log: logger}
 	r := open(t, path, options)
 	image := r.image(t, "a", []string{"v1"}, "", "layer")
 	r.image(t, "a", []string{"v2"}, "", "other")

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -86,7 +87,7 @@ func TestEvictionIsCutOffAnywhere(t *testing.T) {
 	cut := errors.New("cut")
 	for n := 0; ; n++ {
 		m := newMemory(time.Now)
-		s, err := store.Open(ctx, m, store.Options{Sparse: true})
+		s, err := store.Open(ctx, m, store.Options{Names: &coretest.MemoryNames{}, Sparse: true})
 		must(t, err)
 		r := &registry{Store: s}
 		old := r.image(t, "a", []string{"v1"}, "", "base", "old")
@@ -109,7 +110,7 @@ func TestEvictionIsCutOffAnywhere(t *testing.T) {
 			"a power cut, blobs gone":   m.powerCut(func(key string) bool { return key[:5] == "blobs" }),
 			"a power cut, records gone": m.powerCut(func(key string) bool { return key[:5] != "links" && key[:5] != "blobs" }),
 		} {
-			s, err := store.Open(ctx, after, store.Options{Sparse: true})
+			s, err := store.Open(ctx, after, store.Options{Names: &coretest.MemoryNames{}, Sparse: true})
 			must(t, err)
 			r := &registry{Store: s}
 			if !r.has(t, "a", kept) || !r.reads(t, "a", "base") || !r.reads(t, "a", "new") {
@@ -144,7 +145,7 @@ func TestNothingKeptLosesABlob(t *testing.T) {
 		ctx := context.Background()
 		var ahead atomic.Int64
 		clock := func() time.Time { return time.Unix(1_700_000_000, ahead.Load()) }
-		s, err := store.Open(ctx, newMemory(clock), store.Options{Sparse: true, Now: clock})
+		s, err := store.Open(ctx, newMemory(clock), store.Options{Names: &coretest.MemoryNames{}, Sparse: true, Now: clock})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -31,7 +32,7 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // collecting are options under which everything unneeded is removed as soon as its
 // hour of grace is over.
 func (w *world) collecting() store.Options {
-	return store.Options{Grace: time.Hour, Untagged: time.Minute, UploadAge: time.Hour, Now: w.now, CacheSize: 1 << 16}
+	return store.Options{Names: &coretest.MemoryNames{}, Grace: time.Hour, Untagged: time.Minute, UploadAge: time.Hour, Now: w.now, CacheSize: 1 << 16}
 }
 
 func newWorld() (*world, error) {

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/index"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -299,7 +301,9 @@ func (m *machine) reopen(t *rapid.T) {
 
 func (m *machine) open(t *rapid.T) {
 	options := m.world.collecting()
-	options.IndexPath = m.path
+	x, err := index.ForStore(m.path, slog.New(slog.DiscardHandler))
+	want(t, "open the index", err, nil)
+	options.Names = x
 	s, err := store.Open(context.Background(), m.world.memory, options)
 	want(t, "open", err, nil)
 	m.world.Store = s

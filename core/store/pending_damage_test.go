@@ -11,6 +11,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -41,7 +42,7 @@ func TestDamageOfAPendingBlobBetweenRuns(t *testing.T) {
 					must(t, err)
 					b, err := storage.Bucket("private")
 					must(t, err)
-					s, err := store.Open(t.Context(), b, store.Options{})
+					s, err := store.Open(t.Context(), b, store.Options{Names: &coretest.MemoryNames{}})
 					must(t, err)
 					r := &registry{Store: s, bucket: b, storage: storage}
 					defer r.close(t)

@@ -15,20 +15,19 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
-	"github.com/eblume/caddy-registry/core/index"
 )
 
 // Store is a Registry over a Bucket. Open makes one; it is safe for concurrent use.
 type Store struct {
 	bucket  bucket.Bucket
-	index   *index.Index
+	names   Names
 	log     *slog.Logger
 	now     func() time.Time
 	started time.Time
 
 	repos   repositories
 	digests stripes // shared by keepContent, exclusive while content is dropped
-	tags    stripes // one tag's record and its row in the index change together
+	tags    stripes // one tag's record and its row in the names change together
 	links   stripes // one manifest's record is read and written again; taken after a tag's
 	stamps  stamps
 	cache   *cache
@@ -44,7 +43,7 @@ type Store struct {
 	optionsMu sync.RWMutex
 	options   Options // guarded by optionsMu
 
-	rebuilding sync.Mutex // held by a rebuild of the index
+	rebuilding sync.Mutex // held by a rebuild of the names
 	collecting sync.Mutex // held by a collection
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -63,9 +62,9 @@ const (
 
 // Options are the settings of a Store. Zero values mean the defaults.
 type Options struct {
-	// IndexPath is the file of the index; empty keeps it in a temporary file.
-	// It cannot be changed while the store is open.
-	IndexPath string
+	// Names answer lists, usually from an index.Index. The store closes them, also when Open
+	// fails. They cannot be changed while the store is open.
+	Names Names
 	// Log receives what an operator should know. Default: discard.
 	Log *slog.Logger
 	// Grace is how long content that no manifest needs is kept, counted from its upload or
@@ -112,52 +111,45 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Open opens the store that b holds. If its index is missing or was not closed
-// cleanly, it is built again in the background, and lists scan the bucket until
-// then. ctx bounds the opening only. Close ends the store; b stays the caller's.
+// Open opens the store that b holds. If its names are not Ready, they are built again in the
+// background, and lists scan the bucket until then. ctx bounds the opening only. Close ends
+// the store; b stays the caller's.
 func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error) {
 	options = options.withDefaults()
-	if err := able(b, options); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
+	if options.Names == nil {
+		return nil, errors.New("open store: it needs names")
 	}
-	x, err := index.Open(options.IndexPath, options.indexDamaged)
-	if err != nil && options.IndexPath != "" {
-		// The index is only a projection: without a place for it, lists are still served.
-		options.Log.Warn("index cannot be kept; a temporary one is built at each start", "path", options.IndexPath, "error", err)
-		x, err = index.Open("", options.indexDamaged)
-	}
+	s, err := newStore(b, options)
 	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	c, err := newCache(options.CacheSize)
-	if err != nil {
-		x.Close()
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	known, err := newDamage()
-	if err != nil {
-		x.Close()
-		return nil, fmt.Errorf("open store: %w", err)
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), options.Names.Close())
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Store{
-		bucket: b, index: x, log: options.Log, now: options.Now, started: options.Now(),
-		cache: c, damage: known, options: options, stop: stop,
-		reading: semaphore.NewWeighted(maxReading),
-	}
+	s.stop = stop
 	if err := s.convert(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())
 	}
-	if !x.Ready() {
+	if !s.names.Ready() {
 		s.background.Go(func() { s.rebuild(life) })
 	}
 	return s, nil
 }
 
-// indexDamaged logs damage of the index, which reports each once.
-func (o Options) indexDamaged(err error) {
-	o.Log.Error("index is damaged and not used; lists scan the storage until it is rebuilt, by the next collection or start",
-		"path", o.IndexPath, "error", err)
+func newStore(b bucket.Bucket, options Options) (*Store, error) {
+	if err := able(b, options); err != nil {
+		return nil, err
+	}
+	c, err := newCache(options.CacheSize)
+	if err != nil {
+		return nil, err
+	}
+	known, err := newDamage()
+	if err != nil {
+		return nil, err
+	}
+	return &Store{
+		bucket: b, names: options.Names, log: options.Log, now: options.Now, started: options.Now(),
+		cache: c, damage: known, options: options, reading: semaphore.NewWeighted(maxReading),
+	}, nil
 }
 
 // able returns an error if the bucket lacks an ability that the options need. The other
@@ -192,7 +184,7 @@ func (s *Store) settings() Options {
 	return s.options
 }
 
-// Close waits for background work and closes the index. No other method may be called
+// Close waits for background work and closes the names. No other method may be called
 // after it.
 func (s *Store) Close() error {
 	s.stop()
@@ -200,17 +192,17 @@ func (s *Store) Close() error {
 	s.background.Wait()
 	s.cache.close()
 	s.damage.close()
-	return s.index.Close()
+	return s.names.Close()
 }
 
-// rebuild fills the index from the bucket. Only one runs at a time.
+// rebuild fills the names from the bucket. Only one runs at a time.
 func (s *Store) rebuild(ctx context.Context) {
 	if !s.rebuilding.TryLock() {
 		return
 	}
 	defer s.rebuilding.Unlock()
 	begun := s.now()
-	if err := s.index.Rebuild(ctx, s.scan(ctx)); err != nil {
+	if err := s.names.Rebuild(ctx, s.scan(ctx)); err != nil {
 		if ctx.Err() == nil {
 			s.log.Error("index was not rebuilt; lists scan the storage until the next collection or start", "error", err)
 		}
@@ -219,13 +211,13 @@ func (s *Store) rebuild(ctx context.Context) {
 	s.log.Info("index rebuilt", "took", s.now().Sub(begun))
 }
 
-// project handles the outcome of a write to the index. The index is only a projection, so
-// a failed write (the disk is full, say) does not fail the push: the index is not used
-// until the next collection has rebuilt it.
+// project handles the outcome of a write to the names. They are only a projection, so a
+// failed write (the disk is full, say) does not fail the push: the names are not used until
+// the next collection has rebuilt them.
 func (s *Store) project(err error) {
-	if err == nil || errors.Is(err, index.ErrDamaged) { // already logged
+	if err == nil || errors.Is(err, ErrDamaged) { // already reported
 		return
 	}
 	s.log.Error("index cannot be used; lists scan the storage until it is rebuilt", "error", err)
-	s.index.Distrust()
+	s.names.Distrust()
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/verify"
 )
@@ -59,7 +60,7 @@ func (r *registry) open() {
 	for _, name := range []string{private, mirrors} {
 		b, err := storage.Bucket(name)
 		must(r.t, err)
-		s, err := store.Open(context.Background(), b, store.Options{Sparse: name == mirrors, Grace: time.Nanosecond})
+		s, err := store.Open(context.Background(), b, store.Options{Names: &coretest.MemoryNames{}, Sparse: name == mirrors, Grace: time.Nanosecond})
 		must(r.t, err)
 		r.trees[name] = s
 		tree := verify.Tree{Name: name, Store: s, Mirror: name == mirrors}

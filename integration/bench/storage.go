@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/index"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -36,7 +38,11 @@ func generate(ctx context.Context, data string, fill func(putTags) error) (err e
 	if err != nil {
 		return err
 	}
-	registry, err := store.Open(ctx, bucket, store.Options{IndexPath: indexPath(data)})
+	names, err := index.ForStore(indexPath(data), slog.Default())
+	if err != nil {
+		return err
+	}
+	registry, err := store.Open(ctx, bucket, store.Options{Names: names})
 	if err != nil {
 		return err
 	}

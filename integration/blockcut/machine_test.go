@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/integration/blockcut"
 	"github.com/eblume/caddy-registry/integration/powercut"
@@ -65,7 +66,7 @@ func (m *machine) open(path string, how options) error {
 	if err == nil {
 		// The index is only a projection: after a power cut another one is built,
 		// elsewhere.
-		m.Store, err = store.Open(context.Background(), bucket, store.Options{Grace: grace})
+		m.Store, err = store.Open(context.Background(), bucket, store.Options{Names: &coretest.MemoryNames{}, Grace: grace})
 	}
 	if err != nil {
 		return errors.Join(err, storage.Close())

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/integration/fusefs"
 )
@@ -103,7 +104,7 @@ func (m *machine) open(path string, how syncs) error {
 	m.storage = storage
 	// The index is only a projection: after a power cut another one is built,
 	// elsewhere.
-	m.Store, err = store.Open(context.Background(), bucket, store.Options{Grace: grace})
+	m.Store, err = store.Open(context.Background(), bucket, store.Options{Names: &coretest.MemoryNames{}, Grace: grace})
 	return err
 }
 
