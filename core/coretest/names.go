@@ -245,6 +245,14 @@ var namesClauses = []namesClause{
 		f.ready(false)
 		f.rebuild()
 	}},
+	{"distrust during a rebuild outlasts it", func(f *namesFixture) {
+		// The scan may be past what a write has failed to note.
+		if err := f.Rebuild(f.Context(), scanned(f.Distrust, manifestRow("a", first))); err == nil {
+			f.Error("a rebuild that was distrusted has no error")
+		}
+		f.ready(false)
+		f.rebuild()
+	}},
 	{"writers and readers at the same time", func(f *namesFixture) {
 		var all sync.WaitGroup
 		for w := range 4 {

@@ -2,6 +2,7 @@ package coretest
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"maps"
 	"slices"
@@ -20,6 +21,8 @@ type MemoryNames struct {
 	rows  map[nameKey]digest.Digest
 	// written has the keys of all writes since the last rebuild began.
 	written map[nameKey]bool
+	// distrusted reports whether Distrust was called since then.
+	distrusted bool
 }
 
 // nameKey is a manifest if tag is empty; d is then its digest.
@@ -41,7 +44,7 @@ func (m *MemoryNames) Ready() bool {
 func (m *MemoryNames) Distrust() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ready = false
+	m.ready, m.distrusted = false, true
 }
 
 // Close implements store.Names.
@@ -50,7 +53,7 @@ func (m *MemoryNames) Close() error { return nil }
 // Rebuild implements store.Names.
 func (m *MemoryNames) Rebuild(ctx context.Context, scan iter.Seq2[store.NameRow, error]) error {
 	m.mu.Lock()
-	m.ready, m.rows, m.written = false, nil, nil
+	m.ready, m.distrusted, m.rows, m.written = false, false, nil, nil
 	m.mu.Unlock()
 	for row, err := range scan {
 		if err != nil {
@@ -71,6 +74,9 @@ func (m *MemoryNames) Rebuild(ctx context.Context, scan iter.Seq2[store.NameRow,
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.distrusted {
+		return errors.New("a write failed during the rebuild")
+	}
 	m.ready = true
 	return nil
 }

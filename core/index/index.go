@@ -40,6 +40,8 @@ type Index struct {
 	db   *bbolt.DB  // nil: damaged
 	stat os.FileInfo
 	rows uint64 // their number
+	// distrusted reports whether Distrust was called since the last rebuild began.
+	distrusted bool
 	// removed has the keys deleted while a rebuild runs: rows that the scan saw
 	// before the delete must not come back.
 	removed map[string]struct{}
@@ -105,7 +107,12 @@ func ForStore(path string, log *slog.Logger) (*Index, error) {
 func (x *Index) Ready() bool { return x.ready.Load() }
 
 // Distrust makes the index not Ready, after a write that failed, until Rebuild.
-func (x *Index) Distrust() { x.ready.Store(false) }
+func (x *Index) Distrust() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.distrusted = true
+	x.ready.Store(false)
+}
 
 // Close ends the index; if it is Ready, the next Open finds it so.
 func (x *Index) Close() error {

@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -13,6 +14,9 @@ import (
 // rebuildBatch bounds the rows of one write transaction: the pushes that happen
 // meanwhile wait for one batch at most (some milliseconds).
 const rebuildBatch = 2000
+
+// errDistrusted ends a rebuild during which a write failed.
+var errDistrusted = errors.New("a write to the index failed while it was rebuilt")
 
 // Rebuild implements store.Names. It begins a new file.
 func (x *Index) Rebuild(ctx context.Context, scan iter.Seq2[store.NameRow, error]) error {
@@ -39,6 +43,9 @@ func (x *Index) Rebuild(ctx context.Context, scan iter.Seq2[store.NameRow, error
 		return err
 	}
 	return x.use(func(db *bbolt.DB) error {
+		if x.distrusted {
+			return errDistrusted
+		}
 		err := db.Update(func(tx *bbolt.Tx) error {
 			_, err := tx.CreateBucketIfNotExists(formatBucket)
 			return err
@@ -58,7 +65,7 @@ func (x *Index) begin() error {
 	if err := x.renew(); err != nil {
 		return fmt.Errorf("begin index: %w", err)
 	}
-	x.removed = map[string]struct{}{}
+	x.removed, x.distrusted = map[string]struct{}{}, false
 	return nil
 }
 

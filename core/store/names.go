@@ -25,7 +25,8 @@ type Names interface {
 	// Rebuild replaces what is kept by the rows of scan, a walk over the whole bucket, and
 	// makes the names Ready. Writes may happen at the same time, also while scan is at work:
 	// they win over what scan has seen. If scan or ctx ends it, its error is returned and
-	// the names are not Ready. The store calls one at a time.
+	// the names are not Ready. It also fails if Distrust is called meanwhile: scan may be
+	// past what a write has failed to note. The store calls one at a time.
 	Rebuild(ctx context.Context, scan iter.Seq2[NameRow, error]) error
 	// Close ends the names. No other method is called after it.
 	Close() error
