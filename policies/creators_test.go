@@ -93,7 +93,7 @@ func create(t *testing.T, seed uint64, rounds int, within func(core.Registry) co
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, err := store.Open(t.Context(), bucket, store.Options{Names: &coretest.MemoryNames{}})
+	kept, err := store.Open(t.Context(), bucket, store.Config{Names: &coretest.MemoryNames{}})
 	if err != nil {
 		t.Fatal(err)
 	}

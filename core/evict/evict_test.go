@@ -87,7 +87,7 @@ func shelved(t *testing.T, settings evict.Settings, test func(s *shelf)) {
 			t.Fatal(err)
 		}
 		s := &shelf{t: t, state: b, disk: &fakeDisk{free: 1 << 40, total: 1 << 40}, names: map[digest.Digest]string{}}
-		if s.Store, err = store.Open(t.Context(), b, store.Options{Names: &coretest.MemoryNames{}, Sparse: true}); err != nil {
+		if s.Store, err = store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}, Sparse: true}); err != nil {
 			t.Fatal(err)
 		}
 		s.pulled = pulls.New(pulls.Config{Bucket: b, Prefix: "mirror/pulls/"})
@@ -103,7 +103,7 @@ func shelved(t *testing.T, settings evict.Settings, test func(s *shelf)) {
 				}
 			},
 		})
-		s.SetSettings(settings)
+		s.Evictor.SetSettings(settings)
 		defer func() {
 			err := errors.Join(s.Evictor.Close(), s.pulled.Close(), s.Store.Close(), storage.Close())
 			if err != nil {

@@ -100,7 +100,7 @@ func (s Settings) withDefaults() Settings {
 type Config struct {
 	// Name is the first component of the mirror's repositories, as docker.io.
 	Name string
-	// Local keeps what is fetched: a store opened with store.Options.Sparse. Several
+	// Local keeps what is fetched: a store opened with store.Config.Sparse. Several
 	// mirrors may share it. It stays the caller's and is closed after the mirror.
 	Local core.Registry
 	// State keeps when things were checked and which downloads are unfinished, under

@@ -91,7 +91,7 @@ func (f *fixture) open(t *testing.T, settings mirror.Settings) {
 	b, err := storage.Bucket("mirrors")
 	must(err)
 	f.full = &fullBucket{Bucket: b}
-	s, err := store.Open(context.Background(), f.full, store.Options{Names: &coretest.MemoryNames{}, Sparse: true})
+	s, err := store.Open(context.Background(), f.full, store.Config{Names: &coretest.MemoryNames{}, Sparse: true})
 	must(err)
 	f.local = s
 	client, err := upstream.New(f.config)

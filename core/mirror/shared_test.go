@@ -92,7 +92,7 @@ func nodeIn(t testing.TB, at place, up *upstreamtest.Upstream, shared mirror.Sha
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(context.Background(), b, store.Options{Names: &coretest.MemoryNames{}, Sparse: true, CacheSize: at.memory})
+	s, err := store.Open(context.Background(), b, store.Config{Names: &coretest.MemoryNames{}, Sparse: true, Settings: store.Settings{CacheSize: at.memory}})
 	if err != nil {
 		t.Fatal(err)
 	}

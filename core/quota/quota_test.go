@@ -51,7 +51,7 @@ func open(t *testing.T) *registry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(t.Context(), b, store.Options{Names: &coretest.MemoryNames{}})
+	s, err := store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func TestDamageOfTheIndex(t *testing.T) {
 				file := filepath.Join(path, "index", "private.db")
 				start := func() *registry {
 					log := slog.New(slog.NewTextHandler(log, nil))
-					return open(t, path, store.Options{Names: indexAt(t, file, log), Log: log})
+					return open(t, path, store.Config{Names: indexAt(t, file, log), Log: log})
 				}
 				r := start()
 				image := r.image(t, "b", []string{"v1", "v2"}, "", "layer")

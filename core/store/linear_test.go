@@ -96,7 +96,7 @@ func openDir(t testing.TB) bucket.Bucket {
 // fit one order of all calls.
 func linearizable(t *testing.T, b bucket.Bucket, seed uint64) {
 	const callers, calls = 5, 24
-	s, err := store.Open(t.Context(), b, store.Options{Names: &coretest.MemoryNames{}})
+	s, err := store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -257,7 +257,7 @@ func (m *machine) wait(t *rapid.T) {
 // until a moment ago, and what was touched within the grace, and nothing else.
 func (m *machine) collect(t *rapid.T) {
 	want(t, "collect", m.world.collect(t.Context()), nil)
-	since, untagged := m.world.now().Add(-m.world.collecting().Grace), m.world.now().Add(-m.world.collecting().Untagged)
+	since, untagged := m.world.now().Add(-m.world.collecting().Settings.Grace), m.world.now().Add(-m.world.collecting().Settings.Untagged)
 	for _, r := range m.repos {
 		kept := map[digest.Digest]bool{}
 		var keep func(d digest.Digest)
@@ -300,11 +300,11 @@ func (m *machine) reopen(t *rapid.T) {
 }
 
 func (m *machine) open(t *rapid.T) {
-	options := m.world.collecting()
+	config := m.world.collecting()
 	x, err := index.ForStore(m.path, slog.New(slog.DiscardHandler))
 	want(t, "open the index", err, nil)
-	options.Names = x
-	s, err := store.Open(context.Background(), m.world.memory, options)
+	config.Names = x
+	s, err := store.Open(context.Background(), m.world.memory, config)
 	want(t, "open", err, nil)
 	m.world.Store = s
 	for _, r := range m.repos { // earlier answers to clients are not remembered

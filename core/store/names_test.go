@@ -26,7 +26,7 @@ func (n *closedNames) Close() error {
 func TestAStoreClosesItsNames(t *testing.T) {
 	t.Run("when it is closed", func(t *testing.T) {
 		names := &closedNames{err: errors.New("disk")}
-		s, err := store.Open(t.Context(), newMemory(time.Now), store.Options{Names: names})
+		s, err := store.Open(t.Context(), newMemory(time.Now), store.Config{Names: names})
 		must(t, err)
 		if names.closed != 0 {
 			t.Error("closed while the store is open")
@@ -38,7 +38,7 @@ func TestAStoreClosesItsNames(t *testing.T) {
 	t.Run("when it cannot be opened", func(t *testing.T) {
 		names := &closedNames{}
 		// A mirror's store needs abilities that this bucket lacks.
-		s, err := store.Open(t.Context(), bare{newMemory(time.Now)}, store.Options{Names: names, Sparse: true})
+		s, err := store.Open(t.Context(), bare{newMemory(time.Now)}, store.Config{Names: names, Sparse: true})
 		if s != nil || err == nil || names.closed != 1 {
 			t.Errorf("got store %v, error %v and %d calls of Close, want an error and one", s, err, names.closed)
 		}
@@ -46,7 +46,7 @@ func TestAStoreClosesItsNames(t *testing.T) {
 }
 
 func TestAStoreNeedsNames(t *testing.T) {
-	if s, err := store.Open(t.Context(), newMemory(time.Now), store.Options{}); s != nil || err == nil {
+	if s, err := store.Open(t.Context(), newMemory(time.Now), store.Config{}); s != nil || err == nil {
 		t.Errorf("got store %v and error %v, want an error", s, err)
 	}
 }
@@ -54,7 +54,7 @@ func TestAStoreNeedsNames(t *testing.T) {
 // Names that fail lose nothing: the bucket is scanned.
 func TestNamesThatFailAreNotUsed(t *testing.T) {
 	names := &failingNames{}
-	r := &registry{Store: openStore(t, newMemory(time.Now), store.Options{Names: names})}
+	r := &registry{Store: openStore(t, newMemory(time.Now), store.Config{Names: names})}
 	untilIndexed(r)
 	names.err = errors.New("no space left")
 	r.image(t, "a", []string{"v1"}, "", "layer")

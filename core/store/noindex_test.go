@@ -27,9 +27,7 @@ func TestAStoreOpensWithoutAPlaceForItsIndex(t *testing.T) {
 			t.Errorf("the log says %q, want a warning that names the place", log.String())
 		}
 	})
-	s := openStore(t, newMemory(time.Now), store.Options{
-		Names: indexAt(t, filepath.Join(notADirectory, "private.db"), logger), Log: logger,
-	})
+	s := openStore(t, newMemory(time.Now), store.Config{Names: indexAt(t, filepath.Join(notADirectory, "private.db"), logger), Log: logger})
 	put := core.ManifestPut{MediaType: "application/vnd.oci.image.index.v1+json",
 		Bytes: []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`), Tags: []string{"v1"}}
 	if _, err := s.PutManifest(t.Context(), "a", put); err != nil {

@@ -42,7 +42,7 @@ func TestDamageOfAPendingBlobBetweenRuns(t *testing.T) {
 					must(t, err)
 					b, err := storage.Bucket("private")
 					must(t, err)
-					s, err := store.Open(t.Context(), b, store.Options{Names: &coretest.MemoryNames{}})
+					s, err := store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}})
 					must(t, err)
 					r := &registry{Store: s, bucket: b, storage: storage}
 					defer r.close(t)
@@ -64,7 +64,7 @@ func TestDamageOfAPendingBlobBetweenRuns(t *testing.T) {
 				if marked {
 					must(t, os.WriteFile(filepath.Join(path, "clean"), nil, 0o600))
 				}
-				r := open(t, path, store.Options{})
+				r := open(t, path, store.Config{})
 				if _, err := r.Stat(t.Context(), "a", d); (how == "whole") != (err == nil) || err != nil && !errors.Is(err, core.ErrBlobUnknown) && !errors.Is(err, core.ErrNameUnknown) {
 					t.Errorf("HEAD of the blob: %v", err)
 				}

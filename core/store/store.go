@@ -19,11 +19,13 @@ import (
 
 // Store is a Registry over a Bucket. Open makes one; it is safe for concurrent use.
 type Store struct {
-	bucket  bucket.Bucket
-	names   Names
-	log     *slog.Logger
-	now     func() time.Time
-	started time.Time
+	bucket     bucket.Bucket
+	names      Names
+	lastPulled func(ctx context.Context, repo string) (map[digest.Digest]time.Time, error) // or nil
+	sparse     bool                                                                        // see Config
+	log        *slog.Logger
+	now        func() time.Time
+	started    time.Time
 
 	repos   repositories
 	digests stripes // shared by keepContent, exclusive while content is dropped
@@ -40,8 +42,7 @@ type Store struct {
 	converted time.Time
 	full      atomic.Bool // a write met a full disk since the last collection
 
-	optionsMu sync.RWMutex
-	options   Options // guarded by optionsMu
+	settings atomic.Pointer[Settings]
 
 	rebuilding sync.Mutex // held by a rebuild of the names
 	collecting sync.Mutex // held by a collection
@@ -51,7 +52,7 @@ type Store struct {
 
 var _ core.Registry = (*Store)(nil)
 
-// Defaults of Options, and their minimums.
+// Defaults of Settings.
 const (
 	DefaultGrace     = time.Hour
 	DefaultUploadAge = 24 * time.Hour
@@ -60,13 +61,8 @@ const (
 	KeepUntagged = time.Duration(-1)
 )
 
-// Options are the settings of a Store. Zero values mean the defaults.
-type Options struct {
-	// Names answer lists, usually from an index.Index. The store closes them, also when Open
-	// fails. They cannot be changed while the store is open.
-	Names Names
-	// Log receives what an operator should know. Default: discard.
-	Log *slog.Logger
+// Settings may change while a Store is open. Zero values mean the defaults.
+type Settings struct {
 	// Grace is how long content that no manifest needs is kept, counted from its upload or
 	// from the last time a client was told that it exists. Default 1h.
 	Grace time.Duration
@@ -74,54 +70,56 @@ type Options struct {
 	// reaches may be removed. It counts from the latest of its push, the moment when the
 	// last tag left it, and its last pull. Negative keeps them. Default (zero): keep.
 	Untagged time.Duration
-	// Pulled returns when the manifests of a repository were last pulled. It cannot be
-	// changed while the store is open. Default: no pulls are known.
-	Pulled func(ctx context.Context, repo string) (map[digest.Digest]time.Time, error)
 	// UploadAge is how long an upload is kept since its last byte. Default 24h.
 	UploadAge time.Duration
-	// Sparse accepts manifests whose blobs are not stored, or do not match the manifest: a
-	// mirror holds what was requested, and the upstream vouches for the rest. It cannot be
-	// changed while the store is open.
-	Sparse bool
 	// CacheSize bounds the manifests in memory, in bytes. Default 64 MiB.
 	CacheSize int64
-	// Now is the clock. Default time.Now.
-	Now func() time.Time
 }
 
-func (o Options) withDefaults() Options {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
+func (s Settings) withDefaults() Settings {
+	if s.Grace <= 0 {
+		s.Grace = DefaultGrace
 	}
-	if o.Grace <= 0 {
-		o.Grace = DefaultGrace
+	if s.Untagged == 0 {
+		s.Untagged = KeepUntagged
 	}
-	if o.Untagged == 0 {
-		o.Untagged = KeepUntagged
+	if s.UploadAge <= 0 {
+		s.UploadAge = DefaultUploadAge
 	}
-	if o.UploadAge <= 0 {
-		o.UploadAge = DefaultUploadAge
+	if s.CacheSize <= 0 {
+		s.CacheSize = DefaultCacheSize
 	}
-	if o.CacheSize <= 0 {
-		o.CacheSize = DefaultCacheSize
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	return o
+	return s
+}
+
+// Config is what a Store is made of.
+type Config struct {
+	// Names answer lists, usually from an index.Index. The store closes them, also when Open
+	// fails.
+	Names Names
+	// Pulled returns when the manifests of a repository were last pulled. Default: no pulls
+	// are known.
+	Pulled func(ctx context.Context, repo string) (map[digest.Digest]time.Time, error)
+	// Sparse accepts manifests whose blobs are not stored, or do not match the manifest: a
+	// mirror holds what was requested, and the upstream vouches for the rest.
+	Sparse   bool
+	Settings Settings
+	// Log receives what an operator should know. Default: discard.
+	Log *slog.Logger
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
 }
 
 // Open opens the store that b holds. If its names are not Ready, they are built again in the
 // background, and lists scan the bucket until then. ctx bounds the opening only. Close ends
 // the store; b stays the caller's.
-func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error) {
-	options = options.withDefaults()
-	if options.Names == nil {
+func Open(ctx context.Context, b bucket.Bucket, c Config) (*Store, error) {
+	if c.Names == nil {
 		return nil, errors.New("open store: it needs names")
 	}
-	s, err := newStore(b, options)
+	s, err := newStore(b, c)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open store: %w", err), options.Names.Close())
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), c.Names.Close())
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
@@ -134,11 +132,20 @@ func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error)
 	return s, nil
 }
 
-func newStore(b bucket.Bucket, options Options) (*Store, error) {
-	if err := able(b, options); err != nil {
-		return nil, err
+func newStore(b bucket.Bucket, c Config) (*Store, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
 	}
-	c, err := newCache(options.CacheSize)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Sparse {
+		if err := mirrorable(b); err != nil {
+			return nil, err
+		}
+	}
+	settings := c.Settings.withDefaults()
+	manifests, err := newCache(settings.CacheSize)
 	if err != nil {
 		return nil, err
 	}
@@ -146,19 +153,18 @@ func newStore(b bucket.Bucket, options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{
-		bucket: b, names: options.Names, log: options.Log, now: options.Now, started: options.Now(),
-		cache: c, damage: known, options: options, reading: semaphore.NewWeighted(maxReading),
-	}, nil
+	s := &Store{
+		bucket: b, names: c.Names, lastPulled: c.Pulled, sparse: c.Sparse, log: c.Log, now: c.Now, started: c.Now(),
+		cache: manifests, damage: known, reading: semaphore.NewWeighted(maxReading),
+	}
+	s.settings.Store(&settings)
+	return s, nil
 }
 
-// able returns an error if the bucket lacks an ability that the options need. The other
-// abilities are optional: without them an upload whose digest a restart lost begins again,
-// and a write is durable at once.
-func able(b bucket.Bucket, options Options) error {
-	if !options.Sparse {
-		return nil
-	}
+// mirrorable returns an error if the bucket lacks an ability that a sparse store needs. The
+// other abilities are optional: without them an upload whose digest a restart lost begins
+// again, and a write is durable at once.
+func mirrorable(b bucket.Bucket) error {
 	if _, ok := b.(bucket.FollowUpload); !ok {
 		return errors.New("a mirror serves downloads while they grow, and this storage cannot read unfinished uploads; keep mirrors on a local disk")
 	}
@@ -168,20 +174,11 @@ func able(b bucket.Bucket, options Options) error {
 	return nil
 }
 
-// SetOptions changes the settings that may change while the store is open: Grace,
-// Untagged, UploadAge and CacheSize.
-func (s *Store) SetOptions(options Options) {
-	options = options.withDefaults()
-	s.optionsMu.Lock()
-	defer s.optionsMu.Unlock()
-	s.cache.resize(options.CacheSize)
-	s.options.Grace, s.options.Untagged, s.options.UploadAge = options.Grace, options.Untagged, options.UploadAge
-}
-
-func (s *Store) settings() Options {
-	s.optionsMu.RLock()
-	defer s.optionsMu.RUnlock()
-	return s.options
+// SetSettings changes the settings.
+func (s *Store) SetSettings(settings Settings) {
+	settings = settings.withDefaults()
+	s.cache.resize(settings.CacheSize)
+	s.settings.Store(&settings)
 }
 
 // Close waits for background work and closes the names. No other method may be called

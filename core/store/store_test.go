@@ -30,18 +30,18 @@ type registry struct {
 }
 
 // open opens the storage at path; it is closed with the test.
-func open(t testing.TB, path string, options store.Options) *registry {
+func open(t testing.TB, path string, config store.Config) *registry {
 	t.Helper()
 	storage, err := dir.Open(path, dir.Options{Verify: store.Verify})
 	must(t, err)
 	b, err := storage.Bucket("private")
 	must(t, err)
-	if options.Names == nil {
-		options.Names = indexAt(t, "", slog.New(slog.DiscardHandler))
+	if config.Names == nil {
+		config.Names = indexAt(t, "", slog.New(slog.DiscardHandler))
 	}
 	ahead := &atomic.Int64{}
-	options.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	s, err := store.Open(context.Background(), b, options)
+	config.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	s, err := store.Open(context.Background(), b, config)
 	must(t, err)
 	r := &registry{Store: s, bucket: b, storage: storage, ahead: ahead}
 	t.Cleanup(func() { r.close(t) })

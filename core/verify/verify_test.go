@@ -60,7 +60,7 @@ func (r *registry) open() {
 	for _, name := range []string{private, mirrors} {
 		b, err := storage.Bucket(name)
 		must(r.t, err)
-		s, err := store.Open(context.Background(), b, store.Options{Names: &coretest.MemoryNames{}, Sparse: name == mirrors, Grace: time.Nanosecond})
+		s, err := store.Open(context.Background(), b, store.Config{Names: &coretest.MemoryNames{}, Sparse: name == mirrors, Settings: store.Settings{Grace: time.Nanosecond}})
 		must(r.t, err)
 		r.trees[name] = s
 		tree := verify.Tree{Name: name, Store: s, Mirror: name == mirrors}

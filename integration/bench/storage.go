@@ -42,7 +42,7 @@ func generate(ctx context.Context, data string, fill func(putTags) error) (err e
 	if err != nil {
 		return err
 	}
-	registry, err := store.Open(ctx, bucket, store.Options{Names: names})
+	registry, err := store.Open(ctx, bucket, store.Config{Names: names})
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func (m *machine) open(path string, how options) error {
 	if err == nil {
 		// The index is only a projection: after a power cut another one is built,
 		// elsewhere.
-		m.Store, err = store.Open(context.Background(), bucket, store.Options{Names: &coretest.MemoryNames{}, Grace: grace})
+		m.Store, err = store.Open(context.Background(), bucket, store.Config{Names: &coretest.MemoryNames{}, Settings: store.Settings{Grace: grace}})
 	}
 	if err != nil {
 		return errors.Join(err, storage.Close())

@@ -104,7 +104,7 @@ func (m *machine) open(path string, how syncs) error {
 	m.storage = storage
 	// The index is only a projection: after a power cut another one is built,
 	// elsewhere.
-	m.Store, err = store.Open(context.Background(), bucket, store.Options{Names: &coretest.MemoryNames{}, Grace: grace})
+	m.Store, err = store.Open(context.Background(), bucket, store.Config{Names: &coretest.MemoryNames{}, Settings: store.Settings{Grace: grace}})
 	return err
 }
 

@@ -84,7 +84,7 @@ func openTarget(t testing.TB, path string) target {
 	must(t, err)
 	b, err := storage.Bucket("private")
 	must(t, err)
-	s, err := store.Open(t.Context(), b, store.Options{Names: &coretest.MemoryNames{}})
+	s, err := store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close(), storage.Close()) })
 	return target{s, b}
