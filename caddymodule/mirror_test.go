@@ -219,7 +219,7 @@ func TestAMirrorStartsAndServesWithoutItsUpstream(t *testing.T) {
 	}
 	// The storage closes when the last request has returned, which Stop does not wait for.
 	r.eventually("the storage is closed", func() bool {
-		opened, err := dir.Open(storage, dir.Options{})
+		opened, err := dir.Open(storage, dir.Config{})
 		return err == nil && opened.Close() == nil
 	})
 	gone := fmt.Sprintf("mirror docker.io {\nupstream http://127.0.0.1:%d\nttl 1ns\n}", freePort(t))

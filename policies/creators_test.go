@@ -84,7 +84,7 @@ type creator struct {
 // create runs concurrent creators on a few new tags a round, and checks their answers.
 func create(t *testing.T, seed uint64, rounds int, within func(core.Registry) core.Registry) error {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(t.TempDir(), dir.Config{Verify: store.Verify})
 	if err != nil {
 		t.Fatal(err)
 	}

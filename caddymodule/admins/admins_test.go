@@ -132,7 +132,7 @@ func TestCheck(t *testing.T) {
 
 func open(t *testing.T) *identity.Store {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{})
+	storage, err := dir.Open(t.TempDir(), dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

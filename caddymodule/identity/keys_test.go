@@ -41,7 +41,7 @@ func start(t *testing.T) *machine {
 
 func (m *machine) run() {
 	m.Helper()
-	storage, err := dir.Open(m.path, dir.Options{Log: slog.New(slog.DiscardHandler)})
+	storage, err := dir.Open(m.path, dir.Config{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		m.Fatal(err)
 	}
@@ -355,7 +355,7 @@ func TestADamagedRecordRefusesItselfAlone(t *testing.T) {
 }
 
 func BenchmarkKeyIdentity(b *testing.B) {
-	storage, err := dir.Open(b.TempDir(), dir.Options{})
+	storage, err := dir.Open(b.TempDir(), dir.Config{})
 	if err != nil {
 		b.Fatal(err)
 	}

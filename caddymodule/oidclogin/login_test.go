@@ -20,7 +20,7 @@ import (
 // sealer is a session store of its own.
 func sealer(t *testing.T) *session.Store {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{})
+	storage, err := dir.Open(t.TempDir(), dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func administering(t *testing.T) policies.Policy {
 
 func newBrowser(t *testing.T) *browser {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{})
+	storage, err := dir.Open(t.TempDir(), dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,7 +78,7 @@ func shelved(t *testing.T, settings evict.Settings, test func(s *shelf)) {
 	t.Helper()
 	path := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		storage, err := dir.Open(path, dir.Options{Verify: store.Verify})
+		storage, err := dir.Open(path, dir.Config{Verify: store.Verify})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -86,7 +86,7 @@ func (f *fixture) open(t *testing.T, settings mirror.Settings) {
 			t.Fatal(err)
 		}
 	}
-	storage, err := dir.Open(f.path, dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(f.path, dir.Config{Verify: store.Verify})
 	must(err)
 	b, err := storage.Bucket("mirrors")
 	must(err)

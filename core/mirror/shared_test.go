@@ -84,7 +84,7 @@ type place struct {
 // nodeIn is a node whose storage is in a place, until stop is called.
 func nodeIn(t testing.TB, at place, up *upstreamtest.Upstream, shared mirror.Shared, audience string, change func(*upstream.Config)) (m *mirror.Mirror, stop func()) {
 	t.Helper()
-	storage, err := dir.Open(at.directory, dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(at.directory, dir.Config{Verify: store.Verify})
 	if err != nil {
 		t.Fatal(err)
 	}

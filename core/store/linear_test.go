@@ -76,7 +76,7 @@ func TestTagsAreLinearizable(t *testing.T) {
 // openDir opens a bucket in a directory of its own.
 func openDir(t testing.TB) bucket.Bucket {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(t.TempDir(), dir.Config{Verify: store.Verify})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func TestDamageOfAPendingBlobBetweenRuns(t *testing.T) {
 				d := digest.FromString(content)
 				release, path := make(chan struct{}), filepath.Join(t.TempDir(), "killed")
 				func() {
-					storage, err := dir.Open(t.TempDir(), dir.Options{Verify: store.Verify, Sync: func(f *os.File) error {
+					storage, err := dir.Open(t.TempDir(), dir.Config{Verify: store.Verify, Sync: func(f *os.File) error {
 						if strings.Contains(f.Name(), "/uploads/") || strings.HasPrefix(f.Name(), "uploads/") {
 							<-release
 						}

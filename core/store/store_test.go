@@ -32,7 +32,7 @@ type registry struct {
 // open opens the storage at path; it is closed with the test.
 func open(t testing.TB, path string, config store.Config) *registry {
 	t.Helper()
-	storage, err := dir.Open(path, dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(path, dir.Config{Verify: store.Verify})
 	must(t, err)
 	b, err := storage.Bucket("private")
 	must(t, err)

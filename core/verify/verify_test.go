@@ -53,7 +53,7 @@ func newRegistry(t testing.TB) *registry {
 
 func (r *registry) open() {
 	r.t.Helper()
-	storage, err := dir.Open(r.path, dir.Options{Verify: store.Verify, Sync: func(*os.File) error { return nil }})
+	storage, err := dir.Open(r.path, dir.Config{Verify: store.Verify, Sync: func(*os.File) error { return nil }})
 	must(r.t, err)
 	r.storage, r.trees = storage, map[string]*store.Store{}
 	config := verify.Config{}

@@ -29,7 +29,7 @@ type putTags func(repo string, manifest []byte, tags []string) error
 // a good stop. It uses the product's own packages and leaves out the syncs: what it
 // writes is read by this very kernel.
 func generate(ctx context.Context, data string, fill func(putTags) error) (err error) {
-	storage, err := dir.Open(data, dir.Options{Verify: store.Verify, Sync: func(*os.File) error { return nil }})
+	storage, err := dir.Open(data, dir.Config{Verify: store.Verify, Sync: func(*os.File) error { return nil }})
 	if err != nil {
 		return err
 	}

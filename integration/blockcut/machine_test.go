@@ -26,7 +26,7 @@ const patience = 2 * time.Minute
 const grace = time.Millisecond
 
 // options are those of the storage at a path; nil stands for the usual ones.
-type options func(path string) dir.Options
+type options func(path string) dir.Config
 
 // machine is a registry that runs on a disk.
 type machine struct {
@@ -53,7 +53,7 @@ func boot(t testing.TB, k blockcut.Kind, disk *blockcut.Disk, how options) (*mac
 }
 
 func (m *machine) open(path string, how options) error {
-	var o dir.Options
+	var o dir.Config
 	if how != nil {
 		o = how(path)
 	}

@@ -50,14 +50,14 @@ func TestSyncsAreNeeded(t *testing.T) {
 
 // replaced has the storage sync by sync, and makes no groups.
 func replaced(sync func(*os.File) error) options {
-	return func(string) dir.Options { return dir.Options{Sync: sync} }
+	return func(string) dir.Config { return dir.Config{Sync: sync} }
 }
 
 // grouped has a group of syncs be what steps do with a file of the storage that has
 // nothing to be written, in order. It should be syncfs, then flush.
 func grouped(steps ...func(*os.File) error) options {
-	return func(path string) dir.Options {
-		return dir.Options{SyncAll: func() error {
+	return func(path string) dir.Config {
+		return dir.Config{SyncAll: func() error {
 			f, err := os.Open(filepath.Join(path, "layout.json"))
 			if err != nil {
 				return err

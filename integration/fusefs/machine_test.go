@@ -65,8 +65,8 @@ type syncs struct {
 }
 
 // options are for a storage on a disk.
-func (s syncs) options(disk *fusefs.FS) dir.Options {
-	o := dir.Options{Sync: s.one}
+func (s syncs) options(disk *fusefs.FS) dir.Config {
+	o := dir.Config{Sync: s.one}
 	if s.all != nil {
 		o.SyncAll, o.GroupFrom = func() error { return s.all(disk) }, 1
 	}

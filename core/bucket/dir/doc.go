@@ -1,7 +1,7 @@
 // Package dir is a bucket.Bucket on a local disk, and the storage directory that
 // holds buckets.
 //
-//	storage, err := dir.Open("/var/lib/registry", dir.Options{Verify: store.Verify})
+//	storage, err := dir.Open("/var/lib/registry", dir.Config{Verify: store.Verify})
 //	private, err := storage.Bucket("private")
 //	…
 //	err = storage.Close()
@@ -26,7 +26,7 @@
 //     what is in flight, not what is stored.
 //   - What waits for a sync waits for one of its own, or for one of everything on the
 //     file system that began after it (see package groupsync).
-//   - A file in pending/ is read through Options.Verify after an unclean stop, and
+//   - A file in pending/ is read through Config.Verify after an unclean stop, and
 //     published if it is whole.
 //   - The bytes of a file whose sync failed are dropped; nobody syncs that file
 //     again, because the kernel reports success the second time.

@@ -71,7 +71,7 @@ func (s *Storage) checkLayout() (fresh bool, err error) {
 		return false, fmt.Errorf("storage %s has layout version %d, which was in no release, and this program reads from version %d: copy its images into an empty storage with the program that wrote it (skopeo copies from one registry to another)", s.root.Name(), l.Version, oldestLayout)
 	}
 	if l.Version < layoutVersion {
-		s.opts.Log.Info("storage is of an older layout and is converted; programs that know only that one cannot open it any more",
+		s.config.Log.Info("storage is of an older layout and is converted; programs that know only that one cannot open it any more",
 			"storage", s.root.Name(), "from", l.Version, "to", layoutVersion)
 		return false, s.writeLayout()
 	}
@@ -97,7 +97,7 @@ func (s *Storage) keepLayout() error {
 	if err == nil && l.Version == layoutVersion {
 		return nil
 	}
-	s.opts.Log.Error("file of the storage was damaged while it was open, and is written again", "storage", s.root.Name(), "file", layoutFile, "error", err)
+	s.config.Log.Error("file of the storage was damaged while it was open, and is written again", "storage", s.root.Name(), "file", layoutFile, "error", err)
 	return s.writeLayout()
 }
 

@@ -97,7 +97,7 @@ func (l *lister) sorted(base, path string, entries []fs.DirEntry) []named {
 		name, ok := decodeName(entry.Name())
 		if !ok || !(entry.IsDir() || entry.Type().IsRegular()) {
 			l.b.foreign.Do(func() {
-				l.b.storage.opts.Log.Warn("a file in the bucket is not ours and is skipped, as are others like it", "path", path+"/"+entry.Name())
+				l.b.storage.config.Log.Warn("a file in the bucket is not ours and is skipped, as are others like it", "path", path+"/"+entry.Name())
 			})
 			continue
 		}

@@ -169,7 +169,7 @@ func (b *Bucket) syncLoop(dir string) {
 		if run.Err = err; err == nil {
 			b.ledger.Succeed(dir, run)
 		} else {
-			b.storage.opts.Log.Error("directory sync failed; what was created in it since the last one is dropped", "directory", dir, "error", err)
+			b.storage.config.Log.Error("directory sync failed; what was created in it since the last one is dropped", "directory", dir, "error", err)
 			b.dropCreated(dir, run)
 		}
 		close(run.Done)
@@ -194,7 +194,7 @@ func (b *Bucket) dropCreated(dir string, run *ledger.Run) {
 func (b *Bucket) dropTree(dir string, cause error) {
 	entries, err := b.readDir(dir)
 	if err != nil && !absent(err) {
-		b.storage.opts.Log.Error("drop what a failed sync left in doubt", "directory", dir, "error", err)
+		b.storage.config.Log.Error("drop what a failed sync left in doubt", "directory", dir, "error", err)
 		return
 	}
 	for _, entry := range entries {
@@ -216,7 +216,7 @@ func (b *Bucket) drop(path string, cause error) {
 		return
 	}
 	if err := b.remove(path); err != nil && !absent(err) {
-		b.storage.opts.Log.Error("drop what a failed sync left in doubt", "object", path, "error", err)
+		b.storage.config.Log.Error("drop what a failed sync left in doubt", "object", path, "error", err)
 	}
 	b.ledger.Lose(path, cause) // the removal is a change of its own, and forgot it
 }
@@ -231,7 +231,7 @@ func (b *Bucket) flush() {
 		defer b.work.Done()
 		defer b.flushing.Store(false)
 		if err := b.syncAll(); err != nil {
-			b.storage.opts.Log.Error("background sync", "error", err)
+			b.storage.config.Log.Error("background sync", "error", err)
 		}
 	}()
 }

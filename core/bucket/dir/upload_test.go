@@ -28,7 +28,7 @@ func (r *ragged) Read(p []byte) (int, error) {
 // However the pieces come, what is written ends where the large folios of the page
 // cache do, also after an upload was interrupted.
 func TestUploadsAreWrittenInWholeFolios(t *testing.T) {
-	_, b := open(t, dir.Options{})
+	_, b := open(t, dir.Config{})
 	u, err := b.NewUpload(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -80,7 +80,7 @@ type target struct {
 
 func openTarget(t testing.TB, path string) target {
 	t.Helper()
-	storage, err := dir.Open(path, dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(path, dir.Config{Verify: store.Verify})
 	must(t, err)
 	b, err := storage.Bucket("private")
 	must(t, err)
