@@ -37,7 +37,7 @@ func startRedis(b *testing.B) *redis.Cache {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	c, err := redis.New(redis.Options{Addresses: []string{address}, Secret: []byte("a secret of sixteen bytes"), Timeout: time.Minute})
+	c, err := redis.New(redis.Config{Addresses: []string{address}, Secret: []byte("a secret of sixteen bytes"), Timeout: time.Minute})
 	if err != nil {
 		b.Fatal(err)
 	}
