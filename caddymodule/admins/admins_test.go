@@ -141,7 +141,7 @@ func open(t *testing.T) *identity.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := identity.Open(t.Context(), bucket, identity.Options{Now: func() time.Time { return now }})
+	store, err := identity.Open(t.Context(), bucket, identity.Config{Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

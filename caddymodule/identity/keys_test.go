@@ -48,7 +48,7 @@ func (m *machine) run() {
 	if m.bucket, err = storage.Bucket("identity"); err != nil {
 		m.Fatal(err)
 	}
-	if m.Store, err = Open(context.Background(), m.bucket, Options{Now: m.clock.now}); err != nil {
+	if m.Store, err = Open(context.Background(), m.bucket, Config{Now: m.clock.now}); err != nil {
 		m.Fatal(err)
 	}
 	m.stop = func() {
@@ -364,7 +364,7 @@ func BenchmarkKeyIdentity(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, err := Open(context.Background(), tree, Options{})
+	s, err := Open(context.Background(), tree, Config{})
 	if err != nil {
 		b.Fatal(err)
 	}
