@@ -41,7 +41,7 @@ func (r *registryAt) headOnly(method, path string, fields ...string) (response *
 // Nobody without the right to write has a body read: the answer comes without it, whatever
 // the body's length, and whether or not the client waits for leave to send it.
 func TestNoBodyIsReadOfThoseWhoMayNotWrite(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	port, lan := freePort(t), freePort(t)
 	text := site(port, t.TempDir(), "private blumeops/**\nmirror mirrored.test {\nupstream "+up.URL+`
 		}

@@ -14,7 +14,7 @@ import (
 // A misspelt mirror is explained to callers who may read something of the mirrors that the
 // explanation names, and to nobody else.
 func TestNamesOfNoMirrorAreExplained(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	port := freePort(t)
 	block := " {\nupstream " + up.URL + "\n" + unhurried + "\n}\n"
 	load(t, site(port, t.TempDir(), "private team/**\nmirror docker.io"+block+"mirror ghcr.io"+block+"mirror secret.example"+block+`policy {

@@ -31,7 +31,7 @@ func offer(t *testing.T, u *upstreamtest.Upstream, repo string) digest.Digest {
 // The oldest pull goes, also when it was pulled before a restart; the rest is served
 // with the upstream down.
 func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	blobs := map[string]digest.Digest{}
 	for _, name := range []string{"one", "two", "three"} {
 		blobs[name] = offer(t, up, "team/"+name)
@@ -76,7 +76,7 @@ func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
 }
 
 func TestDoctorByConfiguration(t *testing.T) {
-	hub, quay := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub}), upstreamtest.New(t, upstreamtest.Options{})
+	hub, quay := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub}), upstreamtest.New(t, upstreamtest.Config{})
 	offer(t, quay, "team/one")
 	storage, port := t.TempDir(), freePort(t)
 	text := site(port, storage, fmt.Sprintf("%s\nmin_free 0\nmirror docker.io {\nupstream %s\nallow_private %s\n}\nmirror quay.io {\nupstream %s\n}",

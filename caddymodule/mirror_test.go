@@ -51,7 +51,7 @@ func siteWith(port int, storage, oci, options string) string {
 }
 
 func TestAMirrorIsServedInEveryForm(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	content := randomBytes(50_000)
 	want, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
 	storage := t.TempDir()
@@ -95,7 +95,7 @@ func TestAMirrorIsServedInEveryForm(t *testing.T) {
 }
 
 func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	content := randomBytes(1000)
 	_, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
 	upstreamImage(t, hub, "team/app", "theirs", content)
@@ -143,7 +143,7 @@ func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
 }
 
 func TestAMirrorServesWhatItIsAllowedTo(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	for _, repo := range []string{"library/nginx", "library/redis", "other/app"} {
 		upstreamImage(t, hub, repo, "v1", randomBytes(10))
 	}
@@ -163,7 +163,7 @@ func TestAMirrorServesWhatItIsAllowedTo(t *testing.T) {
 
 // A download belongs to the process and not to a configuration.
 func TestAReloadKeepsADownload(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	content := randomBytes(1 << 20)
 	_, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
 	fault := hub.Fault(upstreamtest.Fault{Path: "/blobs/" + blob.String(), After: 1 << 19, Stall: true, Times: 1})
@@ -206,7 +206,7 @@ func TestAReloadKeepsADownload(t *testing.T) {
 // Checked and held content is served while the upstream does not answer, after a restart
 // too.
 func TestAMirrorStartsAndServesWithoutItsUpstream(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	content := randomBytes(1000)
 	want, blob := upstreamImage(t, hub, "library/nginx", "latest", content)
 	storage, port := t.TempDir(), freePort(t)
@@ -233,7 +233,7 @@ func TestAMirrorStartsAndServesWithoutItsUpstream(t *testing.T) {
 }
 
 func TestSecretsOfAMirror(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Basic})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Basic})
 	upstreamImage(t, hub, "team/app", "v1", randomBytes(10))
 	secret := filepath.Join(t.TempDir(), "secret")
 	text := site(freePort(t), t.TempDir(), allowAll+"\n"+mirrorOf("hub.test", hub, "credentials {env.TEST_HUB_USER} {file."+secret+"}"), "")
@@ -268,7 +268,7 @@ func TestSecretsOfAMirror(t *testing.T) {
 }
 
 func TestWhatAnUpstreamHidesIsShownToThoseNamed(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	_, blob := upstreamImage(t, hub, "team/app", "v1", randomBytes(1000))
 	_, other := upstreamImage(t, hub, "other/app", "v1", randomBytes(1000))
 	hub.Private("team/app")

@@ -47,7 +47,7 @@ func TestRefusalsOfStrangersAreBounded(t *testing.T) {
 
 // Internal names of an upstream, and paths of our files, are only for the log.
 func TestAnswersNameNoUpstreamHost(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	port := freePort(t)
 	load(t, site(port, t.TempDir(), "mirror mirrored.test {\nupstream "+up.URL+"\n"+unhurried+"\n}", ""))
 	r := at(t, port)

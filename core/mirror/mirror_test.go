@@ -63,10 +63,10 @@ type fixture struct {
 
 func start(t *testing.T, settings mirror.Settings) *fixture {
 	t.Helper()
-	return startAs(t, upstreamtest.Options{}, settings)
+	return startAs(t, upstreamtest.Config{}, settings)
 }
 
-func startAs(t *testing.T, o upstreamtest.Options, settings mirror.Settings) *fixture {
+func startAs(t *testing.T, o upstreamtest.Config, settings mirror.Settings) *fixture {
 	t.Helper()
 	f := &fixture{network: upstreamtest.NewNetwork(), path: t.TempDir(), settings: settings, log: &lines{}}
 	o.Network = f.network

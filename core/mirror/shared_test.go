@@ -119,7 +119,7 @@ func nodeIn(t testing.TB, at place, up *upstreamtest.Upstream, shared mirror.Sha
 
 func image(t *testing.T) (up *upstreamtest.Upstream, d digest.Digest) {
 	t.Helper()
-	up = upstreamtest.New(t, upstreamtest.Options{})
+	up = upstreamtest.New(t, upstreamtest.Config{})
 	return up, up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", document(1), "latest")
 }
 
@@ -318,7 +318,7 @@ func TestWhatOthersSayIsNotBelievedAgainstTheRules(t *testing.T) {
 // Content that credentials show stays in the process that has them: neither the content,
 // nor its existence, nor its absence is shared.
 func TestWhatTheUpstreamHidesIsNotShared(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	up := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	first := up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", document(1), "latest")
 	up.Private("library/nginx")
 	b := new(board)
@@ -337,7 +337,7 @@ func TestWhatTheUpstreamHidesIsNotShared(t *testing.T) {
 
 // Credentials raise limits: what everybody may see is shared as soon as that is known.
 func TestWhatCredentialsFetchedOfAPublicRepositoryIsShared(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	up := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	first := up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", document(1), "latest")
 	b := new(board)
 	login := func(c *upstream.Config) { c.User, c.Secret = "user", "secret" }

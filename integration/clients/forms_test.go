@@ -52,7 +52,7 @@ func form(t *testing.T, client, host string) string {
 // Clients that cannot be had here: their forms are read strictly, as they read them,
 // and the mirror is asked as they ask it.
 func TestMirrorFormsThatNoClientReads(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/app", "v1", image(t, true))
 	r := startMirror(t, hub, "")
 	type prefixed map[string]struct {

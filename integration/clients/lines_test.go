@@ -48,7 +48,7 @@ func lines(t *testing.T, r *server.Server, client string) string {
 // The doctor prints what docs/do/clients.md says, for the site that runs. On plain HTTP some clients
 // need a line more, with which the other tests run them.
 func TestTheDoctorsLinesAreThoseOfTheDocumentation(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	r, _ := startMirror(t, hub, "fallback docker.io"), newHome(t)
 	all := allLines(t, r.Server)
 	decode := map[string]func(string, any) error{

@@ -167,7 +167,7 @@ func TestADiskThatFails(t *testing.T) {
 // Neither an upstream nor Redis makes a registry unready: what is held is served.
 func TestOthersThatFail(t *testing.T) {
 	t.Parallel()
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	port := server.FreePort(t)
 	redis := exec.Command(server.Tool(t, "redis-server"), "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
 	if err := redis.Start(); err != nil {
