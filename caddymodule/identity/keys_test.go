@@ -140,7 +140,7 @@ func TestARevokedKeyIsRefusedAtOnceAndForGood(t *testing.T) {
 		if !errors.Is(err, ErrCredential) || !strings.Contains(err.Error(), `"ci" was revoked on 2026-11-25`) {
 			t.Errorf("got %v", err)
 		}
-		if _, err := m.KeyIDIdentity(key.ID, nil); !errors.Is(err, ErrCredential) {
+		if _, err := m.keyIDIdentity(key.ID, nil); !errors.Is(err, ErrCredential) {
 			t.Errorf("by its ID: got %v", err)
 		}
 		m.restart()
@@ -321,7 +321,7 @@ func TestADamagedRecordRefusesItselfAlone(t *testing.T) {
 				if (err != nil) != refused || err != nil && !errors.Is(err, ErrCredential) {
 					t.Errorf("its own key: got %v, refused: want %v", err, refused)
 				}
-				if _, err = m.KeyIDIdentity(key.ID, nil); (err != nil) != refused {
+				if _, err = m.keyIDIdentity(key.ID, nil); (err != nil) != refused {
 					t.Errorf("its own key by ID: got %v, refused: want %v", err, refused)
 				}
 				_, err = m.Users().SignedIn(t.Context(), User{Name: "ada", Issuer: "https://evil.example", Subject: "2", Groups: []string{"admins"}})

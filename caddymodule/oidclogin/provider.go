@@ -119,23 +119,6 @@ func (p *Provider) Configure(settings Settings) {
 	p.settings = settings
 }
 
-// Check asks the provider who it is, for a doctor. Errors: ErrUnavailable.
-func (p *Provider) Check(ctx context.Context) error {
-	_, _, err := p.discover(ctx)
-	return err
-}
-
-// Follows reports whether the provider gives refresh tokens: groups then follow it.
-// known is false before it has been reached.
-func (p *Provider) Follows() (follows, known bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.found == nil {
-		return false, false
-	}
-	return slices.Contains(p.found.document.Scopes, oidc.ScopeOfflineAccess), true
-}
-
 // discover returns the provider's metadata, and requests it if it is not known.
 // Callers that come meanwhile wait for the same answer; after a failure all are
 // refused for a while. Known metadata is used until newer metadata can be fetched.

@@ -81,7 +81,7 @@ func newBrowser(t *testing.T) *browser {
 		},
 		Log: log,
 	}
-	b.site.Follower = oidclogin.NewFollower(provider, sessions, store.Users(), b.site.EndAll, log)
+	b.site.Follower = oidclogin.NewFollower(provider, sessions, store.Users(), b.site.endAll, log)
 	server := httptest.NewServer(b.site)
 	t.Cleanup(server.Close)
 	b.base, b.site.URL = server.URL, server.URL

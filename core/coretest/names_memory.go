@@ -104,22 +104,22 @@ func (m *MemoryNames) write(key nameKey, d digest.Digest, put bool) error {
 	return nil
 }
 
-// PutManifest implements store.NameWrites.
+// PutManifest implements store.Names.
 func (m *MemoryNames) PutManifest(repo string, d digest.Digest) error {
 	return m.write(nameKey{repo: repo, d: d}, d, true)
 }
 
-// PutTag implements store.NameWrites.
+// PutTag implements store.Names.
 func (m *MemoryNames) PutTag(repo, tag string, d digest.Digest) error {
 	return m.write(nameKey{repo: repo, tag: tag}, d, true)
 }
 
-// DeleteManifest implements store.NameWrites.
+// DeleteManifest implements store.Names.
 func (m *MemoryNames) DeleteManifest(repo string, d digest.Digest) error {
 	return m.write(nameKey{repo: repo, d: d}, d, false)
 }
 
-// DeleteTag implements store.NameWrites.
+// DeleteTag implements store.Names.
 func (m *MemoryNames) DeleteTag(repo, tag string) error {
 	return m.write(nameKey{repo: repo, tag: tag}, "", false)
 }
@@ -137,7 +137,7 @@ func (m *MemoryNames) list(after string, of func(nameKey) (string, bool)) []stri
 	return slices.Sorted(maps.Keys(found))
 }
 
-// Repositories implements store.NameLists.
+// Repositories implements store.Names.
 func (m *MemoryNames) Repositories(after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for _, name := range m.list(after, func(k nameKey) (string, bool) { return k.repo, k.tag == "" }) {
@@ -148,7 +148,7 @@ func (m *MemoryNames) Repositories(after string) iter.Seq2[string, error] {
 	}
 }
 
-// Tags implements store.NameLists.
+// Tags implements store.Names.
 func (m *MemoryNames) Tags(repo, after string) iter.Seq2[store.Tag, error] {
 	return func(yield func(store.Tag, error) bool) {
 		for _, name := range m.list(after, func(k nameKey) (string, bool) { return k.tag, k.repo == repo && k.tag != "" }) {
@@ -162,7 +162,7 @@ func (m *MemoryNames) Tags(repo, after string) iter.Seq2[store.Tag, error] {
 	}
 }
 
-// Manifests implements store.NameLists.
+// Manifests implements store.Names.
 func (m *MemoryNames) Manifests(repo string) iter.Seq2[digest.Digest, error] {
 	return func(yield func(digest.Digest, error) bool) {
 		for _, name := range m.list("", func(k nameKey) (string, bool) { return string(k.d), k.repo == repo && k.tag == "" }) {
@@ -173,7 +173,7 @@ func (m *MemoryNames) Manifests(repo string) iter.Seq2[digest.Digest, error] {
 	}
 }
 
-// HasRepository implements store.NameLists.
+// HasRepository implements store.Names.
 func (m *MemoryNames) HasRepository(repo string) (bool, error) {
 	for range m.Manifests(repo) {
 		return true, nil

@@ -145,22 +145,22 @@ func (x *Index) Close() error {
 	return syncDir(filepath.Dir(x.path))
 }
 
-// PutManifest implements store.NameWrites.
+// PutManifest implements store.Names.
 func (x *Index) PutManifest(repo string, d digest.Digest) error {
 	return x.put(manifestsBucket, key(repo, string(d)), nil)
 }
 
-// PutTag implements store.NameWrites.
+// PutTag implements store.Names.
 func (x *Index) PutTag(repo, tag string, d digest.Digest) error {
 	return x.put(tagsBucket, key(repo, tag), []byte(d))
 }
 
-// DeleteManifest implements store.NameWrites.
+// DeleteManifest implements store.Names.
 func (x *Index) DeleteManifest(repo string, d digest.Digest) error {
 	return x.remove(manifestsBucket, key(repo, string(d)))
 }
 
-// DeleteTag implements store.NameWrites.
+// DeleteTag implements store.Names.
 func (x *Index) DeleteTag(repo, tag string) error {
 	return x.remove(tagsBucket, key(repo, tag))
 }

@@ -16,7 +16,7 @@ import (
 // of it: a reader that is slow to take them must not hold back bbolt's writer.
 const chunk = 200
 
-// Repositories implements store.NameLists.
+// Repositories implements store.Names.
 func (x *Index) Repositories(after string) iter.Seq2[string, error] {
 	return pages(x, after, func(c *cursor, after string, add func(string) bool) {
 		// One seek skips the digests of a repository: 1 is the byte after the
@@ -37,7 +37,7 @@ func (x *Index) Repositories(after string) iter.Seq2[string, error] {
 	}, manifestsBucket, func(s string) string { return s })
 }
 
-// Tags implements store.NameLists.
+// Tags implements store.Names.
 func (x *Index) Tags(repo, after string) iter.Seq2[store.Tag, error] {
 	return pages(x, after, func(c *cursor, after string, add func(store.Tag) bool) {
 		within(c, repo, after, func(tag string, value []byte) bool {
@@ -46,14 +46,14 @@ func (x *Index) Tags(repo, after string) iter.Seq2[store.Tag, error] {
 	}, tagsBucket, func(t store.Tag) string { return t.Name })
 }
 
-// Manifests implements store.NameLists.
+// Manifests implements store.Names.
 func (x *Index) Manifests(repo string) iter.Seq2[digest.Digest, error] {
 	return pages(x, "", func(c *cursor, after string, add func(digest.Digest) bool) {
 		within(c, repo, after, func(d string, _ []byte) bool { return add(digest.Digest(d)) })
 	}, manifestsBucket, func(d digest.Digest) string { return string(d) })
 }
 
-// HasRepository implements store.NameLists.
+// HasRepository implements store.Names.
 func (x *Index) HasRepository(repo string) (found bool, err error) {
 	err = x.view(func(tx *bbolt.Tx) error {
 		k, _ := rows(tx, manifestsBucket).seek(key(repo, ""))

@@ -16,8 +16,29 @@ import (
 // the disk. Names that return ErrDamaged have reported it and are not Ready any more. After
 // another error of a write or of a walk, the store calls Distrust.
 type Names interface {
-	NameLists
-	NameWrites
+	// Repositories yields the repositories that hold a manifest. It and the other lists yield
+	// what is behind after, which need not exist, in byte order, and an error last. A row that
+	// is written or deleted during a walk may be in it or not; a consumer may write while it
+	// walks, and may stop at any row.
+	Repositories(after string) iter.Seq2[string, error]
+	// Tags yields the tags of a repository, also if that holds no manifest.
+	Tags(repo, after string) iter.Seq2[Tag, error]
+	// Manifests yields the digests of the manifests that a repository holds.
+	Manifests(repo string) iter.Seq2[digest.Digest, error]
+	// HasRepository reports whether a repository holds a manifest.
+	HasRepository(repo string) (bool, error)
+
+	// PutManifest notes that a repository holds a manifest. The writes follow what happens in
+	// the bucket. Putting a row again replaces it, and deleting one that is not kept is not an
+	// error.
+	PutManifest(repo string, d digest.Digest) error
+	// PutTag notes what a tag names. An empty d means that its record could not be read.
+	PutTag(repo, tag string, d digest.Digest) error
+	// DeleteManifest notes that a repository holds a manifest no more.
+	DeleteManifest(repo string, d digest.Digest) error
+	// DeleteTag notes that a tag is gone.
+	DeleteTag(repo, tag string) error
+
 	// Ready reports whether everything is listed. New names are not Ready.
 	Ready() bool
 	// Distrust makes the names not Ready until the next Rebuild that begins after it.
@@ -30,30 +51,6 @@ type Names interface {
 	Rebuild(ctx context.Context, scan iter.Seq2[NameRow, error]) error
 	// Close ends the names. No other method is called after it.
 	Close() error
-}
-
-// NameLists answer lists. Each yields what is behind after, which need not exist, in byte
-// order, and yields an error last. A row that is written or deleted during a walk may be in it
-// or not; a consumer may write while it walks, and may stop at any row.
-type NameLists interface {
-	// Repositories yields the repositories that hold a manifest.
-	Repositories(after string) iter.Seq2[string, error]
-	// Tags yields the tags of a repository, also if that holds no manifest.
-	Tags(repo, after string) iter.Seq2[Tag, error]
-	// Manifests yields the digests of the manifests that a repository holds.
-	Manifests(repo string) iter.Seq2[digest.Digest, error]
-	// HasRepository reports whether a repository holds a manifest.
-	HasRepository(repo string) (bool, error)
-}
-
-// NameWrites follow what happens in the bucket. Putting a row again replaces it, and deleting
-// one that is not kept is not an error.
-type NameWrites interface {
-	PutManifest(repo string, d digest.Digest) error
-	// PutTag has tag name d. An empty d means that the tag's record could not be read.
-	PutTag(repo, tag string, d digest.Digest) error
-	DeleteManifest(repo string, d digest.Digest) error
-	DeleteTag(repo, tag string) error
 }
 
 // Tag is a tag and what it names, which is empty if that could not be read.
