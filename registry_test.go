@@ -42,6 +42,8 @@ func TestDirection(t *testing.T) {
 		{"./core/behind", []string{module + "/"}, ""},
 		{"./core/nearby", []string{module + "/"}, ""},
 		{"./core/rounds", []string{module + "/"}, ""},
+		// A store is given its names by its opener, which may keep them elsewhere than in an index.
+		{"./core/store", []string{module + "/core/"}, module + "/core/bucket " + module + "/core/graph"},
 		// They know mirrors by their names alone.
 		{"./core/evict",
 			[]string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire",

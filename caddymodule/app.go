@@ -174,14 +174,14 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
-	options := a.collection.Options()
-	options.CacheSize = a.cache.Memory() / 2
+	stores := a.collection.Settings()
+	stores.CacheSize = a.cache.Memory() / 2
 	limits, err := a.Limits.Quota()
 	if err != nil {
 		return err
 	}
 	a.settings = &running.Settings{
-		Options: options, Limits: limits, Bounds: a.Bounds(a.minFree, a.collection), Verify: a.verify, Mirrors: specs,
+		Stores: stores, Limits: limits, Bounds: a.Bounds(a.minFree, a.collection), Verify: a.verify, Mirrors: specs,
 		Keys:   a.KeyLimits(),
 		SignIn: signIn, Cache: shared, Public: a.public,
 		Watch: a.audit.KeyChanged, WatchUsers: a.userChanged, Admins: a.admins,

@@ -42,7 +42,7 @@ func headOnly(r *registrytest.Registry, method, path string, fields ...string) (
 // Nobody without the right to write has a body read: the answer comes without it, whatever
 // the body's length, and whether or not the client waits for leave to send it.
 func TestNoBodyIsReadOfThoseWhoMayNotWrite(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	port, lan := registrytest.FreePort(t), registrytest.FreePort(t)
 	text := registrytest.Caddyfile(port, t.TempDir(), "private blumeops/**\nmirror mirrored.test {\nupstream "+up.URL+`
 		}

@@ -119,7 +119,7 @@ func TestValidateNeedsNothingOfRedis(t *testing.T) {
 func TestRegistriesThatShareASecretShareWhatTheyLearned(t *testing.T) {
 	server := miniredis.RunT(t)
 	server.RequireAuth("hunter2")
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	up.Manifest("library/nginx", "application/vnd.oci.image.index.v1+json",
 		[]byte(`{"schemaVersion":2,"manifests":[]}`), "latest")
 	t.Setenv("CACHE_TEST_PASSWORD", "hunter2")
@@ -165,7 +165,7 @@ func TestRegistriesThatShareASecretShareWhatTheyLearned(t *testing.T) {
 // A registry starts and serves without its Redis, and an address that resolves to
 // nothing is none.
 func TestARegistryStartsWithoutItsRedis(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	up.Manifest("library/nginx", "application/vnd.oci.image.index.v1+json",
 		[]byte(`{"schemaVersion":2,"manifests":[]}`), "latest")
 	for _, address := range []string{fmt.Sprintf("127.0.0.1:%d", registrytest.FreePort(t)), "",

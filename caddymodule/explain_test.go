@@ -15,7 +15,7 @@ import (
 // A misspelt mirror is explained to callers who may read something of the mirrors that the
 // explanation names, and to nobody else.
 func TestNamesOfNoMirrorAreExplained(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	port := registrytest.FreePort(t)
 	block := " {\nupstream " + up.URL + "\n" + registrytest.Unhurried + "\n}\n"
 	r := registrytest.Serve(t, port, t.TempDir(), "private team/**\nmirror docker.io"+block+"mirror ghcr.io"+block+

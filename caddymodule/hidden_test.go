@@ -14,7 +14,7 @@ import (
 // A caller cannot tell what an upstream hides from what the policy does: status,
 // fields and words are the same, whatever is asked, and for nobody and somebody.
 func TestWhatIsHiddenAnswersAsWhatMayNotBeRead(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	manifest, blob := registrytest.PutImage(t, hub, "team/hidden", "v1", registrytest.RandomBytes(1000))
 	hub.Private("team/hidden")
 	t.Setenv("TEST_HUB_SECRET", "secret")

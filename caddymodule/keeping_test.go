@@ -33,7 +33,7 @@ func offer(t *testing.T, u *upstreamtest.Upstream, repo string) digest.Digest {
 // The oldest pull goes, also when it was pulled before a restart; the rest is served
 // with the upstream down.
 func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	blobs := map[string]digest.Digest{}
 	for _, name := range []string{"one", "two", "three"} {
 		blobs[name] = offer(t, up, "team/"+name)
@@ -80,8 +80,8 @@ func TestAMirrorKeepsWhatWasPulledLast(t *testing.T) {
 }
 
 func TestDoctorByConfiguration(t *testing.T) {
-	hub, quay := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub}),
-		upstreamtest.New(t, upstreamtest.Options{})
+	hub, quay := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub}),
+		upstreamtest.New(t, upstreamtest.Config{})
 	offer(t, quay, "team/one")
 	storage, port := t.TempDir(), registrytest.FreePort(t)
 	text := registrytest.Caddyfile(port, storage,

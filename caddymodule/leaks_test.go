@@ -40,7 +40,7 @@ func TestAnswersNameNothingWithin(t *testing.T) {
 	unnamed.Config.ErrorLog = nil
 	address := func(base string) string { u, _ := url.Parse(base); return u.Host }
 	faulty := func(kind upstreamtest.Kind, fault upstreamtest.Fault) (*upstreamtest.Upstream, string) {
-		up := upstreamtest.New(t, upstreamtest.Options{Kind: kind})
+		up := upstreamtest.New(t, upstreamtest.Config{Kind: kind})
 		up.Fault(fault)
 		return up, "mirror mirrored.test {\nupstream " + up.URL + "\nallow_private " +
 			strings.Join(up.AllowPrivate(), " ") + "\n" + registrytest.Unhurried + "\n}"

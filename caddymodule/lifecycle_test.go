@@ -208,7 +208,7 @@ func TestTheStorageClosesWithItsLastConfiguration(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	opened, err := dir.Open(storage, dir.Options{})
+	opened, err := dir.Open(storage, dir.Config{})
 	if err != nil {
 		t.Fatalf("the storage is still locked: %v", err)
 	}

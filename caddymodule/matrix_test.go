@@ -85,8 +85,8 @@ func newMatrix(t *testing.T) *matrix {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		ports: map[string]int{}, tokens: map[string]string{}, blobs: map[string]digest.Digest{},
 		manifests: map[string]digest.Digest{}, deleted: map[string]bool{},
-		hub:  upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub, Pulls: 1e6}),
-		quay: upstreamtest.New(t, upstreamtest.Options{}),
+		hub:  upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub, Pulls: 1e6}),
+		quay: upstreamtest.New(t, upstreamtest.Config{}),
 	}
 	t.Cleanup(m.client.CloseIdleConnections)
 	t.Setenv("TEST_HUB_SECRET", "secret")

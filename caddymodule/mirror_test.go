@@ -20,7 +20,7 @@ import (
 )
 
 func TestAMirrorIsServedInEveryForm(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	content := registrytest.RandomBytes(50_000)
 	want, blob := registrytest.PutImage(t, hub, "library/nginx", "latest", content)
 	storage := t.TempDir()
@@ -75,7 +75,7 @@ func TestAMirrorIsServedInEveryForm(t *testing.T) {
 }
 
 func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	content := registrytest.RandomBytes(1000)
 	_, blob := registrytest.PutImage(t, hub, "library/nginx", "latest", content)
 	registrytest.PutImage(t, hub, "team/app", "theirs", content)
@@ -126,7 +126,7 @@ func TestMirrorsAndPrivateNamesKeepApart(t *testing.T) {
 }
 
 func TestAMirrorServesWhatItIsAllowedTo(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	for _, repo := range []string{"library/nginx", "library/redis", "other/app"} {
 		registrytest.PutImage(t, hub, repo, "v1", registrytest.RandomBytes(10))
 	}
@@ -146,7 +146,7 @@ func TestAMirrorServesWhatItIsAllowedTo(t *testing.T) {
 
 // A download belongs to the process and not to a configuration.
 func TestAReloadKeepsADownload(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	content := registrytest.RandomBytes(1 << 20)
 	_, blob := registrytest.PutImage(t, hub, "library/nginx", "latest", content)
 	fault := hub.Fault(upstreamtest.Fault{Path: "/blobs/" + blob.String(), After: 1 << 19, Stall: true, Times: 1})
@@ -189,7 +189,7 @@ func TestAReloadKeepsADownload(t *testing.T) {
 // Checked and held content is served while the upstream does not answer, after a restart
 // too.
 func TestAMirrorStartsAndServesWithoutItsUpstream(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	content := registrytest.RandomBytes(1000)
 	want, blob := registrytest.PutImage(t, hub, "library/nginx", "latest", content)
 	storage, port := t.TempDir(), registrytest.FreePort(t)
@@ -201,7 +201,7 @@ func TestAMirrorStartsAndServesWithoutItsUpstream(t *testing.T) {
 	}
 	// The storage closes when the last request has returned, which Stop does not wait for.
 	r.Eventually("the storage is closed", func() bool {
-		opened, err := dir.Open(storage, dir.Options{})
+		opened, err := dir.Open(storage, dir.Config{})
 		return err == nil && opened.Close() == nil
 	})
 	gone := fmt.Sprintf("mirror docker.io {\nupstream http://127.0.0.1:%d\nttl 1ns\n}", registrytest.FreePort(t))
@@ -215,7 +215,7 @@ func TestAMirrorStartsAndServesWithoutItsUpstream(t *testing.T) {
 }
 
 func TestSecretsOfAMirror(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Basic})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Basic})
 	registrytest.PutImage(t, hub, "team/app", "v1", registrytest.RandomBytes(10))
 	secret := filepath.Join(t.TempDir(), "secret")
 	text := registrytest.Caddyfile(registrytest.FreePort(t), t.TempDir(),
@@ -254,7 +254,7 @@ func TestSecretsOfAMirror(t *testing.T) {
 }
 
 func TestWhatAnUpstreamHidesIsShownToThoseNamed(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	_, blob := registrytest.PutImage(t, hub, "team/app", "v1", registrytest.RandomBytes(1000))
 	_, other := registrytest.PutImage(t, hub, "other/app", "v1", registrytest.RandomBytes(1000))
 	hub.Private("team/app")

@@ -47,7 +47,7 @@ func (a *App) provisionSignIn() error {
 	}
 	key := oidc.Issuer + " " + oidc.ClientID
 	value, _, err := providers.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return oidclogin.New(oidc.Issuer, oidc.ClientID, oidclogin.Options{}), nil
+		return oidclogin.New(oidc.Issuer, oidc.ClientID, oidclogin.Config{}), nil
 	})
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 func emptyStorage(t *testing.T) string {
 	t.Helper()
 	made := t.TempDir()
-	storage, err := dir.Open(made, dir.Options{})
+	storage, err := dir.Open(made, dir.Config{})
 	if err == nil {
 		err = storage.Close()
 	}
@@ -41,7 +41,7 @@ func TestMirrorsLieElsewhereAndAreLockedThere(t *testing.T) {
 		t.Errorf("got %q, want the mark of a cache", text)
 	}
 	for _, path := range []string{storage, mirrors} {
-		if other, err := dir.Open(path, dir.Options{}); err == nil {
+		if other, err := dir.Open(path, dir.Config{}); err == nil {
 			t.Errorf("%s is not locked", path)
 			other.Close()
 		}

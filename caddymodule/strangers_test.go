@@ -50,7 +50,7 @@ func TestRefusalsOfStrangersAreBounded(t *testing.T) {
 
 // Internal names of an upstream, and paths of our files, are only for the log.
 func TestAnswersNameNoUpstreamHost(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	port := registrytest.FreePort(t)
 	r := registrytest.Serve(t, port, t.TempDir(), "mirror mirrored.test {\nupstream "+up.URL+"\n"+
 		registrytest.Unhurried+"\n}", "")

@@ -84,7 +84,7 @@ type creator struct {
 // create runs concurrent creators on a few new tags a round, and checks their answers.
 func create(t *testing.T, seed uint64, rounds int, within func(core.Registry) core.Registry) error {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(t.TempDir(), dir.Config{Verify: store.Verify})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func create(t *testing.T, seed uint64, rounds int, within func(core.Registry) co
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, err := store.Open(t.Context(), bucket, store.Options{})
+	kept, err := store.Open(t.Context(), bucket, store.Config{Names: &coretest.MemoryNames{}})
 	if err != nil {
 		t.Fatal(err)
 	}

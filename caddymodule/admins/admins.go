@@ -6,7 +6,7 @@
 //
 //   - a local_user of the configuration, with the groups that stand there;
 //   - a person of the configured provider, with the groups of the last sign-in or
-//     refresh, if that was within Recent and allowed_groups still admits them.
+//     refresh, if that was within 30 days and allowed_groups still admits them.
 //
 // Neither counts while disabled. Keys, workloads and client certificates never count,
 // whatever the policy allows them: nothing that an administrator does takes them. So
@@ -33,9 +33,9 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// Recent is how long the groups that a provider named last are taken for those that it
+// recent is how long the groups that a provider named last are taken for those that it
 // would name now: somebody who has not signed in for longer may have left.
-const Recent = 30 * 24 * time.Hour
+const recent = 30 * 24 * time.Hour
 
 var (
 	// ErrSelf refuses to disable whoever asks for it.
@@ -74,9 +74,9 @@ func (r *Roster) Includes(who policies.Identity) bool {
 	return r.Policy.Allows(who, policies.Admin, "")
 }
 
-// Known returns the names of the administrators who count, in order. users are all that
+// known returns the names of the administrators who count, in order. users are all that
 // have a record.
-func (r *Roster) Known(users []identity.User) []string {
+func (r *Roster) known(users []identity.User) []string {
 	now := time.Now
 	if r.Now != nil {
 		now = r.Now
@@ -100,7 +100,7 @@ func (r *Roster) Known(users []identity.User) []string {
 
 // signsIn reports whether the provider would let a person sign in, as far as is known.
 func (r *Roster) signsIn(user identity.User, now time.Time) bool {
-	if r.Issuer == "" || user.Subject == "" || user.Issuer != r.Issuer || now.Sub(user.Verified) > Recent {
+	if r.Issuer == "" || user.Subject == "" || user.Issuer != r.Issuer || now.Sub(user.Verified) > recent {
 		return false
 	}
 	return len(r.Allowed) == 0 || slices.ContainsFunc(user.Groups, func(group string) bool { return slices.Contains(r.Allowed, group) })
@@ -123,7 +123,7 @@ func (r *Roster) Check(users []identity.User, by, name string) error {
 
 // Last reports whether somebody is the only administrator who counts.
 func (r *Roster) Last(users []identity.User, name string) bool {
-	known := r.Known(users)
+	known := r.known(users)
 	return len(known) == 1 && known[0] == name
 }
 
@@ -140,7 +140,7 @@ func (r *Roster) Disable(ctx context.Context, users *identity.Users, by, name st
 // who counted.
 func (r *Roster) TookLast(change identity.UserChange) bool {
 	before, after := []identity.User{change.Before}, []identity.User{change.After}
-	return len(r.Known(before)) > len(r.Known(after)) && len(r.Known(change.Of.List())) == 0
+	return len(r.known(before)) > len(r.known(after)) && len(r.known(change.Of.List())) == 0
 }
 
 // Missing reports whether a registry should have an administrator and has none: rules
@@ -148,7 +148,7 @@ func (r *Roster) TookLast(change identity.UserChange) bool {
 // counts. A new registry whose first administrator has not signed in yet is not
 // missing one, and neither is one whose policy leaves administering to the commands.
 func (r *Roster) Missing(rules []policies.Rule, users []identity.User) bool {
-	if r.Issuer == "" && len(r.Locals) == 0 || len(r.Known(users)) > 0 {
+	if r.Issuer == "" && len(r.Locals) == 0 || len(r.known(users)) > 0 {
 		return false
 	}
 	signedIn := len(r.Locals) > 0 || slices.ContainsFunc(users, func(user identity.User) bool { return user.Subject != "" })

@@ -59,8 +59,8 @@ func TestWhoCounts(t *testing.T) {
 		counts bool
 	}{
 		{"an admin who has just signed in", admins, nil, person("ada", nil), true},
-		{"an admin whose groups are 30 days old", admins, nil, person("ada", func(u *identity.User) { u.Verified = now.Add(-Recent) }), true},
-		{"an admin whose groups are older", admins, nil, person("ada", func(u *identity.User) { u.Verified = now.Add(-Recent - time.Second) }), false},
+		{"an admin whose groups are 30 days old", admins, nil, person("ada", func(u *identity.User) { u.Verified = now.Add(-recent) }), true},
+		{"an admin whose groups are older", admins, nil, person("ada", func(u *identity.User) { u.Verified = now.Add(-recent - time.Second) }), false},
 		{"a disabled admin", admins, nil, person("ada", func(u *identity.User) { u.Disabled = true }), false},
 		{"somebody who has lost the group", admins, nil, person("ada", func(u *identity.User) { u.Groups = []string{"staff"} }), false},
 		{"a name that was only disabled and enabled", admins, nil, person("ada", func(u *identity.User) { u.Issuer, u.Subject = "", "" }), false},
@@ -90,20 +90,20 @@ func TestWhoCounts(t *testing.T) {
 			if row.counts {
 				want = []string{"ada"}
 			}
-			if got := r.Known([]identity.User{row.user}); !slices.Equal(got, want) {
+			if got := r.known([]identity.User{row.user}); !slices.Equal(got, want) {
 				t.Errorf("got %q, want %q", got, want)
 			}
 		})
 	}
 	r := roster(t, "allow group admins *", "deny user ada admin")
-	if got := r.Known([]identity.User{person("ada", nil), person("bob", nil)}); !slices.Equal(got, []string{"bob"}) {
+	if got := r.known([]identity.User{person("ada", nil), person("bob", nil)}); !slices.Equal(got, []string{"bob"}) {
 		t.Errorf("with a rule that denies it to ada: got %q, want bob", got)
 	}
 }
 
 func TestCheck(t *testing.T) {
 	r := roster(t, "allow group admins *")
-	stale := person("stale", func(u *identity.User) { u.Verified = now.Add(-2 * Recent) })
+	stale := person("stale", func(u *identity.User) { u.Verified = now.Add(-2 * recent) })
 	out := person("out", func(u *identity.User) { u.Disabled = true })
 	common := person("carl", func(u *identity.User) { u.Groups = nil })
 	for _, row := range []struct {
@@ -132,7 +132,7 @@ func TestCheck(t *testing.T) {
 
 func open(t *testing.T) *identity.Store {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{})
+	storage, err := dir.Open(t.TempDir(), dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func open(t *testing.T) *identity.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := identity.Open(t.Context(), bucket, identity.Options{Now: func() time.Time { return now }})
+	store, err := identity.Open(t.Context(), bucket, identity.Config{Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestAdministratorsDisableEachOther(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			left := len(r.Known(users.List()))
+			left := len(r.known(users.List()))
 			if left != len(names)-succeeded || left == 0 || len(names) == 2 && succeeded != 1 {
 				t.Fatalf("of %d administrators %d succeeded and %d are left", len(names), succeeded, left)
 			}

@@ -25,7 +25,7 @@ func (o OIDC) Examine(ctx context.Context, site string) (string, error) {
 			return "", err
 		}
 	}
-	found, err := oidclogin.New(o.Issuer, o.ClientID, oidclogin.Options{}).Probe(ctx)
+	found, err := oidclogin.New(o.Issuer, o.ClientID, oidclogin.Config{}).Probe(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -60,7 +60,7 @@ func IssuerChecks(blocks []json.RawMessage) (checks []doctor.Check) {
 			if err := option.CheckURL(block.Issuer); err != nil {
 				return "", err
 			}
-			keys, err := workload.New(block.Issuer, workload.Options{Files: block.files()}).Probe(ctx)
+			keys, err := workload.New(block.Issuer, workload.Config{Files: block.files()}).Probe(ctx)
 			if err != nil {
 				return "", err
 			}

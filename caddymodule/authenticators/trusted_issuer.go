@@ -88,7 +88,7 @@ func (t *TrustedIssuer) Provision(ctx caddy.Context) error {
 	}
 	t.rules = []*workload.Compiled{rule}
 	value, _, err := issuers.LoadOrNew(t.key(), func() (caddy.Destructor, error) {
-		return workload.New(t.Issuer, workload.Options{Log: observe.WithoutContext(ctx.Slogger()), Files: t.files()}), nil
+		return workload.New(t.Issuer, workload.Config{Log: observe.WithoutContext(ctx.Slogger()), Files: t.files()}), nil
 	})
 	if err != nil {
 		return err

@@ -16,14 +16,14 @@ const (
 	caddy  = "github.com/caddyserver/caddy/v2"
 )
 
-// Unknown stands for what the build does not say.
-const Unknown = "unknown"
+// unknown stands for what the build does not say.
+const unknown = "unknown"
 
 // commit is set by -ldflags -X. The go command knows no commit of a module that a directory
 // replaces, which is how `make build` builds from a checkout.
 var commit string
 
-// Build is what a program was built from. Each field may be Unknown.
+// Build is what a program was built from. Each field may be "unknown".
 type Build struct {
 	// Version is that of this module; v0.0.0 if it was built from a checkout.
 	Version string
@@ -48,7 +48,7 @@ var pseudoCommit = regexp.MustCompile(`-(?:0\.)?[0-9]{14}-([0-9a-f]{12})$`)
 // read looks for the commit in what the linker was given, in the version, and in what the
 // go command writes if this module is the program.
 func read(info *debug.BuildInfo, linked string) Build {
-	b := Build{Unknown, Unknown, Unknown, Unknown}
+	b := Build{unknown, unknown, unknown, unknown}
 	if info.GoVersion != "" {
 		b.Go = info.GoVersion
 	}

@@ -21,7 +21,7 @@ func TestRead(t *testing.T) {
 		commit string
 		text   string
 	}{
-		{"a release", dependency("v1.2.0"), "", Unknown, "caddy-registry v1.2.0 (commit unknown)"},
+		{"a release", dependency("v1.2.0"), "", unknown, "caddy-registry v1.2.0 (commit unknown)"},
 		{"a commit that xcaddy was given", dependency("v1.2.1-0.20261129200000-0123456789ab"), "", "0123456789ab",
 			"caddy-registry v1.2.1-0.20261129200000-0123456789ab (commit 0123456789ab)"},
 		{"a checkout", dependency("v0.0.0"), hash, hash, "caddy-registry v0.0.0 (commit 0123456789ab)"},
@@ -29,7 +29,7 @@ func TestRead(t *testing.T) {
 		{"the module itself", program(revision), "", hash, "caddy-registry (devel) (commit 0123456789ab)"},
 		{"the module itself with changes", program(revision, debug.BuildSetting{Key: "vcs.modified", Value: "true"}), "", hash + "+modified",
 			"caddy-registry (devel) (commit 0123456789ab+modified)"},
-		{"nothing is known", new(debug.BuildInfo), "", Unknown, "caddy-registry unknown (commit unknown)"},
+		{"nothing is known", new(debug.BuildInfo), "", unknown, "caddy-registry unknown (commit unknown)"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := read(row.info, row.linked)
@@ -38,7 +38,7 @@ func TestRead(t *testing.T) {
 			}
 		})
 	}
-	if got, want := read(dependency("v1.2.0"), ""), (Build{"v1.2.0", Unknown, "go1.26.8", "v2.11.9"}); got != want {
+	if got, want := read(dependency("v1.2.0"), ""), (Build{"v1.2.0", unknown, "go1.26.8", "v2.11.9"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -1,7 +1,7 @@
 // Package cache is what is kept beside a storage, to be fast: guest modules oci.cache.*.
 //
 //	shared, close, err := module.Open(secret, log)
-//	options.CacheSize = module.Memory() / 2 // of each tree
+//	settings.CacheSize = module.Memory() / 2 // of each tree
 //
 // Memory bounds the manifests and tags in the memory of this process. Redis has the same
 // memory, and shares what mirrors learned with other processes; while it is slow or gone, the

@@ -20,15 +20,15 @@ func (c *Memory) Examine(context.Context) (string, error) {
 
 // Examine reports how Redis is: it reaches Redis, and uses it.
 func (c *Redis) Examine(ctx context.Context) (string, error) {
-	options, _, err := c.connection()
+	config, _, err := c.connection()
 	if err != nil {
 		return "", err
 	}
-	if len(options.Addresses) == 0 {
+	if len(config.Addresses) == 0 {
 		return "Redis has no address, so " + inMemory, nil
 	}
-	where := "Redis at " + strings.Join(options.Addresses, " ")
-	found, err := options.Probe(ctx)
+	where := "Redis at " + strings.Join(config.Addresses, " ")
+	found, err := config.Probe(ctx)
 	if err == nil {
 		var text string
 		if text, err = describeRedis(found); err == nil {

@@ -101,7 +101,7 @@ func (c *Redis) Validate() error {
 		}
 		literal.Addresses = append(literal.Addresses, address)
 	}
-	o, err := literal.options(caddy.NewEmptyReplacer())
+	o, err := literal.config(caddy.NewEmptyReplacer())
 	if err != nil {
 		return err
 	}
@@ -145,10 +145,10 @@ func (c *Redis) secrets() []redisSecret {
 	return all
 }
 
-// options are those of the client that are not secrets. Its addresses are none if
+// config is that of the client without its secrets. Its addresses are none if
 // their placeholders resolve to nothing.
-func (c *Redis) options(replace *caddy.Replacer) (redis.Options, error) {
-	o := redis.Options{DB: c.DB, Prefix: c.Prefix, User: c.User, Cluster: c.Cluster}
+func (c *Redis) config(replace *caddy.Replacer) (redis.Config, error) {
+	o := redis.Config{DB: c.DB, Prefix: c.Prefix, User: c.User, Cluster: c.Cluster}
 	port := redisPort
 	if c.Sentinel != nil {
 		port = sentinelPort
@@ -187,8 +187,8 @@ func (c *Redis) Memory() int64 {
 
 // connection is what is needed to reach Redis, with its secrets and files. fingerprint
 // is of all that makes one connection another. There is none without an address.
-func (c *Redis) connection() (o redis.Options, fingerprint string, err error) {
-	if o, err = c.options(caddy.NewReplacer()); err != nil || len(o.Addresses) == 0 {
+func (c *Redis) connection() (o redis.Config, fingerprint string, err error) {
+	if o, err = c.config(caddy.NewReplacer()); err != nil || len(o.Addresses) == 0 {
 		return o, "", err
 	}
 	if err := o.Check(); err != nil {
@@ -240,25 +240,25 @@ func (t *TLS) load() (config *tls.Config, files string, err error) {
 
 // Open implements Module. Configurations that mean the same have one client.
 func (c *Redis) Open(secret func() ([]byte, error), log *slog.Logger) (mirror.Shared, func() error, error) {
-	options, fingerprint, err := c.connection()
-	if err != nil || len(options.Addresses) == 0 {
+	config, fingerprint, err := c.connection()
+	if err != nil || len(config.Addresses) == 0 {
 		return nil, nil, err
 	}
 	if c.Secret == "" {
-		options.Secret, err = secret()
+		config.Secret, err = secret()
 	} else {
 		var text string
 		text, err = option.Resolve("secret", c.Secret)
-		options.Secret = []byte(strings.TrimSpace(text)) // a file often ends in a line end
+		config.Secret = []byte(strings.TrimSpace(text)) // a file often ends in a line end
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	options.Log = log
-	options.Count = observe.CountCache
-	key := fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q %q", fingerprint, options.Secret)))
+	config.Log = log
+	config.Count = observe.CountCache
+	key := fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q %q", fingerprint, config.Secret)))
 	client, _, err := caches.LoadOrNew(key, func() (caddy.Destructor, error) {
-		opened, err := redis.New(options)
+		opened, err := redis.New(config)
 		return pooledRedis{opened}, err
 	})
 	if err != nil {

@@ -29,8 +29,8 @@ import (
 const (
 	// spaceInterval is how often the disks are asked.
 	spaceInterval = 15 * time.Second
-	// Most is how many repositories are counted by name: each is a label of a metric.
-	Most = 100
+	// most is how many repositories are counted by name: each is a label of a metric.
+	most = 100
 )
 
 // Tree is content that is counted: a *store.Store.
@@ -193,10 +193,10 @@ func rank(repos map[string]int64, public func(string) bool) (largest []Repositor
 	slices.SortFunc(largest, func(a, b Repository) int {
 		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Name, b.Name))
 	})
-	for _, r := range largest[min(Most, len(largest)):] {
+	for _, r := range largest[min(most, len(largest)):] {
 		other += r.Bytes
 	}
-	return slices.Clone(largest[:min(Most, len(largest))]), other
+	return slices.Clone(largest[:min(most, len(largest))]), other
 }
 
 // measure asks the disks from time to time. One that hangs keeps its last figures.

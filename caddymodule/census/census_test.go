@@ -65,7 +65,7 @@ func TestCounts(t *testing.T) {
 		if got.Trees["private"] != all+1000 || got.Trees["mirrors"] != 7 {
 			t.Errorf("the trees have %v bytes, want %d and 7", got.Trees, all+1000)
 		}
-		if len(got.Largest) != Most || got.Largest[0] != (Repository{"open/149", 159 + 1000}) || got.Largest[99].Name != "open/050" {
+		if len(got.Largest) != most || got.Largest[0] != (Repository{"open/149", 159 + 1000}) || got.Largest[99].Name != "open/050" {
 			t.Errorf("%d are largest: %v", len(got.Largest), got.Largest)
 		}
 		var named int64
@@ -82,7 +82,7 @@ func TestCounts(t *testing.T) {
 
 		// A name that is not public any more goes at once.
 		c.SetPublic(func(repo string) bool { return repo != "open/149" && strings.HasPrefix(repo, "open/") })
-		if got := c.Last(); got.Largest[0].Name != "open/148" || len(got.Largest) != Most-1 {
+		if got := c.Last(); got.Largest[0].Name != "open/148" || len(got.Largest) != most-1 {
 			t.Errorf("after the change the largest of %d is %v", len(got.Largest), got.Largest[0])
 		}
 	})

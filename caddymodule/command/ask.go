@@ -64,7 +64,7 @@ func (r *registry) withTrees(ctx context.Context, use func(*running.Trees) error
 		return err
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
-	t, err := running.OpenTrees(ctx, opened, r.options, log)
+	t, err := running.OpenTrees(ctx, opened, r.stores, log)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 // Another user's command, root's too, would leave files that the registry cannot read.
 func TestAStorageBelongsToItsUser(t *testing.T) {
 	made := t.TempDir()
-	opened, err := dir.Open(made, dir.Options{})
+	opened, err := dir.Open(made, dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

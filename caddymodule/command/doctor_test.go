@@ -55,8 +55,8 @@ func TestDoctorLooksAtMirrors(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	good := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Basic})
-	broken := upstreamtest.New(t, upstreamtest.Options{})
+	good := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Basic})
+	broken := upstreamtest.New(t, upstreamtest.Config{})
 	defer broken.Fault(upstreamtest.Fault{Status: 503}).Lift()
 	client := func(u *upstreamtest.Upstream) func() (*upstream.Client, error) {
 		return func() (*upstream.Client, error) {

@@ -51,9 +51,9 @@ func (l *location) check() error {
 type registry struct {
 	storage storage.Module
 	// local is the directory with the control socket.
-	local   string
-	options store.Options
-	limits  quota.Limits
+	local  string
+	stores store.Settings
+	limits quota.Limits
 	// verifyRate is the read rate of a verification; 0: verify.DefaultRate.
 	verifyRate int64
 	keys       running.KeyLimits
@@ -96,7 +96,7 @@ func (l *location) find() (*registry, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("there is no storage in %s; is it another directory, or was no registry started with it yet? %w", reachable.Local(), err)
 	}
-	found := &registry{module, reachable.Local(), collection.Options(), limits, verifying.Rate, app.KeyLimits(), nil}
+	found := &registry{module, reachable.Local(), collection.Settings(), limits, verifying.Rate, app.KeyLimits(), nil}
 	if l.storage == "" {
 		// A command that disables a user uses it for a warning, and works without it.
 		found.admins, _ = rosterOf(app)

@@ -76,9 +76,9 @@ func (c Collection) Schedule() running.Schedule {
 	return running.Schedule{Interval: c.interval, Grace: c.grace}
 }
 
-// Options returns what the collector removes.
-func (c Collection) Options() store.Options {
-	return store.Options{Grace: c.grace, Untagged: c.untagged, UploadAge: c.uploads}
+// Settings returns what the collector removes.
+func (c Collection) Settings() store.Settings {
+	return store.Settings{Grace: c.grace, Untagged: c.untagged, UploadAge: c.uploads}
 }
 
 // UnmarshalCaddyfile reads the block gc. Syntax:

@@ -11,8 +11,8 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Tag is the tag of the image.
-const Tag = "v1"
+// imageTag is the tag of the image.
+const imageTag = "v1"
 
 // text is the only file of the image, hello.txt.
 const text = "This image was made by caddy-registry registry demo. You pulled it from your own registry.\n"

@@ -1,7 +1,7 @@
 package demo
 
 // Reference is the name of the image as clients take it.
-func (p *Plan) Reference() string { return p.Base.Host + "/" + p.Repository + ":" + Tag }
+func (p *Plan) Reference() string { return p.Base.Host + "/" + p.Repository + ":" + imageTag }
 
 // Commands pull the image on this machine.
 func (p *Plan) Commands() []string {
@@ -12,7 +12,7 @@ func (p *Plan) Commands() []string {
 	return []string{
 		"docker pull " + ref,
 		"podman pull " + tls + ref,
-		"skopeo copy " + src + "docker://" + ref + " oci:hello:" + Tag,
+		"skopeo copy " + src + "docker://" + ref + " oci:hello:" + imageTag,
 		"crane pull " + insecure + ref + " hello.tar",
 	}
 }

@@ -39,7 +39,7 @@ func (p *Plan) Push(ctx context.Context, key string) (named digest.Digest, there
 			return "", false, err
 		}
 	}
-	return img.index.Digest, false, c.send(ctx, http.MethodPut, "/manifests/"+Tag, img.index.MediaType, img.index.bytes)
+	return img.index.Digest, false, c.send(ctx, http.MethodPut, "/manifests/"+imageTag, img.index.MediaType, img.index.bytes)
 }
 
 // client sends requests about one repository.
@@ -51,7 +51,7 @@ type client struct {
 
 // tagged returns what the tag names, and whether there is one.
 func (c *client) tagged(ctx context.Context) (digest.Digest, bool, error) {
-	response, err := c.do(ctx, http.MethodHead, "/manifests/"+Tag, "", nil)
+	response, err := c.do(ctx, http.MethodHead, "/manifests/"+imageTag, "", nil)
 	if err != nil {
 		return "", false, err
 	}

@@ -159,7 +159,7 @@ func (c *Chain) bearer(claims token.Claims) (Proven, error) {
 		return Proven{Until: until}, nil
 	}
 	if id, ok := strings.CutPrefix(claims.Credential, KeyCredential("")); ok {
-		who, err := c.Store.KeyIDIdentity(id, c.Locals)
+		who, err := c.Store.keyIDIdentity(id, c.Locals)
 		if err == nil && who.User != claims.Subject {
 			err = fmt.Errorf("registry token: %w", ErrCredential)
 		}

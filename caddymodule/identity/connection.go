@@ -26,8 +26,8 @@ type Connection struct {
 // Private reports whether others cannot read a credential on this connection.
 func (c Connection) Private() bool { return c.HTTPS || c.Loopback }
 
-// Scheme is http or https.
-func (c Connection) Scheme() string {
+// scheme is http or https.
+func (c Connection) scheme() string {
 	if c.HTTPS {
 		return "https"
 	}
@@ -35,7 +35,7 @@ func (c Connection) Scheme() string {
 }
 
 // Base is the URL of the site as the client called it, without a slash at its end.
-func (c Connection) Base() string { return c.Scheme() + "://" + c.Host }
+func (c Connection) Base() string { return c.scheme() + "://" + c.Host }
 
 // Audience is the host as registry tokens name it.
 func (c Connection) Audience() string { return namespace.CanonicalHost(c.Host) }

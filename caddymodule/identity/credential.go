@@ -97,7 +97,7 @@ func ReadCredential(r *http.Request, place Place) (Credential, error) {
 			return c, fmt.Errorf("empty Bearer: %w", ErrCredential)
 		}
 		c.Bearer = true
-		c.SetSecret(rest)
+		c.setSecret(rest)
 		return c, nil
 	}
 	return c, fmt.Errorf("the scheme of Authorization is neither Basic nor Bearer: %w", ErrCredential)
@@ -130,12 +130,12 @@ func (c *Credential) SetBasic(user, password string) error {
 		return fmt.Errorf("empty password: %w", ErrCredential)
 	}
 	c.User = user
-	c.SetSecret(password)
+	c.setSecret(password)
 	return nil
 }
 
-// SetSecret sets a password, key or token, and determines its kind.
-func (c *Credential) SetSecret(secret string) {
+// setSecret sets a password, key or token, and determines its kind.
+func (c *Credential) setSecret(secret string) {
 	c.Secret = secret
 	if !isKey(secret) {
 		c.Issuer = claimedIssuer(secret)

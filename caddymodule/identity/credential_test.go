@@ -68,7 +68,7 @@ func TestTheIssuerOfAJWTIsRead(t *testing.T) {
 		Prefix + jwt(`{"iss":"https://i"}`): "",
 	} {
 		var c Credential
-		c.SetSecret(secret)
+		c.setSecret(secret)
 		if c.Issuer != want {
 			t.Errorf("%s: got %q, want %q", secret, c.Issuer, want)
 		}

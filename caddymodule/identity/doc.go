@@ -21,7 +21,7 @@
 // Its result is a policies.Identity: the user, the groups, and the credential. It
 // does not decide what they may do.
 //
-//	store, err := identity.Open(ctx, bucket, identity.Options{Log: log})
+//	store, err := identity.Open(ctx, bucket, identity.Config{Log: log})
 //	secret, key, err := store.Keys().Create(ctx, identity.NewKey{User: "zot-ci", Service: true, Groups: []string{"artifact-workloads"}})
 //	who, err := store.KeyIdentity(secret, nil)
 package identity

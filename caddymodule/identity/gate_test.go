@@ -56,6 +56,6 @@ func TestUnknownCredentialsAtASiteWithAFallback(t *testing.T) {
 func credential(secret string) Credential {
 	var c Credential
 	c.Host, c.Address, c.User = "registry.example.org", "192.0.2.1", "someone"
-	c.SetSecret(secret)
+	c.setSecret(secret)
 	return c
 }

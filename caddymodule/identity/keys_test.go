@@ -41,14 +41,14 @@ func start(t *testing.T) *machine {
 
 func (m *machine) run() {
 	m.Helper()
-	storage, err := dir.Open(m.path, dir.Options{Log: slog.New(slog.DiscardHandler)})
+	storage, err := dir.Open(m.path, dir.Config{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		m.Fatal(err)
 	}
 	if m.bucket, err = storage.Bucket("identity"); err != nil {
 		m.Fatal(err)
 	}
-	if m.Store, err = Open(context.Background(), m.bucket, Options{Now: m.clock.now}); err != nil {
+	if m.Store, err = Open(context.Background(), m.bucket, Config{Now: m.clock.now}); err != nil {
 		m.Fatal(err)
 	}
 	m.stop = func() {
@@ -140,7 +140,7 @@ func TestARevokedKeyIsRefusedAtOnceAndForGood(t *testing.T) {
 		if !errors.Is(err, ErrCredential) || !strings.Contains(err.Error(), `"ci" was revoked on 2026-11-25`) {
 			t.Errorf("got %v", err)
 		}
-		if _, err := m.KeyIDIdentity(key.ID, nil); !errors.Is(err, ErrCredential) {
+		if _, err := m.keyIDIdentity(key.ID, nil); !errors.Is(err, ErrCredential) {
 			t.Errorf("by its ID: got %v", err)
 		}
 		m.restart()
@@ -321,7 +321,7 @@ func TestADamagedRecordRefusesItselfAlone(t *testing.T) {
 				if (err != nil) != refused || err != nil && !errors.Is(err, ErrCredential) {
 					t.Errorf("its own key: got %v, refused: want %v", err, refused)
 				}
-				if _, err = m.KeyIDIdentity(key.ID, nil); (err != nil) != refused {
+				if _, err = m.keyIDIdentity(key.ID, nil); (err != nil) != refused {
 					t.Errorf("its own key by ID: got %v, refused: want %v", err, refused)
 				}
 				_, err = m.Users().SignedIn(t.Context(), User{Name: "ada", Issuer: "https://evil.example", Subject: "2", Groups: []string{"admins"}})
@@ -355,7 +355,7 @@ func TestADamagedRecordRefusesItselfAlone(t *testing.T) {
 }
 
 func BenchmarkKeyIdentity(b *testing.B) {
-	storage, err := dir.Open(b.TempDir(), dir.Options{})
+	storage, err := dir.Open(b.TempDir(), dir.Config{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -364,7 +364,7 @@ func BenchmarkKeyIdentity(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, err := Open(context.Background(), tree, Options{})
+	s, err := Open(context.Background(), tree, Config{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -93,8 +93,8 @@ func (l *Locals) Knows(name string) bool {
 	return ok
 }
 
-// Find is a user as the configuration says now. No password was looked at.
-func (l *Locals) Find(name string) (policies.Identity, bool) {
+// find returns a user as the configuration says now. No password was looked at.
+func (l *Locals) find(name string) (policies.Identity, bool) {
 	if !l.Knows(name) {
 		return policies.Identity{}, false
 	}
@@ -104,7 +104,7 @@ func (l *Locals) Find(name string) (policies.Identity, bool) {
 // Recall finds a user again by the Credential that they had when their password was
 // verified. It reports false when the line is gone, or has another hash.
 func (l *Locals) Recall(name, credential string) (policies.Identity, bool) {
-	who, ok := l.Find(name)
+	who, ok := l.find(name)
 	if !ok || who.Credential != credential {
 		return policies.Identity{}, false
 	}

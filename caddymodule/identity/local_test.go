@@ -286,7 +286,7 @@ func TestWhatALineGivesEndsWithIt(t *testing.T) {
 		}
 		for secret, want := range map[string]string{raw: row.token, key: row.key} {
 			credential := Credential{Host: "registry.example.org"}
-			credential.SetSecret(secret)
+			credential.setSecret(secret)
 			who, err := present(t, chain, credential)
 			got := strings.Join(who.Groups, " ")
 			if got != want || (err != nil) != (want == "") || err != nil && !errors.Is(err, ErrCredential) {

@@ -12,8 +12,8 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Options of Open.
-type Options struct {
+// Config is what a Store is made of, besides its bucket.
+type Config struct {
 	// Log receives errors of background work: a last use that was not written. Default:
 	// nothing is logged.
 	Log *slog.Logger
@@ -35,8 +35,8 @@ type Store struct {
 
 // Open reads the records of a bucket of their own, and writes last uses behind until
 // Close. The bucket stays the caller's.
-func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error) {
-	s := &Store{bucket: b, log: options.Log, now: options.Now}
+func Open(ctx context.Context, b bucket.Bucket, config Config) (*Store, error) {
+	s := &Store{bucket: b, log: config.Log, now: config.Now}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

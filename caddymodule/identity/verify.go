@@ -59,9 +59,9 @@ func (s *Store) KeyIdentity(secret string, locals *Locals) (policies.Identity, e
 	return s.identify(held, locals)
 }
 
-// KeyIDIdentity returns the identity behind a token that was issued for a key, by the
+// keyIDIdentity returns the identity behind a token that was issued for a key, by the
 // key's ID. Errors: as KeyIdentity.
-func (s *Store) KeyIDIdentity(id string, locals *Locals) (policies.Identity, error) {
+func (s *Store) keyIDIdentity(id string, locals *Locals) (policies.Identity, error) {
 	s.keys.mu.RLock()
 	held := s.keys.byID[id]
 	s.keys.mu.RUnlock()
@@ -83,7 +83,7 @@ func (s *Store) identify(held *heldKey, locals *Locals) (policies.Identity, erro
 		groups, known = key.Groups, true
 	case key.Local:
 		var who policies.Identity
-		who, known = locals.Find(key.User)
+		who, known = locals.find(key.User)
 		groups = who.Groups
 	}
 	if user.Disabled || !known {

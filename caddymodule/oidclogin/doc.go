@@ -17,7 +17,7 @@
 //
 // It knows neither pages nor sessions: it only identifies people.
 //
-//	provider := oidclogin.New("https://id.example.org/", "registry", oidclogin.Options{})
+//	provider := oidclogin.New("https://id.example.org/", "registry", oidclogin.Config{})
 //	provider.Configure(settings)
 //	address, cookie, err := login.Begin(ctx, "/user/apikey", false)
 //	result, err := login.Finish(ctx, r.URL.Query(), cookie)

@@ -125,7 +125,7 @@ func (f *Follower) refresh(ctx context.Context, user identity.User) error {
 	if err != nil {
 		return err
 	}
-	who, err := f.provider.Refresh(ctx, user.Subject, string(plain))
+	who, err := f.provider.refresh(ctx, user.Subject, string(plain))
 	switch {
 	case err == nil:
 		_, err = f.record(ctx, user, func(u *identity.User) {

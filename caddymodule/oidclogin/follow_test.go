@@ -35,7 +35,7 @@ func TestTheNextRefreshTokenIsKept(t *testing.T) {
 	stranger := oidctest.New(t, "registry")
 	stranger.Rotate("unknown")
 	now := time.Now()
-	p := New(fake.Issuer, "registry", Options{Now: func() time.Time { return now }})
+	p := New(fake.Issuer, "registry", Config{Now: func() time.Time { return now }})
 	p.Configure(settings())
 	users := &oneUser{identity.User{
 		Name: "ada", Issuer: fake.Issuer, Subject: "s-1", Groups: []string{"before"}, Refresh: []byte("first"),

@@ -20,7 +20,7 @@ import (
 // sealer is a session store of its own.
 func sealer(t *testing.T) *session.Store {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{})
+	storage, err := dir.Open(t.TempDir(), dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func settings() Settings {
 }
 
 func newLogin(t *testing.T, fake *oidctest.Provider, s Settings) *Login {
-	p := New(fake.Issuer, "registry", Options{})
+	p := New(fake.Issuer, "registry", Config{})
 	p.Configure(s)
 	return NewLogin(p, sealer(t))
 }
@@ -190,7 +190,7 @@ func TestAProviderThatIsDownIsAskedAgainLater(t *testing.T) {
 	fake := oidctest.New(t, "registry")
 	fake.Down = true
 	now := time.Now()
-	p := New(fake.Issuer, "registry", Options{Now: func() time.Time { return now }})
+	p := New(fake.Issuer, "registry", Config{Now: func() time.Time { return now }})
 	p.Configure(settings())
 	l := NewLogin(p, sealer(t))
 	for range 5 {
@@ -333,7 +333,7 @@ func FuzzReturnPath(f *testing.F) {
 func FuzzCallback(f *testing.F) {
 	f.Add("state=a&code=b", "cookie")
 	f.Add("state=a&state=b&iss=x&error=%00", "")
-	l := NewLogin(New("http://127.0.0.1:1/", "c", Options{}), noSeal{})
+	l := NewLogin(New("http://127.0.0.1:1/", "c", Config{}), noSeal{})
 	f.Fuzz(func(t *testing.T, raw, cookie string) {
 		query, _ := url.ParseQuery(raw)
 		if _, to, err := l.Finish(t.Context(), query, cookie); err == nil || ReturnPath(to) != to {

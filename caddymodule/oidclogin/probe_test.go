@@ -57,7 +57,7 @@ func TestProbe(t *testing.T) {
 			if row.change != nil {
 				row.change(fake)
 			}
-			found, err := New(issuer, "registry", Options{Transport: late(row.clock)}).Probe(t.Context())
+			found, err := New(issuer, "registry", Config{Transport: late(row.clock)}).Probe(t.Context())
 			if (err != nil) != (row.want != "") || err != nil && !strings.Contains(err.Error(), row.want) {
 				t.Fatalf("got %v, want %q in it", err, row.want)
 			}

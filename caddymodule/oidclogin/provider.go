@@ -41,8 +41,8 @@ var (
 	ErrAnswer = errors.New("the answer of the sign-in provider is not right")
 )
 
-// Options of New.
-type Options struct {
+// Config is what a Provider is made of, besides who it is.
+type Config struct {
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Transport makes the calls. Default: http.DefaultTransport.
@@ -96,16 +96,16 @@ type document struct {
 }
 
 // New makes a provider. It makes no request.
-func New(issuer, clientID string, options Options) *Provider {
-	if options.Now == nil {
-		options.Now = time.Now
+func New(issuer, clientID string, config Config) *Provider {
+	if config.Now == nil {
+		config.Now = time.Now
 	}
-	if options.Transport == nil {
-		options.Transport = http.DefaultTransport
+	if config.Transport == nil {
+		config.Transport = http.DefaultTransport
 	}
 	return &Provider{
-		issuer: issuer, clientID: clientID, now: options.Now,
-		client: jwks.Client(options.Transport, callTimeout, nil),
+		issuer: issuer, clientID: clientID, now: config.Now,
+		client: jwks.Client(config.Transport, callTimeout, nil),
 	}
 }
 
@@ -117,23 +117,6 @@ func (p *Provider) Configure(settings Settings) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settings = settings
-}
-
-// Check asks the provider who it is, for a doctor. Errors: ErrUnavailable.
-func (p *Provider) Check(ctx context.Context) error {
-	_, _, err := p.discover(ctx)
-	return err
-}
-
-// Follows reports whether the provider gives refresh tokens: groups then follow it.
-// known is false before it has been reached.
-func (p *Provider) Follows() (follows, known bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.found == nil {
-		return false, false
-	}
-	return slices.Contains(p.found.document.Scopes, oidc.ScopeOfflineAccess), true
 }
 
 // discover returns the provider's metadata, and requests it if it is not known.

@@ -8,11 +8,11 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Refresh asks the provider for a person's present claims. The Account's Refresh is the token to use next
+// refresh asks the provider for a person's present claims. The Account's Refresh is the token to use next
 // time, and is set with an error too once the provider has given one, unless for somebody else: the old one
 // may be used up (RFC 6749 6). Errors: ErrRefused when the token is no longer valid, as that of a disabled
 // person; ErrNotAllowed; ErrUnavailable; ErrAnswer.
-func (p *Provider) Refresh(ctx context.Context, subject, refreshToken string) (Account, error) {
+func (p *Provider) refresh(ctx context.Context, subject, refreshToken string) (Account, error) {
 	found, settings, err := p.discover(ctx)
 	if err != nil {
 		return Account{}, err

@@ -28,7 +28,7 @@ func TestAFloodOfSpoiledSignInsClosesNothing(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			fake := oidctest.New(t, "registry")
-			l := NewLogin(New(fake.Issuer, "registry", Options{}), noSeal{})
+			l := NewLogin(New(fake.Issuer, "registry", Config{}), noSeal{})
 			l.provider.Configure(settings())
 			for range 200 {
 				address, cookie, err := l.Begin(t.Context(), "/", false)

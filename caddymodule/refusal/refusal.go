@@ -159,13 +159,13 @@ func claimed(name string) string {
 
 func (r Refusal) clean() Refusal {
 	r.User = claimed(r.User)
-	r.User, r.Issuer, r.Err = Clean(r.User, maxUser), Clean(r.Issuer, maxIssuer), Clean(identity.MaskKeys(r.Err), maxError)
+	r.User, r.Issuer, r.Err = cleanText(r.User, maxUser), cleanText(r.Issuer, maxIssuer), cleanText(identity.MaskKeys(r.Err), maxError)
 	return r
 }
 
-// Clean makes a stranger's text fit for a log: at most so many bytes and an ellipsis,
+// cleanText makes a stranger's text fit for a log: at most so many bytes and an ellipsis,
 // and a question mark for each unprintable character.
-func Clean(text string, most int) string {
+func cleanText(text string, most int) string {
 	cut := len(text) > most
 	if cut {
 		text = text[:most]

@@ -112,7 +112,7 @@ func TestClean(t *testing.T) {
 		{strings.Repeat("n", 20), "nnnnnnnnnn…"},
 		{strings.Repeat("n", 9) + "ü", "nnnnnnnnn?…"},
 	} {
-		got := Clean(row.text, 10)
+		got := cleanText(row.text, 10)
 		if got != row.want || !utf8.ValidString(got) {
 			t.Errorf("%q: got %q, want %q", row.text, got, row.want)
 		}

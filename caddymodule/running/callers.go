@@ -33,7 +33,7 @@ type Callers struct {
 // openCallers reads keys, users, signing keys and sessions. Its caller closes the callers before
 // the storage.
 func openCallers(ctx context.Context, b bucket.Bucket, log *slog.Logger) (*Callers, error) {
-	store, err := identity.Open(ctx, b, identity.Options{Log: log})
+	store, err := identity.Open(ctx, b, identity.Config{Log: log})
 	if err != nil {
 		return nil, err
 	}

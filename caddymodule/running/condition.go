@@ -121,7 +121,7 @@ func (t *Trees) damagedIdentity(ctx context.Context) (damaged []string, err erro
 
 // keysThatEnd reads the keys of a storage, which another process, or this one, may have open.
 func keysThatEnd(ctx context.Context, b bucket.Bucket) (ending []control.EndingKey, err error) {
-	store, err := identity.Open(ctx, b, identity.Options{Log: slog.New(slog.DiscardHandler)})
+	store, err := identity.Open(ctx, b, identity.Config{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func TestTheExitEndsCommands(t *testing.T) {
 func TestRequestsBeforeTheStorageOpens(t *testing.T) {
 	s, kept, _ := named(t)
 	defer s.leave()
-	other, err := dir.Open(kept.Path, dir.Options{})
+	other, err := dir.Open(kept.Path, dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,7 +111,7 @@ func CarryOut(ctx context.Context, opened storage.Buckets, limits KeyLimits, ros
 
 // withIdentity opens keys and users for a command.
 func withIdentity(ctx context.Context, b bucket.Bucket, limits KeyLimits, use func(*identity.Store) error) (err error) {
-	store, err := identity.Open(ctx, b, identity.Options{})
+	store, err := identity.Open(ctx, b, identity.Config{})
 	if err != nil {
 		return fmt.Errorf("identity: %w", err)
 	}

@@ -15,7 +15,7 @@ import (
 
 // Settings are one configuration's settings of the shared storage.
 type Settings struct {
-	Options store.Options
+	Stores  store.Settings
 	Limits  quota.Limits
 	Bounds  evict.Settings
 	Verify  verify.Settings
@@ -67,7 +67,7 @@ func (s *Storage) applyLocked() {
 		return
 	}
 	last := s.settings[len(s.settings)-1]
-	s.trees.setOptions(last.Options)
+	s.trees.setStores(last.Stores)
 	s.trees.SetLimits(last.Limits)
 	last.Keys.apply(s.callers.Identity.Keys())
 	if last.SignIn != nil {

@@ -220,7 +220,7 @@ func (s *Storage) openNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	trees, err := OpenTrees(ctx, opened, store.Options{}, s.log)
+	trees, err := OpenTrees(ctx, opened, store.Settings{}, s.log)
 	if err != nil {
 		return errors.Join(err, opened.Close())
 	}

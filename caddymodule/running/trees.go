@@ -12,6 +12,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/evict"
+	"github.com/eblume/caddy-registry/core/index"
 	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/quota"
 	"github.com/eblume/caddy-registry/core/store"
@@ -43,7 +44,7 @@ type Trees struct {
 }
 
 // OpenTrees opens the trees of a storage. The caller closes the trees before the storage.
-func OpenTrees(ctx context.Context, opened storage.Buckets, options store.Options, log *slog.Logger) (_ *Trees, err error) {
+func OpenTrees(ctx context.Context, opened storage.Buckets, settings store.Settings, log *slog.Logger) (_ *Trees, err error) {
 	t := &Trees{privateDisk: storage.DiskOf(opened, storage.PrivateTree), mirrorsDisk: storage.DiskOf(opened, storage.MirrorsTree)}
 	defer func() {
 		if err != nil {
@@ -59,9 +60,8 @@ func OpenTrees(ctx context.Context, opened storage.Buckets, options store.Option
 	}
 	t.notes = private
 	t.Pulls = pulls.New(pulls.Config{Bucket: private, Prefix: privatePulls, Log: log.With("tree", storage.PrivateTree)})
-	privateOptions := options
-	privateOptions.Pulled = t.Pulls.Of
-	if t.Private, _, err = openStore(ctx, opened, storage.PrivateTree, privateOptions, log); err != nil {
+	pushed := store.Config{Pulled: t.Pulls.Of, Settings: settings}
+	if t.Private, _, err = openStore(ctx, opened, storage.PrivateTree, pushed, log); err != nil {
 		return nil, err
 	}
 	limited := quota.Config{Registry: t.Private}
@@ -69,7 +69,8 @@ func OpenTrees(ctx context.Context, opened storage.Buckets, options store.Option
 		limited.Disk = evict.DiskOf(t.privateDisk)
 	}
 	t.pushes = quota.New(limited)
-	if t.Mirrors, t.State, err = openStore(ctx, opened, storage.MirrorsTree, mirrorsOptions(options), log); err != nil {
+	fetched := store.Config{Sparse: true, Settings: ofMirrors(settings)}
+	if t.Mirrors, t.State, err = openStore(ctx, opened, storage.MirrorsTree, fetched, log); err != nil {
 		return nil, err
 	}
 	t.verifying = verify.New(ctx, verify.Config{
@@ -82,29 +83,30 @@ func OpenTrees(ctx context.Context, opened storage.Buckets, options store.Option
 	return t, nil
 }
 
-func openStore(ctx context.Context, opened storage.Buckets, tree string, options store.Options, log *slog.Logger) (*store.Store, bucket.Bucket, error) {
+func openStore(ctx context.Context, opened storage.Buckets, tree string, c store.Config, log *slog.Logger) (*store.Store, bucket.Bucket, error) {
 	b, err := opened.Bucket(tree)
 	if err != nil {
 		return nil, nil, err
 	}
-	options.IndexPath = storage.IndexOf(opened, tree)
-	options.Log = log.With("tree", tree)
-	s, err := store.Open(ctx, b, options)
+	c.Log = log.With("tree", tree)
+	if c.Names, err = index.ForStore(storage.IndexOf(opened, tree), c.Log); err != nil {
+		return nil, nil, err
+	}
+	s, err := store.Open(ctx, b, c)
 	return s, b, err
 }
 
-// mirrorsOptions returns the options of the mirrors' store beside a private one with options.
+// ofMirrors returns the settings of the mirrors' store beside a private one with settings.
 // `untagged` is not for mirrors: a client that pulls by digest leaves no tag.
-func mirrorsOptions(options store.Options) store.Options {
-	options.Sparse = true
-	options.Untagged = store.KeepUntagged
-	return options
+func ofMirrors(settings store.Settings) store.Settings {
+	settings.Untagged = store.KeepUntagged
+	return settings
 }
 
-// setOptions changes what may change while the trees are open.
-func (t *Trees) setOptions(options store.Options) {
-	t.Private.SetOptions(options)
-	t.Mirrors.SetOptions(mirrorsOptions(options))
+// setStores changes what may change while the trees are open.
+func (t *Trees) setStores(settings store.Settings) {
+	t.Private.SetSettings(settings)
+	t.Mirrors.SetSettings(ofMirrors(settings))
 }
 
 // SetLimits changes what clients may push.

@@ -14,7 +14,7 @@ import (
 
 func openBucket(t *testing.T) bucket.Bucket {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{})
+	storage, err := dir.Open(t.TempDir(), dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -128,11 +128,11 @@ func (s *File) Risks() []string { return dir.Risks(s.absolute) }
 
 // Open locks the directories, and creates them if they are missing.
 func (s *File) Open(_ context.Context, log *slog.Logger) (Buckets, error) {
-	main, err := dir.Open(s.absolute, dir.Options{Verify: store.Verify, Log: log})
+	main, err := dir.Open(s.absolute, dir.Config{Verify: store.Verify, Log: log})
 	if err != nil {
 		return nil, err
 	}
-	mirrors, err := dir.Open(s.mirrors, dir.Options{Verify: store.Verify, Log: log})
+	mirrors, err := dir.Open(s.mirrors, dir.Config{Verify: store.Verify, Log: log})
 	if err != nil {
 		return nil, errors.Join(err, main.Close())
 	}

@@ -26,7 +26,7 @@ const host = "registry.example.org"
 
 func tree(t testing.TB) bucket.Bucket {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{Log: slog.New(slog.DiscardHandler)})
+	storage, err := dir.Open(t.TempDir(), dir.Config{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -135,7 +135,7 @@ func (s *Site) setDisabled(r *http.Request, who policies.Identity, user string, 
 		return err
 	}
 	if disabled {
-		s.EndAll(r.Context(), user)
+		s.endAll(r.Context(), user)
 	}
 	s.Audit(r.Context(), event, who, "account", user)
 	return nil

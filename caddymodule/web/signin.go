@@ -186,8 +186,8 @@ func (s *Site) backChannel(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// EndAll ends all sessions of a user, for a Follower whose provider said no.
-func (s *Site) EndAll(ctx context.Context, user string) {
+// endAll ends all sessions of a user, for a Follower whose provider said no.
+func (s *Site) endAll(ctx context.Context, user string) {
 	EndAll(ctx, s.Sessions, user, s.Log)
 }
 

@@ -45,7 +45,7 @@ func administering(t *testing.T) policies.Policy {
 
 func newBrowser(t *testing.T) *browser {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{})
+	storage, err := dir.Open(t.TempDir(), dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func newBrowser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := identity.Open(t.Context(), bucket, identity.Options{})
+	store, err := identity.Open(t.Context(), bucket, identity.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func newBrowser(t *testing.T) *browser {
 	}
 	b := &browser{T: t, fake: oidctest.New(t, "registry"), private: true}
 	log := slog.New(slog.DiscardHandler)
-	provider := oidclogin.New(b.fake.Issuer, "registry", oidclogin.Options{})
+	provider := oidclogin.New(b.fake.Issuer, "registry", oidclogin.Config{})
 	b.site = &Site{
 		Identity: store, Sessions: sessions, Provider: provider, Login: oidclogin.NewLogin(provider, sessions),
 		Label: "the provider", Callback: "/zot/auth/callback/oidc", Lifetime: time.Hour,
@@ -81,7 +81,7 @@ func newBrowser(t *testing.T) *browser {
 		},
 		Log: log,
 	}
-	b.site.Follower = oidclogin.NewFollower(provider, sessions, store.Users(), b.site.EndAll, log)
+	b.site.Follower = oidclogin.NewFollower(provider, sessions, store.Users(), b.site.endAll, log)
 	server := httptest.NewServer(b.site)
 	t.Cleanup(server.Close)
 	b.base, b.site.URL = server.URL, server.URL

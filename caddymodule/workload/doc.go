@@ -18,7 +18,7 @@
 // It does not know what a workload may do. Its users have names that no person can
 // have, because they have a colon.
 //
-//	issuer := workload.New("https://forge.example.org/api/actions", workload.Options{})
+//	issuer := workload.New("https://forge.example.org/api/actions", workload.Config{})
 //	rule, err := workload.Rule{Audience: []string{"registry.example.org"}, Groups: []string{"ci"}}.Compile(issuer.URL())
 //	claims, err := issuer.Verify(ctx, token)
 //	err = rule.Holds(claims)

@@ -33,8 +33,8 @@ const (
 // ErrUnavailable: the issuer could not be asked for its keys. Later may be better.
 var ErrUnavailable = errors.New("the issuer cannot be asked for its keys")
 
-// Options of New.
-type Options struct {
+// Config is what an Issuer is made of, besides its address.
+type Config struct {
 	// Log gets one line when the issuer stops answering, and one when it answers
 	// again. Default: nothing is logged.
 	Log *slog.Logger
@@ -71,8 +71,8 @@ type published struct {
 }
 
 // New makes an issuer. It makes no request. url is the iss of its tokens.
-func New(url string, options Options) *Issuer {
-	i := &Issuer{url: url, transport: options.Transport, files: options.Files, log: options.Log, now: options.Now}
+func New(url string, config Config) *Issuer {
+	i := &Issuer{url: url, transport: config.Transport, files: config.Files, log: config.Log, now: config.Now}
 	if i.log == nil {
 		i.log = slog.New(slog.DiscardHandler)
 	}

@@ -52,7 +52,7 @@ type forge struct {
 
 func newForge(t *testing.T) *forge {
 	f := &forge{T: t, Provider: oidctest.New(t, audience), clock: newClock(), log: new(bytes.Buffer)}
-	f.issuer = New(f.Issuer, Options{
+	f.issuer = New(f.Issuer, Config{
 		Now: f.now, Transport: inMemory{f.Config.Handler}, Log: slog.New(slog.NewTextHandler(f.log, nil)),
 	})
 	return f
@@ -255,7 +255,7 @@ func TestAnIssuerThatLies(t *testing.T) {
 				w.WriteHeader(status)
 				fmt.Fprint(w, body)
 			})
-			issuer := New("https://forge.example.org/api/actions", Options{Transport: inMemory{handler}})
+			issuer := New("https://forge.example.org/api/actions", Config{Transport: inMemory{handler}})
 			raw := signed(t, jose.EdDSA, newKeys(t).ed, "k", job(issuer.URL(), time.Now(), nil))
 			if _, err := issuer.Verify(t.Context(), raw); !errors.Is(err, ErrUnavailable) {
 				t.Errorf("got %v, want %v", err, ErrUnavailable)

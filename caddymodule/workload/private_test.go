@@ -108,7 +108,7 @@ func (c *cluster) open(files Files) *Issuer {
 			*name = filepath.Join(c.dir, *name)
 		}
 	}
-	return New(c.issuer.URL, Options{Now: c.now, Files: files})
+	return New(c.issuer.URL, Config{Now: c.now, Files: files})
 }
 
 var clusterFiles = Files{CA: "ca.crt", BearerToken: "token"}

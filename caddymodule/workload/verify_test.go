@@ -98,7 +98,7 @@ func TestWhatATokenProves(t *testing.T) {
 	fake, k, stranger := oidctest.New(t, audience), newKeys(t), newKeys(t)
 	k.publish(fake)
 	fake.Publish = append(fake.Publish, jose.JSONWebKey{Key: stranger.rsa.Public(), KeyID: "for encryption", Use: "enc"})
-	issuer := New(fake.Issuer, Options{})
+	issuer := New(fake.Issuer, Config{})
 	now := time.Now()
 	good := job(fake.Issuer, now, nil)
 	with := func(name string, value any) map[string]any {
@@ -189,7 +189,7 @@ func TestWhatATokenProves(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	fake, k := oidctest.New(f, audience), newKeys(f)
 	k.publish(fake)
-	issuer := New(fake.Issuer, Options{})
+	issuer := New(fake.Issuer, Config{})
 	good := signed(f, jose.ES256, k.ec, "ec", job(fake.Issuer, time.Now().Add(-time.Second), map[string]any{"exp": time.Now().Add(time.Hour).Unix()}))
 	if _, err := issuer.Verify(f.Context(), good); err != nil {
 		f.Fatal(err)

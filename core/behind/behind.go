@@ -32,7 +32,7 @@ type Config struct {
 // Writer writes in the background. It is safe for concurrent use.
 type Writer struct {
 	config     Config
-	writing    sync.Mutex // held by Flush
+	writing    sync.Mutex // held by flush
 	wake       chan struct{}
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -66,7 +66,7 @@ func (w *Writer) run(ctx context.Context) {
 		case <-wake:
 		}
 		wake = w.wake
-		if err := w.Flush(ctx); err != nil && ctx.Err() == nil {
+		if err := w.flush(ctx); err != nil && ctx.Err() == nil {
 			// Requests go on asking for a write as long as nothing is written. Each of them
 			// would cause one more that fails.
 			wake = nil
@@ -84,8 +84,8 @@ func (w *Writer) Poke() {
 	}
 }
 
-// Flush writes now. Errors are those of Config.Write.
-func (w *Writer) Flush(ctx context.Context) error {
+// flush writes now. Errors are those of Config.Write.
+func (w *Writer) flush(ctx context.Context) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	return w.config.Write(ctx)
@@ -96,5 +96,5 @@ func (w *Writer) Flush(ctx context.Context) error {
 func (w *Writer) Close() error {
 	w.stop()
 	w.background.Wait()
-	return w.Flush(context.Background())
+	return w.flush(context.Background())
 }

@@ -35,9 +35,9 @@ const (
 	// that reads slowly keeps the bytes in memory for as long as the server in front lets it.
 	Sent     = 32 << 20
 	SentEach = Sent / 4
-	// Patience is how long a request waits for its part. Manifests are received within
+	// patience is how long a request waits for its part. Manifests are received within
 	// seconds, so whoever waits longer meets a flood.
-	Patience = 10 * time.Second
+	patience = 10 * time.Second
 )
 
 // Budget is a number of bytes that requests share. It is safe for concurrent use.
@@ -62,7 +62,7 @@ func New(size, each int64) *Budget {
 	return &Budget{all: semaphore.NewWeighted(size), size: size, each: each, by: map[string]*share{}}
 }
 
-// Acquire reserves n bytes for a request of caller, and waits for them at most Patience.
+// Acquire reserves n bytes for a request of caller, and waits for them at most ten seconds.
 // An empty caller is bounded by the whole alone: work of the registry itself. A request
 // for more than there is gets all there is. release gives them back and is called once.
 // A nil Budget gives everything.
@@ -73,7 +73,7 @@ func (b *Budget) Acquire(ctx context.Context, caller string, n int64) (release f
 	if b == nil {
 		return func() {}, nil
 	}
-	wait, cancel := context.WithTimeout(ctx, Patience)
+	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	give := func() {}
 	if caller != "" {
@@ -125,7 +125,7 @@ func tooLong(ctx context.Context, err *core.Error, why string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return core.WithRetry(fmt.Errorf("%w: %s", err, why), time.Now().Add(Patience))
+	return core.WithRetry(fmt.Errorf("%w: %s", err, why), time.Now().Add(patience))
 }
 
 func (b *Budget) enter(caller string) *share {

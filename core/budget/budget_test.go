@@ -32,8 +32,8 @@ func TestEachCallerHasAPart(t *testing.T) {
 		if !errors.Is(err, core.ErrTooManyRequests) || core.Retry(err).IsZero() {
 			t.Errorf("beyond the part: got %v, want ErrTooManyRequests with a time", err)
 		}
-		if took := time.Since(begun); took != Patience {
-			t.Errorf("waited %v, want %v", took, Patience)
+		if took := time.Since(begun); took != patience {
+			t.Errorf("waited %v, want %v", took, patience)
 		}
 		// Others are not held up, and one that waits gets what comes back.
 		acquire(t, b, "eve", 25)()

@@ -1,4 +1,4 @@
-// Package coretest has the contracts of core and core/bucket as tests. Whoever
+// Package coretest has the contracts of core, core/bucket and store.Names as tests. Whoever
 // implements a role runs its suite: the promises are then checked in one place, in
 // the same words, for every implementation.
 //

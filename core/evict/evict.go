@@ -140,7 +140,7 @@ func New(c Config) *Evictor {
 	}
 	e := &Evictor{Config: c}
 	e.passes = rounds.Start(func(ctx context.Context) {
-		if err := e.Pass(ctx); err != nil && ctx.Err() == nil {
+		if err := e.pass(ctx); err != nil && ctx.Err() == nil {
 			e.Log.Error("eviction ended early", "error", err)
 		}
 	})
@@ -181,9 +181,9 @@ func (e *Evictor) Keeping() bool {
 	return err != nil || e.settings == nil || !e.full || free >= e.settings.MinFree.Of(total)
 }
 
-// Pass looks once at what is held and evicts what goes beyond the limits. One
+// pass looks once at what is held and evicts what goes beyond the limits. One
 // repository that cannot be read does not keep the others from being looked at.
-func (e *Evictor) Pass(ctx context.Context) error {
+func (e *Evictor) pass(ctx context.Context) error {
 	e.passing.Lock()
 	defer e.passing.Unlock()
 	e.mu.Lock()

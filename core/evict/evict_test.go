@@ -18,6 +18,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/pulls"
@@ -77,7 +78,7 @@ func shelved(t *testing.T, settings evict.Settings, test func(s *shelf)) {
 	t.Helper()
 	path := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		storage, err := dir.Open(path, dir.Options{Verify: store.Verify})
+		storage, err := dir.Open(path, dir.Config{Verify: store.Verify})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +87,7 @@ func shelved(t *testing.T, settings evict.Settings, test func(s *shelf)) {
 			t.Fatal(err)
 		}
 		s := &shelf{t: t, state: b, disk: &fakeDisk{free: 1 << 40, total: 1 << 40}, names: map[digest.Digest]string{}}
-		if s.Store, err = store.Open(t.Context(), b, store.Options{Sparse: true}); err != nil {
+		if s.Store, err = store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}, Sparse: true}); err != nil {
 			t.Fatal(err)
 		}
 		s.pulled = pulls.New(pulls.Config{Bucket: b, Prefix: "mirror/pulls/"})
@@ -102,7 +103,7 @@ func shelved(t *testing.T, settings evict.Settings, test func(s *shelf)) {
 				}
 			},
 		})
-		s.SetSettings(settings)
+		s.Evictor.SetSettings(settings)
 		defer func() {
 			err := errors.Join(s.Evictor.Close(), s.pulled.Close(), s.Store.Close(), storage.Close())
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/eblume/caddy-registry/core/index"
+	"github.com/eblume/caddy-registry/core/store"
 )
 
 // harms are what disks and people do to the file of an index.
@@ -75,11 +76,11 @@ func filled(t *testing.T, path string, met *[]error) *index.Index {
 
 func fill(t *testing.T, x *index.Index) {
 	t.Helper()
-	var rows []index.Entry
+	var rows []store.NameRow
 	for _, repo := range repoNames {
-		rows = append(rows, index.Entry{Repo: repo, Digest: one}, index.Entry{Repo: repo, Digest: two})
+		rows = append(rows, store.NameRow{Repo: repo, Digest: one}, store.NameRow{Repo: repo, Digest: two})
 		for _, tag := range tagNames {
-			rows = append(rows, index.Entry{Repo: repo, Tag: tag, Digest: one})
+			rows = append(rows, store.NameRow{Repo: repo, Tag: tag, Digest: one})
 		}
 	}
 	rebuild(t, x, rows...)
@@ -91,7 +92,7 @@ func exercise(t *testing.T, x *index.Index) {
 	t.Helper()
 	damaged := func(err error) bool {
 		t.Helper()
-		if err != nil && (!errors.Is(err, index.ErrDamaged) || x.Ready()) {
+		if err != nil && (!errors.Is(err, store.ErrDamaged) || x.Ready()) {
 			t.Errorf("got error %v and ready %v", err, x.Ready())
 		}
 		return err != nil
@@ -263,9 +264,9 @@ func BenchmarkClose(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "x.db")
 	x := open(b, path)
 	const n = 200_000
-	err := x.Rebuild(b.Context(), func(yield func(index.Entry, error) bool) {
+	err := x.Rebuild(b.Context(), func(yield func(store.NameRow, error) bool) {
 		for i := range n {
-			if !yield(index.Entry{Repo: "r", Tag: fmt.Sprintf("t%06d", i), Digest: one}, nil) {
+			if !yield(store.NameRow{Repo: "r", Tag: fmt.Sprintf("t%06d", i), Digest: one}, nil) {
 				return
 			}
 		}

@@ -12,11 +12,9 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
-)
 
-// ErrDamaged is the error for an index whose file is not as it was written. It is not
-// asked again until Rebuild has begun a new file.
-var ErrDamaged = errors.New("damaged")
+	"github.com/eblume/caddy-registry/core/store"
+)
 
 const (
 	// openWait bounds the wait for another holder of the file; the storage's lock has
@@ -28,7 +26,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// survive calls f, which reads or writes the file, and returns ErrDamaged where the
+// survive calls f, which reads or writes the file, and returns store.ErrDamaged where the
 // program would crash otherwise: bbolt maps the file into memory, so a page that was cut
 // off or that the disk cannot read causes a fault, and it panics on invalid pages.
 func survive(f func() error) (err error) {
@@ -39,7 +37,7 @@ func survive(f func() error) (err error) {
 			p = "a page of the file is missing, or cannot be read"
 		}
 		if p != nil {
-			err = fmt.Errorf("index is %w: %v", ErrDamaged, p)
+			err = fmt.Errorf("index is %w: %v", store.ErrDamaged, p)
 		}
 	}()
 	return f()
@@ -52,10 +50,10 @@ func (x *Index) use(f func(*bbolt.DB) error) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.db == nil {
-		return fmt.Errorf("index is %w", ErrDamaged)
+		return fmt.Errorf("index is %w", store.ErrDamaged)
 	}
 	err := survive(func() error { return f(x.db) })
-	if errors.Is(err, ErrDamaged) {
+	if errors.Is(err, store.ErrDamaged) {
 		x.db = nil
 		x.ready.Store(false)
 		x.damaged(err)
@@ -125,7 +123,7 @@ func (x *Index) load() error {
 	})
 	if err != nil {
 		x.ready.Store(false)
-		if db != nil && !errors.Is(err, ErrDamaged) {
+		if db != nil && !errors.Is(err, store.ErrDamaged) {
 			db.Close()
 		}
 		return err
@@ -135,7 +133,7 @@ func (x *Index) load() error {
 }
 
 // take moves the file of the last clean stop to the name that it has while it is open,
-// and reports whether it is whole. Errors: ErrDamaged, and those of the disk.
+// and reports whether it is whole. Errors: store.ErrDamaged, and those of the disk.
 func (x *Index) take() (bool, error) {
 	if err := os.MkdirAll(filepath.Dir(x.path), 0o700); err != nil {
 		return false, err
@@ -154,7 +152,7 @@ func (x *Index) take() (bool, error) {
 	return err == nil && !missing, errors.Join(err, syncDir(filepath.Dir(x.path)))
 }
 
-// finish looks at every row, as lists do, and closes the database. Errors: ErrDamaged
+// finish looks at every row, as lists do, and closes the database. Errors: store.ErrDamaged
 // also when rows have disappeared. A page's own header has no checksum, and the next run
 // would believe it.
 func (x *Index) finish() error {
@@ -173,11 +171,11 @@ func (x *Index) finish() error {
 			}
 		}
 		if found != x.rows {
-			return fmt.Errorf("index is %w: it has %d rows of %d", ErrDamaged, found, x.rows)
+			return fmt.Errorf("index is %w: it has %d rows of %d", store.ErrDamaged, found, x.rows)
 		}
 		return format.Put(rowsKey, binary.BigEndian.AppendUint64(nil, found))
 	})
-	if errors.Is(err, ErrDamaged) {
+	if errors.Is(err, store.ErrDamaged) {
 		return err
 	}
 	return errors.Join(err, x.db.Close())
@@ -197,28 +195,28 @@ func seal(file string) error {
 	return errors.Join(err, f.Sync())
 }
 
-// unseal removes the checksum. Errors: ErrDamaged if it is not that of the file.
+// unseal removes the checksum. Errors: store.ErrDamaged if it is not that of the file.
 func unseal(file string) error {
 	fi, err := os.Lstat(file)
 	switch {
 	case err != nil:
 		return err
 	case !fi.Mode().IsRegular(): // opening a pipe would wait for its other end
-		return fmt.Errorf("index is %w: not a file", ErrDamaged)
+		return fmt.Errorf("index is %w: not a file", store.ErrDamaged)
 	case fi.Size() < sumSize:
-		return fmt.Errorf("index is %w: it has %d bytes", ErrDamaged, fi.Size())
+		return fmt.Errorf("index is %w: it has %d bytes", store.ErrDamaged, fi.Size())
 	}
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {
-		return fmt.Errorf("index is %w: %w", ErrDamaged, err)
+		return fmt.Errorf("index is %w: %w", store.ErrDamaged, err)
 	}
 	defer f.Close()
 	hash, want, length := crc32.New(castagnoli), make([]byte, sumSize), fi.Size()-sumSize
 	if _, err := io.CopyN(hash, f, length); err != nil {
-		return fmt.Errorf("index is %w: %w", ErrDamaged, err)
+		return fmt.Errorf("index is %w: %w", store.ErrDamaged, err)
 	}
 	if _, err := io.ReadFull(f, want); err != nil || binary.BigEndian.Uint32(want) != hash.Sum32() {
-		return fmt.Errorf("index is %w: it does not have its checksum", ErrDamaged)
+		return fmt.Errorf("index is %w: it does not have its checksum", store.ErrDamaged)
 	}
 	return f.Truncate(length)
 }

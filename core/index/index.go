@@ -1,5 +1,6 @@
-// Package index is a projection of a store's bucket for questions that a file system
-// answers slowly: tags and repositories in order, and what a repository holds.
+// Package index keeps the store.Names of a store in a file: a projection of its bucket for
+// questions that a file system answers slowly, which are tags and repositories in order, and
+// what a repository holds.
 //
 // The bucket remains the only truth. The index may be deleted at any time. After an
 // unclean stop it is discarded and rebuilt while the store is serving, and until
@@ -15,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -22,11 +24,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
+
+	"github.com/eblume/caddy-registry/core/store"
 )
 
-// Index holds (repository, manifest digest) and (repository, tag, digest). Its
-// methods are safe for concurrent use. Errors are the disk's and ErrDamaged; the store
-// answers from its bucket then.
+// Index holds (repository, manifest digest) and (repository, tag, digest). After
+// store.ErrDamaged its file is not asked again until Rebuild has begun a new one.
 type Index struct {
 	path    string      // its path between runs; empty: none
 	file    string      // its path while it is open
@@ -37,10 +40,14 @@ type Index struct {
 	db   *bbolt.DB  // nil: damaged
 	stat os.FileInfo
 	rows uint64 // their number
+	// distrusted reports whether Distrust was called since the last rebuild began.
+	distrusted bool
 	// removed has the keys deleted while a rebuild runs: rows that the scan saw
 	// before the delete must not come back.
 	removed map[string]struct{}
 }
+
+var _ store.Names = (*Index)(nil)
 
 // A value begins with a checksum of the row: bbolt has none.
 var (
@@ -61,7 +68,7 @@ func Open(path string, damaged func(error)) (*Index, error) {
 		var err error
 		x.file = path + ".open"
 		whole, err = x.take()
-		if errors.Is(err, ErrDamaged) {
+		if errors.Is(err, store.ErrDamaged) {
 			damaged(err)
 		} else if err != nil {
 			return nil, fmt.Errorf("open index: %w", err)
@@ -80,11 +87,32 @@ func Open(path string, damaged func(error)) (*Index, error) {
 	return x, nil
 }
 
+// ForStore opens the index at path, as Open does, and logs damage. If path cannot be used the
+// index is kept in a temporary file, and is not Ready at each start: without a place for it,
+// lists are still served. Errors are those of temporary files.
+func ForStore(path string, log *slog.Logger) (*Index, error) {
+	damaged := func(err error) {
+		log.Error("index is damaged and not used; lists scan the storage until it is rebuilt, by the next collection or start",
+			"path", path, "error", err)
+	}
+	x, err := Open(path, damaged)
+	if err != nil && path != "" {
+		log.Warn("index cannot be kept; a temporary one is built at each start", "path", path, "error", err)
+		x, err = Open("", damaged)
+	}
+	return x, err
+}
+
 // Ready reports whether the index is complete. Rebuild makes it so.
 func (x *Index) Ready() bool { return x.ready.Load() }
 
 // Distrust makes the index not Ready, after a write that failed, until Rebuild.
-func (x *Index) Distrust() { x.ready.Store(false) }
+func (x *Index) Distrust() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.distrusted = true
+	x.ready.Store(false)
+}
 
 // Close ends the index; if it is Ready, the next Open finds it so.
 func (x *Index) Close() error {
@@ -100,7 +128,7 @@ func (x *Index) Close() error {
 	case x.db != nil:
 		err = survive(x.db.Close)
 	}
-	if errors.Is(err, ErrDamaged) {
+	if errors.Is(err, store.ErrDamaged) {
 		x.damaged(err)
 		keep, err = false, nil
 	}
@@ -117,22 +145,22 @@ func (x *Index) Close() error {
 	return syncDir(filepath.Dir(x.path))
 }
 
-// PutManifest notes that repo holds the manifest d.
+// PutManifest implements store.Names.
 func (x *Index) PutManifest(repo string, d digest.Digest) error {
 	return x.put(manifestsBucket, key(repo, string(d)), nil)
 }
 
-// PutTag notes that tag names d.
+// PutTag implements store.Names.
 func (x *Index) PutTag(repo, tag string, d digest.Digest) error {
 	return x.put(tagsBucket, key(repo, tag), []byte(d))
 }
 
-// DeleteManifest forgets that repo holds d.
+// DeleteManifest implements store.Names.
 func (x *Index) DeleteManifest(repo string, d digest.Digest) error {
 	return x.remove(manifestsBucket, key(repo, string(d)))
 }
 
-// DeleteTag forgets a tag.
+// DeleteTag implements store.Names.
 func (x *Index) DeleteTag(repo, tag string) error {
 	return x.remove(tagsBucket, key(repo, tag))
 }

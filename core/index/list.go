@@ -8,19 +8,15 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
-)
 
-// Tag is a tag and what it names, which is empty if that could not be read.
-type Tag struct {
-	Name   string
-	Digest digest.Digest
-}
+	"github.com/eblume/caddy-registry/core/store"
+)
 
 // chunk bounds how many rows one read transaction copies. Rows are yielded outside
 // of it: a reader that is slow to take them must not hold back bbolt's writer.
 const chunk = 200
 
-// Repositories yields the repositories that hold a manifest, behind after.
+// Repositories implements store.Names.
 func (x *Index) Repositories(after string) iter.Seq2[string, error] {
 	return pages(x, after, func(c *cursor, after string, add func(string) bool) {
 		// One seek skips the digests of a repository: 1 is the byte after the
@@ -41,23 +37,23 @@ func (x *Index) Repositories(after string) iter.Seq2[string, error] {
 	}, manifestsBucket, func(s string) string { return s })
 }
 
-// Tags yields the tags of repo behind after.
-func (x *Index) Tags(repo, after string) iter.Seq2[Tag, error] {
-	return pages(x, after, func(c *cursor, after string, add func(Tag) bool) {
+// Tags implements store.Names.
+func (x *Index) Tags(repo, after string) iter.Seq2[store.Tag, error] {
+	return pages(x, after, func(c *cursor, after string, add func(store.Tag) bool) {
 		within(c, repo, after, func(tag string, value []byte) bool {
-			return add(Tag{tag, digest.Digest(value)})
+			return add(store.Tag{Name: tag, Digest: digest.Digest(value)})
 		})
-	}, tagsBucket, func(t Tag) string { return t.Name })
+	}, tagsBucket, func(t store.Tag) string { return t.Name })
 }
 
-// Manifests yields the digests of the manifests that repo holds.
+// Manifests implements store.Names.
 func (x *Index) Manifests(repo string) iter.Seq2[digest.Digest, error] {
 	return pages(x, "", func(c *cursor, after string, add func(digest.Digest) bool) {
 		within(c, repo, after, func(d string, _ []byte) bool { return add(digest.Digest(d)) })
 	}, manifestsBucket, func(d digest.Digest) string { return string(d) })
 }
 
-// HasRepository reports whether repo holds a manifest.
+// HasRepository implements store.Names.
 func (x *Index) HasRepository(repo string) (found bool, err error) {
 	err = x.view(func(tx *bbolt.Tx) error {
 		k, _ := rows(tx, manifestsBucket).seek(key(repo, ""))

@@ -2,33 +2,28 @@ package index
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
-	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
-)
 
-// Entry is one row found by a scan: a tag if Tag is set, else a manifest. A tag without
-// a digest exists, but its record could not be read.
-type Entry struct {
-	Repo   string
-	Tag    string
-	Digest digest.Digest
-}
+	"github.com/eblume/caddy-registry/core/store"
+)
 
 // rebuildBatch bounds the rows of one write transaction: the pushes that happen
 // meanwhile wait for one batch at most (some milliseconds).
 const rebuildBatch = 2000
 
-// Rebuild fills the index from scan, a walk over the whole bucket, and makes it
-// Ready. Puts and deletes may happen at the same time: they win over what the scan
-// saw. If it returns the scan's error, or the context's, the index stays not Ready.
-func (x *Index) Rebuild(ctx context.Context, scan iter.Seq2[Entry, error]) error {
+// errDistrusted ends a rebuild during which a write failed.
+var errDistrusted = errors.New("a write to the index failed while it was rebuilt")
+
+// Rebuild implements store.Names. It begins a new file.
+func (x *Index) Rebuild(ctx context.Context, scan iter.Seq2[store.NameRow, error]) error {
 	if err := x.begin(); err != nil {
 		return err
 	}
-	batch := make([]Entry, 0, rebuildBatch)
+	batch := make([]store.NameRow, 0, rebuildBatch)
 	for entry, err := range scan {
 		if err != nil {
 			return err
@@ -48,6 +43,9 @@ func (x *Index) Rebuild(ctx context.Context, scan iter.Seq2[Entry, error]) error
 		return err
 	}
 	return x.use(func(db *bbolt.DB) error {
+		if x.distrusted {
+			return errDistrusted
+		}
 		err := db.Update(func(tx *bbolt.Tx) error {
 			_, err := tx.CreateBucketIfNotExists(formatBucket)
 			return err
@@ -67,11 +65,11 @@ func (x *Index) begin() error {
 	if err := x.renew(); err != nil {
 		return fmt.Errorf("begin index: %w", err)
 	}
-	x.removed = map[string]struct{}{}
+	x.removed, x.distrusted = map[string]struct{}{}, false
 	return nil
 }
 
-func (x *Index) add(batch []Entry) error {
+func (x *Index) add(batch []store.NameRow) error {
 	return x.update(func(tx *bbolt.Tx) error {
 		for _, e := range batch {
 			bucket, k, value := manifestsBucket, key(e.Repo, string(e.Digest)), []byte(nil)

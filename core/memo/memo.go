@@ -98,18 +98,6 @@ func (m *Memo[K, V]) Delete(key K) {
 	m.drop(m.entries[key])
 }
 
-// DeleteFunc forgets the entries for which which reports true. which runs under the
-// memo's lock.
-func (m *Memo[K, V]) DeleteFunc(which func(K, V) bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, e := range m.entries {
-		if which(e.key, e.value) {
-			m.drop(e)
-		}
-	}
-}
-
 // Expire forgets what has expired, and passes it to each in the order in which it was
 // set. A nil each is allowed. each runs under the memo's lock. Set does the same by
 // itself, so only a caller that wants to hear of every entry that expired, or of the

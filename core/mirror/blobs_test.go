@@ -305,7 +305,7 @@ func TestASharedLayerIsLinkedAfterAttestation(t *testing.T) {
 // registry again.
 func TestAResumedBlobIsRedirectedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := startAs(t, upstreamtest.Options{Kind: upstreamtest.Hub}, mirror.Settings{})
+		f := startAs(t, upstreamtest.Config{Kind: upstreamtest.Hub}, mirror.Settings{})
 		f.up.Fault(upstreamtest.Fault{Host: "storage", CutOff: true, After: 5000, Times: 1})
 		if got, err := read(f, fetch, repo, f.blob); err != nil || !bytes.Equal(got, layer) {
 			t.Errorf("got %d bytes, %v", len(got), err)

@@ -43,7 +43,7 @@ func since(t time.Time) string {
 func TestATagThatIsGoneIsServedOn(t *testing.T) {
 	for _, kind := range []upstreamtest.Kind{upstreamtest.Open, upstreamtest.Hub, upstreamtest.GHCR} {
 		synctest.Test(t, func(t *testing.T) {
-			f := startAs(t, upstreamtest.Options{Kind: kind}, mirror.Settings{})
+			f := startAs(t, upstreamtest.Config{Kind: kind}, mirror.Settings{})
 			if got := f.pulled(t, nil); got != "" {
 				t.Errorf("before: warned of %q", got)
 			}
@@ -114,7 +114,7 @@ func TestATagThatIsGoneIsServedOn(t *testing.T) {
 // first of them finds out.
 func TestATagThatIsGoneIsNeverMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := startAs(t, upstreamtest.Options{Kind: upstreamtest.Hub}, mirror.Settings{})
+		f := startAs(t, upstreamtest.Config{Kind: upstreamtest.Hub}, mirror.Settings{})
 		f.pulled(t, nil)
 		time.Sleep(mirror.DefaultTTL)
 		f.up.Untag("library/nginx", "latest")
@@ -162,7 +162,7 @@ func TestATagThatIsGoneEnds(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := startAs(t, upstreamtest.Options{Kind: row.kind}, mirror.Settings{DropGone: row.drop})
+				f := startAs(t, upstreamtest.Config{Kind: row.kind}, mirror.Settings{DropGone: row.drop})
 				if row.login {
 					f.config.User, f.config.Secret = "user", "secret"
 				}
@@ -192,7 +192,7 @@ func TestATagThatIsGoneEnds(t *testing.T) {
 // That anonymous callers get in cannot be asked: that is trouble, and no answer.
 func TestATagThatMayBeGoneIsStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := startAs(t, upstreamtest.Options{Kind: upstreamtest.Hub}, mirror.Settings{})
+		f := startAs(t, upstreamtest.Config{Kind: upstreamtest.Hub}, mirror.Settings{})
 		f.config.Breaker = time.Millisecond
 		f.restart(t)
 		f.pulled(t, nil)

@@ -68,7 +68,7 @@ func TestTheHeaderOfAColdBlobDoesNotWaitForItsBytes(t *testing.T) {
 			{"from far ahead to the end", "bytes=1000000-", http.StatusPartialContent, 1_000_000, size - 1_000_000},
 		} {
 			t.Run(fmt.Sprintf("%s, %d bytes are here", row.name, after), func(t *testing.T) {
-				up := upstreamtest.New(t, upstreamtest.Options{})
+				up := upstreamtest.New(t, upstreamtest.Config{})
 				d := up.Blob("library/nginx", layer)
 				held := up.Fault(upstreamtest.Fault{Path: "/blobs/", Stall: true, After: after})
 				get := slow(t, up)
@@ -132,7 +132,7 @@ func TestABlobThatTheUpstreamSaysIsEmpty(t *testing.T) {
 		{"the empty blob", "", nothing, http.StatusOK},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			up := upstreamtest.New(t, upstreamtest.Options{})
+			up := upstreamtest.New(t, upstreamtest.Config{})
 			up.Fault(upstreamtest.Fault{Path: "/blobs/", Status: http.StatusOK, Header: http.Header{"Content-Length": {"0"}}})
 			header := http.Header{}
 			if row.field != "" {

@@ -113,7 +113,7 @@ func TestPagesOfAListReadItOnce(t *testing.T) {
 }
 
 func BenchmarkTagsPage(b *testing.B) {
-	up := upstreamtest.New(b, upstreamtest.Options{})
+	up := upstreamtest.New(b, upstreamtest.Config{})
 	body, _ := manyTags(100_000)
 	up.Fault(upstreamtest.Fault{Path: "/tags/", Status: 200, Body: body})
 	m, stop := nodeIn(b, place{directory: b.TempDir()}, up, nil, "", nil)

@@ -24,27 +24,18 @@ import (
 // Upstream is what a mirror asks, as *upstream.Client answers it: with the errors of
 // that package.
 type Upstream interface {
-	Manifests
-	Blobs
-	Lists
-}
-
-// Manifests are asked one by one. See upstream.Client.
-type Manifests interface {
+	// Head and Manifest ask for a manifest.
 	Head(ctx context.Context, repo string, ref core.Reference) (upstream.Answer, error)
 	Manifest(ctx context.Context, repo string, ref core.Reference) (upstream.Answer, error)
-}
 
-// Blobs are asked from an offset. See upstream.Client.
-type Blobs interface {
+	// Blob, Range and Attest ask for a blob: from an offset, for a part, and whether it is
+	// there.
 	Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (
 		body io.ReadCloser, size int64, err error)
 	Range(ctx context.Context, repo string, d digest.Digest, offset, length, size int64) (io.ReadCloser, error)
 	Attest(ctx context.Context, repo string, d digest.Digest, want int64) (size int64, err error)
-}
 
-// Lists are asked whole. See upstream.Client.
-type Lists interface {
+	// Tags and Referrers ask for a whole list.
 	Tags(ctx context.Context, repo string) ([]string, error)
 	Referrers(ctx context.Context, repo string, d digest.Digest) ([]core.Descriptor, error)
 }
@@ -100,7 +91,7 @@ func (s Settings) withDefaults() Settings {
 type Config struct {
 	// Name is the first component of the mirror's repositories, as docker.io.
 	Name string
-	// Local keeps what is fetched: a store opened with store.Options.Sparse. Several
+	// Local keeps what is fetched: a store opened with store.Config.Sparse. Several
 	// mirrors may share it. It stays the caller's and is closed after the mirror.
 	Local core.Registry
 	// State keeps when things were checked and which downloads are unfinished, under

@@ -19,6 +19,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/upstream"
@@ -62,10 +63,10 @@ type fixture struct {
 
 func start(t *testing.T, settings mirror.Settings) *fixture {
 	t.Helper()
-	return startAs(t, upstreamtest.Options{}, settings)
+	return startAs(t, upstreamtest.Config{}, settings)
 }
 
-func startAs(t *testing.T, o upstreamtest.Options, settings mirror.Settings) *fixture {
+func startAs(t *testing.T, o upstreamtest.Config, settings mirror.Settings) *fixture {
 	t.Helper()
 	f := &fixture{network: upstreamtest.NewNetwork(), path: t.TempDir(), settings: settings, log: &lines{}}
 	o.Network = f.network
@@ -85,12 +86,12 @@ func (f *fixture) open(t *testing.T, settings mirror.Settings) {
 			t.Fatal(err)
 		}
 	}
-	storage, err := dir.Open(f.path, dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(f.path, dir.Config{Verify: store.Verify})
 	must(err)
 	b, err := storage.Bucket("mirrors")
 	must(err)
 	f.full = &fullBucket{Bucket: b}
-	s, err := store.Open(context.Background(), f.full, store.Options{Sparse: true})
+	s, err := store.Open(context.Background(), f.full, store.Config{Names: &coretest.MemoryNames{}, Sparse: true})
 	must(err)
 	f.local = s
 	client, err := upstream.New(f.config)

@@ -48,7 +48,7 @@ func withCredentials(c *upstream.Config) { c.User, c.Secret = "user", "secret" }
 // team/secret.
 func secretUpstream(t *testing.T, settings mirror.Settings) (f *fixture, secret digest.Digest) {
 	t.Helper()
-	f = startAs(t, upstreamtest.Options{Kind: upstreamtest.Basic}, settings)
+	f = startAs(t, upstreamtest.Config{Kind: upstreamtest.Basic}, settings)
 	f.up.Blob("team/secret", layer)
 	secret = f.up.Manifest("team/secret", ocispec.MediaTypeImageManifest, append(document(len(layer)), '\n'), "latest")
 	referrers := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":3}]}`,

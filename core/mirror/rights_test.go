@@ -31,7 +31,7 @@ var (
 // team/secret, which only the credentials are shown.
 func hides(t *testing.T, kind upstreamtest.Kind, settings mirror.Settings) (f *fixture, secret digest.Digest) {
 	t.Helper()
-	f = startAs(t, upstreamtest.Options{Kind: kind}, settings)
+	f = startAs(t, upstreamtest.Config{Kind: kind}, settings)
 	f.config.User, f.config.Secret = "user", "secret"
 	f.restart(t)
 	f.up.Blob("team/secret", layer)
@@ -207,7 +207,7 @@ func TestTheUpstreamIsAskedOncePerDayWhatItShows(t *testing.T) {
 
 func TestWhatWasNeverAskedIsHiddenIfCredentialsFetchedIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := startAs(t, upstreamtest.Options{Kind: upstreamtest.Hub}, mirror.Settings{})
+		f := startAs(t, upstreamtest.Config{Kind: upstreamtest.Hub}, mirror.Settings{})
 		// Without credentials everything that is shown is public, and nobody is asked.
 		if _, err := f.Manifest(stranger, repo, latest); err != nil {
 			t.Fatal(err)
@@ -293,7 +293,7 @@ func TestPurgeAsksAgainWhatIsShown(t *testing.T) {
 
 func TestAllowAndDeny(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := startAs(t, upstreamtest.Options{}, mirror.Settings{})
+		f := startAs(t, upstreamtest.Config{}, mirror.Settings{})
 		if _, err := f.Manifest(fetch, repo, latest); err != nil {
 			t.Fatal(err)
 		}
@@ -339,7 +339,7 @@ func TestFreshnessIsStretchedWhenLittleIsLeftOfThePullLimit(t *testing.T) {
 		{"nothing is left", 100, 6 * time.Hour, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			f := startAs(t, upstreamtest.Options{Kind: upstreamtest.Hub, Pulls: 100}, mirror.Settings{})
+			f := startAs(t, upstreamtest.Config{Kind: upstreamtest.Hub, Pulls: 100}, mirror.Settings{})
 			for i := range row.spent {
 				image := append(document(len(layer)), bytes.Repeat([]byte(" "), i)...)
 				ref := core.Reference{Digest: f.up.Manifest("library/nginx", ocispec.MediaTypeImageManifest, image, "latest")}

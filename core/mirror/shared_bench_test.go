@@ -37,7 +37,7 @@ func startRedis(b *testing.B) *redis.Cache {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	c, err := redis.New(redis.Options{Addresses: []string{address}, Secret: []byte("a secret of sixteen bytes"), Timeout: time.Minute})
+	c, err := redis.New(redis.Config{Addresses: []string{address}, Secret: []byte("a secret of sixteen bytes"), Timeout: time.Minute})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func startRedis(b *testing.B) *redis.Cache {
 // BenchmarkManifest is a GET of a manifest by where it is found: in memory, in the
 // store, in Redis, at an upstream that is on loopback and answers at once.
 func BenchmarkManifest(b *testing.B) {
-	up := upstreamtest.New(b, upstreamtest.Options{})
+	up := upstreamtest.New(b, upstreamtest.Config{})
 	const mediaType = "application/vnd.oci.image.index.v1+json"
 	put := func(i int) core.Reference {
 		body := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"n":"%d","filler":"%01000d"}}`, mediaType, i, 0)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/upstream"
@@ -83,7 +84,7 @@ type place struct {
 // nodeIn is a node whose storage is in a place, until stop is called.
 func nodeIn(t testing.TB, at place, up *upstreamtest.Upstream, shared mirror.Shared, audience string, change func(*upstream.Config)) (m *mirror.Mirror, stop func()) {
 	t.Helper()
-	storage, err := dir.Open(at.directory, dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(at.directory, dir.Config{Verify: store.Verify})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func nodeIn(t testing.TB, at place, up *upstreamtest.Upstream, shared mirror.Sha
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(context.Background(), b, store.Options{Sparse: true, CacheSize: at.memory})
+	s, err := store.Open(context.Background(), b, store.Config{Names: &coretest.MemoryNames{}, Sparse: true, Settings: store.Settings{CacheSize: at.memory}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +119,7 @@ func nodeIn(t testing.TB, at place, up *upstreamtest.Upstream, shared mirror.Sha
 
 func image(t *testing.T) (up *upstreamtest.Upstream, d digest.Digest) {
 	t.Helper()
-	up = upstreamtest.New(t, upstreamtest.Options{})
+	up = upstreamtest.New(t, upstreamtest.Config{})
 	return up, up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", document(1), "latest")
 }
 
@@ -317,7 +318,7 @@ func TestWhatOthersSayIsNotBelievedAgainstTheRules(t *testing.T) {
 // Content that credentials show stays in the process that has them: neither the content,
 // nor its existence, nor its absence is shared.
 func TestWhatTheUpstreamHidesIsNotShared(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	up := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	first := up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", document(1), "latest")
 	up.Private("library/nginx")
 	b := new(board)
@@ -336,7 +337,7 @@ func TestWhatTheUpstreamHidesIsNotShared(t *testing.T) {
 
 // Credentials raise limits: what everybody may see is shared as soon as that is known.
 func TestWhatCredentialsFetchedOfAPublicRepositoryIsShared(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	up := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	first := up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", document(1), "latest")
 	b := new(board)
 	login := func(c *upstream.Config) { c.User, c.Secret = "user", "secret" }

@@ -322,7 +322,7 @@ func TestACold(t *testing.T) {
 func TestSeveralURLsAreTriedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, mirror.Settings{})
-		second := upstreamtest.New(t, upstreamtest.Options{Network: f.network, Name: "second.test"})
+		second := upstreamtest.New(t, upstreamtest.Config{Network: f.network, Name: "second.test"})
 		second.Manifest("library/nginx", ocispec.MediaTypeImageManifest, document(len(layer)), "latest")
 		f.config.URLs = append(f.config.URLs, second.URL)
 		f.restart(t)

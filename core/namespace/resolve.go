@@ -43,7 +43,7 @@ type Resolved struct {
 func Resolve(request wire.Request, site Site) (Resolved, error) {
 	resolved, mirror := Resolved{Request: request}, ""
 	if request.NS != "" && !site.ourselves(request.NS) {
-		if mirror = site.NamedBy(request.NS); !slices.Contains(site.Mirrors, mirror) {
+		if mirror = site.namedBy(request.NS); !slices.Contains(site.Mirrors, mirror) {
 			return resolved, fmt.Errorf("%w: this registry does not serve ns=%s; ask that registry itself",
 				core.ErrNameUnknown, core.Clip(request.NS))
 		}
@@ -76,7 +76,7 @@ func Resolve(request wire.Request, site Site) (Resolved, error) {
 // has: the host that ns names, or a first component that looks like one. Else empty.
 func (s *Site) Foreign(request wire.Request) string {
 	if request.NS != "" && !s.ourselves(request.NS) {
-		if host := s.NamedBy(request.NS); !slices.Contains(s.Mirrors, host) {
+		if host := s.namedBy(request.NS); !slices.Contains(s.Mirrors, host) {
 			return host
 		}
 		return ""

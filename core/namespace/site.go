@@ -54,8 +54,8 @@ func (s *Site) Claims(name string) bool {
 	return ok && mirror == ""
 }
 
-// MirrorOf is the mirror whose name a canonical name begins with, or empty.
-func (s *Site) MirrorOf(name string) string {
+// mirrorOf is the mirror whose name a canonical name begins with, or empty.
+func (s *Site) mirrorOf(name string) string {
 	first, _, _ := strings.Cut(name, "/")
 	if slices.Contains(s.Mirrors, first) {
 		return first
@@ -63,16 +63,16 @@ func (s *Site) MirrorOf(name string) string {
 	return ""
 }
 
-// NamedBy is the mirror that `ns` names, if it is one.
-func (s *Site) NamedBy(ns string) string { return s.usual(CanonicalHost(ns)) }
+// namedBy is the mirror that `ns` names, if it is one.
+func (s *Site) namedBy(ns string) string { return s.usual(CanonicalHost(ns)) }
 
 // Named is the mirror that a client names as the prefix of a repository, or empty.
-func (s *Site) Named(name string) string { return s.MirrorOf(s.usualName(name)) }
+func (s *Site) Named(name string) string { return s.mirrorOf(s.usualName(name)) }
 
 // Owner returns the mirror that a canonical name belongs to, empty for this registry
 // itself. It is false where nobody claims the name.
 func (s *Site) Owner(repo string) (mirror string, ok bool) {
-	if mirror = s.MirrorOf(repo); mirror != "" {
+	if mirror = s.mirrorOf(repo); mirror != "" {
 		return mirror, true
 	}
 	return "", len(s.Private) == 0 || s.Private.Match(repo)

@@ -117,10 +117,6 @@ func (t *Times) closeLocked(s *segment) {
 	t.closed = append(t.closed, s)
 }
 
-// Flush writes what was marked since the last time. What cannot be written waits for
-// the next; of a day that was over an hour ago it is given up.
-func (t *Times) Flush(ctx context.Context) error { return t.behind.Flush(ctx) }
-
 func (t *Times) write(ctx context.Context) error {
 	now := time.Now().UTC()
 	t.mu.Lock()

@@ -105,7 +105,7 @@ func withBucket(t *testing.T, test func(t *testing.T, b *counting)) {
 	t.Helper()
 	path := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		storage, err := dir.Open(path, dir.Options{})
+		storage, err := dir.Open(path, dir.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,7 +43,7 @@ type registry struct {
 
 func open(t *testing.T) *registry {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(t.TempDir(), dir.Config{Verify: store.Verify})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func open(t *testing.T) *registry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(t.Context(), b, store.Options{})
+	s, err := store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,27 +43,27 @@ type Collected struct {
 type collection struct {
 	*Store
 	CollectOptions
-	options Options
-	now     time.Time
-	done    Collected
-	gone    map[string]struct{} // of a dry run: keys of links that would be removed
+	settings Settings
+	now      time.Time
+	done     Collected
+	gone     map[string]struct{} // of a dry run: keys of links that would be removed
 }
 
-// Collect removes unneeded objects: untagged manifests if the options say so, links
+// Collect removes unneeded objects: untagged manifests if the settings say so, links
 // to blobs that no manifest of the repository names, content that no repository
 // holds, and abandoned uploads. It removes each only when its grace is over. It runs
 // beside pushes and pulls. It needs a few hundred bytes of memory for each link of
 // the store.
 //
-// It trusts only the bucket, not the index. Errors are the bucket's; the result then
+// It trusts only the bucket, not the names. Errors are the bucket's; the result then
 // counts what was removed before.
 func (s *Store) Collect(ctx context.Context, how CollectOptions) (Collected, error) {
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
-	c := &collection{Store: s, CollectOptions: how, options: s.settings(), now: s.now(), gone: map[string]struct{}{}}
+	c := &collection{Store: s, CollectOptions: how, settings: *s.settings.Load(), now: s.now(), gone: map[string]struct{}{}}
 	err := c.run(ctx)
-	s.grace.prune(c.now.Add(-c.options.Grace))
-	if !s.index.Ready() && ctx.Err() == nil {
+	s.grace.prune(c.now.Add(-c.settings.Grace))
+	if !s.names.Ready() && ctx.Err() == nil {
 		s.rebuild(ctx)
 	}
 	return c.done, err
@@ -119,7 +119,7 @@ func (c *collection) group(ctx context.Context, prefix string) (map[string][]dig
 // by the answers that clients got. After a start everything is young, because earlier
 // answers are not remembered.
 func (c *collection) young(info bucket.Info, repo string, d digest.Digest) bool {
-	since := c.now.Add(-c.options.Grace)
+	since := c.now.Add(-c.settings.Grace)
 	return info.Time.After(since) || c.grace.young(since, repo, d) || (!c.Idle && c.started.After(since))
 }
 
@@ -171,7 +171,7 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 // collectUntagged removes the manifests of g that are not reachable and that no tag
 // keeps, if so configured, and takes them out of g.
 func (c *collection) collectUntagged(ctx context.Context, repo string, g *graph.Graph) error {
-	if c.options.Untagged < 0 {
+	if c.settings.Untagged < 0 {
 		return nil
 	}
 	pulled, err := c.pulled(ctx, repo)
@@ -185,7 +185,7 @@ func (c *collection) collectUntagged(ctx context.Context, repo string, g *graph.
 		} else if err != nil {
 			return err
 		}
-		if c.young(info, repo, d) || wanted.After(c.now.Add(-c.options.Untagged)) {
+		if c.young(info, repo, d) || wanted.After(c.now.Add(-c.settings.Untagged)) {
 			g.Keep(d) // and what it needs
 		}
 	}
@@ -220,7 +220,7 @@ func (c *collection) collectContent(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(content.Repos) > 0 || content.info.Time.After(c.now.Add(-c.options.Grace)) {
+		if len(content.Repos) > 0 || content.info.Time.After(c.now.Add(-c.settings.Grace)) {
 			continue
 		}
 		if c.DryRun {

@@ -20,7 +20,7 @@ func collect(t *testing.T, r *registry, how store.CollectOptions) store.Collecte
 }
 
 func TestCollectLeavesWhatIsNamedAndWhatIsYoung(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{Grace: time.Hour})
+	r := open(t, t.TempDir(), store.Config{Settings: store.Settings{Grace: time.Hour}})
 	image := r.image(t, "a", []string{"v1"}, "", "layer")
 	r.blob(t, "a", "nobody names me")
 	if done := collect(t, r, store.CollectOptions{}); done != (store.Collected{}) {
@@ -45,7 +45,7 @@ func TestCollectLeavesWhatIsNamedAndWhatIsYoung(t *testing.T) {
 }
 
 func TestSayingYouHaveItRestartsTheGrace(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{Grace: time.Hour})
+	r := open(t, t.TempDir(), store.Config{Settings: store.Settings{Grace: time.Hour}})
 	r.blob(t, "a", "layer")
 	r.wait(2 * time.Hour)
 	if _, err := r.Stat(pusher(t.Context()), "a", digest.FromString("layer")); err != nil {
@@ -62,13 +62,13 @@ func TestSayingYouHaveItRestartsTheGrace(t *testing.T) {
 
 func TestAfterAStartEverythingIsYoung(t *testing.T) {
 	path := t.TempDir()
-	r := open(t, path, store.Options{})
+	r := open(t, path, store.Config{})
 	r.blob(t, "a", "layer")
 	r.close(t)
 
 	// Opened two hours later: the answers to clients are forgotten.
-	r = open(t, path, store.Options{Grace: time.Nanosecond})
-	r.SetOptions(store.Options{Grace: time.Hour})
+	r = open(t, path, store.Config{Settings: store.Settings{Grace: time.Nanosecond}})
+	r.SetSettings(store.Settings{Grace: time.Hour})
 	r.wait(30 * time.Minute)
 	if done := collect(t, r, store.CollectOptions{}); done != (store.Collected{}) {
 		t.Errorf("collected %+v half an hour after the start", done)
@@ -80,7 +80,7 @@ func TestAfterAStartEverythingIsYoung(t *testing.T) {
 }
 
 func TestContentStaysWhileAnyRepositoryHoldsIt(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{Grace: time.Hour})
+	r := open(t, t.TempDir(), store.Config{Settings: store.Settings{Grace: time.Hour}})
 	r.image(t, "a", []string{"v1"}, "", "shared")
 	r.blob(t, "b", "shared")
 	r.wait(2 * time.Hour)
@@ -104,7 +104,7 @@ func TestUntaggedManifests(t *testing.T) {
 		{"kept below their age", 30 * time.Hour, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := open(t, t.TempDir(), store.Options{Grace: time.Hour, Untagged: c.untagged})
+			r := open(t, t.TempDir(), store.Config{Settings: store.Settings{Grace: time.Hour, Untagged: c.untagged}})
 			child := r.image(t, "a", nil, "", "child")
 			index := r.index(t, "a", []string{"v1"}, child)
 			signature := r.image(t, "a", nil, child, "signature")
@@ -134,7 +134,7 @@ func TestUntaggedManifests(t *testing.T) {
 }
 
 func TestAbandonedUploads(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{UploadAge: time.Hour})
+	r := open(t, t.TempDir(), store.Config{Settings: store.Settings{UploadAge: time.Hour}})
 	ctx := context.Background()
 	u, err := r.NewUpload(ctx, "a", digest.SHA256)
 	must(t, err, u.Close())
@@ -153,7 +153,7 @@ func TestAbandonedUploads(t *testing.T) {
 // A client may be so slow that none of its bytes reach the file for as long as abandoned
 // uploads are kept.
 func TestAnUploadThatIsBeingWrittenIsNotAbandoned(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{UploadAge: time.Hour})
+	r := open(t, t.TempDir(), store.Config{Settings: store.Settings{UploadAge: time.Hour}})
 	u, err := r.NewUpload(t.Context(), "a", digest.SHA256)
 	must(t, err)
 	defer u.Close()
@@ -176,7 +176,7 @@ func TestAnUploadThatIsBeingWrittenIsNotAbandoned(t *testing.T) {
 }
 
 func TestDeletedManifestsFreeTheirBlobs(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{Grace: time.Hour})
+	r := open(t, t.TempDir(), store.Config{Settings: store.Settings{Grace: time.Hour}})
 	ctx := context.Background()
 	d := r.image(t, "a", []string{"v1", "v2"}, "", "layer")
 	must(t, r.DeleteManifest(ctx, "a", d))

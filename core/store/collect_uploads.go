@@ -26,13 +26,13 @@ func (c *collection) collectUploads(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !info.Time.After(c.now.Add(-min(idleUpload, c.options.UploadAge))) {
+		if !info.Time.After(c.now.Add(-min(idleUpload, c.settings.UploadAge))) {
 			uploads = append(uploads, info)
 		}
 	}
 	slices.SortFunc(uploads, func(a, b bucket.UploadInfo) int { return a.Time.Compare(b.Time) })
 	for _, info := range uploads {
-		if info.Time.After(c.now.Add(-c.options.UploadAge)) && !pressed() {
+		if info.Time.After(c.now.Add(-c.settings.UploadAge)) && !pressed() {
 			return nil // the rest is younger
 		}
 		dropped, err := true, error(nil)

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,9 +21,12 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // openStore opens a store over b, which must end before b does.
-func openStore(t testing.TB, b bucket.Bucket, options store.Options) *store.Store {
+func openStore(t testing.TB, b bucket.Bucket, config store.Config) *store.Store {
 	t.Helper()
-	s, err := store.Open(context.Background(), b, options)
+	if config.Names == nil {
+		config.Names = &coretest.MemoryNames{}
+	}
+	s, err := store.Open(context.Background(), b, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,29 +41,29 @@ func openStore(t testing.TB, b bucket.Bucket, options store.Options) *store.Stor
 func TestStoreIsARegistry(t *testing.T) {
 	t.Run("in memory", func(t *testing.T) {
 		coretest.Registry(t, func(t *testing.T) core.Registry {
-			return openStore(t, newMemory(time.Now), store.Options{})
+			return openStore(t, newMemory(time.Now), store.Config{})
 		})
 	})
 	// Eight bytes hold no manifest, so every answer is the bucket's.
 	t.Run("in memory without a cache", func(t *testing.T) {
 		coretest.Registry(t, func(t *testing.T) core.Registry {
-			return openStore(t, newMemory(time.Now), store.Options{CacheSize: 8})
+			return openStore(t, newMemory(time.Now), store.Config{Settings: store.Settings{CacheSize: 8}})
 		})
 	})
 	t.Run("with an index that is kept", func(t *testing.T) {
 		coretest.Registry(t, func(t *testing.T) core.Registry {
-			return openStore(t, newMemory(time.Now), store.Options{IndexPath: filepath.Join(t.TempDir(), "private.db")})
+			return openStore(t, newMemory(time.Now), store.Config{Names: indexAt(t, filepath.Join(t.TempDir(), "private.db"), slog.Default())})
 		})
 	})
 	// Every write to it is durable at once.
 	t.Run("in a bucket without a barrier", func(t *testing.T) {
 		coretest.Registry(t, func(t *testing.T) core.Registry {
 			m := newMemory(time.Now)
-			return openStore(t, following{bare{m}, m}, store.Options{})
+			return openStore(t, following{bare{m}, m}, store.Config{})
 		})
 	})
 	t.Run("on disk", func(t *testing.T) {
-		coretest.Registry(t, func(t *testing.T) core.Registry { return openStore(t, openDir(t), store.Options{}) })
+		coretest.Registry(t, func(t *testing.T) core.Registry { return openStore(t, openDir(t), store.Config{}) })
 	})
 }
 
@@ -77,7 +81,7 @@ func (f following) FollowUpload(ctx context.Context, id string) (bucket.UploadRe
 }
 
 func TestWhatAStoreDoesWithoutAbilities(t *testing.T) {
-	s := openStore(t, bare{newMemory(time.Now)}, store.Options{})
+	s := openStore(t, bare{newMemory(time.Now)}, store.Config{})
 	for _, c := range []struct {
 		begun, committed digest.Algorithm
 		want             error
@@ -99,7 +103,7 @@ func TestWhatAStoreDoesWithoutAbilities(t *testing.T) {
 		"unfinished uploads": bare{newMemory(time.Now)},
 		"ends such reads":    following{bare{newMemory(time.Now)}, newMemory(time.Now)},
 	} {
-		mirrors, err := store.Open(t.Context(), b, store.Options{Sparse: true})
+		mirrors, err := store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}, Sparse: true})
 		if err == nil {
 			must(t, mirrors.Close())
 			t.Errorf("%s: a mirror's store was opened", name)

@@ -38,7 +38,7 @@ func pushAs(t testing.TB, ctx context.Context, s core.Registry, name string, tag
 // That records say who pushed costs no file: all the links of a push are one file, as
 // they were when they were empty. A tag that moves writes one file more.
 func TestAPushBySomebodyNeedsAsManySyncs(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{})
+	r := open(t, t.TempDir(), store.Config{})
 	count := func(who, name string, tags ...string) (data, dirs uint64) {
 		t.Helper()
 		before := r.storage.Stats()
@@ -70,7 +70,7 @@ func BenchmarkPushAs(b *testing.B) {
 	for _, who := range []string{"", "ada"} {
 		for _, how := range []string{"new tag", "moved tag"} {
 			b.Run(fmt.Sprintf("%q, %s", who, how), func(b *testing.B) {
-				r := open(b, b.TempDir(), store.Options{})
+				r := open(b, b.TempDir(), store.Config{})
 				ctx := core.WithAccess(b.Context(), core.Access{Known: who != "", Caller: who})
 				for n := 0; b.Loop(); n++ {
 					tag := "latest"

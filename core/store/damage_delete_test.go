@@ -103,7 +103,7 @@ func TestTheCollectorKeepsWhatDamageMayName(t *testing.T) {
 			for _, untagged := range []time.Duration{store.KeepUntagged, time.Hour} {
 				t.Run(fmt.Sprintf("%s %s, untagged %v", kind, how, untagged), func(t *testing.T) {
 					d := &damaged{t: t, path: t.TempDir(), layer: "layer"}
-					d.registry = open(t, d.path, store.Options{Grace: time.Hour, Untagged: untagged})
+					d.registry = open(t, d.path, store.Config{Settings: store.Settings{Grace: time.Hour, Untagged: untagged}})
 					d.image = d.imageIn("a")
 					d.push("a", true)
 					d.blob(t, "b", "nobody's")

@@ -40,7 +40,7 @@ func newDamaged(t *testing.T) *damaged {
 }
 
 func (d *damaged) start() {
-	d.registry = open(d.t, d.path, store.Options{Log: slog.New(slog.NewTextHandler(d.log, nil))})
+	d.registry = open(d.t, d.path, store.Config{Log: slog.New(slog.NewTextHandler(d.log, nil))})
 }
 
 func (d *damaged) restart() {
@@ -296,7 +296,7 @@ func TestAManifestIsHeldToTheBytesOfItsBlobs(t *testing.T) {
 
 // In a mirror the size in a manifest is the upstream's guess.
 func TestAWrongSizeInASparseStoreHidesNothing(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{Sparse: true})
+	r := open(t, t.TempDir(), store.Config{Sparse: true})
 	image := func(size int64) ocispec.Manifest {
 		m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: core.Descriptor{
 			MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromString("config"), Size: size,
@@ -340,7 +340,7 @@ func BenchmarkPushOfABlob(b *testing.B) {
 	d := digest.FromBytes(content)
 	for _, held := range []bool{false, true} {
 		b.Run(fmt.Sprintf("held %v", held), func(b *testing.B) {
-			r := open(b, b.TempDir(), store.Options{})
+			r := open(b, b.TempDir(), store.Config{})
 			push := func() {
 				u, err := r.NewUpload(b.Context(), "a", digest.SHA256)
 				must(b, err)

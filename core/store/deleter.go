@@ -47,7 +47,7 @@ func (s *Store) dropTags(ctx context.Context, repo string, tags ...string) error
 			return err
 		}
 		s.owed.add(repo, key)
-		s.project(s.index.DeleteTag(repo, tag))
+		s.project(s.names.DeleteTag(repo, tag))
 	}
 	return s.settle(ctx, repo)
 }
@@ -105,7 +105,7 @@ func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) 
 		return err
 	}
 	s.owed.add(repo, key)
-	s.project(s.index.DeleteManifest(repo, d))
+	s.project(s.names.DeleteManifest(repo, d))
 	if len(entries) == 0 {
 		return nil
 	}

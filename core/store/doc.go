@@ -14,8 +14,8 @@
 //
 // In the digest-major keys the slashes of <repo> are written as +, so "who needs
 // this content" is one List, and content and its links are made durable by one sync.
-// A name too long for one component stands behind a slash (holdKey). core/index projects them for what must be fast in the
-// order of repositories; it is rebuilt from them.
+// A name too long for one component stands behind a slash (holdKey). Names, which core/index implements, list what must
+// be fast in the order of repositories; they are rebuilt from the keys.
 //
 // Order of writes. A push is acknowledged by its manifest: first the blobs, their
 // links and the manifest's content behind one barrier (bucket.Barrier), then the referrer

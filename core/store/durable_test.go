@@ -21,7 +21,7 @@ import (
 // The barriers of a push are what it costs: they are counted, so that one more is a
 // decision and not an accident.
 func TestAPushNeedsSoManySyncs(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{})
+	r := open(t, t.TempDir(), store.Config{})
 	r.image(t, "team/app", []string{"v1"}, "", "one", "two", "three") // makes the directories that every push shares
 	before := r.storage.Stats()
 	r.image(t, "team/app", []string{"v2"}, "", "four", "five", "six")
@@ -48,7 +48,7 @@ func TestAPushNeedsSoManySyncs(t *testing.T) {
 
 func TestListsAreTheSameWhileTheIndexIsRebuilt(t *testing.T) {
 	path := t.TempDir()
-	r := open(t, path, store.Options{IndexPath: filepath.Join(path, "index", "private.db")})
+	r := open(t, path, store.Config{Names: indexAt(t, filepath.Join(path, "index", "private.db"), slog.Default())})
 	first := r.image(t, "b", []string{"v2", "V1", "v10"}, "", "layer")
 	r.image(t, "a/b", []string{"v1"}, first, "other")
 	r.image(t, "a-b", nil, "", "third")
@@ -105,7 +105,7 @@ func TestDamagedRecordsAreNotServed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := t.TempDir()
-			r := open(t, path, store.Options{})
+			r := open(t, path, store.Config{})
 			subject := r.image(t, "a", []string{"v1"}, "", "layer")
 			signature := r.image(t, "a", nil, subject, "signature")
 			repo := filepath.Join(path, "private", "objects", "repos", "a")
@@ -158,8 +158,9 @@ func TestADamagedTagIsIndexedAndKeepsItsRepository(t *testing.T) {
 	path := t.TempDir()
 	file := filepath.Join(path, "index", "private.db")
 	log := &bytes.Buffer{}
-	options := store.Options{IndexPath: file, Grace: time.Hour, Untagged: time.Hour, Log: slog.New(slog.NewTextHandler(log, nil))}
-	r := open(t, path, options)
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	config := store.Config{Names: indexAt(t, file, logger), Log: logger, Settings: store.Settings{Grace: time.Hour, Untagged: time.Hour}}
+	r := open(t, path, config)
 	image := r.image(t, "a", []string{"v1"}, "", "layer")
 	r.image(t, "a", []string{"v2"}, "", "other")
 	r.image(t, "b", []string{"v1"}, "", "layer")
@@ -208,14 +209,14 @@ func TestADamagedTagIsIndexedAndKeepsItsRepository(t *testing.T) {
 func TestAnUploadGoesOnAfterARestart(t *testing.T) {
 	path := t.TempDir()
 	ctx := context.Background()
-	r := open(t, path, store.Options{})
+	r := open(t, path, store.Config{})
 	u, err := r.NewUpload(ctx, "a", digest.SHA512)
 	must(t, err)
 	_, err = u.Append(ctx, -1, strings.NewReader("first half, "))
 	must(t, err, u.Close())
 	r.close(t)
 
-	r = open(t, path, store.Options{})
+	r = open(t, path, store.Config{})
 	u, err = r.Upload(ctx, "a", u.ID())
 	must(t, err)
 	defer u.Close()
@@ -246,7 +247,7 @@ func (b *brokenReader) Read(p []byte) (int, error) {
 }
 
 func TestAnUploadThatBrokeCanBeFinished(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{})
+	r := open(t, t.TempDir(), store.Config{})
 	ctx := context.Background()
 	u, err := r.NewUpload(ctx, "a", digest.SHA256)
 	must(t, err)
@@ -261,7 +262,7 @@ func TestAnUploadThatBrokeCanBeFinished(t *testing.T) {
 }
 
 func BenchmarkPushOfAnImage(b *testing.B) {
-	r := open(b, b.TempDir(), store.Options{})
+	r := open(b, b.TempDir(), store.Config{})
 	ctx := context.Background()
 	n := 0
 	for b.Loop() {

@@ -20,7 +20,7 @@ func pusher(ctx context.Context) context.Context {
 
 // Answers about existing content are remembered, if the caller may push.
 func TestOnlyWhatExistsIsRememberedAndForPushersAlone(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{Grace: time.Hour})
+	r := open(t, t.TempDir(), store.Config{Settings: store.Settings{Grace: time.Hour}})
 	image := r.image(t, "a", []string{"v1"}, "", "layer")
 	layer := digest.FromString("layer")
 	absent := func(i int) digest.Digest { return digest.FromString(fmt.Sprint("absent ", i)) }
@@ -86,7 +86,7 @@ func TestOnlyWhatExistsIsRememberedAndForPushersAlone(t *testing.T) {
 }
 
 func TestTheGraceIsBounded(t *testing.T) {
-	r := open(t, t.TempDir(), store.Options{Grace: time.Hour})
+	r := open(t, t.TempDir(), store.Config{Settings: store.Settings{Grace: time.Hour}})
 	r.blob(t, "a", "layer")
 	r.wait(2 * time.Hour)
 	for i := range store.MaxTouched + 1 {

@@ -31,6 +31,6 @@ func (s *Store) Writable(ctx context.Context) error {
 	return s.sync(ctx, probeKey)
 }
 
-// Indexed reports whether lists are answered from the index. While it is rebuilt they scan
-// the storage.
-func (s *Store) Indexed() bool { return s.index.Ready() }
+// Indexed reports whether lists are answered from the names. While these are rebuilt, lists
+// scan the storage.
+func (s *Store) Indexed() bool { return s.names.Ready() }

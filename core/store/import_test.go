@@ -18,7 +18,7 @@ import (
 // from the import: no rule about untagged manifests takes it at once.
 func TestAnImportKeepsTheTimesOfThePush(t *testing.T) {
 	ctx := core.WithAccess(context.Background(), core.Access{Caller: "zot-ci"})
-	r := open(t, t.TempDir(), store.Options{Untagged: 30 * day})
+	r := open(t, t.TempDir(), store.Config{Settings: store.Settings{Untagged: 30 * day}})
 	source := r.image(t, "team/source", nil, "", "layer")
 	m, err := r.Manifest(ctx, "team/source", core.Reference{Digest: source})
 	must(t, err)
@@ -66,7 +66,7 @@ func TestAnImportKeepsTheTimesOfThePush(t *testing.T) {
 // An import moves what imports have set, and nothing that was pushed here.
 func TestAnImportMovesNoTagThatWasPushedHere(t *testing.T) {
 	ctx := context.Background()
-	r := open(t, t.TempDir(), store.Options{})
+	r := open(t, t.TempDir(), store.Config{})
 	one, two := r.image(t, "team/app", nil, "", "one"), r.image(t, "team/app", nil, "", "two")
 	put := func(d digest.Digest, tag string, imported bool) error {
 		t.Helper()
@@ -99,7 +99,7 @@ func TestAnImportMovesNoTagThatWasPushedHere(t *testing.T) {
 // A push of a tag that is here puts it into lists, if they lack it, whether it was imported or not.
 func TestAPushOfATagThatIsHereIndexesIt(t *testing.T) {
 	ctx := context.Background()
-	r := open(t, t.TempDir(), store.Options{})
+	r := open(t, t.TempDir(), store.Config{})
 	untilIndexed(r)
 	image := r.image(t, "team/app", nil, "", "layer")
 	m, err := r.Manifest(ctx, "team/app", core.Reference{Digest: image})

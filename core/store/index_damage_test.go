@@ -47,7 +47,8 @@ func TestDamageOfTheIndex(t *testing.T) {
 				path, log := t.TempDir(), &bytes.Buffer{}
 				file := filepath.Join(path, "index", "private.db")
 				start := func() *registry {
-					return open(t, path, store.Options{IndexPath: file, Log: slog.New(slog.NewTextHandler(log, nil))})
+					log := slog.New(slog.NewTextHandler(log, nil))
+					return open(t, path, store.Config{Names: indexAt(t, file, log), Log: log})
 				}
 				r := start()
 				image := r.image(t, "b", []string{"v1", "v2"}, "", "layer")

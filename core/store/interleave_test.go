@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -28,10 +29,10 @@ type world struct {
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// collecting are options under which everything unneeded is removed as soon as its
+// collecting has settings under which everything unneeded is removed as soon as its
 // hour of grace is over.
-func (w *world) collecting() store.Options {
-	return store.Options{Grace: time.Hour, Untagged: time.Minute, UploadAge: time.Hour, Now: w.now, CacheSize: 1 << 16}
+func (w *world) collecting() store.Config {
+	return store.Config{Names: &coretest.MemoryNames{}, Now: w.now, Settings: store.Settings{Grace: time.Hour, Untagged: time.Minute, UploadAge: time.Hour, CacheSize: 1 << 16}}
 }
 
 func newWorld() (*world, error) {

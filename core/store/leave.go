@@ -69,7 +69,7 @@ func (s *Store) leaveEarly(ctx context.Context, repo string, d digest.Digest, ta
 // is harmless, whereas a manifest without a note might be collected at once. Mirrors do
 // not keep untagged manifests by age and have no such notes.
 func (s *Store) leave(ctx context.Context, repo string, d digest.Digest) error {
-	if s.options.Sparse { // never changes
+	if s.sparse {
 		return nil
 	}
 	key := manifestKey(d, repo)

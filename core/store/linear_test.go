@@ -16,6 +16,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -75,7 +76,7 @@ func TestTagsAreLinearizable(t *testing.T) {
 // openDir opens a bucket in a directory of its own.
 func openDir(t testing.TB) bucket.Bucket {
 	t.Helper()
-	storage, err := dir.Open(t.TempDir(), dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(t.TempDir(), dir.Config{Verify: store.Verify})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func openDir(t testing.TB) bucket.Bucket {
 // fit one order of all calls.
 func linearizable(t *testing.T, b bucket.Bucket, seed uint64) {
 	const callers, calls = 5, 24
-	s, err := store.Open(t.Context(), b, store.Options{})
+	s, err := store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}})
 	if err != nil {
 		t.Fatal(err)
 	}

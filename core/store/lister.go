@@ -12,21 +12,20 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
-	"github.com/eblume/caddy-registry/core/index"
 )
 
 // Repositories implements core.Lister.
 func (s *Store) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
-	return indexed(s, after, s.index.Repositories(after), func(name string) string { return name }, func(after string) iter.Seq2[string, error] {
+	return indexed(s, after, s.names.Repositories(after), func(name string) string { return name }, func(after string) iter.Seq2[string, error] {
 		return s.scanRepositories(ctx, after)
 	})
 }
 
-// indexed yields the rows that the index has. If it is not Ready, or turns out to be
+// indexed yields the rows that the names have. If they are not Ready, or turn out to be
 // damaged on the way, scan yields the rows behind the last one.
 func indexed[T any](s *Store, after string, rows iter.Seq2[T, error], name func(T) string, scan func(after string) iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		whole := s.index.Ready()
+		whole := s.names.Ready()
 		if whole {
 			for row, err := range rows {
 				if err != nil {
@@ -51,7 +50,7 @@ func indexed[T any](s *Store, after string, rows iter.Seq2[T, error], name func(
 	}
 }
 
-// scanRepositories is Repositories without the index.
+// scanRepositories is Repositories without the names.
 func (s *Store) scanRepositories(ctx context.Context, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		names := map[string]struct{}{}
@@ -96,8 +95,8 @@ func (s *Store) Tags(ctx context.Context, repo, after string) iter.Seq2[string, 
 
 // exists reports whether repo holds a manifest.
 func (s *Store) exists(ctx context.Context, repo string) bool {
-	if s.index.Ready() {
-		if held, err := s.index.HasRepository(repo); err == nil {
+	if s.names.Ready() {
+		if held, err := s.names.HasRepository(repo); err == nil {
 			return held
 		}
 	}
@@ -109,7 +108,7 @@ func (s *Store) exists(ctx context.Context, repo string) bool {
 
 func (s *Store) tagNames(ctx context.Context, repo, after string) iter.Seq2[string, error] {
 	rows := func(yield func(string, error) bool) {
-		for tag, err := range s.index.Tags(repo, after) {
+		for tag, err := range s.names.Tags(repo, after) {
 			if !yield(tag.Name, err) {
 				return
 			}
@@ -128,12 +127,12 @@ func (s *Store) tagNames(ctx context.Context, repo, after string) iter.Seq2[stri
 }
 
 // tagRows yields the tags of repo with their digests. A damaged tag is an error, as in
-// scanTags: the index does not know what it names either.
-func (s *Store) tagRows(ctx context.Context, repo string) iter.Seq2[index.Tag, error] {
-	rows := indexed(s, "", s.index.Tags(repo, ""), func(tag index.Tag) string { return tag.Name }, func(after string) iter.Seq2[index.Tag, error] {
+// scanTags: the names do not know what it names either.
+func (s *Store) tagRows(ctx context.Context, repo string) iter.Seq2[Tag, error] {
+	rows := indexed(s, "", s.names.Tags(repo, ""), func(tag Tag) string { return tag.Name }, func(after string) iter.Seq2[Tag, error] {
 		return s.scanTags(ctx, repo, after)
 	})
-	return func(yield func(index.Tag, error) bool) {
+	return func(yield func(Tag, error) bool) {
 		for tag, err := range rows {
 			if err == nil && tag.Digest == "" {
 				var record tagRecord
@@ -158,7 +157,7 @@ func (s *Store) Digests(ctx context.Context, repo string) iter.Seq2[digest.Diges
 
 // held yields the digests of the manifests of repo.
 func (s *Store) held(ctx context.Context, repo string) iter.Seq2[digest.Digest, error] {
-	return indexed(s, "", s.index.Manifests(repo), digest.Digest.String, func(after string) iter.Seq2[digest.Digest, error] {
+	return indexed(s, "", s.names.Manifests(repo), digest.Digest.String, func(after string) iter.Seq2[digest.Digest, error] {
 		return func(yield func(digest.Digest, error) bool) {
 			for entry, err := range s.scanManifests(ctx) {
 				wanted := entry.Repo == repo && string(entry.Digest) > after // the scan, too, is in the order of digests

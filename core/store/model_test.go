@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/index"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -255,7 +257,7 @@ func (m *machine) wait(t *rapid.T) {
 // until a moment ago, and what was touched within the grace, and nothing else.
 func (m *machine) collect(t *rapid.T) {
 	want(t, "collect", m.world.collect(t.Context()), nil)
-	since, untagged := m.world.now().Add(-m.world.collecting().Grace), m.world.now().Add(-m.world.collecting().Untagged)
+	since, untagged := m.world.now().Add(-m.world.collecting().Settings.Grace), m.world.now().Add(-m.world.collecting().Settings.Untagged)
 	for _, r := range m.repos {
 		kept := map[digest.Digest]bool{}
 		var keep func(d digest.Digest)
@@ -298,9 +300,11 @@ func (m *machine) reopen(t *rapid.T) {
 }
 
 func (m *machine) open(t *rapid.T) {
-	options := m.world.collecting()
-	options.IndexPath = m.path
-	s, err := store.Open(context.Background(), m.world.memory, options)
+	config := m.world.collecting()
+	x, err := index.ForStore(m.path, slog.New(slog.DiscardHandler))
+	want(t, "open the index", err, nil)
+	config.Names = x
+	s, err := store.Open(context.Background(), m.world.memory, config)
 	want(t, "open", err, nil)
 	m.world.Store = s
 	for _, r := range m.repos { // earlier answers to clients are not remembered

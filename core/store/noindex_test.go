@@ -21,14 +21,13 @@ func TestAStoreOpensWithoutAPlaceForItsIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
 	t.Cleanup(func() { // after the store was closed: the log is complete
 		if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), notADirectory) {
 			t.Errorf("the log says %q, want a warning that names the place", log.String())
 		}
 	})
-	s := openStore(t, newMemory(time.Now), store.Options{
-		IndexPath: filepath.Join(notADirectory, "private.db"), Log: slog.New(slog.NewTextHandler(&log, nil)),
-	})
+	s := openStore(t, newMemory(time.Now), store.Config{Names: indexAt(t, filepath.Join(notADirectory, "private.db"), logger), Log: logger})
 	put := core.ManifestPut{MediaType: "application/vnd.oci.image.index.v1+json",
 		Bytes: []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`), Tags: []string{"v1"}}
 	if _, err := s.PutManifest(t.Context(), "a", put); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -32,7 +33,7 @@ func TestDamageOfAPendingBlobBetweenRuns(t *testing.T) {
 				d := digest.FromString(content)
 				release, path := make(chan struct{}), filepath.Join(t.TempDir(), "killed")
 				func() {
-					storage, err := dir.Open(t.TempDir(), dir.Options{Verify: store.Verify, Sync: func(f *os.File) error {
+					storage, err := dir.Open(t.TempDir(), dir.Config{Verify: store.Verify, Sync: func(f *os.File) error {
 						if strings.Contains(f.Name(), "/uploads/") || strings.HasPrefix(f.Name(), "uploads/") {
 							<-release
 						}
@@ -41,7 +42,7 @@ func TestDamageOfAPendingBlobBetweenRuns(t *testing.T) {
 					must(t, err)
 					b, err := storage.Bucket("private")
 					must(t, err)
-					s, err := store.Open(t.Context(), b, store.Options{})
+					s, err := store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}})
 					must(t, err)
 					r := &registry{Store: s, bucket: b, storage: storage}
 					defer r.close(t)
@@ -63,7 +64,7 @@ func TestDamageOfAPendingBlobBetweenRuns(t *testing.T) {
 				if marked {
 					must(t, os.WriteFile(filepath.Join(path, "clean"), nil, 0o600))
 				}
-				r := open(t, path, store.Options{})
+				r := open(t, path, store.Config{})
 				if _, err := r.Stat(t.Context(), "a", d); (how == "whole") != (err == nil) || err != nil && !errors.Is(err, core.ErrBlobUnknown) && !errors.Is(err, core.ErrNameUnknown) {
 					t.Errorf("HEAD of the blob: %v", err)
 				}

@@ -40,9 +40,9 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 		return "", err
 	}
 	s.grace.touch(s.now(), repo, d)
-	// The index is updated before the barrier, like everything visible: DeleteBlob asks
-	// it.
-	s.project(s.index.PutManifest(repo, d))
+	// The names are updated before the barrier, like everything visible: DeleteBlob asks
+	// them.
+	s.project(s.names.PutManifest(repo, d))
 	if err := s.barrier(ctx, manifestKey(d, repo)); err != nil {
 		s.reindexManifest(ctx, repo, d)
 		return "", err
@@ -50,10 +50,10 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 	return before, nil
 }
 
-// reindexManifest makes the index agree with the bucket after a barrier that failed.
+// reindexManifest makes the names agree with the bucket after a barrier that failed.
 func (s *Store) reindexManifest(ctx context.Context, repo string, d digest.Digest) {
 	if _, err := s.bucket.Stat(ctx, manifestKey(d, repo)); errors.Is(err, bucket.ErrNotExist) {
-		s.project(s.index.DeleteManifest(repo, d))
+		s.project(s.names.DeleteManifest(repo, d))
 	}
 }
 
@@ -195,10 +195,10 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, cr
 			if _, err := s.bucket.Put(ctx, key, encode(held), bucket.Condition{}); err != nil {
 				return "", s.failed("tag "+tag, err)
 			}
-			s.project(s.index.PutTag(repo, tag, d))
+			s.project(s.names.PutTag(repo, tag, d))
 			return d, nil
 		case getErr == nil && held.Digest == d:
-			s.project(s.index.PutTag(repo, tag, d))
+			s.project(s.names.PutTag(repo, tag, d))
 			return d, nil // a retry of CI is not an overwrite
 		case getErr == nil && held.Imported && state.Imported:
 			// It moved where it comes from, and nobody has pushed it here.
@@ -219,11 +219,11 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, cr
 	if err != nil {
 		return "", s.failed("tag "+tag, err)
 	}
-	s.project(s.index.PutTag(repo, tag, d))
+	s.project(s.names.PutTag(repo, tag, d))
 	return before, nil
 }
 
-// reindexTag makes the index agree with the bucket after a write that failed.
+// reindexTag makes the names agree with the bucket after a write that failed.
 func (s *Store) reindexTag(ctx context.Context, repo, tag string) {
 	lock := s.tags.of(tagKey(repo, tag))
 	lock.Lock()
@@ -231,9 +231,9 @@ func (s *Store) reindexTag(ctx context.Context, repo, tag string) {
 	record, err := s.tagRecord(ctx, repo, tag)
 	switch {
 	case err == nil:
-		err = s.index.PutTag(repo, tag, record.Digest)
+		err = s.names.PutTag(repo, tag, record.Digest)
 	case errors.Is(err, bucket.ErrNotExist):
-		err = s.index.DeleteTag(repo, tag)
+		err = s.names.DeleteTag(repo, tag)
 	}
 	s.project(err)
 }

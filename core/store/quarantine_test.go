@@ -69,7 +69,7 @@ func TestQuarantineMovesOneVersion(t *testing.T) {
 
 func TestQuarantineInABucketThatCannotMove(t *testing.T) {
 	b := newMemory(time.Now)
-	s := openStore(t, bare{b}, store.Options{})
+	s := openStore(t, bare{b}, store.Config{})
 	if _, ok := any(bare{b}).(bucket.Rename); ok {
 		t.Fatal("this bucket can move")
 	}

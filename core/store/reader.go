@@ -292,8 +292,8 @@ func (s *Store) unknown(repo string, err error, missing error, noun string) erro
 		return fmt.Errorf("%w: %s of %s is %w in the registry's storage; push it again", missing, noun, repo, ErrDamaged)
 	case !errors.Is(err, bucket.ErrNotExist):
 		return fmt.Errorf("%s of %s: %w", noun, repo, err)
-	case s.index.Ready():
-		if held, err := s.index.HasRepository(repo); err == nil && !held {
+	case s.names.Ready():
+		if held, err := s.names.HasRepository(repo); err == nil && !held {
 			return fmt.Errorf("%w: %s", core.ErrNameUnknown, repo)
 		}
 	}

@@ -158,7 +158,7 @@ const maxCaller = 255
 // caller returns the name of the caller for a record. It is empty in a mirror, where
 // content is not pushed, and where the first reader's name is private.
 func (s *Store) caller(ctx context.Context) string {
-	if s.options.Sparse { // never changes
+	if s.sparse {
 		return ""
 	}
 	name := core.AccessFrom(ctx).Caller

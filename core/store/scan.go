@@ -9,13 +9,12 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core/bucket"
-	"github.com/eblume/caddy-registry/core/index"
 )
 
-// scan walks over everything that the index projects. A damaged tag becomes a row without a digest,
-// so that it does not cost every repository its index.
-func (s *Store) scan(ctx context.Context) iter.Seq2[index.Entry, error] {
-	return func(yield func(index.Entry, error) bool) {
+// scan walks over everything that the names project. A damaged tag becomes a row without a digest,
+// so that it does not cost every repository its names.
+func (s *Store) scan(ctx context.Context) iter.Seq2[NameRow, error] {
+	return func(yield func(NameRow, error) bool) {
 		for entry, err := range s.scanManifests(ctx) {
 			if !yield(entry, err) || err != nil {
 				return
@@ -23,7 +22,7 @@ func (s *Store) scan(ctx context.Context) iter.Seq2[index.Entry, error] {
 		}
 		for info, err := range s.bucket.List(ctx, reposPrefix, "") {
 			if err != nil {
-				yield(index.Entry{}, err)
+				yield(NameRow{}, err)
 				return
 			}
 			repo, tag, ok := splitTag(info.Key)
@@ -37,7 +36,7 @@ func (s *Store) scan(ctx context.Context) iter.Seq2[index.Entry, error] {
 			if errors.Is(err, ErrDamaged) {
 				err = nil
 			}
-			if !yield(index.Entry{Repo: repo, Tag: tag, Digest: record.Digest}, err) || err != nil {
+			if !yield(NameRow{Repo: repo, Tag: tag, Digest: record.Digest}, err) || err != nil {
 				return
 			}
 		}
@@ -45,23 +44,23 @@ func (s *Store) scan(ctx context.Context) iter.Seq2[index.Entry, error] {
 }
 
 // scanManifests walks over the manifests of all repositories.
-func (s *Store) scanManifests(ctx context.Context) iter.Seq2[index.Entry, error] {
+func (s *Store) scanManifests(ctx context.Context) iter.Seq2[NameRow, error] {
 	return s.scanLinks(ctx, manifestsPrefix)
 }
 
 // scanLinks walks over the digest-major keys of a kind, in the order of digests.
-func (s *Store) scanLinks(ctx context.Context, prefix string) iter.Seq2[index.Entry, error] {
-	return func(yield func(index.Entry, error) bool) {
+func (s *Store) scanLinks(ctx context.Context, prefix string) iter.Seq2[NameRow, error] {
+	return func(yield func(NameRow, error) bool) {
 		for info, err := range s.bucket.List(ctx, prefix, "") {
 			if err != nil {
-				yield(index.Entry{}, err)
+				yield(NameRow{}, err)
 				return
 			}
 			d, repo, ok := splitHold(info.Key, prefix)
 			if !ok {
 				continue
 			}
-			if !yield(index.Entry{Repo: repo, Digest: d}, nil) {
+			if !yield(NameRow{Repo: repo, Digest: d}, nil) {
 				return
 			}
 		}
@@ -87,8 +86,8 @@ func (s *Store) scanHolds(ctx context.Context, prefix string, d digest.Digest) i
 
 // scanTags walks over the tags of one repository behind after. A damaged tag is an error, ErrDamaged:
 // it may name something that is about to be removed. The walk goes on behind it.
-func (s *Store) scanTags(ctx context.Context, repo, after string) iter.Seq2[index.Tag, error] {
-	return func(yield func(index.Tag, error) bool) {
+func (s *Store) scanTags(ctx context.Context, repo, after string) iter.Seq2[Tag, error] {
+	return func(yield func(Tag, error) bool) {
 		prefix := tagPrefix(repo)
 		for info, err := range s.bucket.List(ctx, prefix, prefix+after) {
 			var record tagRecord
@@ -99,7 +98,7 @@ func (s *Store) scanTags(ctx context.Context, repo, after string) iter.Seq2[inde
 			if errors.Is(err, bucket.ErrNotExist) {
 				continue // deleted meanwhile
 			}
-			if !yield(index.Tag{Name: tag, Digest: record.Digest}, err) || err != nil && !errors.Is(err, ErrDamaged) {
+			if !yield(Tag{Name: tag, Digest: record.Digest}, err) || err != nil && !errors.Is(err, ErrDamaged) {
 				return
 			}
 		}

@@ -471,13 +471,13 @@ func TestWhatIsHeldIsKeptWhateverItIs(t *testing.T) {
 			path := t.TempDir()
 			put := core.ManifestPut{MediaType: ociImage, Bytes: data, Tags: []string{"v1"}}
 			// A sparse store takes it, as the version before did everywhere.
-			r := open(t, path, store.Options{Sparse: true})
+			r := open(t, path, store.Config{Sparse: true})
 			r.blob(t, repo, "config")
 			r.blob(t, repo, "layer")
 			_, err := r.PutManifest(ctx, repo, put)
 			must(t, err)
 			r.close(t)
-			r = open(t, path, store.Options{Untagged: 1})
+			r = open(t, path, store.Config{Settings: store.Settings{Untagged: 1}})
 			if _, err := r.PutManifest(ctx, repo, put); !errors.Is(err, core.ErrManifestInvalid) {
 				t.Errorf("push: got %v, want %v", err, core.ErrManifestInvalid)
 			}

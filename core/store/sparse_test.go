@@ -25,13 +25,13 @@ func TestSparseStoreTakesManifestsWithoutTheirBlobs(t *testing.T) {
 	image.SchemaVersion = 2
 	image.Config = core.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromString("{}"), Size: 2}
 
-	dense := open(t, t.TempDir(), store.Options{})
+	dense := open(t, t.TempDir(), store.Config{})
 	_, err := dense.PutManifest(context.Background(), repo, core.ManifestPut{MediaType: image.MediaType, Bytes: marshal(t, image)})
 	if !errors.Is(err, core.ErrManifestBlobUnknown) {
 		t.Errorf("in a store that is not sparse: got %v, want %v", err, core.ErrManifestBlobUnknown)
 	}
 
-	sparse := open(t, t.TempDir(), store.Options{Sparse: true})
+	sparse := open(t, t.TempDir(), store.Config{Sparse: true})
 	sparse.blob(t, repo, "held")
 	sparse.blob(t, repo, "named by nothing")
 	d := sparse.put(t, repo, image.MediaType, image, "latest")
@@ -56,9 +56,9 @@ func TestOnlyPushesHaveANameInTheRecords(t *testing.T) {
 	for _, sparse := range []bool{true, false} {
 		w, err := newWorld()
 		must(t, err, w.Close())
-		options := w.collecting()
-		options.Sparse = sparse
-		w.Store, err = store.Open(t.Context(), w.memory, options)
+		config := w.collecting()
+		config.Sparse = sparse
+		w.Store, err = store.Open(t.Context(), w.memory, config)
 		must(t, err, w.push(as(t, "ada"), repo, "config", "one", "v1"), w.push(as(t, "ada"), repo, "config", "two", "v1"))
 		_, err = w.Mount(as(t, "ada"), "team/copy", repo, digest.FromString("one"))
 		must(t, err, w.Close())

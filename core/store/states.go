@@ -96,7 +96,7 @@ func (s *Store) manifestState(ctx context.Context, repo string, d digest.Digest)
 		_, state.Record = decodeLink(info, record)
 		return state, nil
 	}
-	if _, state.Record = decodeManifest(key, record, &doc); s.options.Sparse { // never changes
+	if _, state.Record = decodeManifest(key, record, &doc); s.sparse {
 		return state, nil
 	}
 	for _, blob := range doc.Required() {
@@ -195,7 +195,7 @@ func (s *Store) lookAtRecord(ctx context.Context, state *RecordState) error {
 	}
 	record, damaged := decodeTag(state.Key, data)
 	state.Digest, state.Damaged = record.Digest, damaged
-	if damaged != nil || s.options.Sparse { // never changes
+	if damaged != nil || s.sparse {
 		return nil
 	}
 	_, err = s.bucket.Stat(ctx, manifestKey(record.Digest, state.Repo))

@@ -15,20 +15,21 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
-	"github.com/eblume/caddy-registry/core/index"
 )
 
 // Store is a Registry over a Bucket. Open makes one; it is safe for concurrent use.
 type Store struct {
-	bucket  bucket.Bucket
-	index   *index.Index
-	log     *slog.Logger
-	now     func() time.Time
-	started time.Time
+	bucket     bucket.Bucket
+	names      Names
+	lastPulled func(ctx context.Context, repo string) (map[digest.Digest]time.Time, error) // or nil
+	sparse     bool                                                                        // see Config
+	log        *slog.Logger
+	now        func() time.Time
+	started    time.Time
 
 	repos   repositories
 	digests stripes // shared by keepContent, exclusive while content is dropped
-	tags    stripes // one tag's record and its row in the index change together
+	tags    stripes // one tag's record and its row in the names change together
 	links   stripes // one manifest's record is read and written again; taken after a tag's
 	stamps  stamps
 	cache   *cache
@@ -41,10 +42,9 @@ type Store struct {
 	converted time.Time
 	full      atomic.Bool // a write met a full disk since the last collection
 
-	optionsMu sync.RWMutex
-	options   Options // guarded by optionsMu
+	settings atomic.Pointer[Settings]
 
-	rebuilding sync.Mutex // held by a rebuild of the index
+	rebuilding sync.Mutex // held by a rebuild of the names
 	collecting sync.Mutex // held by a collection
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -52,7 +52,7 @@ type Store struct {
 
 var _ core.Registry = (*Store)(nil)
 
-// Defaults of Options, and their minimums.
+// Defaults of Settings.
 const (
 	DefaultGrace     = time.Hour
 	DefaultUploadAge = 24 * time.Hour
@@ -61,13 +61,8 @@ const (
 	KeepUntagged = time.Duration(-1)
 )
 
-// Options are the settings of a Store. Zero values mean the defaults.
-type Options struct {
-	// IndexPath is the file of the index; empty keeps it in a temporary file.
-	// It cannot be changed while the store is open.
-	IndexPath string
-	// Log receives what an operator should know. Default: discard.
-	Log *slog.Logger
+// Settings may change while a Store is open. Zero values mean the defaults.
+type Settings struct {
 	// Grace is how long content that no manifest needs is kept, counted from its upload or
 	// from the last time a client was told that it exists. Default 1h.
 	Grace time.Duration
@@ -75,98 +70,101 @@ type Options struct {
 	// reaches may be removed. It counts from the latest of its push, the moment when the
 	// last tag left it, and its last pull. Negative keeps them. Default (zero): keep.
 	Untagged time.Duration
-	// Pulled returns when the manifests of a repository were last pulled. It cannot be
-	// changed while the store is open. Default: no pulls are known.
-	Pulled func(ctx context.Context, repo string) (map[digest.Digest]time.Time, error)
 	// UploadAge is how long an upload is kept since its last byte. Default 24h.
 	UploadAge time.Duration
-	// Sparse accepts manifests whose blobs are not stored, or do not match the manifest: a
-	// mirror holds what was requested, and the upstream vouches for the rest. It cannot be
-	// changed while the store is open.
-	Sparse bool
 	// CacheSize bounds the manifests in memory, in bytes. Default 64 MiB.
 	CacheSize int64
+}
+
+func (s Settings) withDefaults() Settings {
+	if s.Grace <= 0 {
+		s.Grace = DefaultGrace
+	}
+	if s.Untagged == 0 {
+		s.Untagged = KeepUntagged
+	}
+	if s.UploadAge <= 0 {
+		s.UploadAge = DefaultUploadAge
+	}
+	if s.CacheSize <= 0 {
+		s.CacheSize = DefaultCacheSize
+	}
+	return s
+}
+
+// Config is what a Store is made of.
+type Config struct {
+	// Names answer lists, usually from an index.Index. The store closes them, also when Open
+	// fails.
+	Names Names
+	// Pulled returns when the manifests of a repository were last pulled. Default: no pulls
+	// are known.
+	Pulled func(ctx context.Context, repo string) (map[digest.Digest]time.Time, error)
+	// Sparse accepts manifests whose blobs are not stored, or do not match the manifest: a
+	// mirror holds what was requested, and the upstream vouches for the rest.
+	Sparse   bool
+	Settings Settings
+	// Log receives what an operator should know. Default: discard.
+	Log *slog.Logger
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
 
-func (o Options) withDefaults() Options {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
+// Open opens the store that b holds. If its names are not Ready, they are built again in the
+// background, and lists scan the bucket until then. ctx bounds the opening only. Close ends
+// the store; b stays the caller's.
+func Open(ctx context.Context, b bucket.Bucket, c Config) (*Store, error) {
+	if c.Names == nil {
+		return nil, errors.New("open store: it needs names")
 	}
-	if o.Grace <= 0 {
-		o.Grace = DefaultGrace
-	}
-	if o.Untagged == 0 {
-		o.Untagged = KeepUntagged
-	}
-	if o.UploadAge <= 0 {
-		o.UploadAge = DefaultUploadAge
-	}
-	if o.CacheSize <= 0 {
-		o.CacheSize = DefaultCacheSize
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	return o
-}
-
-// Open opens the store that b holds. If its index is missing or was not closed
-// cleanly, it is built again in the background, and lists scan the bucket until
-// then. ctx bounds the opening only. Close ends the store; b stays the caller's.
-func Open(ctx context.Context, b bucket.Bucket, options Options) (*Store, error) {
-	options = options.withDefaults()
-	if err := able(b, options); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	x, err := index.Open(options.IndexPath, options.indexDamaged)
-	if err != nil && options.IndexPath != "" {
-		// The index is only a projection: without a place for it, lists are still served.
-		options.Log.Warn("index cannot be kept; a temporary one is built at each start", "path", options.IndexPath, "error", err)
-		x, err = index.Open("", options.indexDamaged)
-	}
+	s, err := newStore(b, c)
 	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	c, err := newCache(options.CacheSize)
-	if err != nil {
-		x.Close()
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	known, err := newDamage()
-	if err != nil {
-		x.Close()
-		return nil, fmt.Errorf("open store: %w", err)
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), c.Names.Close())
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Store{
-		bucket: b, index: x, log: options.Log, now: options.Now, started: options.Now(),
-		cache: c, damage: known, options: options, stop: stop,
-		reading: semaphore.NewWeighted(maxReading),
-	}
+	s.stop = stop
 	if err := s.convert(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())
 	}
-	if !x.Ready() {
+	if !s.names.Ready() {
 		s.background.Go(func() { s.rebuild(life) })
 	}
 	return s, nil
 }
 
-// indexDamaged logs damage of the index, which reports each once.
-func (o Options) indexDamaged(err error) {
-	o.Log.Error("index is damaged and not used; lists scan the storage until it is rebuilt, by the next collection or start",
-		"path", o.IndexPath, "error", err)
+func newStore(b bucket.Bucket, c Config) (*Store, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Sparse {
+		if err := mirrorable(b); err != nil {
+			return nil, err
+		}
+	}
+	settings := c.Settings.withDefaults()
+	manifests, err := newCache(settings.CacheSize)
+	if err != nil {
+		return nil, err
+	}
+	known, err := newDamage()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		bucket: b, names: c.Names, lastPulled: c.Pulled, sparse: c.Sparse, log: c.Log, now: c.Now, started: c.Now(),
+		cache: manifests, damage: known, reading: semaphore.NewWeighted(maxReading),
+	}
+	s.settings.Store(&settings)
+	return s, nil
 }
 
-// able returns an error if the bucket lacks an ability that the options need. The other
-// abilities are optional: without them an upload whose digest a restart lost begins again,
-// and a write is durable at once.
-func able(b bucket.Bucket, options Options) error {
-	if !options.Sparse {
-		return nil
-	}
+// mirrorable returns an error if the bucket lacks an ability that a sparse store needs. The
+// other abilities are optional: without them an upload whose digest a restart lost begins
+// again, and a write is durable at once.
+func mirrorable(b bucket.Bucket) error {
 	if _, ok := b.(bucket.FollowUpload); !ok {
 		return errors.New("a mirror serves downloads while they grow, and this storage cannot read unfinished uploads; keep mirrors on a local disk")
 	}
@@ -176,23 +174,14 @@ func able(b bucket.Bucket, options Options) error {
 	return nil
 }
 
-// SetOptions changes the settings that may change while the store is open: Grace,
-// Untagged, UploadAge and CacheSize.
-func (s *Store) SetOptions(options Options) {
-	options = options.withDefaults()
-	s.optionsMu.Lock()
-	defer s.optionsMu.Unlock()
-	s.cache.resize(options.CacheSize)
-	s.options.Grace, s.options.Untagged, s.options.UploadAge = options.Grace, options.Untagged, options.UploadAge
+// SetSettings changes the settings.
+func (s *Store) SetSettings(settings Settings) {
+	settings = settings.withDefaults()
+	s.cache.resize(settings.CacheSize)
+	s.settings.Store(&settings)
 }
 
-func (s *Store) settings() Options {
-	s.optionsMu.RLock()
-	defer s.optionsMu.RUnlock()
-	return s.options
-}
-
-// Close waits for background work and closes the index. No other method may be called
+// Close waits for background work and closes the names. No other method may be called
 // after it.
 func (s *Store) Close() error {
 	s.stop()
@@ -200,17 +189,17 @@ func (s *Store) Close() error {
 	s.background.Wait()
 	s.cache.close()
 	s.damage.close()
-	return s.index.Close()
+	return s.names.Close()
 }
 
-// rebuild fills the index from the bucket. Only one runs at a time.
+// rebuild fills the names from the bucket. Only one runs at a time.
 func (s *Store) rebuild(ctx context.Context) {
 	if !s.rebuilding.TryLock() {
 		return
 	}
 	defer s.rebuilding.Unlock()
 	begun := s.now()
-	if err := s.index.Rebuild(ctx, s.scan(ctx)); err != nil {
+	if err := s.names.Rebuild(ctx, s.scan(ctx)); err != nil {
 		if ctx.Err() == nil {
 			s.log.Error("index was not rebuilt; lists scan the storage until the next collection or start", "error", err)
 		}
@@ -219,13 +208,13 @@ func (s *Store) rebuild(ctx context.Context) {
 	s.log.Info("index rebuilt", "took", s.now().Sub(begun))
 }
 
-// project handles the outcome of a write to the index. The index is only a projection, so
-// a failed write (the disk is full, say) does not fail the push: the index is not used
-// until the next collection has rebuilt it.
+// project handles the outcome of a write to the names. They are only a projection, so a
+// failed write (the disk is full, say) does not fail the push: the names are not used until
+// the next collection has rebuilt them.
 func (s *Store) project(err error) {
-	if err == nil || errors.Is(err, index.ErrDamaged) { // already logged
+	if err == nil || errors.Is(err, ErrDamaged) { // already reported
 		return
 	}
 	s.log.Error("index cannot be used; lists scan the storage until it is rebuilt", "error", err)
-	s.index.Distrust()
+	s.names.Distrust()
 }

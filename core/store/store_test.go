@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/index"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -28,19 +30,30 @@ type registry struct {
 }
 
 // open opens the storage at path; it is closed with the test.
-func open(t testing.TB, path string, options store.Options) *registry {
+func open(t testing.TB, path string, config store.Config) *registry {
 	t.Helper()
-	storage, err := dir.Open(path, dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(path, dir.Config{Verify: store.Verify})
 	must(t, err)
 	b, err := storage.Bucket("private")
 	must(t, err)
+	if config.Names == nil {
+		config.Names = indexAt(t, "", slog.New(slog.DiscardHandler))
+	}
 	ahead := &atomic.Int64{}
-	options.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	s, err := store.Open(context.Background(), b, options)
+	config.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	s, err := store.Open(context.Background(), b, config)
 	must(t, err)
 	r := &registry{Store: s, bucket: b, storage: storage, ahead: ahead}
 	t.Cleanup(func() { r.close(t) })
 	return r
+}
+
+// indexAt opens an index, which the store that is given it closes.
+func indexAt(t testing.TB, path string, log *slog.Logger) store.Names {
+	t.Helper()
+	x, err := index.ForStore(path, log)
+	must(t, err)
+	return x
 }
 
 func (r *registry) close(t testing.TB) {

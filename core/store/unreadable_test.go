@@ -37,7 +37,7 @@ func (failingObject) Read([]byte) (int, error) { return 0, syscall.EIO }
 func TestAnErrorOfTheDiskIsNotDamage(t *testing.T) {
 	ctx := context.Background()
 	disk := &unreadable{Bucket: openDir(t), failing: map[string]bool{}}
-	r := &registry{Store: openStore(t, disk, store.Options{}), bucket: disk}
+	r := &registry{Store: openStore(t, disk, store.Config{}), bucket: disk}
 	layer := r.blob(t, "a", strings.Repeat("layer", 1000))
 	image := r.image(t, "a", []string{"v1"}, "", strings.Repeat("layer", 1000))
 
@@ -50,7 +50,7 @@ func TestAnErrorOfTheDiskIsNotDamage(t *testing.T) {
 		return func() { delete(disk.failing, info.Version) }
 	}
 	again := func() *registry { // a new store has nothing in memory
-		return &registry{Store: openStore(t, disk, store.Options{}), bucket: disk}
+		return &registry{Store: openStore(t, disk, store.Config{}), bucket: disk}
 	}
 
 	r = again()

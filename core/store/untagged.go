@@ -28,8 +28,8 @@ func (c *collection) wanted(ctx context.Context, repo string, d digest.Digest, p
 
 // pulled returns when the manifests of repo were last pulled, as far as that is known.
 func (c *collection) pulled(ctx context.Context, repo string) (map[digest.Digest]time.Time, error) {
-	if c.options.Pulled == nil {
+	if c.lastPulled == nil {
 		return nil, nil
 	}
-	return c.options.Pulled(ctx, repo)
+	return c.lastPulled(ctx, repo)
 }

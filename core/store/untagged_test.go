@@ -35,12 +35,12 @@ func newMonth(t *testing.T) *month {
 
 func (m *month) reopen() {
 	m.t.Helper()
-	options := m.collecting()
-	options.Untagged = 30 * day
-	options.Pulled = func(context.Context, string) (map[digest.Digest]time.Time, error) { return m.pulled, nil }
+	config := m.collecting()
+	config.Settings.Untagged = 30 * day
+	config.Pulled = func(context.Context, string) (map[digest.Digest]time.Time, error) { return m.pulled, nil }
 	must(m.t, m.Close())
 	var err error
-	m.Store, err = store.Open(m.t.Context(), m.memory, options)
+	m.Store, err = store.Open(m.t.Context(), m.memory, config)
 	must(m.t, err)
 }
 
@@ -145,9 +145,9 @@ func (m *month) setTag(tag, content string) {
 	}
 	m.memory.mu.Unlock()
 	var err error
-	options := m.collecting()
-	options.Untagged = 30 * day
-	m.Store, err = store.Open(m.t.Context(), m.memory, options)
+	config := m.collecting()
+	config.Settings.Untagged = 30 * day
+	m.Store, err = store.Open(m.t.Context(), m.memory, config)
 	must(m.t, err)
 }
 
@@ -255,9 +255,9 @@ func TestTheNoteComesBeforeTheTagLeaves(t *testing.T) {
 				must(t, w.Close())
 				for _, kept := range []bool{true, false} {
 					after := &world{memory: w.memory.powerCut(func(key string) bool { return kept || strings.Contains(key, "_tags") }), clock: w.clock}
-					options := after.collecting()
-					options.Untagged = 30 * day
-					after.Store, err = store.Open(t.Context(), after.memory, options)
+					config := after.collecting()
+					config.Settings.Untagged = 30 * day
+					after.Store, err = store.Open(t.Context(), after.memory, config)
 					must(t, err)
 					after.age()
 					must(t, after.collect(t.Context()))

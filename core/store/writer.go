@@ -82,7 +82,7 @@ func (s *Store) check(put *core.ManifestPut) (digest.Digest, core.Document, erro
 	doc, err := core.Inspect(put.Bytes)
 	switch {
 	case err != nil:
-	case s.options.Sparse: // never changes
+	case s.sparse:
 		put.MediaType = doc.ServedType(put.MediaType)
 	default:
 		err = doc.CheckPush(put.MediaType)
@@ -134,7 +134,7 @@ func (s *Store) named(ctx context.Context, repo string, doc *core.Document, mani
 	for _, desc := range doc.Required() {
 		seen[desc.Digest] = struct{}{}
 		info, err := s.statBlob(ctx, repo, desc.Digest)
-		sparse := s.options.Sparse // never changes
+		sparse := s.sparse
 		switch {
 		case errors.Is(err, bucket.ErrNotExist) && sparse:
 			continue
@@ -160,7 +160,7 @@ func (s *Store) named(ctx context.Context, repo string, doc *core.Document, mani
 			continue
 		}
 		if seen[d] = struct{}{}; len(seen) > core.MaxDescriptors {
-			if s.options.Sparse {
+			if s.sparse {
 				break // what is not kept can be fetched again
 			}
 			return nil, fmt.Errorf("%w: it names more than %d digests; split it, for example into several manifests under an index", core.ErrManifestInvalid, core.MaxDescriptors)

@@ -52,7 +52,7 @@ func TestAttestBelievesWhatItCanCheck(t *testing.T) {
 		{"an empty blob", 0, upstreamtest.Fault{Status: 416, Header: header("Content-Range", "bytes */0")}, 0, nil, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, upstreamtest.Options{}, nil)
+			f := start(t, upstreamtest.Config{}, nil)
 			tt.fault.Path = "/blobs/"
 			f.Fault(tt.fault)
 			size, err := f.client.Attest(t.Context(), repo, f.blob, tt.want)

@@ -42,7 +42,7 @@ type fixture struct {
 	blob   digest.Digest
 }
 
-func start(t *testing.T, o upstreamtest.Options, configure func(*upstream.Config)) *fixture {
+func start(t *testing.T, o upstreamtest.Config, configure func(*upstream.Config)) *fixture {
 	t.Helper()
 	f := &fixture{Upstream: upstreamtest.New(t, o), log: &bytes.Buffer{}}
 	f.Manifest(repo, index, document, tag.Tag)
@@ -137,7 +137,7 @@ func TestHeadAsksOnlyWhatItMust(t *testing.T) {
 			[]string{headTag, "token GET /token basic", headTag + " bearer"}, false, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, upstreamtest.Options{Kind: tt.kind}, with(tt.user, tt.key))
+			f := start(t, upstreamtest.Config{Kind: tt.kind}, with(tt.user, tt.key))
 			if tt.private {
 				f.Private(repo)
 			}
@@ -164,7 +164,7 @@ func TestHeadAsksOnlyWhatItMust(t *testing.T) {
 }
 
 func TestRefusedCredentialsAreSaidOnce(t *testing.T) {
-	f := start(t, upstreamtest.Options{Kind: upstreamtest.Hub}, with("user", "old"))
+	f := start(t, upstreamtest.Config{Kind: upstreamtest.Hub}, with("user", "old"))
 	for range 3 {
 		if _, err := f.client.Manifest(t.Context(), repo, tag); err != nil {
 			t.Fatal(err)
@@ -198,7 +198,7 @@ func TestWrongCredentialsAreSaidWhereNothingIsShown(t *testing.T) {
 		{"no challenge", upstreamtest.Open, "old", registry, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, upstreamtest.Options{Kind: tt.kind}, with("user", tt.key))
+			f := start(t, upstreamtest.Config{Kind: tt.kind}, with("user", tt.key))
 			f.Private(repo)
 			name := repo
 			if tt.fault != "" {
@@ -221,7 +221,7 @@ func TestWrongCredentialsAreSaidWhereNothingIsShown(t *testing.T) {
 }
 
 func TestAnonymousClientNeverShowsCredentials(t *testing.T) {
-	f := start(t, upstreamtest.Options{Kind: upstreamtest.Hub}, with("user", "secret"))
+	f := start(t, upstreamtest.Config{Kind: upstreamtest.Hub}, with("user", "secret"))
 	f.Private(repo)
 	if _, err := f.client.Manifest(t.Context(), repo, tag); err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func TestAnonymousClientNeverShowsCredentials(t *testing.T) {
 }
 
 func TestEveryRequestForAManifestAcceptsEveryType(t *testing.T) {
-	f := start(t, upstreamtest.Options{}, nil)
+	f := start(t, upstreamtest.Config{}, nil)
 	_, err := f.client.Head(t.Context(), repo, tag)
 	_, err2 := f.client.Manifest(t.Context(), repo, tag)
 	if err := errors.Join(err, err2); err != nil {
@@ -250,7 +250,7 @@ func TestEveryRequestForAManifestAcceptsEveryType(t *testing.T) {
 }
 
 func TestRateLimitIsKeptPerCredential(t *testing.T) {
-	f := start(t, upstreamtest.Options{Kind: upstreamtest.Hub, Pulls: 20}, with("user", "secret"))
+	f := start(t, upstreamtest.Config{Kind: upstreamtest.Hub, Pulls: 20}, with("user", "secret"))
 	if got := f.client.Limit(); !got.At.IsZero() {
 		t.Errorf("got %+v before any request, want none", got)
 	}
@@ -282,9 +282,9 @@ func TestURLsAreTriedInOrder(t *testing.T) {
 		{"403", 403, 0, upstream.ErrDenied},
 	} {
 		t.Run("after "+tt.name, func(t *testing.T) {
-			second := upstreamtest.New(t, upstreamtest.Options{})
+			second := upstreamtest.New(t, upstreamtest.Config{})
 			second.Manifest(repo, index, document, tag.Tag)
-			f := start(t, upstreamtest.Options{}, func(c *upstream.Config) { c.URLs = append(c.URLs, second.URL) })
+			f := start(t, upstreamtest.Config{}, func(c *upstream.Config) { c.URLs = append(c.URLs, second.URL) })
 			f.Fault(upstreamtest.Fault{Status: tt.status})
 			_, err := f.client.Manifest(t.Context(), repo, tag)
 			if !errors.Is(err, tt.err) {

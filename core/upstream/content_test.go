@@ -53,7 +53,7 @@ func TestHeadSays(t *testing.T) {
 		{"no digest of schema 1", upstreamtest.Fault{Header: header("Content-Type", "application/vnd.docker.distribution.manifest.v1+prettyjws")}, tag, upstream.ErrNoDigest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, upstreamtest.Options{}, nil)
+			f := start(t, upstreamtest.Config{}, nil)
 			f.Fault(tt.fault)
 			_, err := f.client.Head(t.Context(), repo, tt.ref)
 			if !errors.Is(err, tt.err) {
@@ -97,7 +97,7 @@ func TestManifestIsWhatWasAsked(t *testing.T) {
 		{"not by a limit", string(document), index, "", upstreamtest.Fault{Status: 429}, "", upstream.ErrRateLimited},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, upstreamtest.Options{}, nil)
+			f := start(t, upstreamtest.Config{}, nil)
 			as := tt.as
 			if as == "" {
 				as = digest.FromString(tt.data)
@@ -119,7 +119,7 @@ func TestManifestIsWhatWasAsked(t *testing.T) {
 }
 
 func TestSchema1IsRefusedWithASentence(t *testing.T) {
-	f := start(t, upstreamtest.Options{}, nil)
+	f := start(t, upstreamtest.Config{}, nil)
 	f.Manifest(repo, "application/json", []byte(`{"schemaVersion":1}`), "old")
 	_, err := f.client.Manifest(t.Context(), repo, core.Reference{Tag: "old"})
 	if err == nil || !strings.Contains(err.Error(), "Docker schema 1") {
@@ -159,7 +159,7 @@ func TestBlobFromAnOffset(t *testing.T) {
 		{"of a storage that fails", 0, upstreamtest.Fault{Host: "storage", Status: 503}, 0, upstream.ErrUnavailable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, upstreamtest.Options{Kind: upstreamtest.Hub}, nil)
+			f := start(t, upstreamtest.Config{Kind: upstreamtest.Hub}, nil)
 			if tt.fault.Host == "" {
 				tt.fault.Host = "storage"
 			}
@@ -179,7 +179,7 @@ func TestBlobFromAnOffset(t *testing.T) {
 }
 
 func TestBlobIsResumedWhereItBroke(t *testing.T) {
-	f := start(t, upstreamtest.Options{Kind: upstreamtest.Hub}, nil)
+	f := start(t, upstreamtest.Config{Kind: upstreamtest.Hub}, nil)
 	f.Fault(upstreamtest.Fault{Host: "storage", CutOff: true, After: 4096, Times: 1})
 	first, _, err := readBlob(t.Context(), f.client, f.blob, 0)
 	if !errors.Is(err, upstream.ErrUnavailable) {
@@ -199,7 +199,7 @@ func TestBlobIsResumedWhereItBroke(t *testing.T) {
 }
 
 func TestBlobConnectionsAreBounded(t *testing.T) {
-	f := start(t, upstreamtest.Options{}, func(c *upstream.Config) { c.MaxConnections = 1 })
+	f := start(t, upstreamtest.Config{}, func(c *upstream.Config) { c.MaxConnections = 1 })
 	body, _, err := f.client.Blob(t.Context(), repo, f.blob, 0, -1)
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +243,7 @@ func TestAttest(t *testing.T) {
 		{"not while the storage fails", upstreamtest.Fault{Host: "storage", Status: 500}, 0, upstream.ErrUnavailable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, upstreamtest.Options{Kind: upstreamtest.Hub}, nil)
+			f := start(t, upstreamtest.Config{Kind: upstreamtest.Hub}, nil)
 			f.Fault(tt.fault)
 			size, err := f.client.Attest(t.Context(), repo, f.blob, -1)
 			if !errors.Is(err, tt.err) || err == nil && size != tt.size {
@@ -254,7 +254,7 @@ func TestAttest(t *testing.T) {
 }
 
 func TestTags(t *testing.T) {
-	f := start(t, upstreamtest.Options{}, nil)
+	f := start(t, upstreamtest.Config{}, nil)
 	const list = "/v2/library/nginx/tags/list"
 	page := func(body, link string) upstreamtest.Fault {
 		return upstreamtest.Fault{Path: "/tags/list", Times: 1, Status: 200, Body: body, Header: header("Link", link)}
@@ -309,7 +309,7 @@ func TestReferrers(t *testing.T) {
 		{"not while the upstream fails", &upstreamtest.Fault{Path: "/referrers/", Status: 503}, true, 0, upstream.ErrUnavailable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, upstreamtest.Options{}, nil)
+			f := start(t, upstreamtest.Config{}, nil)
 			if tt.fault != nil {
 				f.Fault(*tt.fault)
 			}
@@ -329,7 +329,7 @@ func TestReferrers(t *testing.T) {
 
 func TestSlowReaderIsNoStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := start(t, upstreamtest.Options{Network: upstreamtest.NewNetwork()}, nil)
+		f := start(t, upstreamtest.Config{Network: upstreamtest.NewNetwork()}, nil)
 		body, _, err := f.client.Blob(t.Context(), repo, f.blob, 0, -1)
 		if err != nil {
 			t.Fatal(err)
@@ -394,7 +394,7 @@ func TestManifestThatWeCannotReadIsPassedOn(t *testing.T) {
 		{"a page", "text/html", `<html>`, "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, upstreamtest.Options{}, nil)
+			f := start(t, upstreamtest.Config{}, nil)
 			d := f.Manifest(repo, tt.kind, []byte(tt.data), tag.Tag)
 			f.Fault(upstreamtest.Fault{NoDigest: tt.unvouched})
 			got, err := f.client.Manifest(t.Context(), repo, tag)

@@ -62,7 +62,7 @@ func TestHostileUpstreamReachesNothingPrivate(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			address, hits := trap(t)
-			f := start(t, upstreamtest.Options{}, func(c *upstream.Config) {
+			f := start(t, upstreamtest.Config{}, func(c *upstream.Config) {
 				c.AllowPrivate = nil
 				if tt.allow {
 					c.AllowPrivate = []string{"127.0.0.0/8"}
@@ -119,8 +119,8 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			other := upstreamtest.New(t, upstreamtest.Options{})
-			f := start(t, upstreamtest.Options{Kind: upstreamtest.GHCR}, func(c *upstream.Config) {
+			other := upstreamtest.New(t, upstreamtest.Config{})
+			f := start(t, upstreamtest.Config{Kind: upstreamtest.GHCR}, func(c *upstream.Config) {
 				c.User, c.Secret = "user", "secret"
 				c.AllowPrivate = []string{"127.0.0.1/32"} // reachable, but not trusted
 			})
@@ -147,7 +147,7 @@ func TestIdentityTokenStaysWithItsHost(t *testing.T) {
 	}
 	configure := func(c *upstream.Config) { c.CredentialsFile = file }
 	bubble(t, upstreamtest.GHCR, configure, func(t *testing.T, f *fixture, n *upstreamtest.Network) {
-		other := upstreamtest.New(t, upstreamtest.Options{Network: n, Name: "other.test"})
+		other := upstreamtest.New(t, upstreamtest.Config{Network: n, Name: "other.test"})
 		f.Fault(upstreamtest.Fault{Host: "token", Method: "POST", Status: 307, Header: header("Location", other.URL+"/token")})
 		if _, err := f.client.Head(t.Context(), repo, tag); !errors.Is(err, upstream.ErrUnavailable) {
 			t.Errorf("got %v, want %v", err, upstream.ErrUnavailable)
@@ -229,7 +229,7 @@ func TestClientCertificateStaysWithItsHost(t *testing.T) {
 }
 
 func TestSignedURLIsInNoError(t *testing.T) {
-	f := start(t, upstreamtest.Options{}, nil)
+	f := start(t, upstreamtest.Config{}, nil)
 	f.Fault(upstreamtest.Fault{Status: 307, Header: header("Location", "http://127.0.0.1:1/x?signature=hunter2")})
 	_, err := f.client.Manifest(t.Context(), repo, tag)
 	if err == nil || strings.Contains(err.Error(), "hunter2") {

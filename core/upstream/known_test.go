@@ -10,7 +10,7 @@ import (
 )
 
 func TestWhatIsKnownOfAnUpstream(t *testing.T) {
-	u := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	u := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	u.Manifest("library/app", "application/vnd.oci.image.index.v1+json", []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`), "v1")
 	c, err := upstream.New(upstream.Config{Name: "docker.io", URLs: []string{u.URL}, AllowPrivate: u.AllowPrivate(),
 		ConnectTimeout: time.Minute, HeadTimeout: time.Minute, Breaker: time.Hour})

@@ -16,7 +16,7 @@ import (
 func TestState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := upstreamtest.NewNetwork()
-		up := upstreamtest.New(t, upstreamtest.Options{Network: network})
+		up := upstreamtest.New(t, upstreamtest.Config{Network: network})
 		up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}`), "latest")
 		client, err := upstream.New(upstream.Config{Name: "docker.io", URLs: []string{up.URL}, Dial: network.Dial, Breaker: time.Minute})
 		if err != nil {

@@ -20,7 +20,7 @@ func bubble(t *testing.T, kind upstreamtest.Kind, configure func(*upstream.Confi
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		network := upstreamtest.NewNetwork()
-		test(t, start(t, upstreamtest.Options{Kind: kind, Network: network}, configure), network)
+		test(t, start(t, upstreamtest.Config{Kind: kind, Network: network}, configure), network)
 	})
 }
 
@@ -307,9 +307,9 @@ func TestTokenOutlivesTheCallerWhoAskedFirst(t *testing.T) {
 func TestURLsShareTheHeadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := upstreamtest.NewNetwork()
-		second := upstreamtest.New(t, upstreamtest.Options{Network: network, Name: "second.test"})
+		second := upstreamtest.New(t, upstreamtest.Config{Network: network, Name: "second.test"})
 		second.Manifest(repo, index, document, tag.Tag)
-		f := start(t, upstreamtest.Options{Network: network}, func(c *upstream.Config) { c.URLs = append(c.URLs, second.URL) })
+		f := start(t, upstreamtest.Config{Network: network}, func(c *upstream.Config) { c.URLs = append(c.URLs, second.URL) })
 		f.Fault(upstreamtest.Fault{Hang: true})
 		began := time.Now()
 		_, err := f.client.Head(t.Context(), repo, tag)

@@ -35,7 +35,7 @@ func TestTokenEndpointSays(t *testing.T) {
 		{"unavailable of too much", 200, `{"token":"` + strings.Repeat("x", 1<<20) + `"}`, upstream.ErrUnavailable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, upstreamtest.Options{Kind: upstreamtest.Hub}, nil)
+			f := start(t, upstreamtest.Config{Kind: upstreamtest.Hub}, nil)
 			f.Fault(upstreamtest.Fault{Host: "token", Status: tt.status, Body: tt.body})
 			_, err := f.client.Manifest(t.Context(), repo, tag)
 			if !errors.Is(err, tt.err) || strings.Contains(err.Error(), "hunter2") {
@@ -50,7 +50,7 @@ func TestCredentialsComeFromADockerConfig(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`{"auths":{"https://fake/v1/":{"username":"user","password":"secret"}}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f := start(t, upstreamtest.Options{Kind: upstreamtest.Basic}, func(c *upstream.Config) { c.CredentialsFile = file })
+	f := start(t, upstreamtest.Config{Kind: upstreamtest.Basic}, func(c *upstream.Config) { c.CredentialsFile = file })
 	if _, err := f.client.Head(t.Context(), repo, tag); err != nil {
 		t.Error(err)
 	}
@@ -61,15 +61,15 @@ func TestCredentialsComeFromADockerConfig(t *testing.T) {
 
 func TestLimitsOfPullsAndOfRequests(t *testing.T) {
 	for _, tt := range []struct {
-		name    string
-		options upstreamtest.Options
-		pulls   bool
+		name   string
+		config upstreamtest.Config
+		pulls  bool
 	}{
-		{"Docker Hub counts pulls", upstreamtest.Options{Kind: upstreamtest.Hub, Pulls: 1}, true},
-		{"Quay counts requests", upstreamtest.Options{Kind: upstreamtest.Quay, Requests: 2}, false},
+		{"Docker Hub counts pulls", upstreamtest.Config{Kind: upstreamtest.Hub, Pulls: 1}, true},
+		{"Quay counts requests", upstreamtest.Config{Kind: upstreamtest.Quay, Requests: 2}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, tt.options, nil)
+			f := start(t, tt.config, nil)
 			if _, err := f.client.Manifest(t.Context(), repo, tag); err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +86,7 @@ func TestLimitsOfPullsAndOfRequests(t *testing.T) {
 }
 
 func TestRemovedTagIsNotFound(t *testing.T) {
-	f := start(t, upstreamtest.Options{Kind: upstreamtest.GHCR}, nil)
+	f := start(t, upstreamtest.Config{Kind: upstreamtest.GHCR}, nil)
 	f.Untag(repo, tag.Tag)
 	if _, err := f.client.Manifest(t.Context(), repo, tag); !errors.Is(err, upstream.ErrNotFound) {
 		t.Errorf("got %v, want %v", err, upstream.ErrNotFound)
@@ -94,7 +94,7 @@ func TestRemovedTagIsNotFound(t *testing.T) {
 }
 
 func TestChallengeThatChanges(t *testing.T) {
-	f := start(t, upstreamtest.Options{Kind: upstreamtest.Hub}, nil)
+	f := start(t, upstreamtest.Config{Kind: upstreamtest.Hub}, nil)
 	f.Manifest("other", index, document, tag.Tag)
 	if _, err := f.client.Head(t.Context(), repo, tag); err != nil {
 		t.Fatal(err)

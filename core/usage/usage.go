@@ -27,8 +27,8 @@ const (
 	prefix = "mirror/usage/"
 	// interval is the time between two writes.
 	interval = 30 * time.Second
-	// Age is how long a use is remembered.
-	Age = 30 * 24 * time.Hour
+	// age is how long a use is remembered.
+	age = 30 * 24 * time.Hour
 	// maxUses bounds what is remembered of one mirror, in pairs of a form and a client.
 	// Those used longest ago are forgotten first.
 	maxUses = 1024
@@ -149,7 +149,7 @@ func (u *Counter) merged(ctx context.Context, mirror string, more []Use) ([]Use,
 	}
 	uses := make([]Use, 0, len(all))
 	for _, one := range all {
-		if time.Since(one.Last) < Age {
+		if time.Since(one.Last) < age {
 			uses = append(uses, one)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func TestUsesAreRememberedForThirtyDays(t *testing.T) {
-	storage, err := dir.Open(t.TempDir(), dir.Options{})
+	storage, err := dir.Open(t.TempDir(), dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/verify"
 )
@@ -52,14 +53,14 @@ func newRegistry(t testing.TB) *registry {
 
 func (r *registry) open() {
 	r.t.Helper()
-	storage, err := dir.Open(r.path, dir.Options{Verify: store.Verify, Sync: func(*os.File) error { return nil }})
+	storage, err := dir.Open(r.path, dir.Config{Verify: store.Verify, Sync: func(*os.File) error { return nil }})
 	must(r.t, err)
 	r.storage, r.trees = storage, map[string]*store.Store{}
 	config := verify.Config{}
 	for _, name := range []string{private, mirrors} {
 		b, err := storage.Bucket(name)
 		must(r.t, err)
-		s, err := store.Open(context.Background(), b, store.Options{Sparse: name == mirrors, Grace: time.Nanosecond})
+		s, err := store.Open(context.Background(), b, store.Config{Names: &coretest.MemoryNames{}, Sparse: name == mirrors, Settings: store.Settings{Grace: time.Nanosecond}})
 		must(r.t, err)
 		r.trees[name] = s
 		tree := verify.Tree{Name: name, Store: s, Mirror: name == mirrors}

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// MaxTags bounds the tags of one push. The spec requires at least ten; each costs a
+	// maxTags bounds the tags of one push. The spec requires at least ten; each costs a
 	// write, and one request must not hold a repository's lock for long.
-	MaxTags = 100
+	maxTags = 100
 	// maxUploadID is the bound that core.Upload promises for its IDs.
 	maxUploadID = 64
 	// maxArtifactType bounds a media type (RFC 6838: twice 127, and the slash).
@@ -151,8 +151,8 @@ func (req *Request) parseStart(query url.Values) (err error) {
 }
 
 func (req *Request) parseTags(tags []string) error {
-	if len(tags) > MaxTags {
-		return fmt.Errorf("%w: %d in one request, at most %d are allowed", errTags, len(tags), MaxTags)
+	if len(tags) > maxTags {
+		return fmt.Errorf("%w: %d in one request, at most %d are allowed", errTags, len(tags), maxTags)
 	}
 	for _, tag := range tags {
 		if _, err := core.ParseTag(tag); err != nil {

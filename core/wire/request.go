@@ -96,7 +96,7 @@ type Request struct {
 	// UploadID is 1 to 64 characters of [a-z0-9-].
 	UploadID string
 	// Tags are the `tag` parameters of PutManifest without repetitions, at most
-	// MaxTags of them.
+	// maxTags of them.
 	Tags []string
 	// N is `n` of the lists, or -1 if the client did not send it.
 	N int

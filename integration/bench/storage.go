@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/index"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -27,7 +29,7 @@ type putTags func(repo string, manifest []byte, tags []string) error
 // clean stop. It uses the product's own packages and skips the syncs, because the same kernel
 // reads the files.
 func generate(ctx context.Context, data string, fill func(putTags) error) (err error) {
-	storage, err := dir.Open(data, dir.Options{Verify: store.Verify, Sync: func(*os.File) error { return nil }})
+	storage, err := dir.Open(data, dir.Config{Verify: store.Verify, Sync: func(*os.File) error { return nil }})
 	if err != nil {
 		return err
 	}
@@ -36,7 +38,11 @@ func generate(ctx context.Context, data string, fill func(putTags) error) (err e
 	if err != nil {
 		return err
 	}
-	registry, err := store.Open(ctx, bucket, store.Options{IndexPath: indexPath(data)})
+	names, err := index.ForStore(indexPath(data), slog.Default())
+	if err != nil {
+		return err
+	}
+	registry, err := store.Open(ctx, bucket, store.Config{Names: names})
 	if err != nil {
 		return err
 	}

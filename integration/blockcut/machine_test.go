@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/integration/blockcut"
 	"github.com/eblume/caddy-registry/integration/powercut"
@@ -25,7 +26,7 @@ const patience = 2 * time.Minute
 const grace = time.Millisecond
 
 // options returns the options of the storage at a path; nil means the defaults.
-type options func(path string) dir.Options
+type options func(path string) dir.Config
 
 // machine is a registry that runs on a disk.
 type machine struct {
@@ -52,7 +53,7 @@ func boot(t testing.TB, k blockcut.Kind, disk *blockcut.Disk, how options) (*mac
 }
 
 func (m *machine) open(path string, how options) error {
-	var o dir.Options
+	var o dir.Config
 	if how != nil {
 		o = how(path)
 	}
@@ -65,7 +66,7 @@ func (m *machine) open(path string, how options) error {
 	if err == nil {
 		// The index is only a projection: after a power cut another one is built,
 		// elsewhere.
-		m.Store, err = store.Open(context.Background(), bucket, store.Options{Grace: grace})
+		m.Store, err = store.Open(context.Background(), bucket, store.Config{Names: &coretest.MemoryNames{}, Settings: store.Settings{Grace: grace}})
 	}
 	if err != nil {
 		return errors.Join(err, storage.Close())

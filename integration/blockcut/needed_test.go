@@ -50,14 +50,14 @@ func TestSyncsAreNeeded(t *testing.T) {
 
 // replaced has the storage sync by sync, and makes no groups.
 func replaced(sync func(*os.File) error) options {
-	return func(string) dir.Options { return dir.Options{Sync: sync} }
+	return func(string) dir.Config { return dir.Config{Sync: sync} }
 }
 
 // grouped replaces a group of syncs by steps, in order, on a file of the storage that has
 // nothing to write. The correct steps are syncfs, then flush.
 func grouped(steps ...func(*os.File) error) options {
-	return func(path string) dir.Options {
-		return dir.Options{SyncAll: func() error {
+	return func(path string) dir.Config {
+		return dir.Config{SyncAll: func() error {
 			f, err := os.Open(filepath.Join(path, "layout.json"))
 			if err != nil {
 				return err

@@ -40,7 +40,7 @@ func TestMirrorForContainerdThatFetchesALayerInParts(t *testing.T) {
 	if os.Getenv("REGISTRY_SLOW") == "" {
 		t.Skip("set REGISTRY_SLOW, as make test-all does")
 	}
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	image, err := random.Image(slowLayer, 1)
 	if err != nil {
 		t.Fatal(err)

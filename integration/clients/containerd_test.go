@@ -28,7 +28,7 @@ func TestMirrorForTheCurrentContainerd(t *testing.T) {
 	if os.Getenv("REGISTRY_SLOW") == "" {
 		t.Skip("set REGISTRY_SLOW, as make test-all does")
 	}
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	want := mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
 	r, h := startMirror(t, hub, ""), newHome(t)
 	must := containerdIn(t, h, "-current", currentContainerd)

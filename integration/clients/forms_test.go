@@ -52,7 +52,7 @@ func form(t *testing.T, client, host string) string {
 // Clients that are not available in tests: their configuration is parsed strictly, as they
 // parse it, and the mirror gets the requests that they send.
 func TestMirrorFormsThatNoClientReads(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/app", "v1", image(t, true))
 	r := startMirror(t, hub, "")
 	type prefixed map[string]struct {

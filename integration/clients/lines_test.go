@@ -48,7 +48,7 @@ func lines(t *testing.T, r *server.Server, client string) string {
 // The doctor prints the configuration of docs/do/clients.md for the running site. On plain HTTP
 // some clients need one more line, with which the other tests run them.
 func TestTheDoctorsLinesAreThoseOfTheDocumentation(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	r, _ := startMirror(t, hub, "fallback docker.io"), newHome(t)
 	all := allLines(t, r.Server)
 	decode := map[string]func(string, any) error{

@@ -43,7 +43,7 @@ func blobGETs(hub *upstreamtest.Upstream) (n int) {
 }
 
 func TestMirrorForCraneAndSkopeo(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	want := mirror.Push(t, hub, "library/app", "v1", index(t, true))
 	r, h := startMirror(t, hub, "fallback docker.io"), newHome(t)
 
@@ -78,7 +78,7 @@ func TestMirrorForCraneAndSkopeo(t *testing.T) {
 
 // podman and skopeo name a mirror with a prefix, and send no ns.
 func TestMirrorInRegistriesConf(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/app", "v1", image(t, true))
 	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
 	r, h := startMirror(t, hub, ""), newHome(t)
@@ -99,7 +99,7 @@ func TestMirrorInRegistriesConf(t *testing.T) {
 
 // Docker's daemon mirrors Docker Hub only, at the root of a site.
 func TestMirrorForDocker(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
 	r, h := startMirror(t, hub, "fallback docker.io"), newHome(t)
 	if err := os.WriteFile(h.path("daemon.json"), []byte(lines(t, r.Server, "docker")), 0o600); err != nil {
@@ -122,7 +122,7 @@ func TestMirrorForDocker(t *testing.T) {
 // plain HTTP beyond loopback, as in these requests of a proxy, and they must not keep the
 // daemon from its mirror.
 func TestMirrorForADaemonLoggedInAtDockerHub(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
 	r, h := startMirror(t, hub, "fallback docker.io"), newHome(t)
 	target, err := url.Parse(r.URL)
@@ -164,7 +164,7 @@ func TestMirrorForADaemonLoggedInAtDockerHub(t *testing.T) {
 
 // A site that stands for Docker Hub.
 func TestMirrorAsASite(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	want := mirror.Push(t, hub, "library/app", "v1", image(t, false))
 	r, h := startMirror(t, hub, "upstream docker.io"), newHome(t)
 	h.run(t, "crane", "pull", "--insecure", r.ref("library/app:v1"), h.path("image.tar"))
@@ -177,7 +177,7 @@ func TestMirrorAsASite(t *testing.T) {
 // containerd sends ns, and with override_path also a prefix; a push goes to the host that
 // hosts.toml names, with this registry's own ns.
 func TestMirrorForContainerd(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	mirror.Push(t, hub, "library/busybox", "v1", busybox(t))
 	r, h := startMirror(t, hub, ""), newHome(t)
 	must := containerdIn(t, h, "", debianContainerd)

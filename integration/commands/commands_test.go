@@ -98,7 +98,7 @@ func TestCommandsWithAndWithoutAServer(t *testing.T) {
 		{"no server runs", "admin off", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			up := upstreamtest.New(t, upstreamtest.Options{})
+			up := upstreamtest.New(t, upstreamtest.Config{})
 			for _, tag := range []string{"v1", "v2"} {
 				up.Manifest("team/app", index, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"tag":%q}}`, index, tag), tag)
 			}

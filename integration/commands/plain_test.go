@@ -14,7 +14,7 @@ import (
 // Commands report errors in plain sentences, although the standard error is a pipe here,
 // and as JSON only with --json. The exit status is the same.
 func TestErrorsOfCommandsArePlainSentences(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	s := server.Start(t, server.Options{Caddyfile: strings.Replace(caddyfile(up, "admin off"), "allow anonymous *", "allow anonymous read fetch\n\t\t\tallow group builders create read", 1), AdminOff: true})
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, []byte(strings.Replace(caddyfile(up, "admin off"), "allow anonymous *", "allow anonymous read fetch\n\t\t\tallow group builders create read", 1)), 0o600); err != nil {
@@ -63,7 +63,7 @@ func TestErrorsOfCommandsArePlainSentences(t *testing.T) {
 
 // A site of a registry that no block describes is not a valid configuration.
 func TestValidateRefusesASiteWithoutTheBlock(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	s := server.Start(t, server.Options{Caddyfile: caddyfile(up, "admin off"), AdminOff: true})
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, []byte("http://127.0.0.1:1 {\n\toci_registry\n}\n"), 0o600); err != nil {

@@ -32,7 +32,7 @@ func failregex(t *testing.T) *regexp.Regexp {
 // The filter of docs/look-up/audit.md matches the line that the binary writes about a guess, finds
 // the address in it, and matches no line about a key that was good once.
 func TestTheFilterForFail2banMatchesGuessesAlone(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	s := server.Start(t, server.Options{Caddyfile: caddyfile(up, "admin off"), AdminOff: true})
 	secret, id := s.Key(t, "ci", "builders")
 	s.Revoke(t, id)

@@ -96,7 +96,7 @@ func openBucket(t *testing.T, disk *fusefs.FS, sync func(*os.File) error) (b ope
 		_, err := io.Copy(io.Discard, r)
 		return err
 	}
-	storage, err := dir.Open(path, dir.Options{Verify: verify, Sync: sync})
+	storage, err := dir.Open(path, dir.Config{Verify: verify, Sync: sync})
 	if err != nil {
 		t.Fatal(err)
 	}

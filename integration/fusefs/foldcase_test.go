@@ -30,7 +30,7 @@ func TestBucketWhereCaseFolds(t *testing.T) {
 		} else if err := p.open.Close(); err != nil {
 			t.Fatal(err)
 		}
-		storage, err := dir.Open(p.path, dir.Options{Verify: store.Verify})
+		storage, err := dir.Open(p.path, dir.Config{Verify: store.Verify})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/integration/fusefs"
 )
@@ -64,8 +65,8 @@ type syncs struct {
 }
 
 // options are for a storage on a disk.
-func (s syncs) options(disk *fusefs.FS) dir.Options {
-	o := dir.Options{Sync: s.one}
+func (s syncs) options(disk *fusefs.FS) dir.Config {
+	o := dir.Config{Sync: s.one}
 	if s.all != nil {
 		o.SyncAll, o.GroupFrom = func() error { return s.all(disk) }, 1
 	}
@@ -103,7 +104,7 @@ func (m *machine) open(path string, how syncs) error {
 	m.storage = storage
 	// The index is only a projection: after a power cut another one is built,
 	// elsewhere.
-	m.Store, err = store.Open(context.Background(), bucket, store.Options{Grace: grace})
+	m.Store, err = store.Open(context.Background(), bucket, store.Config{Names: &coretest.MemoryNames{}, Settings: store.Settings{Grace: grace}})
 	return err
 }
 

@@ -167,7 +167,7 @@ func TestADiskThatFails(t *testing.T) {
 // A registry stays ready if an upstream or Redis fails: stored content is served.
 func TestOthersThatFail(t *testing.T) {
 	t.Parallel()
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	port := server.FreePort(t)
 	redis := exec.Command(server.Tool(t, "redis-server"), "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
 	if err := redis.Start(); err != nil {

@@ -163,7 +163,7 @@ func closedCleanly(t *testing.T, s *server.Server) {
 func TestExitEndsAColdPullWhoseUpstreamStalls(t *testing.T) {
 	t.Parallel()
 	const held = 64 << 10
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	d := up.Blob("team/app", client.NewImage(7, 1, 4<<20).Blobs[1])
 	defer up.Fault(upstreamtest.Fault{Path: d.Encoded(), Method: http.MethodGet, Stall: true, After: held}).Lift()
 	s := server.Start(t, server.Options{Caddyfile: exiting("grace_period 1s", "{$REGISTRY_DATA}\nmirror mirrored.test {\nupstream "+up.URL+"\nstall_timeout 1h\n}", plain)})

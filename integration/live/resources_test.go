@@ -100,7 +100,7 @@ func TestBlobIsSentByTheKernel(t *testing.T) {
 	const size = 64 << 20
 	blob := client.NewImage(7, 1, size).Blobs[1]
 	d := digest.FromBytes(blob)
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	hub.Blob("library/app", blob)
 	s := mirror.Start(t, mirror.Options{OCI: mirror.Block("docker.io", hub)})
 	c := client.New(s.URL)

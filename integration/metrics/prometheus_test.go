@@ -196,7 +196,7 @@ http://:{$REGISTRY_PORT} {
 // busy is a registry that has done a bit of everything.
 func busy(t *testing.T, accessLog string) *server.Server {
 	t.Helper()
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	image := client.NewImage(1, 2, 1000)
 	for _, blob := range image.Blobs {
 		hub.Blob("library/app", blob)

@@ -28,7 +28,7 @@ const (
 )
 
 func TestAHundredClientsPullOneColdImage(t *testing.T) {
-	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	image := client.NewImage(1, layers, layerSize)
 	give(hub, "library/app", "v1", image)
 	s := server.Start(t, server.Options{Caddyfile: caddyfile(hub.URL, allowed(hub))})

@@ -37,7 +37,7 @@ func TestStoredContentIsServedWithoutTheUpstream(t *testing.T) {
 		{"refused, then without a DNS entry", (*gate).refuse, "http://registry.invalid"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u := upstreamtest.New(t, upstreamtest.Options{})
+			u := upstreamtest.New(t, upstreamtest.Config{})
 			want := fill(u)
 			way := newGate(t, u.Registry)
 			s := server.Start(t, server.Options{Caddyfile: caddyfile(way.url(), patient...)})

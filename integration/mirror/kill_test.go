@@ -24,7 +24,7 @@ func TestADownloadCutByKillIsResumed(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			const size, sent, block = 2 << 20, 1 << 20, 256 << 10
-			u := upstreamtest.New(t, upstreamtest.Options{})
+			u := upstreamtest.New(t, upstreamtest.Config{})
 			image := client.NewImage(7, 1, size)
 			give(u, "library/app", "v1", image)
 			layer := digest.FromBytes(image.Blobs[1])

@@ -2,7 +2,7 @@
 // upstreams are those of core/upstream/upstreamtest, on loopback: they record their requests,
 // and fail on demand.
 //
-//	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+//	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 //	d := mirror.Push(t, hub, "library/app", "v1", image)
 //	s := mirror.Start(t, mirror.Options{OCI: "private team/**\n" + mirror.Block("docker.io", hub), Site: "fallback docker.io"})
 //	http.Get(s.URL + "/v2/docker.io/library/app/manifests/v1")

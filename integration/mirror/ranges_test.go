@@ -75,7 +75,7 @@ func TestPartsOfAColdLayerAreAnsweredBeforeTheirBytes(t *testing.T) {
 		{"storage behind a redirect", upstreamtest.Hub, "storage", 100 << 10, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			hub := upstreamtest.New(t, upstreamtest.Options{Kind: row.kind})
+			hub := upstreamtest.New(t, upstreamtest.Config{Kind: row.kind})
 			hub.Blob("library/app", layer)
 			s := server.Start(t, server.Options{Caddyfile: caddyfile(hub.URL, allowed(hub))})
 			c := client.New(s.URL)
@@ -118,7 +118,7 @@ func TestPartsOfAColdLayerAreAnsweredBeforeTheirBytes(t *testing.T) {
 // Lazy clients read the end of a layer first. They get it while the rest is on its way.
 func TestTheEndOfAColdLayerComesFirst(t *testing.T) {
 	layer := client.NewImage(9, 1, 24<<20).Blobs[1]
-	hub := upstreamtest.New(t, upstreamtest.Options{})
+	hub := upstreamtest.New(t, upstreamtest.Config{})
 	hub.Blob("library/app", layer)
 	s := server.Start(t, server.Options{Caddyfile: caddyfile(hub.URL, allowed(hub))})
 	c := client.New(s.URL)

@@ -98,7 +98,7 @@ func sharesOne(up *upstreamtest.Upstream, from, to *server.Server) (bool, error)
 }
 
 func TestOnlyThoseWithTheSecretShare(t *testing.T) {
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	r := startRedis(t, server.FreePort(t))
 	one, two := registry(t, up, r.option(), "A"), registry(t, up, r.option(), "A")
 	shares(t, up, one, two)
@@ -122,7 +122,7 @@ func TestOnlyThoseWithTheSecretShare(t *testing.T) {
 
 func TestPullsGoOnWhateverRedisDoes(t *testing.T) {
 	begun := time.Now()
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	port := server.FreePort(t)
 	r := startRedis(t, port)
 	registries := []*server.Server{registry(t, up, r.option(), "A"), registry(t, up, r.option(), "A")}

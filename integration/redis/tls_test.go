@@ -93,7 +93,7 @@ func TestRedisIsAskedByTLS(t *testing.T) {
 	r := &redisServer{port: server.FreePort(t), tls: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}}}
 	r.start(t, []string{"--port", "0", "--tls-port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir(),
 		"--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", ours.path, "--tls-auth-clients", "yes"})
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	with := func(ca, name string, more ...string) string {
 		return fmt.Sprintf("%s\ntls {\nca %s\nserver_name %s\n%s\n}", r.option(), ca, name, strings.Join(more, "\n"))
 	}

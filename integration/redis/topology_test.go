@@ -87,7 +87,7 @@ sentinel failover-timeout registry 10000
 				password {env.SENTINEL_PASSWORD}
 			}
 			password {env.REDIS_PASSWORD}`, server.FreePort(t), sentinel.address())
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	one, two := registry(t, up, options, "A"), registry(t, up, options, "A")
 	shares(t, up, one, two)
 	const before = 20
@@ -160,7 +160,7 @@ func TestPullsGoOnWhenANodeOfTheClusterIsGone(t *testing.T) {
 		})
 	}
 	options := "address " + strings.Join(addresses, " ") + "\n\t\t\tcluster"
-	up := upstreamtest.New(t, upstreamtest.Options{})
+	up := upstreamtest.New(t, upstreamtest.Config{})
 	one, two := registry(t, up, options, "A"), registry(t, up, options, "A")
 	shares(t, up, one, two)
 	stop := load(t, up, one, two)

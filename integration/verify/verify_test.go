@@ -65,7 +65,7 @@ type registry struct {
 
 func start(t *testing.T, options string) *registry {
 	t.Helper()
-	r := &registry{t: t, hub: upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub}), image: client.NewImage(1, 2, 50_000)}
+	r := &registry{t: t, hub: upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub}), image: client.NewImage(1, 2, 50_000)}
 	for _, blob := range r.image.Blobs {
 		r.hub.Blob("library/app", blob)
 	}

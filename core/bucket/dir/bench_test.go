@@ -13,12 +13,12 @@ import (
 )
 
 // open returns a bucket that trusts every pending file.
-func open(t testing.TB, opts dir.Options) (*dir.Storage, *dir.Bucket) {
+func open(t testing.TB, config dir.Config) (*dir.Storage, *dir.Bucket) {
 	t.Helper()
-	if opts.Verify == nil {
-		opts.Verify = func(string, io.Reader) error { return nil }
+	if config.Verify == nil {
+		config.Verify = func(string, io.Reader) error { return nil }
 	}
-	storage, err := dir.Open(t.TempDir(), opts)
+	storage, err := dir.Open(t.TempDir(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func image(ctx context.Context, b bucket.Bucket, n uint64) error {
 func BenchmarkImage(b *testing.B) {
 	for _, clients := range []int{1, 16} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			storage, bucket := open(b, dir.Options{})
+			storage, bucket := open(b, dir.Config{})
 			parallel(b, clients, func(n uint64) error { return image(b.Context(), bucket, n) })
 			report(b, storage, "images/s")
 		})
@@ -90,7 +90,7 @@ func BenchmarkImage(b *testing.B) {
 func BenchmarkPutSync(b *testing.B) {
 	for _, clients := range []int{1, 64} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			storage, bucket := open(b, dir.Options{})
+			storage, bucket := open(b, dir.Config{})
 			data := make([]byte, 200)
 			parallel(b, clients, func(n uint64) error {
 				key := fmt.Sprintf("repos/r%d/_tags/t%d", n%7, n)
@@ -107,7 +107,7 @@ func BenchmarkPutSync(b *testing.B) {
 func BenchmarkUploadSync(b *testing.B) {
 	for _, clients := range []int{1, 64} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			storage, bucket := open(b, dir.Options{})
+			storage, bucket := open(b, dir.Config{})
 			data := make([]byte, 4096)
 			parallel(b, clients, func(n uint64) error {
 				key := fmt.Sprintf("blobs/sha256/%02x/%064x", n%256, n)
@@ -130,7 +130,7 @@ func BenchmarkUploadSync(b *testing.B) {
 }
 
 func BenchmarkOpen(b *testing.B) {
-	_, bucket := open(b, dir.Options{})
+	_, bucket := open(b, dir.Config{})
 	key := fmt.Sprintf("blobs/sha256/ab/%064x", 1)
 	if _, err := bucket.Put(b.Context(), key, make([]byte, 1000), absent); err != nil {
 		b.Fatal(err)

@@ -189,7 +189,7 @@ func (b *Bucket) sweep(ctx context.Context) {
 			err = b.syncDir(dir)
 		}
 		if err != nil && !absent(err) {
-			b.storage.opts.Log.Error("sync after an unclean stop failed", "directory", dir, "error", err)
+			b.storage.config.Log.Error("sync after an unclean stop failed", "directory", dir, "error", err)
 			return
 		}
 		for _, entry := range entries {
@@ -199,7 +199,7 @@ func (b *Bucket) sweep(ctx context.Context) {
 		}
 	}
 	b.ledger.Settle()
-	b.storage.opts.Log.Info("every directory has been synced after the unclean stop", "bucket", b.root.Name())
+	b.storage.config.Log.Info("every directory has been synced after the unclean stop", "bucket", b.root.Name())
 }
 
 // objectPath is where an object is, below the bucket's root. Errors: ErrKeyInvalid.

@@ -12,7 +12,7 @@ import (
 
 func openOne(t *testing.T) *Bucket {
 	t.Helper()
-	storage, err := Open(t.TempDir(), Options{Verify: func(string, io.Reader) error { return nil }})
+	storage, err := Open(t.TempDir(), Config{Verify: func(string, io.Reader) error { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // Commit implements bucket.Upload. Its bytes are durable after Sync(key); without
-// Options.Verify, for a key too long for a name in pending/, or where they replace
+// Config.Verify, for a key too long for a name in pending/, or where they replace
 // an object, they are when it returns.
 func (u *upload) Commit(ctx context.Context, key, damaged string) (bucket.Info, error) {
 	path, err := objectPath(key)
@@ -42,7 +42,7 @@ func (u *upload) Commit(ctx context.Context, key, damaged string) (bucket.Info, 
 		return bucket.Info{}, err
 	}
 	pending, lazy := pendingName(strings.TrimPrefix(path, objectsDir+"/"))
-	lazy = lazy && b.storage.opts.Verify != nil
+	lazy = lazy && b.storage.config.Verify != nil
 	synced := false
 	for {
 		unlock := b.lockPath(path)

@@ -14,7 +14,7 @@ import (
 
 func TestContract(t *testing.T) {
 	verify := func(string, io.Reader) error { return nil }
-	for name, opts := range map[string]dir.Options{
+	for name, config := range map[string]dir.Config{
 		"commits that are synced in the background": {Verify: verify},
 		"commits that wait, without a verifier":     {},
 		"grouped syncs":                             {Verify: verify, GroupFrom: 1, SyncAll: func() error { return nil }},
@@ -23,7 +23,7 @@ func TestContract(t *testing.T) {
 			base := t.TempDir()
 			open := func(t *testing.T) bucket.Bucket {
 				path := filepath.Join(base, strings.ReplaceAll(t.Name(), "/", "-"))
-				storage, err := dir.Open(path, opts)
+				storage, err := dir.Open(path, config)
 				if err != nil {
 					t.Fatal(err)
 				}

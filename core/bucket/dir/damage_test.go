@@ -48,14 +48,14 @@ func TestDamageOfAStorageBetweenRuns(t *testing.T) {
 		for how, harm := range harms {
 			t.Run(file+" "+how, func(t *testing.T) {
 				path := t.TempDir()
-				storage, b := reopen(t, path, dir.Options{Verify: whole})
+				storage, b := reopen(t, path, dir.Config{Verify: whole})
 				put(t, b, "a/put", "put")
 				commit(t, b, "a/committed", "a/committed and more")
 				if err := errors.Join(storage.Close(), harm(filepath.Join(path, file))); err != nil {
 					t.Fatal(err)
 				}
 				if refused {
-					_, err := dir.Open(path, dir.Options{Verify: whole})
+					_, err := dir.Open(path, dir.Config{Verify: whole})
 					if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), `write {"version":3} into it`) {
 						t.Fatalf("got error %v, want it to say what to do", err)
 					}
@@ -64,7 +64,7 @@ func TestDamageOfAStorageBetweenRuns(t *testing.T) {
 					}
 				}
 				for range 2 {
-					storage, b := reopen(t, path, dir.Options{Verify: whole})
+					storage, b := reopen(t, path, dir.Config{Verify: whole})
 					wantObject(t, b, "a/put", "put")
 					wantObject(t, b, "a/committed", "a/committed and more")
 					put(t, b, "a/new", "new")
@@ -84,12 +84,12 @@ func TestDamageOfAStorageThatIsOpen(t *testing.T) {
 			t.Run(file+" "+how, func(t *testing.T) {
 				var log bytes.Buffer
 				path := t.TempDir()
-				storage, b := reopen(t, path, dir.Options{Verify: whole, Log: slog.New(slog.NewTextHandler(&log, nil))})
+				storage, b := reopen(t, path, dir.Config{Verify: whole, Log: slog.New(slog.NewTextHandler(&log, nil))})
 				put(t, b, "a/put", "put")
 				if err := harm(filepath.Join(path, file)); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := dir.Open(path, dir.Options{Verify: whole}); !errors.Is(err, dir.ErrInUse) {
+				if _, err := dir.Open(path, dir.Config{Verify: whole}); !errors.Is(err, dir.ErrInUse) {
 					t.Errorf("a second open: got %v, want %v", err, dir.ErrInUse)
 				}
 				put(t, b, "a/more", "more")
@@ -99,7 +99,7 @@ func TestDamageOfAStorageThatIsOpen(t *testing.T) {
 				if got := strings.Contains(log.String(), "damaged while it was open"); got != (file == "layout.json") {
 					t.Errorf("logged %s", log.String())
 				}
-				_, b = reopen(t, path, dir.Options{Verify: whole})
+				_, b = reopen(t, path, dir.Config{Verify: whole})
 				wantObject(t, b, "a/put", "put")
 				wantObject(t, b, "a/more", "more")
 			})
@@ -122,7 +122,7 @@ func TestDamageOfPendingCommits(t *testing.T) {
 		for _, serving := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, serving %v", how, serving), func(t *testing.T) {
 				d := &disk{}
-				storage, b := open(t, dir.Options{Sync: d.sync, Verify: verify})
+				storage, b := open(t, dir.Config{Sync: d.sync, Verify: verify})
 				release := make(chan struct{})
 				d.set(func(path string) error {
 					if strings.HasPrefix(path, "uploads/") {
@@ -141,7 +141,7 @@ func TestDamageOfPendingCommits(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !serving {
-					_, b = reopen(t, path, dir.Options{Verify: verify})
+					_, b = reopen(t, path, dir.Config{Verify: verify})
 				}
 				if err := b.Sync(t.Context(), "a/k"); (err != nil) != (serving && how == "removed") {
 					t.Errorf("sync: %v", err)

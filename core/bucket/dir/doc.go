@@ -1,7 +1,7 @@
 // Package dir is a bucket.Bucket on a local disk, and the storage directory that
 // holds buckets.
 //
-//	storage, err := dir.Open("/var/lib/registry", dir.Options{Verify: store.Verify})
+//	storage, err := dir.Open("/var/lib/registry", dir.Config{Verify: store.Verify})
 //	private, err := storage.Bucket("private")
 //	…
 //	err = storage.Close()
@@ -25,7 +25,7 @@
 //     the stored content.
 //   - A caller waits for a sync of its own file, or for a sync of the whole file system that
 //     began after its call (see package groupsync).
-//   - A file in pending/ is read through Options.Verify after an unclean stop, and
+//   - A file in pending/ is read through Config.Verify after an unclean stop, and
 //     published if it is whole.
 //   - The bytes of a file whose sync failed are dropped; that file is not synced again, because
 //     the kernel reports success the second time.

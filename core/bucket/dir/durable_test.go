@@ -17,7 +17,7 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 )
 
-// disk is an Options.Sync that counts, fails and delays by the path below the
+// disk is a Config.Sync that counts, fails and delays by the path below the
 // bucket.
 type disk struct {
 	mu     sync.Mutex // guards the rest
@@ -107,7 +107,7 @@ func wantObject(t *testing.T, b bucket.Bucket, key, want string) {
 
 func TestNothingGetsItsNameBeforeItsBytesAreSynced(t *testing.T) {
 	d := &disk{}
-	storage, b := open(t, dir.Options{Sync: d.sync})
+	storage, b := open(t, dir.Config{Sync: d.sync})
 	for n := range uint64(5) {
 		if err := image(t.Context(), b, n); err != nil {
 			t.Fatal(err)
@@ -139,7 +139,7 @@ func TestNothingGetsItsNameBeforeItsBytesAreSynced(t *testing.T) {
 func TestAPendingObjectIsVisibleWithoutItsName(t *testing.T) {
 	release := make(chan struct{})
 	d := &disk{}
-	storage, b := open(t, dir.Options{Sync: d.sync})
+	storage, b := open(t, dir.Config{Sync: d.sync})
 	d.set(func(path string) error {
 		if strings.HasPrefix(path, "uploads/") {
 			<-release
@@ -167,7 +167,7 @@ func TestAPendingObjectIsVisibleWithoutItsName(t *testing.T) {
 
 // The counts are the cost of a push on a disk whose syncs are real.
 func TestBarriersOfAPush(t *testing.T) {
-	storage, b := open(t, dir.Options{})
+	storage, b := open(t, dir.Config{})
 	if err := image(t.Context(), b, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestBarriersOfAPush(t *testing.T) {
 
 func TestOneDirectorySyncServesAllWaitingCallers(t *testing.T) {
 	d := &disk{}
-	_, b := open(t, dir.Options{Sync: d.sync})
+	_, b := open(t, dir.Config{Sync: d.sync})
 	put(t, b, "d/first", "x")
 	if err := b.Sync(t.Context(), "d/first"); err != nil {
 		t.Fatal(err)
@@ -275,7 +275,7 @@ func TestAFailedSync(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			d := &disk{}
-			_, b := open(t, dir.Options{Sync: d.sync})
+			_, b := open(t, dir.Config{Sync: d.sync})
 			put(t, b, "old/a", "old")
 			if err := b.Sync(t.Context(), "old/a"); err != nil {
 				t.Fatal(err)
@@ -314,7 +314,7 @@ func TestAFailedSync(t *testing.T) {
 // success for an object that was dropped.
 func TestALostObjectIsRememberedUntilItIsWrittenAgain(t *testing.T) {
 	d := &disk{}
-	_, b := open(t, dir.Options{Sync: d.sync})
+	_, b := open(t, dir.Config{Sync: d.sync})
 	put(t, b, "d/mine", "x")
 	put(t, b, "d/other", "y")
 	d.set(failOnce("objects/d", errDisk))
@@ -334,7 +334,7 @@ func TestALostObjectIsRememberedUntilItIsWrittenAgain(t *testing.T) {
 func TestAFullDisk(t *testing.T) {
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
 		d := &disk{}
-		_, b := open(t, dir.Options{Sync: d.sync})
+		_, b := open(t, dir.Config{Sync: d.sync})
 		d.set(func(string) error { return &os.PathError{Op: "sync", Path: "x", Err: full} })
 		if _, err := b.Put(t.Context(), "d/put", []byte("x"), absent); !errors.Is(err, bucket.ErrNoSpace) {
 			t.Errorf("put: got %v, want ErrNoSpace", err)
@@ -355,7 +355,7 @@ func TestAFullDisk(t *testing.T) {
 }
 
 func TestAnOpenObjectIsAFile(t *testing.T) {
-	_, b := open(t, dir.Options{})
+	_, b := open(t, dir.Config{})
 	put(t, b, "k", "data")
 	o, err := b.Open(t.Context(), "k")
 	if err != nil {

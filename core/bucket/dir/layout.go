@@ -72,7 +72,7 @@ func (s *Storage) checkLayout() (fresh bool, err error) {
 		return false, fmt.Errorf("storage %s has layout version %d, which was never released, but this program supports only versions from %d: copy its images into an empty storage with the program that wrote it (skopeo copies from one registry to another)", s.root.Name(), l.Version, oldestLayout)
 	}
 	if l.Version < layoutVersion {
-		s.opts.Log.Info("storage has an older layout and is converted; older programs can no longer open it",
+		s.config.Log.Info("storage has an older layout and is converted; older programs can no longer open it",
 			"storage", s.root.Name(), "from", l.Version, "to", layoutVersion)
 		return false, s.writeLayout()
 	}
@@ -98,7 +98,7 @@ func (s *Storage) keepLayout() error {
 	if err == nil && l.Version == layoutVersion {
 		return nil
 	}
-	s.opts.Log.Error("storage file was damaged while it was open; written again", "storage", s.root.Name(), "file", layoutFile, "error", err)
+	s.config.Log.Error("storage file was damaged while it was open; written again", "storage", s.root.Name(), "file", layoutFile, "error", err)
 	return s.writeLayout()
 }
 

@@ -97,7 +97,7 @@ func (l *lister) sorted(base, path string, entries []fs.DirEntry) []named {
 		name, ok := decodeName(entry.Name())
 		if !ok || !(entry.IsDir() || entry.Type().IsRegular()) {
 			l.b.foreign.Do(func() {
-				l.b.storage.opts.Log.Warn("foreign file in the bucket skipped; further ones are not logged", "path", path+"/"+entry.Name())
+				l.b.storage.config.Log.Warn("foreign file in the bucket skipped; further ones are not logged", "path", path+"/"+entry.Name())
 			})
 			continue
 		}

@@ -121,7 +121,7 @@ func (b *Bucket) publish(p *pendingObject) {
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		b.ledger.Lose(p.path, err)
-		b.storage.opts.Log.Error("upload could not be made durable and was dropped", "object", p.key, "error", err)
+		b.storage.config.Log.Error("upload could not be made durable and was dropped", "object", p.key, "error", err)
 	}
 	b.overlay.remove(p)
 	b.removePending(p.file)
@@ -144,7 +144,7 @@ func (b *Bucket) supersede(key string) bool {
 // the file, as if the process had been killed here.
 func (b *Bucket) removePending(file string) {
 	if err := b.remove(file); err != nil {
-		b.storage.opts.Log.Error("removing a file that is no longer pending failed", "file", file, "error", err)
+		b.storage.config.Log.Error("removing a file that is no longer pending failed", "file", file, "error", err)
 	}
 }
 
@@ -168,7 +168,7 @@ func (b *Bucket) recoverOne(name string) error {
 	file := pendingDir + "/" + name
 	key, ok := pendingKey(name)
 	if !ok {
-		b.storage.opts.Log.Warn("foreign file in the bucket skipped", "path", file)
+		b.storage.config.Log.Warn("foreign file in the bucket skipped", "path", file)
 		return nil
 	}
 	path, err := objectPath(key)
@@ -187,9 +187,9 @@ func (b *Bucket) recoverOne(name string) error {
 		f.Close()
 		return err
 	}
-	if b.storage.opts.Verify == nil || b.storage.opts.Verify(key, f) != nil {
+	if b.storage.config.Verify == nil || b.storage.config.Verify(key, f) != nil {
 		f.Close()
-		b.storage.opts.Log.Warn("incomplete upload dropped; no acknowledged content needs it", "object", key)
+		b.storage.config.Log.Warn("incomplete upload dropped; no acknowledged content needs it", "object", key)
 		return b.remove(file)
 	}
 	b.overlay.slots <- struct{}{}

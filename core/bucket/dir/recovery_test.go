@@ -26,9 +26,9 @@ func killed(t *testing.T, s *dir.Storage) string {
 	return path
 }
 
-func reopen(t *testing.T, path string, opts dir.Options) (*dir.Storage, *dir.Bucket) {
+func reopen(t *testing.T, path string, config dir.Config) (*dir.Storage, *dir.Bucket) {
 	t.Helper()
-	storage, err := dir.Open(path, opts)
+	storage, err := dir.Open(path, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func whole(key string, r io.Reader) error {
 
 func TestCommitsOfAKilledProcessAreRecovered(t *testing.T) {
 	d := &disk{}
-	storage, b := open(t, dir.Options{Sync: d.sync})
+	storage, b := open(t, dir.Config{Sync: d.sync})
 	release := make(chan struct{})
 	d.set(func(path string) error {
 		if strings.HasPrefix(path, "uploads/") {
@@ -79,7 +79,7 @@ func TestCommitsOfAKilledProcessAreRecovered(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	after, b := reopen(t, path, dir.Options{Verify: whole})
+	after, b := reopen(t, path, dir.Config{Verify: whole})
 	for key, want := range map[string]string{
 		"a/put": "put", "a/Whole": "a/Whole and more", "a/torn": "-", "a/deleted": "-",
 	} {
@@ -104,7 +104,7 @@ func TestCommitsOfAKilledProcessAreRecovered(t *testing.T) {
 // After an unclean stop it is unknown which entries are durable, so each directory is synced
 // once; after a clean stop all are durable.
 func TestAnUncleanStopIsSyncedOnce(t *testing.T) {
-	storage, b := open(t, dir.Options{})
+	storage, b := open(t, dir.Config{})
 	put(t, b, "a/b/c", "x")
 	path := killed(t, storage)
 
@@ -118,7 +118,7 @@ func TestAnUncleanStopIsSyncedOnce(t *testing.T) {
 	})
 	swept := make(signal)
 	log := slog.New(slog.NewTextHandler(swept, nil))
-	storage, b = reopen(t, path, dir.Options{Sync: d.sync, Verify: whole, Log: log})
+	storage, b = reopen(t, path, dir.Config{Sync: d.sync, Verify: whole, Log: log})
 	if err := b.Sync(t.Context(), "a/b/c"); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestAnUncleanStopIsSyncedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	storage, b = reopen(t, path, dir.Options{Verify: whole})
+	storage, b = reopen(t, path, dir.Config{Verify: whole})
 	before := storage.Stats()
 	if err := b.Sync(t.Context(), "a/b/c", "x/y/z"); err != nil {
 		t.Fatal(err)
@@ -151,10 +151,10 @@ func TestAnUncleanStopIsSyncedOnce(t *testing.T) {
 
 // A bucket that was not opened since the unclean stop is still in the same state.
 func TestABucketThatWasNotOpenedStaysInDoubt(t *testing.T) {
-	storage, b := open(t, dir.Options{})
+	storage, b := open(t, dir.Config{})
 	put(t, b, "a/b", "x")
 	path := killed(t, storage)
-	between, err := dir.Open(path, dir.Options{})
+	between, err := dir.Open(path, dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestABucketThatWasNotOpenedStaysInDoubt(t *testing.T) {
 // A power cut may restore the name of an upload that became an object: continuing that upload
 // would write into the object.
 func TestAnUploadThatBecameAnObjectIsNotFound(t *testing.T) {
-	storage, b := open(t, dir.Options{})
+	storage, b := open(t, dir.Config{})
 	put(t, b, "k", "data")
 	tree := filepath.Join(storage.Path(), "private")
 	if err := os.Link(filepath.Join(tree, "objects/k"), filepath.Join(tree, "uploads/abc")); err != nil {
@@ -183,7 +183,7 @@ func TestAnUploadThatBecameAnObjectIsNotFound(t *testing.T) {
 
 func TestForeignFilesAreSkippedWithOneLine(t *testing.T) {
 	var log bytes.Buffer
-	storage, b := open(t, dir.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	storage, b := open(t, dir.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	put(t, b, "a/b", "x")
 	for _, name := range []string{".DS_Store", "b^f", "two words"} {
 		if err := os.WriteFile(filepath.Join(storage.Path(), "private/objects/a", name), nil, 0o600); err != nil {
@@ -203,7 +203,7 @@ func TestForeignFilesAreSkippedWithOneLine(t *testing.T) {
 }
 
 func TestEmptyDirectoriesAreRemoved(t *testing.T) {
-	storage, b := open(t, dir.Options{})
+	storage, b := open(t, dir.Config{})
 	put(t, b, "a/b/c/d", "x")
 	put(t, b, "a/e", "x")
 	if err := b.Delete(t.Context(), "a/b/c/d"); err != nil {

@@ -13,7 +13,7 @@ import (
 // An upload that is being made durable has no file under its key yet.
 func TestRenameWaitsForACommit(t *testing.T) {
 	release := make(chan struct{})
-	storage, err := dir.Open(t.TempDir(), dir.Options{
+	storage, err := dir.Open(t.TempDir(), dir.Config{
 		Verify: func(string, io.Reader) error { return nil },
 		Sync: func(f *os.File) error {
 			if strings.Contains(f.Name(), "/uploads/") { // the name with which an upload was opened

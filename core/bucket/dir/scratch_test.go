@@ -11,7 +11,7 @@ import (
 // there is a hole.
 func TestAScratchFileHasNoName(t *testing.T) {
 	path := t.TempDir()
-	storage, err := Open(path, Options{})
+	storage, err := Open(path, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

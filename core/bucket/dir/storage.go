@@ -22,7 +22,7 @@ type Storage struct {
 	root     *os.Root
 	lock     *os.File
 	lockRoot *os.File
-	opts     Options
+	config   Config
 	clean    bool // the last stop was clean
 
 	syncs     *groupsync.Syncer
@@ -34,8 +34,8 @@ type Storage struct {
 	buckets map[string]*Bucket
 }
 
-// Options of a Storage.
-type Options struct {
+// Config is what a Storage is made of.
+type Config struct {
 	// Verify reads an object that was committed but not known to be durable when
 	// the process stopped, and returns nil if r is whole. Without it a commit
 	// waits until its bytes are durable, and nothing has to be verified.
@@ -68,19 +68,19 @@ type Stats struct {
 //
 // Errors are messages for an operator: in use by another process, written by a
 // newer program, on a file system that cannot keep a storage.
-func Open(path string, opts Options) (*Storage, error) {
-	if opts.Log == nil {
-		opts.Log = slog.New(slog.DiscardHandler)
+func Open(path string, config Config) (*Storage, error) {
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
 	}
-	ownSync := opts.Sync != nil
+	ownSync := config.Sync != nil
 	if !ownSync {
-		opts.Sync = (*os.File).Sync
+		config.Sync = (*os.File).Sync
 	}
 	absolute, err := absolutePath(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{opts: opts, syncs: groupsync.New(opts.Sync, opts.Log), buckets: make(map[string]*Bucket)}
+	s := &Storage{config: config, syncs: groupsync.New(config.Sync, config.Log), buckets: make(map[string]*Bucket)}
 	if err := s.mkdirAll(absolute); err != nil {
 		return nil, fmt.Errorf("create storage %s: %w", absolute, err)
 	}
@@ -103,10 +103,10 @@ func Open(path string, opts Options) (*Storage, error) {
 		return nil, err
 	}
 	switch {
-	case opts.SyncAll != nil:
-		s.syncs.Together(opts.SyncAll, opts.GroupFrom)
+	case config.SyncAll != nil:
+		s.syncs.Together(config.SyncAll, config.GroupFrom)
 	case !ownSync:
-		s.syncs.Together(groupsync.All(s.lock), opts.GroupFrom)
+		s.syncs.Together(groupsync.All(s.lock), config.GroupFrom)
 	}
 	return s, nil
 }
@@ -126,7 +126,7 @@ func (s *Storage) prepare() error {
 	}
 	s.clean = fresh || marked
 	if !s.clean {
-		s.opts.Log.Warn("storage was not closed cleanly; everything is synced again in the background", "storage", s.root.Name())
+		s.config.Log.Warn("storage was not closed cleanly; everything is synced again in the background", "storage", s.root.Name())
 	}
 	return nil
 }

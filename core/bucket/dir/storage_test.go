@@ -13,11 +13,11 @@ import (
 
 func TestASecondOpenNamesTheFirst(t *testing.T) {
 	path := t.TempDir()
-	first, err := dir.Open(path, dir.Options{})
+	first, err := dir.Open(path, dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = dir.Open(path, dir.Options{})
+	_, err = dir.Open(path, dir.Config{})
 	want := fmt.Sprintf("storage %s is in use by process %d (", path, os.Getpid())
 	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.HasSuffix(err.Error(), "stop it, or choose another directory") {
 		t.Errorf("got error %v, want it to begin with %q and say what to do", err, want)
@@ -25,7 +25,7 @@ func TestASecondOpenNamesTheFirst(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := dir.Open(path, dir.Options{})
+	again, err := dir.Open(path, dir.Config{})
 	if err != nil {
 		t.Fatalf("open after close: %v", err)
 	}
@@ -50,7 +50,7 @@ func TestAnOlderLayoutIsRaised(t *testing.T) {
 		return strings.TrimSpace(string(data))
 	}
 	failing := errors.New("no sync")
-	_, err := dir.Open(path, dir.Options{Sync: func(f *os.File) error {
+	_, err := dir.Open(path, dir.Config{Sync: func(f *os.File) error {
 		if strings.HasSuffix(f.Name(), "layout.json.new") {
 			return failing
 		}
@@ -60,7 +60,7 @@ func TestAnOlderLayoutIsRaised(t *testing.T) {
 		t.Errorf("got %v and %s, want the failed sync and version 2", err, version())
 	}
 	for range 2 {
-		s, err := dir.Open(path, dir.Options{})
+		s, err := dir.Open(path, dir.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,14 +89,14 @@ func TestOpenRefuses(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(path, "layout.json"), []byte(tt.layout), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := dir.Open(path, dir.Options{})
+			_, err := dir.Open(path, dir.Config{})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got error %v, want it to say %q", err, tt.want)
 			}
 		})
 	}
 	t.Run("a disk that does not sync directories", func(t *testing.T) {
-		_, err := dir.Open(t.TempDir(), dir.Options{Sync: func(f *os.File) error {
+		_, err := dir.Open(t.TempDir(), dir.Config{Sync: func(f *os.File) error {
 			if fi, err := f.Stat(); err != nil || fi.IsDir() {
 				return os.ErrInvalid
 			}
@@ -108,7 +108,7 @@ func TestOpenRefuses(t *testing.T) {
 	})
 	t.Run("a relative path where the working directory is the root", func(t *testing.T) {
 		t.Chdir("/")
-		if _, err := dir.Open("data", dir.Options{}); err == nil || !strings.Contains(err.Error(), "absolute path") {
+		if _, err := dir.Open("data", dir.Config{}); err == nil || !strings.Contains(err.Error(), "absolute path") {
 			t.Errorf("got error %v, want it to ask for an absolute path", err)
 		}
 	})
@@ -120,7 +120,7 @@ func TestARelativePathIsBelowTheWorkingDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := dir.Open("./a/data", dir.Options{})
+	s, err := dir.Open("./a/data", dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestARelativePathIsBelowTheWorkingDirectory(t *testing.T) {
 }
 
 func TestABucketsNameIsOneComponent(t *testing.T) {
-	s, err := dir.Open(t.TempDir(), dir.Options{})
+	s, err := dir.Open(t.TempDir(), dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -169,7 +169,7 @@ func (b *Bucket) syncLoop(dir string) {
 		if run.Err = err; err == nil {
 			b.ledger.Succeed(dir, run)
 		} else {
-			b.storage.opts.Log.Error("directory sync failed; entries created since the last sync are dropped", "directory", dir, "error", err)
+			b.storage.config.Log.Error("directory sync failed; entries created since the last sync are dropped", "directory", dir, "error", err)
 			b.dropCreated(dir, run)
 		}
 		close(run.Done)
@@ -193,7 +193,7 @@ func (b *Bucket) dropCreated(dir string, run *ledger.Run) {
 func (b *Bucket) dropTree(dir string, cause error) {
 	entries, err := b.readDir(dir)
 	if err != nil && !absent(err) {
-		b.storage.opts.Log.Error("removing entries after a failed sync failed", "directory", dir, "error", err)
+		b.storage.config.Log.Error("removing entries after a failed sync failed", "directory", dir, "error", err)
 		return
 	}
 	for _, entry := range entries {
@@ -215,7 +215,7 @@ func (b *Bucket) drop(path string, cause error) {
 		return
 	}
 	if err := b.remove(path); err != nil && !absent(err) {
-		b.storage.opts.Log.Error("removing entries after a failed sync failed", "object", path, "error", err)
+		b.storage.config.Log.Error("removing entries after a failed sync failed", "object", path, "error", err)
 	}
 	b.ledger.Lose(path, cause) // again, because the removal is a change that forgot it
 }
@@ -230,7 +230,7 @@ func (b *Bucket) flush() {
 		defer b.work.Done()
 		defer b.flushing.Store(false)
 		if err := b.syncAll(); err != nil {
-			b.storage.opts.Log.Error("background sync failed", "error", err)
+			b.storage.config.Log.Error("background sync failed", "error", err)
 		}
 	}()
 }

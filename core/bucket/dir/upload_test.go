@@ -28,7 +28,7 @@ func (r *ragged) Read(p []byte) (int, error) {
 // Writes end where the large folios of the page cache end, whatever the sizes of the pieces,
 // also after an interruption of the upload.
 func TestUploadsAreWrittenInWholeFolios(t *testing.T) {
-	_, b := open(t, dir.Options{})
+	_, b := open(t, dir.Config{})
 	u, err := b.NewUpload(t.Context())
 	if err != nil {
 		t.Fatal(err)

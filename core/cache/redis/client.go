@@ -17,8 +17,8 @@ import (
 // it has given up, so that the next caller finds it done.
 const setupTimeout = 2 * time.Second
 
-// Options say how Redis is reached.
-type Options struct {
+// Config is how Redis is reached.
+type Config struct {
 	// Addresses are host:port of one server or, with Sentinel or Cluster, of some
 	// of the sentinels or nodes, which know the others.
 	Addresses []string
@@ -59,57 +59,57 @@ type Sentinel struct {
 	User, Password string
 }
 
-// Check returns an error if the options exclude each other.
-func (o Options) Check() error {
+// Check returns an error if parts of the configuration exclude each other.
+func (c Config) Check() error {
 	switch {
-	case len(o.Addresses) == 0:
+	case len(c.Addresses) == 0:
 		return errors.New("missing address")
-	case o.Sentinel != nil && o.Cluster:
+	case c.Sentinel != nil && c.Cluster:
 		return errors.New("sentinel and cluster exclude each other: a cluster needs no sentinels")
-	case o.Sentinel != nil && o.Sentinel.Master == "":
+	case c.Sentinel != nil && c.Sentinel.Master == "":
 		return errors.New("sentinel needs the name of the master, such as: sentinel mymaster")
-	case o.Cluster && o.DB != 0:
+	case c.Cluster && c.DB != 0:
 		return errors.New("db: a cluster has only database 0; remove db or cluster")
-	case len(o.Addresses) > 1 && o.Sentinel == nil && !o.Cluster:
+	case len(c.Addresses) > 1 && c.Sentinel == nil && !c.Cluster:
 		return errors.New("several addresses need one more option: add cluster, or sentinel <name of the master>")
-	case o.DB < 0:
+	case c.DB < 0:
 		return errors.New("db must not be negative")
 	}
 	return nil
 }
 
 // complete fills in the defaults.
-func (o Options) complete() Options {
-	if o.Prefix == "" {
-		o.Prefix = defaultPrefix
+func (c Config) complete() Config {
+	if c.Prefix == "" {
+		c.Prefix = defaultPrefix
 	}
-	if o.Timeout <= 0 {
-		o.Timeout = DefaultTimeout
+	if c.Timeout <= 0 {
+		c.Timeout = DefaultTimeout
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.Count == nil {
-		o.Count = func(string, string) {}
+	if c.Count == nil {
+		c.Count = func(string, string) {}
 	}
-	return o
+	return c
 }
 
-// client makes the library's client for complete options. It does not dial.
-func (o Options) client() goredis.UniversalClient {
+// client makes the library's client for a complete configuration. It does not dial.
+func (c Config) client() goredis.UniversalClient {
 	quiet()
-	setup := max(setupTimeout, o.Timeout)
+	setup := max(setupTimeout, c.Timeout)
 	options := goredis.UniversalOptions{
-		Addrs: o.Addresses, IsClusterMode: o.Cluster,
-		Username: o.User, Password: o.Password, DB: o.DB, TLSConfig: o.TLS,
+		Addrs: c.Addresses, IsClusterMode: c.Cluster,
+		Username: c.User, Password: c.Password, DB: c.DB, TLSConfig: c.TLS,
 		// The client tries once, in the time that the caller has. The breaker does
 		// the rest.
 		MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true,
-		DialTimeout: setup, ReadTimeout: setup, WriteTimeout: setup, PoolTimeout: o.Timeout,
+		DialTimeout: setup, ReadTimeout: setup, WriteTimeout: setup, PoolTimeout: c.Timeout,
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-	if s := o.Sentinel; s != nil {
+	if s := c.Sentinel; s != nil {
 		options.MasterName, options.SentinelUsername, options.SentinelPassword = s.Master, s.User, s.Password
 	}
 	return goredis.NewUniversalClient(&options)

@@ -52,22 +52,22 @@ const (
 // Probe examines Redis for a person: it connects as a Cache does, logs in, writes,
 // reads and deletes a key, and asks for information about the server. It uses neither
 // the secret nor an entry. Errors are sentences that name a remedy.
-func (o Options) Probe(ctx context.Context) (found Found, err error) {
-	if err := o.Check(); err != nil {
+func (c Config) Probe(ctx context.Context) (found Found, err error) {
+	if err := c.Check(); err != nil {
 		return found, err
 	}
-	o = o.complete()
-	o.Timeout = probeTimeout
-	client := o.client()
+	c = c.complete()
+	c.Timeout = probeTimeout
+	client := c.client()
 	defer client.Close()
-	if err := o.use(ctx, client); err != nil {
-		return found, o.explain(err)
+	if err := c.use(ctx, client); err != nil {
+		return found, c.explain(err)
 	}
 	var took []time.Duration
 	for range probes {
 		begun := time.Now()
-		if err := client.GetRange(ctx, o.Prefix+"doctor", 0, 1).Err(); err != nil {
-			return found, o.explain(err)
+		if err := client.GetRange(ctx, c.Prefix+"doctor", 0, 1).Err(); err != nil {
+			return found, c.explain(err)
 		}
 		took = append(took, time.Since(begun))
 	}
@@ -96,12 +96,12 @@ func (o Options) Probe(ctx context.Context) (found Found, err error) {
 		}
 		return nil
 	})
-	return found, o.explain(err)
+	return found, c.explain(err)
 }
 
 // use writes, reads and deletes a key of its own, as a Cache does.
-func (o Options) use(ctx context.Context, client goredis.UniversalClient) error {
-	key := o.Prefix + "doctor/" + rand.Text()
+func (c Config) use(ctx context.Context, client goredis.UniversalClient) error {
+	key := c.Prefix + "doctor/" + rand.Text()
 	if err := client.Set(ctx, key, "x", time.Minute).Err(); err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func info(ctx context.Context, client interface {
 }
 
 // explain adds a remedy to the error that kept Redis from being used.
-func (o Options) explain(err error) error {
+func (c Config) explain(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -158,20 +158,20 @@ func (o Options) explain(err error) error {
 	case strings.Contains(text, "WRONGPASS"), strings.Contains(text, "NOAUTH"), strings.Contains(text, "invalid password"):
 		what = "it refuses the user or the password: check user and password, and with sentinels those of the block sentinel"
 	case strings.Contains(text, "NOPERM"):
-		what = "its user lacks permissions: allow getrange, set and del on the keys that begin with " + o.Prefix
+		what = "its user lacks permissions: allow getrange, set and del on the keys that begin with " + c.Prefix
 	case strings.Contains(text, "OOM "):
 		what = "its memory is full and it evicts nothing: set maxmemory-policy allkeys-lru, or give it more"
 	case strings.Contains(text, "READONLY"):
 		what = "it is a replica: name the master, or the sentinels that know it"
 	case strings.Contains(text, "CLUSTERDOWN"), strings.Contains(text, "MOVED "):
 		what = "it is a cluster, or part of an incomplete one: write cluster, and check its nodes"
-	case o.Cluster && strings.Contains(text, "cluster support disabled"):
+	case c.Cluster && strings.Contains(text, "cluster support disabled"):
 		what = "it is not a cluster: remove cluster"
-	case o.Sentinel != nil && strings.Contains(text, goredis.Nil.Error()):
-		what = "the sentinels do not know a master of the name " + o.Sentinel.Master + ": ask them with: sentinel masters"
-	case o.TLS == nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
+	case c.Sentinel != nil && strings.Contains(text, goredis.Nil.Error()):
+		what = "the sentinels do not know a master of the name " + c.Sentinel.Master + ": ask them with: sentinel masters"
+	case c.TLS == nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
 		what = "it closes the connection at once: if it requires TLS, write tls"
-	case o.TLS != nil && errors.Is(err, context.DeadlineExceeded):
+	case c.TLS != nil && errors.Is(err, context.DeadlineExceeded):
 		what = "it does not answer the TLS handshake, or is too far away: name its TLS port, or remove tls"
 	default:
 		what = "it cannot be used"

@@ -10,7 +10,7 @@
 // stop the replay of an old entry before its end; therefore maxAge bounds every end,
 // and the mirror adds the time of check to its entries.
 //
-//	c, err := redis.New(redis.Options{Addresses: []string{"localhost:6379"}, Secret: secret})
+//	c, err := redis.New(redis.Config{Addresses: []string{"localhost:6379"}, Secret: secret})
 //	defer c.Close()
 //	m, err := mirror.New(mirror.Config{Shared: c, …})
 package redis
@@ -53,18 +53,18 @@ type Cache struct {
 }
 
 // New makes a cache. It does not dial: a registry starts without its Redis. Errors:
-// those of Options.Check, and a secret that is too short.
-func New(o Options) (*Cache, error) {
-	if err := o.Check(); err != nil {
+// those of Config.Check, and a secret that is too short.
+func New(c Config) (*Cache, error) {
+	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
-	if len(o.Secret) < minSecret {
+	if len(c.Secret) < minSecret {
 		return nil, errors.New("redis: the secret must have at least 16 bytes")
 	}
-	o = o.complete()
+	c = c.complete()
 	return &Cache{
-		client: o.client(), sealer: newSealer(o.Secret), prefix: o.Prefix, timeout: o.Timeout, count: o.Count,
-		breakers: newBreakers(o.Cluster, o.Log.With("redis", strings.Join(o.Addresses, " "))),
+		client: c.client(), sealer: newSealer(c.Secret), prefix: c.Prefix, timeout: c.Timeout, count: c.Count,
+		breakers: newBreakers(c.Cluster, c.Log.With("redis", strings.Join(c.Addresses, " "))),
 	}, nil
 }
 

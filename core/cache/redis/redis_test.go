@@ -60,7 +60,7 @@ func openFor(t testing.TB, address string, secret []byte, timeout time.Duration)
 	t.Helper()
 	f := new(fixture)
 	var err error
-	f.Cache, err = New(Options{
+	f.Cache, err = New(Config{
 		Addresses: []string{address}, Secret: secret, Timeout: timeout, Log: slog.New(slog.NewTextHandler(&f.logged, nil)),
 		Count: func(operation, result string) {
 			f.mu.Lock()
@@ -249,23 +249,23 @@ func TestABreakerLetsOneFindOut(t *testing.T) {
 	})
 }
 
-func TestOptionsThatCannotWork(t *testing.T) {
+func TestConfigsThatCannotWork(t *testing.T) {
 	one, three := []string{"localhost:1"}, []string{"a:1", "b:1", "c:1"}
 	for _, row := range []struct {
-		name    string
-		options Options
-		want    string
+		name   string
+		config Config
+		want   string
 	}{
-		{"no address", Options{Secret: ours}, "address"},
-		{"no secret", Options{Addresses: one}, "secret"},
-		{"a short secret", Options{Addresses: one, Secret: []byte("short")}, "secret"},
-		{"addresses of what?", Options{Addresses: three, Secret: ours}, "add cluster, or sentinel"},
-		{"a cluster with a database", Options{Addresses: three, Cluster: true, DB: 1, Secret: ours}, "remove db or cluster"},
-		{"sentinels without a master", Options{Addresses: three, Sentinel: new(Sentinel), Secret: ours}, "sentinel mymaster"},
-		{"sentinels of a cluster", Options{Addresses: three, Sentinel: &Sentinel{Master: "m"}, Cluster: true, Secret: ours}, "exclude"},
-		{"a negative database", Options{Addresses: one, DB: -1, Secret: ours}, "negative"},
+		{"no address", Config{Secret: ours}, "address"},
+		{"no secret", Config{Addresses: one}, "secret"},
+		{"a short secret", Config{Addresses: one, Secret: []byte("short")}, "secret"},
+		{"addresses of what?", Config{Addresses: three, Secret: ours}, "add cluster, or sentinel"},
+		{"a cluster with a database", Config{Addresses: three, Cluster: true, DB: 1, Secret: ours}, "remove db or cluster"},
+		{"sentinels without a master", Config{Addresses: three, Sentinel: new(Sentinel), Secret: ours}, "sentinel mymaster"},
+		{"sentinels of a cluster", Config{Addresses: three, Sentinel: &Sentinel{Master: "m"}, Cluster: true, Secret: ours}, "exclude"},
+		{"a negative database", Config{Addresses: one, DB: -1, Secret: ours}, "negative"},
 	} {
-		c, err := New(row.options)
+		c, err := New(row.config)
 		if err == nil {
 			c.Close()
 		}

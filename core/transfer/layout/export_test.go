@@ -16,6 +16,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/transfer"
 	"github.com/eblume/caddy-registry/core/transfer/layout"
@@ -31,7 +32,7 @@ type held struct {
 func openStore(t *testing.T) held {
 	t.Helper()
 	path := t.TempDir()
-	storage, err := dir.Open(path, dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(path, dir.Config{Verify: store.Verify})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func openStore(t *testing.T) held {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(t.Context(), b, store.Options{})
+	s, err := store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
+	"github.com/eblume/caddy-registry/core/coretest"
 	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/transfer"
@@ -81,11 +82,11 @@ type target struct {
 
 func openTarget(t testing.TB, path string) target {
 	t.Helper()
-	storage, err := dir.Open(path, dir.Options{Verify: store.Verify})
+	storage, err := dir.Open(path, dir.Config{Verify: store.Verify})
 	must(t, err)
 	b, err := storage.Bucket("private")
 	must(t, err)
-	s, err := store.Open(t.Context(), b, store.Options{})
+	s, err := store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close(), storage.Close()) })
 	return target{s, b}

@@ -67,7 +67,7 @@ func (u *Upstream) record(where string, r *http.Request) *Active {
 // token is the token endpoint.
 func (u *Upstream) token(w http.ResponseWriter, r *http.Request, fault *Active) {
 	user, secret, given := r.BasicAuth()
-	known := user == u.options.User && secret == u.options.Secret
+	known := user == u.config.User && secret == u.config.Secret
 	if given && !known {
 		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "incorrect username or password")
 		return
@@ -78,18 +78,18 @@ func (u *Upstream) token(w http.ResponseWriter, r *http.Request, fault *Active) 
 		refuse(w, http.StatusForbidden, "DENIED", "requested access to the resource is denied")
 		return
 	}
-	body, _ := json.Marshal(map[string]any{"token": value, "expires_in": int(u.options.TokenLife / time.Second)})
+	body, _ := json.Marshal(map[string]any{"token": value, "expires_in": int(u.config.TokenLife / time.Second)})
 	fault.send(w, r, http.StatusOK, body)
 }
 
 func (u *Upstream) grant(repo string, known bool) (value string, ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.options.Kind == GHCR && (u.private[repo] && !known || !u.exists(repo)) {
+	if u.config.Kind == GHCR && (u.private[repo] && !known || !u.exists(repo)) {
 		return "", false
 	}
 	value = fmt.Sprintf("token-%d", len(u.requests))
-	u.tokens[value] = grant{known, repo, time.Now().Add(u.options.TokenLife)}
+	u.tokens[value] = grant{known, repo, time.Now().Add(u.config.TokenLife)}
 	return value, true
 }
 
@@ -125,7 +125,7 @@ func (u *Upstream) registry(w http.ResponseWriter, r *http.Request, fault *Activ
 		}
 	}
 	defer unlock()
-	if u.asked++; u.options.Kind == Quay && u.asked > u.options.Requests {
+	if u.asked++; u.config.Kind == Quay && u.asked > u.config.Requests {
 		w.WriteHeader(http.StatusTooManyRequests)
 		return
 	}
@@ -134,7 +134,7 @@ func (u *Upstream) registry(w http.ResponseWriter, r *http.Request, fault *Activ
 		m = []string{"", "", "", ""}
 	}
 	repo, kind, ref := m[1], m[2], m[3]
-	if r.URL.Path == "/v2/" && u.options.Kind == Open {
+	if r.URL.Path == "/v2/" && u.config.Kind == Open {
 		return // 200: there is nothing to ask for
 	}
 	if !u.allowed(w, r, repo) {
@@ -151,7 +151,7 @@ func (u *Upstream) registry(w http.ResponseWriter, r *http.Request, fault *Activ
 			refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "manifest unknown")
 			return
 		}
-		if u.options.Kind == Hub && !u.pull(w, r) {
+		if u.config.Kind == Hub && !u.pull(w, r) {
 			return
 		}
 		w.Header().Set("Content-Type", found.mediaType)
@@ -163,7 +163,7 @@ func (u *Upstream) registry(w http.ResponseWriter, r *http.Request, fault *Activ
 		switch {
 		case !ok:
 			refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown")
-		case u.options.Kind == Hub || u.options.Kind == GHCR:
+		case u.config.Kind == Hub || u.config.Kind == GHCR:
 			w.Header().Set("Location", "http://"+u.Storage+"/"+repo+"@"+ref+"?"+signature)
 			w.WriteHeader(http.StatusTemporaryRedirect)
 		default:
@@ -191,12 +191,12 @@ func (u *Upstream) registry(w http.ResponseWriter, r *http.Request, fault *Activ
 // allowed checks the caller, and challenges. It is called with mu held.
 func (u *Upstream) allowed(w http.ResponseWriter, r *http.Request, repo string) bool {
 	known := false
-	switch u.options.Kind {
+	switch u.config.Kind {
 	case Open:
 		return true
 	case Basic:
 		user, secret, _ := r.BasicAuth()
-		if user == u.options.User && secret == u.options.Secret {
+		if user == u.config.User && secret == u.config.Secret {
 			return true
 		}
 		w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
@@ -220,11 +220,11 @@ func (u *Upstream) pull(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method == http.MethodGet {
 		u.pulls++
 	}
-	left := max(u.options.Pulls-u.pulls, 0)
-	w.Header().Set("RateLimit-Limit", fmt.Sprintf("%d;w=21600", u.options.Pulls))
+	left := max(u.config.Pulls-u.pulls, 0)
+	w.Header().Set("RateLimit-Limit", fmt.Sprintf("%d;w=21600", u.config.Pulls))
 	w.Header().Set("RateLimit-Remaining", fmt.Sprintf("%d;w=21600", left))
 	w.Header().Set("Docker-RateLimit-Source", "203.0.113.9")
-	if r.Method == http.MethodGet && u.pulls > u.options.Pulls {
+	if r.Method == http.MethodGet && u.pulls > u.config.Pulls {
 		refuse(w, http.StatusTooManyRequests, "TOOMANYREQUESTS", "You have reached your pull rate limit.")
 		return false
 	}

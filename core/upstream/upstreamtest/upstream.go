@@ -2,7 +2,7 @@
 // GHCR, Quay or a private registry, it fails in every way that upstreams do, and
 // it records all requests exactly.
 //
-//	hub := upstreamtest.New(t, upstreamtest.Options{Kind: upstreamtest.Hub})
+//	hub := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 //	d := hub.Manifest("library/nginx", mediaType, data, "latest")
 //	fault := hub.Fault(upstreamtest.Fault{Path: "/manifests/", Hang: true})
 //	…
@@ -37,12 +37,12 @@ const (
 	// is private or missing, and redirects blobs as Hub does.
 	GHCR
 	// Quay has its token endpoint on its own host and answers 429 after
-	// Options.Requests.
+	// Config.Requests.
 	Quay
 )
 
-// Options configure an Upstream. The zero value is an open registry on loopback.
-type Options struct {
+// Config configures an Upstream. The zero value is an open registry on loopback.
+type Config struct {
 	Kind Kind
 	// User and Secret are the one account. Default "user" and "secret".
 	User, Secret string
@@ -64,10 +64,10 @@ type Upstream struct {
 	// URL is the registry's base URL.
 	URL string
 	// Registry, Token and Storage are host:port. Token and Storage are where realms
-	// and redirects lead, and on loopback must be in Config.AllowPrivate.
+	// and redirects lead, and on loopback must be in upstream.Config.AllowPrivate.
 	Registry, Token, Storage string
 
-	options Options
+	config Config
 
 	mu        sync.Mutex // guards what follows
 	blobs     map[string][]byte
@@ -87,7 +87,7 @@ type manifest struct {
 }
 
 // New starts an upstream.
-func New(tb testing.TB, o Options) *Upstream {
+func New(tb testing.TB, o Config) *Upstream {
 	tb.Helper()
 	if o.User == "" {
 		o.User, o.Secret = "user", "secret"
@@ -99,7 +99,7 @@ func New(tb testing.TB, o Options) *Upstream {
 		o.Name = "registry.test"
 	}
 	u := &Upstream{
-		options:   o,
+		config:    o,
 		blobs:     make(map[string][]byte),
 		manifests: make(map[string]manifest),
 		tags:      make(map[string]digest.Digest),
@@ -125,7 +125,7 @@ func setDefault[T ~int | ~int64](v *T, d T) {
 func (u *Upstream) serve(tb testing.TB, role, host, addr string) string {
 	tb.Helper()
 	var l net.Listener
-	if n := u.options.Network; n != nil {
+	if n := u.config.Network; n != nil {
 		l = n.Listen(host+":80", netip.MustParseAddr(addr))
 	} else {
 		var err error
