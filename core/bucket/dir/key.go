@@ -41,7 +41,7 @@ func encodeKey(key string) (string, error) {
 		}
 		switch component := key[start:i]; {
 		case component == "" || component == "." || component == "..":
-			return "", fmt.Errorf("%w %q: a component is empty, . or ..", bucket.ErrKeyInvalid, key)
+			return "", fmt.Errorf("%w %q: a component is empty or dots", bucket.ErrKeyInvalid, key)
 		case len(component) > maxName:
 			return "", fmt.Errorf("%w: a component is longer than %d bytes", bucket.ErrKeyInvalid, maxName)
 		}
