@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// layoutKey is the record that says which layout the bucket has.
+	// layoutKey is the record of the bucket's layout version.
 	layoutKey = "layout"
 	// layoutVersion is the layout that this program writes.
 	layoutVersion = 3
 	// convertBatch is how many entries are made durable at once.
 	convertBatch = 64
-	// convertNews is how often the log says how far a conversion is.
+	// convertNews is how often the progress of a conversion is logged.
 	convertNews = 10 * time.Second
 )
 
