@@ -122,7 +122,7 @@ func (m *Mirror) keepLesson(ctx context.Context, repo string, l *lesson) {
 			put.Tags = []string{l.tag}
 		}
 		if _, err := m.local.PutManifest(ctx, repo, put); err != nil {
-			m.log.Warn("manifest cannot be kept; it is served, and asked for again", "repository", repo, "digest", d, "error", err)
+			m.log.Warn("manifest cannot be stored; it is served, and requested again later", "repository", repo, "digest", d, "error", err)
 			return
 		}
 	}

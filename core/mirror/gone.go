@@ -42,7 +42,7 @@ func (m *Mirror) outlives(ctx context.Context, repo, tag string, held heldTag, c
 	now := time.Now()
 	if held.gone.IsZero() {
 		held.gone = now
-		m.log.Warn("tag is gone from the upstream; what is held of it is served on, until it is purged",
+		m.log.Warn("tag is gone from the upstream; the held copy is served until it is purged",
 			"repository", repo, "tag", tag, "digest", held.manifest.Descriptor.Digest)
 	}
 	held.checked = now

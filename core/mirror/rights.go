@@ -255,7 +255,7 @@ func (m *Mirror) askRights(ctx context.Context, repo string, look look) (knownRi
 		now.Hidden = true
 	}
 	if now.Hidden && !known.Hidden {
-		m.log.Warn("the upstream shows a repository only to the stored credentials; it is served to nobody but those whom `private` of the mirror names",
+		m.log.Warn("the upstream shows a repository only to the stored credentials; it is served only to callers that `private` of the mirror names",
 			"repository", repo)
 	}
 	m.setRights(ctx, repo, now)

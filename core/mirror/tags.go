@@ -113,7 +113,7 @@ func (m *Mirror) refresh(ctx context.Context, repo, tag string) (heldTag, error)
 		return heldTag{}, err
 	}
 	if held.damage != nil {
-		m.log.Warn("tag in the store is damaged, and asked for again", "repository", repo, "tag", tag, "error", held.damage)
+		m.log.Warn("tag in the store is damaged, and requested again", "repository", repo, "tag", tag, "error", held.damage)
 	}
 	settings := m.settings.Load()
 	if held.within(m.ttl()) {

@@ -56,7 +56,7 @@ func (s *Store) convert(ctx context.Context) error {
 		record, err := decode[layout](layoutKey, data)
 		switch {
 		case err != nil || record.Version < layoutVersion:
-			s.log.Warn("record of the storage's layout is damaged; entries of an older layout are looked for again", "error", err)
+			s.log.Warn("record of the storage's layout is damaged; entries of an older layout are searched again", "error", err)
 		case record.Version > layoutVersion:
 			return fmt.Errorf("the storage has layout version %d and this program knows up to %d: run the newer program that wrote it", record.Version, layoutVersion)
 		default:
@@ -65,7 +65,7 @@ func (s *Store) convert(ctx context.Context) error {
 		}
 	}
 	if err := s.convertReferrers(ctx); err != nil {
-		return fmt.Errorf("convert the storage to layout %d (it goes on at the next start): %w", layoutVersion, err)
+		return fmt.Errorf("convert the storage to layout %d (it continues at the next start): %w", layoutVersion, err)
 	}
 	record := layout{Version: layoutVersion, Since: s.now().UTC()}
 	if _, err := s.bucket.Put(ctx, layoutKey, encode(record), bucket.Condition{}); err != nil {

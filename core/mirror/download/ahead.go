@@ -54,7 +54,7 @@ var (
 	// errUnwished ends a request for which no reader waits any more.
 	errUnwished = errors.New("no reader waits for the range")
 	// errSlow ends a request that brings far less than the growing end gets.
-	errSlow = errors.New("the range comes far more slowly than the rest of the blob")
+	errSlow = errors.New("the range arrives far more slowly than the rest of the blob")
 )
 
 // runAhead fetches one span after the other, as long as readers wait for some.

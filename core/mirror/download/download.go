@@ -185,7 +185,7 @@ const roomEvery = 4 << 20
 var errNoRoom = &diskError{fmt.Errorf("%w: less is free than mirrors must leave", bucket.ErrNoSpace)}
 
 // errUnnoted is why a download is not kept though the disk may take it.
-var errUnnoted = &diskError{errors.New("that credentials fetch it cannot be recorded")}
+var errUnnoted = &diskError{errors.New("the use of credentials for it cannot be recorded")}
 
 // diskError is a failure of the store, not of the upstream.
 type diskError struct{ error }

@@ -26,7 +26,7 @@ const (
 
 // errUnread ends a download without readers. Readers that join at that moment look the blob up
 // again.
-var errUnread = errors.New("download was stopped because nobody read it")
+var errUnread = errors.New("download was stopped because it had no readers")
 
 // errHeld ends a download whose blob is already stored. Waiting readers look it up again.
 var errHeld = errors.New("blob is held already")

@@ -171,7 +171,7 @@ func (s *stream) ends() bool {
 func (s *stream) interrupt(err error) {
 	s.last = err
 	s.Close()
-	s.log.Info("blob broke off, it is asked for again",
+	s.log.Info("blob broke off, the rest is requested again",
 		"repository", s.repo, "digest", s.digest, "offset", s.offset, "error", err)
 }
 
