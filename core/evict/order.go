@@ -132,7 +132,8 @@ func (ns nodes) groups(repo string) []group {
 	return groups
 }
 
-// raise brings the last pull of its platforms up to an index. Digests make no circles.
+// raise raises the time of an index to the last pull of its platforms. Digests cannot form
+// cycles.
 func (ns nodes) raise(n *node) {
 	if n.height > 0 {
 		return

@@ -32,7 +32,7 @@ func (m *Mirror) ttl() time.Duration {
 		ttl = time.Duration(min(float64(most), float64(settings.TTL)*float64(limit.Limit)/float64(scarce*limit.Remaining)))
 	}
 	if !m.stretched.Swap(true) {
-		m.log.Warn("the upstream's pull limit is almost used up; tags are trusted for longer meanwhile",
+		m.log.Warn("little is left of the upstream's pull limit; tags are trusted for longer meanwhile",
 			"remaining", limit.Remaining, "limit", limit.Limit, "window", limit.Window, "ttl", ttl)
 	}
 	return ttl

@@ -88,8 +88,8 @@ func anonymous(up Upstream) (nobody Upstream, credentialed bool) {
 	return up, false
 }
 
-// rightsOf is the record of any repository of State, as memory or the disk has it. That
-// there is none is remembered until any mirror of State writes one.
+// rightsOf returns the record of any repository of State, from memory or from the disk. The
+// absence of a record is remembered until a mirror of State writes one.
 func (m *Mirror) rightsOf(ctx context.Context, repo string) knownRights {
 	known, ok, put := m.rights.look(repo)
 	if ok {

@@ -17,7 +17,7 @@ type heldTag struct {
 	ok       bool
 	checked  time.Time // zero: not known, or the upstream has denied the tag since
 	gone     time.Time // since when the upstream has no such tag; zero: it has one
-	// from is where the manifest came from. Empty: it was held, and that is that.
+	// from is the source of the manifest. Empty: it was held.
 	from   core.Source
 	damage error // the store has the tag, and cannot read it: as good as not held
 }
@@ -79,7 +79,7 @@ func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error)
 	return held, nil
 }
 
-// checkOf is when a tag was checked, as memory or State has it.
+// checkOf returns when a tag was checked, from memory or from State.
 func (m *Mirror) checkOf(ctx context.Context, repo, tag string) (check, bool) {
 	key := checkKey(repo, tag)
 	last, ok, put := m.checks.look(key)

@@ -28,8 +28,8 @@ func newWeighed[V any](most int64, weight func(string, V) int64) *weighed[V] {
 	return &weighed[V]{most: most, weight: weight, entries: map[string]*linked.Element{}}
 }
 
-// look returns the value of a key. put remembers what was read elsewhere, as that of
-// memo.look does.
+// look returns the value of a key. put remembers a value that was read elsewhere, like that of
+// memo.look.
 func (w *weighed[V]) look(key string) (v V, ok bool, put func(V)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -64,7 +64,7 @@ func (r *repository) reportOne(image *found, reference string, outcome Outcome, 
 	r.report(Item{Source: r.source, Repository: r.name, Reference: reference, Digest: image.Digest, Outcome: outcome, Reason: reason, Absent: image.absent})
 }
 
-// put brings an image, unless it is here, and sets its tags. Errors also: fault, ErrAbsent.
+// put imports an image, unless it exists, and sets its tags. Errors also: fault, ErrAbsent.
 func (r *repository) put(ctx context.Context, image *found, depth int) error {
 	manifest, doc, err := r.read(ctx, &image.Image)
 	if err != nil {
@@ -277,8 +277,8 @@ func (r *repository) reportPut(ctx context.Context, image *found, asked, set []s
 	return nil
 }
 
-// content brings the blobs that the manifest needs, and those that it only names as far as
-// the source has them.
+// content copies the blobs that the manifest needs, and those that it only names if the source
+// has them.
 func (r *repository) content(ctx context.Context, manifest []byte, doc *core.Document) error {
 	required, named := contents(manifest, doc)
 	for _, d := range named {

@@ -14,7 +14,7 @@ const notesPrefix = "imports/"
 
 func noteKey(repo, reference string) string { return notesPrefix + repo + "/_/" + reference }
 
-// noted reports whether an import has brought the reference once.
+// noted reports whether an import has imported the reference before.
 func (r *repository) noted(ctx context.Context, reference string) (bool, error) {
 	_, err := r.Notes.Stat(ctx, noteKey(r.name, reference))
 	if errors.Is(err, bucket.ErrNotExist) {

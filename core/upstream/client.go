@@ -291,7 +291,7 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 		}
 		c.doubt.Do(func() {}) // this error is more specific
 		c.refusal.Do(func() {
-			c.log.Warn("the upstream refuses the stored credentials for something that it shows to everybody; they may have expired",
+			c.log.Warn("the upstream refuses the stored credentials for something that it shows to anonymous callers; they may have expired",
 				"mirror", c.name, "upstream", ep.base.Host, "repository", q.repo)
 		})
 	}

@@ -49,11 +49,11 @@ type ahead struct {
 }
 
 var (
-	// errOvertaken ends a request whose next byte came with the growing end.
+	// errOvertaken ends a request whose next byte the growing end has received.
 	errOvertaken = errors.New("the download has come that far")
 	// errUnwished ends a request for which no reader waits any more.
 	errUnwished = errors.New("no reader waits for the range")
-	// errSlow ends a request that brings far less than the growing end gets.
+	// errSlow ends a request that is far slower than the growing end.
 	errSlow = errors.New("the range arrives far more slowly than the rest of the blob")
 )
 
@@ -240,7 +240,7 @@ func (d *download) seal(last int64) {
 	}
 }
 
-// next brings the next bytes of the blob: from the scratch file, or from the upstream.
+// next returns the next bytes of the blob, from the scratch file or from the upstream.
 func (d *download) next(body *stream) (int, error) {
 	p := d.space()
 	d.receive(0, false)

@@ -41,7 +41,7 @@ type download struct {
 	held    int64 // bytes that are here: in the file before tail.start, the rest in tail
 	tail    *tail // the last of them, nil before the first piece
 	spare   *tail // for the next
-	untold  int64 // bytes that came since readers were woken last
+	untold  int64 // bytes that arrived since readers were last woken
 	toldAt  time.Time
 	telling bool                // they will be soon
 	file    bucket.UploadReader // nil: there is none yet
@@ -54,7 +54,7 @@ type download struct {
 	receives time.Time     // since when bytes arrive; zero: they do not
 	ahead    ahead
 	sealed   bool  // no byte is missing, and the digest is not verified yet
-	last     int64 // the offset of the byte that came last, if sealed
+	last     int64 // the offset of the byte that arrived last, if sealed
 }
 
 // state is how far a download is.
@@ -64,7 +64,7 @@ const (
 	asking state = iota // the upstream has not answered
 	growing
 	whole  // committed: the digest is right
-	unkept // the disk takes no more: each reader goes on alone
+	unkept // the disk takes no more: each reader continues alone
 	broken
 )
 

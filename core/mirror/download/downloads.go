@@ -119,8 +119,8 @@ func (ds *Downloads) Size(slot Slot) (size int64, running bool) {
 	return dl.size, true
 }
 
-// Add has repo take part in the download that is in flight, after the upstream has
-// attested that it has the blob. false: there is none.
+// Add adds repo to the download that is in flight, after the upstream has attested that repo has
+// the blob. It returns false if there is no such download.
 func (ds *Downloads) Add(repo string, slot Slot) bool {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()

@@ -9,12 +9,12 @@ const (
 	// slowAfter is how long a request for a range may be slow. Without an answer for as long, the
 	// growing end does not count on it.
 	slowAfter = time.Second
-	// slowShare: a request is slow that brings less than one in so many of the bytes that the
-	// growing end receives in the same time.
+	// slowShare is the divisor for slow requests: a request is slow if it receives less than one
+	// in slowShare of the bytes that the growing end receives in the same time.
 	slowShare = 4
 )
 
-// measure is how many bytes came since some time.
+// measure is the number of bytes received since some time.
 type measure struct {
 	since time.Time // zero: nothing is measured
 	bytes int64

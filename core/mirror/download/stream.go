@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// maxFruitless bounds the tries, one after the other, that bring no byte.
+	// maxFruitless bounds the consecutive tries without a byte.
 	maxFruitless = 4
 	// firstPause is between the first fruitless tries; it doubles.
 	firstPause = time.Second

@@ -91,7 +91,7 @@ func (d *download) grow(n int) {
 	d.came(int64(n))
 }
 
-// came wakes readers for n bytes more, at once or soon. d.mu is held.
+// came wakes readers for n more bytes, at once or soon. d.mu is held.
 func (d *download) came(n int64) {
 	d.untold += n
 	switch {
