@@ -16,10 +16,9 @@ const announceEvery = 24 * time.Hour
 // announcedPrefix has an object for each key that ends soon: when it was announced.
 const announcedPrefix = "announced/"
 
-// Announce returns the keys that end soon and were not announced for a day, and takes
-// note of them in the bucket, so that a restart announces none again. It is called by
-// one goroutine at a time. Errors concern only the notes; the keys are returned
-// nevertheless.
+// Announce returns the keys that end soon and were not announced for a day, and records them in
+// the bucket, so that a restart does not announce them again. It is called by one goroutine at a
+// time. Errors concern only the notes; the keys are returned nevertheless.
 func (k *Keys) Announce(ctx context.Context) (due []Key, err error) {
 	now := k.now()
 	k.mu.RLock()
@@ -38,7 +37,7 @@ func (k *Keys) Announce(ctx context.Context) (due []Key, err error) {
 	return due, err
 }
 
-// note keeps when a key was announced. The zero time removes the note.
+// note records when a key was announced. The zero time removes the note.
 func (k *Keys) note(ctx context.Context, held *heldKey, id string, at time.Time) error {
 	held.announced = at
 	if at.IsZero() {

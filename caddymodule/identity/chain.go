@@ -16,18 +16,18 @@ type Authenticator interface {
 	// Recognizes reports from the form of a credential, before anything is verified,
 	// whether it is of this kind. It is cheap, and has no effect.
 	Recognizes(Credential) bool
-	// Authenticate verifies a credential that it recognizes. ctx bounds what it asks
-	// others. The Credential of the result begins with the kind, and names no secret.
-	// Errors: ErrCredential; anything else means that it could not be verified now.
+	// Authenticate verifies a credential that it recognizes. ctx bounds its requests to others.
+	// The Credential of the result begins with the kind, and names no secret. Errors:
+	// ErrCredential; anything else means that it could not be verified now.
 	Authenticate(context.Context, Credential) (Proven, error)
 }
 
 // Proven is the verified identity behind a credential.
 type Proven struct {
 	policies.Identity
-	// Until bounds what may be issued for it. Zero: no bound.
+	// Until bounds what may be issued for the credential. Zero: no bound.
 	Until time.Time
-	// Method names the kind of what was presented, also when it was refused: one of a few
+	// Method names the kind of the presented credential, also when it was refused: one of a few
 	// words, for metrics and the audit. Gate.Admit sets it.
 	Method string
 	// Push says that the registry token was, or will be, requested for a push. It gives
@@ -39,7 +39,7 @@ type Proven struct {
 // of ours, not from a trusted issuer, and not of a user. It is an ErrCredential.
 var ErrUnknownKind = fmt.Errorf("%w", ErrCredential)
 
-// Chain finds out who presents a credential. It is made for one configuration.
+// Chain identifies the caller that presents a credential. It is made for one configuration.
 type Chain struct {
 	Store  *Store
 	Tokens *token.Signer
@@ -69,11 +69,12 @@ type recognized struct {
 	by   Authenticator // of other
 }
 
-// recognize decides by the look alone. A secret decides before a certificate does.
+// recognize decides only by the form of the credential. A secret takes precedence over a
+// certificate.
 func (c *Chain) recognize(credential Credential) recognized {
 	switch {
 	case credential.Place == AtLogin:
-		// Only a password signs somebody in with a browser.
+		// In a browser, only a password signs a user in.
 		if credential.Presented() && c.Locals.Knows(credential.User) {
 			return recognized{credential, localUser, nil}
 		}
@@ -97,7 +98,7 @@ func (c *Chain) recognize(credential Credential) recognized {
 	return recognized{credential, unknown, nil}
 }
 
-// method is the word for the kind. An Authenticator may have one of its own.
+// method returns the word for the kind. An Authenticator may define its own.
 func (r recognized) method() string {
 	if named, ok := r.by.(interface{ Method() string }); ok {
 		return named.Method()
@@ -133,7 +134,7 @@ func (c *Chain) identify(ctx context.Context, credential recognized) (Proven, er
 	switch {
 	case c.Locals == nil || credential.Bearer:
 	case credential.takesPassword():
-		return c.Locals.authenticate(ctx, credential.Credential) // which takes as long as for a name that is known
+		return c.Locals.authenticate(ctx, credential.Credential) // which takes as long as for a known name
 	default:
 		return Proven{}, fmt.Errorf(
 			"a password is taken at /token and on the login page alone, use an API key here: %w", ErrUnknownKind)
@@ -141,7 +142,7 @@ func (c *Chain) identify(ctx context.Context, credential recognized) (Proven, er
 	return Proven{}, ErrUnknownKind
 }
 
-// enabled refuses a user whom an admin has disabled.
+// enabled refuses a user that an admin has disabled.
 func (c *Chain) enabled(proven Proven, err error) (Proven, error) {
 	if err != nil {
 		return Proven{}, err
@@ -178,10 +179,9 @@ func (c *Chain) bearer(claims token.Claims) (Proven, error) {
 	return Proven{Identity: who, Until: until}, nil
 }
 
-// Issue makes a registry token for somebody that Identify has proven. It lasts no
-// longer than the credential from which it is made, so that exchanging one token for
-// another does not extend its life. Errors: core.ErrUnauthorized when that ends at this
-// moment.
+// Issue makes a registry token for a caller that Identify has proven. It lasts no longer than the
+// credential from which it is made, so that exchanging one token for another does not extend its
+// life. Errors: core.ErrUnauthorized when the credential ends at this moment.
 func (c *Chain) Issue(host string, who Proven) (string, token.Claims, error) {
 	claims := token.Claims{Subject: who.User, Credential: who.Credential, Push: who.Push}
 	lifetime := token.MaxLifetime

@@ -13,11 +13,11 @@ import (
 
 // Connection describes how a request arrived.
 type Connection struct {
-	// HTTPS says that others on the way could not read it: TLS, or a trusted proxy
-	// that says so.
+	// HTTPS reports that others on the way could not read it: TLS, or a trusted proxy that
+	// reports TLS.
 	HTTPS bool
-	// Loopback says that it never left this machine: both ends are loopback, and it
-	// was not forwarded.
+	// Loopback reports that it never left this machine: both ends are loopback, and it was not
+	// forwarded.
 	Loopback bool
 	// Host is the host that the client called, with the port that it wrote.
 	Host string
@@ -43,8 +43,8 @@ func (c Connection) Audience() string { return namespace.CanonicalHost(c.Host) }
 // forwarding are the fields which show that a request was forwarded.
 var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
 
-// ConnectionOf looks at a request. trusted says that a proxy sent it whose forwarding
-// fields may be believed; those of anybody else say only that there is one.
+// ConnectionOf describes the connection of a request. trusted reports that a proxy sent it whose
+// forwarding fields may be trusted; those of any other sender show only that there is a proxy.
 func ConnectionOf(r *http.Request, trusted bool) Connection {
 	c := Connection{HTTPS: r.TLS != nil, Host: r.Host}
 	if trusted {
@@ -80,8 +80,8 @@ func (c *Connection) believe(header http.Header) {
 	}
 }
 
-// readForwarded returns what the first element of a Forwarded field says of the
-// client's own request: that is the one nearest to the client. Both are empty if the
+// readForwarded returns the scheme and the host of the client's own request from the first
+// element of a Forwarded field, which is the one nearest to the client. Both are empty if the
 // element is malformed.
 func readForwarded(field string) (scheme, host string) {
 	seen := map[string]bool{}
@@ -151,14 +151,15 @@ func first(list string) string {
 	return strings.TrimSpace(value)
 }
 
-// validHost refuses what would be more than a host in a challenge.
+// validHost refuses texts that would be more than a host in a challenge.
 func validHost(host string) bool {
 	return host != "" && !strings.ContainsFunc(host, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(".-:[]_", r))
 	})
 }
 
-// loopbackAt is loopback for an address of a socket, whose text would take three allocations.
+// loopbackAt is loopback for the address of a socket. It avoids the three allocations of its
+// text.
 func loopbackAt(at net.Addr) bool {
 	if tcp, ok := at.(*net.TCPAddr); ok {
 		return tcp.IP.IsLoopback()

@@ -32,8 +32,8 @@ type Credential struct {
 	User string
 	// Secret is the password of Basic, or the text after Bearer. Empty: none.
 	Secret string
-	// Bearer says that the secret followed Bearer: the answer to such a client may say
-	// that the token is wrong.
+	// Bearer reports that the secret followed Bearer: the answer to such a client may say that
+	// the token is wrong.
 	Bearer bool
 	// Issuer is the `iss` that Secret claims to have, if it is a JWT.
 	Issuer string
@@ -44,8 +44,8 @@ type Credential struct {
 	Host string
 	// Address is the address against which failures are counted.
 	Address string
-	// Explicit says that the caller chose to be anonymous: Basic with an empty user
-	// and an empty password.
+	// Explicit reports that the caller chose to be anonymous: Basic with an empty user and an
+	// empty password.
 	Explicit bool
 }
 
@@ -72,8 +72,8 @@ const (
 func ReadCredential(r *http.Request, place Place) (Credential, error) {
 	c := Credential{Place: place}
 	if !forwarded(r) {
-		// Otherwise it is a proxy's, whose certificate must not speak for all who
-		// come through it.
+		// Otherwise it is the connection of a proxy, whose certificate must not identify all of
+		// its clients.
 		c.TLS = r.TLS
 	}
 	fields := r.Header["Authorization"]

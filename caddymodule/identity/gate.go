@@ -10,7 +10,7 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// Gate decides which credentials a site accepts, before the chain looks at them.
+// Gate decides which credentials a site accepts, before the chain verifies them.
 type Gate struct {
 	*Chain
 	// ReadOnly sites accept none, and Insecure ones accept them also where others could
@@ -124,7 +124,7 @@ func (g *Gate) fallback(pulls []string) bool {
 	return true
 }
 
-// wrong words the refusal of wrong credentials.
+// wrong returns the refusal of wrong credentials.
 func (g *Gate) wrong(err error) error {
 	var refused *KeyRefused
 	if errors.As(err, &refused) && !refused.Disabled && g.URL != "" {
@@ -133,7 +133,7 @@ func (g *Gate) wrong(err error) error {
 	return fmt.Errorf("%w: %w", core.ErrUnauthorized, err)
 }
 
-// Denied is the refusal of a write on a site that is for reading only.
+// Denied returns the refusal of a write on a read-only site.
 func (g *Gate) Denied() error {
 	return fmt.Errorf("%w: this site is for reading only%s", core.ErrDenied, g.elsewhere())
 }

@@ -37,7 +37,7 @@ const (
 type Key struct {
 	// ID names the key in logs, lists and commands. It is not a secret.
 	ID string `json:"id"`
-	// User is whose key it is.
+	// User is the owner of the key.
 	User string `json:"user"`
 	// Name is the label that its maker gave it.
 	Name string `json:"name"`
@@ -50,7 +50,7 @@ type Key struct {
 	Local bool `json:"local,omitempty"`
 	// Imported keys are another registry's, and are recognized by its form of keys.
 	Imported bool `json:"imported,omitempty"`
-	// Actions and Globs narrow what the key may do. Empty: all that the user may.
+	// Actions and Globs narrow the rights of the key. Empty: all rights of the user.
 	Actions []string `json:"actions,omitempty"`
 	Globs   []string `json:"globs,omitempty"`
 	// By is the maker: a user, or "command".
@@ -59,7 +59,7 @@ type Key struct {
 	Expires time.Time `json:"expires"`
 	// Revoked is when it was revoked; zero: it was not.
 	Revoked time.Time `json:"revoked,omitzero"`
-	// Used is when it was used last, or the zero time. It is written behind.
+	// Used is when it was last used, or the zero time. It is written in the background.
 	Used time.Time `json:"used,omitzero"`
 }
 
@@ -72,11 +72,11 @@ func (k Key) Expiring(at time.Time) bool {
 	return k.Active(at) && k.Expires.Sub(at) <= Announced
 }
 
-// RuleLabel is the label by which rules know the key. If it is empty they know only
-// its ID. Only service accounts' keys have one, which administrators and commands
-// make; not those of people, who choose their labels themselves, and not one that its
-// maker made in their own name, nor an imported one. Keys that were made before rules looked at this have
-// the same marks, and are treated alike.
+// RuleLabel returns the label by which rules match the key. If it is empty they match only its
+// ID. Only keys of service accounts, which administrators and commands make, have one. Keys of
+// people have none, because people choose their labels themselves. Neither have keys that their
+// maker made in their own name, and imported keys. Keys that were made before rules checked this
+// have the same fields, and are treated alike.
 func (k Key) RuleLabel() string {
 	if !k.Service || k.Imported || k.By == k.User {
 		return ""
@@ -115,7 +115,7 @@ type Keys struct {
 
 	imported atomic.Bool // at least one key is Imported
 
-	creating sync.Mutex // held from the look for room until the key is held
+	creating sync.Mutex // held from the check for room until the key is in memory
 
 	mu     sync.RWMutex // guards the fields below, not what they point to
 	byHash map[[sha256.Size]byte]*heldKey
@@ -133,7 +133,7 @@ type keyRecord struct {
 
 const keysPrefix = "keys"
 
-// checkKeyRecord refuses what no key can be, with which a damaged record may be read.
+// checkKeyRecord refuses values that no key can have, which a damaged record may contain.
 func checkKeyRecord(id string, r keyRecord) error {
 	switch {
 	case r.ID != id || len(r.Hash) != sha256.Size || r.Expires.IsZero():
@@ -150,8 +150,8 @@ type heldKey struct {
 	key     atomic.Pointer[Key]
 	narrow  *policies.Narrowing
 	used    atomic.Int64 // UnixNano of the last use; 0: never
-	written int64        // the used that is on the disk; writeUses has it to itself
-	// announced is when it was announced last; Announce has it to itself.
+	written int64        // the value of used on the disk; only writeUses accesses it
+	// announced is when it was last announced; only Announce accesses it.
 	announced time.Time
 }
 

@@ -16,8 +16,8 @@ import (
 
 const (
 	// importedPrefix begins the keys of zot: 32 hexadecimal digits follow, of which zot
-	// keeps the SHA-256 (zot's pkg/api/authn.go, hashUUID). They are known here only
-	// while the storage has one that was imported.
+	// keeps the SHA-256 (zot's pkg/api/authn.go, hashUUID). They are recognized here only while
+	// the storage has an imported one.
 	importedPrefix = "zak_"
 	importedDigits = 32
 	// importedUser begins the users of imported keys. No person and no local user has
@@ -26,7 +26,7 @@ const (
 	// importedMarks are below this prefix of the bucket: an empty object for each key
 	// that was imported once. They stay when the key's record is forgotten.
 	importedMarks = "imported/"
-	// byImport is who made an imported key.
+	// byImport is the maker of an imported key.
 	byImport = "import"
 )
 
@@ -36,7 +36,7 @@ var ErrKeyImported = errors.New("the key was imported before")
 
 // ImportedKey is an API key of a zot.
 type ImportedKey struct {
-	// Hash is the SHA-256 of what follows zak_ in the key.
+	// Hash is the SHA-256 of the part after zak_ in the key.
 	Hash [sha256.Size]byte
 	// Owner is its user there, and Name its label.
 	Owner, Name string
@@ -48,9 +48,9 @@ type ImportedKey struct {
 }
 
 // Import takes a key from zot as a service key of its own user, zot:<owner>, so that it has
-// its groups and the rights of any signed-in caller, and nothing else: no rule knows it by
-// its label or owner. It returns when that is durable.
-// Errors: ErrKeyImported, ErrKeyInvalid, ErrUserInvalid, ErrTooManyKeys.
+// its groups and the rights of any signed-in caller, and nothing else: no rule matches it by its
+// label or owner. It returns when the key is durable. Errors: ErrKeyImported, ErrKeyInvalid,
+// ErrUserInvalid, ErrTooManyKeys.
 func (k *Keys) Import(ctx context.Context, want ImportedKey) (Key, error) {
 	key, err := k.planImport(ctx, want)
 	if err != nil {
@@ -91,7 +91,7 @@ func (k *Keys) PlanImport(ctx context.Context, want ImportedKey) (Key, error) {
 
 func (k *Keys) planImport(ctx context.Context, want ImportedKey) (Key, error) {
 	now := k.now().UTC().Truncate(time.Second)
-	sum := sha256.Sum256(want.Hash[:]) // so that the ID says nothing about the hash
+	sum := sha256.Sum256(want.Hash[:]) // so that the ID does not reveal the hash
 	key := Key{
 		ID: hex.EncodeToString(sum[:policies.KeyIDLength/2]), User: importedUser + want.Owner, Name: want.Name,
 		Service: true, Imported: true, Groups: slices.Clone(want.Groups),

@@ -30,7 +30,7 @@ func (k *Keys) SetMaxKeys(n int) {
 	k.maxKeys.Store(int64(n))
 }
 
-// owner is whose keys are counted together.
+// owner identifies the keys that are counted together.
 type owner struct {
 	user    string
 	service bool
@@ -54,7 +54,7 @@ func (k *Keys) Active(user string) []Key {
 	return slices.DeleteFunc(k.List(user), func(key Key) bool { return !key.Active(now) })
 }
 
-// room refuses a key for which there is no room. The caller holds creating.
+// room refuses a key beyond the limit of an owner. The caller holds creating.
 func (k *Keys) room(o owner) error {
 	valid, now := 0, k.now()
 	for _, key := range k.of(o) {
@@ -94,7 +94,7 @@ func (k *Keys) forgetDead(ctx context.Context, o owner) error {
 		delete(k.byHash, [32]byte(record.Hash))
 		k.mu.Unlock()
 		for _, name := range []string{"uses/" + key.ID, announcedPrefix + key.ID} {
-			k.bucket.Delete(ctx, name) // a statistic of nothing does no harm
+			k.bucket.Delete(ctx, name) // a leftover statistic is harmless
 		}
 	}
 	return failed

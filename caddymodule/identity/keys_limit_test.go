@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A user has so many valid keys, whoever makes them and however many are made at once.
+// A user has at most so many valid keys, also if others make them, and if many are made at once.
 func TestValidKeysOfAUserAreBounded(t *testing.T) {
 	m := start(t)
 	m.Keys().SetMaxKeys(5)

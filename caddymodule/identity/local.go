@@ -25,8 +25,8 @@ type LocalUser struct {
 
 const (
 	// minCost and maxCost bound how slow a hash is. A faster one would give a weak
-	// password away with a copy of the configuration; the slowest that is taken costs
-	// a second of one core.
+	// password away with a copy of the configuration; the slowest accepted one costs a second of
+	// one core.
 	minCost, maxCost = 10, 14
 	// maxPassword is how many bytes of a password bcrypt reads. The rest of a longer
 	// one would not count.
@@ -72,8 +72,8 @@ func NewLocals(users []LocalUser, passwords *Passwords) *Locals {
 	return l
 }
 
-// localCredential is how an identity, a log and a token name the line of a user: it
-// changes with the password, which ends what was issued for the old one.
+// localCredential is how an identity, a log and a token name the line of a user. The name changes
+// with the password, which ends tokens and sessions that were issued for the old one.
 const localCredential = "local_user "
 
 func (u LocalUser) identity() policies.Identity {
@@ -93,7 +93,7 @@ func (l *Locals) Knows(name string) bool {
 	return ok
 }
 
-// find returns a user as the configuration says now. No password was looked at.
+// find returns a user as configured now. It does not check a password.
 func (l *Locals) find(name string) (policies.Identity, bool) {
 	if !l.Knows(name) {
 		return policies.Identity{}, false
@@ -101,8 +101,8 @@ func (l *Locals) find(name string) (policies.Identity, bool) {
 	return l.users[name].identity(), true
 }
 
-// Recall finds a user again by the Credential that they had when their password was
-// verified. It reports false when the line is gone, or has another hash.
+// Recall returns the user that had this Credential when the password was verified. It returns
+// false when the line is gone, or has another hash.
 func (l *Locals) Recall(name, credential string) (policies.Identity, bool) {
 	who, ok := l.find(name)
 	if !ok || who.Credential != credential {
@@ -111,9 +111,8 @@ func (l *Locals) Recall(name, credential string) (policies.Identity, bool) {
 	return who, true
 }
 
-// authenticate verifies a password. An unknown name costs what a known one does.
-// Errors: ErrUnknownKind, core.ErrTooManyRequests if its turn did not come, and that
-// of ctx.
+// authenticate verifies a password. An unknown name takes as long as a known one. Errors:
+// ErrUnknownKind, core.ErrTooManyRequests if its turn did not come, and that of ctx.
 func (l *Locals) authenticate(ctx context.Context, c Credential) (Proven, error) {
 	if len(c.Secret) > maxPassword {
 		return Proven{}, ErrUnknownKind

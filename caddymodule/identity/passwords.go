@@ -27,13 +27,13 @@ const (
 	// attacker some ten minutes of comparisons to fill one, which forgets its oldest.
 	maxRemembered = 10_000
 
-	// maxBefore is how many comparisons stand before a password from a pair of address
-	// and user that has not failed lately, however many others are waiting.
+	// maxBefore bounds the comparisons that run before a password from a pair of address and user
+	// that has not failed lately, however many others are waiting.
 	maxBefore = 8
 	// maxComparing bounds the comparisons that run at once, whatever the machine has.
 	maxComparing = 4
-	// freshPlaces is how many comparisons of one address, and of one user, may stand
-	// there at once: guessing at one user from everywhere leaves room for the others.
+	// freshPlaces is how many of these places one address, and one user, may have at once:
+	// guessing the password of one user from many addresses leaves room for the others.
 	freshPlaces = 4
 	// maxFailingNames is how many users may fail from one address before all new
 	// attempts from there queue with the failed ones.
@@ -46,15 +46,15 @@ const (
 
 	// allowedFailures is how many failures of a pair have no cost: people mistype. Then
 	// each one doubles the time until the pair is compared again, from firstDelay to
-	// maxDelay, which is less than maxTurn: a right password from a failing pair is
-	// late, and not refused.
+	// maxDelay, which is less than maxTurn: a right password from a failing pair is delayed, and
+	// not refused.
 	allowedFailures      = 3
 	firstDelay, maxDelay = 250 * time.Millisecond, 8 * time.Second
 	// failingFor is how long a pair is remembered after its last failure.
 	failingFor = time.Hour
 
-	// maxTurn is how long a password waits for its turn. A comparison that has begun is
-	// waited for, however slow the machine is just then.
+	// maxTurn is how long a password waits for its turn. A comparison that has begun is always
+	// finished, however slow the machine is.
 	maxTurn = 10 * time.Second
 )
 
@@ -76,7 +76,7 @@ type Passwords struct {
 	failing      *memo.Memo[pair, failure]
 	names        *memo.Memo[string, int] // users that failed, by address
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	attempts map[[sha256.Size]byte]*attempt
 	queues   [2][]*attempt // fresh and last, those that wait
 	running  []*attempt
@@ -96,7 +96,7 @@ type failure struct {
 	until time.Time // before which the pair is not compared
 }
 
-// attempt is one comparison that waits or runs, for all who ask for the same one.
+// attempt is one comparison that waits or runs, for all callers with the same one.
 type attempt struct {
 	id      [sha256.Size]byte
 	by      pair // of the first of them
@@ -161,7 +161,7 @@ func (p *Passwords) waiting(a *attempt) bool {
 	return slices.Contains(p.queues[a.queue], a)
 }
 
-// join finds the attempt that answers, or makes one; nil, if the answer is known.
+// join returns the attempt for a comparison, or makes one; nil if the answer is known.
 func (p *Passwords) join(id [sha256.Size]byte, by pair, hash, secret string, known bool) (*attempt, bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -340,7 +340,7 @@ func (p *Passwords) digest(words ...string) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// network is the address as one party has it: an IPv6 subscriber has a /64.
+// network returns the address range of one party: an IPv6 subscriber has a /64.
 func network(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {

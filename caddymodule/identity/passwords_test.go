@@ -48,8 +48,8 @@ func TestNobodyLocksOthersOutByGuessing(t *testing.T) {
 	floods := []struct {
 		name  string
 		guess func(i, n int) Credential
-		// warm is how many seconds it takes until the flood has failed everywhere: who is
-		// new within them may be refused, as nothing tells them from the flood.
+		// warm is how many seconds it takes until the flood has failed everywhere: new callers
+		// within them may be refused, because they cannot be distinguished from the flood.
 		warm int
 	}{
 		{"one user from one address", func(i, n int) Credential {
@@ -97,7 +97,7 @@ func TestNobodyLocksOthersOutByGuessing(t *testing.T) {
 					in("known, from the flood's address", password("ada", "battery staple", "192.0.2.1"), 0)
 					in("known, from elsewhere", password("ada", "battery staple", "203.0.113.9"), 0)
 				}
-				// New, from an address that nobody guesses from.
+				// New, from an address without guesses.
 				in("new, from elsewhere", password("carol", "tr0ub4dor", "203.0.113.9"), maxBefore+1)
 				// New, by another name than the flood's at the flood's address.
 				if f.name != "many users from one address" {
@@ -115,7 +115,7 @@ func TestNobodyLocksOthersOutByGuessing(t *testing.T) {
 	}
 }
 
-// The queue is bounded whoever comes, and refused requests are told when to come again.
+// The queue is bounded for all callers, and refused requests learn when to try again.
 func TestTheQueuesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, c := slowly(t, erich)
@@ -277,8 +277,8 @@ func TestAComparisonThatHasBegunIsWaitedFor(t *testing.T) {
 	})
 }
 
-// Somebody who waits among the failing is not kept there when the same password comes
-// from where nothing has failed.
+// A caller that waits among the failing ones does not stay there when the same password arrives
+// from an address without failures.
 func TestARightPasswordMovesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, c := slowly(t, erich)

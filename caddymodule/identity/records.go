@@ -26,9 +26,8 @@ type records[T any] struct {
 	values map[string]T
 }
 
-// loadRecords reads what the bucket has. Records that cannot be read, or that check
-// refuses, are not among them: damaged says which, by name. One damaged record must not
-// keep the others from being served.
+// loadRecords reads the records in the bucket. Those that cannot be read, or that check refuses,
+// are left out: damaged has the reasons, by name. One damaged record must not block the others.
 func loadRecords[T any](ctx context.Context, b bucket.Bucket, prefix string, check func(name string, value T) error) (r *records[T], damaged map[string]error, err error) {
 	r, damaged = &records[T]{bucket: b, prefix: prefix, values: map[string]T{}}, map[string]error{}
 	for info, err := range b.List(ctx, prefix+"/", "") {

@@ -9,10 +9,9 @@ import (
 	"strings"
 )
 
-// An API key is Prefix, 43 characters that stand for 256 random bits, and 6 that are
-// the CRC-32 of what stands before them, all but the prefix in base 62. Prefix and
-// checksum are for secret scanners, which can recognize a key in a text without
-// asking the registry:
+// An API key is Prefix, 43 characters for 256 random bits, and 6 characters for the CRC-32 of all
+// that precede them. All but the prefix is in base 62. Prefix and checksum are for secret
+// scanners, which can recognize a key in a text without asking the registry:
 //
 //	cregk_[0-9A-Za-z]{49}
 const (

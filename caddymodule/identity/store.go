@@ -12,7 +12,7 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Config is what a Store is made of, besides its bucket.
+// Config configures a Store.
 type Config struct {
 	// Log receives errors of background work: a last use that was not written. Default:
 	// nothing is logged.
@@ -33,8 +33,8 @@ type Store struct {
 	uses *behind.Writer
 }
 
-// Open reads the records of a bucket of their own, and writes last uses behind until
-// Close. The bucket stays the caller's.
+// Open reads the records in b, which must have nothing else, and writes last uses in the
+// background until Close. The bucket belongs to the caller.
 func Open(ctx context.Context, b bucket.Bucket, config Config) (*Store, error) {
 	s := &Store{bucket: b, log: config.Log, now: config.Now}
 	if s.log == nil {
@@ -58,7 +58,7 @@ func Open(ctx context.Context, b bucket.Bucket, config Config) (*Store, error) {
 		{usersPrefix, "start the user anew with `registry user enable`", s.users.damaged},
 	} {
 		for name, err := range one.damaged {
-			s.log.Error("a record of identity is damaged, and what it stands for is refused", "record", one.prefix+"/"+name, "error", err, "remedy", one.remedy)
+			s.log.Error("record of a key or user is damaged; the key or user is refused", "record", one.prefix+"/"+name, "error", err, "remedy", one.remedy)
 		}
 	}
 	s.uses = behind.Start(behind.Config{

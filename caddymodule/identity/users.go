@@ -18,9 +18,8 @@ import (
 type User struct {
 	// Name is the user's name in policies, logs and pages.
 	Name string `json:"name"`
-	// Issuer and Subject identify the user at the provider that vouches for them. The
-	// name belongs to the first pair that took it. Empty: nobody has signed in by this
-	// name.
+	// Issuer and Subject identify the user at the sign-in provider. The name belongs to the first
+	// pair that used it. Empty: no user has signed in with this name.
 	Issuer  string `json:"issuer,omitempty"`
 	Subject string `json:"subject,omitempty"`
 	// Groups are those that Issuer named last.
@@ -29,8 +28,8 @@ type User struct {
 	Verified time.Time `json:"verified,omitzero"`
 	// Disabled users are refused, with all their credentials.
 	Disabled bool `json:"disabled,omitempty"`
-	// damaged says that the record cannot be read. The user is disabled until an
-	// administrator says otherwise: the person and the groups are unknown.
+	// damaged reports that the record cannot be read. The user is disabled until an administrator
+	// enables it again: the person and the groups are unknown.
 	damaged bool
 	// Refresh is the provider's refresh token, sealed by its writer. With one the
 	// groups follow the provider. It is never shown.
@@ -52,7 +51,7 @@ const maxUserName = 120
 var (
 	// ErrNameTaken: another subject of a provider has this name.
 	ErrNameTaken = errors.New("the name belongs to another account")
-	// ErrUserUnknown: nobody of that name has signed in.
+	// ErrUserUnknown: no user with that name has signed in.
 	ErrUserUnknown = errors.New("no such user")
 	// ErrUserInvalid: a name that cannot be one.
 	ErrUserInvalid = errors.New("invalid user name")
@@ -62,7 +61,7 @@ var (
 
 const usersPrefix = "users"
 
-// checkUserRecord refuses what no user can be, with which a damaged record may be read.
+// checkUserRecord refuses values that no user can have, which a damaged record may contain.
 func checkUserRecord(name string, u User) error {
 	if recordName(u.Name) != name {
 		return record.ErrDamaged
@@ -88,7 +87,7 @@ func openUsers(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Use
 // ErrUserInvalid.
 func CheckUserName(name string) error {
 	if strings.Contains(name, ":") {
-		return fmt.Errorf("%w: %q has a colon, which the names of workloads alone have", ErrUserInvalid, name)
+		return fmt.Errorf("%w: %q has a colon, which is only for the names of workloads", ErrUserInvalid, name)
 	}
 	return checkName(name)
 }
@@ -125,11 +124,10 @@ func (u *Users) List() []User {
 	return users
 }
 
-// SignedIn keeps what a provider has just said about a user: Issuer, Subject, Groups
-// and Refresh; Verified is now. It returns when that is durable. That the user is
-// disabled stays, and is for the caller to look at in the result.
-// Errors: ErrNameTaken when another issuer or subject has the name, ErrUserInvalid,
-// ErrUserDamaged.
+// SignedIn stores a provider's answer about a user: Issuer, Subject, Groups and Refresh; Verified
+// is now. It returns when the record is durable. A disabled user stays disabled; the caller must
+// check this in the result. Errors: ErrNameTaken when another issuer or subject has the name,
+// ErrUserInvalid, ErrUserDamaged.
 func (u *Users) SignedIn(ctx context.Context, who User) (User, error) {
 	if err := CheckUserName(who.Name); err != nil {
 		return User{}, err
@@ -166,17 +164,17 @@ func (u *Users) Update(ctx context.Context, name string, change func(*User) erro
 	})
 }
 
-// SetDisabled disables a user, or enables one again, also one whose record is damaged:
-// its content is lost then, and the next person who signs in by that name gets it. It
-// takes effect on the next request, returns when it is durable, and works for names
-// that never signed in: service accounts and workloads too. Errors: ErrUserInvalid.
+// SetDisabled disables a user, or enables one again. Enabling a user with a damaged record
+// discards its content, and the next person that signs in with that name gets the name. The
+// change takes effect on the next request, and is durable when SetDisabled returns. It also works
+// for names that never signed in, such as service accounts and workloads. Errors: ErrUserInvalid.
 func (u *Users) SetDisabled(ctx context.Context, name string, disabled bool) (User, error) {
 	return u.setDisabled(ctx, name, disabled, func([]User) error { return nil })
 }
 
 // DisableIf disables a user as SetDisabled does, unless may refuses it for the users as
-// they are now. No record changes while may runs: of two calls that exclude each other,
-// the second sees what the first did. Errors: ErrUserInvalid, and those of may.
+// they are now. No record changes while may runs: of two calls that exclude each other, the
+// second sees the change of the first. Errors: ErrUserInvalid, and those of may.
 func (u *Users) DisableIf(ctx context.Context, name string, may func(all []User) error) (User, error) {
 	return u.setDisabled(ctx, name, true, may)
 }

@@ -9,15 +9,14 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// ErrCredential is the error for a credential that is unknown, or not what it claims
-// to be.
+// ErrCredential is the error for an unknown or invalid credential.
 var ErrCredential = errors.New("wrong credentials")
 
-// KeyRefused is the error for a known key that is no longer valid: its owner may be
-// told which, and since when.
+// KeyRefused is the error for a known key that is no longer valid. Its owner may learn which key
+// it is, and since when it is invalid.
 type KeyRefused struct {
 	Key Key
-	// Disabled says that it is the user who is refused.
+	// Disabled reports that the user is refused, and not the key.
 	Disabled bool
 }
 
@@ -35,8 +34,7 @@ func (e *KeyRefused) Error() string {
 // Is makes it one of the wrong credentials.
 func (e *KeyRefused) Is(target error) bool { return target == ErrCredential }
 
-// UserRefused is the error for a valid credential of a user whom an administrator has
-// disabled.
+// UserRefused is the error for a valid credential of a user that an administrator has disabled.
 type UserRefused struct {
 	User string
 	// Credential is as in policies.Identity.

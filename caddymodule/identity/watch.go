@@ -45,7 +45,7 @@ func actor(ctx context.Context) string {
 type UserChange struct {
 	Of            *Users
 	Before, After User
-	By            string // who acted, as As said; empty: the sign-in provider
+	By            string // the acting user, from As; empty: the sign-in provider
 }
 
 // Watch sets a function that is called after each change of a user's record, once that

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// maxGroups and maxGroup bound what is kept of a person. More are refused and not
-	// cut off: a rule that denies may name the group that would be missing.
+	// maxGroups and maxGroup bound the groups of a person. More groups are refused and not
+	// truncated: a rule that denies may name the group that would be missing.
 	maxGroups = 1000
 	maxGroup  = 256 // bytes
 )
 
 // errOther: a token that was swapped.
-var errOther = fmt.Errorf("%w: it is about somebody else", ErrAnswer)
+var errOther = fmt.Errorf("%w: it is about another user", ErrAnswer)
 
 // Account is a person, as the provider describes them.
 type Account struct {
@@ -31,8 +31,7 @@ type Account struct {
 	Refresh string
 }
 
-// account reads the claims of a verified ID token, and asks userinfo for what they
-// leave out.
+// account reads the claims of a verified ID token, and requests missing ones from userinfo.
 func (d *discovered) account(ctx context.Context, claims map[string]any, token *oauth2.Token, settings Settings) (Account, error) {
 	var who Account
 	who.Subject, _ = claims["sub"].(string)
@@ -55,15 +54,15 @@ func (d *discovered) account(ctx context.Context, claims map[string]any, token *
 	}
 	who.User, _ = claims[settings.UsernameClaim].(string)
 	if who.User == "" {
-		return Account{}, fmt.Errorf("%w: it has no claim %q, which is to name the user", ErrAnswer, settings.UsernameClaim)
+		return Account{}, fmt.Errorf("%w: it has no claim %q for the user's name", ErrAnswer, settings.UsernameClaim)
 	}
 	var err error
 	who.Groups, err = groupsOf(claims[settings.GroupsClaim])
 	return who, err
 }
 
-// userInfo asks for claims. They are of the person of the token, or of nobody: an
-// answer for another one is a token that was swapped.
+// userInfo requests claims. They must be about the subject of the token: an answer about another
+// one means that the token was swapped.
 func (d *discovered) userInfo(ctx context.Context, token *oauth2.Token, subject string) (map[string]any, error) {
 	info, err := d.UserInfo(ctx, oauth2.StaticTokenSource(token))
 	if err != nil {
@@ -88,7 +87,7 @@ func groupsOf(claim any) ([]string, error) {
 		groups = []string{claim}
 	case []any:
 		if len(claim) > maxGroups {
-			return nil, fmt.Errorf("%w: it names %d groups, and %d are taken; let the provider send fewer", ErrAnswer, len(claim), maxGroups)
+			return nil, fmt.Errorf("%w: it names %d groups, and at most %d are accepted; let the provider send fewer", ErrAnswer, len(claim), maxGroups)
 		}
 		for _, one := range claim {
 			name, ok := one.(string)
@@ -110,7 +109,7 @@ func groupsOf(claim any) ([]string, error) {
 	return slices.Compact(groups), nil
 }
 
-// admit refuses a person who is in none of the groups that may sign in.
+// admit refuses a person that is in none of the groups that may sign in.
 func (s Settings) admit(who Account) error {
 	if len(s.AllowedGroups) == 0 || slices.ContainsFunc(who.Groups, func(g string) bool { return slices.Contains(s.AllowedGroups, g) }) {
 		return nil

@@ -11,23 +11,24 @@ import (
 )
 
 const (
-	// followWait is how long a request waits for groups that are too old. After it
-	// the old ones hold: a provider that is down does not take the registry along.
+	// followWait is how long a request waits for groups that are too old. After that the old
+	// groups are used: an outage of the provider does not stop the registry.
 	followWait = 5 * time.Second
-	// followRetry is how long a person whose refresh brought no answer is left alone.
+	// followRetry is how long after a refresh without an answer the next one for that person is
+	// made.
 	followRetry = time.Minute
 	// maxFollowing bounds refreshes that run at the same time.
 	maxFollowing = 4
 )
 
-// Users is where groups are kept.
+// Users stores the groups.
 type Users interface {
 	Get(name string) (identity.User, bool)
 	Update(ctx context.Context, name string, change func(*identity.User) error) (identity.User, error)
 }
 
-// Follower keeps the groups of people as the provider says, while they or their keys
-// use the registry. It is safe for concurrent use.
+// Follower keeps the groups of people up to date with the provider, while they or their keys use
+// the registry. It is safe for concurrent use.
 type Follower struct {
 	provider *Provider
 	sealer   Sealer
@@ -43,7 +44,7 @@ type Follower struct {
 	every   time.Duration
 }
 
-// NewFollower follows a provider. refused ends what a person has open.
+// NewFollower makes a Follower of a provider. refused ends the sessions of a person.
 func NewFollower(provider *Provider, sealer Sealer, users Users, refused func(ctx context.Context, user string), log *slog.Logger) *Follower {
 	return &Follower{
 		provider: provider, sealer: sealer, users: users, refused: refused, log: log,
@@ -59,7 +60,7 @@ func (f *Follower) SetInterval(d time.Duration) {
 	f.every = d
 }
 
-// Sealed is a refresh token as a user's record keeps it; nil for none.
+// Sealed returns a refresh token in the form for a user's record; nil for none.
 func (f *Follower) Sealed(user, refresh string) []byte {
 	if refresh == "" {
 		return nil
@@ -67,10 +68,9 @@ func (f *Follower) Sealed(user, refresh string) []byte {
 	return f.sealer.Seal("refresh token of "+user, []byte(refresh))
 }
 
-// Touch is called when somebody uses the registry. When their groups are half as old
-// as they may be, they are asked for in the background; when they are too old, Touch
-// waits for them, at most some seconds. It reports whether the record may have
-// changed.
+// Touch is called when a person uses the registry. When the groups have reached half of their
+// maximum age, they are requested in the background. When they are too old, Touch waits for them,
+// at most followWait. It reports whether the record may have changed.
 func (f *Follower) Touch(ctx context.Context, name string) (changed bool) {
 	user, known := f.users.Get(name)
 	if !known || len(user.Refresh) == 0 || user.Issuer != f.provider.issuer || user.Disabled {
@@ -86,7 +86,7 @@ func (f *Follower) Touch(ctx context.Context, name string) (changed bool) {
 	if done == nil {
 		done = make(chan struct{})
 		f.running[name] = done
-		// The answer is for all who use this name, not for this request alone.
+		// The answer is for all requests of this name, not only for this one.
 		go f.follow(context.WithoutCancel(ctx), user, done)
 	}
 	old := age >= f.every
@@ -116,7 +116,7 @@ func (f *Follower) follow(ctx context.Context, user identity.User, done chan str
 	delete(f.tried, user.Name)
 	if err != nil {
 		f.tried[user.Name] = f.provider.now()
-		f.log.Warn("groups were not brought up to date, the last ones hold", "user", user.Name, "verified", user.Verified, "error", err)
+		f.log.Warn("groups were not updated; the last known ones are used", "user", user.Name, "verified", user.Verified, "error", err)
 	}
 }
 
@@ -138,7 +138,7 @@ func (f *Follower) refresh(ctx context.Context, user identity.User) error {
 			u.Verified, u.Groups, u.Refresh = f.provider.now(), nil, nil
 		})
 		if current && err == nil {
-			f.log.Warn("the provider does not vouch for the user any more: no groups until the next sign-in", "user", user.Name, "error", refused)
+			f.log.Warn("the provider has refused to refresh the user's groups; the user has no groups until the next sign-in", "user", user.Name, "error", refused)
 		}
 		if current {
 			f.refused(ctx, user.Name)

@@ -27,9 +27,9 @@ func (o *oneUser) Update(_ context.Context, _ string, change func(*identity.User
 	return changed, nil
 }
 
-// A refresh token is used up by the answer to it (RFC 6749 6). When that answer cannot
-// be believed, the groups stay, and the next try uses the token that came with it: the
-// old one would be refused as that of somebody who was disabled.
+// A refresh token is used up by the answer to it (RFC 6749 6). When that answer is invalid, the
+// groups stay, and the next try uses the token that came with it: the old one would be refused
+// like that of a disabled person.
 func TestTheNextRefreshTokenIsKept(t *testing.T) {
 	fake := oidctest.New(t, "registry")
 	stranger := oidctest.New(t, "registry")

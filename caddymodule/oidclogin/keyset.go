@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// loginRefetch is for tokens that came from the provider's own token endpoint: one
-	// that no known key made causes a fetch of the keys at once, however often. It
-	// costs the provider one more request for each that it has answered, and a limit
-	// would refuse sign-ins right after it has changed its keys.
+	// loginRefetch is for tokens from the provider's own token endpoint: a signature by an
+	// unknown key causes a fetch of the keys at once, however often. It costs the provider one
+	// more request for each that it has answered, and a limit would refuse sign-ins right after
+	// it has changed its keys.
 	loginRefetch = 0
-	// logoutRefetch is how often, at most, tokens that anybody can send have the keys
-	// fetched: a flood of unknown keys must not become one of requests to the provider.
+	// logoutRefetch is the least interval between two fetches of the keys for tokens that anyone
+	// can send: a flood of unknown keys must not become a flood of requests to the provider.
 	logoutRefetch = 10 * time.Second
 	// keyLife is how long fetched keys are trusted. After that, keys that the provider
 	// withdrew are refused here, too.
@@ -35,7 +35,7 @@ type keySet struct {
 	client  *http.Client
 	now     func() time.Time
 
-	mu      sync.Mutex // guards what follows, and is held while fetching
+	mu      sync.Mutex // guards the fields below, and is held while fetching
 	keys    []jose.JSONWebKey
 	fetched time.Time
 }

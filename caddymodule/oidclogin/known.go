@@ -1,7 +1,7 @@
 package oidclogin
 
-// Known returns what is known about the provider without asking it: answered reports
-// whether it has been reached, and err why the last try failed.
+// Known returns the state of the provider without a request: answered reports whether it has been
+// reached, and err why the last try failed.
 func (p *Provider) Known() (answered bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

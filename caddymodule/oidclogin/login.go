@@ -23,16 +23,16 @@ const (
 	PendingLifetime = 10 * time.Minute
 	// sealPurpose binds a sealed sign-in to its use.
 	sealPurpose = "oidc sign-in"
-	// maxParameter bounds what a callback brings, in bytes.
+	// maxParameter bounds a parameter of a callback, in bytes.
 	maxParameter = 8 << 10
-	// maxUsed bounds the states and logout tokens that are remembered. Only what the
-	// provider has vouched for is: a code that it took, a token that it signed. When
-	// more than these come within their time, the oldest is forgotten. A state that is
-	// then replayed still needs a code, and the provider takes each code once.
+	// maxUsed bounds the states and logout tokens that are remembered. Only those that the
+	// provider has confirmed are: a code that it accepted, a token that it signed. When there are
+	// more within their time, the oldest is forgotten. A state that is then replayed still needs
+	// a code, and the provider accepts each code once.
 	maxUsed = 50_000
 )
 
-// Sealer keeps what travels in a browser's cookie from being read or altered.
+// Sealer protects the content of a browser's cookie from being read or altered.
 type Sealer interface {
 	Seal(purpose string, plain []byte) []byte
 	Unseal(purpose string, sealed []byte) ([]byte, error)
@@ -42,8 +42,8 @@ type Sealer interface {
 type Login struct {
 	provider *Provider
 	sealer   Sealer
-	// used are the states whose code was exchanged. Anybody can begin a sign-in and
-	// bring its state back with an error or an invalid code; these leave no trace.
+	// used are the states whose code was exchanged. Anyone can begin a sign-in and return its
+	// state with an error or an invalid code; these states are not remembered.
 	used      *memo.Memo[string, struct{}]
 	loggedOut *memo.Memo[string, struct{}] // ids of logout tokens
 }
@@ -67,8 +67,8 @@ type pending struct {
 }
 
 // Begin returns the address at the provider for the browser, and the content of its
-// cookie until it is back. other asks the provider to let another person sign in even
-// if it knows who uses the browser. Errors: ErrUnavailable.
+// cookie until it is back. other asks the provider to let another person sign in even if the
+// browser has a session there. Errors: ErrUnavailable.
 func (l *Login) Begin(ctx context.Context, returnTo string, other bool) (address, cookie string, err error) {
 	found, settings, err := l.provider.discover(ctx)
 	if err != nil {
@@ -107,7 +107,7 @@ func joined(a, b string) string {
 }
 
 // Finish checks the parameters of the provider's callback and the cookie of Begin,
-// and returns who has signed in and where they wanted to go. A cookie works until a
+// and returns the account that has signed in, and the path to return to. A cookie works until a
 // code was exchanged with it. Errors: all of this package's.
 func (l *Login) Finish(ctx context.Context, query url.Values, cookie string) (who Account, returnTo string, err error) {
 	p, err := l.open(cookie)
@@ -199,13 +199,13 @@ func (p *Provider) verified(ctx context.Context, found *discovered, token *oauth
 		}
 	}
 	if id.IssuedAt.After(p.now().Add(skew)) {
-		return nil, fmt.Errorf("%w: it was issued in the future; are both clocks right?", ErrAnswer)
+		return nil, fmt.Errorf("%w: it was issued in the future; check both clocks", ErrAnswer)
 	}
 	var claims map[string]any
 	if err := id.Claims(&claims); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAnswer, err)
 	}
-	// OpenID Connect Core 3.1.3.7: a token for several clients says who asked for it.
+	// OpenID Connect Core 3.1.3.7: a token for several clients names the one that requested it.
 	azp, _ := claims["azp"].(string)
 	if azp != "" && azp != p.clientID || azp == "" && len(id.Audience) > 1 {
 		return nil, fmt.Errorf("%w: it was made for another client", ErrAnswer)

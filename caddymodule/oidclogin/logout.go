@@ -12,9 +12,9 @@ import (
 // longer than this none is remembered.
 const maxLogoutAge = 10 * time.Minute
 
-// EndSession is where at the provider a browser signs out there too, or "" if the
-// provider has no such page or has not been reached. No token is in the address: the
-// provider asks its own user.
+// EndSession returns the address at which a browser also signs out of the provider, or "" if the
+// provider has no such page or has not been reached. The address has no token: the provider asks
+// its own user.
 func (p *Provider) EndSession() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -31,7 +31,7 @@ func (p *Provider) EndSession() string {
 	return address.String()
 }
 
-// SignedOut is the person whom a provider has signed out of one session, or of all.
+// SignedOut is the person that a provider has signed out of one session, or of all.
 type SignedOut struct{ Issuer, Subject, SID string }
 
 // LogoutToken verifies a provider's message to the back-channel: its signature,
@@ -56,7 +56,7 @@ func (l *Login) LogoutToken(ctx context.Context, raw string) (SignedOut, error) 
 	}
 	now := l.provider.now()
 	if age := now.Sub(token.IssuedAt); age > maxLogoutAge || age < -skew {
-		return SignedOut{}, fmt.Errorf("%w: the logout token is not of now", ErrAnswer)
+		return SignedOut{}, fmt.Errorf("%w: the logout token is too old, or from the future", ErrAnswer)
 	}
 	if !l.loggedOut.Add(token.TokenID, struct{}{}) {
 		return SignedOut{}, fmt.Errorf("%w: the logout token was already used", ErrAnswer)

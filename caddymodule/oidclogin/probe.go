@@ -27,9 +27,8 @@ type Found struct {
 	Follows bool
 }
 
-// Probe examines a provider, for a person: it repeats the discovery, whatever failed
-// before, and fetches its keys. It needs no secret. Errors are sentences that name a
-// remedy.
+// Probe examines a provider on behalf of an operator: it repeats the discovery, also after a
+// failure, and fetches the keys. It needs no secret. Errors are sentences that name a remedy.
 func (p *Provider) Probe(ctx context.Context) (found Found, err error) {
 	address := strings.TrimSuffix(p.issuer, "/") + "/.well-known/openid-configuration"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
@@ -39,7 +38,7 @@ func (p *Provider) Probe(ctx context.Context) (found Found, err error) {
 	asked := time.Now()
 	response, err := p.client.Do(request)
 	if err != nil {
-		return found, fmt.Errorf("discovery cannot be reached: %w; nobody can sign in until it can, and keys go on working", err)
+		return found, fmt.Errorf("discovery cannot be reached: %w; users cannot sign in until it can; API keys still work", err)
 	}
 	defer response.Body.Close()
 	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
@@ -55,7 +54,7 @@ func (p *Provider) Probe(ctx context.Context) (found Found, err error) {
 		Token         string `json:"token_endpoint"`
 	}
 	if err := json.NewDecoder(response.Body).Decode(&said); err != nil {
-		return found, fmt.Errorf("%s answers something else than a discovery document: %w", address, err)
+		return found, fmt.Errorf("%s does not answer with a discovery document: %w", address, err)
 	}
 	switch {
 	case said.Issuer != p.issuer:

@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	// callTimeout bounds one call to the provider: a person waits for it.
+	// callTimeout bounds one call to the provider, for which a person waits.
 	callTimeout = 10 * time.Second
-	// firstRetry and lastRetry are how long a provider that failed is left alone.
+	// firstRetry and lastRetry bound the pause before a provider that failed is asked again.
 	firstRetry, lastRetry = time.Second, 30 * time.Second
-	// rediscover is how long what discovery said is good for.
+	// rediscover is how long the answer of discovery is used.
 	rediscover = time.Hour
 	// skew is by how much the provider's clock may be ahead or behind.
 	skew = 2 * time.Minute
@@ -28,12 +28,12 @@ const (
 
 // The conditions of a sign-in, wrapped with what happened.
 var (
-	// ErrUnavailable: the provider could not be asked. Later may be better.
+	// ErrUnavailable: the provider could not be asked. Trying again later may help.
 	ErrUnavailable = errors.New("the sign-in provider cannot be reached")
-	// ErrStale: this browser has not begun this sign-in, or too long ago, or has
-	// finished it already.
+	// ErrStale: this browser has not begun this sign-in, has begun it too long ago, or has
+	// already finished it.
 	ErrStale = errors.New("this sign-in was not begun here, or is over")
-	// ErrRefused: the provider says no.
+	// ErrRefused: the provider refused.
 	ErrRefused = errors.New("the sign-in provider refused")
 	// ErrNotAllowed: the person is in none of the groups that may sign in.
 	ErrNotAllowed = errors.New("not in a group that may sign in here")
@@ -41,7 +41,7 @@ var (
 	ErrAnswer = errors.New("the answer of the sign-in provider is not right")
 )
 
-// Config is what a Provider is made of, besides who it is.
+// Config configures a Provider, apart from its issuer and client.
 type Config struct {
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -58,7 +58,7 @@ type Settings struct {
 	Scopes      []string
 	// UsernameClaim and GroupsClaim name the claims.
 	UsernameClaim, GroupsClaim string
-	// AllowedGroups are those that may sign in. Empty: everybody may.
+	// AllowedGroups are the groups that may sign in. Empty: everyone may.
 	AllowedGroups []string
 }
 
@@ -69,7 +69,7 @@ type Provider struct {
 	client           *http.Client
 	now              func() time.Time
 
-	mu       sync.Mutex // guards what follows; never held during a call
+	mu       sync.Mutex // guards the fields below; never held during a call
 	settings Settings
 	found    *discovered
 	foundAt  time.Time
@@ -109,10 +109,11 @@ func New(issuer, clientID string, config Config) *Provider {
 	}
 }
 
-// Destruct is for the pool that shares the provider. There is nothing to close.
+// Destruct implements caddy.Destructor for the pool that shares the provider. There is nothing to
+// close.
 func (*Provider) Destruct() error { return nil }
 
-// Configure sets what the last configuration says.
+// Configure sets the settings of the last configuration.
 func (p *Provider) Configure(settings Settings) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,8 +121,8 @@ func (p *Provider) Configure(settings Settings) {
 }
 
 // discover returns the provider's metadata, and requests it if it is not known.
-// Callers that come meanwhile wait for the same answer; after a failure all are
-// refused for a while. Known metadata is used until newer metadata can be fetched.
+// Concurrent callers wait for the same answer; after a failure all are refused for a while. Known
+// metadata is used until newer metadata can be fetched.
 func (p *Provider) discover(ctx context.Context) (*discovered, Settings, error) {
 	for {
 		p.mu.Lock()
@@ -139,7 +140,7 @@ func (p *Provider) discover(ctx context.Context) (*discovered, Settings, error) 
 		if asking == nil {
 			asking = make(chan struct{})
 			p.asking = asking
-			// It belongs to all who wait, not to the one who happened to begin.
+			// It belongs to all waiting callers, not to the first one.
 			go p.ask(context.WithoutCancel(ctx), asking)
 		}
 		p.mu.Unlock()
@@ -194,8 +195,8 @@ func (p *Provider) askNow(ctx context.Context) (*discovered, error) {
 	return found, nil
 }
 
-// allowed are the signature algorithms that prove who signed. RS256 is what a provider
-// must have.
+// allowed returns the offered signature algorithms that prove the signer. A provider must support
+// RS256.
 func allowed(offered []string) []string {
 	asymmetric := []string{
 		oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512,
@@ -223,8 +224,8 @@ func (d *discovered) client(clientID string, settings Settings) *oauth2.Config {
 	}
 }
 
-// scopes are those to ask for: offline_access only where it is on offer, because a
-// provider may refuse the whole sign-in for a scope that it does not know.
+// scopes returns the scopes to request: offline_access only where it is offered, because a
+// provider may refuse the whole sign-in for an unknown scope.
 func (d *discovered) scopes(wanted []string) []string {
 	scopes := slices.DeleteFunc(slices.Clone(wanted), func(s string) bool {
 		return s == oidc.ScopeOpenID || s == oidc.ScopeOfflineAccess

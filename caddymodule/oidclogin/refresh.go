@@ -9,9 +9,9 @@ import (
 )
 
 // refresh asks the provider for a person's present claims. The Account's Refresh is the token to use next
-// time, and is set with an error too once the provider has given one, unless for somebody else: the old one
-// may be used up (RFC 6749 6). Errors: ErrRefused when the token is no longer valid, as that of a disabled
-// person; ErrNotAllowed; ErrUnavailable; ErrAnswer.
+// time, and is set also with an error once the provider has given one, unless for another user:
+// the old one may be used up (RFC 6749 6). Errors: ErrRefused when the token is no longer valid,
+// for example that of a disabled person; ErrNotAllowed; ErrUnavailable; ErrAnswer.
 func (p *Provider) refresh(ctx context.Context, subject, refreshToken string) (Account, error) {
 	found, settings, err := p.discover(ctx)
 	if err != nil {
@@ -25,7 +25,7 @@ func (p *Provider) refresh(ctx context.Context, subject, refreshToken string) (A
 		return Account{}, tokenError(err)
 	}
 	next := Account{Refresh: token.RefreshToken}
-	// An ID token is optional here (OpenID Connect Core 12.2); userinfo says the rest.
+	// An ID token is optional here (OpenID Connect Core 12.2); userinfo has the rest.
 	claims := map[string]any{"sub": subject}
 	if _, has := token.Extra("id_token").(string); has {
 		if claims, err = p.verified(ctx, found, token); err != nil {

@@ -9,10 +9,10 @@ import (
 // maxReturn bounds a path that travels in a cookie.
 const maxReturn = 200
 
-// ReturnPath returns where a sign-in leads: wanted, if that is just a path of this
-// site, otherwise the root. Texts that a browser would read as another host, or as a
-// script, are refused: //host, /\host, and everything with a scheme, a query, an
-// escape or a control character.
+// ReturnPath returns the path after a sign-in: wanted, if that is only a path of this site,
+// otherwise the root. Texts that a browser would read as another host, or as a script, are
+// refused: //host, /\host, and everything with a scheme, a query, an escape or a control
+// character.
 func ReturnPath(wanted string) string {
 	if len(wanted) > maxReturn || !strings.HasPrefix(wanted, "/") || path.Clean(wanted) != wanted {
 		return "/"

@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// hostPrefix makes browsers keep a cookie for this host alone, with Secure and for
-// every path: no other site of the domain can set one. Plain loopback has no TLS, so
-// its cookies have neither.
+// hostPrefix makes browsers keep a cookie only for this host, with Secure and for every path: no
+// other site of the domain can set one. Plain loopback has no TLS, so its cookies have neither.
 const hostPrefix = "__Host-"
 
 // name is a cookie's name on a connection that is secure, or is plain loopback.

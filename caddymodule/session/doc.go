@@ -3,11 +3,11 @@
 //
 //	session.go   sessions: made, found, ended
 //	seal.go      a key of the storage's own, and what it seals
-//	cookie.go    how a browser is told, and what it sends back
+//	cookie.go    the cookies of a browser
 //
-// A browser holds a random id; the record is kept under the id's hash, so that a
-// copy of the storage does not let anybody sign in. A session is durable before its
-// cookie is sent, and gone before its end is acknowledged.
+// A browser holds a random id; the record is kept under the id's hash, so that a copy of the
+// storage does not allow a sign-in. A session is durable before its cookie is sent, and gone
+// before its end is acknowledged.
 //
 // A session is for pages. Nothing here is a credential under /v2/ or at /token.
 //

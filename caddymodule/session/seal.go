@@ -10,7 +10,7 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// keyObject is where the storage's sealing key lies.
+// keyObject is the key of the storage's sealing key in the bucket.
 const keyObject = "sealing/key"
 
 // keySize is that of AES-256, in bytes.
@@ -52,8 +52,8 @@ func (s *Store) loadKey(ctx context.Context) (sealKey, error) {
 	return sealKey{aead}, err
 }
 
-// Examine returns what is damaged of the sessions' records in a bucket beside sessions,
-// which end by it. It changes nothing.
+// Examine returns the damaged records in a bucket of sessions, except sessions, which end when
+// damaged. It changes nothing.
 func Examine(ctx context.Context, b bucket.Bucket) (damaged []string, err error) {
 	secret, _, err := b.Get(ctx, keyObject)
 	switch {
@@ -67,8 +67,8 @@ func Examine(ctx context.Context, b bucket.Bucket) (damaged []string, err error)
 	return damaged, nil
 }
 
-// Seal encrypts a value that only this storage can read again. purpose says what for
-// and for whom; Unseal must be given the same.
+// Seal encrypts a value that only this storage can read again. purpose names the use and the
+// user; Unseal must get the same.
 func (s *Store) Seal(purpose string, plain []byte) []byte {
 	return s.key.Seal(nil, nil, plain, []byte(purpose))
 }

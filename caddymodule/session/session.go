@@ -32,13 +32,13 @@ type Session struct {
 
 const (
 	prefix = "sessions"
-	// maxSessions bounds what is held in memory, and what a list at the start costs:
-	// a record has some 300 bytes. The sessions nearest their end are dropped.
+	// maxSessions bounds the sessions in memory, and the cost of listing them at the start: a
+	// record has about 300 bytes. The sessions nearest their end are dropped.
 	maxSessions = 20_000
 	// maxOfUser is how many of them one user may have: browsers that are signed in. The
 	// oldest is dropped, so that repeated sign-ins do not end sessions of others.
 	maxOfUser = 50
-	// sweepEvery is how often records are removed whose time is over.
+	// sweepEvery is how often expired records are removed.
 	sweepEvery = 10 * time.Minute
 )
 
@@ -59,7 +59,7 @@ type Store struct {
 }
 
 // Open reads the sessions and makes the storage's key if it has none, or a damaged one.
-// A nil log discards, a nil now is time.Now. The bucket stays the caller's.
+// A nil log discards, a nil now is time.Now. The bucket belongs to the caller.
 func Open(ctx context.Context, b bucket.Bucket, log *slog.Logger, now func() time.Time) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -87,7 +87,7 @@ func Open(ctx context.Context, b bucket.Bucket, log *slog.Logger, now func() tim
 		}
 		if err != nil || session.User == "" || session.Expires.IsZero() {
 			damaged = append(damaged, info.Key)
-			continue // nobody is signed in by it, and a sign-in makes another
+			continue // it signs no user in, and a sign-in makes another
 		}
 		s.sessions[path.Base(info.Key)] = session
 	}
@@ -139,16 +139,15 @@ func (s *Store) Get(id string) (Session, bool) {
 	return session, true
 }
 
-// End ends the session of an id. One that is not there is no error.
+// End ends the session of an id. A missing session is not an error.
 func (s *Store) End(ctx context.Context, id string) error {
 	hash := hashed(id)
 	_, err := s.end(ctx, func(h string, _ Session) bool { return h == hash })
 	return err
 }
 
-// EndAll ends every session that which picks, and returns how many those were. They
-// are over for every request from then on, also if the error says that the disk has
-// them yet.
+// EndAll ends every session that matches which, and returns their number. They are over for every
+// later request, also if the error says that they are still on the disk.
 func (s *Store) EndAll(ctx context.Context, which func(Session) bool) (int, error) {
 	return s.end(ctx, func(_ string, session Session) bool { return which(session) })
 }
@@ -215,7 +214,7 @@ func (s *Store) sweep(ctx context.Context) {
 	}
 }
 
-// makeRoomFor ends the oldest session of a user who has as many as one may have.
+// makeRoomFor ends the oldest session of a user that has the maximum number.
 func (s *Store) makeRoomFor(ctx context.Context, next Session) {
 	s.mu.Lock()
 	oldest, count := "", 0

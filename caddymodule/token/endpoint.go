@@ -14,13 +14,13 @@ import (
 // Path is that of the token endpoint on every site.
 const Path = "/token"
 
-// Ask is a request for a token, not answered yet.
+// Ask is a request for a token that is not answered yet.
 type Ask struct {
-	// Scopes say what the client is about to do. They do not change the token; they
-	// decide who may be anonymous.
+	// Scopes say what the client is about to do. They do not change the token; they decide
+	// whether the caller may be anonymous.
 	Scopes []Scope
-	// Form says that the body had the credential: User and Password of the password
-	// grant, or Password alone of the refresh grant. Else the header has it.
+	// Form reports that the body had the credential: User and Password of the password grant, or
+	// Password alone of the refresh grant. Else the header has it.
 	Form           bool
 	User, Password string
 }
@@ -34,9 +34,9 @@ const badRequest = "token request invalid: grant_type is password or refresh_tok
 const maxForm = 64 << 10
 
 // Read reads a GET, or a POST with a form: grant_type password, or refresh_token with
-// an API key in the place of the refresh token. Of service, account, client_id,
-// access_type and offline_token nothing depends: the token is for the host that was
-// called, and there are no refresh tokens but keys. Errors: ErrRequest.
+// an API key in the place of the refresh token. It ignores service, account, client_id,
+// access_type and offline_token: the token is for the host that was called, and keys are the only
+// refresh tokens. Errors: ErrRequest.
 func Read(w http.ResponseWriter, r *http.Request) (Ask, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {

@@ -23,7 +23,7 @@ func parseScopes(parameters []string) []Scope {
 	for _, parameter := range parameters {
 		for word := range strings.FieldsSeq(parameter) {
 			if len(scopes) == maxScopes {
-				// Too many: none of them is to be relied on.
+				// There are too many: none of them can be relied on.
 				return append(scopes, Scope{})
 			}
 			scopes = append(scopes, parseScope(word))

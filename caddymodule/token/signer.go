@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// MaxLifetime is how long a token lasts. It could be long, because the token gives no
-	// right, and has to be, because some clients cannot renew one within a push.
+	// MaxLifetime is how long a token lasts. It may be long, because the token gives no right,
+	// and must be, because some clients cannot renew one within a push.
 	MaxLifetime = time.Hour
 	// RecordlessLifetime bounds a token that carries its groups, because there is
 	// no record to look them up in.
 	RecordlessLifetime = 5 * time.Minute
-	// leeway is what clocks may differ: ours signs and ours verifies, but it may
-	// have been set meanwhile.
+	// leeway is the tolerated difference of clocks: our own clock is used to sign and to verify,
+	// but it may have been set meanwhile.
 	leeway = 10 * time.Second
 	// maxToken bounds what is parsed, in bytes.
 	maxToken = 16 << 10
@@ -35,7 +35,7 @@ var ErrToken = errors.New("not a valid registry token")
 // ErrExpired is a token of ours that has expired, for this host. It is an ErrToken.
 var ErrExpired = fmt.Errorf("%w: it has expired", ErrToken)
 
-// Claims are what a token says. An anonymous token has no subject.
+// Claims are the claims of a token. An anonymous token has no subject.
 type Claims struct {
 	Issuer     string   `json:"iss"`
 	Audience   string   `json:"aud"`
@@ -68,7 +68,7 @@ type Signer struct {
 }
 
 // Open reads the signing keys of a bucket, or makes the first, and rotates them until
-// Close. A nil log takes nothing, a nil now is time.Now. The bucket stays the caller's.
+// Close. A nil log discards, a nil now is time.Now. The bucket belongs to the caller.
 func Open(ctx context.Context, b bucket.Bucket, log *slog.Logger, now func() time.Time) (*Signer, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -126,7 +126,7 @@ func (s *Signer) Site() string { return s.site }
 
 // Sign makes a token for the requests to one host. Issuer, Audience and the times of
 // claims are filled in; it lasts as long as lifetime says, and at most MaxLifetime.
-// Clients take anything below a minute for a minute, and then meet a 401.
+// Clients treat anything below a minute as a minute, and then get a 401.
 func (s *Signer) Sign(host string, claims Claims, lifetime time.Duration) (string, Claims, error) {
 	now := s.now()
 	claims.Issuer, claims.Audience = s.site, host

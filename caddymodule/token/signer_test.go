@@ -88,7 +88,7 @@ func TestATokenIsGoodForItsHostAndItsTime(t *testing.T) {
 	}
 }
 
-// Each row is a token that somebody else made, or changed.
+// Each row is a token that an attacker made, or changed.
 func TestHostileTokensAreRefused(t *testing.T) {
 	now := time.Now()
 	s := open(t, tree(t), &now)

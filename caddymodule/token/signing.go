@@ -64,9 +64,9 @@ const sitePrefix = "urn:caddy-registry:"
 
 var validSite = regexp.MustCompile("^" + sitePrefix + "[A-Z2-7]{26}$") // as rand.Text makes it
 
-// loadSite reads the random name of this registry, or gives it one. Tokens of another
-// storage are strangers' tokens, also when both have one host. One that is damaged is
-// replaced, which ends the tokens that were issued by the old one: clients get new ones.
+// loadSite reads the random name of this registry, or makes one. Tokens of another storage are
+// foreign tokens, also when both use the same host. A damaged name is replaced, which ends the
+// tokens that were issued with the old one: clients get new ones.
 func (s *Signer) loadSite(ctx context.Context) (string, error) {
 	data, _, err := s.bucket.Get(ctx, siteObject)
 	switch {
@@ -119,8 +119,7 @@ func loadKeys(ctx context.Context, b bucket.Bucket) (keys map[string]*heldKey, d
 	return keys, damaged, nil
 }
 
-// Examine returns what is damaged of the tokens' records in a bucket, and what to do
-// about it. It changes nothing.
+// Examine returns the damaged records of tokens in a bucket, with remedies. It changes nothing.
 func Examine(ctx context.Context, b bucket.Bucket) (damaged []string, err error) {
 	if data, _, err := b.Get(ctx, siteObject); err == nil && !validSite.Match(data) {
 		damaged = append(damaged, "the registry's name in tokens is damaged; a restart makes another one")
@@ -139,8 +138,8 @@ func Examine(ctx context.Context, b bucket.Bucket) (damaged []string, err error)
 	return damaged, err
 }
 
-// rotate makes a new signing key if the newest is too old, and forgets those that
-// signed nothing that could still be good.
+// rotate makes a new signing key if the newest is too old, and forgets keys whose tokens have all
+// expired.
 func (s *Signer) rotate(ctx context.Context) error {
 	keys, now := *s.keys.Load(), s.now()
 	newest := newestOf(keys)

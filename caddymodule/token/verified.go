@@ -6,8 +6,8 @@ import (
 	"github.com/eblume/caddy-registry/core/memo"
 )
 
-// maxVerified is how many tokens are remembered: some hundred bytes each. Of one that
-// makes room and is used again the signature is checked once more.
+// maxVerified is how many tokens are remembered: some hundred bytes each. The signature of a
+// forgotten token is verified again when it is next used.
 const maxVerified = 8192
 
 // verified remembers tokens whose signature was good, by their hash.
@@ -20,8 +20,8 @@ type verifiedToken struct {
 	key    *heldKey // that signed it
 }
 
-// newVerified remembers each token until it makes room: that it has ended is for Verify
-// to see, which looks at a clock anyway.
+// newVerified makes a memory that keeps each token until it is dropped for another one. Verify
+// itself checks whether a token has expired.
 func newVerified() verified {
 	return verified{memo.New[[sha256.Size]byte, verifiedToken](maxVerified, 0, nil)}
 }

@@ -31,21 +31,21 @@ func (p *problem) Error() string { return p.message }
 // asked is the user of the API, and the kind of authentication.
 type asked struct {
 	policies.Identity
-	// key says that an API key was used, which may only see and revoke itself.
+	// key reports that an API key was used, which may only see and revoke itself.
 	key bool
 }
 
-// api answers below apiPath. Whoever is signed in with a browser may do what the page
-// does, by the same cookie and under the same protection against other sites. With an
-// API key one may see that key and revoke it: a key that was stolen lets nobody find
-// others, or make one that outlives it.
+// api answers below apiPath. A user that is signed in with a browser may do the same as on the
+// page, with the same cookie and the same protection against other sites. With an API key a
+// caller may only see that key and revoke it: a stolen key must not reveal others, or make one
+// that outlives it.
 //
-//	GET    /api/keys[?user=]  200 {"keys": […]}; an admin's are everybody's
-//	POST   /api/keys          201 {"key": {…}, "secret": "…"}; the secret is told once
+//	GET    /api/keys[?user=]  200 {"keys": […]}; for an admin, those of all users
+//	POST   /api/keys          201 {"key": {…}, "secret": "…"}; the secret is shown once
 //	GET    /api/keys/<id>     200 {"key": {…}}
 //	DELETE /api/keys/<id>     200 {"key": {…}}, revoked
 //
-// Errors are {"errors": [{"code", "message"}]}, as those of the registry.
+// Errors are {"errors": [{"code", "message"}]}, like those of the registry.
 func (s *Site) api(w http.ResponseWriter, r *http.Request) {
 	status, body, err := s.answer(w, r)
 	var wrong *problem
@@ -127,7 +127,7 @@ func (s *Site) answer(w http.ResponseWriter, r *http.Request) (status int, body 
 	return http.StatusOK, map[string]any{"keys": keys}, err
 }
 
-// asks finds out who uses the API. An Authorization field decides before a cookie.
+// asks identifies the user of the API. An Authorization field takes precedence over a cookie.
 func (s *Site) asks(w http.ResponseWriter, r *http.Request, https bool) (asked, error) {
 	if _, ok := r.Header["Authorization"]; ok {
 		who, ok := s.Key(w, r)
@@ -146,7 +146,7 @@ func (s *Site) asks(w http.ResponseWriter, r *http.Request, https bool) (asked, 
 	return asked{who, false}, nil
 }
 
-// mayTouch reports whether somebody may see and revoke a key.
+// mayTouch reports whether a user may see and revoke a key.
 func (s *Site) mayTouch(who asked, key identity.Key) bool {
 	if who.key {
 		return key.ID == who.Key.ID

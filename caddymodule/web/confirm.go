@@ -7,17 +7,17 @@ import (
 	"github.com/eblume/caddy-registry/policies"
 )
 
-// The pages that ask before something is done that hurts when it was a mistake.
+// The pages that ask for a confirmation before an action that is harmful by mistake.
 const (
 	revokePath  = keysPath + "/revoke"
 	disablePath = keysPath + "/disable"
 )
 
-// userShown is a user whom an admin is about to disable.
+// userShown is a user that an admin is about to disable.
 type userShown struct {
 	Name     string
 	Disabled bool // already
-	Unknown  bool // nothing is known by this name
+	Unknown  bool // the name is not known
 	Keys     []identity.Key
 }
 
@@ -48,7 +48,7 @@ func (s *Site) confirm(w http.ResponseWriter, r *http.Request, https bool) {
 	}
 }
 
-// revocable returns a key that somebody may revoke. Errors: identity.ErrKeyUnknown.
+// revocable returns a key that the user may revoke. Errors: identity.ErrKeyUnknown.
 func (s *Site) revocable(who policies.Identity, id string) (identity.Key, error) {
 	key, ok := s.Identity.Keys().Get(id)
 	if !ok || !s.mayTouch(asked{Identity: who}, key) {
@@ -57,9 +57,8 @@ func (s *Site) revocable(who policies.Identity, id string) (identity.Key, error)
 	return key, nil
 }
 
-// disablable returns a user whom somebody may disable. That it may is looked at again
-// when it is done. Errors: errForbidden, those of admins.Roster.Check,
-// identity.ErrUserInvalid.
+// disablable returns a user that the admin may disable. The right is checked again when the user
+// is disabled. Errors: errForbidden, those of admins.Roster.Check, identity.ErrUserInvalid.
 func (s *Site) disablable(who policies.Identity, name string) (userShown, error) {
 	if !s.Admins.Includes(who) {
 		return userShown{}, errForbidden

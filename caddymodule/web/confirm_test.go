@@ -145,7 +145,7 @@ func TestThePagesLockNobodyOut(t *testing.T) {
 	}
 }
 
-// A user who acts at the provider as another person is told how to keep that.
+// A user that acts at the provider as another person learns how to keep that.
 func TestTheSignInSaysWhatItEnds(t *testing.T) {
 	b := newBrowser(t)
 	b.signIn(http.StatusSeeOther)

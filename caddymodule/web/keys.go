@@ -94,8 +94,8 @@ var (
 	errForm      = errors.New("the form is not right")
 )
 
-// change does what a form asks for, and returns where the browser goes then: nowhere if
-// the page itself has something to show.
+// change performs the action of a form, and returns the path for the redirect: empty if the page
+// itself has something to show.
 func (s *Site) change(r *http.Request, who policies.Identity, p *page) (next string, err error) {
 	if err := r.ParseForm(); err != nil {
 		return "", fmt.Errorf("%w: %w", errForm, err)
@@ -173,7 +173,7 @@ func (s *Site) create(r *http.Request, who policies.Identity, want identity.NewK
 	return secret, key, err
 }
 
-// revoke ends a key. Errors: identity.ErrKeyUnknown, also for one of somebody else.
+// revoke ends a key. Errors: identity.ErrKeyUnknown, also for a key of another user.
 func (s *Site) revoke(r *http.Request, who asked, id string) (identity.Key, error) {
 	key, ok := s.Identity.Keys().Get(id)
 	if !ok || !s.mayTouch(who, key) {
@@ -186,7 +186,7 @@ func (s *Site) revoke(r *http.Request, who asked, id string) (identity.Key, erro
 	return key, err
 }
 
-// actions are what a key can be narrowed to.
+// actions returns the actions to which a key can be narrowed.
 func actions() []string {
 	var names []string
 	for _, action := range []policies.Action{policies.Read, policies.Fetch, policies.Create, policies.Update, policies.Delete} {

@@ -39,8 +39,8 @@ func (s *Site) password(w http.ResponseWriter, r *http.Request, https bool) {
 	http.Redirect(w, r, returnTo, http.StatusSeeOther)
 }
 
-// local returns the user of a session that began with a password, as the configuration
-// says now. A line that is gone, or has another hash, has ended the session.
+// local returns the user of a session that began with a password, as configured now. If the line
+// is gone, or has another hash, the session is over.
 func (s *Site) local(r *http.Request, current session.Session, id string) (policies.Identity, bool) {
 	who, ok := s.Locals.Recall(current.User, current.Subject)
 	if !ok {

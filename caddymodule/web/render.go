@@ -53,7 +53,7 @@ type page struct {
 	Form    bool   // for a name and a password
 	Name    string // that was sent with it
 	Return  string // where a sign-in leads
-	Other   bool   // the provider will be asked to let somebody else sign in
+	Other   bool   // the provider will be asked to let another user sign in
 
 	Admin          bool
 	Follows, Known bool

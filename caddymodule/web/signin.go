@@ -18,8 +18,8 @@ func (s *Site) home(w http.ResponseWriter, r *http.Request, https bool) {
 	s.render(w, r, http.StatusOK, "home", page{Title: "Registry", Who: who, Host: r.Host})
 }
 
-// login shows the way in, and begins a sign-in when asked: by a link, because a form
-// that ends at another site would be stopped by the pages' own policy.
+// login shows the sign-in page, and begins a sign-in on request: by a link, because the pages'
+// own policy would stop a form that ends at another site.
 func (s *Site) login(w http.ResponseWriter, r *http.Request, conn identity.Connection) {
 	https := conn.HTTPS
 	query := r.URL.Query()
@@ -34,7 +34,7 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request, conn identity.Conne
 		return
 	}
 	if r.Method != http.MethodGet {
-		w.WriteHeader(http.StatusOK) // nothing begins by looking
+		w.WriteHeader(http.StatusOK) // a HEAD does not begin a sign-in
 		return
 	}
 	if conn.Base() != s.URL && query.Get("moved") == "" {
@@ -99,8 +99,8 @@ func (s *Site) callback(w http.ResponseWriter, r *http.Request, https bool) {
 	http.Redirect(w, r, returnTo, http.StatusSeeOther)
 }
 
-// begin ends the session that this browser had, and begins another. It has answered
-// if it reports false.
+// begin ends the session that this browser had, and begins another. If it returns false, it has
+// sent the answer.
 func (s *Site) begin(w http.ResponseWriter, r *http.Request, next session.Session, https bool) bool {
 	err := s.Sessions.End(r.Context(), session.Cookie(r, sessionCookie, https))
 	var id string
@@ -141,8 +141,8 @@ func (s *Site) signInFailed(w http.ResponseWriter, r *http.Request, user string,
 	s.fail(w, r, status, title, text)
 }
 
-// logout asks, and ends the session. The provider may know the browser still: the page
-// says so, and leads there.
+// logout asks for a confirmation, and ends the session. The browser may still have a session at
+// the provider: the page says so, and links to it.
 func (s *Site) logout(w http.ResponseWriter, r *http.Request, https bool) {
 	who, in := s.who(r, https)
 	if r.Method != http.MethodPost {
@@ -164,7 +164,7 @@ func (s *Site) logout(w http.ResponseWriter, r *http.Request, https bool) {
 	s.render(w, r, http.StatusOK, "signedout", p)
 }
 
-// backChannel ends what the provider says is over (Back-Channel Logout 2.5 to 2.8).
+// backChannel ends the sessions that the provider has ended (Back-Channel Logout 2.5 to 2.8).
 func (s *Site) backChannel(w http.ResponseWriter, r *http.Request) {
 	out, err := s.Login.LogoutToken(r.Context(), r.PostFormValue("logout_token"))
 	if err == nil {
@@ -186,7 +186,7 @@ func (s *Site) backChannel(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// endAll ends all sessions of a user, for a Follower whose provider said no.
+// endAll ends all sessions of a user, for a Follower whose provider refused the user.
 func (s *Site) endAll(ctx context.Context, user string) {
 	EndAll(ctx, s.Sessions, user, s.Log)
 }

@@ -18,14 +18,14 @@ import (
 const (
 	sessionCookie = "registry_session"
 	pendingCookie = "registry_login"
-	// maxForm bounds what a form may send, in bytes.
+	// maxForm bounds the body of a form, in bytes.
 	maxForm = 64 << 10
 	// BackChannel is the path at which a provider announces a sign-out.
 	BackChannel = "/oidc/backchannel-logout"
 	stylePath   = "/login/style.css"
 )
 
-// Site is the pages of one configuration, over what a storage keeps.
+// Site serves the pages of one configuration, over the records of a storage.
 type Site struct {
 	Identity *identity.Store
 	Sessions *session.Store
@@ -35,12 +35,12 @@ type Site struct {
 	Follower *oidclogin.Follower
 	// Locals are the users with a password. nil: there are none, and no form.
 	Locals *identity.Locals
-	// Password verifies what the form brought, and Wrong says with which status and
-	// in which words its error is answered.
+	// Password verifies the user and password of the form, and Wrong returns the status and the
+	// text for its error.
 	Password func(r *http.Request, user, password string) (policies.Identity, error)
 	Wrong    func(error) (status int, problem string)
-	// Key finds out who presents a credential to the API. It has answered if it
-	// reports false.
+	// Key identifies the caller that presents a credential to the API. If it returns false, it
+	// has sent the answer.
 	Key func(w http.ResponseWriter, r *http.Request) (policies.Identity, bool)
 	// Label is the provider's name for people.
 	Label string
@@ -141,7 +141,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// who is signed in with the browser, with the groups as they are now.
+// who returns the user that is signed in with the browser, with the present groups.
 func (s *Site) who(r *http.Request, https bool) (policies.Identity, bool) {
 	id := session.Cookie(r, sessionCookie, https)
 	current, ok := s.Sessions.Get(id)
@@ -154,7 +154,7 @@ func (s *Site) who(r *http.Request, https bool) (policies.Identity, bool) {
 		return policies.Identity{}, false
 	}
 	s.Follower.Touch(r.Context(), current.User)
-	// The provider may have said that this person is out.
+	// The provider may have refused this person meanwhile.
 	if _, ok := s.Sessions.Get(id); !ok {
 		return policies.Identity{}, false
 	}

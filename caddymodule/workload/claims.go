@@ -12,10 +12,10 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// Claims are what a token says. Numbers are int64 where they are whole, else float64.
+// Claims are the claims of a token. Numbers are int64 where they are whole, else float64.
 type Claims map[string]any
 
-// maxDepth bounds how deep claims lie in each other: conditions walk them.
+// maxDepth bounds the nesting of claims, because conditions walk them.
 const maxDepth = 16
 
 // readClaims reads the payload of a token.
@@ -24,7 +24,7 @@ func readClaims(payload []byte) (Claims, error) {
 	decoder.UseNumber()
 	var claims map[string]any
 	if err := decoder.Decode(&claims); err != nil {
-		return nil, fmt.Errorf("%w: its claims are no JSON object", ErrToken)
+		return nil, fmt.Errorf("%w: its claims are not a JSON object", ErrToken)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w: something follows its claims", ErrToken)
@@ -38,10 +38,10 @@ func readClaims(payload []byte) (Claims, error) {
 	return claims, nil
 }
 
-// plain makes of numbers what conditions can count with.
+// plain converts numbers to types that conditions can use.
 func plain(value any, depth int) (any, error) {
 	if depth == 0 {
-		return nil, fmt.Errorf("%w: its claims lie deeper than %d levels in each other", ErrToken, maxDepth)
+		return nil, fmt.Errorf("%w: its claims are nested more than %d levels deep", ErrToken, maxDepth)
 	}
 	var err error
 	switch value := value.(type) {
@@ -51,7 +51,7 @@ func plain(value any, depth int) (any, error) {
 		}
 		float, err := value.Float64()
 		if err != nil {
-			return nil, fmt.Errorf("%w: it has a number that is none", ErrToken)
+			return nil, fmt.Errorf("%w: it has an invalid number", ErrToken)
 		}
 		return float, nil
 	case []any:
@@ -74,8 +74,8 @@ func plain(value any, depth int) (any, error) {
 type Claim struct {
 	// Name is the claim's, at the top level of the token: a name with dots is one name.
 	Name string `json:"name"`
-	// Globs are patterns of which one has to match: * stands for anything but a slash,
-	// ** between slashes for anything.
+	// Globs are patterns of which one must match: * stands for anything but a slash, ** between
+	// slashes for anything.
 	Globs []string `json:"globs"`
 }
 

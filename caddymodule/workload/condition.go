@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// maxCost bounds what one evaluation may cost, in the units of CEL: some
-	// milliseconds of one core. A condition over the claims of a job costs below 100.
+	// maxCost bounds the cost of one evaluation, in the units of CEL: a few milliseconds of one
+	// core. A condition over the claims of a job costs below 100.
 	maxCost = 50_000
 	// claimsName is the name of the claims in a condition.
 	claimsName = "claims"
@@ -22,8 +22,8 @@ type condition struct {
 	program cel.Program
 }
 
-// environment has the standard functions and macros of CEL, and nothing that could
-// reach out of the expression.
+// environment has the standard functions and macros of CEL, and nothing with access beyond the
+// expression.
 var environment = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(cel.Variable(claimsName, cel.MapType(cel.StringType, cel.DynType)))
 })
@@ -55,9 +55,9 @@ func compile(source string) (*condition, error) {
 	return &condition{source, program}, nil
 }
 
-// holds refuses claims of which the condition is not true. A claim that it asks for and
-// that is missing, or of another type, is an error, as CEL has it: that of one side of
-// || does not matter if the other side is true.
+// holds refuses claims for which the condition is not true. A claim in it that is missing, or of
+// another type, is an error, by the rules of CEL: an error on one side of || does not matter if
+// the other side is true.
 func (c *condition) holds(claims Claims) error {
 	value, _, err := c.program.Eval(map[string]any{claimsName: map[string]any(claims)})
 	if err != nil {

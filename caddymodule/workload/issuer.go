@@ -17,23 +17,23 @@ import (
 )
 
 const (
-	// callTimeout bounds one call to an issuer: a job waits for it.
+	// callTimeout bounds one call to an issuer, for which a job waits.
 	callTimeout = 5 * time.Second
 	// keyLife is how long keys are trusted. After that, keys that the issuer withdrew
 	// are refused here, too.
 	keyLife = time.Hour
-	// refetch is how often, at most, a signature by no known key has the keys fetched
-	// again. Anybody can send such a token, and a flood of them must not become one of
-	// calls to the issuer. A job waits that long at worst after the keys were changed.
+	// refetch is the least interval between two fetches of the keys for signatures by unknown
+	// keys. Anyone can send such a token, and a flood of them must not become a flood of calls to
+	// the issuer. A job waits that long at worst after the keys were changed.
 	refetch = 10 * time.Second
-	// firstRetry and lastRetry are how long an issuer that failed is left alone.
+	// firstRetry and lastRetry bound the pause before an issuer that failed is asked again.
 	firstRetry, lastRetry = time.Second, 30 * time.Second
 )
 
-// ErrUnavailable: the issuer could not be asked for its keys. Later may be better.
+// ErrUnavailable: the issuer could not be asked for its keys. Trying again later may help.
 var ErrUnavailable = errors.New("the issuer cannot be asked for its keys")
 
-// Config is what an Issuer is made of, besides its address.
+// Config configures an Issuer, apart from its address.
 type Config struct {
 	// Log gets one line when the issuer stops answering, and one when it answers
 	// again. Default: nothing is logged.
@@ -43,7 +43,7 @@ type Config struct {
 	// Transport makes the calls, unless Files name authorities. Default:
 	// http.DefaultTransport.
 	Transport http.RoundTripper
-	// Files say how the issuer is asked. They must have been checked.
+	// Files configure requests to a private issuer. They must have been checked.
 	Files Files
 }
 
@@ -57,7 +57,7 @@ type Issuer struct {
 
 	held atomic.Pointer[published] // nil: nothing yet
 
-	mu       sync.Mutex    // guards what follows; never held during a call
+	mu       sync.Mutex    // guards the fields below; never held during a call
 	asking   chan struct{} // closed when the question that is under way is answered
 	askAgain time.Time     // not before
 	failure  error         // of the last question
@@ -88,7 +88,8 @@ func New(url string, config Config) *Issuer {
 // URL returns the iss of the issuer's tokens.
 func (i *Issuer) URL() string { return i.url }
 
-// Destruct is for the pool that shares the issuer. There is nothing to close.
+// Destruct implements caddy.Destructor for the pool that shares the issuer. There is nothing to
+// close.
 func (*Issuer) Destruct() error { return nil }
 
 // private refuses an address on the way to which others could put in keys of their own.
@@ -100,9 +101,9 @@ func (i *Issuer) private(address *url.URL) error {
 	return nil
 }
 
-// payload returns what a token says, if a key of the issuer has signed it. It asks the
-// issuer if that is needed, once for all who wait.
-// Errors: ErrUnavailable, and ErrToken if the issuer has no such key.
+// payload returns the content of a token, if a key of the issuer has signed it. It asks the
+// issuer if that is needed, once for all waiting callers. Errors: ErrUnavailable, and ErrToken if
+// the issuer has no such key.
 func (i *Issuer) payload(ctx context.Context, token *jose.JSONWebSignature) ([]byte, error) {
 	for {
 		now, held := i.now(), i.held.Load()
@@ -126,7 +127,7 @@ func (i *Issuer) payload(ctx context.Context, token *jose.JSONWebSignature) ([]b
 				return nil, fmt.Errorf("%w: no key of the issuer has signed it", ErrToken)
 			}
 			i.asking = make(chan struct{})
-			// It belongs to all who wait, not to the one who happened to begin.
+			// It belongs to all waiting callers, not to the first one.
 			go i.ask(context.WithoutCancel(ctx), i.asking)
 		}
 		asking := i.asking
@@ -147,7 +148,7 @@ func (i *Issuer) ask(ctx context.Context, done chan struct{}) {
 	i.asking = nil
 	if err != nil {
 		if i.failures == 0 {
-			i.log.Warn("a trusted issuer cannot be asked for its keys: its tokens are answered 503 where no key that is known has signed them", "issuer", i.url, "error", err)
+			i.log.Warn("a trusted issuer cannot be asked for its keys: tokens that no known key has signed are answered with 503", "issuer", i.url, "error", err)
 		}
 		i.failure = fmt.Errorf("%w: %s: %w", ErrUnavailable, i.url, err)
 		i.askAgain = i.now().Add(min(firstRetry<<min(i.failures, 5), lastRetry))

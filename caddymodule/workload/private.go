@@ -19,16 +19,16 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/jwks"
 )
 
-// Files say how to reach an issuer that is not public, such as that of a Kubernetes
-// cluster. They are read at each request, because their rotation is not announced. The
-// zero value is for a public issuer.
+// Files configure access to an issuer that is not public, such as that of a Kubernetes cluster.
+// They are read at each request, because their rotation is not announced. The zero value is for a
+// public issuer.
 type Files struct {
-	// CA has certificates of the authorities that vouch for the issuer, in PEM. Then no
-	// others do. Default: those of the system.
+	// CA has the certificates of the issuer's authorities, in PEM. If it is set, no others are
+	// trusted. Default: those of the system.
 	CA string
 	// Keys is a key set (RFC 7517). With it no request is made to the issuer.
 	Keys string
-	// BearerToken is a token to show to the issuer, and where it says its keys are.
+	// BearerToken is a token to present to the issuer, and to the address of its keys.
 	BearerToken string
 }
 
@@ -47,7 +47,7 @@ const (
 	maxBearer = 16 << 10
 )
 
-// fetch asks where the keys are, and for them.
+// fetch requests the address of the keys, and then the keys.
 func (i *Issuer) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	if i.files.Keys != "" {
 		data, err := readFile(i.files.Keys, maxFile)
@@ -65,7 +65,7 @@ func (i *Issuer) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 		return nil, err
 	}
 	ctx = oidc.ClientContext(ctx, client)
-	provider, err := oidc.NewProvider(ctx, i.url) // which says that it is another: an error
+	provider, err := oidc.NewProvider(ctx, i.url) // which returns an error if the issuer has another name
 	if err != nil {
 		return nil, err
 	}

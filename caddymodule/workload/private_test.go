@@ -236,7 +236,7 @@ func TestKeysOfAFile(t *testing.T) {
 	}
 }
 
-// otherAuthority is one that has vouched for nobody here.
+// otherAuthority is one that has signed no certificate here.
 func otherAuthority(t *testing.T, k keys) string {
 	t.Helper()
 	template := x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}

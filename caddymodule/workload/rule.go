@@ -12,9 +12,9 @@ import (
 
 const (
 	// UserPrefix begins the name of every workload. The name of a person has no colon,
-	// so that no token, whatever its claims say, is ever taken for a person's.
+	// so that no token is ever taken for a person's, whatever its claims are.
 	UserPrefix = "workload:"
-	// defaultUser is whose name a workload has if no rule gives it one.
+	// defaultUser is the name of a workload if no rule gives it one.
 	defaultUser = "{claims.sub}"
 	// maxName bounds the name of a user or group, in bytes.
 	maxName = 256
@@ -22,13 +22,13 @@ const (
 
 // Rule says which tokens of an issuer are accepted, and for which user.
 type Rule struct {
-	// Audience are names of which the token has to be for one. There is at least one.
+	// Audience are the accepted audiences, at least one. A token must be for one of them.
 	Audience []string
 	// Claims have to match, all of them.
 	Claims []Claim
 	// Condition is an expression in CEL over claims that must be true. Empty: none.
 	Condition string
-	// User is the name behind UserPrefix, which may be written, too. Default: the sub.
+	// User is the name after UserPrefix. The prefix may be written, too. Default: the sub.
 	User string
 	// Groups are the groups. User and Groups may have {claims.NAME} in them.
 	Groups []string
@@ -94,7 +94,7 @@ func (r Rule) Compile(issuer string) (*Compiled, error) {
 // Holds refuses a token that the rule is not about. Errors: ErrToken.
 func (c *Compiled) Holds(claims Claims) error {
 	if audiences := claims.audiences(); !slices.ContainsFunc(c.rule.Audience, func(a string) bool { return slices.Contains(audiences, a) }) {
-		return fmt.Errorf("%w: it is for the audience %.100q, and has to be for %q", ErrToken, audiences, c.rule.Audience[0])
+		return fmt.Errorf("%w: it is for the audience %.100q, and must be for %q", ErrToken, audiences, c.rule.Audience[0])
 	}
 	for _, claim := range c.rule.Claims {
 		if !claim.matches(claims[claim.Name]) {
@@ -123,7 +123,7 @@ func (c *Compiled) Who(claims Claims) (policies.Identity, error) {
 	}
 	for _, name := range append([]string{who.User}, who.Groups...) {
 		if len(name) > maxName || !utf8.ValidString(name) {
-			return policies.Identity{}, fmt.Errorf("%w: the name that its claims make has more than %d bytes", ErrToken, maxName)
+			return policies.Identity{}, fmt.Errorf("%w: the name from its claims has more than %d bytes", ErrToken, maxName)
 		}
 	}
 	slices.Sort(who.Groups)

@@ -6,7 +6,7 @@ import (
 	"unicode"
 )
 
-// template is a name with claims in it: {claims.NAME} stands for a claim that is a text.
+// template is a name with claims in it: {claims.NAME} is replaced by a claim that is a string.
 type template []part
 
 // part is a text, or else the name of a claim.
@@ -38,8 +38,8 @@ func parseTemplate(s string) (template, error) {
 	return t, nil
 }
 
-// named reports whether the name has text of its own, so that it does not consist of a
-// claim alone.
+// named reports whether the name has text of its own, so that it does not consist only of a
+// claim.
 func (t template) named() bool {
 	for _, part := range t {
 		if part.text != "" {
@@ -60,7 +60,7 @@ func (t template) fill(claims Claims) (string, error) {
 		}
 		value, ok := claims[part.claim].(string)
 		if !ok || value == "" {
-			return "", fmt.Errorf("%w: its claim %s is missing, or no text", ErrToken, part.claim)
+			return "", fmt.Errorf("%w: its claim %s is missing, or is not a string", ErrToken, part.claim)
 		}
 		if strings.ContainsFunc(value, separates) {
 			return "", fmt.Errorf("%w: its claim %s has a comma, a space or an invisible character, and cannot be in a name", ErrToken, part.claim)

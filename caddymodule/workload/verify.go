@@ -16,10 +16,10 @@ const (
 	// maxToken bounds what is parsed, in bytes: those of Forgejo and GitHub have two
 	// to three thousand.
 	maxToken = 16 << 10
-	// maxSubject bounds what names the job in logs, in bytes.
+	// maxSubject bounds the name of a job in logs, in bytes.
 	maxSubject = 1 << 10
-	// skew is how far the clock of an issuer may be ahead of ours. One that is behind
-	// needs no leave: its tokens only end early here.
+	// skew is how far the clock of an issuer may be ahead of ours. A clock that is behind needs
+	// no tolerance: its tokens only expire early here.
 	skew = time.Minute
 )
 
@@ -27,7 +27,8 @@ const (
 // sender.
 var ErrToken = errors.New("not a workload token that is trusted here")
 
-// algorithms are those that prove who signed, and that issuers of such tokens use.
+// algorithms are the signature algorithms that prove the signer, and that issuers of such tokens
+// use.
 var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
 
 // Verify returns a token's claims, if the issuer has signed it and it is valid now. A
@@ -46,7 +47,7 @@ func (i *Issuer) Verify(ctx context.Context, raw string) (Claims, error) {
 	if _, err := verifier.Verify(ctx, raw); err != nil {
 		switch {
 		case errors.Is(signature.err, ErrUnavailable), errors.Is(signature.err, ErrToken):
-			return nil, signature.err // go-oidc makes a mere text of it
+			return nil, signature.err // go-oidc keeps only its text
 		}
 		return nil, fmt.Errorf("%w: %w", ErrToken, err)
 	}
@@ -65,14 +66,14 @@ func (i *Issuer) Verify(ctx context.Context, raw string) (Claims, error) {
 	return claims, claims.within(i.now())
 }
 
-// signature is the key set of one verification, which keeps what go-oidc does not tell.
+// signature is the key set of one verification. It keeps the error that go-oidc does not return.
 type signature struct {
 	issuer  *Issuer
 	payload []byte
 	err     error
 }
 
-// VerifySignature is for go-oidc.
+// VerifySignature implements oidc.KeySet.
 func (s *signature) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
 	token, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil {
@@ -82,8 +83,8 @@ func (s *signature) VerifySignature(ctx context.Context, raw string) ([]byte, er
 	return s.payload, s.err
 }
 
-// within refuses a token that is not valid now. A token must have an end, which is
-// exact to the second, because nothing that is issued for it may last longer.
+// within refuses a token that is not valid now. A token must have an expiry, exact to the second,
+// because nothing that is issued for it may last longer.
 func (c Claims) within(now time.Time) error {
 	expires, ok, err := c.time("exp")
 	switch {
@@ -100,7 +101,7 @@ func (c Claims) within(now time.Time) error {
 		case err != nil:
 			return err
 		case ok && now.Add(skew).Before(at):
-			return fmt.Errorf("%w: it is of the future: %s is %s", ErrToken, name, at.UTC().Format(time.RFC3339))
+			return fmt.Errorf("%w: it is from the future: %s is %s", ErrToken, name, at.UTC().Format(time.RFC3339))
 		}
 	}
 	return nil

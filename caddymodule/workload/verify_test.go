@@ -93,7 +93,7 @@ func (k keys) publish(p *oidctest.Provider) {
 	}
 }
 
-// Each row is a token that the issuer, or somebody else, could make.
+// Each row is a token that the issuer, or an attacker, could make.
 func TestWhatATokenProves(t *testing.T) {
 	fake, k, stranger := oidctest.New(t, audience), newKeys(t), newKeys(t)
 	k.publish(fake)
@@ -185,7 +185,7 @@ func TestWhatATokenProves(t *testing.T) {
 	}
 }
 
-// A token that is parsed comes from anybody. Only what the issuer has signed is believed.
+// A parsed token may come from anyone. Only content that the issuer has signed is trusted.
 func FuzzVerify(f *testing.F) {
 	fake, k := oidctest.New(f, audience), newKeys(f)
 	k.publish(fake)
@@ -213,7 +213,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// Claims come from whoever may start a job. None breaks a rule.
+// Claims come from anyone that may start a job. None breaks a rule.
 func FuzzClaims(f *testing.F) {
 	rule, err := Rule{
 		Audience: []string{audience}, Claims: []Claim{{"repository", []string{"blumeops/*", "tools/**"}}},

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// strangers are hosts whose issuer gives tokens to everybody who has an account there,
-// for any audience that they name. A token of such an issuer by itself says only that
-// somebody has an account. Issuers that give each customer a URL of its own are not
-// here: with them iss already says whose jobs they are.
+// strangers are hosts whose issuer gives tokens to everyone with an account there, for any
+// audience. A token of such an issuer by itself proves only that the sender has an account.
+// Issuers with a separate URL for each customer are not here: their iss already identifies the
+// owner of the jobs.
 var strangers = []string{
 	"token.actions.githubusercontent.com", // GitHub Actions
 	"github.com",                          // a name for it that people may try
 	"gitlab.com",
-	"codeberg.org", "next.forgejo.org", "code.forgejo.org", "gitea.com", // Forgejo and Gitea for everybody
+	"codeberg.org", "next.forgejo.org", "code.forgejo.org", "gitea.com", // public instances of Forgejo and Gitea
 	"agent.buildkite.com",
 	"app.terraform.io",
 	"api.pulumi.com",
@@ -35,6 +35,6 @@ func (c Claim) distinguishes() bool {
 	case "iss", "aud", "exp", "nbf", "iat", "jti":
 		return false
 	}
-	// A pattern of only wildcards matches everybody's tokens.
+	// A pattern of only wildcards matches every token.
 	return !slices.ContainsFunc(c.Globs, func(glob string) bool { return strings.Trim(glob, "*?/") == "" })
 }

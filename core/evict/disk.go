@@ -12,11 +12,11 @@ import (
 
 // Disk is where mirrors keep content.
 type Disk interface {
-	// Space is what the disk has and what of it may be written yet, in bytes.
+	// Space returns the size of the disk and how much may still be written, in bytes.
 	Space() (free, total int64, err error)
 }
 
-// noDisk is one of which nothing is known: mirrors keep until it is full, and serve on
+// noDisk is a disk whose space is unknown: mirrors keep content until it is full, and then serve
 // without keeping.
 type noDisk struct{}
 
@@ -26,15 +26,15 @@ func (noDisk) Space() (free, total int64, err error) { return 0, 0, errors.ErrUn
 type MinFree struct {
 	// Percent of the disk, but at most 50 GiB. Zero: Bytes holds.
 	Percent float64
-	// Bytes is an amount. Zero: mirrors take what there is.
+	// Bytes is an amount. Zero: mirrors may fill the disk.
 	Bytes int64
 }
 
-// maxMinFree is the most that a percentage keeps free: on a large disk 5 % is more
-// than anybody's next write needs.
+// maxMinFree is the most that a percentage keeps free: on a large disk 5 % is more than any
+// single write needs.
 const maxMinFree = 50 << 30
 
-// DefaultMinFree is what is left free if nobody says otherwise.
+// DefaultMinFree is what is left free by default.
 var DefaultMinFree = MinFree{Percent: 5}
 
 // ParseMinFree reads an amount such as 5%, 10GiB, or 0.

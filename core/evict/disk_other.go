@@ -2,5 +2,5 @@
 
 package evict
 
-// DiskOf is the disk that the directory lies on. On this system nothing is known of it.
+// DiskOf returns the disk of the directory. On this system its space is unknown.
 func DiskOf(string) Disk { return noDisk{} }

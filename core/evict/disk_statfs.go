@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// DiskOf is the disk that the directory lies on.
+// DiskOf returns the disk of the directory.
 func DiskOf(directory string) Disk { return disk(directory) }
 
 type disk string
 
-// Space implements Disk. What only root may write is not free.
+// Space implements Disk. Space that is reserved for root is not free.
 func (d disk) Space() (free, total int64, err error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(string(d), &s); err != nil {

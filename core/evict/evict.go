@@ -1,10 +1,10 @@
 // Package evict bounds what the mirrors of one store hold: by the time since a manifest was
-// pulled, by the size of each mirror, and by what is free on the disk. What was pulled longest
-// ago goes first.
+// pulled, by the size of each mirror, and by the free space on the disk. Images that were pulled
+// longest ago are removed first.
 //
-// It removes whole images, by their manifests, and with each what only it needs. It knows
-// nothing of upstreams, and of mirrors only that they are the first component of a repository's
-// name. What mirrors keep beside manifests goes through Beside.
+// It removes whole images, by their manifests, together with the content that only they need. It
+// does not know upstreams, and of mirrors it knows only that they are the first component of a
+// repository's name. The records that mirrors keep about manifests are removed through Beside.
 //
 //	e := evict.New(evict.Config{Local: store, Pulls: pulls, Disk: evict.DiskOf(directory), Beside: beside})
 //	defer e.Close()
@@ -29,31 +29,31 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// keepInterval is the time between two looks for what was not pulled for long, which read every
-// manifest.
+// keepInterval is the time between two searches for manifests that were not pulled for long. Each
+// search reads every manifest.
 const keepInterval = time.Hour
 
-// DefaultKeep is how long after its last pull a manifest is kept. Pinning what must
-// never go is not built; when it is, pinned manifests are left out in order.
+// DefaultKeep is how long after its last pull a manifest is kept. Manifests cannot be pinned; if
+// that is added, order leaves out the pinned ones.
 const DefaultKeep = 90 * 24 * time.Hour
 
 // Limits bound what one mirror holds.
 type Limits struct {
 	// Keep is how long after its last pull a manifest is kept. Default 90 days.
 	Keep time.Duration
-	// MaxSize bounds the content held, in bytes, each blob counted once. What was
-	// pulled within the grace may exceed it. Zero: only the disk bounds it.
+	// MaxSize bounds the content held, in bytes, each blob counted once. Content that was pulled
+	// within the grace may exceed it. Zero: only the disk bounds it.
 	MaxSize int64
 }
 
 // Settings may change while the evictor runs.
 type Settings struct {
-	// Mirrors are by name. What is held of another one has the default limits.
+	// Mirrors are the limits by name. Any other mirror has the default limits.
 	Mirrors map[string]Limits
 	// MinFree is left free on the disk.
 	MinFree MinFree
-	// Grace is how long after its pull a manifest goes for MinFree only: its blobs are
-	// on their way. Default: the store's, an hour.
+	// Grace is how long after its pull a manifest is evicted only for MinFree: its blobs may
+	// still be arriving. Default: the store's, an hour.
 	Grace time.Duration
 }
 
@@ -73,17 +73,18 @@ type Store interface {
 	Evict(ctx context.Context, repo string, ds ...digest.Digest) (store.Evicted, error)
 }
 
-// Beside is what mirrors keep beside manifests, and what goes with them: mirror.Beside.
+// Beside are the records that mirrors keep about manifests, and that are removed with them:
+// mirror.Beside.
 type Beside interface {
-	// Evicted removes what is kept beside manifests and tags that were evicted. What cannot be
-	// removed is logged, and overwritten when the manifest comes again.
+	// Evicted removes the records of manifests and tags that were evicted. A record that cannot
+	// be removed is logged, and overwritten when the manifest is fetched again.
 	Evicted(ctx context.Context, repo string, gone store.Evicted)
-	// Age removes what is older than grace at now, and that nobody needs or that is older than
-	// keep of its repository.
+	// Age removes records that are older than grace at now, and that are not needed any more or
+	// older than keep of their repository.
 	Age(ctx context.Context, now time.Time, grace time.Duration, keep func(repo string) time.Duration) error
 }
 
-// nothing is kept beside manifests.
+// nothing is the Beside without records.
 type nothing struct{}
 
 func (nothing) Evicted(context.Context, string, store.Evicted) {}
@@ -92,19 +93,19 @@ func (nothing) Age(context.Context, time.Time, time.Duration, func(string) time.
 	return nil
 }
 
-// Config is what an Evictor is made of. All that it names stays the caller's and
-// is closed after it.
+// Config configures an Evictor. Its parts belong to the caller, who closes them after the
+// Evictor.
 type Config struct {
 	Local Store
 	Pulls *pulls.Times
-	Disk  Disk // nil: one of which nothing is known
-	// Beside is what mirrors keep beside manifests. Default: nothing.
+	Disk  Disk // nil: a disk whose space is unknown
+	// Beside are the records that mirrors keep about manifests. Default: none.
 	Beside Beside
-	// Evicted is called after every eviction. Default: nothing is.
+	// Evicted is called after every eviction. Default: no call.
 	Evicted func(store.Evicted)
-	// Passed is called after each look at what is held that succeeded. Default: nothing is.
+	// Passed is called after each successful pass. Default: no call.
 	Passed func()
-	// Log receives what an operator should know. Default: discard.
+	// Log receives messages for operators. Default: discard.
 	Log *slog.Logger
 }
 
@@ -113,18 +114,18 @@ type Config struct {
 type Evictor struct {
 	Config
 
-	mu       sync.Mutex       // guards what follows
+	mu       sync.Mutex       // guards the fields below
 	settings *Settings        // nil: not known yet
 	held     map[string]int64 // by mirror; nil: not measured yet
-	full     bool             // eviction could not free what the disk lacks
-	kept     time.Time        // last look for what was not pulled for long
+	full     bool             // eviction could not free enough space
+	kept     time.Time        // last search for manifests that were not pulled for long
 
 	passing sync.Mutex // held by a pass
 	passes  *rounds.Rounds
 }
 
-// New makes an Evictor, which looks at what is held in the background from the
-// first SetSettings on. Close ends it.
+// New makes an Evictor. Its passes run in the background from the first SetSettings on. Close
+// ends it.
 func New(c Config) *Evictor {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -164,16 +165,16 @@ func (e *Evictor) Close() error {
 	return nil
 }
 
-// Held returns how many bytes each mirror holds, as of the last pass and of what was
-// kept since. It is nil before the first pass.
+// Held returns how many bytes each mirror holds, as of the last pass plus what was kept since. It
+// is nil before the first pass.
 func (e *Evictor) Held() map[string]int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return maps.Clone(e.held)
 }
 
-// Keeping reports whether mirrors keep what they fetch: less than MinFree is free otherwise,
-// and there is nothing left to evict.
+// Keeping reports whether mirrors keep what they fetch. They do not when less than MinFree is
+// free and there is nothing left to evict.
 func (e *Evictor) Keeping() bool {
 	free, total, err := e.Disk.Space()
 	e.mu.Lock()
@@ -181,8 +182,8 @@ func (e *Evictor) Keeping() bool {
 	return err != nil || e.settings == nil || !e.full || free >= e.settings.MinFree.Of(total)
 }
 
-// pass looks once at what is held and evicts what goes beyond the limits. One
-// repository that cannot be read does not keep the others from being looked at.
+// pass examines the held content once and evicts what exceeds the limits. A repository that
+// cannot be read does not stop the examination of the others.
 func (e *Evictor) pass(ctx context.Context) error {
 	e.passing.Lock()
 	defer e.passing.Unlock()
@@ -245,12 +246,12 @@ func mirrorOf(repo string) string {
 	return name
 }
 
-// lacking is how many bytes must go for the disk to have free what it should, and a
-// tenth more, so that what comes next finds room too.
+// lacking returns how many bytes must be removed for the disk to have the required free space,
+// and a tenth more for the next content.
 func (e *Evictor) lacking(settings Settings) int64 {
 	free, total, err := e.Disk.Space()
 	if err != nil {
-		return 0 // not known; a full disk is seen by who writes
+		return 0 // not known; a writer notices a full disk
 	}
 	least := settings.MinFree.Of(total)
 	if free >= least {
@@ -268,7 +269,7 @@ type pass struct {
 	lacking  int64
 }
 
-// beyond tells whether space must be made.
+// beyond reports whether space must be freed.
 func (p *pass) beyond() bool {
 	for name := range p.held {
 		if p.oversize(name) {
@@ -304,8 +305,8 @@ func (p *pass) run(ctx context.Context) (failed []error) {
 	return failed
 }
 
-// evict removes a group, unless it was pulled since the look at it: what is pulled now
-// goes only when the disk is pressed.
+// evict removes a group, unless it was pulled since it was examined: a group that is being pulled
+// is removed only when the disk is pressed.
 func (p *pass) evict(ctx context.Context, g group, pressed bool) error {
 	if !pressed {
 		times, err := p.Pulls.Of(ctx, g.repo)

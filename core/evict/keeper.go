@@ -2,19 +2,19 @@ package evict
 
 import "github.com/opencontainers/go-digest"
 
-// Pulled implements mirror.Keeper. A pull marks the manifest that was asked for. That is
-// enough: who pulls an image asks for its index first, and an index counts as pulled
-// when one of its platforms is. Blobs are marked by nobody, as one may belong to many
-// images; who asks for blobs alone has asked for their manifest before.
+// Pulled implements mirror.Keeper. A pull marks the requested manifest. That is enough: a client
+// that pulls an image requests its index first, and an index counts as pulled when one of its
+// platforms is. Blobs are not marked, because one may belong to many images; a client that
+// requests only blobs has requested their manifest before.
 func (e *Evictor) Pulled(repo string, d digest.Digest) { e.Pulls.Mark(repo, d, "") }
 
-// Room implements mirror.Keeper. When little is free, eviction begins, and downloads are kept
-// meanwhile down to half of what should be free; when that half is used too, or
-// nothing is left to evict, mirrors keep no more.
+// Room implements mirror.Keeper. When little space is free, eviction begins, and downloads are
+// kept meanwhile until half of MinFree is left. When that half is used too, or nothing is left to
+// evict, mirrors keep nothing more.
 func (e *Evictor) Room(size int64) bool {
 	free, total, err := e.Disk.Space()
 	if err != nil {
-		return true // not known; a full disk is seen by who writes
+		return true // not known; a writer notices a full disk
 	}
 	e.mu.Lock()
 	var least int64

@@ -13,16 +13,16 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// group is what goes together: an index with those of its platforms that are held, or
-// one image, and what refers to them.
+// group is a set of manifests that are evicted together: an index with its held platforms, or one
+// image, and their referrers.
 type group struct {
 	repo      string
 	manifests []digest.Digest
 	pulled    time.Time
 }
 
-// order returns all that is held, what was pulled longest ago first. It drops the times
-// of what is not held any more.
+// order returns everything that is held, the least recently pulled first. It drops the times of
+// manifests that are not held any more.
 func (p *pass) order(ctx context.Context) (groups []group, failed []error) {
 	some := map[string]bool{}
 	for repo, err := range p.Local.Repositories(ctx, "") {
@@ -79,12 +79,12 @@ type node struct {
 	grouped   bool
 }
 
-// arrives bounds how long after the pull that brought it a manifest is in the store: it is
-// kept behind the answer.
+// arrives bounds the time between the pull that fetched a manifest and its write to the store,
+// which follows the answer.
 const arrives = time.Minute
 
-// add takes a manifest in. What was never seen to be pulled counts from its arrival, and
-// so does what has come again since, when a kill has lost the pull that brought it.
+// add adds a manifest. Without a recorded pull it counts from its arrival. So does a manifest
+// that was fetched again since, when a kill has lost the pull that fetched it.
 func (ns nodes) add(held store.Held, pulled time.Time) {
 	n := &node{pulled: pulled, subject: held.Subject, children: held.Names}
 	if held.Time.Sub(pulled) > arrives {
@@ -93,10 +93,10 @@ func (ns nodes) add(held store.Held, pulled time.Time) {
 	ns[held.Digest] = n
 }
 
-// groups puts every manifest into one group. An index was pulled when one of its
-// platforms was, whoever asked for that by digest; and it keeps all that is held of
-// them, as a subject keeps its referrers. So the manifests are taken in the order of
-// pulls, the newest first, and each takes along what it needs and nobody has yet.
+// groups puts every manifest into one group. An index counts as pulled when one of its platforms
+// was, also by digest. It keeps all of its held platforms, as a subject keeps its referrers. So
+// the manifests are processed in the order of pulls, the newest first, and each adds to its group
+// what it needs and no other group has yet.
 func (ns nodes) groups(repo string) []group {
 	sorted := make([]digest.Digest, 0, len(ns))
 	for d, n := range ns {
@@ -132,7 +132,8 @@ func (ns nodes) groups(repo string) []group {
 	return groups
 }
 
-// raise brings the last pull of its platforms up to an index. Digests make no circles.
+// raise raises the time of an index to the last pull of its platforms. Digests cannot form
+// cycles.
 func (ns nodes) raise(n *node) {
 	if n.height > 0 {
 		return

@@ -85,7 +85,7 @@ func TestADownloadBeyondTheSizeIsFollowedByEviction(t *testing.T) {
 		s.image(nginx, "two")
 		s.wait(2 * time.Hour)
 		s.went()
-		s.image(nginx, "three") // with one it would be too much; the evictor is not told
+		s.image(nginx, "three") // with one it would be too much; the evictor does not learn of it
 		s.went()
 		s.Kept(nginx, 100*kib)
 		s.wait(10 * time.Second)
@@ -133,7 +133,7 @@ func (refusing) Evict(context.Context, string, ...digest.Digest) (store.Evicted,
 	return store.Evicted{}, store.ErrDamaged
 }
 
-// An eviction that fails before it has removed anything is told as a failure alone.
+// An eviction that fails before it has removed anything is reported only as a failure.
 func TestAnEvictionThatRemovedNothingIsNotTold(t *testing.T) {
 	shelved(t, ninety, func(s *shelf) {
 		s.image(nginx, "one")
@@ -152,8 +152,8 @@ func TestAnEvictionThatRemovedNothingIsNotTold(t *testing.T) {
 	})
 }
 
-// Lists go with the evictor: those that nobody asks for any more, and at once those of
-// what is not held, which earlier versions have left.
+// The evictor removes lists that are not requested any more, and at once those of manifests that
+// are not held, which earlier versions have left.
 func TestListsAgeOut(t *testing.T) {
 	shelved(t, ninety, func(s *shelf) {
 		held := s.image(nginx, "held")

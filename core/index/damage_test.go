@@ -65,7 +65,7 @@ func numbered(prefix string, n int) (names []string) {
 	return names
 }
 
-// filled is an index of some pages that is open, and the damages that it was told of.
+// filled returns an open index of several pages, and the damages that it has reported.
 func filled(t *testing.T, path string, met *[]error) *index.Index {
 	t.Helper()
 	x, err := index.Open(path, func(err error) { *met = append(*met, err) })

@@ -92,7 +92,7 @@ func (x *Index) renew() error {
 	return x.load()
 }
 
-// load opens the file and makes what is missing in it.
+// load opens the file and creates the missing buckets in it.
 func (x *Index) load() error {
 	var db *bbolt.DB
 	err := survive(func() (err error) {
@@ -152,9 +152,9 @@ func (x *Index) take() (bool, error) {
 	return err == nil && !missing, errors.Join(err, syncDir(filepath.Dir(x.path)))
 }
 
-// finish looks at every row, as lists do, and closes the database. Errors: store.ErrDamaged
-// also when rows have disappeared. A page's own header has no checksum, and the next run
-// would believe it.
+// finish reads every row, as lists do, and closes the database. Errors: store.ErrDamaged also
+// when rows have disappeared. A page's own header has no checksum, and the next run would trust
+// it.
 func (x *Index) finish() error {
 	err := x.db.Update(func(tx *bbolt.Tx) error {
 		format := tx.Bucket(formatBucket)

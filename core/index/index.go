@@ -1,13 +1,12 @@
-// Package index keeps the store.Names of a store in a file: a projection of its bucket for
-// questions that a file system answers slowly, which are tags and repositories in order, and
-// what a repository holds.
+// Package index keeps the store.Names of a store in a file. They are a projection of its bucket
+// for queries that a file system answers slowly: tags and repositories in order, and the content
+// of a repository.
 //
-// The bucket remains the only truth. The index may be deleted at any time. After an
-// unclean stop it is discarded and rebuilt while the store is serving, and until
-// Ready the store scans its bucket instead. Therefore bbolt never syncs: a crash can
-// corrupt the file, and the file of a crash is never opened, nor is one that was
-// changed between two runs. If it is damaged while it is open, the store only loses
-// its help.
+// The bucket remains authoritative. The index may be deleted at any time. After an unclean stop
+// it is discarded and rebuilt while the store is serving, and until Ready the store scans its
+// bucket instead. Therefore bbolt never syncs: a crash can corrupt the file, and the file of a
+// crash is never opened, nor is one that was changed between two runs. If it is damaged while it
+// is open, the store works without it.
 package index
 
 import (
@@ -28,8 +27,8 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// Index holds (repository, manifest digest) and (repository, tag, digest). After
-// store.ErrDamaged its file is not asked again until Rebuild has begun a new one.
+// Index holds (repository, manifest digest) and (repository, tag, digest). After store.ErrDamaged
+// its file is not used again until Rebuild has begun a new one.
 type Index struct {
 	path    string      // its path between runs; empty: none
 	file    string      // its path while it is open
@@ -57,10 +56,10 @@ var (
 	rowsKey         = []byte("rows")      // in formatBucket: how many rows the others have
 )
 
-// Open opens the index at path, or begins an empty one that is not Ready. While it
-// is open its file is called path+".open", so that a crash leaves no file that
-// looks whole. An empty path keeps the index in a temporary file. damaged is called
-// with each damage that is met, now or later, and must not call the index.
+// Open opens the index at path, or begins an empty one that is not Ready. While it is open its
+// file is named path+".open", so that a crash leaves no file that looks intact. An empty path
+// keeps the index in a temporary file. damaged is called for each damage that is found, now or
+// later, and must not call the index.
 func Open(path string, damaged func(error)) (*Index, error) {
 	x := &Index{path: path, damaged: damaged}
 	whole := false
@@ -114,7 +113,7 @@ func (x *Index) Distrust() {
 	x.ready.Store(false)
 }
 
-// Close ends the index; if it is Ready, the next Open finds it so.
+// Close closes the index. If it is Ready, it is Ready after the next Open, too.
 func (x *Index) Close() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -201,7 +200,7 @@ func key(repo, rest string) []byte {
 	return append(append(append(k, repo...), 0), rest...)
 }
 
-// row is the value of a row, behind its checksum.
+// row returns the stored form of a value: its checksum, then the value.
 func row(key, value []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, sum(key, value)), value...)
 }

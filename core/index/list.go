@@ -13,7 +13,7 @@ import (
 )
 
 // chunk bounds how many rows one read transaction copies. Rows are yielded outside
-// of it: a reader that is slow to take them must not hold back bbolt's writer.
+// of it: a slow reader must not block bbolt's writer.
 const chunk = 200
 
 // Repositories implements store.Names.
@@ -93,7 +93,7 @@ func (c *cursor) check(key, value []byte, ordered bool) (_, _ []byte) {
 	return key, value[sumSize:]
 }
 
-// within calls each for the rows of repo behind after.
+// within calls each for the rows of repo after after.
 func within(c *cursor, repo, after string, each func(rest string, value []byte) bool) {
 	prefix := key(repo, "")
 	for k, v := c.seek(key(repo, after)); bytes.HasPrefix(k, prefix); k, v = c.next() {

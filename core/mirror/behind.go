@@ -10,34 +10,34 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// The queue of manifests to be stored is bounded in number and in bytes. Beyond that
-// an answer waits until its own is stored: the disk is then slower than the upstream.
+// The queue of manifests to be stored is bounded in number and in bytes. Beyond that an answer
+// waits until its own manifest is stored: the disk is then slower than the upstream.
 const (
 	maxBehind      = 256
 	maxBehindBytes = 16 << 20
 )
 
-// behind keeps what an answer does not wait for: the syncs of a manifest take longer
-// than its way from the upstream. What is here counts as held, also for who comes
-// while it is on its way to the store. A killed process loses it, and asks again.
+// behind stores manifests after they were served: the syncs of a manifest take longer than its
+// transfer from the upstream. A queued manifest counts as held, also for callers that ask before
+// it is stored. A killed process loses the queue, and asks the upstream again.
 //
-// Of one repository it is kept in the order in which it was learned.
+// The lessons of one repository are stored in the order in which they were learned.
 type behind struct {
-	mu    sync.Mutex // guards what follows, and the fields of the backlogs
+	mu    sync.Mutex // guards the fields below, and those of the backlogs
 	repos map[string]*backlog
 	count int // lessons, and bytes of their manifests
 	bytes int
 }
 
-// backlog is what waits of one repository, the oldest first. Somebody is at it as long
-// as there is any.
+// backlog is the queue of one repository, the oldest first. A goroutine works on it as long as it
+// is not empty.
 type backlog struct {
 	lessons   []*lesson
 	tags      map[string]*lesson        // the newest of each
 	manifests map[digest.Digest]*lesson // any of each
 }
 
-// lesson is what was learned of a manifest, and of the tag that names it unless that
+// lesson is what the mirror learned about a manifest, and about the tag that names it unless tag
 // is empty.
 type lesson struct {
 	found core.Manifest
@@ -49,14 +49,14 @@ type lesson struct {
 	done  chan struct{} // closed when it is in the store, or cannot be
 }
 
-// learn has a lesson kept behind. It is called by flights only, which Close waits for.
+// learn queues a lesson for the store. Only flights call it, and Close waits for them.
 func (m *Mirror) learn(ctx context.Context, repo string, l *lesson) {
 	l.done = make(chan struct{})
 	if l.tag != "" {
 		m.present(repo + ":" + l.tag)
 	}
 	if l.fresh {
-		m.present(referrersKey(repo, l.found.Descriptor.Digest)) // what refers to it is worth a second question now
+		m.present(referrersKey(repo, l.found.Descriptor.Digest)) // its referrers may be asked for again now
 	}
 	b := &m.behind
 	b.mu.Lock()
@@ -88,8 +88,8 @@ func (m *Mirror) learn(ctx context.Context, repo string, l *lesson) {
 	}
 }
 
-// catchUp keeps what waits of a repository, also while the mirror is being closed:
-// then a restart has it.
+// catchUp stores the queued lessons of a repository, also while the mirror is being closed, so
+// that a restart has them.
 func (m *Mirror) catchUp(repo string, log *backlog) {
 	b := &m.behind
 	b.mu.Lock()
@@ -113,7 +113,7 @@ func (m *Mirror) catchUp(repo string, log *backlog) {
 	delete(b.repos, repo)
 }
 
-// keepLesson puts a manifest into the store, and then tells when its tag was checked.
+// keepLesson stores a manifest, and then records when its tag was checked.
 func (m *Mirror) keepLesson(ctx context.Context, repo string, l *lesson) {
 	d := l.found.Descriptor.Digest
 	if l.fresh {
@@ -122,7 +122,7 @@ func (m *Mirror) keepLesson(ctx context.Context, repo string, l *lesson) {
 			put.Tags = []string{l.tag}
 		}
 		if _, err := m.local.PutManifest(ctx, repo, put); err != nil {
-			m.log.Warn("manifest cannot be kept; it is served, and asked for again", "repository", repo, "digest", d, "error", err)
+			m.log.Warn("manifest cannot be stored; it is served, and requested again later", "repository", repo, "digest", d, "error", err)
 			return
 		}
 	}
@@ -133,7 +133,7 @@ func (m *Mirror) keepLesson(ctx context.Context, repo string, l *lesson) {
 	}
 }
 
-// tag is what waits to be kept of a tag.
+// tag returns what is queued for a tag.
 func (b *behind) tag(repo, tag string) (heldTag, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -145,7 +145,7 @@ func (b *behind) tag(repo, tag string) (heldTag, bool) {
 	return heldTag{}, false
 }
 
-// manifest is what waits to be kept of a digest.
+// manifest returns the queued manifest with a digest.
 func (b *behind) manifest(repo string, d digest.Digest) (core.Manifest, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -157,8 +157,8 @@ func (b *behind) manifest(repo string, d digest.Digest) (core.Manifest, bool) {
 	return core.Manifest{}, false
 }
 
-// settle returns when what was learned of a repository until now is in the store, or
-// cannot be: so that what removes it does not come before it. An empty repo means all.
+// settle returns when everything that was learned about a repository until now is stored, or has
+// failed to be. A removal that follows then covers it. An empty repo means all.
 func (b *behind) settle(ctx context.Context, repo string) error {
 	b.mu.Lock()
 	var last []*lesson
@@ -178,8 +178,8 @@ func (b *behind) settle(ctx context.Context, repo string) error {
 	return nil
 }
 
-// settle is that of all mirrors whose repositories these are: a configuration that was
-// replaced may still be keeping what it learned.
+// settle calls settle of all mirrors with these repositories: the mirror of a replaced
+// configuration may still be storing what it learned.
 func (m *Mirror) settle(ctx context.Context, repo string) error {
 	for _, other := range m.namesakes() {
 		if err := other.behind.settle(ctx, repo); err != nil {

@@ -23,8 +23,8 @@ type Beside struct {
 	Log   *slog.Logger
 }
 
-// Evicted removes what is kept beside manifests and tags that were evicted. What a crash leaves
-// of it is overwritten when the manifest comes again.
+// Evicted removes the records of manifests and tags that were evicted. Records that a crash
+// leaves are overwritten when the manifest is fetched again.
 func (b *Beside) Evicted(ctx context.Context, repo string, gone store.Evicted) {
 	keys := make([]string, 0, len(gone.Tags)+len(gone.Manifests))
 	for _, tag := range gone.Tags {
@@ -40,9 +40,10 @@ func (b *Beside) Evicted(ctx context.Context, repo string, gone store.Evicted) {
 	}
 }
 
-// Age removes the lists that nobody has asked the upstream for within keep of their repository,
-// and those of what refers to a manifest that is not held, which earlier versions kept for any
-// digest that a client chose. What is younger than grace stays: its manifest may be on its way.
+// Age removes the lists that were not requested from the upstream within keep of their
+// repository. It also removes the lists of referrers of manifests that are not held, which
+// earlier versions kept for any digest that a client chose. Lists younger than grace stay: their
+// manifest may be about to be stored.
 func (b *Beside) Age(
 	ctx context.Context, now time.Time, grace time.Duration, keep func(repo string) time.Duration,
 ) error {

@@ -12,12 +12,12 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// maxLooks bounds how often a blob is looked for again because it came, went or was
-// given up between two looks.
+// maxLooks bounds how often a blob is looked up again because it was stored, removed or given up
+// between two lookups.
 const maxLooks = 4
 
-// Stat implements core.Reader. A blob that is not held is described by the manifests
-// that list it, if those that are held agree, else by the upstream. Other errors as of Manifest.
+// Stat implements core.Reader. A blob that is not held is described by the manifests that list
+// it, if the held ones agree, else by the upstream. Other errors as of Manifest.
 func (m *Mirror) Stat(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
 	remote, seen, err := m.reads(ctx, repo)
 	if err != nil {
@@ -58,7 +58,7 @@ func descriptor(d digest.Digest, size int64) core.Descriptor {
 	return core.Descriptor{MediaType: "application/octet-stream", Digest: d, Size: size}
 }
 
-// attest asks the upstream whether repo has a blob, once for all who wait.
+// attest asks the upstream whether repo has a blob, once for all waiting callers.
 func (m *Mirror) attest(ctx context.Context, repo string, d digest.Digest) (size int64, err error) {
 	remote, err := m.remote(repo)
 	if err != nil {
@@ -74,10 +74,9 @@ func (m *Mirror) attest(ctx context.Context, repo string, d digest.Digest) (size
 	})
 }
 
-// Blob implements core.Reader. A blob that is not held is downloaded for everybody:
-// the result follows the download, and is a Seeker if the size is known. It ends in
-// an error, never in io.EOF, when the whole is not what its digest says.
-// Other errors as of Manifest.
+// Blob implements core.Reader. A blob that is not held is downloaded once for all readers: the
+// result follows the download, and is a Seeker if the size is known. It ends in an error, never
+// in io.EOF, when the content does not match the digest. Other errors as of Manifest.
 func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.Blob, error) {
 	remote, seen, err := m.reads(ctx, repo)
 	if err != nil {
@@ -118,9 +117,9 @@ func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.B
 	return nil, fmt.Errorf("%w: %s of %s comes and goes", core.ErrUnavailable, d, repo)
 }
 
-// follow joins the download of a blob, or begins it. Where another repository has
-// the bytes it asks the upstream whether this one has the blob too, and links it;
-// nil without an error means: look again.
+// follow joins the download of a blob, or begins it. If another repository has the bytes, it asks
+// the upstream whether this one has the blob too, and links it. It returns nil without an error
+// if the caller must look the blob up again.
 func (m *Mirror) follow(ctx context.Context, seen *view, d digest.Digest) (*download.Follower, error) {
 	repo, slot := seen.repo, m.slot(ctx, seen, d)
 	if f := m.downloads.Join(ctx, repo, slot); f != nil {
@@ -152,10 +151,10 @@ func (m *Mirror) follow(ctx context.Context, seen *view, d digest.Digest) (*down
 	return m.downloads.Start(ctx, repo, slot), nil
 }
 
-// link asks the upstream whether repo has a blob whose bytes are here, or on their way,
-// for another repository, and lets repo take part. It asks once for all who wait. false
-// without an error means that the bytes have gone meanwhile, or that the upstream's answer
-// does not show that it is about this blob: then only a download of repo's own does.
+// link asks the upstream whether repo has a blob whose bytes are held, or being downloaded, for
+// another repository, and gives repo a share of them. It asks once for all waiting callers. It
+// returns false without an error if the bytes were removed meanwhile, or if the upstream's answer
+// does not prove that it is about this blob: then repo needs its own download.
 func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot download.Slot) (bool, error) {
 	remote, err := m.remote(repo)
 	if err != nil {
@@ -163,7 +162,7 @@ func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot do
 	}
 	noun := repo + "@" + string(d)
 	return together(ctx, m, "link "+noun, func(ctx context.Context) (bool, error) {
-		// Another flight may have ended between the look and now.
+		// Another flight may have ended since the lookup.
 		if _, err := m.local.Stat(ctx, repo, d); err == nil || m.downloads.Has(repo, slot) {
 			return true, nil
 		}
@@ -196,8 +195,8 @@ func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot do
 	})
 }
 
-// slot is which download of a blob a repository takes part in. One that credentials are
-// about to be used for is hidden already.
+// slot returns which download of a blob a repository takes part in. A repository for which
+// credentials are about to be used already counts as hidden.
 func (m *Mirror) slot(ctx context.Context, seen *view, d digest.Digest) download.Slot {
 	if known := seen.rights(ctx); known.hidden(m.settings.Load().MaxStale) || m.credentialed && !known.ok {
 		return download.Slot{Repo: seen.repo, Digest: d}

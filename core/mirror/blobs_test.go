@@ -172,8 +172,8 @@ func TestASlowReaderSlowsNobodyAndOneThatLeavesStopsNothing(t *testing.T) {
 	})
 }
 
-// Downloads that nobody reads go on, eight of them. The ninth stops the one that was
-// left first, which the next reader resumes.
+// Up to eight downloads without readers continue. The ninth stops the one that lost its readers
+// first, which the next reader resumes.
 func TestDownloadsThatNobodyReadsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, mirror.Settings{})
@@ -235,8 +235,8 @@ func TestAHeadOfABlobThatIsNotHeld(t *testing.T) {
 	})
 }
 
-// Two repositories that share a layer: the second is linked once the upstream says
-// that it has it, by exactly one question, whoever waits.
+// Two repositories that share a layer: the second is linked once the upstream confirms that it
+// has the layer. All waiting callers share exactly one request.
 func TestASharedLayerIsLinkedAfterAttestation(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -301,7 +301,7 @@ func TestASharedLayerIsLinkedAfterAttestation(t *testing.T) {
 	}
 }
 
-// A signed URL that a blob was redirected to is short-lived: whoever resumes asks the
+// A signed URL to which a blob was redirected is short-lived: a resumed download asks the
 // registry again.
 func TestAResumedBlobIsRedirectedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -157,8 +157,8 @@ func TestBlobWithAContentCodingThatIsWrongAnyway(t *testing.T) {
 	}
 }
 
-// Where a manifest says how long the blob is, one that is sent as it is comes at once.
-// A manifest that lies costs one try: it is not believed again, nor for another blob.
+// If a manifest has the size of the blob, a blob that is sent unchanged is served at once. A
+// manifest with a wrong size costs one try: it is not trusted again, nor for another blob.
 func TestBlobWithAContentCodingWhoseSizeIsKnown(t *testing.T) {
 	small := gzipped(layer)
 	for _, row := range []struct {

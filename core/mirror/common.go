@@ -8,23 +8,23 @@ import (
 	"github.com/eblume/caddy-registry/core/mirror/download"
 )
 
-// common is what the mirrors of one State remember in memory. A changed configuration
-// makes another Mirror over the same content, and back again the one that was there
-// before: what each of them learned about records must be what the other one reads, or
-// a mirror would go on believing in a record, or in the absence of one, that another
-// mirror has replaced since.
+// common is what the mirrors of one State remember in memory. A changed configuration makes
+// another Mirror over the same content, and changing it back returns to the earlier one. They
+// must share what they know about records. Otherwise a mirror would go on using a record, or the
+// absence of one, that another mirror has replaced since.
 //
-// What an upstream said is not common: another configuration asks another upstream, or
-// with other credentials.
+// The upstream's answers are not shared: another configuration asks another upstream, or uses
+// other credentials.
 type common struct {
 	checks   *memo[string, check]     // by check key: the record in State
-	unshared *memo[string, time.Time] // by what was withdrawn: what others learned before is not believed
+	unshared *memo[string, time.Time] // by what was withdrawn: what others learned before that time is ignored
 	rights   *memo[string, knownRights]
-	lists    *weighed[list] // by key: records in State, and lists that are in memory alone
-	// reading has a place for each list that is being read and decoded: that takes some
-	// times as much memory as the list itself.
+	lists    *weighed[list] // by key: records in State, and lists that are only in memory
+	// reading has a slot for each list that is being read and decoded, which takes several times
+	// as much memory as the list itself.
 	reading chan struct{}
-	// scratch lends room for what downloads fetch ahead, and ahead bounds it. nil: State has none.
+	// scratch provides temporary files for what downloads fetch ahead, and ahead bounds them.
+	// nil: State has none.
 	scratch bucket.Scratch
 	ahead   *download.Budget
 
@@ -89,7 +89,7 @@ func (m *Mirror) namesakes() []*Mirror {
 	return all
 }
 
-// present drops from memory that something is not there, whichever mirror was told so.
+// present drops a remembered "not found" from memory, whichever mirror learned it.
 func (m *Mirror) present(noun string) {
 	for _, other := range m.namesakes() {
 		other.absent.drop(noun)

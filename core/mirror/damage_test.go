@@ -59,10 +59,10 @@ func pulled(t *testing.T) (f *fixture, tags []string) {
 	return f, tags
 }
 
-// A file of a mirror is damaged in any way, while it serves or before it starts: with
-// its upstream all answers are right, and the disk is repaired; without it there is an
-// error and never other content. A flipped bit in a blob, whose length is right, is what
-// a scrub finds; nobody reads a blob through its digest in order to serve it.
+// A file of a mirror is damaged in any way, while it serves or before it starts: with its
+// upstream all answers are right, and the disk is repaired; without it there is an error and
+// never other content. A flipped bit in a blob of the right length is found only by a
+// verification, because blobs are not hashed when they are served.
 func TestDamageToAMirrorIsNotHeld(t *testing.T) {
 	damages := map[string]func(data []byte) []byte{
 		"a bit in the middle flipped":      func(data []byte) []byte { data[len(data)/2] ^= 4; return data },

@@ -1,27 +1,27 @@
-// Package mirror is pull-through: a core.Registry that answers from a sparse store,
-// else asks one upstream, and keeps what it was given.
+// Package mirror is a pull-through cache: a core.Registry that answers from a sparse store, else
+// asks one upstream and stores the answer.
 //
-// Names are canonical and begin with the mirror's own: docker.io/library/nginx is
-// asked upstream as library/nginx. Pushes are refused; deleting, by one who may,
-// forgets what is held, so that the next read asks the upstream.
+// Names are canonical and begin with the mirror's own: docker.io/library/nginx is requested from
+// the upstream as library/nginx. Pushes are refused. A permitted delete forgets what is held, so
+// that the next read asks the upstream.
 //
-// A tag is trusted for a while, then checked with one HEAD for all who wait, and
-// served stale while the upstream cannot be asked. A manifest by digest is fetched
-// once. A blob is downloaded once whoever asks: the download belongs to the mirror,
-// readers follow the growing upload, and no reader of one download gets its last missing
-// byte, or a clean end, before the digest of the whole is right (package download).
+// A tag is trusted for a while, then checked with one HEAD for all waiting callers, and served
+// stale while the upstream cannot be asked. A manifest by digest is fetched once. A blob is
+// downloaded once for all readers. The download belongs to the mirror, and readers follow the
+// growing upload. No reader of a download gets its last missing byte, or a clean end, before the
+// digest of the whole is verified (package download).
 //
-// An answer waits for the upstream alone: what it brings is kept behind it, and counts
-// as held meanwhile.
+// An answer waits only for the upstream: the content is stored afterwards, and counts as held
+// meanwhile.
 //
-// It does not decide who may do what: core.AccessFrom(ctx) says whether the caller
-// may let it ask the upstream. Without that right a caller is answered from what is
-// held, and the upstream is not asked on his behalf.
+// It does not decide permissions: core.AccessFrom(ctx) says whether the caller may have the
+// upstream asked. A caller without that right is answered from what is held, and the upstream is
+// not asked.
 //
-// Credentials raise limits and widen no rights: what the upstream does not show to an
-// anonymous caller, asked once per repository and day, is served to callers with
-// core.Access.Private only, and named in no other's lists. The answers are kept in
-// State; nobody but a purge makes one be asked for anew.
+// Credentials raise limits but do not widen rights. Once per repository and day, the mirror asks
+// the upstream anonymously. What the upstream does not show then is served only to callers with
+// core.Access.Private, and omitted from the lists of all others. The answers are kept in State;
+// only a purge makes the mirror ask again earlier.
 //
 //	hub, err := mirror.New(mirror.Config{
 //		Name: "docker.io", Local: store, State: bucket, Upstream: client,

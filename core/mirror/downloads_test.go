@@ -119,8 +119,8 @@ func is(closed chan struct{}) bool {
 	}
 }
 
-// However many callers leave at the same moment, eight downloads go on and no more, and
-// whoever comes then is served at once.
+// However many callers leave at the same moment, at most eight downloads continue, and a new
+// caller is served at once.
 func TestCallersThatLeaveAtOnceLeaveEightDownloads(t *testing.T) {
 	for _, left := range []int{9, 32, 150} {
 		t.Run(fmt.Sprint(left, " leave"), func(t *testing.T) {
@@ -153,9 +153,8 @@ func TestCallersThatLeaveAtOnceLeaveEightDownloads(t *testing.T) {
 	}
 }
 
-// While one caller waits for 150 blobs, none of which comes to its end, somebody else's
-// first byte is there at once; also another repository's for the same address, behind
-// which many may be.
+// While one caller waits for 150 blobs, none of which ends, another caller's first byte arrives
+// at once; also another repository's for the same address, behind which many may be.
 func TestNobodysQueueTakesAllTransfers(t *testing.T) {
 	for _, row := range []struct {
 		name          string

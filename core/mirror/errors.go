@@ -9,8 +9,8 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// failed says what an upstream's failure means to a client, when nothing is held.
-// missing is the condition for what is not there.
+// failed maps an upstream's failure to the error for a client, when nothing is held. missing is
+// the error for content that does not exist.
 func failed(err error, missing *core.Error) error {
 	var known *core.Error
 	if errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
@@ -38,19 +38,20 @@ func failed(err error, missing *core.Error) error {
 	return core.WithRetry(core.WithPublic(wrapped, fmt.Sprintf("%s: %s", condition, details.Public())), details.Until)
 }
 
-// refused tells whether the upstream answered, and the answer was no: then what is
-// held must not be served as if nobody had asked. All the rest is trouble.
+// refused reports whether the upstream answered with a refusal: then what is held must not be
+// served as if the upstream had not been asked. All other errors are failures.
 func refused(err error) bool {
 	v := upstream.VerdictOf(err)
 	return v == upstream.Gone || v == upstream.Refused
 }
 
-// unheld tells whether the store does not have something, rather than failing.
+// unheld reports whether an error means that the store does not have something, rather than that
+// it failed.
 func unheld(err error) bool {
 	return errors.Is(err, core.ErrNameUnknown) || errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrBlobUnknown)
 }
 
-// mayFetch is nil if the caller may let the mirror ask for what is not held.
+// mayFetch returns nil if the caller may have the mirror ask the upstream for what is not held.
 func mayFetch(ctx context.Context, noun string) error {
 	if access := core.AccessFrom(ctx); !access.Fetch {
 		return access.Unfetched(noun)

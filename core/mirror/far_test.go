@@ -168,7 +168,7 @@ func startFar(t *testing.T, u *far, others ...*far) *fixture {
 	return f
 }
 
-// part opens a blob at start, for a reader who reads up to end.
+// part opens a blob at start, for a reader that reads up to end.
 func (f *fixture) part(ctx context.Context, d digest.Digest, start, end int64) (core.Blob, error) {
 	b, err := f.Blob(ctx, repo, d)
 	if err != nil {

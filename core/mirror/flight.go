@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// flightTimeout bounds a question to the upstream as a whole. The upstream's own
-// timeouts are shorter; this one bounds a body that comes byte by byte.
+// flightTimeout bounds a whole request to the upstream. The upstream's own timeouts are shorter;
+// this one bounds a body that arrives byte by byte.
 const flightTimeout = 2 * time.Minute
 
-// together answers one question once for all who ask it at the same time. The work
-// outlives whoever asked first: it ends with its own timeout, or with the mirror.
+// together runs work once for all concurrent callers with the same key. The work outlives the
+// first caller: it ends with its own timeout, or with the mirror.
 func together[T any](ctx context.Context, m *Mirror, key string, work func(ctx context.Context) (T, error)) (T, error) {
 	var none T
 	result := m.flights.DoChan(key, func() (any, error) {

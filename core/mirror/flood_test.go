@@ -36,9 +36,8 @@ func (f *fixture) files(t *testing.T) (all []string) {
 	return all
 }
 
-// Questions of a stranger about what nobody has leave no file, and ask the upstream
-// once or twice each: whatever is asked, however the upstream says no, with credentials and
-// without.
+// Requests of a stranger for missing content leave no file, and ask the upstream once or twice
+// each, for every kind of request and of refusal, with and without credentials.
 func TestQuestionsAboutNothingLeaveNothing(t *testing.T) {
 	const questions = 20
 	random := func(i int) digest.Digest { return digest.FromString(fmt.Sprint("random ", i)) }

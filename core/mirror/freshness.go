@@ -9,11 +9,11 @@ import (
 // scarce is the share of a pull limit below which freshness is stretched: one tenth.
 const scarce = 10
 
-// ttl is how long a tag or a list is trusted now. When less than a tenth of the
-// upstream's pull limit is left, it is Settings.TTL times as much as what is left is
-// smaller than that tenth: with a twentieth left twice, with nothing left until the
-// window of the limit is over. It is never more than that window, or MaxStale.
-// The limit is that of the way in which the mirror asks, with credentials or without.
+// ttl is how long a tag or a list is trusted now. When less than a tenth of the upstream's pull
+// limit is left, Settings.TTL grows in inverse proportion to the rest: with a twentieth left it
+// is doubled, and with nothing left it lasts until the window of the limit is over. It is never
+// more than that window, or MaxStale. The limit is the one for how the mirror asks, with
+// credentials or without.
 func (m *Mirror) ttl() time.Duration {
 	settings := m.settings.Load()
 	limited, ok := m.upstream.(interface{ Limit() upstream.Limit })
@@ -32,7 +32,7 @@ func (m *Mirror) ttl() time.Duration {
 		ttl = time.Duration(min(float64(most), float64(settings.TTL)*float64(limit.Limit)/float64(scarce*limit.Remaining)))
 	}
 	if !m.stretched.Swap(true) {
-		m.log.Warn("little is left of the upstream's pull limit; tags are trusted for longer until it is more",
+		m.log.Warn("little is left of the upstream's pull limit; tags are trusted for longer meanwhile",
 			"remaining", limit.Remaining, "limit", limit.Limit, "window", limit.Window, "ttl", ttl)
 	}
 	return ttl

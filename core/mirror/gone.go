@@ -17,16 +17,16 @@ import (
 // check of the tag like any other answer, and the check's record says since when, so that
 // only a purge of the tag ends it.
 
-// admitter is an upstream that can be asked whether it lets anybody into a repository:
-// upstream.Client. Of another one what is gone is not served.
+// admitter is an upstream that reports whether it lets anonymous callers into a repository:
+// upstream.Client. With another upstream, deleted tags are not served.
 type admitter interface {
 	Admits(ctx context.Context, repo string, ref core.Reference) error
 }
 
-// outlives returns what is held of a tag that the upstream does not have any more, for
-// whose repository anonymous callers still get in. Some registries say "not found" of what
-// has become private, and so may a token endpoint: then this returns its refusal.
-// Errors: cause when the tag ends with the upstream's; those of the upstream.
+// outlives returns what is held of a tag that the upstream no longer has, if anonymous callers
+// can still read its repository. Some registries, and token endpoints, answer "not found" for a
+// repository that has become private: then outlives returns that refusal. Errors: cause when the
+// tag ends with the upstream's; those of the upstream.
 func (m *Mirror) outlives(ctx context.Context, repo, tag string, held heldTag, cause error) (heldTag, error) {
 	up, ok := m.upstream.(admitter)
 	if !ok || !held.mayOutlive() || m.settings.Load().DropGone {
@@ -42,7 +42,7 @@ func (m *Mirror) outlives(ctx context.Context, repo, tag string, held heldTag, c
 	now := time.Now()
 	if held.gone.IsZero() {
 		held.gone = now
-		m.log.Warn("tag is gone from the upstream; what is held of it is served on, until it is purged",
+		m.log.Warn("tag is gone from the upstream; the held copy is served until it is purged",
 			"repository", repo, "tag", tag, "digest", held.manifest.Descriptor.Digest)
 	}
 	held.checked = now
@@ -53,8 +53,8 @@ func (m *Mirror) outlives(ctx context.Context, repo, tag string, held heldTag, c
 // mayOutlive reports whether the tag was last named, or known to be gone, and not refused.
 func (t heldTag) mayOutlive() bool { return t.ok && !t.checked.IsZero() }
 
-// served is what the caller gets of a tag, with a note of where it came from, and a warning
-// if the upstream has it no more.
+// served returns the manifest of a tag for the caller, with a note of its source, and a warning
+// if the upstream no longer has it.
 func (t heldTag) served(ctx context.Context, noun string) core.Manifest {
 	if t.from != "" {
 		core.From(ctx, t.from)
@@ -66,8 +66,7 @@ func (t heldTag) served(ctx context.Context, noun string) core.Manifest {
 	return t.manifest
 }
 
-// maxGoneChecks bounds the records that CountGone reads, so that it takes a moment on any
-// storage.
+// maxGoneChecks bounds the records that CountGone reads, so that it is quick on any storage.
 const maxGoneChecks = 10_000
 
 // CountGone counts the tags of a mirror that are served on although the upstream has

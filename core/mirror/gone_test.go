@@ -110,8 +110,8 @@ func TestATagThatIsGoneIsServedOn(t *testing.T) {
 	}
 }
 
-// Of two who hold what is gone, nobody is told that it is not there, also not while the
-// first of them finds out.
+// If two processes hold a tag that is gone, neither answers "not found", not even while the first
+// one finds out.
 func TestATagThatIsGoneIsNeverMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startAs(t, upstreamtest.Config{Kind: upstreamtest.Hub}, mirror.Settings{})

@@ -249,8 +249,8 @@ func TestStrangersAskNothingOfWhatIsHidden(t *testing.T) {
 	})
 }
 
-// A download for a hidden repository is its own: who asks for the same bytes elsewhere
-// does not follow it.
+// A download for a hidden repository is separate: callers that request the same bytes elsewhere
+// do not follow it.
 func TestADownloadOfAHiddenRepositoryIsNotShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _ := hides(t, upstreamtest.Basic, mirror.Settings{})
@@ -299,13 +299,13 @@ func TestAHiddenAnswerEndsAtMaxStale(t *testing.T) {
 	})
 }
 
-// A client certificate is a credential: what is shown to it alone is hidden. An upstream
-// that does not talk without one shows nothing to anybody else.
+// A client certificate is a credential: content that is shown only to it is hidden. An upstream
+// that does not answer without one shows nothing to anonymous callers.
 func TestACertificateIsACredential(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		auth   tls.ClientAuthType
-		public error // for a stranger, of what is shown to everybody
+		public error // for a stranger, of public content
 	}{
 		{"that is asked for", tls.RequestClientCert, nil},
 		{"that is required", tls.RequireAnyClientCert, core.ErrUnauthorized},

@@ -4,9 +4,9 @@ import "github.com/opencontainers/go-digest"
 
 // Keeper decides what a mirror keeps: an evict.Evictor.
 type Keeper interface {
-	// Pulled records that a client was given a manifest. It does no I/O.
+	// Pulled records that a manifest was served to a client. It does no I/O.
 	Pulled(repo string, d digest.Digest)
-	// Room reports whether so many bytes more may be kept now; -1: some.
+	// Room reports whether size more bytes may be kept now; -1: an unknown number.
 	Room(size int64) bool
 	// Kept records that a blob was kept.
 	Kept(repo string, size int64)

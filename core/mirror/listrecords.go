@@ -17,25 +17,24 @@ const (
 	// maxLists bounds the lists in memory, in bytes: some that are as long as an
 	// upstream may send (see upstream.Client.Tags), or thousands of ordinary ones.
 	maxLists = 32 << 20
-	// entryOverhead is what a list costs beside its rows, and a descriptor beside its
-	// texts.
+	// entryOverhead is the memory of a list apart from its rows, and of a descriptor apart from
+	// its texts.
 	entryOverhead = 256
-	// maxEmpty bounds the lists in memory that have nothing in them. Clients choose
-	// these names.
+	// maxEmpty bounds the empty lists in memory. Clients choose these names.
 	maxEmpty = 1 << 14
 	// maxReading bounds the lists that are read and decoded at once.
 	maxReading = 2
 )
 
-// list is a record of State that has its time. A decoded one is in memory, too: clients
-// page through lists, and each page would read and decode all of it.
+// list is a record of State with its time. The decoded list is also kept in memory: clients page
+// through lists, and otherwise each page would read and decode all of it.
 type list interface {
 	at() time.Time
-	weight() int64 // in bytes; 0: it has nothing in it
+	weight() int64 // in bytes; 0: it is empty
 }
 
-// tagRows are the tags of a repository, in order. They are kept as one text with a line
-// for each, which takes a fraction of the memory of as many strings.
+// tagRows are the tags of a repository, in order. They are kept as one text with a line per tag,
+// which takes a fraction of the memory of separate strings.
 type tagRows struct {
 	time  time.Time
 	lines string // each with its line end
@@ -54,9 +53,9 @@ func newTagRows(at time.Time, tags []string) tagRows {
 func (r tagRows) at() time.Time { return r.time }
 func (r tagRows) weight() int64 { return int64(len(r.lines)) }
 
-// after yields the tags behind one. It looks at no more of them than a search needs.
+// after yields the tags after tag. It finds the first one by binary search.
 func (r tagRows) after(tag string) iter.Seq[string] {
-	// The first offset in whose line, or behind it, the tags are greater.
+	// The first offset whose line, or the line after it, has a greater tag.
 	from := sort.Search(len(r.lines), func(i int) bool {
 		start := strings.LastIndexByte(r.lines[:i], '\n') + 1
 		return r.lines[start:start+strings.IndexByte(r.lines[start:], '\n')] > tag
@@ -108,11 +107,11 @@ func (l referrersList) weight() (sum int64) {
 	return sum
 }
 
-// weigh is what a list in memory weighs.
+// weigh returns the weight of a list in memory.
 func weigh(key string, l list) int64 { return entryOverhead + int64(len(key)) + l.weight() }
 
-// kept is a list that memory has, or State. It is read and decoded by one for all who
-// ask for it at the same time. Errors: the cause of ctx.
+// kept returns a list from memory, or from State. Concurrent callers share one read and decoding.
+// Errors: the cause of ctx.
 func kept[L list](ctx context.Context, m *Mirror, key string) (got L, ok bool, err error) {
 	found, ok, put := m.lists.look(key)
 	if ok {

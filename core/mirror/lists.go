@@ -13,10 +13,10 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// Tags implements core.Lister with the upstream's list, cached as tags are. While the
-// upstream cannot be asked and the list is not held, it yields the tags that are, which
-// the log calls incomplete. Errors as of Manifest, with ErrNameUnknown for a repository
-// that is not there.
+// Tags implements core.Lister with the upstream's list, cached as tags are. While the upstream
+// cannot be asked and the list is not held, it yields the tags that are held, and logs that the
+// list is incomplete. Errors as of Manifest, with ErrNameUnknown for a repository that does not
+// exist.
 func (m *Mirror) Tags(ctx context.Context, repo, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		got, err := listed(ctx, m, &question[tagRows]{
@@ -45,14 +45,13 @@ func (m *Mirror) Tags(ctx context.Context, repo, after string) iter.Seq2[string,
 	}
 }
 
-// unasked tells the failures after which what is held counts.
+// unasked reports whether err is a failure after which held content is served.
 func unasked(err error) bool {
 	return errors.Is(err, core.ErrUpstream) || errors.Is(err, core.ErrUpstreamTimeout) || errors.Is(err, core.ErrTooManyRequests)
 }
 
-// heldTags yields the tags that would be served now although the upstream cannot be
-// asked: held, and checked within max_stale. false: it has yielded nothing, because
-// there are none.
+// heldTags yields the tags that would be served now although the upstream cannot be asked: held,
+// and checked within max_stale. It returns false if there were none.
 func (m *Mirror) heldTags(ctx context.Context, repo, after string, yield func(string, error) bool) (some bool) {
 	if m.settle(ctx, repo) != nil {
 		return false
@@ -61,7 +60,7 @@ func (m *Mirror) heldTags(ctx context.Context, repo, after string, yield func(st
 	each := func(after string, yield func(string) bool) {
 		for tag, err := range m.local.Tags(ctx, repo, after) {
 			if err != nil {
-				return // what is held cannot be listed: the upstream's failure is the answer
+				return // held tags cannot be listed: the upstream's failure is the answer
 			}
 			last, ok := m.checkOf(ctx, repo, tag)
 			if ok && time.Since(last.Time) < maxStale && !yield(tag) {
@@ -114,7 +113,7 @@ func (m *Mirror) Referrers(ctx context.Context, repo string, subject digest.Dige
 	}
 }
 
-// has tells whether a manifest is held.
+// has reports whether a manifest is held.
 func (m *Mirror) has(ctx context.Context, repo string, d digest.Digest) bool {
 	_, err := m.held(ctx, repo, d)
 	return err == nil
@@ -125,12 +124,12 @@ type question[L list] struct {
 	key, repo string
 	look      func(remote string) look
 	ask       func(ctx context.Context, remote string) (L, error)
-	// keeps tells whether a list with something in it may be kept on the disk.
+	// keeps reports whether a list that is not empty may be kept on the disk.
 	keeps func(ctx context.Context) bool
 }
 
-// listed returns a list by the rules of tags. One that is empty is remembered in memory
-// alone: clients choose what they ask for, and get an empty list for most of it.
+// listed returns a list by the rules of tags. An empty list is remembered only in memory: clients
+// choose the names, and most names have an empty list.
 func listed[L list](ctx context.Context, m *Mirror, q *question[L]) (L, error) {
 	var none L
 	remote, seen, err := m.reads(ctx, q.repo)
@@ -168,7 +167,7 @@ func listed[L list](ctx context.Context, m *Mirror, q *question[L]) (L, error) {
 	}
 	found, err := together(ctx, m, q.key, func(ctx context.Context) (sourced, error) {
 		if again, ok, _ := kept[L](ctx, m, q.key); ok && time.Since(again.at()) < m.ttl() {
-			return sourced{again, core.SourceHeld}, nil // another flight ended between the look and now
+			return sourced{again, core.SourceHeld}, nil // another flight ended since the lookup
 		}
 		got, err := q.ask(ctx, remote)
 		switch {
@@ -234,15 +233,15 @@ func (m *Mirror) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string,
 	return m.own(ctx, m.local.Holders(ctx, d))
 }
 
-// own leaves out what other mirrors of the same store hold, what is not allowed, and
-// what the caller may not see.
+// own leaves out names that other mirrors of the same store hold, names that are not allowed, and
+// names that the caller may not see.
 func (m *Mirror) own(ctx context.Context, names iter.Seq2[string, error]) iter.Seq2[string, error] {
 	return core.Filter(names, func(name string) bool {
 		return strings.HasPrefix(name, m.name+"/") && m.allows(name) && m.visible(ctx, name)
 	})
 }
 
-// mine is own of a list in order, which ends behind the last of this mirror.
+// mine is own for a sorted list, which ends after the last name of this mirror.
 func (m *Mirror) mine(ctx context.Context, names iter.Seq2[string, error]) iter.Seq2[string, error] {
 	return m.own(ctx, func(yield func(string, error) bool) {
 		for name, err := range names {

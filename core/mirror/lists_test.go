@@ -60,7 +60,7 @@ func manyTags(n int) (body string, last string) {
 	return `{"name":"library/nginx","tags":["` + strings.Join(tags, `","`) + `"]}`, tags[n-1]
 }
 
-// page is what a client gets who asks for n tags behind one.
+// page returns what a client gets that asks for n tags after one.
 func page(f *fixture, after string, n int) (got []string, err error) {
 	for tag, err := range f.Tags(fetch, repo, after) {
 		if err != nil {
@@ -73,8 +73,8 @@ func page(f *fixture, after string, n int) (got []string, err error) {
 	return got, nil
 }
 
-// A client that pages through a long list has it read and decoded once, also after a
-// restart, whoever else does the same at the same time.
+// When clients page through a long list at the same time, it is read and decoded once, also after
+// a restart.
 func TestPagesOfAListReadItOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, mirror.Settings{})

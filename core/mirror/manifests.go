@@ -13,18 +13,17 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// Resolve implements core.Reader. A HEAD for what is not held fetches the manifest:
-// the client's next question is for it.
+// Resolve implements core.Reader. A HEAD for a manifest that is not held fetches it: the client's
+// next request asks for it.
 func (m *Mirror) Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error) {
 	found, err := m.Manifest(ctx, repo, ref)
 	return found.Descriptor, err
 }
 
-// Manifest implements core.Reader. Beside the errors of core.Reader there are, with
-// nothing held: ErrUnauthorized or ErrDenied when the caller may not fetch, ErrDenied
-// when the upstream refuses;
-// ErrTooManyRequests, ErrUpstream, ErrUpstreamTimeout when it cannot be asked, with
-// core.Retry; ErrManifestInvalid for what no current client can use.
+// Manifest implements core.Reader. Besides the errors of core.Reader it returns, with nothing
+// held: ErrUnauthorized or ErrDenied when the caller may not fetch, ErrDenied when the upstream
+// refuses; ErrTooManyRequests, ErrUpstream, ErrUpstreamTimeout when it cannot be asked, with
+// core.Retry; ErrManifestInvalid for a manifest that no current client can use.
 func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) (core.Manifest, error) {
 	remote, seen, err := m.reads(ctx, repo)
 	if err != nil {
@@ -46,7 +45,7 @@ func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) 
 		found, err = m.byTag(ctx, repo, ref.Tag)
 	}
 	switch known := seen.rights(ctx); {
-	case err == nil && !m.credentialed && !known.ok: // all of it is for everybody
+	case err == nil && !m.credentialed && !known.ok: // all of it is public
 	case err == nil:
 		exactly := core.Reference{Digest: found.Descriptor.Digest}
 		err = m.reveal(ctx, seen, nounOf(repo, exactly), true, core.ErrManifestUnknown, lookAtManifest(remote, exactly))
@@ -61,7 +60,7 @@ func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) 
 	return found, nil
 }
 
-// holds tells, where it matters, whether what ref names was here before the request.
+// holds reports, where it matters, whether the content of ref was held before the request.
 func (m *Mirror) holds(ctx context.Context, seen *view, ref core.Reference) bool {
 	if !m.credentialed || seen.rights(ctx).within(rightsAge) {
 		return true // the record decides
@@ -75,7 +74,8 @@ func (m *Mirror) holds(ctx context.Context, seen *view, ref core.Reference) bool
 	return err == nil
 }
 
-// byDigest returns a manifest that never changes: what is held needs no question.
+// byDigest returns a manifest by its digest. It never changes, so a held one is not checked with
+// the upstream.
 func (m *Mirror) byDigest(ctx context.Context, repo string, d digest.Digest) (core.Manifest, error) {
 	held, err := m.held(ctx, repo, d)
 	if err == nil || !unheld(err) {
@@ -89,7 +89,7 @@ func (m *Mirror) byDigest(ctx context.Context, repo string, d digest.Digest) (co
 		return core.Manifest{}, err
 	}
 	got, err := together(ctx, m, noun, func(ctx context.Context) (heldTag, error) {
-		// Another may have fetched it between the look and now.
+		// Another flight may have fetched it since the lookup.
 		if held, err := m.held(ctx, repo, d); err == nil {
 			return heldTag{manifest: held}, nil
 		}
@@ -109,9 +109,9 @@ func (m *Mirror) byDigest(ctx context.Context, repo string, d digest.Digest) (co
 	return got.served(ctx, noun), nil
 }
 
-// fetch gets a manifest from the upstream and has it kept, with tag naming it unless
-// that is empty. It does not wait for that, and a manifest that cannot be kept is
-// served all the same. Errors: those of the upstream.
+// fetch gets a manifest from the upstream and queues it for the store, with tag naming it unless
+// tag is empty. It does not wait for the store, and a manifest that cannot be stored is still
+// served. Errors: those of the upstream.
 func (m *Mirror) fetch(ctx context.Context, repo string, ref core.Reference, tag string) (core.Manifest, error) {
 	remote, err := m.remote(repo)
 	if err != nil {
@@ -148,7 +148,7 @@ func nounOf(repo string, ref core.Reference) string {
 	return repo + ":" + ref.Tag
 }
 
-// knownAbsent is missing if the upstream said so a moment ago.
+// knownAbsent returns missing if the upstream answered "not found" a moment ago.
 func (m *Mirror) knownAbsent(noun string, missing *core.Error) error {
 	until, ok := m.absent.get(noun)
 	if !ok {
@@ -161,8 +161,8 @@ func (m *Mirror) knownAbsent(noun string, missing *core.Error) error {
 	return fmt.Errorf("%w: %s: %w a moment ago", missing, noun, upstream.ErrNotFound)
 }
 
-// noteAbsent remembers that something is not there, and makes a client's error of
-// the upstream's.
+// noteAbsent remembers that something does not exist, and turns the upstream's error into a
+// client's error.
 func (m *Mirror) noteAbsent(noun string, err error, missing *core.Error) error {
 	err = failed(err, missing)
 	if errors.Is(err, missing) {

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// memo remembers at most so many entries. When it is full any entry makes room:
-// every one can be learned again.
+// memo remembers a bounded number of entries. When it is full, an arbitrary entry is dropped:
+// every entry can be learned again.
 type memo[K comparable, V any] struct {
 	most int
 
@@ -26,8 +26,8 @@ func (m *memo[K, V]) get(k K) (V, bool) {
 	return v, ok
 }
 
-// look is get for what can be read elsewhere. put remembers what was read, unless an
-// entry was set or dropped since the look: that is newer. Writers change what is read
+// look is get for values that can be read elsewhere. put remembers the value that was read,
+// unless an entry was set or dropped since the look: that one is newer. Writers change the source
 // first and the memo afterwards.
 func (m *memo[K, V]) look(k K) (v V, ok bool, put func(V)) {
 	m.mu.Lock()
@@ -68,7 +68,7 @@ func (m *memo[K, V]) drop(k K) {
 	delete(m.entries, k)
 }
 
-// dropIf forgets the entries whose keys are so.
+// dropIf forgets the entries whose keys satisfy so.
 func (m *memo[K, V]) dropIf(so func(K) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -21,15 +21,14 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// Upstream is what a mirror asks, as *upstream.Client answers it: with the errors of
-// that package.
+// Upstream is the registry that a mirror asks. It is implemented by *upstream.Client, and its
+// errors are those of package upstream.
 type Upstream interface {
 	// Head and Manifest ask for a manifest.
 	Head(ctx context.Context, repo string, ref core.Reference) (upstream.Answer, error)
 	Manifest(ctx context.Context, repo string, ref core.Reference) (upstream.Answer, error)
 
-	// Blob, Range and Attest ask for a blob: from an offset, for a part, and whether it is
-	// there.
+	// Blob, Range and Attest ask for a blob: from an offset, for a part, and whether it exists.
 	Blob(ctx context.Context, repo string, d digest.Digest, offset, expected int64) (
 		body io.ReadCloser, size int64, err error)
 	Range(ctx context.Context, repo string, d digest.Digest, offset, length, size int64) (io.ReadCloser, error)
@@ -59,16 +58,16 @@ type Settings struct {
 	// DropGone ends a held tag with the upstream's 404. Default: it is served on, with a
 	// warning, while the upstream lets anonymous callers into its repository.
 	DropGone bool
-	// Allow and Deny are patterns of canonical names, as docker.io/library/**. What
-	// Deny matches, and with an Allow what that does not match, is not served at all:
-	// neither fetched, nor from what is held. Default: everything is allowed.
+	// Allow and Deny are patterns of canonical names, such as docker.io/library/**. Names that
+	// Deny matches, and with an Allow names that it does not match, are not served at all:
+	// neither from the upstream nor from what is held. Default: everything is allowed.
 	Allow, Deny globs.Globs
-	// PushTo says in a refused push where to push instead, as "blumeops/**".
-	// Default: "a name outside the mirrors".
+	// PushTo is where to push instead, such as "blumeops/**". The error of a refused push names
+	// it. Default: "a name outside the mirrors".
 	PushTo string
 }
 
-// AnyOther is where to push if nothing says which names are private.
+// AnyOther is the PushTo of a configuration that does not say which names are private.
 const AnyOther = "a name outside the mirrors"
 
 func (s Settings) withDefaults() Settings {
@@ -87,31 +86,29 @@ func (s Settings) withDefaults() Settings {
 	return s
 }
 
-// Config is what a Mirror is made of.
+// Config configures a Mirror.
 type Config struct {
 	// Name is the first component of the mirror's repositories, as docker.io.
 	Name string
 	// Local keeps what is fetched: a store opened with store.Config.Sparse. Several
-	// mirrors may share it. It stays the caller's and is closed after the mirror.
+	// mirrors may share it. It belongs to the caller, who closes it after the mirror.
 	Local core.Registry
-	// State keeps when things were checked and which downloads are unfinished, under
-	// the key prefix "mirror/": usually the bucket below Local. Mirrors over one State
-	// share what they remember of its records; all of them are given the same value,
-	// which must be comparable.
+	// State keeps the times of checks and the unfinished downloads, under the key prefix
+	// "mirror/". It is usually the bucket below Local. Mirrors over one State share what they
+	// remember of its records; all of them are given the same value, which must be comparable.
 	State bucket.Bucket
 	// Upstream is asked for what is not held. If it has credentials, it must be an
-	// *upstream.Client, or be able to do without them as that is (see rights.go).
+	// *upstream.Client, or like it be able to ask without them (see rights.go).
 	Upstream Upstream
-	// Keeper decides what is kept, and is told of pulls. Default: all is kept.
+	// Keeper decides what is kept, and records pulls. Default: everything is kept.
 	Keeper Keeper
-	// Shared is what other processes tell of the same upstream. Default: nobody.
+	// Shared shares answers of the same upstream with other processes. Default: none.
 	Shared Shared
-	// Audience says as whom the upstream is asked, where that is: mirrors that share
-	// tell each other only what they could have learned themselves. It is opaque,
-	// without secrets.
+	// Audience identifies the upstream and the identity with which it is asked. Mirrors share
+	// only answers that they could have received themselves. It is opaque, without secrets.
 	Audience string
 	Settings Settings
-	// Log receives what an operator should know. Default: discard.
+	// Log receives messages for operators. Default: discard.
 	Log *slog.Logger
 }
 
@@ -135,10 +132,10 @@ type Mirror struct {
 	flights   singleflight.Group
 	common    *common                  // of the mirrors of state; it has the next four
 	checks    *memo[string, check]     // by check key: what State has
-	unshared  *memo[string, time.Time] // by what was taken back: what others learned before is not believed
+	unshared  *memo[string, time.Time] // by what was withdrawn: what others learned before that time is ignored
 	rights    *memo[string, knownRights]
 	lists     *weighed[list]
-	empty     *memo[string, time.Time] // by key of a list: since when it has nothing in it
+	empty     *memo[string, time.Time] // by key of a list: since when it is empty
 	absent    *memo[string, time.Time] // by repository and reference: not found until
 	sizes     *memo[blobID, guess]     // of blobs, from the manifests that list them
 	listed    *memo[blobID, struct{}]  // manifests whose sizes are in sizes
@@ -148,16 +145,16 @@ type Mirror struct {
 
 	life       context.Context // ends with Close
 	stop       context.CancelFunc
-	background sync.WaitGroup // questions that outlive their caller, and what is kept behind
+	background sync.WaitGroup // requests that outlive their caller, and queued writes to the store
 }
 
 var _ core.Registry = (*Mirror)(nil)
 
-// Bounds of what is remembered in memory, in entries of some hundred bytes. What
-// falls out costs a look at the disk, or one question more to the upstream.
+// Bounds of what is remembered in memory, in entries of a few hundred bytes. A dropped entry
+// costs one more read of the disk, or one more request to the upstream.
 const (
 	maxChecks = 1 << 16
-	// One that falls out lets what another process learned before a purge be served
+	// If an entry is dropped, an answer that another process learned before a purge can be served
 	// until its ttl is over.
 	maxUnshared = 1 << 14
 	maxAbsent   = 1 << 14 // clients choose these names
@@ -165,8 +162,7 @@ const (
 	maxListed   = 1 << 13
 )
 
-// New makes a mirror. It asks nobody: a mirror starts without its upstream. Close
-// ends it.
+// New makes a mirror. It sends no requests: a mirror starts without its upstream. Close ends it.
 func New(c Config) (*Mirror, error) {
 	if name, err := core.ParseName(c.Name); err != nil || strings.Contains(name, "/") {
 		return nil, fmt.Errorf("mirror %q: the name of a mirror is one component of a repository name", c.Name)
@@ -209,8 +205,8 @@ func (m *Mirror) SetSettings(s Settings) {
 	m.settings.Store(&s)
 }
 
-// Close stops what runs in the background and waits for it. Readers that follow a
-// download get an error; what it has so far is found again by the next mirror.
+// Close stops the background work and waits for it. Readers that follow a download get an error;
+// the next mirror continues the download.
 func (m *Mirror) Close() error {
 	m.stop()
 	m.downloads.Close()
@@ -228,10 +224,9 @@ func (m *Mirror) remote(repo string) (string, error) {
 	return remote, nil
 }
 
-// reads is remote for a read: it also refuses what the mirror's lists of names, or the
-// upstream's rights as far as they are known, keep from the caller. seen has them for the rest of
-// the request.
-// Errors: ErrNameUnknown; ErrDenied for a name that is not allowed; those of hide.
+// reads is remote for a read: it also refuses names that Allow and Deny, or the upstream's rights
+// as far as they are known, withhold from the caller. seen holds these rights for the rest of the
+// request. Errors: ErrNameUnknown; ErrDenied for a name that is not allowed; those of hide.
 func (m *Mirror) reads(ctx context.Context, repo string) (remote string, seen *view, err error) {
 	if remote, err = m.remote(repo); err != nil {
 		return "", nil, err

@@ -15,18 +15,18 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// Purgeable is a mirrors' store whose content can be forgotten.
+// Purgeable is a store of mirrors whose content can be purged.
 type Purgeable interface {
 	core.Registry
 	Manifests(ctx context.Context, repo string) iter.Seq2[store.Held, error]
 	Evict(ctx context.Context, repo string, ds ...digest.Digest) (store.Evicted, error)
 }
 
-// Purge forgets what is held of a repository: one tag, whose manifest stays and is
-// known by its digest; one manifest, with the tags that name it and the blobs that it
-// alone needs; or, with an empty ref, everything, also what the upstream said is not
-// there. The next read asks the upstream. What is not held is nothing to forget, and
-// no error. Errors: core.ErrNameUnknown for another mirror's repository.
+// Purge forgets what is held of a repository. For a tag, its manifest stays and can be read by
+// digest. For a digest, it forgets the manifest, the tags that name it and the blobs that only it
+// needs. With an empty ref it forgets everything, including remembered "not found" answers. The
+// next read asks the upstream. If nothing is held, Purge does nothing and returns no error.
+// Errors: core.ErrNameUnknown for another mirror's repository.
 func (m *Mirror) Purge(ctx context.Context, repo string, ref core.Reference) (store.Evicted, error) {
 	if _, err := m.remote(repo); err != nil {
 		return store.Evicted{}, err
@@ -49,8 +49,8 @@ func (m *Mirror) Purge(ctx context.Context, repo string, ref core.Reference) (st
 	return gone, err
 }
 
-// forgetAnswers drops what memory has of the upstream's answers. Who asks from now on
-// does not join a question that was asked before.
+// forgetAnswers drops the upstream's answers from memory. Later callers do not join a request
+// that was sent before.
 func (m *Mirror) forgetAnswers(repo string, ref core.Reference, tags []string) {
 	if ref.Tag != "" {
 		tags = append(tags, ref.Tag)
@@ -123,8 +123,7 @@ func Purge(ctx context.Context, local Purgeable, state bucket.Bucket, repo strin
 	return gone, nil
 }
 
-// purgeAll evicts everything of a repository, and returns the keys of what is known
-// beside it.
+// purgeAll evicts everything of a repository, and returns the keys of its records in State.
 func purgeAll(ctx context.Context, local Purgeable, state bucket.Bucket, repo string) (gone store.Evicted, keys []string, err error) {
 	var all []digest.Digest
 	for held, err := range local.Manifests(ctx, repo) {

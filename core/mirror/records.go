@@ -22,12 +22,12 @@ const (
 	purgesPrefix    = "mirror/purges/"
 )
 
-// check is when the upstream last said what a tag names.
+// check records when the upstream last reported what a tag names.
 type check struct {
 	Digest digest.Digest `json:"digest"`
 	Time   time.Time     `json:"time"`
-	// Gone is since when the upstream has no such tag, and what it named before is served
-	// on. Zero: it has it.
+	// Gone is since when the upstream has no such tag, while its last manifest is still served.
+	// Zero: the upstream has the tag.
 	Gone time.Time `json:"gone,omitzero"`
 }
 
@@ -42,8 +42,8 @@ type referrersList struct {
 	Referrers []core.Descriptor `json:"referrers"`
 }
 
-// future tells that a record's time is damaged, or of a clock that was wrong: what
-// counts from it would be fresh for too long.
+// future reports whether a record's time is damaged, or from a clock that was wrong: such a
+// record would count as fresh for too long.
 func future(t time.Time) bool { return time.Until(t) > clockSkew }
 
 func checkKey(repo, tag string) string { return checksPrefix + repo + "/_tags/" + tag }
@@ -56,8 +56,8 @@ func referrersKey(repo string, subject digest.Digest) string {
 	return listsPrefix + repo + "/_referrers/" + string(subject)
 }
 
-// downloadKey has the mirror's name: two mirrors of one store that download the same
-// blob must not write to one upload, nor must a hidden repository and any other.
+// downloadKey contains the mirror's name: two mirrors of one store that download the same blob
+// must not write to the same upload. Neither may a hidden repository and another one.
 func (m *Mirror) downloadKey(slot download.Slot) string {
 	own, hex := m.name, slot.Digest.Encoded()
 	if slot.Repo != "" {
@@ -66,8 +66,7 @@ func (m *Mirror) downloadKey(slot download.Slot) string {
 	return downloadsPrefix + own + "/" + slot.Digest.Algorithm().String() + "/" + hex[:2] + "/" + hex
 }
 
-// recall reads a record. A damaged one counts as missing: all of them can be learned
-// again.
+// recall reads a record. A damaged record counts as missing: every record can be learned again.
 func recall[T any](ctx context.Context, m *Mirror, key string) (record T, ok bool) {
 	data, _, err := m.state.Get(ctx, key)
 	if err != nil {
@@ -87,9 +86,9 @@ func recall[T any](ctx context.Context, m *Mirror, key string) (record T, ok boo
 	return record, true
 }
 
-// remember writes a record, which survives a killed process at once and a power cut
-// after a while. One that cannot be written costs a question to the upstream later,
-// and no answer now.
+// remember writes a record, which survives a killed process at once and a power cut after a
+// while. A failed write does not fail the present request; it costs another request to the
+// upstream later.
 func (m *Mirror) remember(ctx context.Context, key string, record any) (kept bool) {
 	data, err := json.Marshal(record)
 	if err == nil {

@@ -221,8 +221,8 @@ func TestMirrorsOfAStoreForgetTogether(t *testing.T) {
 	})
 }
 
-// A record of rights that was damaged in any way says that nobody may see it until the
-// upstream was asked: a flipped bit must not turn "hidden" into "shown".
+// After any damage to a record of rights, the repository is hidden until the upstream was asked:
+// a flipped bit must not turn "hidden" into "shown".
 func TestADamagedRecordOfRightsHides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, secret := hides(t, upstreamtest.Basic, mirror.Settings{TTL: 365 * 24 * time.Hour})

@@ -178,8 +178,8 @@ func TestWithoutRoomABodyIsVerifiedToo(t *testing.T) {
 	}
 }
 
-// An interrupted download may have left more than the blob has, of an upstream that sent
-// something else. It is not kept for the next who asks.
+// An interrupted download of an upstream that sent something else may have left more bytes than
+// the blob has. It is not kept for the next caller.
 func TestRubbishOfAnInterruptedDownloadIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, mirror.Settings{})

@@ -16,31 +16,30 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// rightsAge is how long the upstream's word is taken for whether it shows a repository
-// to everybody.
+// rightsAge is how long the mirror trusts the upstream's answer to whether a repository is
+// public.
 const rightsAge = 24 * time.Hour
 
 // maxRights bounds the answers in memory.
 const maxRights = 1 << 14
 
-// rights is whether the upstream shows a repository to an anonymous caller. There is
-// a record once it was asked, or once credentials fetched something. Without one, all
-// that is held came without credentials.
+// rights records whether the upstream shows a repository to an anonymous caller. The record
+// exists once the upstream was asked, or once credentials fetched something. Without a record,
+// everything held was fetched without credentials.
 type rights struct {
 	Hidden bool      `json:"hidden"`
 	Asked  time.Time `json:"asked"` // zero: never, and credentials have fetched
 }
 
-// knownRights is a record, or that there is none. One that cannot be read is as one
-// whose upstream was never asked: hidden, until it is.
+// knownRights is a record, or the absence of one. A record that cannot be read counts as if the
+// upstream was never asked: the repository is hidden until it is.
 type knownRights struct {
 	rights
 	ok bool
 }
 
-// readRights reads a record strictly. What it does not say must not be taken for
-// "shown": one flipped bit turns the name of a member into an unknown one, or the year
-// into one that is far away.
+// readRights reads a record strictly. A missing member must not be taken for "shown": one flipped
+// bit turns the name of a member into an unknown one, or the year into a distant one.
 func readRights(data []byte) (rights, error) {
 	var record struct {
 		Hidden *bool      `json:"hidden"`
@@ -64,18 +63,18 @@ func readRights(data []byte) (rights, error) {
 
 func (r knownRights) within(age time.Duration) bool { return r.ok && time.Since(r.Asked) < age }
 
-// hidden is what counts while the upstream cannot be asked.
+// hidden reports whether the repository counts as hidden while the upstream cannot be asked.
 func (r knownRights) hidden(maxStale time.Duration) bool {
 	return r.ok && (r.Hidden || !r.within(maxStale))
 }
 
-// secret is what counts for a failure to read: whether not even that may be told.
+// secret reports whether even a failure to read must not be revealed.
 func (r knownRights) secret() bool { return r.ok && (r.Hidden || r.Asked.IsZero()) }
 
-// look is one question whose answer shows whether a repository can be seen.
+// look is one request whose answer shows whether a repository is visible.
 type look func(ctx context.Context, up Upstream) error
 
-// withoutCredentials is a client that can be asked as nobody: upstream.Client.
+// withoutCredentials is a client that can ask anonymously: upstream.Client.
 type withoutCredentials interface {
 	Credentialed() bool
 	Anonymous() *upstream.Client
@@ -89,8 +88,8 @@ func anonymous(up Upstream) (nobody Upstream, credentialed bool) {
 	return up, false
 }
 
-// rightsOf is the record of any repository of State, as memory or the disk has it. That
-// there is none is remembered until any mirror of State writes one.
+// rightsOf returns the record of any repository of State, from memory or from the disk. The
+// absence of a record is remembered until a mirror of State writes one.
 func (m *Mirror) rightsOf(ctx context.Context, repo string) knownRights {
 	known, ok, put := m.rights.look(repo)
 	if ok {
@@ -122,8 +121,8 @@ func (m *Mirror) rightsOf(ctx context.Context, repo string) knownRights {
 }
 
 // view is the record of a repository as one request sees it. It is looked up once, and again only
-// after a record was changed, by this request or by another one: what credentials fetched
-// meanwhile is judged by the record that was written ahead of it. One goroutine uses it.
+// after a record was changed, by this or another request: content that credentials fetched
+// meanwhile is judged by the record that was written before it. One goroutine uses it.
 type view struct {
 	m      *Mirror
 	repo   string
@@ -142,8 +141,8 @@ func (v *view) rights(ctx context.Context) knownRights {
 	return v.known
 }
 
-// setRights writes a record, which memory has before the disk and, as others may have
-// looked there meanwhile, after it.
+// setRights writes a record. Memory is updated before the disk, and again after it, because
+// others may have read the disk meanwhile.
 func (m *Mirror) setRights(ctx context.Context, repo string, r rights) (kept bool) {
 	m.rights.set(repo, knownRights{r, true})
 	kept = m.remember(ctx, rightsKey(repo), r)
@@ -151,9 +150,9 @@ func (m *Mirror) setRights(ctx context.Context, repo string, r rights) (kept boo
 	return kept
 }
 
-// noteCredentials records, ahead of what is kept, that credentials are used for a
-// repository: from now on it is hidden unless the upstream says otherwise. false: that
-// cannot be written, and so nothing that they fetch may be kept either.
+// noteCredentials records, before anything is stored, that credentials are used for a repository:
+// from now on it is hidden unless the upstream says otherwise. It returns false if the record
+// cannot be written: then nothing that the credentials fetch may be stored.
 func (m *Mirror) noteCredentials(ctx context.Context, seen *view) bool {
 	if m.credentialed && !seen.rights(ctx).ok {
 		return m.setRights(ctx, seen.repo, rights{})
@@ -168,7 +167,7 @@ func (m *Mirror) askAgain(ctx context.Context, repo string) {
 	}
 }
 
-// hides refuses ahead of everything else what is known to be hidden from the caller.
+// hides refuses, before everything else, a repository that is known to be hidden from the caller.
 func (m *Mirror) hides(ctx context.Context, seen *view) error {
 	if known := seen.rights(ctx); known.Hidden && known.within(rightsAge) {
 		return m.hide(ctx, seen.repo)
@@ -176,8 +175,8 @@ func (m *Mirror) hides(ctx context.Context, seen *view) error {
 	return nil
 }
 
-// hide words the refusal as that of a repository which the caller may not read. It is
-// nil for who may see what the upstream hides.
+// hide returns the same refusal as for a repository that the caller may not read. It returns nil
+// for callers that may see what the upstream hides.
 func (m *Mirror) hide(ctx context.Context, repo string) error {
 	if access := core.AccessFrom(ctx); !access.Private {
 		return access.Hidden(repo)
@@ -185,10 +184,10 @@ func (m *Mirror) hide(ctx context.Context, repo string) error {
 	return nil
 }
 
-// reveal decides whether the caller may see what is about to be served, and asks the
-// upstream as nobody when its last answer is too old. held: something of the
-// repository was here before this request. missing is the error for what not even our
-// credentials are shown, and noun is what the look is at.
+// reveal decides whether the caller may see the content that is about to be served, and asks the
+// upstream anonymously when its last answer is too old. held reports whether something of the
+// repository was held before this request. missing is the error for content that is not shown to
+// our credentials either, and noun names the content.
 func (m *Mirror) reveal(ctx context.Context, seen *view, noun string, held bool, missing *core.Error, look look) error {
 	repo, access := seen.repo, core.AccessFrom(ctx)
 	if access.Private {
@@ -199,8 +198,8 @@ func (m *Mirror) reveal(ctx context.Context, seen *view, noun string, held bool,
 		return nil
 	}
 	if !known.ok && !held && !access.Fetch {
-		// Never asked, and this caller may not have it asked: no more is known than of
-		// any other repository that is not held.
+		// The upstream was never asked, and this caller may not have it asked: the repository is
+		// treated like any other that is not held.
 		return access.Unfetched("what is asked for of " + repo)
 	}
 	if !known.ok && !held {
@@ -229,12 +228,12 @@ func (m *Mirror) reveal(ctx context.Context, seen *view, noun string, held bool,
 	return nil
 }
 
-// askRights asks as nobody. A refusal tells that the repository is hidden only if our
-// credentials are shown what nobody is: else it is not there.
+// askRights asks anonymously. A refusal means that the repository is hidden only if our
+// credentials can see it: otherwise it does not exist.
 func (m *Mirror) askRights(ctx context.Context, repo string, look look) (knownRights, error) {
 	known := m.rightsOf(ctx, repo)
 	if known.within(rightsAge) {
-		return known, nil // another flight ended between the look and now
+		return known, nil // another flight ended since the lookup
 	}
 	err := look(ctx, m.nobody)
 	now := rights{Asked: time.Now().UTC()}
@@ -246,7 +245,8 @@ func (m *Mirror) askRights(ctx context.Context, repo string, look look) (knownRi
 		if !known.ok {
 			return known, err
 		}
-		// Credentials that are no more have fetched it, and nobody is shown it.
+		// Credentials that were removed since have fetched it, and anonymous callers cannot see
+		// it.
 		now.Hidden = true
 	default:
 		if err := look(ctx, m.upstream); err != nil && !errors.Is(err, errNoTags) {
@@ -255,14 +255,14 @@ func (m *Mirror) askRights(ctx context.Context, repo string, look look) (knownRi
 		now.Hidden = true
 	}
 	if now.Hidden && !known.Hidden {
-		m.log.Warn("the upstream shows a repository only to the stored credentials; it is served to nobody but those whom `private` of the mirror names",
+		m.log.Warn("the upstream shows a repository only to the stored credentials; it is served only to callers that `private` of the mirror names",
 			"repository", repo)
 	}
 	m.setRights(ctx, repo, now)
 	return knownRights{now, true}, nil
 }
 
-// lookAtManifest asks what a reference names; where HEAD does not tell, by a GET.
+// lookAtManifest asks what a reference names, with a GET where HEAD does not say.
 func lookAtManifest(remote string, ref core.Reference) look {
 	return func(ctx context.Context, up Upstream) error {
 		_, err := up.Head(ctx, remote, ref)
@@ -275,7 +275,7 @@ func lookAtManifest(remote string, ref core.Reference) look {
 	}
 }
 
-// lookAtBlob asks for a blob of that size, which is -1 where it is not held.
+// lookAtBlob asks for a blob of that size; -1 if it is not held.
 func lookAtBlob(remote string, d digest.Digest, size int64) look {
 	return func(ctx context.Context, up Upstream) error {
 		_, err := up.Attest(ctx, remote, d, size)
@@ -283,8 +283,8 @@ func lookAtBlob(remote string, d digest.Digest, size int64) look {
 	}
 }
 
-// errNoTags is the outcome of a look at an empty list, which some registries give for
-// repositories that are not there.
+// errNoTags is the result for an empty list, which some registries return for repositories that
+// do not exist.
 var errNoTags = errors.New("the upstream has no tags")
 
 func lookAtTags(remote string) look {
@@ -297,12 +297,12 @@ func lookAtTags(remote string) look {
 	}
 }
 
-// visible tells whether a list may name a repository. It asks nobody.
+// visible reports whether a list may name a repository. It does not ask the upstream.
 func (m *Mirror) visible(ctx context.Context, repo string) bool {
 	return core.Reveals(ctx, repo) || !m.rightsOf(ctx, repo).hidden(m.settings.Load().MaxStale)
 }
 
-// hiddenNow is visible for a repository of any mirror of the store, and for everybody.
+// hiddenNow is visible for a repository of any mirror of the store, and for all callers.
 func (m *Mirror) hiddenNow(ctx context.Context, repo string) bool {
 	return m.rightsOf(ctx, repo).hidden(m.settings.Load().MaxStale)
 }

@@ -79,7 +79,7 @@ func TestCredentialsDoNotWidenWhoMayRead(t *testing.T) {
 				} {
 					for name, way := range ways {
 						if when == "cold" && row.want != nil && name == "no tag" {
-							continue // nothing tells yet that the repository is more than missing
+							continue // it is not known yet that the repository exists
 						}
 						if err := way(row.ctx); !errors.Is(err, row.want) {
 							t.Errorf("%d, %s, %s, %s: got %v, want %v", kind, when, row.name, name, err, row.want)
@@ -96,7 +96,7 @@ func TestCredentialsDoNotWidenWhoMayRead(t *testing.T) {
 			if got, _ := list(f.Holders(stranger, f.blob)); slices.Contains(got, secretRepo) {
 				t.Error("a holder is shown that is hidden")
 			}
-			// The public one is for everybody, though it was fetched with credentials.
+			// The public one is served to all callers, although it was fetched with credentials.
 			if _, err := f.Manifest(stranger, repo, latest); err != nil {
 				t.Errorf("public: %v", err)
 			}
@@ -208,7 +208,7 @@ func TestTheUpstreamIsAskedOncePerDayWhatItShows(t *testing.T) {
 func TestWhatWasNeverAskedIsHiddenIfCredentialsFetchedIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startAs(t, upstreamtest.Config{Kind: upstreamtest.Hub}, mirror.Settings{})
-		// Without credentials everything that is shown is public, and nobody is asked.
+		// Without credentials everything that is shown is public, and no request is made.
 		if _, err := f.Manifest(stranger, repo, latest); err != nil {
 			t.Fatal(err)
 		}

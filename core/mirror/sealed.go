@@ -7,12 +7,12 @@ import (
 	"hash/crc32"
 )
 
-// A record is JSON, and a last line with its CRC-32C in hex. Most damage to JSON is a
-// syntax error, but a flipped bit can as well make it another tag, another year, or a
-// member that nobody knows. Records of earlier versions have no such line: a damaged
-// line end makes the line a part of the JSON, which is an error then.
+// A record is JSON, and a last line with its CRC-32C in hex. Most damage to JSON is a syntax
+// error, but a flipped bit can also produce another tag, another year, or an unknown member.
+// Records of earlier versions have no such line. A damaged line end makes the line a part of the
+// JSON, which is then an error.
 
-// errSum is that of a record whose bytes are not those that were written.
+// errSum is returned for a record whose bytes are not those that were written.
 var errSum = errors.New("its checksum is another one")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

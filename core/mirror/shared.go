@@ -14,10 +14,10 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// Shared is what several processes tell each other of what they learned from the
-// same upstreams. It holds no truth and never fails: what it does not have, or cannot
-// say in a moment, is asked of the upstream. What Get returns was put under that
-// very key by one who may, at most age ago. See core/cache/redis.
+// Shared is a cache in which several processes share what they learned from the same upstreams.
+// It is not authoritative and never fails: the upstream is asked for a value that it does not
+// have, or cannot return in a moment. A value that Get returns was put under that key by a
+// permitted process, at most age ago. See core/cache/redis.
 type Shared interface {
 	Get(ctx context.Context, key string) (value []byte, ok bool)
 	Put(ctx context.Context, key string, value []byte, age time.Duration)
@@ -31,14 +31,14 @@ const sharedManifestAge = 24 * time.Hour
 // clockSkew is how far another process's clock may be ahead of ours.
 const clockSkew = 2 * time.Second
 
-// verdict is what the upstream said about a tag, and when it was asked.
+// verdict is the upstream's answer about a tag, and when it was asked.
 type verdict struct {
 	Digest digest.Digest `json:"digest,omitempty"` // empty: it is not there
 	Time   time.Time     `json:"time"`
 }
 
-// The keys begin with what they are for, and with what the upstream was asked as: one
-// who asks another upstream, or with other credentials, gets other answers.
+// The keys begin with their purpose and the audience: another upstream, or other credentials,
+// give other answers.
 func (m *Mirror) tagKey(repo, tag string) string {
 	return "tag/" + m.audience + "/" + repo + ":" + tag
 }
@@ -47,16 +47,16 @@ func (m *Mirror) manifestKey(repo string, d digest.Digest) string {
 	return "manifest/" + m.audience + "/" + repo + "@" + string(d)
 }
 
-// shareable tells whether others may have what the upstream showed. What it hides
-// from callers without credentials stays in this process, where rights are looked at;
-// so does what credentials were shown until it was asked without them.
+// shareable reports whether the upstream's answer may be shared. Content that it hides from
+// anonymous callers stays in this process, which checks rights. So does content that credentials
+// fetched, until the upstream was asked without them.
 func (m *Mirror) shareable(ctx context.Context, seen *view, a upstream.Answer) bool {
 	known := seen.rights(ctx)
 	return !known.Hidden && (a.Anonymous || known.within(rightsAge))
 }
 
-// shareTag tells the others what the upstream said of a tag when it was asked; d is
-// empty for what is not there.
+// shareTag shares the upstream's answer about a tag, and when it was asked; d is empty for a tag
+// that does not exist.
 func (m *Mirror) shareTag(ctx context.Context, repo, tag string, d digest.Digest, asked time.Time) {
 	if m.shared == nil {
 		return
@@ -71,8 +71,8 @@ func (m *Mirror) shareTag(ctx context.Context, repo, tag string, d digest.Digest
 	}
 }
 
-// sharedVerdict is what another process learned of a tag after since, if that is
-// still fresh.
+// sharedVerdict returns what another process learned about a tag after since, if that is still
+// fresh.
 func (m *Mirror) sharedVerdict(ctx context.Context, repo, tag string, since time.Time) (v verdict, ok bool) {
 	value, ok := m.shared.Get(ctx, m.tagKey(repo, tag))
 	if !ok || json.Unmarshal(value, &v) != nil {
@@ -94,8 +94,9 @@ func (m *Mirror) sharedVerdict(ctx context.Context, repo, tag string, since time
 	return v, now.Sub(v.Time) < settings.TTL
 }
 
-// sharedTag is what another process learned of a tag a moment ago, so that the
-// upstream need not be asked; not ok: nobody has. Errors: ErrManifestUnknown when the tag is not there.
+// sharedTag returns what another process learned about a tag a moment ago, so that the upstream
+// need not be asked; not ok: there is no such answer. Errors: ErrManifestUnknown when the tag
+// does not exist.
 func (m *Mirror) sharedTag(ctx context.Context, repo, tag string, held heldTag) (found heldTag, err error) {
 	if m.shared == nil {
 		return heldTag{}, nil
@@ -105,7 +106,7 @@ func (m *Mirror) sharedTag(ctx context.Context, repo, tag string, held heldTag) 
 	case !ok:
 		return heldTag{}, nil
 	case v.Digest == "" && held.ok:
-		return heldTag{}, nil // who holds something finds out for itself that it is gone
+		return heldTag{}, nil // a process that holds the tag checks for itself that it is gone
 	case v.Digest == "":
 		noun := repo + ":" + tag
 		m.absent.set(noun, v.Time.Add(m.settings.Load().NotFoundTTL))
@@ -125,8 +126,8 @@ func (m *Mirror) sharedTag(ctx context.Context, repo, tag string, held heldTag) 
 	return found, nil
 }
 
-// shareManifest gives the others a manifest: the time, its media type, its bytes, with
-// a line end between them.
+// shareManifest shares a manifest: the time, its media type and its bytes, separated by line
+// ends.
 func (m *Mirror) shareManifest(ctx context.Context, repo string, found core.Manifest) {
 	if m.shared == nil {
 		return
@@ -136,7 +137,7 @@ func (m *Mirror) shareManifest(ctx context.Context, repo string, found core.Mani
 	m.shared.Put(ctx, m.manifestKey(repo, found.Descriptor.Digest), value, sharedManifestAge)
 }
 
-// sharedManifest takes a manifest from the others, if its bytes are those of d.
+// sharedManifest returns a shared manifest, if its bytes match d.
 func (m *Mirror) sharedManifest(ctx context.Context, repo string, d digest.Digest) (core.Manifest, bool) {
 	if m.shared == nil {
 		return core.Manifest{}, false

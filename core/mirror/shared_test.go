@@ -250,7 +250,7 @@ func TestAPurgeOfARepositoryHoldsForAll(t *testing.T) {
 	askedFor("a third", node(t, up, b, "docker.io", nil))
 	askedFor("who purged", one)
 	stop()
-	b.entries = maps.Clone(before) // as if the purge had never been told
+	b.entries = maps.Clone(before) // as if the purge had never been shared
 	one, _ = nodeIn(t, here, up, b, "docker.io", nil)
 	for ref := range refs {
 		up.Forget()
@@ -335,7 +335,7 @@ func TestWhatTheUpstreamHidesIsNotShared(t *testing.T) {
 	}
 }
 
-// Credentials raise limits: what everybody may see is shared as soon as that is known.
+// Credentials raise limits: public content is shared as soon as it is known to be public.
 func TestWhatCredentialsFetchedOfAPublicRepositoryIsShared(t *testing.T) {
 	up := upstreamtest.New(t, upstreamtest.Config{Kind: upstreamtest.Hub})
 	first := up.Manifest("library/nginx", "application/vnd.oci.image.manifest.v1+json", document(1), "latest")

@@ -10,16 +10,16 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// guess is how long the manifests of a repository say that a blob is. Nobody has
-// checked it, and there are images whose manifests are wrong: the upstream's own word
-// comes before it, and the digest decides.
+// guess is the size of a blob according to the manifests of a repository. It is not verified, and
+// some images have wrong manifests: the size that the upstream reports takes precedence, and the
+// digest decides.
 type guess struct {
 	size int64         // -1: they do not agree
 	by   digest.Digest // a manifest that says so
 }
 
-// maxSurveyed bounds the manifests of a repository that are read at once for what they
-// say of its blobs.
+// maxSurveyed bounds the manifests of a repository that are read at once for the sizes of its
+// blobs.
 const maxSurveyed = 1000
 
 // noteSizes remembers the sizes of the blobs that a manifest lists. Once is enough:
@@ -66,10 +66,10 @@ func (m *Mirror) guessed(ctx context.Context, repo string, d digest.Digest) (siz
 	return guess.size, true
 }
 
-// survey reads the manifests of a repository that are held, once: for the sizes that
-// they say, and so that the store knows what to expect of its blobs. Else the file of a
-// blob that was cut while no process ran could be served before its manifest was read.
-// It reports whether it has read them now.
+// survey reads the held manifests of a repository once: for the sizes in them, and so that the
+// store knows which sizes its blobs must have. Otherwise a blob whose file was truncated while no
+// process ran could be served before its manifest was read. It reports whether it has read them
+// now.
 func (m *Mirror) survey(ctx context.Context, repo string) bool {
 	if _, ok := m.surveyed.get(repo); ok {
 		return false
@@ -84,7 +84,7 @@ func (m *Mirror) survey(ctx context.Context, repo string) bool {
 		n := 0
 		for held, err := range local.Manifests(ctx, repo) {
 			if err != nil || n == maxSurveyed {
-				break // what is not known is served as it is
+				break // blobs of unknown size are served as they are
 			}
 			n++
 			if found, err := m.local.Manifest(ctx, repo, core.Reference{Digest: held.Digest}); err == nil {
@@ -99,8 +99,8 @@ func (m *Mirror) survey(ctx context.Context, repo string) bool {
 	return true
 }
 
-// expect reports that the store should look again at a blob that it holds with so many
-// bytes, as it may know more now of how many there must be.
+// expect reports whether the store should check a blob again that it holds with this many bytes,
+// because it may have learned the right size since.
 func (m *Mirror) expect(ctx context.Context, repo string, d digest.Digest, bytes int64) bool {
 	guess, ok := m.sizes.get(blobID{repo, d})
 	switch {
@@ -112,7 +112,7 @@ func (m *Mirror) expect(ctx context.Context, repo string, d digest.Digest, bytes
 	return false
 }
 
-// forgetSizes drops what the manifests of a repository said, after some of them went.
+// forgetSizes drops the sizes in the manifests of a repository, after some of them were removed.
 func (m *Mirror) forgetSizes(repo string) {
 	of := func(id blobID) bool { return id.repo == repo }
 	m.sizes.dropIf(of)

@@ -10,14 +10,14 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// heldTag is what the store has of a tag: the manifest, and when the upstream last
-// said that the tag names it.
+// heldTag is what the store has of a tag: the manifest, and when the upstream last confirmed that
+// the tag names it.
 type heldTag struct {
 	manifest core.Manifest
 	ok       bool
 	checked  time.Time // zero: not known, or the upstream has denied the tag since
 	gone     time.Time // since when the upstream has no such tag; zero: it has one
-	// from is where the manifest came from. Empty: it was held, and that is that.
+	// from is the source of the manifest. Empty: it was held.
 	from   core.Source
 	damage error // the store has the tag, and cannot read it: as good as not held
 }
@@ -26,8 +26,8 @@ func (t heldTag) within(age time.Duration) bool {
 	return t.ok && time.Since(t.checked) < age
 }
 
-// byTag returns what a tag names: what is held while it is fresh, else what the
-// upstream says, else, when that cannot be asked, what is held and not too old.
+// byTag returns the manifest of a tag: the held one while it is fresh, else the upstream's, else,
+// when that cannot be asked, a held one that is not too old.
 func (m *Mirror) byTag(ctx context.Context, repo, tag string) (core.Manifest, error) {
 	held, err := m.heldTag(ctx, repo, tag)
 	if err != nil {
@@ -38,7 +38,7 @@ func (m *Mirror) byTag(ctx context.Context, repo, tag string) (core.Manifest, er
 	if held.within(m.ttl()) {
 		return held.served(ctx, noun), nil
 	}
-	// Of what is held it is not known yet what its absence means.
+	// For a held tag, the meaning of its absence is not known yet.
 	if err := m.knownAbsent(noun, core.ErrManifestUnknown); err != nil && !held.mayOutlive() {
 		return core.Manifest{}, err
 	}
@@ -57,7 +57,7 @@ func (m *Mirror) byTag(ctx context.Context, repo, tag string) (core.Manifest, er
 	return held.served(ctx, noun), nil
 }
 
-// heldTag looks into the store, and at what is on its way there.
+// heldTag looks the tag up in the store, and in the queue for it.
 func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error) {
 	if held, ok := m.behind.tag(repo, tag); ok {
 		return held, nil
@@ -79,7 +79,7 @@ func (m *Mirror) heldTag(ctx context.Context, repo, tag string) (heldTag, error)
 	return held, nil
 }
 
-// checkOf is when a tag was checked, as memory or State has it.
+// checkOf returns when a tag was checked, from memory or from State.
 func (m *Mirror) checkOf(ctx context.Context, repo, tag string) (check, bool) {
 	key := checkKey(repo, tag)
 	last, ok, put := m.checks.look(key)
@@ -93,8 +93,8 @@ func (m *Mirror) checkOf(ctx context.Context, repo, tag string) (check, bool) {
 	return last, true
 }
 
-// unchecked forgets when a tag was checked: it is not served without asking.
-// Errors: the cause of ctx, when what was learned before could not be waited for.
+// unchecked forgets when a tag was checked: it is then not served without asking the upstream.
+// Errors: the cause of ctx, when it ends while earlier lessons are being stored.
 func (m *Mirror) unchecked(ctx context.Context, repo, tag string) error {
 	if err := m.settle(ctx, repo); err != nil {
 		return err
@@ -106,18 +106,18 @@ func (m *Mirror) unchecked(ctx context.Context, repo, tag string) error {
 	return nil
 }
 
-// refresh asks the upstream what a tag names. It runs once for all who wait.
+// refresh asks the upstream what a tag names. It runs once for all waiting callers.
 func (m *Mirror) refresh(ctx context.Context, repo, tag string) (heldTag, error) {
 	held, err := m.heldTag(ctx, repo, tag)
 	if err != nil {
 		return heldTag{}, err
 	}
 	if held.damage != nil {
-		m.log.Warn("tag in the store is damaged, and asked for again", "repository", repo, "tag", tag, "error", held.damage)
+		m.log.Warn("tag in the store is damaged, and requested again", "repository", repo, "tag", tag, "error", held.damage)
 	}
 	settings := m.settings.Load()
 	if held.within(m.ttl()) {
-		return held, nil // another flight ended between the look and now
+		return held, nil // another flight ended since the lookup
 	}
 	if found, err := m.sharedTag(ctx, repo, tag, held); found.ok || err != nil {
 		return found, err
@@ -134,7 +134,7 @@ func (m *Mirror) refresh(ctx context.Context, repo, tag string) (heldTag, error)
 	}
 	switch {
 	case refused(err):
-		// Also later, when the upstream is down, nobody may see what it denied.
+		// Denied content must not be served later either, when the upstream is down.
 		if held.ok {
 			err = errors.Join(err, m.unchecked(ctx, repo, tag))
 		}
@@ -148,9 +148,8 @@ func (m *Mirror) refresh(ctx context.Context, repo, tag string) (heldTag, error)
 	return heldTag{}, m.noteAbsent(repo+":"+tag, err, core.ErrManifestUnknown)
 }
 
-// ask is one HEAD when something is held, and one GET when that is not enough. What
-// was not answered is never asked again as a GET, which may count as a pull.
-// Errors: those of the upstream.
+// ask sends one HEAD when something is held, and one GET when that is not enough. A HEAD without
+// an answer is never repeated as a GET, which may count as a pull. Errors: those of the upstream.
 func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (heldTag, error) {
 	remote, err := m.remote(repo)
 	if err != nil {
@@ -171,7 +170,7 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (heldT
 	if m.shared != nil && m.shareable(ctx, m.viewOf(repo), answer) {
 		m.shareTag(ctx, repo, tag, d, asked)
 		if !answer.Anonymous && d == held.manifest.Descriptor.Digest {
-			m.shareManifest(ctx, repo, held.manifest) // when it was fetched nobody knew that all may have it
+			m.shareManifest(ctx, repo, held.manifest) // when it was fetched it was not known to be public
 		}
 	}
 	if d == held.manifest.Descriptor.Digest {
@@ -180,11 +179,11 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (heldT
 	}
 	known, err := m.held(ctx, repo, d)
 	if err == nil {
-		// The tag went back, or another tag had it.
+		// The tag returned to an earlier manifest, or another tag has the same one.
 		m.learn(ctx, repo, &lesson{found: known, tag: tag, at: time.Now(), fresh: true})
 		return heldTag{manifest: known, ok: true}, nil
 	}
-	// By digest: what the HEAD said and what the GET brings are the same then.
+	// By digest: then HEAD and GET are about the same manifest.
 	found, err := m.fetch(ctx, repo, core.Reference{Digest: d}, tag)
 	if upstream.VerdictOf(err) == upstream.Gone || errors.Is(err, upstream.ErrCorrupt) {
 		return fetched(m.fetch(ctx, repo, ref, tag)) // the HEAD lied, or the tag has moved on
@@ -192,7 +191,7 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, held heldTag) (heldT
 	return fetched(found, err)
 }
 
-// fetched is what fetch returned.
+// fetched turns the result of fetch into a heldTag.
 func fetched(found core.Manifest, err error) (heldTag, error) {
 	return heldTag{manifest: found, ok: err == nil, from: core.SourceUpstream}, err
 }

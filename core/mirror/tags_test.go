@@ -39,7 +39,7 @@ func TestAnExpiredTag(t *testing.T) {
 		{"that names the same costs one HEAD", func(*fixture) {}, nil, false, []string{headTag}, 0, nil},
 		{"that names another costs a HEAD and a GET", publish, nil, true, []string{headTag, getNew}, 0, nil},
 
-		// A HEAD never says no: whatever else it is answered with, a GET tells.
+		// A HEAD never decides a refusal: after any other answer to it, a GET decides.
 		{"is got after a HEAD without a digest", fault(upstreamtest.Fault{Method: "HEAD", NoDigest: true}), nil, false, []string{headTag, getTag}, 0, nil},
 		{"is got after a HEAD of schema 1", fault(upstreamtest.Fault{Method: "HEAD", Header: schema1}), nil, false, []string{headTag, getTag}, 0, nil},
 		{"is got after a HEAD with 400", fault(upstreamtest.Fault{Method: "HEAD", Status: 400}), nil, false, []string{headTag, getTag}, 0, nil},

@@ -10,19 +10,19 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// errUnseen is the outcome for a repository that the upstream does not show to nobody:
-// it is hidden, or it is not there. Callers without Private are told the same of both,
-// and credentials do not find out which of the two it is.
+// errUnseen is the result for a repository that the upstream does not show to anonymous callers:
+// it is hidden, or it does not exist. Callers without Private get the same answer in both cases,
+// and credentials are not used to find out which one it is.
 var errUnseen = errors.New("the upstream shows no such repository to anonymous callers")
 
 // unseenNoun is the key in absent of a repository that is not shown.
-func unseenNoun(repo string) string { return repo + ":" } // an empty tag, which no client asks for
+func unseenNoun(repo string) string { return repo + ":" } // an empty tag, which clients cannot request
 
-// unveil asks as nobody for something of a repository that nothing is known of, before
-// credentials fetch it for a caller without Private. What is refused may be missing in a
-// repository that everybody may see: its list of tags tells. noun names what is asked for,
-// and missing is the error if it is not there.
-// Errors: missing, those of hide, and those of failed for an upstream that cannot be asked.
+// unveil asks anonymously for something of an unknown repository, before credentials fetch it for
+// a caller without Private. A refusal may mean that it is missing in a public repository: the
+// list of tags shows that. noun names what is requested, and missing is the error if it does not
+// exist. Errors: missing, those of hide, and those of failed for an upstream that cannot be
+// asked.
 func (m *Mirror) unveil(ctx context.Context, repo, noun string, missing *core.Error, look look) error {
 	if m.knownAbsent(unseenNoun(repo), missing) != nil {
 		return m.hide(ctx, repo)
@@ -30,7 +30,7 @@ func (m *Mirror) unveil(ctx context.Context, repo, noun string, missing *core.Er
 	_, err := together(ctx, m, "unveil "+noun, func(ctx context.Context) (struct{}, error) {
 		var none struct{}
 		if m.rightsOf(ctx, repo).ok {
-			return none, nil // another flight ended between the look and now
+			return none, nil // another flight ended since the lookup
 		}
 		shown := rights{Asked: time.Now().UTC()}
 		err := look(ctx, m.nobody)
@@ -40,7 +40,8 @@ func (m *Mirror) unveil(ctx context.Context, repo, noun string, missing *core.Er
 			return none, nil
 		case errors.Is(err, errNoTags):
 		case !refused(err):
-			// One that does not talk to nobody at all shows nothing to nobody.
+			// An upstream that answers no anonymous caller at all shows nothing to anonymous
+			// callers.
 			if own := look(ctx, m.upstream); own == nil || refused(own) {
 				return none, errUnseen
 			}
@@ -58,7 +59,7 @@ func (m *Mirror) unveil(ctx context.Context, repo, noun string, missing *core.Er
 	return err
 }
 
-// shown reports whether the upstream shows a tag of a repository to nobody.
+// shown reports whether the upstream shows a tag of a repository to anonymous callers.
 func (m *Mirror) shown(ctx context.Context, repo string) bool {
 	remote, err := m.remote(repo)
 	if err != nil {

@@ -64,8 +64,8 @@ func TestHiddenAndAbsentAnswerAlike(t *testing.T) {
 	}
 }
 
-// In a repository that everybody may see, what is missing is missing, for the first who
-// asks as for the next; and what is there is served.
+// In a public repository, missing content is "not found" for the first caller and for later ones,
+// and existing content is served.
 func TestWhatIsMissingInAPublicRepositoryIsNotFound(t *testing.T) {
 	for _, kind := range []upstreamtest.Kind{upstreamtest.Hub, upstreamtest.GHCR} {
 		for _, how := range waysIn[:4] {

@@ -5,16 +5,15 @@ import (
 	"sync"
 )
 
-// weighed remembers values whose weights are at most so much together, in bytes. What
-// was not asked for the longest makes room. A value that is heavier than all of it is
-// not remembered.
+// weighed remembers values with a bounded total weight, in bytes. The least recently used value
+// is dropped first. A value that is heavier than the bound is not remembered.
 type weighed[V any] struct {
 	most   int64
 	weight func(key string, v V) int64
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	entries map[string]*linked.Element
-	order   linked.List // of *weighedEntry[V], the one asked for last in front
+	order   linked.List // of *weighedEntry[V], the most recently used in front
 	sum     int64
 	changes uint64 // counts set and drop
 }
@@ -29,8 +28,8 @@ func newWeighed[V any](most int64, weight func(string, V) int64) *weighed[V] {
 	return &weighed[V]{most: most, weight: weight, entries: map[string]*linked.Element{}}
 }
 
-// look returns the value of a key. put remembers what was read elsewhere, as that of
-// memo.look does.
+// look returns the value of a key. put remembers a value that was read elsewhere, like that of
+// memo.look.
 func (w *weighed[V]) look(key string) (v V, ok bool, put func(V)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -62,7 +61,7 @@ func (w *weighed[V]) drop(key string) {
 	w.remove(w.entries[key])
 }
 
-// dropIf forgets the values whose keys are so.
+// dropIf forgets the values whose keys satisfy so.
 func (w *weighed[V]) dropIf(so func(key string) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -74,7 +73,7 @@ func (w *weighed[V]) dropIf(so func(key string) bool) {
 	}
 }
 
-// put makes room for a value. mu is held, as for what follows.
+// put makes room for a value. mu is held, also for the methods below.
 func (w *weighed[V]) put(key string, v V) {
 	w.remove(w.entries[key])
 	entry := &weighedEntry[V]{key, v, w.weight(key, v)}

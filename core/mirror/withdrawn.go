@@ -34,8 +34,8 @@ func withdraw(ctx context.Context, state bucket.Bucket, repo string, at time.Tim
 
 func (m *Mirror) withdrawalKey(repo string) string { return "purged/" + m.audience + "/" + repo }
 
-// unshare takes back what was told of a tag, of a manifest, or, with an empty ref, of
-// a repository. What another process learned before now is not believed here any more.
+// unshare withdraws what was shared about a tag, a manifest, or, with an empty ref, a repository.
+// What another process learned before now is ignored here from now on.
 func (m *Mirror) unshare(ctx context.Context, repo string, ref core.Reference) {
 	if m.shared == nil {
 		return
@@ -56,7 +56,7 @@ func (m *Mirror) unshare(ctx context.Context, repo string, ref core.Reference) {
 	}
 }
 
-// withdrawn is when what others knew of ref was taken back last, here or by another
+// withdrawn returns when shared answers about ref were last withdrawn, here or by another
 // process; the zero time: never.
 func (m *Mirror) withdrawn(ctx context.Context, repo string, ref core.Reference) time.Time {
 	at := m.withdrawnHere(ctx, repo)
@@ -70,9 +70,8 @@ func (m *Mirror) withdrawn(ctx context.Context, repo string, ref core.Reference)
 	return at
 }
 
-// withdrawnHere is when this storage's copy was purged last. This process alone
-// writes to the storage, and all its mirrors remember together: what was read once is
-// known.
+// withdrawnHere returns when this storage's copy was last purged. Only this process writes to the
+// storage, and its mirrors share their memory, so the record is read only once.
 func (m *Mirror) withdrawnHere(ctx context.Context, repo string) time.Time {
 	at, ok, put := m.unshared.look(repo)
 	if ok {
@@ -90,8 +89,8 @@ func (m *Mirror) withdrawnHere(ctx context.Context, repo string) time.Time {
 	return last.Time
 }
 
-// purgedNow records a purge of ref before anything goes: who asks from now on takes
-// nothing from others that they knew before.
+// purgedNow records a purge of ref before anything is removed: from now on, requests ignore
+// shared answers from before the purge.
 func (m *Mirror) purgedNow(ctx context.Context, repo string, ref core.Reference) {
 	now := time.Now()
 	m.unshare(ctx, repo, ref)

@@ -36,21 +36,21 @@ func (m *Mirror) NewUpload(_ context.Context, _ string, _ digest.Algorithm) (cor
 	return nil, m.readOnly()
 }
 
-// Upload implements core.Writer by refusing, so that nobody reaches the upload that
-// a download writes to. Errors: ErrDenied.
+// Upload implements core.Writer by refusing, so that no client reaches the upload that a download
+// writes to. Errors: ErrDenied.
 func (m *Mirror) Upload(_ context.Context, _, _ string) (core.Upload, error) {
 	return nil, m.readOnly()
 }
 
-// DeleteTag implements core.Deleter: it forgets what is held of a tag, and that it
-// was not found. The next read asks the upstream. Errors: as core.Deleter.
+// DeleteTag implements core.Deleter: it forgets what is held of a tag, and a remembered "not
+// found". The next read asks the upstream. Errors: as core.Deleter.
 func (m *Mirror) DeleteTag(ctx context.Context, repo, tag string) error {
 	if _, err := m.remote(repo); err != nil {
 		return err
 	}
 	noun := repo + ":" + tag
 	for _, other := range m.namesakes() {
-		other.flights.Forget(noun) // later callers do not join a question asked before
+		other.flights.Forget(noun) // later callers do not join an earlier request
 	}
 	m.present(noun)
 	if err := m.unchecked(ctx, repo, tag); err != nil {

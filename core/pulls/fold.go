@@ -13,13 +13,13 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// maxFold bounds the objects of one fold, whose names stand in the record for a moment;
-// those that are left come with the next fold.
+// maxFold bounds the objects of one fold, whose names are in the record for a moment; the rest is
+// folded the next time.
 const maxFold = 1000
 
 // Fold adds the days of repo that are over to its record, removes their objects, and
-// drops from the record what keep denies. Errors are the bucket's; what was not folded
-// is there for the next time, and nothing is added twice.
+// drops from the record what keep denies. Errors are the bucket's; objects that were not folded
+// stay for the next time, and nothing is added twice.
 func (t *Times) Fold(ctx context.Context, repo string, keep Keep) error {
 	t.folding.Lock()
 	defer t.folding.Unlock()

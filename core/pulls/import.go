@@ -11,9 +11,9 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Import notes when manifests of repo were last pulled elsewhere, as far as no later pull is
-// known. A time in the future counts as now. It adds nothing to the counts, so that it can be
-// repeated. It is not synced. Errors are the bucket's.
+// Import notes when manifests of repo were last pulled elsewhere, unless a later pull is known. A
+// time in the future counts as now. It does not change the counts, so that it can be repeated. It
+// is not synced. Errors are the bucket's.
 func (t *Times) Import(ctx context.Context, repo string, last map[digest.Digest]time.Time) error {
 	t.folding.Lock()
 	defer t.folding.Unlock()

@@ -28,13 +28,13 @@ const (
 	daysPart   = "/_days/"
 )
 
-// Config is what Times are made of.
+// Config configures Times.
 type Config struct {
-	// Bucket keeps the times under keys that begin with Prefix. It stays the
-	// caller's, and is closed after the Times.
+	// Bucket keeps the times under keys that begin with Prefix. It belongs to the caller, who
+	// closes it after the Times.
 	Bucket bucket.Bucket
 	Prefix string
-	// Log receives what an operator should know. Default: discard.
+	// Log receives messages for operators. Default: discard.
 	Log *slog.Logger
 }
 
@@ -44,16 +44,16 @@ type Times struct {
 	bucket  bucket.Bucket
 	prefix  string
 	log     *slog.Logger
-	process string // tells our objects from those of others
+	process string // distinguishes our objects from those of other processes
 
-	mu         sync.Mutex // guards what follows, for the time of some map look-ups
+	mu         sync.Mutex // guards the fields below, for the time of a few map look-ups
 	open       map[string]*segment
-	closed     []*segment // that are to be written once more
+	closed     []*segment // that must be written once more
 	serial     int
 	remembered int // the cost of all of them
 
 	behind  *behind.Writer
-	folding sync.Mutex // held while a record is read and written again
+	folding sync.Mutex // held while a record is read and rewritten
 }
 
 // New begins to remember. Close ends it.
@@ -144,7 +144,7 @@ func (t *Times) write(ctx context.Context) error {
 	var failed error
 	for _, s := range dirty {
 		if err := t.put(ctx, s); err != nil && failed == nil {
-			failed = err // the others say the same
+			failed = err // the other errors are the same
 		}
 	}
 	t.mu.Lock()
@@ -153,8 +153,8 @@ func (t *Times) write(ctx context.Context) error {
 	return failed
 }
 
-// put writes a segment's object. It is not synced: a power cut may take it back, as a
-// kill takes what is in memory.
+// put writes a segment's object. It is not synced: a power cut may undo it, as a kill loses what
+// is in memory.
 func (t *Times) put(ctx context.Context, s *segment) error {
 	t.mu.Lock()
 	record := s.record()
@@ -173,8 +173,8 @@ func (t *Times) put(ctx context.Context, s *segment) error {
 	return nil
 }
 
-// forgetLocked drops closed segments that are written, and, where little room is left,
-// others that are: the next pull of such a repository begins another object.
+// forgetLocked drops written segments: closed ones, and others when little memory is left. The
+// next pull of such a repository begins another object.
 func (t *Times) forgetLocked() {
 	t.closed = slices.DeleteFunc(t.closed, func(s *segment) bool {
 		if !s.dirty {
@@ -219,8 +219,8 @@ func (t *Times) Of(ctx context.Context, repo string) (map[digest.Digest]time.Tim
 func (t *Times) Record(ctx context.Context, repo string) (Record, error) {
 	t.folding.Lock()
 	defer t.folding.Unlock()
-	// Memory first: what is written and forgotten meanwhile is in both then, and in
-	// neither otherwise.
+	// Memory first: a segment that is written and forgotten meanwhile is then seen in both. In
+	// the other order it would be seen in neither.
 	seen := map[string]struct{}{}
 	var remembered []struct {
 		day string
@@ -290,7 +290,7 @@ func (t *Times) Repositories(ctx context.Context) iter.Seq2[string, error] {
 			if !ok {
 				repo, _, ok = strings.Cut(rest, daysPart)
 			}
-			if !ok || repo == last { // all keys of a repository stand together
+			if !ok || repo == last { // all keys of a repository are adjacent
 				continue
 			}
 			last = repo
@@ -301,7 +301,7 @@ func (t *Times) Repositories(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
-// get reads an object. One that is gone or damaged is statistics lost.
+// get reads an object. If it is gone or damaged, its statistics are lost.
 func (t *Times) get(ctx context.Context, repo, key string) (Record, error) {
 	data, _, err := t.bucket.Get(ctx, key)
 	if errors.Is(err, bucket.ErrNotExist) {
@@ -312,7 +312,7 @@ func (t *Times) get(ctx context.Context, repo, key string) (Record, error) {
 	}
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {
-		t.log.Warn("a record of pulls is damaged, and begun again", "repository", repo, "key", key, "error", err)
+		t.log.Warn("record of pulls is damaged; counting starts again", "repository", repo, "key", key, "error", err)
 		return Record{}, nil
 	}
 	return r, nil

@@ -41,12 +41,12 @@ func (c *Count) add(other Count) {
 	}
 }
 
-// Record is what is known of the pulls of one repository.
+// Record holds the pulls of one repository.
 type Record struct {
 	Manifests map[digest.Digest]Count `json:"manifests,omitempty"`
 	Tags      map[string]Count        `json:"tags,omitempty"`
-	// Days has the pulls of a day (UTC, 2006-01-02): those of manifests, which a pull
-	// by tag is too.
+	// Days has the pulls of manifests by day (UTC, 2006-01-02). A pull by tag is also a pull of
+	// its manifest.
 	Days map[string]int64 `json:"days,omitempty"`
 	// Folded names the objects that the last fold has added and was about to remove: a
 	// fold that was cut off must not add them twice.
@@ -80,8 +80,8 @@ func addTo[K comparable](into *map[K]Count, from map[K]Count) {
 	}
 }
 
-// retain drops the manifests and tags that keep denies, and what is beyond the bounds.
-// It reports whether it dropped any.
+// retain drops the manifests and tags that keep rejects, and those beyond the bounds. It reports
+// whether it dropped any.
 func (r *Record) retain(keep Keep) (dropped bool) {
 	before := len(r.Manifests) + len(r.Tags) + len(r.Days)
 	maps.DeleteFunc(r.Manifests, func(d digest.Digest, _ Count) bool { return keep.Manifest != nil && !keep.Manifest(d) })
@@ -109,11 +109,11 @@ func newest[K comparable](rows map[K]Count) {
 	maps.DeleteFunc(rows, func(_ K, c Count) bool { return c.Last.Before(oldest) })
 }
 
-// empty reports whether nothing is known of any manifest or tag. The sums of days alone
-// do not keep a record: the repository has gone.
+// empty reports whether the record has no manifests and tags. The sums of days alone do not keep
+// a record: the repository is gone.
 func (r *Record) empty() bool { return len(r.Manifests) == 0 && len(r.Tags) == 0 }
 
-// Keep says which rows of a repository's record are still of use; nil means all.
+// Keep selects the rows of a repository's record that are still needed; nil means all.
 type Keep struct {
 	Manifest func(digest.Digest) bool
 	Tag      func(tag string) bool

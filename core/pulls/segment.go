@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// interval is between two writes: what was marked is in the bucket within a minute.
+	// interval is the time between two writes: marks are in the bucket within a minute.
 	interval = 30 * time.Second
-	// maxSegment is at how many rows an object is written for the last time: what is
-	// pulled afterwards goes into the next one, so that none large is written again and
-	// again. It has 130 KiB then.
+	// maxSegment is the number of rows at which an object is written for the last time: later
+	// pulls go into the next one, so that no large object is rewritten repeatedly. Such an object
+	// has 130 KiB.
 	maxSegment = 1024
-	// maxRemembered bounds what is in memory: a row counts as one, and has some 200
-	// bytes; a segment as segmentCost. When it is reached the writer is woken, and makes
-	// room by forgetting what it has written; what it is too slow for is not counted.
+	// maxRemembered bounds the memory: a row counts as one, and has about 200 bytes; a segment
+	// counts as segmentCost. When it is reached, the writer is woken, and frees memory by
+	// forgetting what it has written. Pulls that come faster are not counted.
 	maxRemembered = 1 << 15
 	segmentCost   = 4
 	// settled is how long after its end a day may still be written. It is folded after
@@ -24,8 +24,8 @@ const (
 	settled = time.Hour
 )
 
-// segment is what this process has seen pulled of one repository since some moment of
-// a day: the content of one object.
+// segment holds the pulls of one repository that this process has seen since some moment of a
+// day: the content of one object.
 type segment struct {
 	repo string
 	day  int64 // days since 1970, UTC
@@ -34,7 +34,7 @@ type segment struct {
 	manifests map[digest.Digest]Count
 	tags      map[string]Count
 	marked    time.Time // the last mark
-	dirty     bool      // something is not in the bucket yet
+	dirty     bool      // it has marks that are not in the bucket yet
 	closed    bool      // no mark is added any more
 }
 
@@ -44,7 +44,7 @@ func startOf(day int64) time.Time { return time.Unix(day*24*60*60, 0).UTC() }
 
 func nameOf(day int64) string { return startOf(day).Format(time.DateOnly) }
 
-// isOver reports whether nobody writes the objects of day any more.
+// isOver reports whether the objects of day are not written any more.
 func isOver(day int64, now time.Time) bool { return !now.Before(startOf(day + 1).Add(settled)) }
 
 func (s *segment) rows() int { return len(s.manifests) + len(s.tags) }
@@ -55,7 +55,7 @@ func (s *segment) record() Record {
 	return Record{Manifests: maps.Clone(s.manifests), Tags: maps.Clone(s.tags)}
 }
 
-// mark counts a pull. With room it takes a new row, and reports how many it took.
+// mark counts a pull. It adds new rows within room, and returns how many it added.
 func (s *segment) mark(d digest.Digest, tag string, at time.Time, room int) (took int) {
 	took += count(&s.manifests, d, at, room)
 	if tag != "" {

@@ -20,7 +20,7 @@ const (
 	forgotten = 48 * time.Hour
 )
 
-// ledger records who has which uploads open.
+// ledger records the open uploads of each caller.
 type ledger struct {
 	now func() time.Time
 
@@ -30,7 +30,7 @@ type ledger struct {
 	swept time.Time           // when forgotten ones were last looked for
 }
 
-// entry is an upload that somebody has open.
+// entry is an open upload of a caller.
 type entry struct {
 	principal, repo string
 	id              string // empty until the upload has begun

@@ -368,8 +368,8 @@ func (f *filling) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// An upload whose size nobody knew before, or beside others, ends where the reserve
-// begins, and is dropped then.
+// An upload of unknown size, alone or with others, ends where the reserve begins, and is then
+// dropped.
 func TestAnUploadEndsWhereTheReserveBegins(t *testing.T) {
 	const mib = 1 << 20
 	r := open(t)

@@ -151,7 +151,7 @@ const (
 	ample = 2 << 30
 )
 
-// space is what the disk had.
+// space is the result of the last check of the disk.
 type space struct {
 	at          time.Time
 	free, total int64 // bytes

@@ -13,7 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/graph"
 )
 
-// CollectOptions say how to collect.
+// CollectOptions configure a collection.
 type CollectOptions struct {
 	// DryRun counts and removes nothing.
 	DryRun bool
@@ -35,7 +35,7 @@ type Collected struct {
 	Bytes     int64 `json:"bytes"`     // of that content
 	Uploads   int   `json:"uploads"`   // abandoned
 	// Kept counts the repositories in which something is damaged, so that nothing was
-	// removed that it may name. The log has the details.
+	// removed that it may name. The details are in the log.
 	Kept int `json:"kept"`
 }
 

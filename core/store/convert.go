@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// layoutKey is the record that says which layout the bucket has.
+	// layoutKey is the record of the bucket's layout version.
 	layoutKey = "layout"
 	// layoutVersion is the layout that this program writes.
 	layoutVersion = 3
 	// convertBatch is how many entries are made durable at once.
 	convertBatch = 64
-	// convertNews is how often the log says how far a conversion is.
+	// convertNews is how often the progress of a conversion is logged.
 	convertNews = 10 * time.Second
 )
 
@@ -56,7 +56,7 @@ func (s *Store) convert(ctx context.Context) error {
 		record, err := decode[layout](layoutKey, data)
 		switch {
 		case err != nil || record.Version < layoutVersion:
-			s.log.Warn("record of the storage's layout is damaged; entries of an older layout are looked for again", "error", err)
+			s.log.Warn("record of the storage's layout is damaged; entries of an older layout are searched again", "error", err)
 		case record.Version > layoutVersion:
 			return fmt.Errorf("the storage has layout version %d and this program knows up to %d: run the newer program that wrote it", record.Version, layoutVersion)
 		default:
@@ -65,7 +65,7 @@ func (s *Store) convert(ctx context.Context) error {
 		}
 	}
 	if err := s.convertReferrers(ctx); err != nil {
-		return fmt.Errorf("convert the storage to layout %d (it goes on at the next start): %w", layoutVersion, err)
+		return fmt.Errorf("convert the storage to layout %d (it continues at the next start): %w", layoutVersion, err)
 	}
 	record := layout{Version: layoutVersion, Since: s.now().UTC()}
 	if _, err := s.bucket.Put(ctx, layoutKey, encode(record), bucket.Condition{}); err != nil {

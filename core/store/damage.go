@@ -25,13 +25,13 @@ const (
 	maxExamined = 2
 	// maxDoubts bounds how many damaged blobs one request causes to be read.
 	maxDoubts = 128
-	// examineStep is how much is read at once, and before the context is looked at again.
+	// examineStep is how much is read at once, and between two checks of the context.
 	examineStep = 256 << 10
 )
 
 var examineBuffers = sync.Pool{New: func() any { b := make([]byte, examineStep); return &b }}
 
-// damage knows how long content must be, and which objects are damaged.
+// damage holds the known sizes of content, and the damaged objects.
 type damage struct {
 	// sizes has the sizes that digests have proven, under an empty repository, and those
 	// that the manifests of a repository claim, under its name.

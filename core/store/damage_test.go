@@ -261,8 +261,8 @@ func TestAPushToAnotherRepositoryRepairsContent(t *testing.T) {
 	}
 }
 
-// A client that was told that the blob exists pushes only the manifest. The size
-// decides nothing then: one of the two is wrong, and the bytes show which.
+// A client that got the answer that the blob exists pushes only the manifest. The size does not
+// decide then: one of the two is wrong, and the bytes show which.
 func TestAManifestIsHeldToTheBytesOfItsBlobs(t *testing.T) {
 	d := newDamaged(t)
 	layer := digest.FromString(d.layer)

@@ -16,8 +16,8 @@ import (
 func (s *Store) DeleteTag(ctx context.Context, repo, tag string) error {
 	ctx = context.WithoutCancel(ctx) // as in PutManifest
 	defer s.repos.lock(repo)()
-	// Settle before answering "there is no such tag", too: a client that tries again takes that answer
-	// for success.
+	// Settle also before answering "there is no such tag": a client that retries takes that
+	// answer for success.
 	if err := s.settle(ctx, repo); err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (s *Store) DeleteTag(ctx context.Context, repo, tag string) error {
 	return err
 }
 
-// dropTags removes tags behind one barrier. The caller holds the repository's lock.
+// dropTags removes tags with one barrier. The caller holds the repository's lock.
 func (s *Store) dropTags(ctx context.Context, repo string, tags ...string) error {
 	defer s.cache.beginTags(repo, tags...)()
 	for _, tag := range tags {
@@ -66,7 +66,7 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 	} else if err != nil {
 		return err
 	}
-	// Tags are deleted first, behind their own barrier: after a power cut no tag may name something
+	// Tags are deleted first, with their own barrier: after a power cut no tag may name something
 	// that was deleted.
 	var tags []string
 	for tag, err := range s.tagRows(ctx, repo) {

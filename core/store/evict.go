@@ -116,7 +116,7 @@ func (s *Store) dropTagsOf(ctx context.Context, repo string, going []digest.Dige
 	return nil
 }
 
-// dropLinks removes repo's links to content, and notes what it was.
+// dropLinks removes repo's links to content, and records the content.
 func (s *Store) dropLinks(ctx context.Context, repo string, content []digest.Digest, w *weighing, done *Evicted) error {
 	var gone []string
 	for _, d := range content {
@@ -144,8 +144,8 @@ func (s *Store) dropLinks(ctx context.Context, repo string, content []digest.Dig
 	return s.sync(ctx, gone...)
 }
 
-// dropUnheld removes content unless a repository holds it. A request that is linking it
-// now either holds the stripe, or will find it gone.
+// dropUnheld removes content unless a repository holds it. A request that is linking it now
+// either holds the stripe, or finds it gone.
 func (s *Store) dropUnheld(ctx context.Context, d digest.Digest) (dropped bool, err error) {
 	lock := s.digests.of(string(d))
 	lock.Lock()

@@ -12,11 +12,11 @@ import (
 // touches 10,000.
 const maxTouched = 1 << 17
 
-// grace remembers which content clients were recently told exists, so that the collector
-// keeps it: such a client is about to push a manifest that names it. Only what exists is
-// touched, for callers who may create, and under the repository's lock, which the
-// collector takes before it looks. It lives in memory only. Everything counts as touched
-// after a start, and also when there is no room for more.
+// grace remembers the content whose existence was recently reported to clients, so that the
+// collector keeps it: such a client is about to push a manifest that names it. Only what exists
+// is touched, for callers who may create, and under the repository's lock, which the collector
+// takes before it looks. It lives in memory only. Everything counts as touched after a start, and
+// also when the memory for more is used up.
 type grace struct {
 	mu      sync.Mutex
 	touched map[touch]int64 // when, in ns since 1970; guarded by mu, pruned by the collector

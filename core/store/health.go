@@ -8,8 +8,8 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// probeKey is the object that Writable writes. It lies beside the record of the layout,
-// where no list finds it.
+// probeKey is the object that Writable writes. It is next to the record of the layout, where no
+// list finds it.
 const probeKey = "probe"
 
 // Readable reads the one record that every open store has. It returns the reason if that

@@ -14,8 +14,8 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// indexHarms damage the index where it lies. They do not change its inode: the file is
-// mapped while the store is open.
+// indexHarms damage the index in place. They do not change its inode: the file is mapped while
+// the store is open.
 var indexHarms = map[string]func(file string) error{
 	"flipped": func(file string) error {
 		data, err := os.ReadFile(file)

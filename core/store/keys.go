@@ -29,18 +29,18 @@ func content(d digest.Digest) string {
 
 func blobKey(d digest.Digest) string { return blobsPrefix + content(d) }
 
-// linkKey stands beside the content, so that on a disk one sync makes both durable.
+// linkKey is in the same directory as the content, so that on a disk one sync makes both durable.
 func linkKey(d digest.Digest, repo string) string { return holdKey(blobsPrefix, d, repo) }
 
 func manifestKey(d digest.Digest, repo string) string { return holdKey(manifestsPrefix, d, repo) }
 
-// maxComponent is what a component of a key may have, in bytes (see bucket.Bucket).
+// maxComponent is the maximum length of a component of a key, in bytes (see bucket.Bucket).
 const maxComponent = 255
 
 // holdKey is the key under prefix for the fact that repo holds d. Both are one
 // component, because a directory for each digest would cost a disk more than the object
-// in it. If they are too long for that, the repository is a separate component. All keys
-// of a digest begin with prefix and content(d), and stand together in the order of keys.
+// in it. If they are too long for that, the repository is a separate component. All keys of a
+// digest begin with prefix and content(d), and are adjacent in the order of keys.
 func holdKey(prefix string, d digest.Digest, repo string) string {
 	separator := holdMark
 	if len(d.Encoded())+len(separator)+len(repo) > maxComponent {
@@ -73,7 +73,7 @@ func typeMark(artifactType string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// afterReferrer is behind all keys of d, and before those of the next digest.
+// afterReferrer is after all keys of d, and before those of the next digest.
 func afterReferrer(repo string, subject, d digest.Digest) string {
 	return referrerPrefix(repo, subject) + string(d) + holdMark + "z"
 }
@@ -117,7 +117,7 @@ func splitHold(key, prefix string) (d digest.Digest, repo string, ok bool) {
 	return d, repo, repo != "" && holdKey(prefix, d, repo) == key // each key has one spelling
 }
 
-// splitContent reads alg/ab/hex behind a prefix, and returns what follows.
+// splitContent reads alg/ab/hex after a prefix, and returns the rest.
 func splitContent(key, prefix string) (d digest.Digest, rest string, ok bool) {
 	parts := strings.SplitN(strings.TrimPrefix(key, prefix), "/", 3)
 	if len(parts) < 3 {

@@ -11,7 +11,7 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// maxStamps bounds the callers whose last moment is remembered.
+// maxStamps bounds the callers whose last time is remembered.
 const maxStamps = 64
 
 // stamps gives the links that one caller makes within a second the same time, so that
@@ -47,9 +47,9 @@ func (s *Store) putLink(ctx context.Context, key, mediaType, by string) error {
 // left has manifests whose records already say that a tag is about to leave them.
 type left map[digest.Digest]bool
 
-// leaveEarly writes what putTag would have to write under the tag's lock, beside the
-// first barrier of a push: then moving a tag needs no further wait. It guesses which
-// manifests the tags will leave; putTag does the rest.
+// leaveEarly writes what putTag would have to write under the tag's lock, during the first
+// barrier of a push: then moving a tag needs no further wait. It guesses which manifests the tags
+// will leave; putTag does the rest.
 func (s *Store) leaveEarly(ctx context.Context, repo string, d digest.Digest, tags []string) left {
 	done := left{}
 	for _, tag := range tags {

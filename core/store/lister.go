@@ -21,8 +21,8 @@ func (s *Store) Repositories(ctx context.Context, after string) iter.Seq2[string
 	})
 }
 
-// indexed yields the rows that the names have. If they are not Ready, or turn out to be
-// damaged on the way, scan yields the rows behind the last one.
+// indexed yields the rows that the names have. If they are not Ready, or turn out to be damaged
+// during the walk, scan yields the rows after the last one.
 func indexed[T any](s *Store, after string, rows iter.Seq2[T, error], name func(T) string, scan func(after string) iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		whole := s.names.Ready()
@@ -126,8 +126,8 @@ func (s *Store) tagNames(ctx context.Context, repo, after string) iter.Seq2[stri
 	})
 }
 
-// tagRows yields the tags of repo with their digests. A damaged tag is an error, as in
-// scanTags: the names do not know what it names either.
+// tagRows yields the tags of repo with their digests. A damaged tag is an error, as in scanTags:
+// the names do not have its digest either.
 func (s *Store) tagRows(ctx context.Context, repo string) iter.Seq2[Tag, error] {
 	rows := indexed(s, "", s.names.Tags(repo, ""), func(tag Tag) string { return tag.Name }, func(after string) iter.Seq2[Tag, error] {
 		return s.scanTags(ctx, repo, after)

@@ -19,7 +19,7 @@ type repository struct {
 	users int // guarded by repositories.mu
 }
 
-// lock takes the lock of repo exclusively and returns how to release it.
+// lock takes the lock of repo exclusively and returns a function that releases it.
 func (r *repositories) lock(repo string) (unlock func()) {
 	l := r.enter(repo)
 	l.Lock()
@@ -60,8 +60,8 @@ func (r *repositories) leave(repo string, l *repository) {
 // and so small that all stripes are a few KiB.
 const stripeCount = 256
 
-// stripes are locks for things that are too many to have one each. Two things that
-// share a stripe sometimes wait for each other needlessly, for microseconds.
+// stripes are locks for things that are too many to have a lock each. Two things that share a
+// stripe sometimes wait for each other needlessly, for microseconds.
 type stripes [stripeCount]sync.RWMutex
 
 var seed = maphash.MakeSeed()

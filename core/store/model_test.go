@@ -40,8 +40,7 @@ type modelRepo struct {
 	blobs     map[digest.Digest]bool
 	manifests map[digest.Digest]modelManifest
 	tags      map[string]digest.Digest
-	// touched is when a client last pushed content, was told that it exists, or
-	// named it.
+	// touched is when a client last pushed content, got the answer that it exists, or named it.
 	touched map[digest.Digest]time.Time
 	// left is when a tag last ceased to name a manifest.
 	left map[digest.Digest]time.Time

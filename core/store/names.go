@@ -7,18 +7,18 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Names keep which repositories there are, and what their tags name, in the order in which
-// lists need them. They are a projection of the bucket and never truth: what they lose, the
-// store finds by a scan of the bucket. core/index implements them; coretest.Names is their
-// contract as a test. The methods are safe for concurrent use.
+// Names store the repositories, and what their tags name, in the order in which lists need them.
+// They are a projection of the bucket and never authoritative: the store finds lost rows by a
+// scan of the bucket. core/index implements them; coretest.Names is their contract as a test. The
+// methods are safe for concurrent use.
 //
-// Errors of all methods: ErrDamaged, when what is kept is not as it was written, and those of
-// the disk. Names that return ErrDamaged have reported it and are not Ready any more. After
+// Errors of all methods: ErrDamaged, when the stored rows are not as they were written, and those
+// of the disk. Names that return ErrDamaged have reported it and are not Ready any more. After
 // another error of a write or of a walk, the store calls Distrust.
 type Names interface {
-	// Repositories yields the repositories that hold a manifest. It and the other lists yield
-	// what is behind after, which need not exist, in byte order, and an error last. A row that
-	// is written or deleted during a walk may be in it or not; a consumer may write while it
+	// Repositories yields the repositories that hold a manifest. It and the other lists yield the
+	// rows after the given name, which need not exist, in byte order, and an error last. A row
+	// that is written or deleted during a walk may be in it or not; a consumer may write while it
 	// walks, and may stop at any row.
 	Repositories(after string) iter.Seq2[string, error]
 	// Tags yields the tags of a repository, also if that holds no manifest.
@@ -28,9 +28,9 @@ type Names interface {
 	// HasRepository reports whether a repository holds a manifest.
 	HasRepository(repo string) (bool, error)
 
-	// PutManifest notes that a repository holds a manifest. The writes follow what happens in
-	// the bucket. Putting a row again replaces it, and deleting one that is not kept is not an
-	// error.
+	// PutManifest notes that a repository holds a manifest. The store writes to the names after
+	// each change of the bucket. Putting a row again replaces it, and deleting a missing row is
+	// not an error.
 	PutManifest(repo string, d digest.Digest) error
 	// PutTag notes what a tag names. An empty d means that its record could not be read.
 	PutTag(repo, tag string, d digest.Digest) error
@@ -43,11 +43,11 @@ type Names interface {
 	Ready() bool
 	// Distrust makes the names not Ready until the next Rebuild that begins after it.
 	Distrust()
-	// Rebuild replaces what is kept by the rows of scan, a walk over the whole bucket, and
-	// makes the names Ready. Writes may happen at the same time, also while scan is at work:
-	// they win over what scan has seen. If scan or ctx ends it, its error is returned and
-	// the names are not Ready. It also fails if Distrust is called meanwhile: scan may be
-	// past what a write has failed to note. The store calls one at a time.
+	// Rebuild replaces all rows by those of scan, a walk over the whole bucket, and makes the
+	// names Ready. Writes may happen at the same time, also while scan is running: they take
+	// precedence over the rows of scan. If scan or ctx ends it, its error is returned and the
+	// names are not Ready. It also fails if Distrust is called meanwhile: scan may be past the
+	// row that a write failed to record. The store makes one call at a time.
 	Rebuild(ctx context.Context, scan iter.Seq2[NameRow, error]) error
 	// Close ends the names. No other method is called after it.
 	Close() error

@@ -12,9 +12,9 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// linkManifest is the second barrier: it makes the manifest readable in repo. The
-// referrer entry has one of its own before that: a client that sees the manifest
-// after a power cut does not push it again, so the entry must be there by then.
+// linkManifest is the second barrier: it makes the manifest readable in repo. The referrer entry
+// has its own barrier before that: a client that sees the manifest after a power cut does not
+// push it again, so the entry must be there by then.
 //
 // It returns the previous media type of the manifest, if that changes.
 func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) (before string, err error) {
@@ -40,8 +40,7 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 		return "", err
 	}
 	s.grace.touch(s.now(), repo, d)
-	// The names are updated before the barrier, like everything visible: DeleteBlob asks
-	// them.
+	// The names are updated before the barrier, like everything visible: DeleteBlob uses them.
 	s.project(s.names.PutManifest(repo, d))
 	if err := s.barrier(ctx, manifestKey(d, repo)); err != nil {
 		s.reindexManifest(ctx, repo, d)
@@ -174,10 +173,10 @@ func (s *Store) stateOf(ctx context.Context, d digest.Digest, put core.ManifestP
 	return state
 }
 
-// putTag gives tag a new state, and returns what it named before. With createOnly one
-// atomic put decides, not the look that follows when it was refused. Without it the tag's
-// lock makes the look and the put one step. The record of the manifest that the tag leaves
-// is updated first, unless it is among early.
+// putTag gives tag a new state, and returns what it named before. With createOnly one atomic put
+// decides, not the lookup that follows a refusal. Without it the tag's lock makes the lookup and
+// the put one step. The record of the manifest that the tag leaves is updated first, unless it is
+// among early.
 func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, createOnly bool, early left) (before digest.Digest, err error) {
 	d := state.Digest
 	key := tagKey(repo, tag)
@@ -201,7 +200,7 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, cr
 			s.project(s.names.PutTag(repo, tag, d))
 			return d, nil // a retry of CI is not an overwrite
 		case getErr == nil && held.Imported && state.Imported:
-			// It moved where it comes from, and nobody has pushed it here.
+			// The tag moved at the source of the import, and was not pushed here.
 		case (createOnly || state.Imported) && getErr == nil:
 			return "", core.WithDetail(
 				fmt.Errorf("%w: %s:%s names %s since %s", core.ErrTagExists, repo, tag, held.Digest, held.Since.UTC().Format("2006-01-02 15:04:05 MST")),

@@ -27,8 +27,8 @@ type Quarantined struct {
 	Time   time.Time     // since when
 }
 
-// Open opens the content of d, whichever repository holds it, to look at its bytes. Its
-// Info has the version that Quarantine takes. Errors: bucket.ErrNotExist, and others of the bucket.
+// Open opens the content of d, whichever repository holds it, to examine its bytes. Its Info has
+// the version that Quarantine takes. Errors: bucket.ErrNotExist, and others of the bucket.
 func (s *Store) Open(ctx context.Context, d digest.Digest) (bucket.Object, error) {
 	return s.bucket.Open(ctx, blobKey(d))
 }

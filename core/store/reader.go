@@ -43,8 +43,8 @@ func (s *Store) Manifest(ctx context.Context, repo string, ref core.Reference) (
 		if !gone || d == missed {
 			return m, err
 		}
-		// Between the two looks the tag may have moved and its old manifest gone. A tag that
-		// always had a manifest must not be answered as unknown.
+		// Between the two reads the tag may have moved and its old manifest may have been
+		// deleted. A tag that always had a manifest must not be answered as unknown.
 		missed = d
 	}
 }
@@ -64,8 +64,8 @@ func (s *Store) tagged(ctx context.Context, repo, tag string) (digest.Digest, er
 	return record.Digest, nil
 }
 
-// tagRecord reads what is at tagKey. Errors: the bucket's, ErrDamaged; the record is
-// empty then.
+// tagRecord reads the record at tagKey. Errors: the bucket's, ErrDamaged; the record is empty
+// then.
 func (s *Store) tagRecord(ctx context.Context, repo, tag string) (tagRecord, error) {
 	key := tagKey(repo, tag)
 	data, info, err := s.bucket.Get(ctx, key)
@@ -110,8 +110,8 @@ func (s *Store) manifest(ctx context.Context, repo string, d digest.Digest) (cor
 
 const (
 	// maxReading is how many bytes of large manifests are read and inspected for clients at
-	// once. It is two of the largest: inspecting one keeps a core busy and takes up to 5 MiB
-	// beside the manifest.
+	// once. It is two of the largest: inspecting one keeps a core busy and takes up to 5 MiB in
+	// addition to the manifest.
 	maxReading = 2 * core.MaxManifestSize
 	// largeRead is the size in bytes from which a manifest counts. Nearly all are smaller.
 	largeRead = 256 << 10
@@ -121,7 +121,7 @@ const (
 func (s *Store) admitRead(ctx context.Context, d digest.Digest) (release func(), err error) {
 	info, err := s.bucket.Stat(ctx, blobKey(d))
 	if err != nil || info.Size < largeRead {
-		return func() {}, nil // the read will find what is wrong
+		return func() {}, nil // the read reports the error
 	}
 	n := min(info.Size, maxReading)
 	if err := s.reading.Acquire(ctx, n); err != nil {
@@ -151,7 +151,7 @@ func (s *Store) readManifest(ctx context.Context, repo string, d digest.Digest) 
 	if err != nil {
 		return core.Manifest{}, nil, err
 	}
-	mediaType := core.MediaTypeUnknown // it has the digest, and is served for what it is
+	mediaType := core.MediaTypeUnknown // it matches the digest, and is served with this type
 	var doc *core.Document
 	if inspected, inspectErr := core.Inspect(bytes); inspectErr == nil {
 		doc = &inspected
@@ -214,7 +214,7 @@ func (s *Store) Stat(ctx context.Context, repo string, d digest.Digest) (desc co
 	return desc, nil
 }
 
-// statBlob looks at the link first: content without a link belongs to no repository. Errors:
+// statBlob checks the link first: content without a link belongs to no repository. Errors:
 // bucket.ErrNotExist, with ErrDamaged when the object is not the blob; *doubt.
 func (s *Store) statBlob(ctx context.Context, repo string, d digest.Digest) (bucket.Info, error) {
 	if _, err := s.bucket.Stat(ctx, linkKey(d, repo)); err != nil {

@@ -27,8 +27,8 @@ type linkRecord struct {
 	// MediaType is empty if the manifest names its media type itself, which is the same in
 	// every repository.
 	MediaType string `json:"media_type,omitempty"`
-	// Since is when the link was made, at most a second early. By is who made it; it is
-	// empty for an anonymous caller, for a mirror, and if unknown (layout 2 did not record
+	// Since is when the link was made, at most a second early. By is the caller that made it; it
+	// is empty for an anonymous caller, for a mirror, and if unknown (layout 2 did not record
 	// it).
 	Since time.Time `json:"since,omitzero"`
 	By    string    `json:"by,omitempty"`
@@ -50,7 +50,7 @@ func latest(times ...time.Time) (last time.Time) {
 	return last
 }
 
-// decodeLink reads what is at manifestKey. Errors: ErrDamaged.
+// decodeLink decodes the record at manifestKey. Errors: ErrDamaged.
 func decodeLink(info bucket.Info, data []byte) (record linkRecord, err error) {
 	if len(data) > 0 {
 		if record, err = decode[linkRecord](info.Key, data); err != nil {
@@ -104,8 +104,8 @@ type tagState struct {
 	Nonce  string        `json:"nonce"`
 	Digest digest.Digest `json:"digest"`
 	Since  time.Time     `json:"since"`
-	By     string        `json:"by,omitempty"` // who made it so, as in linkRecord
-	// Imported is true if an import made it so: the next import may move the tag on.
+	By     string        `json:"by,omitempty"` // the caller that set it, as in linkRecord
+	// Imported is true if an import set it: the next import may move the tag again.
 	Imported bool `json:"imported,omitempty"`
 }
 
@@ -119,8 +119,8 @@ func (r tagRecord) next(state tagState) tagRecord {
 	return tagRecord{tagState: state, Before: before[:min(len(before), maxBefore)]}
 }
 
-// decodeTag reads what is at tagKey. A record of layout 2 has `time` for since, and no
-// nonce: it is given one that every reader computes alike. Errors: ErrDamaged.
+// decodeTag decodes the record at tagKey. A record of layout 2 has `time` for since, and no
+// nonce: every reader computes the same one for it. Errors: ErrDamaged.
 func decodeTag(key string, data []byte) (tagRecord, error) {
 	record, err := decode[struct {
 		tagRecord

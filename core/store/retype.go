@@ -11,7 +11,7 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// holdType makes the look at a manifest's media type and the writes that follow one step, as seen
+// holdType makes the check of a manifest's media type and the following writes one step, as seen
 // by requests that push the same bytes with another type. A manifest that names its type itself
 // can have no other, so hardly any push takes the lock.
 func (s *Store) holdType(repo string, d digest.Digest, doc *core.Document, put core.ManifestPut) (release func()) {

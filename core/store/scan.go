@@ -11,8 +11,8 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// scan walks over everything that the names project. A damaged tag becomes a row without a digest,
-// so that it does not cost every repository its names.
+// scan walks over everything that the names project. A damaged tag becomes a row without a
+// digest, so that it does not make the names of every repository unusable.
 func (s *Store) scan(ctx context.Context) iter.Seq2[NameRow, error] {
 	return func(yield func(NameRow, error) bool) {
 		for entry, err := range s.scanManifests(ctx) {
@@ -84,8 +84,8 @@ func (s *Store) scanHolds(ctx context.Context, prefix string, d digest.Digest) i
 	}
 }
 
-// scanTags walks over the tags of one repository behind after. A damaged tag is an error, ErrDamaged:
-// it may name something that is about to be removed. The walk goes on behind it.
+// scanTags walks over the tags of one repository after after. A damaged tag is an error,
+// ErrDamaged: it may name something that is about to be removed. The walk continues after it.
 func (s *Store) scanTags(ctx context.Context, repo, after string) iter.Seq2[Tag, error] {
 	return func(yield func(Tag, error) bool) {
 		prefix := tagPrefix(repo)

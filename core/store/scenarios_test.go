@@ -24,7 +24,7 @@ var scenarios = []scenario{
 			{"collect", func(ctx context.Context) { collected = w.collect(ctx) }},
 		}, func(s core.Registry) error { return errors.Join(collected, acknowledged(ctx, s, put, "v1")) }, err
 	}},
-	// The client does not send the blob, as it was told that it need not.
+	// The client does not send the blob, because it got the answer that it exists.
 	{"a push that was told a blob is here and a collection", func(ctx context.Context, w *world) ([]actor, func(core.Registry) error, error) {
 		err := w.uploadAll(ctx, "config", "layer")
 		w.age()
@@ -249,7 +249,7 @@ func commitAndCollect(ctx context.Context, w *world, err *error) ([]actor, func(
 		}
 }
 
-// kept checks a blob that a client was told exists. No manifest names it yet, so a
+// kept checks a blob whose existence was reported to a client. No manifest names it yet, so a
 // power cut may lose it, but this process may not.
 func kept(ctx context.Context, w *world, s core.Registry, answer error, d digest.Digest) error {
 	switch {
@@ -263,8 +263,8 @@ func kept(ctx context.Context, w *world, s core.Registry, answer error, d digest
 	return readable(ctx, s, repo, d)
 }
 
-// told checks the error of a put after the client was told that everything exists:
-// then it must not be refused.
+// told checks the error of a put after the client got the answer that everything exists: then it
+// must not be refused.
 func told(err error) error {
 	if err == nil {
 		return nil

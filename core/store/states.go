@@ -36,9 +36,9 @@ func (s *Store) HoldsIn(ctx context.Context, part Part) iter.Seq2[Hold, error] {
 type ManifestState struct {
 	// Bytes is the manifest; nil if it is Missing or Wrong.
 	Bytes []byte
-	// Missing means that its content does not exist, Wrong that it does not have the digest.
+	// Missing means that its content does not exist, Wrong that it does not match the digest.
 	Missing, Wrong bool
-	// Record is what is wrong with its record, or nil.
+	// Record is the problem with its record, or nil.
 	Record error
 	// Lacks are the blobs that a push of it requires and whose link or content is missing.
 	// Absent are the manifests that it lists and that the repository does not hold; a push
@@ -46,8 +46,8 @@ type ManifestState struct {
 	Lacks, Absent []digest.Digest
 }
 
-// whole reports whether a look without locks has found nothing that a concurrent change
-// might explain.
+// whole reports whether an examination without locks has found no problem that a concurrent
+// change might explain.
 func (m *ManifestState) whole() bool {
 	return !m.Missing && len(m.Lacks) == 0 && len(m.Absent) == 0
 }
@@ -61,7 +61,7 @@ func (s *Store) ManifestState(ctx context.Context, repo string, d digest.Digest)
 		return state, err
 	}
 	// Deletes and the collector take the lock exclusively, and a push writes blobs before
-	// manifests: what is missing now was not just removed.
+	// manifests: content that is missing now was not just removed.
 	defer s.repos.share(repo)()
 	return s.manifestState(ctx, repo, d)
 }
@@ -130,7 +130,7 @@ type RecordState struct {
 	Key, Repo string
 	Tag       string        // or empty: of a referrer
 	Digest    digest.Digest // what the tag names, or the referrer
-	// Damaged is what is wrong with the record, or nil.
+	// Damaged is the problem with the record, or nil.
 	Damaged error
 	// Dangling means that the tag names a manifest that the repository does not hold. It is
 	// not set in a sparse store.
@@ -169,9 +169,9 @@ func (s *Store) Records(ctx context.Context, repo string) iter.Seq2[RecordState,
 	}
 }
 
-// examineRecord fills in what is wrong with a record. Errors: the bucket's.
+// examineRecord fills in the problem with a record. Errors: the bucket's.
 func (s *Store) examineRecord(ctx context.Context, state *RecordState) error {
-	// A push or a delete may be under way; a second look, under the lock, waits for a delete.
+	// A push or a delete may be under way; a second check, under the lock, waits for a delete.
 	err := s.lookAtRecord(ctx, state)
 	if err != nil || state.Damaged == nil && !state.Dangling {
 		return err

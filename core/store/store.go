@@ -57,14 +57,14 @@ const (
 	DefaultGrace     = time.Hour
 	DefaultUploadAge = 24 * time.Hour
 	DefaultCacheSize = 64 << 20
-	// KeepUntagged is the Untagged that keeps untagged manifests for ever.
+	// KeepUntagged is the value of Untagged that keeps untagged manifests forever.
 	KeepUntagged = time.Duration(-1)
 )
 
 // Settings may change while a Store is open. Zero values mean the defaults.
 type Settings struct {
-	// Grace is how long content that no manifest needs is kept, counted from its upload or
-	// from the last time a client was told that it exists. Default 1h.
+	// Grace is how long content that no manifest needs is kept, counted from its upload or from
+	// the last time its existence was reported to a client. Default 1h.
 	Grace time.Duration
 	// Untagged is the age at which a manifest that no tag, kept index or kept subject
 	// reaches may be removed. It counts from the latest of its push, the moment when the
@@ -92,7 +92,7 @@ func (s Settings) withDefaults() Settings {
 	return s
 }
 
-// Config is what a Store is made of.
+// Config configures a Store.
 type Config struct {
 	// Names answer lists, usually from an index.Index. The store closes them, also when Open
 	// fails.
@@ -104,7 +104,7 @@ type Config struct {
 	// mirror holds what was requested, and the upstream vouches for the rest.
 	Sparse   bool
 	Settings Settings
-	// Log receives what an operator should know. Default: discard.
+	// Log receives messages for operators. Default: discard.
 	Log *slog.Logger
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -112,7 +112,7 @@ type Config struct {
 
 // Open opens the store that b holds. If its names are not Ready, they are built again in the
 // background, and lists scan the bucket until then. ctx bounds the opening only. Close ends
-// the store; b stays the caller's.
+// the store; b belongs to the caller.
 func Open(ctx context.Context, b bucket.Bucket, c Config) (*Store, error) {
 	if c.Names == nil {
 		return nil, errors.New("open store: it needs names")

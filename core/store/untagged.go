@@ -22,7 +22,7 @@ func (c *collection) wanted(ctx context.Context, repo string, d digest.Digest, p
 	if err != nil {
 		record = linkRecord{Since: info.Time}
 	}
-	info.Time = latest(record.Since, record.Again) // the record is written again when a tag leaves; its grace ended before that
+	info.Time = latest(record.Since, record.Again) // the record is rewritten when a tag leaves; its grace ended before that
 	return info, latest(record.used(), pulled[d], c.converted), nil
 }
 

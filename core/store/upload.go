@@ -17,8 +17,8 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// uploads holds the state of unfinished uploads beside their bytes: the digest so far,
-// which a restart loses and Commit then computes again.
+// uploads holds the state of unfinished uploads apart from their bytes: the digest so far, which
+// a restart loses and Commit then computes again.
 type uploads struct {
 	mu   sync.Mutex
 	open map[string]*progress // by upload ID; guarded by mu
@@ -78,8 +78,8 @@ func (u *uploads) close() {
 	u.open = nil
 }
 
-// uploadID ties a bucket's upload to a repository, so that it is not found in
-// another by mistake. The unguessable part is the bucket's.
+// uploadID ties a bucket's upload to a repository, so that it is not found in another repository
+// by accident. The unguessable part is the bucket's.
 func uploadID(bucketID, repo string) string {
 	sum := sha256.Sum256([]byte(repo))
 	return bucketID + "-" + hex.EncodeToString(sum[:4])
@@ -122,7 +122,7 @@ type upload struct {
 	store    *Store
 	repo     string
 	id       string
-	by       string // who asked for it
+	by       string // the caller that began it
 	bucket   bucket.Upload
 	progress *progress
 }
@@ -207,8 +207,8 @@ func (u *upload) Commit(ctx context.Context, d digest.Digest) (core.Descriptor, 
 	return blobDescriptor(d, info.Size), nil
 }
 
-// dropFull ends an upload that met a full disk with err: it takes the space that other
-// uploads need to go on, and its client may never come back.
+// dropFull ends an upload that met a full disk with err: it takes the space that other uploads
+// need to continue, and its client may never return.
 func (u *upload) dropFull(ctx context.Context, err error) error {
 	u.end()
 	if dropErr := u.bucket.Abort(context.WithoutCancel(ctx)); dropErr != nil && !errors.Is(dropErr, bucket.ErrNotExist) {
@@ -231,10 +231,9 @@ func (u *upload) digest(ctx context.Context, algorithm digest.Algorithm) (digest
 	return algorithm.FromReader(io.NewSectionReader(r, 0, u.bucket.Offset()))
 }
 
-// Reader reads the bytes held while more are appended, as a mirror does for the readers
-// that wait for its download. See bucket.FollowUpload. Errors: core.ErrBlobUploadUnknown
-// when the upload has ended, or when the bucket cannot read it: then the client begins
-// again.
+// Reader reads the bytes held while more are appended, as a mirror does for the readers of its
+// download. See bucket.FollowUpload. Errors: core.ErrBlobUploadUnknown when the upload has ended,
+// or when the bucket cannot read it: then the client begins again.
 func (u *upload) Reader(ctx context.Context) (bucket.UploadReader, error) {
 	follow, ok := u.store.bucket.(bucket.FollowUpload)
 	if !ok {

@@ -11,8 +11,8 @@ import (
 )
 
 // weighing determines which blobs are removed together with some manifests of a repository: those that
-// they name and that no other manifest of the repository names. It holds no manifests, only digests of
-// what the repository holds.
+// they name and that no other manifest of the repository names. It holds no manifests, only the
+// digests of the repository's content.
 type weighing struct {
 	order []digest.Digest        // the manifests to remove, as the caller ordered them
 	going map[digest.Digest]bool // true: held, and read
@@ -67,7 +67,7 @@ func (s *Store) weigh(ctx context.Context, repo string, w *weighing) error {
 			return err
 		}
 		w.going[d] = true
-		if err := s.weighBlob(ctx, repo, d, w); err != nil { // it may be a blob, too
+		if err := s.weighBlob(ctx, repo, d, w); err != nil { // it may also be a blob
 			return err
 		}
 		for named := range graph.Named(m.Bytes) {
@@ -77,7 +77,7 @@ func (s *Store) weigh(ctx context.Context, repo string, w *weighing) error {
 		}
 	}
 	if len(w.named) > before {
-		clear(w.read) // they were not asked about these
+		clear(w.read) // they were not compared with these
 	}
 	for d, err := range s.held(ctx, repo) {
 		if err != nil {

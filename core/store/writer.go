@@ -16,8 +16,8 @@ import (
 // PutManifest implements core.Writer. See the package comment for the order of its
 // writes and the locks.
 func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestPut) (core.ManifestResult, error) {
-	// The push goes on when its client has left: a visible tag must not stay without its barrier
-	// because nobody listens any more.
+	// The push continues when its client has disconnected: otherwise a visible tag would stay
+	// without its barrier.
 	ctx, asked := context.WithoutCancel(ctx), ctx
 	d, doc, err := s.check(&put)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *Store) put(ctx context.Context, repo string, d digest.Digest, doc *core
 	return result, err
 }
 
-// check validates a put without I/O. A sparse store accepts what an upstream vouches for, with a
+// check validates a put without I/O. A sparse store accepts any manifest of an upstream with a
 // media type that can be served.
 func (s *Store) check(put *core.ManifestPut) (digest.Digest, core.Document, error) {
 	if len(put.Bytes) > core.MaxManifestSize {

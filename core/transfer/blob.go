@@ -9,9 +9,9 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// blob brings one blob into the repository, unless it is here. The source must have all of
-// it in this repository, even where another repository here holds the same: knowing a
-// digest must never be enough to be given the content. Errors also: fault, ErrAbsent.
+// blob copies one blob into the repository, unless it exists. The source must have the whole blob
+// in this repository, even if another repository here holds the same one: knowing a digest must
+// never be enough to get the content. Errors also: fault, ErrAbsent.
 func (r *repository) blob(ctx context.Context, desc core.Descriptor) error {
 	held, err := r.Target.Stat(ctx, r.name, desc.Digest)
 	switch {
@@ -67,8 +67,8 @@ func (r *repository) blob(ctx context.Context, desc core.Descriptor) error {
 	return fmt.Errorf("blob %s: %w", desc.Digest, err)
 }
 
-// shared mounts a blob that another repository here holds, once the source has proven that
-// it has it, too.
+// shared mounts a blob that another repository here holds, once the source has proven that it
+// also has the blob.
 func (r *repository) shared(ctx context.Context, desc core.Descriptor) (bool, error) {
 	for holder, err := range r.Target.Holders(ctx, desc.Digest) {
 		if err != nil {
@@ -136,8 +136,8 @@ func (r *repository) copied(n int64) {
 	r.summary.Bytes += n
 }
 
-// roomStep is the number of bytes of a blob after which Room is asked again: other images
-// are written to the same disk.
+// roomStep is the number of bytes of a blob after which Room is called again: other images are
+// written to the same disk.
 const roomStep = 4 << 20
 
 // reader reads from the source until ctx ends or there is no room, and keeps the source's
@@ -146,7 +146,7 @@ type reader struct {
 	ctx context.Context
 	io.Reader
 	room  func(int64) error // nil: nothing is written
-	taken int64             // bytes since room was asked
+	taken int64             // bytes since room was called
 	err   error             // the source's
 	full  error             // room's
 }

@@ -20,7 +20,7 @@ func faultf(format string, args ...any) error { return fault{fmt.Errorf(format, 
 
 func isFault(err error) bool { var f fault; return errors.As(err, &f) }
 
-// deletedHere is the reason for not bringing back what an import has brought before.
+// deletedHere is the reason for not importing something again that was deleted here.
 const deletedHere = "it was deleted here after an import"
 
 // found is an image that is being imported.
@@ -30,14 +30,14 @@ type found struct {
 	absent int  // manifests that it lists and that the source does not hold
 }
 
-// image imports one manifest with its tags, and reports what became of them. Errors: ErrAbsent,
-// and those that end the import.
+// image imports one manifest with its tags, and reports their outcomes. Errors: ErrAbsent, and
+// those that end the import.
 func (r *repository) image(ctx context.Context, image *found, depth int) error {
 	ctx = core.WithAccess(ctx, core.Access{Create: true, Known: true, Caller: r.User(image.By)})
 	err := r.put(ctx, image, depth)
 	switch {
 	case errors.Is(err, ErrAbsent):
-		if image.listed { // an index may list what is nowhere
+		if image.listed { // an index may list manifests that do not exist
 			r.reportAll(image, LeftOut, "the manifest is missing")
 		}
 		return ErrAbsent
@@ -64,7 +64,7 @@ func (r *repository) reportOne(image *found, reference string, outcome Outcome, 
 	r.report(Item{Source: r.source, Repository: r.name, Reference: reference, Digest: image.Digest, Outcome: outcome, Reason: reason, Absent: image.absent})
 }
 
-// put brings an image, unless it is here, and sets its tags. Errors also: fault, ErrAbsent.
+// put imports an image, unless it exists, and sets its tags. Errors also: fault, ErrAbsent.
 func (r *repository) put(ctx context.Context, image *found, depth int) error {
 	manifest, doc, err := r.read(ctx, &image.Image)
 	if err != nil {
@@ -116,7 +116,7 @@ func (r *repository) put(ctx context.Context, image *found, depth int) error {
 	return nil
 }
 
-// read returns the manifest, if it is one that a registry takes. Errors also: fault, ErrAbsent.
+// read returns the manifest, if it is one that a registry accepts. Errors also: fault, ErrAbsent.
 func (r *repository) read(ctx context.Context, image *Image) (core.Manifest, *core.Document, error) {
 	data, err := r.Source.Manifest(ctx, r.source, image.Digest)
 	switch {
@@ -277,8 +277,8 @@ func (r *repository) reportPut(ctx context.Context, image *found, asked, set []s
 	return nil
 }
 
-// content brings the blobs that the manifest needs, and those that it only names as far as
-// the source has them.
+// content copies the blobs that the manifest needs, and those that it only names if the source
+// has them.
 func (r *repository) content(ctx context.Context, manifest []byte, doc *core.Document) error {
 	required, named := contents(manifest, doc)
 	for _, d := range named {
@@ -297,8 +297,8 @@ func (r *repository) content(ctx context.Context, manifest []byte, doc *core.Doc
 }
 
 // contents returns the blobs that a manifest requires, and the digests of others that it
-// names, each once. The largest required ones come first: the collector may take what waits
-// too long for the others.
+// names, each once. The largest required ones come first: the collector may remove blobs that
+// wait too long for the others.
 func contents(manifest []byte, doc *core.Document) (required []core.Descriptor, named []digest.Digest) {
 	seen := map[digest.Digest]bool{doc.SubjectDigest(): true}
 	for _, m := range doc.Manifests {

@@ -19,19 +19,20 @@ const (
 	// together is how many images of a repository are imported at once: their syncs are
 	// shared, and more would not read a disk faster.
 	together = 8
-	// maxDepth bounds indexes within indexes. Registries are given two levels.
+	// maxDepth bounds nested indexes. Images in registries have two levels.
 	maxDepth = 8
-	// maxAttempts is how often an image is put whose blobs the collector took between
-	// their arrival and the put, which needs a grace shorter than the copy of a layer.
+	// maxAttempts is how often an image is put whose blobs the collector removed between their
+	// copy and the put. That happens only with a grace shorter than the copy of a layer.
 	maxAttempts = 5
 )
 
-// Skip is Config.Name's error, with the reason, for a repository that is left alone on purpose.
+// Skip is the error of Config.Name for a repository that is left out on purpose. Its text is the
+// reason.
 type Skip string
 
 func (s Skip) Error() string { return string(s) }
 
-// Target takes the images. *store.Store is one.
+// Target receives the images. *store.Store implements it.
 type Target interface {
 	core.Writer
 	Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error)
@@ -39,35 +40,35 @@ type Target interface {
 	Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error]
 }
 
-// Pulls takes when manifests of a repository were last pulled. It may be called again with the
-// same times. *pulls.Times is one.
+// Pulls records when manifests of a repository were last pulled. It may be called again with the
+// same times. *pulls.Times implements it.
 type Pulls interface {
 	Import(ctx context.Context, repo string, last map[digest.Digest]time.Time) error
 }
 
-// Config is what an import needs. All that it names stays the caller's.
+// Config configures an import. Its parts belong to the caller.
 type Config struct {
 	Source Source
 	Target Target
-	// Notes is the bucket below Target. What imports have brought is noted in it, below
-	// imports/, so that a later import does not bring back what was deleted since.
+	// Notes is the bucket below Target. The imported tags and manifests are recorded in it, below
+	// imports/, so that a later import does not restore what was deleted since.
 	Notes bucket.Bucket
 	// Name returns the name under which a repository of the source is kept. Errors:
 	// Skip; any other error leaves the repository out, too.
 	Name func(repo string) (string, error)
 	// User returns the name here of a user of the source. Default: the same.
 	User func(name string) string
-	// Pulls takes when manifests that are here were last pulled there. Default: it is not
-	// kept.
+	// Pulls receives when imported manifests were last pulled at the source. Default: these times
+	// are dropped.
 	Pulls Pulls
-	// Room returns core.ErrNoSpace unless there is room for size bytes more. It is asked
-	// before a blob or a manifest is written, and with 0 while a blob is. Its error, like a
-	// full disk, leaves out the image and ends the import. Default: there is room.
+	// Room returns core.ErrNoSpace unless there is room for size bytes more. It is called before
+	// a blob or a manifest is written, and with 0 while a blob is written. Its error, like a full
+	// disk, leaves out the image and ends the import. Default: there is room.
 	Room func(size int64) error
-	// DryRun changes nothing, and reads and checks everything.
+	// DryRun reads and checks everything without changes.
 	DryRun bool
-	// Report is called for every item, by many goroutines but never by two at a time.
-	// Default: nothing is reported.
+	// Report is called for every item, by several goroutines but never by two at a time. Default:
+	// nothing is reported.
 	Report func(Item)
 }
 
@@ -78,8 +79,9 @@ type importer struct {
 	summary Summary
 }
 
-// Import copies what the source has. The summary is true also if there is an error, which
-// is ctx's, or says why nothing more could be read or kept; another Import goes on then.
+// Import copies the images of the source. The summary is correct also with an error, which is
+// that of ctx, or the reason why nothing more could be read or written. Another Import then
+// continues.
 func Import(ctx context.Context, c Config) (Summary, error) {
 	if c.User == nil {
 		c.User = func(name string) string { return name }
@@ -166,7 +168,7 @@ type repository struct {
 	source, name string
 	listed       map[digest.Digest]Image // never changed
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	pulled map[digest.Digest]time.Time
 	// begun has the manifests that are being imported, or were.
 	begun map[digest.Digest]*visit
@@ -178,8 +180,8 @@ type visit struct {
 	err  error
 }
 
-// visit imports a manifest, unless another visit does; then it waits for that. A manifest
-// waits only for what it names, which cannot name it. Errors: ErrAbsent, and those that end
+// visit imports a manifest, unless another visit does; then it waits for that one. A manifest
+// waits only for those that it names, which cannot name it. Errors: ErrAbsent, and those that end
 // the import.
 func (r *repository) visit(ctx context.Context, d digest.Digest, mediaType string, depth int) error {
 	r.mu.Lock()

@@ -8,13 +8,13 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// notesPrefix is where imports note what they have brought: an empty object for each tag
-// and each manifest. No component of a repository's name is "_".
+// notesPrefix is where imports record the imported tags and manifests, as an empty object for
+// each. No component of a repository's name is "_".
 const notesPrefix = "imports/"
 
 func noteKey(repo, reference string) string { return notesPrefix + repo + "/_/" + reference }
 
-// noted reports whether an import has brought the reference once.
+// noted reports whether an import has imported the reference before.
 func (r *repository) noted(ctx context.Context, reference string) (bool, error) {
 	_, err := r.Notes.Stat(ctx, noteKey(r.name, reference))
 	if errors.Is(err, bucket.ErrNotExist) {
@@ -26,9 +26,9 @@ func (r *repository) noted(ctx context.Context, reference string) (bool, error) 
 	return true, nil
 }
 
-// note remembers what is here now. It comes after the put, so that what a kill cuts off is
-// imported again; a note that a power cut loses is made by the next import, unless the
-// image was deleted in between.
+// note records that something was imported. It follows the put, so that an image whose import was
+// killed is imported again. A note that a power cut loses is written by the next import, unless
+// the image was deleted in between.
 func (r *repository) note(ctx context.Context, reference string) error {
 	_, err := r.Notes.Put(ctx, noteKey(r.name, reference), nil, bucket.Condition{IfAbsent: true, Alike: true})
 	if err != nil && !errors.Is(err, bucket.ErrExist) {

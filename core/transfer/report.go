@@ -2,7 +2,7 @@ package transfer
 
 import "github.com/opencontainers/go-digest"
 
-// Outcome is what became of an item.
+// Outcome is the result for an item.
 type Outcome string
 
 const (
@@ -10,7 +10,7 @@ const (
 	Imported Outcome = "imported"
 	// Unchanged items were here before.
 	Unchanged Outcome = "unchanged"
-	// Skipped items are left alone on purpose: somebody has decided otherwise here.
+	// Skipped items are left alone on purpose: a decision was made here that the import keeps.
 	Skipped Outcome = "skipped"
 	// LeftOut items are damaged, missing, or not accepted by any registry.
 	LeftOut Outcome = "left_out"

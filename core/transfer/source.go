@@ -13,17 +13,17 @@ import (
 // ErrAbsent is the Source's answer for content that it does not hold.
 var ErrAbsent = errors.New("not held by the source")
 
-// Source is a registry whose images are read. Nothing that it says is believed: names and
-// tags are checked, and content is compared with its digest.
+// Source is a registry whose images are read. It is not trusted: names and tags are checked, and
+// content is compared with its digest.
 //
-// An error about one repository or one image leaves that out. All methods are safe for
-// concurrent use.
+// After an error about one repository or one image, that one is left out. All methods are safe
+// for concurrent use.
 type Source interface {
 	// Repositories yields the names of the repositories. A pair of a name and an error
 	// is a repository that cannot be read; an error without a name ends the sequence.
 	Repositories(ctx context.Context) iter.Seq2[string, error]
-	// Images returns what the repository's list has: what tags name, and untagged
-	// manifests. Platforms of an index may be missing from it.
+	// Images returns the manifests in the repository's list, tagged and untagged. Platforms of an
+	// index may be missing from it.
 	Images(ctx context.Context, repo string) ([]Image, error)
 	// Manifest returns the bytes of a manifest. Errors: ErrAbsent.
 	Manifest(ctx context.Context, repo string, d digest.Digest) ([]byte, error)
@@ -35,7 +35,7 @@ type Source interface {
 // Image is one manifest of a repository, with what is known about it.
 type Image struct {
 	Digest digest.Digest
-	// MediaType is what the source says; empty: the document says it.
+	// MediaType is the type according to the source; empty: the document names it.
 	MediaType string
 	Tags      []Tag
 	// Pushed and By are when and by whom it was pushed; zero and empty: unknown.

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// learn keeps how the upstream wants to be asked, so that the next repository's
-// token is fetched before the request. It reports whether that was new.
+// learn remembers the upstream's authentication method, so that the next repository's token is
+// fetched before the request. It reports whether that was new.
 func (ep *endpoint) learn(m method) (news bool) {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()

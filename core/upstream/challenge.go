@@ -113,7 +113,7 @@ func isAlnum(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// method is how an upstream wants to be asked: by Basic, or by a token from realm.
+// method is an upstream's authentication method: Basic, or a token from realm.
 type method struct {
 	realm   string // empty: Basic
 	service string

@@ -19,7 +19,7 @@ import (
 	"github.com/eblume/caddy-registry/core/memo"
 )
 
-// userAgent shows an upstream's operator which program asks.
+// userAgent identifies this program to the upstream's operator.
 const userAgent = "caddy-registry"
 
 const (
@@ -34,9 +34,8 @@ const (
 // a HEAD does not wait for 32 downloads.
 const shortRequests = 8
 
-// Client asks one upstream. It is safe for concurrent use; one should be shared by
-// all that ask the same upstream with the same credentials, for its tokens, rate
-// limits and breaker.
+// Client asks one upstream. It is safe for concurrent use; one should be shared by all users of
+// the same upstream with the same credentials, for its tokens, rate limits and breaker.
 type Client struct {
 	*host
 	anonymous bool
@@ -132,8 +131,8 @@ func (c *Client) transport(u *url.URL) *http.Transport {
 	return c.any
 }
 
-// Anonymous returns a client of the same upstream that shows neither credentials nor
-// a client certificate. It shows what the upstream shows to everybody.
+// Anonymous returns a client of the same upstream that presents neither credentials nor a client
+// certificate. It gets only what the upstream shows to everyone.
 func (c *Client) Anonymous() *Client {
 	return &Client{host: c.host, anonymous: true, nobody: true}
 }
@@ -141,8 +140,8 @@ func (c *Client) Anonymous() *Client {
 // Credentialed reports whether c has credentials or a client certificate to show.
 func (c *Client) Credentialed() bool { return !c.nobody }
 
-// Limit returns the last pull limit that the upstream announced for c's way to ask. Of
-// several URLs it is the one with the least left.
+// Limit returns the last pull limit that the upstream announced for c's credentials. With several
+// URLs it is the one with the least left.
 func (c *Client) Limit() Limit {
 	var least Limit
 	for _, ep := range c.endpoints {
@@ -290,9 +289,9 @@ func (c *Client) authorized(t *trip, ep *endpoint, q question) (*reply, error) {
 		if m, ok := ep.known(); ok && noToken {
 			ep.tokens.refuse(tokenKey(m, q.repo, false))
 		}
-		c.doubt.Do(func() {}) // this error says more
+		c.doubt.Do(func() {}) // this error is more specific
 		c.refusal.Do(func() {
-			c.log.Warn("the upstream refuses the stored credentials for something that it shows to everybody; they may have expired",
+			c.log.Warn("the upstream refuses the stored credentials for something that it shows to anonymous callers; they may have expired",
 				"mirror", c.name, "upstream", ep.base.Host, "repository", q.repo)
 		})
 	}

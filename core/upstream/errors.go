@@ -29,7 +29,7 @@ var (
 	// ErrTooLarge: the answer is larger than its kind may be.
 	ErrTooLarge = errors.New("upstream's answer is too large")
 	// ErrNoDigest: HEAD was answered with an error that a GET might not get, or its 200
-	// names no digest. Only a GET can tell.
+	// names no digest. Only a GET can find out.
 	ErrNoDigest = errors.New("upstream did not name the digest")
 	// ErrCorrupt: the bytes are not the requested content.
 	ErrCorrupt = errors.New("upstream sent other content than requested")
@@ -77,7 +77,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Public returns the text that anybody may see: without hosts and requests.
+// Public returns the text that any client may see: without hosts and requests.
 func (e *Error) Public() string {
 	if e.Status != 0 {
 		return fmt.Sprintf("%s (status %d)", e.Condition, e.Status)

@@ -5,7 +5,7 @@ import "time"
 // Learned is what a Client knows about one of its URLs from earlier answers.
 type Learned struct {
 	URL string `json:"url"`
-	// Auth is how the upstream wants to be asked, as in Found; empty: unknown.
+	// Auth is the authentication method of the upstream, as in Found; empty: unknown.
 	Auth string `json:"auth,omitempty"`
 	// Realm is where its tokens come from.
 	Realm string `json:"realm,omitempty"`

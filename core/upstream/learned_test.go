@@ -222,7 +222,7 @@ func TestRealmThatHangsIsForgotten(t *testing.T) {
 	})
 }
 
-// token is an endpoint that gives everybody the same token.
+// token is an endpoint that gives every client the same token.
 func token(value string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"token":%q,"expires_in":300}`, value)

@@ -38,7 +38,7 @@ func parseLinks(fields []string) []link {
 }
 
 // linkParams reads the parameters behind a target, up to the next link. about reports
-// that the link is about another resource than the requested one (its anchor).
+// that the link is about a resource other than the requested one (its anchor).
 func (s *scanner) linkParams(l *link) (about bool) {
 	var seen bool
 	for {

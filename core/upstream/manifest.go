@@ -44,9 +44,9 @@ func (a Answer) Release() {
 }
 
 // Head asks what ref names. It is bounded by Config.HeadTimeout and does not count as a
-// pull. The registry's own refusal of a HEAD proves nothing: it is ErrNoDigest, as is an
-// answer without a digest, and only Manifest can tell. Errors: also ErrNotFound when no
-// token is given for repo; those of trouble.
+// pull. The registry's own refusal of a HEAD proves nothing: it is ErrNoDigest, like an answer
+// without a digest, and only Manifest can find out. Errors: also ErrNotFound when no token is
+// given for repo; those of trouble.
 func (c *Client) Head(ctx context.Context, repo string, ref core.Reference) (Answer, error) {
 	var answer Answer
 	_, err := c.ask(ctx, question{

@@ -58,7 +58,8 @@ func (c *Client) undo(ctx context.Context, repo string, d digest.Digest, offset 
 		}
 	}
 	if r.codedAs(m) && r.StatusCode == http.StatusPartialContent {
-		// A range of the compressed bytes. They cannot be resumed: all is read again.
+		// This is a range of the compressed bytes. They cannot be resumed: all of them are read
+		// again.
 		_ = r.abandon()
 		var err error
 		if r, err = c.rest(ctx, repo, d, 0); err != nil {

@@ -10,8 +10,8 @@ import (
 
 const (
 	// received bounds the bytes of manifests that this process receives and parses at
-	// once from upstreams, at the request of anybody who may fetch. It is a quarter of
-	// the bound for pushes: four of the largest manifests, or a thousand usual ones.
+	// once from upstreams, at the request of any caller that may fetch. It is a quarter of the
+	// bound for pushes: four of the largest manifests, or a thousand usual ones.
 	received = budget.Manifests / 4
 	// receivedEach is the part of it that one upstream can have, so that a slow one
 	// leaves room for others.

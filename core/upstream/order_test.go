@@ -14,7 +14,7 @@ import (
 )
 
 // The next URL is tried after trouble, but never after any host of the first one has refused
-// or not found the content: it may be a public registry, where anybody can take the name.
+// or not found the content: it may be a public registry, where anyone can take the name.
 func TestNextURLIsAskedAfterTroubleAlone(t *testing.T) {
 	const challenge = `Bearer realm="http://realm.test/token"`
 	wants := func(w http.ResponseWriter, r *http.Request) bool {

@@ -22,7 +22,7 @@ type Found struct {
 	// has whole seconds. Dated reports whether it had one.
 	Skew  time.Duration
 	Dated bool
-	// Auth is how it wants to be asked: "none", "basic", or "token".
+	// Auth is its authentication method: "none", "basic", or "token".
 	Auth string
 	// Realm is where its tokens come from.
 	Realm string
@@ -30,10 +30,10 @@ type Found struct {
 	Limit Limit
 }
 
-// Probe examines every URL of the upstream, for a person: it ignores the breaker and
-// does not count against it. If the upstream wants a token, Probe requests one for
-// repo, unless that is empty, and with it a HEAD of repo's tag, which does not count
-// as a pull and shows the limit if there is one.
+// Probe examines every URL of the upstream, on behalf of an operator: it ignores the breaker and
+// does not count against it. If the upstream wants a token, Probe requests one for repo, unless
+// that is empty, and with it a HEAD of repo's tag, which does not count as a pull and shows the
+// limit if there is one.
 func (c *Client) Probe(ctx context.Context, repo, tag string) []Found {
 	var all []Found
 	for _, ep := range c.endpoints {

@@ -10,14 +10,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// ErrNoRange: the upstream does not send a part of a blob by itself, or not of the blob as it is.
+// ErrNoRange: the upstream does not send a single part of a blob, or not of its uncompressed
+// bytes.
 var ErrNoRange = errors.New("upstream sends no such range")
 
 // Range opens length bytes of a blob of size bytes at offset. It takes a place among the
-// transfers, as Blob does, until the body is closed. Unlike Blob it accepts nothing but exactly
-// these bytes: an answer with all of the blob, with another range or with a content coding is
-// abandoned. The bytes are not verified.
-// Errors: those of the package; ErrNoRange.
+// transfers, as Blob does, until the body is closed. Unlike Blob it accepts only exactly these
+// bytes: an answer with all of the blob, with another range or with a content coding is
+// abandoned. The bytes are not verified. Errors: those of the package; ErrNoRange.
 func (c *Client) Range(
 	ctx context.Context, repo string, d digest.Digest, offset, length, size int64,
 ) (io.ReadCloser, error) {

@@ -29,7 +29,7 @@ type Limit struct {
 	At time.Time
 }
 
-// limits remembers the last Limit for each of the two ways to ask.
+// limits remembers the last Limit with and without credentials.
 type limits struct {
 	mu               sync.Mutex // guards the two
 	login, anonymous Limit

@@ -9,7 +9,7 @@ type State string
 const (
 	// StateUnknown: no request has ended since the start.
 	StateUnknown State = "unknown"
-	// StateOK: the last request was answered, whatever the answer was.
+	// StateOK: the last request got an answer of any kind.
 	StateOK State = "ok"
 	// StateLimited: it answers 429, and is not asked until the time that it named.
 	StateLimited State = "limited"

@@ -18,7 +18,7 @@ const maxScope = 1 << 10
 // wanted a token, by scheme, host and port.
 type strangers map[string]strangerToken
 
-// strangerToken is a token for everybody, from another registry's own realm.
+// strangerToken is an anonymous token from another registry's own realm.
 type strangerToken struct{ key, value string }
 
 func origin(u *url.URL) string { return u.Scheme + "://" + hostPort(u) }
@@ -61,8 +61,8 @@ func (c *Client) introduce(known strangers, t *trip, ep *endpoint, repo string, 
 	return true, nil
 }
 
-// bearerScope is the scope of the challenge that choose takes. An anonymous token for it
-// cannot do any harm.
+// bearerScope is the scope of the challenge that choose takes. An anonymous token for it is
+// harmless.
 func bearerScope(all []challenge) string {
 	for _, c := range all {
 		if c.scheme == "bearer" && c.params["realm"] != "" {

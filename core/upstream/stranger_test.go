@@ -13,7 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
-// other is another registry, which wants a token that its realm gives to everybody.
+// other is another registry, which requires a token that its realm gives to every client.
 type other struct {
 	mu        sync.Mutex // guards what follows
 	challenge string
@@ -94,7 +94,7 @@ func TestRedirectToAnotherRegistry(t *testing.T) {
 					serve(t, n, "token.registry.test:80", token("any"))
 				}
 				serve(t, n, "other.test:80", o)
-				// Not before the vanity host has seen who asks.
+				// Not before the vanity host has identified the client.
 				if tt.vanity != upstreamtest.Open {
 					if _, err := f.client.Manifest(t.Context(), repo, tag); err != nil {
 						t.Fatal(err)

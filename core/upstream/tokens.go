@@ -24,16 +24,16 @@ const (
 	maxTokenLife     = time.Hour
 	// maxAhead is the most by which a token is renewed before it expires.
 	maxAhead = 30 * time.Second
-	// refusedFor is how long credentials are not tried again for a repository that
-	// refused them and then showed itself to everybody: each try costs a request.
+	// refusedFor is how long credentials are not tried again for a repository that refused them
+	// and is readable anonymously: each try costs a request.
 	refusedFor = 5 * time.Minute
 )
 
 // errRefused: the token endpoint answered 401 or 403.
 var errRefused = errors.New("the token endpoint refused")
 
-// errLogin: it answered 401 to the stored credentials. That is the answer to a wrong
-// password, but GHCR has it also for what is private or missing.
+// errLogin: it answered 401 to the stored credentials. That is the answer to a wrong password,
+// but GHCR also sends it for private or missing repositories.
 var errLogin = fmt.Errorf("%w: 401", errRefused)
 
 // tokens are the bearer tokens of one upstream, by scope and credential. One request
@@ -180,9 +180,8 @@ func (c *Client) realm(from *url.URL, m method, op string) (*url.URL, error) {
 
 // exchange makes the request. Errors: errRefused, or one of this package for op.
 func (t *realmTrip) exchange(ctx context.Context, m method, scopes []string, auth authn.Authenticator, op string) (token, error) {
-	// The library refuses private realms of other hosts by their spelling. The guard
-	// has already decided by address, so the library is told that the realm is the
-	// registry.
+	// The library refuses private realms of other hosts by their spelling. The guard has already
+	// decided by address, so the realm is passed to the library as the registry.
 	registry, err := name.NewRegistry(t.realm.Host, name.WeakValidation)
 	if err != nil {
 		return token{}, tokenTrouble(op, errors.New("token realm: not a host"))

@@ -27,7 +27,7 @@ const (
 type transfers struct {
 	most int
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	all     int        // in transfer
 	turn    uint64     // counts the places that were given
 	lines   map[string]*line

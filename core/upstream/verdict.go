@@ -125,8 +125,8 @@ func (e *Error) breaks() bool {
 }
 
 // nextURL reports whether the next of several URLs is tried. It is after trouble, but
-// never after any 401, 403 or 404: a name that one registry refuses or does not have
-// must not be looked for in another, where anybody may have registered it.
+// never after any 401, 403 or 404: a name that one registry refuses or does not have must not be
+// requested from another, where anyone may have registered it.
 func (e *Error) nextURL() bool {
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone,

@@ -1,6 +1,6 @@
-// Package usage counts which clients ask which mirror, and how they name it: a mirror that
-// nobody asks is found that way. It keeps the counts in a bucket, and knows nothing of mirrors
-// but their names.
+// Package usage counts which clients use which mirror, and how they name it. The counts show
+// mirrors that are not used. It keeps the counts in a bucket, and knows only the names of
+// mirrors.
 //
 //	counter := usage.New(bucket, log)
 //	defer counter.Close()
@@ -29,8 +29,8 @@ const (
 	interval = 30 * time.Second
 	// age is how long a use is remembered.
 	age = 30 * 24 * time.Hour
-	// maxUses bounds what is remembered of one mirror, in pairs of a form and a client.
-	// Those used longest ago are forgotten first.
+	// maxUses bounds the uses that are remembered of one mirror, in pairs of a form and a client.
+	// The least recent ones are forgotten first.
 	maxUses = 1024
 )
 
@@ -61,8 +61,8 @@ type Counter struct {
 	merging sync.Mutex // held while an object is read and written again
 }
 
-// New makes a Counter that writes to state, the bucket of the mirrors. Close ends it, and
-// comes before the end of state. A nil log discards.
+// New makes a Counter that writes to state, the bucket of the mirrors. Close ends it, and must be
+// called before state is closed. A nil log discards.
 func New(state bucket.Bucket, log *slog.Logger) *Counter {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -85,7 +85,7 @@ func (u *Counter) Count(mirror, form, client string) {
 	u.add(mirror, Use{Form: form, Client: client, Requests: 1, First: now, Last: now})
 }
 
-// add merges a use into those that wait, or drops it when there are too many. u.mu is held.
+// add merges a use into the waiting ones, or drops it when there are too many. u.mu is held.
 func (u *Counter) add(mirror string, more Use) {
 	of := u.counted[mirror]
 	if of == nil {
@@ -159,7 +159,7 @@ func (u *Counter) merged(ctx context.Context, mirror string, more []Use) ([]Use,
 	return uses[:min(len(uses), maxUses)], nil
 }
 
-// flush writes what was counted. What cannot be written is counted again.
+// flush writes the counts. Counts that cannot be written are kept for the next flush.
 func (u *Counter) flush(ctx context.Context) error {
 	u.merging.Lock()
 	defer u.merging.Unlock()

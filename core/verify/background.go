@@ -14,8 +14,8 @@ import (
 const (
 	// StateKey is where State remembers the last run.
 	StateKey = "verify/state"
-	// saveEvery is how often a run in the background remembers how far it is: a restart
-	// reads what was read since then again.
+	// saveEvery is how often a background run saves its progress: after a restart, the content
+	// read since then is read again.
 	saveEvery = time.Minute
 )
 
@@ -72,7 +72,7 @@ func (v *Verifier) finish(ctx context.Context, repaired bool) {
 	}
 }
 
-// poke has the schedule looked at again.
+// poke makes the background loop check the schedule again.
 func (v *Verifier) poke() {
 	select {
 	case v.wake <- struct{}{}:
@@ -80,7 +80,7 @@ func (v *Verifier) poke() {
 	}
 }
 
-// wait is how long the next run in the background has to wait; false: none is to come.
+// wait returns the time until the next background run; false: none is scheduled.
 func (v *Verifier) wait() (time.Duration, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -117,7 +117,7 @@ func (v *Verifier) schedule() {
 	}
 }
 
-// runNow is the run in the background: it goes on where the last one was cut off.
+// runNow is the background run: it continues where the last one was interrupted.
 func (v *Verifier) runNow() {
 	ctx, end := context.WithCancel(v.life)
 	defer end()
@@ -159,7 +159,7 @@ func (v *Verifier) runNow() {
 	v.remember(ctx, progress{Finished: now})
 }
 
-// known reports whether p is at a place that a run comes to.
+// known reports whether p is at a place that a run reaches.
 func (v *Verifier) known(p progress) bool {
 	return slices.ContainsFunc(v.Trees, func(tree Tree) bool { return tree.Name == p.Tree }) && slices.Contains(store.Parts(), p.Part)
 }
@@ -171,8 +171,8 @@ type place struct {
 	reached   bool // where the last run was cut off
 }
 
-// pass notes that the run comes to a part, and reports whether it was read by the run that
-// was cut off.
+// pass notes that the run has reached a part, and reports whether the interrupted run has read
+// it.
 func (p *place) pass(tree Tree, part store.Part) (skip bool) {
 	if p.from.Tree == "" || p.from.Tree == tree.Name && p.from.Part == part {
 		p.reached = true

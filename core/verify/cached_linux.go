@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mostlyCached reports whether the page cache holds more than half of a file, or whether
-// the kernel cannot say (cachestat is of Linux 6.5).
+// mostlyCached reports whether the page cache holds more than half of a file, or whether the
+// kernel cannot say (cachestat needs Linux 6.5).
 func mostlyCached(f *os.File, size int64) bool {
 	if f == nil {
 		return true
@@ -17,8 +17,8 @@ func mostlyCached(f *os.File, size int64) bool {
 	return err != nil || 2*int64(stat.Cache)*int64(os.Getpagesize()) > size
 }
 
-// forget has the page cache drop a part of a file, all of it if n is 0: what a run has read
-// nobody is going to read again soon. It is a hint.
+// forget makes the page cache drop a part of a file, all of it if n is 0: the content that a run
+// has read is not going to be read again soon. It is a hint.
 func forget(f *os.File, at, n int64) {
 	if f != nil {
 		_ = unix.Fadvise(int(f.Fd()), at, n, unix.FADV_DONTNEED)

@@ -13,8 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// manifests looks at what each repository holds as a manifest: its record, and what it
-// names.
+// manifests examines the manifests of each repository: their records, and what they name.
 func (t *treeRun) manifests(ctx context.Context) error {
 	for _, part := range store.Parts() {
 		for hold, err := range t.tree.Store.HoldsIn(ctx, part) {
@@ -49,7 +48,7 @@ func (t *treeRun) manifest(ctx context.Context, repo string, d digest.Digest) er
 		t.report.hitManifest(f, repo, d)
 		t.logRecord(f, repo, "")
 	}
-	if state.Wrong && t.bad[d] == nil { // pushed, or gone bad, since the content was read
+	if state.Wrong && t.bad[d] == nil { // pushed, or damaged, since the content was read
 		if _, err := t.content(ctx, d, []string{repo}); err != nil {
 			return err
 		}
@@ -100,7 +99,7 @@ func (t *treeRun) missing(d digest.Digest) *Finding {
 	return f
 }
 
-// hits notes that f hits a manifest, and with it whatever leads there.
+// hits records that f affects a manifest, and everything that leads to it.
 func (t *treeRun) hits(f *Finding, repo string, d digest.Digest) {
 	if t.hit[repo] == nil {
 		t.hit[repo] = hits{}
@@ -112,7 +111,7 @@ func (t *treeRun) hits(f *Finding, repo string, d digest.Digest) {
 	t.report.hitManifest(f, repo, d)
 }
 
-// records looks at the records of tags and referrers, and which tags lead to damage.
+// records examines the records of tags and referrers, and finds the tags that lead to damage.
 func (t *treeRun) records(ctx context.Context) error {
 	var reach *reach
 	for record, err := range t.tree.Store.Records(ctx, t.Repository) {
@@ -178,7 +177,7 @@ type reach struct {
 
 func newReach(t *treeRun, repo string) *reach { return &reach{t, repo, hits{}} }
 
-// of returns the findings that hit d or what it lists. Errors: the end of ctx.
+// of returns the findings that affect d or what it lists. Errors: the end of ctx.
 func (r *reach) of(ctx context.Context, d digest.Digest) ([]*Finding, error) {
 	if known, ok := r.known[d]; ok {
 		return known, nil

@@ -13,14 +13,14 @@ const (
 	minStep = 4 << 10
 	// stepsPerSecond is how often a slow reader reads, unless minStep makes it less often.
 	stepsPerSecond = 16
-	// slack is how much of the time that a late timer has cost is made up for.
+	// slack is how much of the time lost to a late timer is caught up.
 	slack = 10 * time.Millisecond
 )
 
-// pace bounds what all runs read together. Within any time t it lets through no more than
-// the rate times t and slack, and one step.
+// pace bounds what all runs read together. Within any time t it admits at most the rate times t
+// plus slack, and one step.
 type pace struct {
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	rate    int64      // bytes a second
 	next    time.Time  // when the next bytes may be read
 	changed chan struct{}

@@ -136,7 +136,7 @@ func TestWhatIsHealedOrRemovedMeanwhileIsNoDamage(t *testing.T) {
 	}
 }
 
-// ending is an object that tells when it is closed.
+// ending is an object that reports when it is closed.
 type ending struct {
 	bucket.Object
 	closed func()
@@ -272,8 +272,9 @@ func (unmoving) Quarantine(context.Context, digest.Digest, string) (bool, error)
 	return false, errors.ErrUnsupported
 }
 
-// Runs, pushes, deletes and collections meet. What was never damaged is there at every
-// moment, and what was damaged is whole when it has been pushed again and nobody damages it.
+// Runs, pushes, deletes and collections happen at the same time. Content that was never damaged
+// exists at every moment. Damaged content is intact after it was pushed again without further
+// damage.
 func TestUnderLoad(t *testing.T) {
 	const images, rounds = 6, 40
 	r := newRegistry(t)
@@ -350,7 +351,8 @@ func TestUnderLoad(t *testing.T) {
 		d := []digest.Digest{i.layer, i.manifest, i.index, i.configDigest}[rand.N(4)]
 		if data, err := os.ReadFile(r.file(private, contentKey(d))); err == nil && len(data) > 0 {
 			data[len(data)/2] ^= 1
-			// Another file, as whoever reads the old one now must not see half of it.
+			// This is another file, because present readers of the old one must not see half of
+			// it.
 			must(t, os.WriteFile(r.path+"/damaged", data, 0o600), os.Rename(r.path+"/damaged", r.file(private, contentKey(d))))
 		}
 		if err := i.push(s); err != nil && !errors.Is(err, core.ErrManifestBlobUnknown) && !errors.Is(err, core.ErrUnavailable) {

@@ -8,16 +8,16 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// look is what one reading of content has seen.
+// look is the result of reading content once.
 type look struct {
 	version string
 	size    int64
 	right   bool // it has the digest
 }
 
-// look reads the content of d to its end, no faster than the pace allows. With fresh it has
-// the kernel forget the bytes first, so that they come from the disk.
-// Errors: bucket.ErrNotExist, and those of reading.
+// look reads the content of d to its end, no faster than the pace allows. With fresh it makes the
+// kernel drop the bytes from its cache first, so that they come from the disk. Errors:
+// bucket.ErrNotExist, and those of reading.
 func (t *treeRun) look(ctx context.Context, d digest.Digest, fresh bool) (look, error) {
 	object, err := t.tree.Store.Open(ctx, d)
 	if err != nil {
@@ -42,7 +42,7 @@ func (t *treeRun) look(ctx context.Context, d digest.Digest, fresh bool) (look, 
 		}
 		var n int
 		n, err = io.ReadFull(object, t.buf[:step])
-		_, _ = verifier.Write(t.buf[:n]) // a hash takes everything
+		_, _ = verifier.Write(t.buf[:n]) // a hash never fails
 		t.pace.add(max(int64(n), minStep) - step)
 		t.count(&t.read, int64(n))
 		if !leave {

@@ -8,30 +8,31 @@ import (
 )
 
 // maxNamed bounds what one report names: findings, repositories, manifests and tags
-// together, some 20 MiB. What is beyond it is counted, moved and logged all the same.
+// together, some 20 MiB. Findings beyond it are still counted, moved and logged.
 const maxNamed = 100_000
 
 // Report is the outcome of a run. Its JSON is what `registry verify --json` prints.
 type Report struct {
-	// Repository is the one that was asked about, or empty: everything was.
+	// Repository is the one that the run was limited to; empty: the run covered everything.
 	Repository string    `json:"repository,omitempty"`
 	Repair     bool      `json:"repair"`
 	Started    time.Time `json:"started"`
 	Finished   time.Time `json:"finished"`
-	// Read says how much was read, by tree.
+	// Read is how much was read, by tree.
 	Read map[string]Read `json:"read"`
-	// Damaged is what is damaged, or missing and needed.
+	// Damaged lists content and records that are damaged, or missing and needed.
 	Damaged []*Finding `json:"damaged"`
-	// Absent are manifests that an index lists and that are not there. An index may be pushed
+	// Absent are manifests that an index lists and that do not exist. An index may be pushed
 	// without them, so that is not damage.
 	Absent []Absence `json:"absent"`
 	// Trouble is what could not be examined.
 	Trouble []Trouble `json:"trouble"`
-	// Found counts what the three lists have, and what they leave out because there is too much.
+	// Found counts the entries of the three lists, including those left out because there are too
+	// many.
 	Found Found `json:"found"`
 	// Moved is how many objects this run has moved to the quarantine.
 	Moved int `json:"moved"`
-	// Quarantine is what is in the quarantine now, by tree.
+	// Quarantine counts what is in the quarantine now, by tree.
 	Quarantine map[string]Amount `json:"quarantine"`
 
 	named int // see maxNamed
@@ -47,12 +48,12 @@ type Found struct {
 // Read is what a run has read of a tree.
 type Read struct {
 	Objects   int   `json:"objects"` // of content
-	Bytes     int64 `json:"bytes"`   // of content and manifests, also what was read twice
+	Bytes     int64 `json:"bytes"`   // of content and manifests, including what was read twice
 	Manifests int   `json:"manifests"`
 	Records   int   `json:"records"` // of tags and referrers
 }
 
-// Amount is a number of objects and what they take.
+// Amount is a number of objects and their size.
 type Amount struct {
 	Objects int   `json:"objects"`
 	Bytes   int64 `json:"bytes"`
@@ -79,11 +80,11 @@ type Finding struct {
 	Problem string `json:"problem"`
 	// Quarantined: the content has been moved to the quarantine.
 	Quarantined bool `json:"quarantined"`
-	// Images are what is hit, by repository.
+	// Images are the affected images, by repository.
 	Images []*Image `json:"images"`
 }
 
-// Image is what a finding hits in a repository. Both lists may be empty: a blob that no
+// Image is what a finding affects in a repository. Both lists are empty for a blob that no
 // manifest names.
 type Image struct {
 	Repository string          `json:"repository"`
@@ -119,7 +120,7 @@ func newReport(o Options) *Report {
 	}
 }
 
-// room counts one name more, and reports whether there is room for it.
+// room counts one more name, and reports whether there is room for it.
 func (r *Report) room() bool {
 	if r.named >= maxNamed {
 		return false

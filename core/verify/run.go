@@ -13,7 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
-// Store is what a run asks of a tree: a store.Store.
+// Store is what a run needs of a tree: a store.Store.
 type Store interface {
 	ContentsIn(ctx context.Context, part store.Part) iter.Seq2[store.Content, error]
 	HoldsIn(ctx context.Context, part store.Part) iter.Seq2[store.Hold, error]
@@ -38,7 +38,7 @@ type run struct {
 	*Verifier
 	Options
 	report *Report
-	// skip is asked ahead of the content of each part.
+	// skip is called before the content of each part.
 	skip func(tree Tree, part store.Part) bool
 	held bool // Repository holds something
 }
@@ -66,7 +66,7 @@ type treeRun struct {
 	*run
 	tree Tree
 	read Read
-	bad  map[digest.Digest]*Finding // content that is wrong or missing
+	bad  map[digest.Digest]*Finding // content that is damaged or missing
 	hit  map[string]hits            // by repository, for those that are hit
 	buf  []byte
 }
@@ -81,7 +81,7 @@ func (t *treeRun) trouble(ctx context.Context, what string, err error) error {
 	return nil
 }
 
-// found notes damage. Whatever it hits is added to it as it is found.
+// found records damage. What it affects is added as it is discovered.
 func (t *treeRun) found(f *Finding) *Finding {
 	f.Tree = t.tree.Name
 	t.report.add(f)
@@ -113,7 +113,7 @@ func (t *treeRun) contents(ctx context.Context) error {
 	return nil
 }
 
-// content examines the content of d, and returns what is wrong with it, or nil. Errors: the end of ctx.
+// content examines the content of d, and returns its damage, or nil. Errors: the end of ctx.
 func (t *treeRun) content(ctx context.Context, d digest.Digest, repos []string) (*Finding, error) {
 	f, err := t.examine(ctx, d)
 	switch {
@@ -148,8 +148,8 @@ const (
 var errUnreliable = errors.New("the bytes were wrong when read first and right when read again; the disk or the memory of this machine is unreliable")
 
 // examine reads the content of d, twice if it is wrong, and moves it if it is to be
-// repaired. It returns nil if the content is right, or if it is not what was read any more and right by now.
-// Errors: bucket.ErrNotExist, and those of reading.
+// repaired. It returns nil if the content is right, or if it was replaced since the first reading
+// and is right now. Errors: bucket.ErrNotExist, and those of reading.
 func (t *treeRun) examine(ctx context.Context, d digest.Digest) (*Finding, error) {
 	for range maxLooks {
 		first, err := t.look(ctx, d, false)
@@ -176,7 +176,7 @@ func (t *treeRun) examine(ctx context.Context, d digest.Digest) (*Finding, error
 			continue
 		}
 		moved, err := t.tree.Store.Quarantine(ctx, d, second.version)
-		if moved { // also if that is not known to be durable
+		if moved { // also if the move is not known to be durable
 			t.report.Moved++
 			t.moved(t.tree.Name, second.size)
 			f.Quarantined = true

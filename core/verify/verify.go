@@ -24,24 +24,24 @@ const (
 	Keep = 30 * 24 * time.Hour
 )
 
-// ErrUnknown is a repository of which nothing is stored.
+// ErrUnknown is returned for a repository without stored content.
 var ErrUnknown = errors.New("nothing is stored of this repository")
 
 // Tree is a store and its name.
 type Tree struct {
 	Name  string
 	Store Store
-	// Mirror: what is missing is fetched when somebody asks for it, and is not damage.
+	// Mirror: missing content is fetched when a client requests it, and is not damage.
 	Mirror bool
 }
 
-// Config is what a Verifier is made of. All that it names stays the caller's and is closed
-// after it.
+// Config configures a Verifier. Its parts belong to the caller, who closes them after the
+// Verifier.
 type Config struct {
 	Trees []Tree
 	// State is where the last run is remembered, at StateKey.
 	State bucket.Bucket
-	// Log receives what an operator should know. Default: discard.
+	// Log receives messages for operators. Default: discard.
 	Log *slog.Logger
 }
 
@@ -54,27 +54,27 @@ type Settings struct {
 	Rate int64
 }
 
-// Stats are what a Verifier has done and seen since New.
+// Stats are the statistics of a Verifier since New.
 type Stats struct {
 	ReadBytes int64
 	// Damaged counts findings, by tree.
 	Damaged map[string]int
-	// Quarantine is what is there now, by tree.
+	// Quarantine counts what is in the quarantine now, by tree.
 	Quarantine map[string]Amount
 	// Finished is when a run over everything ended last, also before New; zero: never.
 	Finished time.Time
 }
 
-// Verifier runs verifications, one after the other in the background and those that Run is
-// asked for. It is safe for concurrent use.
+// Verifier runs verifications: background runs one after the other, and those of Run. It is safe
+// for concurrent use.
 type Verifier struct {
 	Config
 	pace *pace
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	every    time.Duration
 	end      context.CancelFunc // of the run in the background, or nil
-	asked    context.Context    // of the runs that were asked for
+	asked    context.Context    // of the calls of Run
 	cut      context.CancelFunc // of asked
 	progress progress
 	stats    Stats
@@ -85,8 +85,8 @@ type Verifier struct {
 	background sync.WaitGroup
 }
 
-// New makes a Verifier. Nothing runs in the background before SetSettings says how often.
-// ctx bounds the reading of the last run's record.
+// New makes a Verifier. No background run starts before SetSettings sets the interval. ctx bounds
+// the reading of the last run's record.
 func New(ctx context.Context, c Config) *Verifier {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -117,7 +117,7 @@ func (v *Verifier) SetSettings(s Settings) {
 	v.poke()
 }
 
-// Interrupt ends the runs that Run was asked for and that are under way.
+// Interrupt ends the present calls of Run.
 func (v *Verifier) Interrupt() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -125,7 +125,7 @@ func (v *Verifier) Interrupt() {
 	v.asked, v.cut = context.WithCancel(v.life)
 }
 
-// Close ends all runs, and waits for the one in the background.
+// Close ends all runs, and waits for the background run.
 func (v *Verifier) Close() error {
 	if v == nil {
 		return nil
@@ -176,7 +176,8 @@ func (v *Verifier) run(ctx context.Context, o Options, skip func(Tree, store.Par
 	return r.report, nil
 }
 
-// Expire removes what has been in the quarantine for longer than Keep, and counts what is left.
+// Expire removes objects that have been in the quarantine for longer than Keep, and counts the
+// rest.
 func (v *Verifier) Expire(ctx context.Context) error {
 	var failed []error
 	for _, tree := range v.Trees {
@@ -247,7 +248,7 @@ func (v *Verifier) damaged(tree string) {
 	v.stats.Damaged[tree]++
 }
 
-// moved counts an object that has gone to the quarantine.
+// moved counts an object that was moved to the quarantine.
 func (v *Verifier) moved(tree string, bytes int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

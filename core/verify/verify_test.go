@@ -463,7 +463,7 @@ func TestABackupInTheWrongOrder(t *testing.T) {
 			}
 			want := map[digest.Digest]bool{i.index: true}
 			if !row.tagged {
-				want[i.manifest] = false // nobody can read the index, which would lead there
+				want[i.manifest] = false // the index that would lead there cannot be read
 			}
 			if !maps.Equal(missing, want) || report.Found.Trouble > 0 {
 				t.Errorf("got %s, want %v", marshal(report), want)

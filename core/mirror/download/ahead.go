@@ -18,15 +18,15 @@ const (
 	maxOfBlob = maxScratch / 2
 	// maxFailures bounds the failed requests of a download that another try may not meet.
 	maxFailures = 2
-	// largeSpan is how many bytes the growing end skips at least, instead of receiving them once
-	// more: a request costs a moment, too. What it receives twice is bounded by a share of the
-	// blob, one in twiceShare.
+	// largeSpan is the least number of bytes that the growing end skips, instead of receiving
+	// them again: a new request takes a moment, too. The bytes received twice are bounded by a
+	// share of the blob, one in twiceShare.
 	largeSpan  = 1 << 20
 	twiceShare = 32
 )
 
-// ahead is what a download has of a blob beyond its growing end, for readers of ranges: one
-// request at a time fetches it into a scratch file, and the growing end takes it from there.
+// ahead is the part of a blob that a download has beyond its growing end, for readers of ranges.
+// One request at a time fetches it into a scratch file, and the growing end takes it from there.
 // download.mu guards it.
 type ahead struct {
 	off      bool                    // nothing more is fetched
@@ -34,27 +34,27 @@ type ahead struct {
 	asked    span                    // of the request in flight, from its next byte on; empty: none
 	running  bool                    // asked is being fetched
 	late     bool                    // and has not been answered for long
-	answered measure                 // what it has brought, of the time since its answer
+	answered measure                 // what it has received, and the time since its answer
 	stop     context.CancelCauseFunc // ends the request in flight; nil: it has not begun
 	file     bucket.ScratchFile      // nil: there is none
 	have     spans                   // of file
 	reserved int64                   // of the budget, by have
 	requests int
 	failures int
-	looked   time.Time // when wishes were looked at last for what to fetch
+	looked   time.Time // when the wishes were last checked for something to fetch
 	looking  bool      // they will be soon
 	used     bool      // the upload has bytes from file, or from that of an earlier download
-	passed   int64     // up to where the growing end receives what is in file
+	passed   int64     // up to where the growing end receives bytes that are in file
 	twice    int64     // bytes that it received so
 }
 
 var (
-	// errOvertaken ends a request whose next byte came with the growing end.
+	// errOvertaken ends a request whose next byte the growing end has received.
 	errOvertaken = errors.New("the download has come that far")
-	// errUnwished ends a request that no reader waits for any more.
+	// errUnwished ends a request for which no reader waits any more.
 	errUnwished = errors.New("no reader waits for the range")
-	// errSlow ends a request that brings far less than the growing end gets.
-	errSlow = errors.New("the range comes far more slowly than the rest of the blob")
+	// errSlow ends a request that is far slower than the growing end.
+	errSlow = errors.New("the range arrives far more slowly than the rest of the blob")
 )
 
 // runAhead fetches one span after the other, as long as readers wait for some.
@@ -85,8 +85,8 @@ func (d *download) runAhead(by context.Context, want span) {
 	}
 }
 
-// switchOff ends what is fetched ahead for this download. What is in the scratch file stays.
-// d.mu is held.
+// switchOff stops fetching ahead for this download. The bytes in the scratch file stay. d.mu is
+// held.
 func (d *download) switchOff(err error) {
 	d.ahead.off = true
 	level := slog.LevelInfo
@@ -106,7 +106,7 @@ func (d *download) fetchAhead(by context.Context, want span) (got int64, err err
 	if err != nil {
 		return 0, err
 	}
-	// The reader answers for the place that the request takes among the transfers.
+	// The request counts against the reader's share of the transfers.
 	access := core.AccessFrom(by)
 	life := core.WithAccess(d.ctx, core.Access{Caller: access.Caller, Address: access.Address})
 	ctx, stop := context.WithCancelCause(life)
@@ -131,7 +131,7 @@ func (d *download) fetchAhead(by context.Context, want span) (got int64, err err
 			}
 			useless := d.growAhead(span{at, at + int64(n)})
 			if at += int64(n); at == want.end {
-				break // whatever came with the last byte
+				break // whatever error came with the last byte
 			}
 			if useless != nil {
 				return at - want.start, useless
@@ -147,7 +147,7 @@ func (d *download) fetchAhead(by context.Context, want span) (got int64, err err
 	return want.size(), nil
 }
 
-// scratch is the scratch file, which is made when it is needed first.
+// scratch returns the scratch file, which is made when it is first needed.
 func (d *download) scratch() (bucket.ScratchFile, error) {
 	held := func() (bucket.ScratchFile, error) {
 		if d.ahead.off {
@@ -161,7 +161,7 @@ func (d *download) scratch() (bucket.ScratchFile, error) {
 	if err != nil || file != nil {
 		return file, err
 	}
-	made, err := d.config.Scratch.Scratch() // nobody else makes one
+	made, err := d.config.Scratch.Scratch() // no other goroutine makes one
 	if err != nil {
 		return nil, &diskError{err}
 	}
@@ -176,7 +176,8 @@ func (d *download) scratch() (bucket.ScratchFile, error) {
 	return made, err
 }
 
-// growAhead lets readers have what is in the scratch file now. Errors: why the rest is not needed.
+// growAhead makes the bytes that are now in the scratch file available to readers. Errors: why
+// the rest is not needed.
 func (d *download) growAhead(s span) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -198,8 +199,8 @@ func (d *download) growAhead(s span) error {
 	return nil
 }
 
-// dropAhead gives the scratch file up, and ends the request in flight. gone closes it, which may take long, and is called without
-// d.mu. d.mu is held.
+// dropAhead gives up the scratch file, and ends the request in flight. gone closes the file,
+// which may take long, and must be called without d.mu. d.mu is held.
 func (d *download) dropAhead() (gone func()) {
 	a := &d.ahead
 	if a.running && a.stop != nil {
@@ -210,13 +211,13 @@ func (d *download) dropAhead() (gone func()) {
 	a.off, a.file, a.have, a.reserved = true, nil, nil, 0
 	return func() {
 		if file != nil {
-			_ = file.Close() // it has no content that anybody needs
+			_ = file.Close() // its content is not needed any more
 		}
 	}
 }
 
 // unreadable gives up the scratch file because it cannot be read: its readers wait for the growing
-// end, which asks for its part again. The byte that is kept back, if one is, stays so.
+// end, which asks for its part again. A byte that is kept back stays kept back.
 func (d *download) unreadable(file bucket.ScratchFile, err error) {
 	d.mu.Lock()
 	if d.ahead.file != file { // it went meanwhile
@@ -230,16 +231,16 @@ func (d *download) unreadable(file bucket.ScratchFile, err error) {
 	gone()
 }
 
-// seal keeps the last missing byte of a blob from the readers until the digest is right. It is
-// called after every piece, with the offset of the last byte in it that was missing before: of
-// the piece after which nothing is missing, nobody was given that one. d.mu is held.
+// seal withholds the last missing byte of a blob from the readers until the digest is verified.
+// It is called after every piece, with the offset of the last byte in it that was missing before.
+// No reader was given that byte of the piece after which nothing is missing. d.mu is held.
 func (d *download) seal(last int64) {
 	if d.size > 0 && !d.sealed && d.ahead.have.end(d.held) >= d.size {
 		d.sealed, d.last = true, last
 	}
 }
 
-// next brings the next bytes of the blob: from the scratch file, or from the upstream.
+// next returns the next bytes of the blob, from the scratch file or from the upstream.
 func (d *download) next(body *stream) (int, error) {
 	p := d.space()
 	d.receive(0, false)
@@ -252,8 +253,8 @@ func (d *download) next(body *stream) (int, error) {
 	return n, err
 }
 
-// fromAhead takes bytes from the scratch file, if they are there and are worth to be skipped by
-// the connection. Without a connection it waits for those that are about to come.
+// fromAhead takes bytes from the scratch file, if there are enough that it is worth skipping them
+// on the connection. Without a connection it waits for those that are being fetched.
 func (d *download) fromAhead(body *stream, p []byte) (n int, err error) {
 	a := &d.ahead
 	var file bucket.ScratchFile
@@ -276,15 +277,15 @@ func (d *download) fromAhead(body *stream, p []byte) (n int, err error) {
 	return n, nil
 }
 
-// skips reports whether the connection of the growing end is given up at offset, behind which
-// the scratch file has bytes.
+// skips reports whether the connection of the growing end is given up at offset, after which the
+// scratch file has bytes.
 func (d *download) skips(offset int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := &d.ahead
 	end := a.have.end(offset)
 	if end == d.size {
-		return true // nothing is asked for behind it
+		return true // nothing is requested after it
 	}
 	if offset < a.passed || a.off || a.failures > 0 {
 		// An upstream that has failed to send a range may fail to send the rest, too.

@@ -9,15 +9,15 @@ const (
 	maxAhead = 8
 )
 
-// Budget bounds what Downloads fetch ahead. The zero value is all of it. It is safe for
+// Budget bounds what Downloads fetch ahead. The zero value is a whole budget. It is safe for
 // concurrent use.
 type Budget struct {
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	bytes    int64      // that are reserved
 	requests int        // in flight
 }
 
-// begin reserves room for a request of so many bytes, or for fewer. 0: there is none.
+// begin reserves space for a request of want bytes, or for fewer. 0: there is none.
 func (b *Budget) begin(want int64) (granted int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -30,7 +30,7 @@ func (b *Budget) begin(want int64) (granted int64) {
 	return granted
 }
 
-// end takes a request back, and what it did not use of its room.
+// end returns a request, and its unused space, to the budget.
 func (b *Budget) end(unused int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -38,7 +38,7 @@ func (b *Budget) end(unused int64) {
 	b.bytes -= unused
 }
 
-// free takes room back whose bytes are gone.
+// free returns the space of removed bytes to the budget.
 func (b *Budget) free(bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

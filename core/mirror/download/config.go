@@ -11,15 +11,16 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 )
 
-// Config is what Downloads are made of. It stays the caller's, and is closed after them.
+// Config configures Downloads. Its parts belong to the caller, who closes them after the
+// Downloads.
 type Config struct {
 	Name   string // of the mirror
 	Store  Store
 	Source Source
 	Keeper Keeper
 	Log    *slog.Logger
-	// Scratch lends room for what is fetched ahead, within Budget, which Downloads of one disk
-	// share. nil: nothing is fetched ahead.
+	// Scratch provides temporary files for what is fetched ahead, within Budget, which Downloads
+	// of one disk share. nil: nothing is fetched ahead.
 	Scratch bucket.Scratch
 	Budget  *Budget
 }
@@ -34,7 +35,7 @@ type Store interface {
 
 // Keeper decides what is kept. See mirror.Keeper.
 type Keeper interface {
-	// Room reports whether so many bytes more may be kept now; -1: some.
+	// Room reports whether size more bytes may be kept now; -1: an unknown number.
 	Room(size int64) bool
 	// Kept records that a blob was kept.
 	Kept(repo string, size int64)
@@ -47,13 +48,13 @@ type Source interface {
 		body io.ReadCloser, size int64, err error)
 	// Range opens a part of a blob of the upstream. See upstream.Client.Range.
 	Range(ctx context.Context, repo string, d digest.Digest, offset, length, size int64) (io.ReadCloser, error)
-	// Guess is how many bytes the manifests of repo say that a blob has, which may be wrong.
+	// Guess returns the size of a blob according to the manifests of repo, which may be wrong.
 	// -1: they do not say.
 	Guess(repo string, d digest.Digest) int64
-	// Note records, ahead of what is kept, that the upstream is asked for blobs of repo. false:
-	// that cannot be recorded, and so nothing may be kept.
+	// Note records, before anything is kept, that the upstream is asked for blobs of repo. It
+	// returns false if that cannot be recorded: then nothing may be kept.
 	Note(ctx context.Context, repo string) bool
-	// Record remembers where an unfinished download is, Recall finds it after a restart, and
+	// Record stores the position of an unfinished download, Recall finds it after a restart, and
 	// Forget removes the record.
 	Record(ctx context.Context, slot Slot, at Unfinished)
 	Recall(ctx context.Context, slot Slot) (at Unfinished, ok bool)
@@ -61,7 +62,7 @@ type Source interface {
 	// Ended remembers why the download of a blob of repo ended, and returns the error for its
 	// readers.
 	Ended(repo string, d digest.Digest, err error) error
-	// Failed is the error for a reader of a blob whose upstream has failed.
+	// Failed returns the error for a reader of a blob whose upstream has failed.
 	Failed(err error) error
 }
 

@@ -1,17 +1,18 @@
-// Package download brings blobs of an upstream into a store while any number of readers follow.
+// Package download downloads blobs from an upstream into a store while any number of readers
+// follow.
 //
-// A blob is downloaded once, whoever asks: the download belongs to the mirror, and goes on
+// A blob is downloaded once for all readers: the download belongs to the mirror, and continues
 // without readers. Each reader is a Follower, which reads the growing upload at its own speed.
 // Within one download, no reader gets the last missing byte, or a clean end, before the digest of
-// the whole is right. The next download, after one that failed, may keep another byte back.
+// the whole is verified. The next download, after one that failed, may keep another byte back.
 //
-// A reader of a range far ahead of the growing end does not wait for it: one bounded request at a
-// time fetches ahead what such readers wait for, into a scratch file from which the growing end
-// takes the bytes later. See ahead. A request that fails, or is slow beside the growing end, leaves
-// its readers to that.
+// A reader of a range far ahead of the growing end does not wait for it. One bounded request at a
+// time fetches the ranges of such readers ahead, into a scratch file from which the growing end
+// takes the bytes later. See ahead. If a request fails, or is slow compared to the growing end,
+// its readers wait for the growing end.
 //
-// It decides neither who may read what nor what the upstream is asked as: a Slot says who shares
-// a download, and Source is all that it knows of a mirror.
+// It decides neither permissions nor the identity with which the upstream is asked: a Slot says
+// which repositories share a download, and Source is all that it knows about a mirror.
 //
 //	all := download.New(download.Config{Name: "docker.io", Store: store, Source: mirror, Keeper: keeper, Log: log})
 //	defer all.Close()

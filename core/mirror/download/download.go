@@ -17,12 +17,12 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// download brings one blob into the store. It belongs to the mirror: readers come
-// and go.
+// download downloads one blob into the store. It belongs to the mirror and is independent of its
+// readers.
 type download struct {
 	config *Config
 	all    *Downloads
-	repo   string // that was asked for first; the upstream is asked for its blob
+	repo   string // that was requested first; the blob is requested from the upstream under it
 	digest digest.Digest
 	slot   Slot // its place in all
 	ctx    context.Context
@@ -32,16 +32,16 @@ type download struct {
 	repos   []string // that the blob is linked to in the end
 	readers int
 	left    uint64 // when the last reader left, by all.left
-	stopped bool   // because nobody read it: it is about to end
+	stopped bool   // because it had no readers: it is about to end
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	changed *sync.Cond
 	state   state
 	size    int64 // -1: not known
 	held    int64 // bytes that are here: in the file before tail.start, the rest in tail
 	tail    *tail // the last of them, nil before the first piece
 	spare   *tail // for the next
-	untold  int64 // bytes that came since readers were woken last
+	untold  int64 // bytes that arrived since readers were last woken
 	toldAt  time.Time
 	telling bool                // they will be soon
 	file    bucket.UploadReader // nil: there is none yet
@@ -51,10 +51,10 @@ type download struct {
 	begun    time.Time     // when the upstream has answered
 	streamed int64         // bytes that it has sent since, in order
 	took     time.Duration // of receiving them, until receives
-	receives time.Time     // since when they come; zero: they do not
+	receives time.Time     // since when bytes arrive; zero: they do not
 	ahead    ahead
-	sealed   bool  // no byte is missing, and the digest is not known to be right yet
-	last     int64 // the offset of the byte that came last, if sealed
+	sealed   bool  // no byte is missing, and the digest is not verified yet
+	last     int64 // the offset of the byte that arrived last, if sealed
 }
 
 // state is how far a download is.
@@ -64,7 +64,7 @@ const (
 	asking state = iota // the upstream has not answered
 	growing
 	whole  // committed: the digest is right
-	unkept // the disk takes no more: each reader goes on alone
+	unkept // the disk takes no more: each reader continues alone
 	broken
 )
 
@@ -75,20 +75,19 @@ func newDownload(ctx context.Context, all *Downloads, repo string, slot Slot) *d
 	}
 	dl.changed = sync.NewCond(&dl.mu)
 	_, dl.ahead.off = all.mistrusted.Get(slot.Digest)
-	// The first caller answers for the place that the download takes among the transfers.
+	// The download counts against the first caller's share of the transfers.
 	access := core.AccessFrom(ctx)
 	life := core.WithAccess(all.life, core.Access{Caller: access.Caller, Address: access.Address})
 	dl.ctx, dl.cancel = context.WithCancelCause(life)
 	return dl
 }
 
-// run downloads. It ends with the blob in the store, or with an error for whoever
-// reads.
+// run downloads. It ends with the blob in the store, or with an error for the readers.
 func (d *download) run() {
 	defer d.release()
 	defer d.cancel(nil)
-	// The download before this one may have ended between the look of who began this
-	// one and its place in the table; it had committed by then.
+	// The previous download may have ended between the lookup that began this one and its entry
+	// in the table; it had committed by then.
 	if _, err := d.config.Store.Stat(d.ctx, d.repo, d.digest); err == nil {
 		d.end(broken, -1, errHeld)
 		return
@@ -96,7 +95,7 @@ func (d *download) run() {
 	up := d.unfinished()
 	defer func() {
 		if up != nil {
-			_ = up.Close() // its bytes are kept, or gone already
+			_ = up.Close() // its bytes are kept, or already gone
 		}
 	}()
 	noted := d.config.Source.Note(d.ctx, d.repo)
@@ -153,13 +152,13 @@ func (d *download) run() {
 	}
 }
 
-// beyond tells that what an earlier download has left is more than the blob has.
+// beyond reports whether an earlier download has left more bytes than the blob has.
 func beyond(err error) bool {
 	var e *upstream.Error
 	return errors.Is(err, upstream.ErrCorrupt) || errors.As(err, &e) && e.Status == http.StatusRequestedRangeNotSatisfiable
 }
 
-// room tells whether what is missing of the blob may be kept.
+// room reports whether the missing bytes of the blob may be kept.
 func (d *download) room(body *stream) bool {
 	missing := int64(-1)
 	if size := body.expected(); size >= 0 {
@@ -168,8 +167,8 @@ func (d *download) room(body *stream) bool {
 	return d.config.Keeper.Room(missing)
 }
 
-// giveUp has each reader go on alone. What is held goes at once: somebody else may
-// need the space more. Who reads it now still can.
+// giveUp makes each reader continue alone. The held bytes are dropped at once, because other
+// content may need the space more. Present readers can still read them.
 func (d *download) giveUp(up core.Upload, size int64, err error) {
 	if up != nil {
 		d.discard(up)
@@ -179,21 +178,21 @@ func (d *download) giveUp(up core.Upload, size int64, err error) {
 	d.end(unkept, size, nil)
 }
 
-// roomEvery is how many bytes of a download are kept between two looks at the disk.
+// roomEvery is how many bytes of a download are kept between two checks of the disk.
 const roomEvery = 4 << 20
 
 // errNoRoom is why a download is not kept though the disk would take it.
 var errNoRoom = &diskError{fmt.Errorf("%w: less is free than mirrors must leave", bucket.ErrNoSpace)}
 
 // errUnnoted is why a download is not kept though the disk may take it.
-var errUnnoted = &diskError{errors.New("that credentials fetch it cannot be recorded")}
+var errUnnoted = &diskError{errors.New("the use of credentials for it cannot be recorded")}
 
 // diskError is a failure of the store, not of the upstream.
 type diskError struct{ error }
 
 func (e *diskError) Unwrap() error { return e.error }
 
-// unfinished finds what an earlier download of the blob has left, or nil.
+// unfinished returns the upload that an earlier download of the blob has left, or nil.
 func (d *download) unfinished() core.Upload {
 	record, ok := d.config.Source.Recall(d.ctx, d.slot)
 	if !ok {
@@ -207,8 +206,8 @@ func (d *download) unfinished() core.Upload {
 	return up
 }
 
-// linkAlso: the upload is of the repository whose download was interrupted, which
-// the upstream has shown the blob to.
+// linkAlso also links the blob to the repository of the interrupted download, to which the upload
+// belongs and to which the upstream has shown the blob.
 func (d *download) linkAlso(repo string) {
 	ds := d.all
 	ds.mu.Lock()
@@ -227,7 +226,7 @@ func (d *download) newUpload() (core.Upload, error) {
 	return up, nil
 }
 
-// discard drops an upload that nobody shall find again.
+// discard drops an upload that must not be found again.
 func (d *download) discard(up core.Upload) {
 	ctx := context.WithoutCancel(d.ctx)
 	if err := up.Cancel(ctx); err != nil && !errors.Is(err, core.ErrBlobUploadUnknown) {
@@ -245,8 +244,8 @@ func (d *download) begin(size int64) {
 	d.changed.Broadcast()
 }
 
-// first gives readers what the upstream sends first, from memory, and then makes the
-// upload, whose record is synced: they do not wait for the disk.
+// first gives readers the first bytes from memory, and then makes the upload. Its record is
+// synced, and readers do not wait for the disk.
 func (d *download) first(body *stream) (core.Upload, error) {
 	n, err := body.Read(d.ctx, d.space())
 	d.grow(n)
@@ -279,8 +278,8 @@ func (d *download) hold(up core.Upload) error {
 	return nil
 }
 
-// copy wakes who waits for every piece that comes. The file gets whole blocks: readers
-// have the last one from memory.
+// copy wakes waiting readers for every piece that arrives. The file gets whole blocks: readers
+// get the last one from memory.
 func (d *download) copy(up core.Upload, body *stream) error {
 	looked := up.Offset()
 	for {
@@ -298,7 +297,7 @@ func (d *download) copy(up core.Upload, body *stream) error {
 		n, err := d.next(body)
 		d.grow(n)
 		if err != nil {
-			// The next download goes on from what this one got, if the disk takes it.
+			// The next download continues from the bytes of this one, if the disk takes them.
 			rest, _ := d.unstored(up.Offset())
 			if stored := d.store(up, rest); stored != nil {
 				return stored
@@ -319,8 +318,8 @@ func (d *download) store(up core.Upload, p []byte) error {
 	return nil
 }
 
-// commit makes the bytes the blob, if they are, and links it to all who joined. It
-// is not cut off by a stop: the bytes are here.
+// commit verifies the bytes, stores them as the blob, and links it to all repositories that
+// joined. A stop does not interrupt it: all bytes are here.
 func (d *download) commit(up core.Upload) error {
 	ctx := context.WithoutCancel(d.ctx)
 	desc, err := up.Commit(ctx, d.digest)
@@ -335,7 +334,7 @@ func (d *download) commit(up core.Upload) error {
 		return &diskError{err}
 	}
 	d.config.Source.Forget(ctx, d.slot)
-	// The upload's repository has its link; who cannot be linked asks again later.
+	// The upload's repository has its link; a repository that cannot be linked asks again later.
 	ds, linked := d.all, []string{}
 	for {
 		more := ds.unlinked(d, linked)
@@ -354,7 +353,7 @@ func (d *download) commit(up core.Upload) error {
 	return nil
 }
 
-// fail ends the download for everybody. What it has is kept for the next one.
+// fail ends the download for all readers. Its bytes are kept for the next one.
 func (d *download) fail(err error) {
 	switch {
 	case context.Cause(d.ctx) == errUnread:
@@ -367,8 +366,8 @@ func (d *download) fail(err error) {
 	d.end(broken, -1, err)
 }
 
-// end takes the download out, so that whoever comes now begins another, and then
-// tells the readers.
+// end takes the download out of the table, so that later readers begin another one, and then
+// wakes the readers.
 func (d *download) end(s state, size int64, err error) {
 	d.all.over(d)
 	d.mu.Lock()

@@ -12,31 +12,32 @@ import (
 	"github.com/eblume/caddy-registry/core/memo"
 )
 
-// maxUnread bounds the downloads that nobody reads any more. They go on, because the
-// next client wants the blob too; beyond this many, the one that was left first is
-// stopped, and what it has is found again by the next that asks.
+// maxUnread bounds the downloads without readers. They continue, because the next client wants
+// the blob too. Beyond this many, the one that lost its readers first is stopped, and the next
+// download of the blob continues from its bytes.
 const maxUnread = 8
 
-// An upstream may send something else than the requested part of a blob. Such a blob is downloaded in order
-// for a day; those of maxMistrusted are remembered.
+// An upstream may send something other than the requested part of a blob. Such a blob is
+// downloaded in order for a day; those of maxMistrusted are remembered.
 const (
 	maxMistrusted = 1 << 10
 	mistrustedFor = 24 * time.Hour
 )
 
-// errUnread ends a download that nobody reads. Readers that came at that moment look again.
-var errUnread = errors.New("download was stopped because nobody read it")
+// errUnread ends a download without readers. Readers that join at that moment look the blob up
+// again.
+var errUnread = errors.New("download was stopped because it had no readers")
 
 // errHeld ends a download whose blob is already stored. Waiting readers look it up again.
 var errHeld = errors.New("blob is held already")
 
-// Again reports whether an error of Follower.Open means that the blob came or went meanwhile, and
-// is to be looked for again.
+// Again reports whether an error of Follower.Open means that the blob was stored or removed
+// meanwhile, and must be looked up again.
 func Again(err error) bool { return errors.Is(err, errUnread) || errors.Is(err, errHeld) }
 
-// Slot is which download of a blob a repository takes part in: one for each digest, whose Repo
-// is empty, and one more for each repository that the upstream hides, whose bytes no other
-// repository is given.
+// Slot identifies the download of a blob that a repository takes part in. There is one for each
+// digest, whose Repo is empty, and one more for each repository that the upstream hides, whose
+// bytes are not given to other repositories.
 type Slot struct {
 	Repo   string
 	Digest digest.Digest
@@ -50,7 +51,7 @@ type Downloads struct {
 	running map[Slot]*download
 	left    uint64 // counts the times that a download was left by its last reader
 
-	// mistrusted are blobs that became something else with bytes that were fetched ahead.
+	// mistrusted are blobs whose digest was wrong with bytes that were fetched ahead.
 	mistrusted *memo.Memo[digest.Digest, struct{}]
 
 	life       context.Context // ends with Close
@@ -68,8 +69,8 @@ func New(c Config) *Downloads {
 	return ds
 }
 
-// Close stops the downloads and waits for them. Their readers get an error; what a download has
-// so far is found again by the next one of the blob.
+// Close stops the downloads and waits for them. Their readers get an error; the next download of
+// a blob continues from the bytes so far.
 func (ds *Downloads) Close() {
 	ds.stop()
 	ds.background.Wait()
@@ -118,8 +119,8 @@ func (ds *Downloads) Size(slot Slot) (size int64, running bool) {
 	return dl.size, true
 }
 
-// Add has repo take part in the download that is in flight, after the upstream has
-// attested that it has the blob. false: there is none.
+// Add adds repo to the download that is in flight, after the upstream has attested that repo has
+// the blob. It returns false if there is no such download.
 func (ds *Downloads) Add(repo string, slot Slot) bool {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
@@ -150,7 +151,7 @@ func (ds *Downloads) Start(ctx context.Context, repo string, slot Slot) *Followe
 	return dl.follow(ctx, repo)
 }
 
-// leave counts a reader out, and stops a download if too many are unread.
+// leave removes a reader, and stops a download if too many have no readers.
 func (ds *Downloads) leave(dl *download) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
@@ -180,7 +181,7 @@ func (ds *Downloads) leave(dl *download) {
 func (ds *Downloads) mistrust(d digest.Digest) { ds.mistrusted.Set(d, struct{}{}) }
 
 // unlinked returns the repositories that have joined the download and are not in
-// linked. If there are none the download is over: nobody joins it from now on.
+// linked. If there are none the download is over: no reader joins it from now on.
 func (ds *Downloads) unlinked(dl *download, linked []string) []string {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
@@ -196,7 +197,7 @@ func (ds *Downloads) unlinked(dl *download, linked []string) []string {
 	return more
 }
 
-// over takes a download out, but not the one that may have taken its place.
+// over takes a download out of the table, but not one that has replaced it.
 func (ds *Downloads) over(dl *download) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()

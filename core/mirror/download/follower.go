@@ -12,7 +12,7 @@ import (
 )
 
 // Follower is one reader of a download. It reads what is held, from the growing file
-// or from memory, without the last byte until the whole is verified, and at its own speed.
+// or from memory, without the last byte until the whole is verified. It reads at its own speed.
 type Follower struct {
 	ctx    context.Context
 	repo   string
@@ -41,8 +41,8 @@ func (d *download) follow(ctx context.Context, repo string) *Follower {
 }
 
 // Open waits for the upstream's answer, and is the blob then: a Seeker if its size is known. A
-// download that is being stopped promises nothing. After an error the Follower is closed.
-// Errors: those of which Again is true; those of Source.
+// download that is being stopped may return an error. After an error the Follower is closed.
+// Errors: those for which Again is true; those of Source.
 func (f *Follower) Open() (core.Blob, error) {
 	d := f.d
 	s, err := d.await(f.ctx, func() bool {
@@ -66,8 +66,8 @@ func (f *Follower) Open() (core.Blob, error) {
 	return &seeker{f}, nil
 }
 
-// await returns when ready says so, with the download's state. Errors: why it is broken, or the
-// cause of ctx.
+// await returns when ready returns true, with the download's state. Errors: the failure of the
+// download, or the cause of ctx.
 func (d *download) await(ctx context.Context, ready func() bool) (state, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -88,9 +88,9 @@ func (d *download) await(ctx context.Context, ready func() bool) (state, error) 
 	return d.state, d.err
 }
 
-// readable is the end of what may be read from offset on, or offset. The last missing byte of the
-// blob is not, before the digest is right, so that what is wrong cannot be had whole.
-// d.mu is held.
+// readable returns the end of the bytes that may be read from offset on, or offset. It excludes
+// the last missing byte of the blob until the digest is verified, so that no reader can get a
+// whole blob with a wrong digest. d.mu is held.
 func (d *download) readable(offset int64) int64 {
 	switch {
 	case d.state == whole:
@@ -154,9 +154,9 @@ func (f *Follower) Read(p []byte) (int, error) {
 	return 0, fmt.Errorf("read %s: %w", f.d.digest, errors.Join(err, io.ErrUnexpectedEOF))
 }
 
-// WriteTo implements io.WriterTo: it gives all that Read would, and does not copy what
-// is in memory. The first bytes are few, and the next follow when those who are about
-// to get their own first ones have them.
+// WriteTo implements io.WriterTo: it writes the same bytes as Read returns, without copying those
+// in memory. The first piece is small, and the next follows when the other waiting readers have
+// their own first piece.
 func (f *Follower) WriteTo(w io.Writer) (sum int64, err error) {
 	for {
 		end, err := f.readable()
@@ -188,8 +188,9 @@ func (f *Follower) WriteTo(w io.Writer) (sum int64, err error) {
 	}
 }
 
-// readable returns when there is something to read, with the end of what is held, or
-// with the reader gone alone. Errors: io.EOF at the end; why there is no more.
+// readable returns when there is something to read, with the end of the held bytes, or after the
+// reader has left the download to continue alone. Errors: io.EOF at the end; the failure that
+// ended the bytes.
 func (f *Follower) readable() (end int64, err error) {
 	if f.alone != nil {
 		return 0, nil
@@ -217,9 +218,8 @@ func (f *Follower) readable() (end int64, err error) {
 	return end, err
 }
 
-// goAlone leaves the download, which can grow no more, and reads on from the
-// upstream, from its own offset. What was read before is hashed once more, for the
-// digest of the whole.
+// goAlone leaves the download, which cannot grow any more, and continues from the upstream at its
+// own offset. The bytes read before are hashed again, for the digest of the whole.
 func (f *Follower) goAlone() error {
 	v := newVerified(f.ctx, newStream(f.d.config, f.repo, f.d.digest))
 	f.d.mu.Lock()
@@ -240,7 +240,7 @@ func (f *Follower) goAlone() error {
 	return nil
 }
 
-// Close implements core.Blob. The download goes on.
+// Close implements core.Blob. The download continues.
 func (f *Follower) Close() error {
 	f.leave()
 	if f.alone != nil {
@@ -254,7 +254,7 @@ type seeker struct{ *Follower }
 
 var _ io.Seeker = (*seeker)(nil)
 
-// Seek implements io.Seeker. Behind what is held, the next Read waits.
+// Seek implements io.Seeker. Beyond the held bytes, the next Read waits.
 func (s *seeker) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:

@@ -9,12 +9,12 @@ const (
 	// slowAfter is how long a request for a range may be slow. Without an answer for as long, the
 	// growing end does not count on it.
 	slowAfter = time.Second
-	// slowShare: a request is slow that brings less than one in so many of the bytes that the
-	// growing end receives in the same time.
+	// slowShare is the divisor for slow requests: a request is slow if it receives less than one
+	// in slowShare of the bytes that the growing end receives in the same time.
 	slowShare = 4
 )
 
-// measure is how many bytes came since some time.
+// measure is the number of bytes received since some time.
 type measure struct {
 	since time.Time // zero: nothing is measured
 	bytes int64
@@ -23,8 +23,8 @@ type measure struct {
 	took     time.Duration
 }
 
-// receive notes that the growing end has n bytes more from its connection, and whether it goes on
-// receiving: only that time counts for its rate.
+// receive notes that the growing end has n more bytes from its connection, and whether it
+// continues to receive: only that time counts for its rate.
 func (d *download) receive(n int, on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -36,7 +36,7 @@ func (d *download) receive(n int, on bool) {
 	}
 }
 
-// received is for how long the growing end has received. d.mu is held.
+// received returns how long the growing end has been receiving. d.mu is held.
 func (d *download) received(now time.Time) time.Duration {
 	if d.receives.IsZero() {
 		return d.took
@@ -44,7 +44,7 @@ func (d *download) received(now time.Time) time.Duration {
 	return d.took + now.Sub(d.receives)
 }
 
-// watch looks at the request in flight every slowAfter, until ctx ends or the timer is stopped.
+// watch checks the request in flight every slowAfter, until ctx ends or the timer is stopped.
 // Errors: why the request is not needed.
 func (d *download) watch(ctx context.Context, stop context.CancelCauseFunc) (*time.Timer, error) {
 	d.mu.Lock()
@@ -95,8 +95,8 @@ func (d *download) measureAhead(now time.Time) {
 	d.ahead.answered = measure{since: now, streamed: d.streamed, took: d.received(now)}
 }
 
-// slow reports whether the request in flight brings far less than the growing end receives, or has
-// received if it waits for the request now. d.mu is held.
+// slow reports whether the request in flight is far slower than the growing end, or than the
+// growing end was if it waits for the request now. d.mu is held.
 func (d *download) slow(now time.Time) bool {
 	m := d.ahead.answered
 	passed := now.Sub(m.since)

@@ -32,7 +32,7 @@ func (all *spans) add(s span) {
 	*all = slices.Insert(kept, at, s)
 }
 
-// end is where the span with the byte at offset ends, or offset if no span has it.
+// end returns the end of the span with the byte at offset, or offset if no span has it.
 func (all spans) end(offset int64) int64 {
 	for _, s := range all {
 		if s.has(offset) {

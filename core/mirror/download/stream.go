@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// maxFruitless bounds the tries, one after the other, that bring no byte.
+	// maxFruitless bounds the consecutive tries without a byte.
 	maxFruitless = 4
 	// firstPause is between the first fruitless tries; it doubles.
 	firstPause = time.Second
-	// maxPause bounds a pause that the upstream, or its breaker, asks for.
+	// maxPause bounds a pause that the upstream, or its breaker, requests.
 	maxPause = 40 * time.Second
-	// farBeyond is how many bytes more than its guess, or else how many times the guess,
-	// a blob may have of which the upstream does not say how long it is. Beyond both it
-	// is taken for one that never ends.
+	// farBeyond and manyTimes bound a blob for which the upstream does not report a size: by how
+	// many bytes, and by which factor, it may exceed its guess. A blob beyond both is taken for
+	// an endless one.
 	farBeyond = 64 << 20
 	manyTimes = 2
 )
@@ -35,18 +35,19 @@ type stream struct {
 	repo   string
 	digest digest.Digest
 	offset int64 // of the next byte
-	size   int64 // as the upstream says; -1: it does not
-	guess  int64 // as manifests say, which may be wrong; -1: not known
+	size   int64 // as the upstream reports; -1: it does not
+	guess  int64 // according to manifests, which may be wrong; -1: not known
 	body   io.ReadCloser
 	ended  int64 // the offset at which it ended before the guess
-	// sum is of the bytes up to the guess, if the upstream does not say the size: where
-	// the guess is right the blob ends there, whatever follows. nil: not looked at.
+	// sum hashes the bytes up to the guess, if the upstream does not report the size. If the
+	// guess is right the blob ends there, whatever follows. nil: not checked.
 	sum       digest.Verifier
 	fruitless int
 	last      error // why the body broke off
 }
 
-// newStream begins at the first byte; whoever wants another sets offset before open.
+// newStream begins at the first byte; a caller that starts at another one sets offset before
+// open.
 func newStream(c *Config, repo string, d digest.Digest) *stream {
 	return &stream{
 		source: c.Source, log: c.Log, repo: repo, digest: d,
@@ -54,7 +55,7 @@ func newStream(c *Config, repo string, d digest.Digest) *stream {
 	}
 }
 
-// expected is how long the blob is, as far as anybody has said; -1: nobody has.
+// expected returns the size of the blob, reported or guessed; -1: it is not known.
 func (s *stream) expected() int64 {
 	if s.size >= 0 {
 		return s.size
@@ -62,8 +63,8 @@ func (s *stream) expected() int64 {
 	return s.guess
 }
 
-// open asks the upstream once. Before it, nothing has been promised to anybody, so a
-// failure is an answer.
+// open asks the upstream once. No byte has been sent to a reader before, so a failure can be
+// returned to the client.
 func (s *stream) open(ctx context.Context) error {
 	body, size, err := s.source.Blob(ctx, s.repo, s.digest, s.offset, s.expected())
 	if err != nil {
@@ -89,10 +90,10 @@ func (s *stream) open(ctx context.Context) error {
 	return nil
 }
 
-// Read reads on, over as many connections as it takes. ctx must be the one of open.
-// Its end is the blob's, as far as the size tells. Without one it may be a connection
-// that broke off: then an end before the guess is believed when nothing more comes from
-// there. Whoever reads checks the digest.
+// Read continues over as many connections as necessary. ctx must be the one of open. With a known
+// size, its end is the end of the blob. Without one, it may be that of a broken connection: then
+// an end before the guess is accepted when a further request from there returns nothing. The
+// caller checks the digest.
 func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 	for {
 		if s.size >= 0 && s.offset == s.size && s.body == nil {
@@ -101,7 +102,7 @@ func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 		if s.body == nil {
 			if err := s.reopen(ctx); err != nil {
 				if s.offset == s.ended && ctx.Err() == nil && !passing(err) {
-					return 0, io.EOF // there is nothing behind its end
+					return 0, io.EOF // there are no bytes after its end
 				}
 				return 0, err
 			}
@@ -143,14 +144,14 @@ func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 	}
 }
 
-// guessed hashes the bytes that came last, and reports whether the blob ends at the
-// guess: some of them may be behind it.
+// guessed hashes the latest bytes, and reports whether the blob ends at the guess: some of the
+// bytes may be after it.
 func (s *stream) guessed(p []byte) bool {
 	if s.sum == nil || s.size >= 0 {
 		return false
 	}
 	over := max(0, s.offset-s.guess)
-	_, _ = s.sum.Write(p[:max(0, int64(len(p))-over)]) // a hash takes everything
+	_, _ = s.sum.Write(p[:max(0, int64(len(p))-over)]) // a hash never fails
 	if s.offset < s.guess {
 		return false
 	}
@@ -170,11 +171,11 @@ func (s *stream) ends() bool {
 func (s *stream) interrupt(err error) {
 	s.last = err
 	s.Close()
-	s.log.Info("blob broke off, it is asked for again",
+	s.log.Info("blob broke off, the rest is requested again",
 		"repository", s.repo, "digest", s.digest, "offset", s.offset, "error", err)
 }
 
-// reopen asks for the rest, and again if that brings nothing.
+// reopen requests the rest, and again if that returns nothing.
 func (s *stream) reopen(ctx context.Context) error {
 	for {
 		s.fruitless++
@@ -197,13 +198,13 @@ func (s *stream) reopen(ctx context.Context) error {
 	}
 }
 
-// passing tells the failures that another try may not meet.
+// passing reports whether another try may succeed after err.
 func passing(err error) bool {
 	return errors.Is(err, upstream.ErrUnavailable) || errors.Is(err, upstream.ErrTimeout)
 }
 
-// pause waits between two tries: as long as the failure says, or longer with every
-// try. It returns the failure when that is too long, for who reads is waiting.
+// pause waits between two tries: as long as the failure says, or longer with every try. It
+// returns the failure when that is too long, because readers are waiting.
 func pause(ctx context.Context, try int, failure error) error {
 	wait := firstPause << try
 	var e *upstream.Error
@@ -223,7 +224,7 @@ func pause(ctx context.Context, try int, failure error) error {
 	}
 }
 
-// jump goes on behind n bytes that came from elsewhere.
+// jump skips n bytes that came from elsewhere.
 func (s *stream) jump(n int) {
 	s.Close()
 	s.offset += int64(n)

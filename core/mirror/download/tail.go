@@ -8,27 +8,26 @@ import (
 )
 
 const (
-	// block is how much of a download's end is in memory, in bytes, and how much is
-	// written to the file at once: blocks end where its multiples do, for the reason
-	// that core/bucket/dir gives for the same size. A reader that is slow keeps at most
-	// one from being used again.
+	// block is how many bytes of a download's end are in memory, and how many are written to the
+	// file at once. Blocks end at its multiples, for the reason that core/bucket/dir gives for
+	// the same size. A slow reader keeps at most one block from being reused.
 	block = 256 << 10
 	// fewReaders are woken for every piece. More of them are woken once in tellWithin,
 	// or for a block: the wakes of hundreds of readers, each for a few kilobytes, take
 	// the time in which others get their first byte.
 	fewReaders = 8
 	tellWithin = 100 * time.Millisecond
-	// firstPiece goes to a reader before all others have got theirs. With the header
+	// firstPiece is how many bytes a reader gets before all others have theirs. With the header
 	// of an answer it is one small write.
 	firstPiece = 2 << 10
-	// copied is how much is copied from the file at once, for each reader who has
-	// fallen behind what is in memory.
+	// copied is how many bytes are copied from the file at once, for each reader that has fallen
+	// behind the block in memory.
 	copied = 64 << 10
 )
 
-// tail is a block of a download in memory, as it came: readers who are abreast of the
-// upstream are given these bytes, and not a copy each from the file. Its bytes are
-// appended, and change only when nobody uses it any more. download.mu guards it.
+// tail is a block of a download in memory: readers that keep up with the upstream share these
+// bytes instead of copying each from the file. Bytes are appended, and change only when the tail
+// is not in use any more. download.mu guards it.
 type tail struct {
 	start int64  // of its first byte in the blob
 	data  []byte // grows up to its capacity
@@ -38,11 +37,11 @@ type tail struct {
 // end is the offset of the byte after the block.
 func (t *tail) end() int64 { return t.start - t.start%block + block }
 
-// full tells whether nothing more goes into the block.
+// full reports whether the block is full.
 func (t *tail) full() bool { return t.start+int64(len(t.data)) == t.end() }
 
-// space is where the upstream's next bytes go. Only run calls it, and only when what is
-// in a full block is in the file too: readers look there from now on.
+// space returns the buffer for the upstream's next bytes. Only run calls it, and only when the
+// bytes of a full block are in the file too: readers find them there from now on.
 func (d *download) space() []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -59,8 +58,8 @@ func (d *download) space() []byte {
 	return t.data[len(t.data) : t.end()-t.start]
 }
 
-// unstored is what is in memory of a file that has stored bytes, and whether the block
-// is full.
+// unstored returns the bytes in memory after the first stored bytes, which are in the file, and
+// whether the block is full.
 func (d *download) unstored(stored int64) (p []byte, full bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -70,7 +69,7 @@ func (d *download) unstored(stored int64) (p []byte, full bool) {
 	return d.tail.data[stored-d.tail.start:], d.tail.full()
 }
 
-// retire keeps a tail that nobody uses for the next block. d.mu is held.
+// retire keeps an unused tail for the next block. d.mu is held.
 func (d *download) retire(t *tail) {
 	if t != nil && t != d.tail && t.users == 0 {
 		d.spare = t
@@ -92,7 +91,7 @@ func (d *download) grow(n int) {
 	d.came(int64(n))
 }
 
-// came wakes readers for n bytes more, at once or soon. d.mu is held.
+// came wakes readers for n more bytes, at once or soon. d.mu is held.
 func (d *download) came(n int64) {
 	d.untold += n
 	switch {
@@ -115,8 +114,8 @@ func (d *download) tell() {
 	d.changed.Broadcast()
 }
 
-// at gives what is in memory from offset on, or nil if that is in the file. It stays
-// as it is until done is called.
+// at returns the bytes in memory from offset on, or nil if they are in the file. They do not
+// change until done is called.
 func (d *download) at(offset int64) (p []byte, done func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -133,8 +132,8 @@ func (d *download) at(offset int64) (p []byte, done func()) {
 	}
 }
 
-// ReadAt reads what is held, from memory or from a file. It implements io.ReaderAt
-// but for the end, which it does not know: behind what is held is an error.
+// ReadAt reads held bytes, from memory or from a file. It implements io.ReaderAt except for the
+// end, which it does not know: a read beyond the held bytes is an error.
 func (d *download) ReadAt(p []byte, offset int64) (sum int, err error) {
 	for sum < len(p) && err == nil {
 		var n int
@@ -144,11 +143,11 @@ func (d *download) ReadAt(p []byte, offset int64) (sum int, err error) {
 	return sum, err
 }
 
-// errMoved is for readers of the scratch file, and for what writes it, when it has gone.
+// errMoved is returned to readers and the writer of the scratch file when it is gone.
 var errMoved = errors.New("scratch file is gone")
 
 // readSome reads from one of them. It reads nothing only with an error: errMoved if the reader
-// shall look again.
+// must look the bytes up again.
 func (d *download) readSome(p []byte, offset int64) (int, error) {
 	if held, done := d.at(offset); held != nil {
 		defer done()
@@ -170,7 +169,7 @@ func (d *download) readSome(p []byte, offset int64) (int, error) {
 		return 0, errMoved
 	}
 	if file == nil || offset >= end {
-		return 0, errMoved // what was in the scratch file is not here yet
+		return 0, errMoved // the bytes of the scratch file are not here yet
 	}
 	n, err := file.ReadAt(p[:min(int64(len(p)), end-offset)], offset)
 	if n > 0 {
@@ -181,7 +180,7 @@ func (d *download) readSome(p []byte, offset int64) (int, error) {
 
 var copyBuffers = sync.Pool{New: func() any { return new([copied]byte) }}
 
-// give writes some of what is held from offset to end.
+// give writes some of the held bytes from offset to end.
 func (d *download) give(w io.Writer, offset, end int64) (int, error) {
 	if held, done := d.at(offset); held != nil {
 		defer done()

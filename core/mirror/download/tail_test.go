@@ -82,8 +82,8 @@ func TestManyReadersAreWokenRarelyForARange(t *testing.T) {
 	})
 }
 
-// A reader's first bytes are few, so that everybody has some before anybody has many;
-// then he is given all that is here.
+// A reader's first piece is small, so that every reader has some bytes before any reader has
+// many; then it gets all held bytes.
 func TestTheFirstPieceIsSmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &download{state: growing, size: -1}

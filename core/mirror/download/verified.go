@@ -10,14 +10,14 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// verified is a stream for one reader, hashed on its way. It keeps one byte back: the
-// last one goes out when the digest of the whole is right.
+// verified is a stream for one reader, hashed on its way. It keeps one byte back: the last byte
+// is returned when the digest of the whole is verified.
 type verified struct {
 	ctx      context.Context
 	body     *stream
 	verifier digest.Verifier
 	last     byte
-	has      bool // last is one that was read and not given
+	has      bool // last was read and not returned yet
 	whole    bool // the digest is right
 }
 
@@ -38,7 +38,7 @@ func (v *verified) skip(held io.ReaderAt, from int64) error {
 	return err
 }
 
-// Read gives what was verified, or cannot be the end.
+// Read returns bytes that were verified, or cannot be the end.
 func (v *verified) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -71,7 +71,7 @@ func (v *verified) hold(p []byte, n int) int {
 	if n == 0 {
 		return 0
 	}
-	_, _ = v.verifier.Write(p[:n]) // a hash takes everything
+	_, _ = v.verifier.Write(p[:n]) // a hash never fails
 	last := p[n-1]
 	if v.has {
 		copy(p[1:n], p)

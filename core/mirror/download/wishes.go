@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// leastAhead is how many bytes ahead of the growing end a range begins at least to be asked
-	// for by itself. With a fast upstream it is what comes in a second.
+	// leastAhead is the least distance in bytes from the growing end at which a range gets a
+	// request of its own. A fast upstream sends about as much in a second.
 	leastAhead = 8 << 20
 	// rateAfter is how long an upstream has sent when its rate is known.
 	rateAfter = 100 * time.Millisecond
@@ -18,11 +18,12 @@ const (
 	maxRanges = 256
 )
 
-// Until says that the reader reads up to end, and no further: what is far is asked for up to
-// there. Without it nothing is. It comes before the first Read.
+// Until sets where the reader will stop reading: a distant range is fetched ahead up to there.
+// Without Until nothing is fetched ahead. It must be called before the first Read.
 func (f *Follower) Until(end int64) { f.until = end }
 
-// wish has fetched ahead what a reader waits for, if that is far. d.mu is held.
+// wish requests that the bytes a reader waits for are fetched ahead, if they are far away. d.mu
+// is held.
 func (d *download) wish(f *Follower) {
 	a := &d.ahead
 	if a.off || f.offset >= f.until {
@@ -36,7 +37,7 @@ func (d *download) wish(f *Follower) {
 		a.wishes = append(a.wishes, f)
 	}
 	f.wished = span{f.offset, f.until}
-	// Readers come here with every piece, and all wishes are looked at for each.
+	// Readers call wish with every piece, and each call checks all wishes.
 	switch passed := time.Since(a.looked); {
 	case a.running:
 	case first || passed >= tellWithin:
@@ -52,8 +53,8 @@ func (d *download) wish(f *Follower) {
 	}
 }
 
-// look begins to fetch what readers wait for, if that is far and nothing is being fetched.
-// d.mu is held.
+// look begins to fetch bytes that readers wait for, if they are far away and no request is in
+// flight. d.mu is held.
 func (d *download) look() {
 	a := &d.ahead
 	if a.running {
@@ -63,12 +64,12 @@ func (d *download) look() {
 	if by, want, ok := d.nextAhead(); ok {
 		a.running = true
 		d.users++
-		// The download is growing, so all waits for it still.
+		// The download is growing, so all still waits for it.
 		d.all.background.Go(func() { d.runAhead(by, want) })
 	}
 }
 
-// unwish is the end of a reader's wishes, and of a request that was made for them alone.
+// unwish ends a reader's wishes, and a request that was made only for them.
 func (d *download) unwish(f *Follower) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -79,9 +80,9 @@ func (d *download) unwish(f *Follower) {
 	}
 }
 
-// nextAhead picks what to ask for next, and reserves the room for it: around what the first reader
-// waits for all that others wait for, so that readers of many ranges in a row cost one request.
-// d.mu is held.
+// nextAhead picks what to request next, and reserves the space for it. It takes the range of the
+// first reader together with the adjacent ranges of others, so that readers of many consecutive
+// ranges cost one request. d.mu is held.
 func (d *download) nextAhead() (by context.Context, want span, ok bool) {
 	a := &d.ahead
 	if a.off || d.config.Scratch == nil || d.state != growing || d.size < 0 || d.ctx.Err() != nil || a.requests == maxRanges {
@@ -103,8 +104,8 @@ func (d *download) nextAhead() (by context.Context, want span, ok bool) {
 			}
 		}
 		gap := a.have.gap(missing, d.size)
-		// The download reaches near bytes by itself. Where that ends does not follow the rate, or the rest of
-		// what others wait for would be cut into pieces.
+		// The download reaches near bytes by itself. This limit does not follow the rate, because
+		// that would cut the rest of the other ranges into pieces.
 		want = span{max(want.start, gap.start, d.held+leastAhead), min(want.end, gap.end)}
 		granted := d.config.Budget.begin(min(want.size(), maxOfBlob-a.reserved))
 		if granted <= 0 {
@@ -120,7 +121,7 @@ func (d *download) nextAhead() (by context.Context, want span, ok bool) {
 	return nil, span{}, false
 }
 
-// near is how far the growing end comes in about a second, in bytes. d.mu is held.
+// near returns how many bytes the growing end receives in about a second. d.mu is held.
 func (d *download) near() int64 {
 	passed := time.Since(d.begun)
 	if d.begun.IsZero() || passed < rateAfter {
@@ -129,7 +130,7 @@ func (d *download) near() int64 {
 	return max(leastAhead, int64(float64(d.streamed)/passed.Seconds()))
 }
 
-// wished reports whether a reader waits for what is still to come of the request in flight.
+// wished reports whether a reader waits for bytes that the request in flight has yet to receive.
 func (a *ahead) wished() bool {
 	return slices.ContainsFunc(a.wishes, func(f *Follower) bool {
 		return f.wished.start < a.asked.end && f.wished.end > a.asked.start
