@@ -188,13 +188,15 @@ func (s *source) build(ctx context.Context, p program) error {
 
 // believe makes the go commands of this process find the commit in a module proxy.
 func believe(ctx context.Context, proxy string) error {
-	others, err := exec.CommandContext(ctx, "go", "env", "GOPROXY").Output()
+	said, err := exec.CommandContext(ctx, "go", "env", "GOPROXY", "GONOSUMDB").Output()
 	if err != nil {
 		return err
 	}
+	proxies, unsummed, _ := strings.Cut(string(said), "\n")
 	return errors.Join(
-		os.Setenv("GOPROXY", proxy+","+strings.TrimSpace(string(others))),
-		os.Setenv("GONOSUMDB", modulePath), // the version is nowhere else yet
+		os.Setenv("GOPROXY", proxy+","+proxies),
+		// The version is nowhere else yet.
+		os.Setenv("GONOSUMDB", strings.Trim(strings.TrimSpace(unsummed)+","+modulePath, ",")),
 		os.Setenv("GOFLAGS", ""),
 	)
 }
