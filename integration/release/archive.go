@@ -37,7 +37,7 @@ func (s *source) archive(output string, p program) (err error) {
 		return err
 	}
 	defer f.Close()
-	zipped, err := gzip.NewWriterLevel(f, gzip.BestCompression)
+	zipped, err := gzip.NewWriterLevel(f, gzip.DefaultCompression)
 	if err != nil {
 		return err
 	}
