@@ -68,12 +68,8 @@ func openBucket(s *Storage, name string) (*Bucket, error) {
 		return nil, fmt.Errorf("%w: the name of a bucket must be one component without capitals", bucket.ErrKeyInvalid)
 	}
 	for _, dir := range []string{name, name + "/" + objectsDir, name + "/" + pendingDir, name + "/" + uploadsDir, name + "/" + tmpDir} {
-		err := s.root.Mkdir(dir, 0o700)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := s.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, noSpace(err)
-		}
-		if err == nil && dir == name {
-			s.spread(dir)
 		}
 	}
 	for _, dir := range []string{name, "."} {
@@ -107,14 +103,6 @@ func openBucket(s *Storage, name string) (*Bucket, error) {
 		go b.sweep(ctx)
 	}
 	return b, nil
-}
-
-// spread is a hint (see the function), so it has no error.
-func (s *Storage) spread(name string) {
-	if f, err := s.root.Open(name); err == nil {
-		spread(f)
-		f.Close()
-	}
 }
 
 // sameDevice reports whether two directories are on one file system.

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package dir
-
-import "os"
-
-// spread does nothing: see spread_linux.go.
-func spread(*os.File) {}
