@@ -150,7 +150,7 @@ func (l *location) pushDemo(ctx context.Context, plan *demo.Plan, warn func(stri
 	}()
 	switch seen := instance.LookOnce(ctx, plan.Dial, plan.Base, made.Instance); {
 	case seen.Nobody:
-		return "", false, fmt.Errorf("no process listens on %s; has the running registry this configuration? `caddy-registry reload` loads it", plan.Dial)
+		return "", false, fmt.Errorf("no process listens on %s; does the running registry have this configuration? `caddy-registry reload` loads it", plan.Dial)
 	case seen.Other > 0:
 		return "", false, fmt.Errorf("another registry process answers on %s than the one that has the storage %s", plan.Dial, r.local)
 	}

@@ -115,7 +115,7 @@ func (c *client) refusal(response *http.Response) error {
 	}
 	switch response.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%s refused the key with %s; has the running registry this configuration? `caddy-registry reload` loads it", c.plan.Base, response.Status)
+		return fmt.Errorf("%s refused the key with %s; does the running registry have this configuration? `caddy-registry reload` loads it", c.plan.Base, response.Status)
 	case http.StatusOK:
 		return errors.New(c.plan.Base.String() + " answers, but is not a registry")
 	}

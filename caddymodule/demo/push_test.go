@@ -19,7 +19,7 @@ func TestPushIsRefusedWithASentence(t *testing.T) {
 		body, want   string
 	}{
 		{"the registry says why", http.StatusNotFound, http.StatusForbidden, denied, "refused the push to demo/hello: create is not allowed in demo/hello"},
-		{"a HEAD has no body", http.StatusUnauthorized, 0, "", "refused the key with 401 Unauthorized; has the running registry this configuration?"},
+		{"a HEAD has no body", http.StatusUnauthorized, 0, "", "refused the key with 401 Unauthorized; does the running registry have this configuration?"},
 		{"another server", http.StatusOK, 0, "", "answers without a digest: is it a registry?"},
 		{"another server that takes everything", http.StatusNotFound, http.StatusOK, "hello", "answers, but is not a registry"},
 		{"a proxy without its registry", http.StatusBadGateway, 0, "", "refused the push to demo/hello with 502 Bad Gateway"},

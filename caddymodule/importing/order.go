@@ -186,6 +186,9 @@ func (o Order) run(ctx context.Context, place Place, result *Result, report func
 	} else if err != nil {
 		return err
 	}
+	if o.Registry != nil && result.Summary.Found == 0 {
+		return fmt.Errorf("%s has no images that this caller may see: check the patterns, give credentials, or name the repositories", o.Registry.Host)
+	}
 	if from, ok := source.(*zot.Directory); ok {
 		result.Keys, err = o.keys(ctx, from, place.Keys)
 	}

@@ -135,7 +135,7 @@ func (s *Site) asks(w http.ResponseWriter, r *http.Request, https bool) (asked, 
 			return asked{}, errAnswered
 		}
 		if who.Key.ID == "" {
-			return asked{}, &problem{http.StatusForbidden, "DENIED", "this takes an API key, or the cookie of somebody who is signed in"}
+			return asked{}, &problem{http.StatusForbidden, "DENIED", "send an API key, or the cookie of a session"}
 		}
 		return asked{who, true}, nil
 	}

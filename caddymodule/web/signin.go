@@ -128,11 +128,11 @@ func (s *Site) signInFailed(w http.ResponseWriter, r *http.Request, user string,
 	case errors.Is(err, oidclogin.ErrRefused):
 		status, title, text = http.StatusForbidden, "The sign-in provider said no", "It was cancelled there, or you may not use this registry."
 	case errors.Is(err, oidclogin.ErrNotAllowed):
-		status, title, text = http.StatusForbidden, "You may not sign in here", "You are in none of the groups that may. Ask whoever runs this registry."
+		status, title, text = http.StatusForbidden, "You may not sign in here", "You are in none of the groups that may. Ask the people who run this registry."
 	case errors.As(err, new(*identity.UserRefused)):
-		status, title, text = http.StatusForbidden, "This user is disabled", "Ask whoever runs this registry."
+		status, title, text = http.StatusForbidden, "This user is disabled", "Ask the people who run this registry."
 	case errors.Is(err, identity.ErrNameTaken):
-		status, title, text = http.StatusConflict, "The name is taken", "Somebody else has signed in by your name before. Ask whoever runs this registry."
+		status, title, text = http.StatusConflict, "The name is taken", "Another person has signed in with your name before. Ask the people who run this registry."
 	case errors.Is(err, identity.ErrUserInvalid):
 		status, title, text = http.StatusForbidden, "Your name cannot be used here", "It is too long, or has a colon or a control character in it."
 	}

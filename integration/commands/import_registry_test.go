@@ -101,6 +101,10 @@ func TestImportingFromARegistryAndALayout(t *testing.T) {
 	if out, said, status := run(t, to, config, "import", "registry", from.Host, "team/app", "--plain-http"); status != 1 || !strings.Contains(out, "UNAUTHORIZED") {
 		t.Errorf("without credentials: status %d, %s%s", status, out, said)
 	}
+	// Without a right to anything, the list of repositories is empty.
+	if out, said, status := run(t, to, config, append([]string{"import"}, names...)...); status != 1 || !strings.Contains(said, "give credentials") {
+		t.Errorf("of everything, without credentials: status %d, %s%s", status, out, said)
+	}
 	with := append(names, "--username", "me", "--password", "{env.IMPORT_KEY}")
 	if got, said, status := importing(t, to, config, append(with, "--dry-run")...); status != 0 || got.Result.Summary.Imported != 3 {
 		t.Errorf("dry run: status %d, %+v, %s", status, got, said)

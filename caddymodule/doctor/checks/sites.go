@@ -33,7 +33,7 @@ func (s Site) look(ctx context.Context, running string) (string, error) {
 	case seen.Nobody && running == "":
 		return "no registry runs", nil
 	case seen.Nobody:
-		return "", doctor.Warnf("no process listens on %s; has the running registry this configuration? `caddy-registry reload` loads it", at)
+		return "", doctor.Warnf("no process listens on %s; does the running registry have this configuration? `caddy-registry reload` loads it", at)
 	case seen.Same == 0 && running == "":
 		return "", doctor.Warnf("another program than a registry answers on %s, which keeps a registry from starting there", at)
 	case seen.Unknown > 0:
