@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -95,8 +96,10 @@ func release(ctx context.Context, root, output string, targets []string, sbom bo
 			}
 		}
 	}
-	if err := source.image(filepath.Join(output, source.name("image.tar")), programs); err != nil {
-		return fmt.Errorf("image: %w", err)
+	if slices.ContainsFunc(programs, func(p program) bool { return p.os() == "linux" }) {
+		if err := source.image(filepath.Join(output, source.name("image.tar")), programs); err != nil {
+			return fmt.Errorf("image: %w", err)
+		}
 	}
 	if err := source.notes(output); err != nil {
 		return err
