@@ -103,8 +103,11 @@ func (e *export) image(ref core.Reference, depth int) (core.Descriptor, error) {
 		return desc, fmt.Errorf("more than %d manifests within each other", maxDepth)
 	}
 	doc, err := core.Inspect(held.Bytes)
+	if err == nil {
+		err = doc.Malformed // it may name more than could be read
+	}
 	if err != nil {
-		return desc, err
+		return desc, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 	}
 	for _, blob := range doc.Required() {
 		if err := e.blob(blob.Digest); err != nil {

@@ -2,6 +2,7 @@ package layout_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -234,5 +235,27 @@ func TestAnArchiveThatWasCutOffIsNotALayout(t *testing.T) {
 func TestADirectoryThatIsNotEmptyIsLeftAlone(t *testing.T) {
 	if _, err := layout.Create(write(t, map[string]string{"kept": ""})); err == nil || !strings.Contains(err.Error(), "is not empty") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// odd answers with another manifest.
+type odd struct {
+	held
+	manifest core.Manifest
+}
+
+func (o odd) Manifest(context.Context, string, core.Reference) (core.Manifest, error) {
+	return o.manifest, nil
+}
+
+// A manifest of earlier times may name more than can be read of it. Without that it would be less
+// than the image.
+func TestAManifestThatCannotBeReadWholeIsNotExported(t *testing.T) {
+	from := filled(t)
+	text := `{"schemaVersion":2,"config":` + from.blob(t, "{}") + `,"layers":[{"digest":"sha256:short"}]}`
+	manifest := core.Manifest{Descriptor: core.Descriptor{Digest: digest.FromString(text)}, Bytes: []byte(text)}
+	err := layout.Export(t.Context(), io.Discard, odd{from, manifest}, "team/app", core.Reference{Tag: "v2"})
+	if err == nil || !strings.Contains(err.Error(), string(manifest.Descriptor.Digest)) {
+		t.Errorf("got %v, want an error about the manifest", err)
 	}
 }

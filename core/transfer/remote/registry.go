@@ -146,41 +146,53 @@ func (r *Registry) Images(ctx context.Context, repo string) ([]transfer.Image, e
 	if err != nil {
 		return nil, err
 	}
-	digests, referrers := make([]transfer.Image, len(tags)), make([][]transfer.Image, len(tags))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(together)
-	for i, tag := range tags {
-		group.Go(func() (err error) {
-			if digests[i], err = r.resolve(ctx, repo, tag); err == nil && digests[i].Digest != "" {
-				referrers[i], err = r.referrers(ctx, repo, digests[i].Digest)
-			}
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	named := make([]transfer.Image, len(tags))
+	if err := each(ctx, tags, func(ctx context.Context, i int, tag string) (err error) {
+		named[i], err = r.resolve(ctx, repo, tag)
+		return err
+	}); err != nil {
 		return nil, err
 	}
+	images := merge(nil, named)
+	referrers := make([][]transfer.Image, len(images))
+	if err := each(ctx, images, func(ctx context.Context, i int, image transfer.Image) (err error) {
+		referrers[i], err = r.referrers(ctx, repo, image.Digest)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	return merge(images, slices.Concat(referrers...)), nil
+}
+
+// each calls do for the elements of all, a few at a time.
+func each[E any](ctx context.Context, all []E, do func(ctx context.Context, i int, one E) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(together)
+	for i, one := range all {
+		group.Go(func() error { return do(ctx, i, one) })
+	}
+	return group.Wait()
+}
+
+// merge adds more to images, of which each has another digest. A tag that named nothing is left
+// out.
+func merge(images, more []transfer.Image) []transfer.Image {
 	at := map[digest.Digest]int{}
-	var images []transfer.Image
-	add := func(image transfer.Image) {
-		if image.Digest == "" {
-			return
-		}
+	for i, image := range images {
+		at[image.Digest] = i
+	}
+	for _, image := range more {
 		i, ok := at[image.Digest]
-		if !ok {
+		switch {
+		case image.Digest == "":
+		case ok:
+			images[i].Tags = append(images[i].Tags, image.Tags...)
+		default:
 			at[image.Digest] = len(images)
 			images = append(images, image)
-			return
 		}
-		images[i].Tags = append(images[i].Tags, image.Tags...)
 	}
-	for i := range tags {
-		add(digests[i])
-	}
-	for _, image := range slices.Concat(referrers...) {
-		add(image)
-	}
-	return images, nil
+	return images
 }
 
 func (r *Registry) tags(ctx context.Context, repo string) (tags []string, err error) {

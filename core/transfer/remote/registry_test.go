@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -231,5 +232,23 @@ func TestAHostThatIsNone(t *testing.T) {
 		if _, err := remote.Open(c); err == nil {
 			t.Errorf("%+v is accepted", c)
 		}
+	}
+}
+
+// Two tags of one image cost one question for what refers to it.
+func TestReferrersAreAskedForOnce(t *testing.T) {
+	var asked atomic.Int32
+	s := serve(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/referrers/") {
+			asked.Add(1)
+		}
+		return false
+	})
+	images, err := open(t, remote.Config{Host: s.host}).Images(t.Context(), "team/app")
+	if err != nil || len(images) != 2 || len(images[0].Tags) != 2 {
+		t.Errorf("got %+v and %v, want an image with two tags and its referrer", images, err)
+	}
+	if got := asked.Load(); got != 1 {
+		t.Errorf("referrers were asked for %d times, want once", got)
 	}
 }
