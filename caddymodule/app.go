@@ -189,7 +189,7 @@ func (a *App) Start() error {
 	a.storage.Configure(a.settings)
 	go a.storage.CollectOn(a.life, a.collection.Schedule(), a.log)
 	go a.storage.AnnounceKeys(a.life, func(key identity.Key) { a.audit.Key(observe.EventKeyExpiring, key, key.By) })
-	go a.tellStrangers(a.life)
+	go a.reportStrangers(a.life)
 	return nil
 }
 

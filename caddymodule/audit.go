@@ -88,8 +88,8 @@ func (c *call) auditDenial(o wire.Outcome) {
 	c.app.audit.Tell(observe.EventDenied, append(fields, "error", o.Err.Error())...)
 }
 
-// tellStrangers tells what was not recorded, until ctx ends.
-func (a *App) tellStrangers(ctx context.Context) {
+// reportStrangers reports, until ctx ends, how many events were left out of the audit log.
+func (a *App) reportStrangers(ctx context.Context) {
 	tick := time.NewTicker(observe.StrangerWindow / 4)
 	defer tick.Stop()
 	for {

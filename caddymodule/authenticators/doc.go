@@ -8,5 +8,6 @@
 // configuration alone: Check refuses what cannot work and asks nobody, and what is secret is
 // resolved when the registry starts. Examine is for the doctor.
 //
-// Who is asked when, and what a credential is good for, is decided in package identity.
+// Package identity decides the order of the authenticators, and what each kind of credential
+// may be used for.
 package authenticators

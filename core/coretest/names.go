@@ -17,7 +17,8 @@ import (
 // Names runs the contract of store.Names over what open returns: names that have nothing and
 // are not Ready. The suite closes them.
 //
-// What is kept between two runs, and what damage does, is up to the implementation.
+// The suite does not say what an implementation keeps between two runs, or what damage does
+// to it.
 func Names(t *testing.T, open func(t *testing.T) store.Names) {
 	for _, c := range namesClauses {
 		t.Run(c.name, func(t *testing.T) {

@@ -35,7 +35,7 @@ func withdraw(ctx context.Context, state bucket.Bucket, repo string, at time.Tim
 func (m *Mirror) withdrawalKey(repo string) string { return "purged/" + m.audience + "/" + repo }
 
 // unshare withdraws what was shared about a tag, a manifest, or, with an empty ref, a repository.
-// What another process learned before now is ignored here from now on.
+// From then on, this process ignores what other processes learned before.
 func (m *Mirror) unshare(ctx context.Context, repo string, ref core.Reference) {
 	if m.shared == nil {
 		return

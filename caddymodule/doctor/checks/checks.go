@@ -4,8 +4,8 @@
 //	patient := &checks.Patient{Storage: module, Condition: ask, Sites: found, Mirrors: mirrors}
 //	report := doctor.Examine(ctx, patient.Checks())
 //
-// What only an open storage knows comes as a control.Condition, from the process that has it
-// open or from the caller. Guest modules and the sign-in are examined where they are
+// A control.Condition describes the open storage. It comes from the process that has the
+// storage open, or from the caller. Guest modules and the sign-in are examined where they are
 // configured; their checks are in Patient.More.
 package checks
 
