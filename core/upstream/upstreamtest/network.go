@@ -3,9 +3,11 @@ package upstreamtest
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -87,13 +89,35 @@ func (n *Network) Dial(ctx context.Context, address string, control func(netip.A
 	client, server := net.Pipe()
 	select {
 	case h.conns <- server:
-		return client, nil
+		return &socket{Conn: client}, nil
 	case <-h.done:
 	case <-ctx.Done():
 	}
 	client.Close()
 	server.Close()
 	return nil, errors.Join(syscall.ECONNREFUSED, ctx.Err())
+}
+
+// socket is the client's end of a connection. As a kernel does, it takes what the other
+// end, which has closed, reads no more: the client learns that from its next read. A pipe
+// alone would fail a request of which the server had read a byte before it closed, and
+// net/http does not repeat such a request.
+type socket struct {
+	net.Conn
+	closed atomic.Bool
+}
+
+func (s *socket) Write(p []byte) (int, error) {
+	n, err := s.Conn.Write(p)
+	if errors.Is(err, io.ErrClosedPipe) && !s.closed.Load() {
+		return len(p), nil
+	}
+	return n, err
+}
+
+func (s *socket) Close() error {
+	s.closed.Store(true)
+	return s.Conn.Close()
 }
 
 type listener struct {
