@@ -18,17 +18,23 @@ func (p *Pause) Error() string { return "the list goes on" }
 // Filter yields errors and the names for which keep returns true. It ends in a *Pause
 // when it has skipped MaxPassed names.
 func Filter(names iter.Seq2[string, error], keep func(name string) bool) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
+	return FilterRows(names, func(name string) string { return name }, keep)
+}
+
+// FilterRows is Filter for rows, whose place in their list at returns.
+func FilterRows[T any](rows iter.Seq2[T, error], at func(T) string, keep func(T) bool) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		passed := 0
-		for name, err := range names {
-			if err != nil || keep(name) {
-				if !yield(name, err) {
+		for row, err := range rows {
+			if err != nil || keep(row) {
+				if !yield(row, err) {
 					return
 				}
 				continue
 			}
 			if passed++; passed == MaxPassed {
-				yield("", &Pause{After: name})
+				var zero T
+				yield(zero, &Pause{After: at(row)})
 				return
 			}
 		}

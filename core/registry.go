@@ -22,6 +22,7 @@ type Registry interface {
 	Writer
 	Deleter
 	Lister
+	Catalog
 }
 
 // Descriptor is the OCI content descriptor. Size is -1 if it is not known yet.

@@ -71,6 +71,46 @@ func (Unimplemented) Holders(context.Context, digest.Digest) iter.Seq2[string, e
 	return Fail[string](ErrUnsupported)
 }
 
+func (Unimplemented) RepositoryRows(context.Context, string, RepositoryOrder, string) iter.Seq2[RepositoryRow, error] {
+	return Fail[RepositoryRow](ErrUnsupported)
+}
+
+func (Unimplemented) RepositoryRow(context.Context, string) (RepositoryRow, error) {
+	return RepositoryRow{}, ErrUnsupported
+}
+
+func (Unimplemented) TagRows(context.Context, string, TagOrder, string) iter.Seq2[TagRow, error] {
+	return Fail[TagRow](ErrUnsupported)
+}
+
+func (Unimplemented) TagRow(context.Context, string, string) (TagRow, error) {
+	return TagRow{}, ErrUnsupported
+}
+
+func (Unimplemented) ImageRows(context.Context, string, string) iter.Seq2[ImageRow, error] {
+	return Fail[ImageRow](ErrUnsupported)
+}
+
+func (Unimplemented) ImageRow(context.Context, string, digest.Digest) (ImageRow, error) {
+	return ImageRow{}, ErrUnsupported
+}
+
+func (Unimplemented) ImageNames(context.Context, string, digest.Digest) ([]NamedRow, error) {
+	return nil, ErrUnsupported
+}
+
+func (Unimplemented) UserRows(context.Context, string, digest.Digest, string) iter.Seq2[ContentRow, error] {
+	return Fail[ContentRow](ErrUnsupported)
+}
+
+func (Unimplemented) ContentRows(context.Context, string, string) iter.Seq2[ContentRow, error] {
+	return Fail[ContentRow](ErrUnsupported)
+}
+
+func (Unimplemented) CatalogState(context.Context) (CatalogState, error) {
+	return CatalogState{}, ErrUnsupported
+}
+
 // Fail returns a sequence that yields only err.
 func Fail[T any](err error) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

@@ -125,6 +125,25 @@ func (r *Rules) MayWithin(who Identity, action Action, pattern string) bool {
 	return allowed
 }
 
+// AllowsEverywhere implements Everywhere. A rule that denies the action anywhere ends it.
+func (r *Rules) AllowsEverywhere(who Identity, action Action) bool {
+	if n := who.Narrow; n != nil && (len(n.On) > 0 || !n.permits(action, "")) {
+		return false
+	}
+	allowed := false
+	for i := range r.rules {
+		rule := &r.rules[i]
+		switch {
+		case rule.actions&(1<<action) == 0:
+		case rule.deny && rule.who.excludes(&who):
+			return false
+		case !rule.deny && rule.who.includes(&who):
+			allowed = allowed || covers(rule.on, "")
+		}
+	}
+	return allowed
+}
+
 // Rules returns the rules, which the caller must not change.
 func (r *Rules) Rules() []Rule { return r.source }
 

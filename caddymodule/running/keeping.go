@@ -40,7 +40,7 @@ func keep(t *Trees, log *slog.Logger) *keeping {
 	log = log.With("tree", storage.MirrorsTree)
 	k := &keeping{
 		census: counts,
-		pulls:  pulls.New(pulls.Config{Bucket: t.State, Prefix: pullsPrefix, Log: log}),
+		pulls:  t.mirrorPulls,
 		usage:  usage.New(t.State, log),
 	}
 	var disk evict.Disk
@@ -60,7 +60,7 @@ func (k *keeping) close() error {
 	if k == nil {
 		return nil
 	}
-	return errors.Join(k.census.Close(), k.evictor.Close(), k.usage.Close(), k.pulls.Close())
+	return errors.Join(k.census.Close(), k.evictor.Close(), k.usage.Close())
 }
 
 // CountUse records a client of a mirror, and the form of its request. The storage must be open.

@@ -3,6 +3,7 @@ package running
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 
 	"github.com/opencontainers/go-digest"
@@ -32,7 +33,8 @@ type Trees struct {
 	// without it.
 	Mirrors *store.Store
 	// State is the bucket below Mirrors, for the mirrors' records about their content.
-	State bucket.Bucket
+	State       bucket.Bucket
+	mirrorPulls *pulls.Times
 	// privateDisk and mirrorsDisk are directories on the disks of the two, or empty.
 	privateDisk, mirrorsDisk string
 	// keeping bounds mirrors while they are served; nil for a command.
@@ -59,9 +61,7 @@ func OpenTrees(ctx context.Context, opened storage.Buckets, settings store.Setti
 		return nil, err
 	}
 	t.notes = private
-	t.Pulls = pulls.New(pulls.Config{Bucket: private, Prefix: privatePulls, Log: log.With("tree", storage.PrivateTree)})
-	pushed := store.Config{Pulled: t.Pulls.Of, Settings: settings}
-	if t.Private, _, err = openStore(ctx, opened, storage.PrivateTree, pushed, log); err != nil {
+	if t.Private, t.Pulls, _, err = openStore(ctx, opened, storage.PrivateTree, privatePulls, store.Config{Settings: settings}, log); err != nil {
 		return nil, err
 	}
 	limited := quota.Config{Registry: t.Private}
@@ -70,7 +70,7 @@ func OpenTrees(ctx context.Context, opened storage.Buckets, settings store.Setti
 	}
 	t.pushes = quota.New(limited)
 	fetched := store.Config{Sparse: true, Settings: ofMirrors(settings)}
-	if t.Mirrors, t.State, err = openStore(ctx, opened, storage.MirrorsTree, fetched, log); err != nil {
+	if t.Mirrors, t.mirrorPulls, t.State, err = openStore(ctx, opened, storage.MirrorsTree, pullsPrefix, fetched, log); err != nil {
 		return nil, err
 	}
 	t.verifying = verify.New(ctx, verify.Config{
@@ -83,17 +83,59 @@ func OpenTrees(ctx context.Context, opened storage.Buckets, settings store.Setti
 	return t, nil
 }
 
-func openStore(ctx context.Context, opened storage.Buckets, tree string, c store.Config, log *slog.Logger) (*store.Store, bucket.Bucket, error) {
+// openStore opens a tree's store, with its index and its pulls: the index answers lists, and what
+// pages show of pulls, too.
+func openStore(ctx context.Context, opened storage.Buckets, tree, pullsPrefix string, c store.Config, log *slog.Logger) (*store.Store, *pulls.Times, bucket.Bucket, error) {
 	b, err := opened.Bucket(tree)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	c.Log = log.With("tree", tree)
-	if c.Names, err = index.ForStore(storage.IndexOf(opened, tree), c.Log); err != nil {
-		return nil, nil, err
+	x, err := index.ForStore(storage.IndexOf(opened, tree), c.Log)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	times := pulls.New(pulls.Config{Bucket: b, Prefix: pullsPrefix, Log: c.Log, Written: func(repo string, counted pulls.Record) {
+		for change := range pullChanges(store.Pulled, repo, counted) {
+			x.Apply(change)
+		}
+	}})
+	c.Names, c.Projection = x, x
+	c.PullsOf = func(ctx context.Context, repo string) iter.Seq2[store.Change, error] {
+		return func(yield func(store.Change, error) bool) {
+			record, err := times.Stored(ctx, repo)
+			if err != nil {
+				yield(store.Change{}, err)
+				return
+			}
+			for change := range pullChanges(store.PullsRead, repo, record) {
+				if !yield(change, nil) {
+					return
+				}
+			}
+		}
+	}
+	if !c.Sparse { // what mirrors keep is the evictor's to decide
+		c.Pulled = times.Of
 	}
 	s, err := store.Open(ctx, b, c)
-	return s, b, err
+	return s, times, b, err
+}
+
+// pullChanges are the pulls of a repository as changes of what pages show.
+func pullChanges(event store.Event, repo string, record pulls.Record) iter.Seq[store.Change] {
+	return func(yield func(store.Change) bool) {
+		for d, n := range record.Manifests {
+			if !yield(store.Change{Event: event, Repo: repo, Digest: d, Pulls: core.PullCount(n)}) {
+				return
+			}
+		}
+		for tag, n := range record.Tags {
+			if !yield(store.Change{Event: event, Repo: repo, Tag: tag, Pulls: core.PullCount(n)}) {
+				return
+			}
+		}
+	}
 }
 
 // ofMirrors returns the settings of the mirrors' store beside a private one with settings.
@@ -175,13 +217,15 @@ func (t *Trees) stillHeld(ctx context.Context, repo string) (pulls.Keep, error) 
 // Close closes the stores. It may be called when not all of them were opened.
 func (t *Trees) Close() error {
 	errs := []error{t.verifying.Close(), t.keeping.close()}
+	for _, p := range []*pulls.Times{t.Pulls, t.mirrorPulls} { // they tell the stores' indexes
+		if p != nil {
+			errs = append(errs, p.Close())
+		}
+	}
 	for _, s := range []*store.Store{t.Mirrors, t.Private} {
 		if s != nil {
 			errs = append(errs, s.Close())
 		}
-	}
-	if t.Pulls != nil {
-		errs = append(errs, t.Pulls.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -72,6 +72,8 @@ func (x *Index) update(f func(*bbolt.Tx) error) error {
 // renew begins an empty file. The caller holds mu, or is Open.
 func (x *Index) renew() error {
 	x.ready.Store(false)
+	x.whole, x.gone = false, nil
+	x.epoch++
 	if x.db != nil {
 		x.db.Close() // its content is not needed
 		x.db = nil
@@ -108,12 +110,15 @@ func (x *Index) load() error {
 			return err
 		}
 		return db.Update(func(tx *bbolt.Tx) error {
-			x.rows = 0
+			x.rows = map[string]uint64{}
 			if format := tx.Bucket(formatBucket); format != nil {
-				x.rows = binary.BigEndian.Uint64(format.Get(rowsKey))
+				for _, bucket := range buckets {
+					x.rows[string(bucket)] = binary.BigEndian.Uint64(format.Get([]byte(rowsPrefix + string(bucket))))
+				}
+				x.whole = format.Get(wholeKey) != nil
 				x.ready.Store(true)
 			}
-			for _, name := range [][]byte{manifestsBucket, tagsBucket} {
+			for _, name := range buckets {
 				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 					return err
 				}
@@ -161,19 +166,23 @@ func (x *Index) finish() error {
 		if format == nil {
 			return nil
 		}
-		found := uint64(0)
-		for _, bucket := range [][]byte{manifestsBucket, tagsBucket} {
+		for _, bucket := range buckets {
+			found := uint64(0)
 			c := rows(tx, bucket)
 			var behind []byte
 			for k, _ := c.seek(nil); k != nil; k, _ = c.seek(behind) {
 				behind = append(append(behind[:0], k...), 0)
 				found++
 			}
+			if want := x.rows[string(bucket)]; found != want {
+				return fmt.Errorf("index is %w: it has %d rows of %d of %s", store.ErrDamaged, found, want, bucket)
+			}
+			key := []byte(rowsPrefix + string(bucket))
+			if err := format.Put(key, binary.BigEndian.AppendUint64(nil, found)); err != nil {
+				return err
+			}
 		}
-		if found != x.rows {
-			return fmt.Errorf("index is %w: it has %d rows of %d", store.ErrDamaged, found, x.rows)
-		}
-		return format.Put(rowsKey, binary.BigEndian.AppendUint64(nil, found))
+		return nil
 	})
 	if errors.Is(err, store.ErrDamaged) {
 		return err

@@ -34,13 +34,19 @@ type Index struct {
 	file    string      // its path while it is open
 	damaged func(error) // called with damage
 	ready   atomic.Bool
+	behind  queue
 
 	mu   sync.Mutex // guards all below, and everything that bbolt does
 	db   *bbolt.DB  // nil: damaged
 	stat os.FileInfo
-	rows uint64 // their number
+	rows map[string]uint64 // their number, by bucket
 	// distrusted reports whether Distrust was called since the last rebuild began.
 	distrusted bool
+	// whole: the catalog's rows have everything. epoch counts the files that were begun.
+	whole bool
+	epoch int
+	// gone has what ended while a scan for the catalog runs, like removed.
+	gone map[string]struct{}
 	// removed has the keys deleted while a rebuild runs: rows that the scan saw
 	// before the delete must not come back.
 	removed map[string]struct{}
@@ -52,9 +58,13 @@ var _ store.Names = (*Index)(nil)
 var (
 	manifestsBucket = []byte("manifests") // repository 0 digest -> nothing
 	tagsBucket      = []byte("tags")      // repository 0 tag -> digest
-	formatBucket    = []byte("format 2")  // renamed when the layout changes: an old file has none
-	rowsKey         = []byte("rows")      // in formatBucket: how many rows the others have
+	formatBucket    = []byte("format 3")  // renamed when the layout changes: an old file has none
+	rowsPrefix      = "rows of "          // in formatBucket, with the name of a bucket: how many rows it has
+	wholeKey        = []byte("whole")     // in formatBucket: the catalog's rows have everything
 )
+
+// buckets are all that have rows.
+var buckets = append([][]byte{manifestsBucket, tagsBucket}, catalogBuckets...)
 
 // Open opens the index at path, or begins an empty one that is not Ready. While it is open its
 // file is named path+".open", so that a crash leaves no file that looks intact. An empty path
@@ -62,6 +72,7 @@ var (
 // later, and must not call the index.
 func Open(path string, damaged func(error)) (*Index, error) {
 	x := &Index{path: path, damaged: damaged}
+	x.behind.init(x.flush)
 	whole := false
 	if path != "" {
 		var err error
@@ -115,6 +126,7 @@ func (x *Index) Distrust() {
 
 // Close closes the index. If it is Ready, it is Ready after the next Open, too.
 func (x *Index) Close() error {
+	x.flush()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	now, err := os.Lstat(x.file)
@@ -164,6 +176,12 @@ func (x *Index) DeleteTag(repo, tag string) error {
 	return x.remove(tagsBucket, key(repo, tag))
 }
 
+// countRow counts a row that was put or deleted, once the transaction is committed.
+func (x *Index) countRow(tx *bbolt.Tx, bucket []byte, change int) {
+	name := string(bucket)
+	tx.OnCommit(func() { x.rows[name] += uint64(change) })
+}
+
 func (x *Index) put(bucket, key, value []byte) error {
 	value = row(key, value)
 	return x.update(func(tx *bbolt.Tx) error {
@@ -174,7 +192,7 @@ func (x *Index) put(bucket, key, value []byte) error {
 			return nil
 		}
 		if old == nil {
-			tx.OnCommit(func() { x.rows++ })
+			x.countRow(tx, bucket, 1)
 		}
 		return b.Put(key, value)
 	})
@@ -187,7 +205,7 @@ func (x *Index) remove(bucket, key []byte) error {
 		}
 		b := tx.Bucket(bucket)
 		if b.Get(key) != nil {
-			tx.OnCommit(func() { x.rows-- })
+			x.countRow(tx, bucket, -1)
 		}
 		return b.Delete(key)
 	})

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
@@ -63,6 +64,9 @@ func (x *Index) HasRepository(repo string) (found bool, err error) {
 	return found, err
 }
 
+// rowsRead counts the rows that were read, of all indexes.
+var rowsRead atomic.Uint64
+
 // cursor walks over rows and trusts none of them: it panics, as bbolt does on an
 // invalid page, at a row with a wrong checksum or out of order.
 type cursor struct {
@@ -90,6 +94,7 @@ func (c *cursor) check(key, value []byte, ordered bool) (_, _ []byte) {
 		panic(fmt.Sprintf("row %q", key))
 	}
 	c.last = key
+	rowsRead.Add(1)
 	return key, value[sumSize:]
 }
 

@@ -86,7 +86,7 @@ func (x *Index) add(batch []store.NameRow) error {
 			if err := b.Put(k, row(k, value)); err != nil {
 				return err
 			}
-			tx.OnCommit(func() { x.rows++ })
+			x.countRow(tx, bucket, 1)
 		}
 		return nil
 	})

@@ -19,6 +19,12 @@ const maxLooks = 4
 // Stat implements core.Reader. A blob that is not held is described by the manifests that list
 // it, if the held ones agree, else by the upstream. Other errors as of Manifest.
 func (m *Mirror) Stat(ctx context.Context, repo string, d digest.Digest) (core.Descriptor, error) {
+	if core.Looks(ctx) {
+		if err := m.mayShow(ctx, repo); err != nil {
+			return core.Descriptor{}, err
+		}
+		return m.local.Stat(ctx, repo, d)
+	}
 	remote, seen, err := m.reads(ctx, repo)
 	if err != nil {
 		return core.Descriptor{}, err
@@ -78,6 +84,9 @@ func (m *Mirror) attest(ctx context.Context, repo string, d digest.Digest) (size
 // result follows the download, and is a Seeker if the size is known. It ends in an error, never
 // in io.EOF, when the content does not match the digest. Other errors as of Manifest.
 func (m *Mirror) Blob(ctx context.Context, repo string, d digest.Digest) (core.Blob, error) {
+	if core.Looks(ctx) {
+		return m.lookAtContent(ctx, repo, d)
+	}
 	remote, seen, err := m.reads(ctx, repo)
 	if err != nil {
 		return nil, err

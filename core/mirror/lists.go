@@ -237,15 +237,18 @@ func (m *Mirror) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string,
 // names that the caller may not see.
 func (m *Mirror) own(ctx context.Context, names iter.Seq2[string, error]) iter.Seq2[string, error] {
 	return core.Filter(names, func(name string) bool {
-		return strings.HasPrefix(name, m.name+"/") && m.allows(name) && m.visible(ctx, name)
+		return m.owns(name) && m.allows(name) && m.visible(ctx, name)
 	})
 }
+
+// owns reports whether a repository of the store is one of this mirror.
+func (m *Mirror) owns(repo string) bool { return strings.HasPrefix(repo, m.name+"/") }
 
 // mine is own for a sorted list, which ends after the last name of this mirror.
 func (m *Mirror) mine(ctx context.Context, names iter.Seq2[string, error]) iter.Seq2[string, error] {
 	return m.own(ctx, func(yield func(string, error) bool) {
 		for name, err := range names {
-			if err == nil && !strings.HasPrefix(name, m.name+"/") || !yield(name, err) {
+			if err == nil && !m.owns(name) || !yield(name, err) {
 				return
 			}
 		}

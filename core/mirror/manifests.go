@@ -25,6 +25,9 @@ func (m *Mirror) Resolve(ctx context.Context, repo string, ref core.Reference) (
 // refuses; ErrTooManyRequests, ErrUpstream, ErrUpstreamTimeout when it cannot be asked, with
 // core.Retry; ErrManifestInvalid for a manifest that no current client can use.
 func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) (core.Manifest, error) {
+	if core.Looks(ctx) {
+		return m.lookAt(ctx, repo, ref)
+	}
 	remote, seen, err := m.reads(ctx, repo)
 	if err != nil {
 		return core.Manifest{}, err

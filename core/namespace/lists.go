@@ -30,32 +30,37 @@ func (u *Union) Referrers(ctx context.Context, repo string, subject digest.Diges
 }
 
 func (u *Union) Repositories(ctx context.Context, after string) iter.Seq2[string, error] {
-	return u.merge(func(r core.Registry) iter.Seq2[string, error] { return r.Repositories(ctx, after) })
+	return merge(u, func(r core.Registry) iter.Seq2[string, error] { return r.Repositories(ctx, after) }, itself, itself)
 }
 
 func (u *Union) Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error] {
-	return u.merge(func(r core.Registry) iter.Seq2[string, error] { return r.Holders(ctx, d) })
+	return merge(u, func(r core.Registry) iter.Seq2[string, error] { return r.Holders(ctx, d) }, itself, itself)
 }
 
-// merge yields the names of every registry in byte order, each only from the
-// registry that it belongs to, and ends at the first error. It may end in a *core.Pause.
-func (u *Union) merge(list func(core.Registry) iter.Seq2[string, error]) iter.Seq2[string, error] {
-	var lists []iter.Seq2[string, error]
+func itself(name string) string { return name }
+
+// merge yields the rows of every registry's list in the order of their places, each only from the
+// registry that its repository belongs to, and ends at the first error. It may end in a *core.Pause.
+func merge[T any](u *Union, list func(core.Registry) iter.Seq2[T, error], place, repo func(T) string) iter.Seq2[T, error] {
+	var lists []iter.Seq2[T, error]
 	for _, owner := range slices.Sorted(maps.Keys(u.registries)) {
-		lists = append(lists, u.owned(owner, list(u.registries[owner])))
+		lists = append(lists, core.FilterRows(list(u.registries[owner]), place, func(row T) bool {
+			found, ok := u.owner(repo(row))
+			return ok && found == owner
+		}))
 	}
 	if len(lists) == 1 {
 		return lists[0]
 	}
-	return func(yield func(string, error) bool) {
-		// The next name of each list that has one.
+	return func(yield func(T, error) bool) {
+		// The next row of each list that has one.
 		type head struct {
-			name string
+			row  T
 			err  error
-			next func() (string, error, bool)
+			next func() (T, error, bool)
 		}
 		// at is where a head stands among the others. A list that pauses has its say
-		// when all names before that place were yielded; an error has it at once.
+		// when all rows before that place were yielded; an error has it at once.
 		at := func(h head) string {
 			if pause, ok := errors.AsType[*core.Pause](h.err); ok {
 				return pause.After
@@ -63,14 +68,14 @@ func (u *Union) merge(list func(core.Registry) iter.Seq2[string, error]) iter.Se
 			if h.err != nil {
 				return ""
 			}
-			return h.name
+			return place(h.row)
 		}
 		var heads []head
 		for _, l := range lists {
 			next, stop := iter.Pull2(l)
 			defer stop()
-			if name, err, ok := next(); ok {
-				heads = append(heads, head{name, err, next})
+			if row, err, ok := next(); ok {
+				heads = append(heads, head{row, err, next})
 			}
 		}
 		for len(heads) > 0 {
@@ -81,21 +86,13 @@ func (u *Union) merge(list func(core.Registry) iter.Seq2[string, error]) iter.Se
 				}
 			}
 			h := &heads[first]
-			if !yield(h.name, h.err) || h.err != nil {
+			if !yield(h.row, h.err) || h.err != nil {
 				return
 			}
 			var ok bool
-			if h.name, h.err, ok = h.next(); !ok {
+			if h.row, h.err, ok = h.next(); !ok {
 				heads = append(heads[:first], heads[first+1:]...)
 			}
 		}
 	}
-}
-
-// owned leaves out the names that belong to another owner, or to none.
-func (u *Union) owned(owner string, names iter.Seq2[string, error]) iter.Seq2[string, error] {
-	return core.Filter(names, func(name string) bool {
-		found, ok := u.owner(name)
-		return ok && found == owner
-	})
 }

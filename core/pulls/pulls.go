@@ -34,6 +34,9 @@ type Config struct {
 	// closes it after the Times.
 	Bucket bucket.Bucket
 	Prefix string
+	// Written is told of the pulls of a repository that were counted since it was told last, when
+	// they are written. Default: nobody.
+	Written func(repo string, counted Record)
 	// Log receives messages for operators. Default: discard.
 	Log *slog.Logger
 }
@@ -43,6 +46,7 @@ type Config struct {
 type Times struct {
 	bucket  bucket.Bucket
 	prefix  string
+	written func(repo string, counted Record)
 	log     *slog.Logger
 	process string // distinguishes our objects from those of other processes
 
@@ -61,10 +65,13 @@ func New(c Config) *Times {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Written == nil {
+		c.Written = func(string, Record) {}
+	}
 	var process [8]byte
 	rand.Read(process[:])
 	t := &Times{
-		bucket: c.Bucket, prefix: c.Prefix, log: c.Log, process: hex.EncodeToString(process[:]),
+		bucket: c.Bucket, prefix: c.Prefix, written: c.Written, log: c.Log, process: hex.EncodeToString(process[:]),
 		open: map[string]*segment{},
 	}
 	t.behind = behind.Start(behind.Config{
@@ -160,6 +167,9 @@ func (t *Times) put(ctx context.Context, s *segment) error {
 	record := s.record()
 	s.dirty = false
 	t.mu.Unlock()
+	// Whoever reads what was written sees what was told.
+	t.folding.Lock()
+	defer t.folding.Unlock()
 	data, err := json.Marshal(record)
 	if err == nil {
 		_, err = t.bucket.Put(ctx, s.key, data, bucket.Condition{})
@@ -170,6 +180,8 @@ func (t *Times) put(ctx context.Context, s *segment) error {
 		t.mu.Unlock()
 		return fmt.Errorf("pulls of %s: %w", s.repo, err)
 	}
+	t.written(s.repo, record.since(s.told))
+	s.told = record
 	return nil
 }
 
@@ -235,6 +247,22 @@ func (t *Times) Record(ctx context.Context, repo string) (Record, error) {
 		}{nameOf(s.day), s.record()})
 	}
 	t.mu.Unlock()
+	record, err := t.stored(ctx, repo, seen)
+	for _, one := range remembered {
+		record.add(one.day, one.Record)
+	}
+	return record, err
+}
+
+// Stored is Record without the pulls that are not written yet, of which Config.Written will be told.
+func (t *Times) Stored(ctx context.Context, repo string) (Record, error) {
+	t.folding.Lock()
+	defer t.folding.Unlock()
+	return t.stored(ctx, repo, map[string]struct{}{})
+}
+
+// stored adds up the objects of a repository whose keys are not in seen. The caller holds folding.
+func (t *Times) stored(ctx context.Context, repo string, seen map[string]struct{}) (Record, error) {
 	record, err := t.read(ctx, repo)
 	if err != nil {
 		return Record{}, err
@@ -254,9 +282,6 @@ func (t *Times) Record(ctx context.Context, repo string) (Record, error) {
 			return Record{}, err
 		}
 		record.add(nameOf(object.day), one)
-	}
-	for _, one := range remembered {
-		record.add(one.day, one.Record)
 	}
 	record.Folded = nil
 	return record, nil

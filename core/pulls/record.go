@@ -53,6 +53,21 @@ type Record struct {
 	Folded []string `json:"folded,omitempty"`
 }
 
+// since returns what r has counted beyond an earlier record of the same object.
+func (r Record) since(earlier Record) Record {
+	return Record{Manifests: beyond(r.Manifests, earlier.Manifests), Tags: beyond(r.Tags, earlier.Tags)}
+}
+
+func beyond[K comparable](now, earlier map[K]Count) map[K]Count {
+	more := map[K]Count{}
+	for k, c := range now {
+		if n := c.N - earlier[k].N; n > 0 {
+			more[k] = Count{N: n, Last: c.Last}
+		}
+	}
+	return more
+}
+
 // add adds the counts of one day.
 func (r *Record) add(day string, other Record) {
 	addTo(&r.Manifests, other.Manifests)

@@ -14,7 +14,7 @@ const (
 	// pulls go into the next one, so that no large object is rewritten repeatedly. Such an object
 	// has 130 KiB.
 	maxSegment = 1024
-	// maxRemembered bounds the memory: a row counts as one, and has about 200 bytes; a segment
+	// maxRemembered bounds the memory: a row counts as one, and has about 400 bytes; a segment
 	// counts as segmentCost. When it is reached, the writer is woken, and frees memory by
 	// forgetting what it has written. Pulls that come faster are not counted.
 	maxRemembered = 1 << 15
@@ -36,6 +36,7 @@ type segment struct {
 	marked    time.Time // the last mark
 	dirty     bool      // it has marks that are not in the bucket yet
 	closed    bool      // no mark is added any more
+	told      Record    // what Config.Written was told; only the writer uses it
 }
 
 func dayOf(at time.Time) int64 { return at.Unix() / (24 * 60 * 60) }

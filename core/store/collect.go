@@ -66,6 +66,9 @@ func (s *Store) Collect(ctx context.Context, how CollectOptions) (Collected, err
 	if !s.names.Ready() && ctx.Err() == nil {
 		s.rebuild(ctx)
 	}
+	if ctx.Err() == nil {
+		s.describeHeld(ctx)
+	}
 	return c.done, err
 }
 
@@ -163,6 +166,7 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 		if err := c.remove(ctx, key); err != nil {
 			return err
 		}
+		c.changed(Change{Event: BlobUnlinked, Repo: repo, Digest: d})
 		gone = append(gone, key)
 	}
 	return c.sync(ctx, gone...)

@@ -48,6 +48,7 @@ func (s *Store) dropTags(ctx context.Context, repo string, tags ...string) error
 		}
 		s.owed.add(repo, key)
 		s.project(s.names.DeleteTag(repo, tag))
+		s.changed(Change{Event: TagGone, Repo: repo, Tag: tag})
 	}
 	return s.settle(ctx, repo)
 }
@@ -106,6 +107,7 @@ func (s *Store) dropManifest(ctx context.Context, repo string, m core.Manifest) 
 	}
 	s.owed.add(repo, key)
 	s.project(s.names.DeleteManifest(repo, d))
+	s.changed(Change{Event: ImageGone, Repo: repo, Digest: d})
 	if len(entries) == 0 {
 		return nil
 	}
@@ -181,6 +183,7 @@ func (s *Store) DeleteBlob(ctx context.Context, repo string, d digest.Digest) er
 	if err := s.bucket.Delete(ctx, key); err != nil {
 		return s.unknown(repo, err, core.ErrBlobUnknown, "blob "+string(d))
 	}
+	s.changed(Change{Event: BlobUnlinked, Repo: repo, Digest: d})
 	s.owed.add(repo, key)
 	return s.settle(ctx, repo)
 }

@@ -133,6 +133,7 @@ func (s *Store) dropLinks(ctx context.Context, repo string, content []digest.Dig
 		}
 		switch {
 		case err == nil:
+			s.changed(Change{Event: BlobUnlinked, Repo: repo, Digest: d})
 			gone = append(gone, key)
 		case !errors.Is(err, bucket.ErrNotExist):
 			return s.failed("delete "+key, err)

@@ -30,7 +30,7 @@ func TestStoreIsItsModel(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"": m.compare, "upload": m.upload, "stat": m.stat, "mount": m.mount, "image": m.image, "index": m.index,
 			"delete tag": m.deleteTag, "delete manifest": m.deleteManifest, "delete blob": m.deleteBlob,
-			"wait": m.wait, "collect": m.collect, "restart": m.restart,
+			"wait": m.wait, "collect": m.collect, "restart": m.restart, "rebuild": m.rebuild,
 		})
 	})
 }
@@ -60,7 +60,9 @@ var (
 type machine struct {
 	world *world
 	path  string // of the index
-	repos map[string]*modelRepo
+	// catalog is the index, whose rows are compared too.
+	catalog *index.Index
+	repos   map[string]*modelRepo
 }
 
 func newMachine(t *rapid.T) *machine {
@@ -101,7 +103,7 @@ func (m *machine) touch(r *modelRepo, ds ...digest.Digest) {
 }
 
 // want ends the run unless err is want, or nil where want is.
-func want(t *rapid.T, what string, err error, wants ...error) {
+func want(t rapid.TB, what string, err error, wants ...error) {
 	t.Helper()
 	for _, w := range wants {
 		if w == nil && err == nil || w != nil && errors.Is(err, w) {
@@ -302,7 +304,7 @@ func (m *machine) open(t *rapid.T) {
 	config := m.world.collecting()
 	x, err := index.ForStore(m.path, slog.New(slog.DiscardHandler))
 	want(t, "open the index", err, nil)
-	config.Names = x
+	config.Names, config.Projection, m.catalog = x, x, x
 	s, err := store.Open(context.Background(), m.world.memory, config)
 	want(t, "open", err, nil)
 	m.world.Store = s
@@ -350,6 +352,7 @@ func (m *machine) compare(t *rapid.T) {
 	if !slices.Equal(got, names) {
 		t.Errorf("repositories: got %v, want %v", got, names)
 	}
+	m.compareCatalog(t)
 }
 
 // compareLists looks at the tags of a repository and at what they name.

@@ -42,6 +42,7 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 	s.grace.touch(s.now(), repo, d)
 	// The names are updated before the barrier, like everything visible: DeleteBlob uses them.
 	s.project(s.names.PutManifest(repo, d))
+	s.imageHeld(ctx, repo, d, doc, put.Bytes)
 	if err := s.barrier(ctx, manifestKey(d, repo)); err != nil {
 		s.reindexManifest(ctx, repo, d)
 		return "", err
@@ -53,6 +54,7 @@ func (s *Store) linkManifest(ctx context.Context, repo string, d digest.Digest, 
 func (s *Store) reindexManifest(ctx context.Context, repo string, d digest.Digest) {
 	if _, err := s.bucket.Stat(ctx, manifestKey(d, repo)); errors.Is(err, bucket.ErrNotExist) {
 		s.project(s.names.DeleteManifest(repo, d))
+		s.changed(Change{Event: ImageGone, Repo: repo, Digest: d})
 	}
 }
 
@@ -183,7 +185,8 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, cr
 	lock := s.tags.of(key)
 	lock.Lock()
 	defer lock.Unlock()
-	_, err = s.bucket.Put(ctx, key, encode(tagRecord{tagState: state}), bucket.Condition{IfAbsent: true})
+	record := tagRecord{tagState: state}
+	_, err = s.bucket.Put(ctx, key, encode(record), bucket.Condition{IfAbsent: true})
 	if errors.Is(err, bucket.ErrExist) {
 		held, getErr := s.tagRecord(ctx, repo, tag)
 		before = held.Digest // empty if it could not be read
@@ -195,9 +198,11 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, cr
 				return "", s.failed("tag "+tag, err)
 			}
 			s.project(s.names.PutTag(repo, tag, d))
+			s.tagSet(repo, tag, held)
 			return d, nil
 		case getErr == nil && held.Digest == d:
 			s.project(s.names.PutTag(repo, tag, d))
+			s.tagSet(repo, tag, held)
 			return d, nil // a retry of CI is not an overwrite
 		case getErr == nil && held.Imported && state.Imported:
 			// The tag moved at the source of the import, and was not pushed here.
@@ -213,12 +218,14 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, cr
 				return "", err
 			}
 		}
-		_, err = s.bucket.Put(ctx, key, encode(held.next(state)), bucket.Condition{})
+		record = held.next(state)
+		_, err = s.bucket.Put(ctx, key, encode(record), bucket.Condition{})
 	}
 	if err != nil {
 		return "", s.failed("tag "+tag, err)
 	}
 	s.project(s.names.PutTag(repo, tag, d))
+	s.tagSet(repo, tag, record)
 	return before, nil
 }
 
@@ -231,8 +238,10 @@ func (s *Store) reindexTag(ctx context.Context, repo, tag string) {
 	switch {
 	case err == nil:
 		err = s.names.PutTag(repo, tag, record.Digest)
+		s.tagSet(repo, tag, record)
 	case errors.Is(err, bucket.ErrNotExist):
 		err = s.names.DeleteTag(repo, tag)
+		s.changed(Change{Event: TagGone, Repo: repo, Tag: tag})
 	}
 	s.project(err)
 }

@@ -16,7 +16,7 @@ import (
 // Resolve implements core.Reader. A client that asks by digest is about to push an index, so
 // the answer restarts the manifest's grace, as in Stat.
 func (s *Store) Resolve(ctx context.Context, repo string, ref core.Reference) (core.Descriptor, error) {
-	told := ref.Digest != "" && core.AccessFrom(ctx).Create
+	told := ref.Digest != "" && core.AccessFrom(ctx).Create && !core.Looks(ctx)
 	if told {
 		defer s.repos.share(repo)()
 	}
@@ -196,7 +196,7 @@ func (s *Store) readContent(ctx context.Context, d digest.Digest) ([]byte, error
 // need not be pushed. The repository's lock keeps a collector that has checked the grace,
 // but not removed the link yet, from making the answer wrong.
 func (s *Store) Stat(ctx context.Context, repo string, d digest.Digest) (desc core.Descriptor, err error) {
-	told := core.AccessFrom(ctx).Create
+	told := core.AccessFrom(ctx).Create && !core.Looks(ctx)
 	err = s.certain(ctx, func() error {
 		if told {
 			defer s.repos.share(repo)()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -19,8 +20,12 @@ import (
 
 // Store is a Registry over a Bucket. Open makes one; it is safe for concurrent use.
 type Store struct {
+	core.Catalog // answered by the projection; Unimplemented without one
+
 	bucket     bucket.Bucket
 	names      Names
+	projection Projection                                                                  // or nil
+	pullsOf    func(ctx context.Context, repo string) iter.Seq2[Change, error]             // or nil
 	lastPulled func(ctx context.Context, repo string) (map[digest.Digest]time.Time, error) // or nil
 	sparse     bool                                                                        // see Config
 	log        *slog.Logger
@@ -45,6 +50,7 @@ type Store struct {
 	settings atomic.Pointer[Settings]
 
 	rebuilding sync.Mutex // held by a rebuild of the names
+	describing sync.Mutex // held while the projection is filled
 	collecting sync.Mutex // held by a collection
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -97,6 +103,11 @@ type Config struct {
 	// Names answer lists, usually from an index.Index. The store closes them, also when Open
 	// fails.
 	Names Names
+	// Projection answers the store's Catalog. It may be the same value as Names; if not, it is
+	// the caller's to close, after the store. Default: none, and a Catalog is refused.
+	Projection Projection
+	// PullsOf yields the pulls of a repository for the projection, as PullsRead. Default: none.
+	PullsOf func(ctx context.Context, repo string) iter.Seq2[Change, error]
 	// Pulled returns when the manifests of a repository were last pulled. Default: no pulls
 	// are known.
 	Pulled func(ctx context.Context, repo string) (map[digest.Digest]time.Time, error)
@@ -126,9 +137,12 @@ func Open(ctx context.Context, b bucket.Bucket, c Config) (*Store, error) {
 	if err := s.convert(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())
 	}
-	if !s.names.Ready() {
-		s.background.Go(func() { s.rebuild(life) })
-	}
+	s.background.Go(func() {
+		if !s.names.Ready() {
+			s.rebuild(life)
+		}
+		s.describeHeld(life)
+	})
 	return s, nil
 }
 
@@ -156,6 +170,10 @@ func newStore(b bucket.Bucket, c Config) (*Store, error) {
 	s := &Store{
 		bucket: b, names: c.Names, lastPulled: c.Pulled, sparse: c.Sparse, log: c.Log, now: c.Now, started: c.Now(),
 		cache: manifests, damage: known, reading: semaphore.NewWeighted(maxReading),
+		Catalog: core.Unimplemented{}, projection: c.Projection, pullsOf: c.PullsOf,
+	}
+	if c.Projection != nil {
+		s.Catalog = c.Projection
 	}
 	s.settings.Store(&settings)
 	return s, nil

@@ -281,6 +281,7 @@ func (s *Store) keep(ctx context.Context, repo string, d digest.Digest, by strin
 		return info, s.failed("blob "+string(d), err)
 	}
 	s.grace.touch(s.now(), repo, d)
+	s.blobLinked(ctx, repo, d, info.Size)
 	return info, nil
 }
 

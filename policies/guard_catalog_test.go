@@ -1,0 +1,98 @@
+package policies
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/globs"
+)
+
+func rule(who Subject, deny bool, on ...string) Rule {
+	return Rule{Deny: deny, Who: who, Actions: []Action{Read}, On: globs.Globs(on)}
+}
+
+func subject(t *testing.T, words ...string) Subject {
+	t.Helper()
+	s, rest, err := ParseSubject(words)
+	if err != nil || len(rest) > 0 {
+		t.Fatalf("%q: got %v and %q left", words, err, rest)
+	}
+	return s
+}
+
+func TestSumsAreForThoseWhoMayReadEverything(t *testing.T) {
+	all, group := subject(t, "anonymous"), subject(t, "group", "ops")
+	member := Identity{User: "ci", Groups: []string{"ops"}}
+	for _, row := range []struct {
+		name  string
+		who   Identity
+		rules []Rule
+		want  bool
+	}{
+		{"a rule without patterns", anonymous, []Rule{rule(all, false)}, true},
+		{"a rule for everything, as a pattern", anonymous, []Rule{rule(all, false, "**")}, true},
+		{"a pattern", anonymous, []Rule{rule(all, false, "team/**")}, false},
+		{"somebody else's rule", anonymous, []Rule{rule(group, false)}, false},
+		{"a pattern and a group's rule", member, []Rule{rule(all, false, "team/**"), rule(group, false)}, true},
+		{"a refusal of a part", member, []Rule{rule(all, false), rule(group, true, "secret/**")}, false},
+		{"a credential for a part", Identity{User: "ci", Narrow: &Narrowing{On: globs.Globs{"team/**"}}}, []Rule{rule(all, false)}, false},
+		{"a credential that does not read", Identity{User: "ci", Narrow: &Narrowing{Actions: []Action{Create}}}, []Rule{rule(all, false)}, false},
+		{"a credential that reads", Identity{User: "ci", Narrow: &Narrowing{Actions: []Action{Read}}}, []Rule{rule(all, false)}, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			policy := NewRules(row.rules...)
+			if got := policy.AllowsEverywhere(row.who, Read); got != row.want {
+				t.Errorf("got %v, want %v", got, row.want)
+			}
+			g := Guard(&recorder{repos: []string{"team/app"}}, policy, row.who)
+			if !policy.Allows(row.who, Read, "team/app") {
+				return
+			}
+			one, err := g.RepositoryRow(t.Context(), "team/app")
+			if err != nil || (one.OnlyHere == 1) != row.want {
+				t.Errorf("a repository: got %+v and error %v", one, err)
+			}
+			list, err := collect(g.RepositoryRows(t.Context(), "", core.RepositoriesByName, ""))
+			if err != nil || len(list) != 1 || (list[0].OnlyHere == 1) != row.want {
+				t.Errorf("the list: got %+v and error %v", list, err)
+			}
+			named, err := g.ImageNames(t.Context(), "team/app", content)
+			if err != nil || named[0].Elsewhere == row.want {
+				t.Errorf("what is named: got %+v and error %v", named, err)
+			}
+			state, err := g.CatalogState(t.Context())
+			if err != nil || (state.Manifests == 2) != row.want {
+				t.Errorf("the state: got %+v and error %v", state, err)
+			}
+		})
+	}
+}
+
+func TestRowsAreOfWhatMayBeRead(t *testing.T) {
+	g := Guard(&recorder{repos: []string{"a", "b", "c"}}, grants{"read a", "read c"}, ci)
+	rows, err := collect(g.RepositoryRows(t.Context(), "", core.RepositoriesByPush, ""))
+	var got []string
+	for _, row := range rows {
+		got = append(got, row.Name)
+	}
+	content, contentErr := collect(g.ContentRows(t.Context(), "sha256:abcdef", ""))
+	for _, row := range content {
+		got = append(got, row.Repo)
+	}
+	if want := []string{"a", "c", "a", "c"}; err != nil || contentErr != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v and %v, want %q", got, err, contentErr, want)
+	}
+}
+
+func TestNamesOfPeopleAreForThoseWhoSignedIn(t *testing.T) {
+	for _, row := range []struct {
+		who  Identity
+		want string
+	}{{anonymous, ""}, {ci, "erich"}} {
+		tag, err := Guard(&recorder{}, everybody(Read), row.who).TagRow(t.Context(), "here", "v1")
+		if err != nil || tag.By != row.want || tag.Before[0].By != row.want || tag.Image.By != row.want {
+			t.Errorf("%s: got %+v and error %v, want the name %q", row.who, tag, err, row.want)
+		}
+	}
+}
