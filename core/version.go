@@ -9,8 +9,8 @@ const (
 	keyNumber = 0x02 // the first number of a version
 	keyPre    = 0x03 // "-", "_" or "+" and what follows
 	keyEnd    = 0x04
-	keyText   = 0x05 // letters
-	keyDigits = 0x06
+	keyDigits = 0x05
+	keyText   = 0x06 // letters
 )
 
 // maxKeyDigits is where the length of a number no longer fits its byte. No tag has as many.

@@ -68,6 +68,7 @@ func (s Settings) limits(mirror string) Limits {
 // Store is the sparse store of mirrors. See store.Store.
 type Store interface {
 	Repositories(ctx context.Context, after string) iter.Seq2[string, error]
+	Tags(ctx context.Context, repo, after string) iter.Seq2[string, error]
 	Manifests(ctx context.Context, repo string) iter.Seq2[store.Held, error]
 	Contents(ctx context.Context) iter.Seq2[store.Content, error]
 	Evict(ctx context.Context, repo string, ds ...digest.Digest) (store.Evicted, error)

@@ -6,7 +6,7 @@ import "github.com/opencontainers/go-digest"
 // that pulls an image requests its index first, and an index counts as pulled when one of its
 // platforms is. Blobs are not marked, because one may belong to many images; a client that
 // requests only blobs has requested their manifest before.
-func (e *Evictor) Pulled(repo string, d digest.Digest) { e.Pulls.Mark(repo, d, "") }
+func (e *Evictor) Pulled(repo string, d digest.Digest, tag string) { e.Pulls.Mark(repo, d, tag) }
 
 // Room implements mirror.Keeper. When little space is free, eviction begins, and downloads are
 // kept meanwhile until half of MinFree is left. When that half is used too, or nothing is left to

@@ -3,12 +3,14 @@ package evict
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/store"
 )
@@ -39,7 +41,9 @@ func (p *pass) order(ctx context.Context) (groups []group, failed []error) {
 	}
 	for repo, err := range p.Pulls.Repositories(ctx) {
 		if err == nil && !some[repo] {
-			err = p.Pulls.Fold(ctx, repo, pulls.Keep{Manifest: func(digest.Digest) bool { return false }})
+			err = p.Pulls.Fold(ctx, repo, pulls.Keep{
+				Manifest: func(digest.Digest) bool { return false }, Tag: func(string) bool { return false },
+			})
 		}
 		if err != nil {
 			failed = append(failed, err)
@@ -63,7 +67,19 @@ func (p *pass) groups(ctx context.Context, repo string) ([]group, error) {
 		}
 		nodes.add(held, times[held.Digest])
 	}
-	err = p.Pulls.Fold(ctx, repo, pulls.Keep{Manifest: func(d digest.Digest) bool { return nodes[d] != nil }})
+	tags := map[string]struct{}{}
+	for tag, err := range p.Local.Tags(ctx, repo, "") {
+		if errors.Is(err, core.ErrNameUnknown) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		tags[tag] = struct{}{}
+	}
+	err = p.Pulls.Fold(ctx, repo, pulls.Keep{
+		Manifest: func(d digest.Digest) bool { return nodes[d] != nil },
+		Tag:      func(tag string) bool { _, ok := tags[tag]; return ok },
+	})
 	return nodes.groups(repo), err
 }
 

@@ -23,10 +23,17 @@ type keeper struct {
 	kept   int64
 }
 
-func (k *keeper) Pulled(_ string, d digest.Digest) {
+func (k *keeper) Pulled(_ string, d digest.Digest, _ string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.pulled = append(k.pulled, d)
+}
+
+// pulls returns how many pulls were counted.
+func (k *keeper) pulls() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.pulled)
 }
 
 func (k *keeper) Room(size int64) bool { return k.room(size) }

@@ -20,6 +20,7 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 	"github.com/eblume/caddy-registry/core/coretest"
+	"github.com/eblume/caddy-registry/core/index"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/upstream"
@@ -53,6 +54,7 @@ type fixture struct {
 	keeper   mirror.Keeper
 	config   upstream.Config
 	path     string
+	index    bool // the next process has a catalog
 	local    *store.Store
 	full     *fullBucket
 	log      *lines
@@ -91,7 +93,13 @@ func (f *fixture) open(t *testing.T, settings mirror.Settings) {
 	b, err := storage.Bucket("mirrors")
 	must(err)
 	f.full = &fullBucket{Bucket: b}
-	s, err := store.Open(context.Background(), f.full, store.Config{Names: &coretest.MemoryNames{}, Sparse: true})
+	config := store.Config{Names: &coretest.MemoryNames{}, Sparse: true}
+	if f.index {
+		x, err := index.ForStore("", slog.New(slog.DiscardHandler))
+		must(err)
+		config.Names, config.Projection = x, x
+	}
+	s, err := store.Open(context.Background(), f.full, config)
 	must(err)
 	f.local = s
 	client, err := upstream.New(f.config)
