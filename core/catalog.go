@@ -102,7 +102,8 @@ type TagState struct {
 	Digest digest.Digest `json:"digest"`
 	Since  time.Time     `json:"since"`
 	By     string        `json:"by,omitempty"`
-	// Seen is when a mirror last saw the tag name this digest. Zero for pushed tags.
+	// Seen is when a mirror last saw the tag name this digest, before it named another. Zero for
+	// what the tag names now, and for pushed tags.
 	Seen time.Time `json:"seen,omitzero"`
 }
 

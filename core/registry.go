@@ -104,6 +104,9 @@ type ManifestPut struct {
 	// manifest that the repository holds, because that would change what existing
 	// tags name.
 	CreateOnly bool
+	// Seen is when a mirror last saw the tags name what they named until now. Zero: not known, or
+	// a push.
+	Seen time.Time
 	// Import is set for a manifest that is copied from another registry, and is nil for a
 	// push. No request of the protocol can set it.
 	Import *Import

@@ -30,7 +30,9 @@ func held(repo string, n int) store.Change {
 	}
 }
 
-func image(repo string, n int) digest.Digest { return digest.FromString(fmt.Sprint(repo, " image ", n)) }
+func image(repo string, n int) digest.Digest {
+	return digest.FromString(fmt.Sprint(repo, " image ", n))
+}
 
 func tagged(repo string, n int) store.Change {
 	return store.Change{

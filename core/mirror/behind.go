@@ -120,6 +120,9 @@ func (m *Mirror) keepLesson(ctx context.Context, repo string, l *lesson) {
 		put := core.ManifestPut{MediaType: l.found.Descriptor.MediaType, Bytes: l.found.Bytes, Digest: d}
 		if l.tag != "" {
 			put.Tags = []string{l.tag}
+			if last, ok := m.checkOf(ctx, repo, l.tag); ok && last.Digest != d {
+				put.Seen = last.Time
+			}
 		}
 		if _, err := m.local.PutManifest(ctx, repo, put); err != nil {
 			m.log.Warn("manifest cannot be stored; it is served, and requested again later", "repository", repo, "digest", d, "error", err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/mirror"
@@ -154,5 +155,29 @@ func TestLooksShowNothingHidden(t *testing.T) {
 			}
 		}
 		f.saw(t)
+	})
+}
+
+// A tag's record says when each of its digests was first and last seen.
+func TestATagThatMovesKeepsWhenItWasSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, mirror.Settings{})
+		f.index = true
+		f.restart(t)
+		first := time.Now().UTC()
+		pull(t, f)
+		time.Sleep(time.Hour)
+		last := time.Now().UTC()
+		pull(t, f) // the tag is checked, and still names the same
+		time.Sleep(time.Hour)
+		moved := time.Now().UTC()
+		now := f.up.Manifest("library/nginx", ocispec.MediaTypeImageManifest, append(document(len(layer)), ' '), "latest")
+		pull(t, f)
+		row, err := f.TagRow(t.Context(), repo, "latest")
+		want := core.TagState{Digest: f.image, Since: first, Seen: last}
+		if err != nil || row.Digest != now || !row.Since.Equal(moved) || len(row.Before) != 1 || row.Before[0] != want {
+			t.Errorf("got %+v and error %v, want %+v before", row.TagState, err, want)
+			t.Logf("before: %+v", row.Before)
+		}
 	})
 }

@@ -143,7 +143,7 @@ func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, 
 		}
 	}()
 	for i, tag := range put.Tags {
-		switch was, err := s.putTag(ctx, repo, tag, s.stateOf(ctx, result.Descriptor.Digest, put, i), put.CreateOnly, early); {
+		switch was, err := s.putTag(ctx, repo, tag, s.stateOf(ctx, result.Descriptor.Digest, put, i), put, early); {
 		case errors.Is(err, core.ErrTagExists):
 			refused = append(refused, err)
 		case err != nil:
@@ -175,13 +175,13 @@ func (s *Store) stateOf(ctx context.Context, d digest.Digest, put core.ManifestP
 	return state
 }
 
-// putTag gives tag a new state, and returns what it named before. With createOnly one atomic put
+// putTag gives tag a new state, and returns what it named before. With put.CreateOnly one atomic put
 // decides, not the lookup that follows a refusal. Without it the tag's lock makes the lookup and
 // the put one step. The record of the manifest that the tag leaves is updated first, unless it is
 // among early.
-func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, createOnly bool, early left) (before digest.Digest, err error) {
+func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, put core.ManifestPut, early left) (before digest.Digest, err error) {
 	d := state.Digest
-	key := tagKey(repo, tag)
+	key, createOnly := tagKey(repo, tag), put.CreateOnly
 	lock := s.tags.of(key)
 	lock.Lock()
 	defer lock.Unlock()
@@ -218,6 +218,7 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, cr
 				return "", err
 			}
 		}
+		held.Seen = put.Seen.UTC()
 		record = held.next(state)
 		_, err = s.bucket.Put(ctx, key, encode(record), bucket.Condition{})
 	}

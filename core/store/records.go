@@ -105,7 +105,7 @@ type tagState struct {
 	Digest digest.Digest `json:"digest"`
 	Since  time.Time     `json:"since"`
 	By     string        `json:"by,omitempty"` // the caller that set it, as in linkRecord
-	// Seen is when a mirror last saw the tag name the digest, if the record says so.
+	// Seen is when a mirror last saw the tag name the digest; only predecessors have it.
 	Seen time.Time `json:"seen,omitzero"`
 	// Imported is true if an import set it: the next import may move the tag again.
 	Imported bool `json:"imported,omitempty"`
