@@ -13,11 +13,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/built"
+	"github.com/eblume/caddy-registry/caddymodule/config"
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/importing"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/transfer"
 	"github.com/eblume/caddy-registry/core/transfer/remote"
 )
@@ -258,6 +260,10 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, report
 		return result, err
 	}
 	order.Mirrors, order.Private = site.Mirrors, app.Private
+	settings, err := importSettings(app, site.Private)
+	if err != nil {
+		return result, err
+	}
 	r, err := l.find()
 	if err != nil {
 		return result, err
@@ -276,7 +282,7 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, report
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				ours.CloseWithError(t.Import(ctx, order, r.keys, ours))
+				ours.CloseWithError(t.Import(ctx, order, settings, ours))
 			}()
 			err = read(answer)
 			answer.CloseWithError(err)
@@ -285,4 +291,20 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, report
 		})
 	})
 	return result, err
+}
+
+// importSettings are those of a configuration for an import without a running process.
+func importSettings(app *config.Registry, private globs.Globs) (c running.ImportSettings, err error) {
+	minFree, err := app.LeaveFree()
+	if err != nil {
+		return c, fmt.Errorf("min_free: %w", err)
+	}
+	collection, err := app.GC.Collection()
+	if err != nil {
+		return c, fmt.Errorf("gc: %w", err)
+	}
+	return running.ImportSettings{
+		Keys: app.KeyLimits(), Bounds: app.Bounds(minFree, collection),
+		Mirrors: func() ([]running.MirrorSpec, error) { return app.MirrorSpecs(private) },
+	}, nil
 }

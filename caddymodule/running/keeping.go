@@ -36,23 +36,25 @@ type keeping struct {
 // keep begins to count the content of the trees. Nothing is evicted before a configuration has
 // set the limits: another one's may be wider.
 func keep(t *Trees, log *slog.Logger) *keeping {
-	counts := newCensus(t, log)
+	k := &keeping{census: newCensus(t, log)}
 	log = log.With("tree", storage.MirrorsTree)
-	k := &keeping{
-		census: counts,
-		pulls:  pulls.New(pulls.Config{Bucket: t.State, Prefix: pullsPrefix, Log: log}),
-		usage:  usage.New(t.State, log),
-	}
+	k.pulls = pulls.New(pulls.Config{Bucket: t.State, Prefix: pullsPrefix, Log: log})
+	k.usage = usage.New(t.State, log)
+	k.evictor = evictorOf(t, k.pulls, false, log)
+	return k
+}
+
+// evictorOf returns the evictor of the mirrors. An idle one is for a command.
+func evictorOf(t *Trees, pulled *pulls.Times, idle bool, log *slog.Logger) *evict.Evictor {
 	var disk evict.Disk
 	if t.mirrorsDisk != "" {
 		disk = evict.DiskOf(t.mirrorsDisk)
 	}
-	k.evictor = evict.New(evict.Config{
-		Local: t.Mirrors, Pulls: k.pulls, Disk: disk,
+	return evict.New(evict.Config{
+		Local: t.Mirrors, Pulls: pulled, Disk: disk, Idle: idle,
 		Beside:  &mirror.Beside{State: t.State, Local: t.Mirrors, Log: log},
 		Evicted: observe.CountEviction, Passed: func() { observe.Succeeded(observe.TaskEvict) }, Log: log,
 	})
-	return k
 }
 
 // close ends it, before the trees are closed.
