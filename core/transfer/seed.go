@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -12,8 +13,8 @@ import (
 
 // Mirror is the destination of what the source has cached of another registry, the upstream.
 // Nothing of it is stored before the upstream has shown that very content, in that repository, to
-// an anonymous caller: then it is what a pull through the mirror would have stored. Tags are not
-// set, because the upstream says what they name; a pull by tag finds the image that is stored.
+// an anonymous caller: then it is what a pull through the mirror would have stored. A tag is set if
+// the upstream's names the same image.
 type Mirror struct {
 	// Target is the sparse store of mirrors.
 	Target   Target
@@ -28,8 +29,13 @@ type Mirror struct {
 // Upstream asks the upstream of a mirror, without credentials. *mirror.Mirror implements it. Errors
 // mean that it cannot be asked; core.ErrDenied: the mirror does not serve this name.
 type Upstream interface {
+	// ShowsTag returns the manifest that a tag names, or "".
+	ShowsTag(ctx context.Context, repo, tag string) (digest.Digest, error)
 	ShowsManifest(ctx context.Context, repo string, d digest.Digest) (bool, error)
 	ShowsBlob(ctx context.Context, repo string, d digest.Digest, size int64) (bool, error)
+	// Learn stores a manifest that was shown at a time, with the tags that name it there. Errors:
+	// those of the store.
+	Learn(ctx context.Context, repo string, m core.Manifest, tags []string, at time.Time) error
 }
 
 // errNotShown is the error for a blob that the upstream does not show to anonymous callers.
@@ -47,24 +53,9 @@ func (r *repository) seed(ctx context.Context, image *found, depth int) error {
 	if image.absent, err = r.children(ctx, doc, depth); err != nil {
 		return err
 	}
-	held, err := r.holds(ctx, core.Reference{Digest: image.Digest})
+	outcome, err := r.seedManifest(ctx, image, manifest)
 	if err != nil {
 		return err
-	}
-	outcome := Unchanged
-	if held == "" {
-		shown, err := r.mirror.Upstream.ShowsManifest(ctx, r.name, image.Digest)
-		switch {
-		case err != nil:
-			return r.unasked(ctx, err)
-		case !shown:
-			outcome = NotServed
-		default:
-			if err := r.seedManifest(ctx, manifest); err != nil {
-				return err
-			}
-			outcome = Imported
-		}
 	}
 	required, _ := contents(manifest.Bytes, doc)
 	kept := 0
@@ -85,18 +76,61 @@ func (r *repository) seed(ctx context.Context, image *found, depth int) error {
 	return nil
 }
 
-// seedManifest stores a manifest before its blobs, so that the collector finds them in use.
-func (r *repository) seedManifest(ctx context.Context, m core.Manifest) error {
+// seedManifest stores a manifest and its tags, as far as the upstream shows them: before the blobs,
+// so that the collector finds those in use. Errors also: fault, Skip.
+func (r *repository) seedManifest(ctx context.Context, image *found, m core.Manifest) (Outcome, error) {
+	held, err := r.holds(ctx, core.Reference{Digest: image.Digest})
+	if err != nil {
+		return "", err
+	}
+	asked := time.Now()
+	tags, err := r.shownTags(ctx, image)
+	if err != nil {
+		return "", err
+	}
+	shown := held != "" || len(tags) > 0
+	if !shown {
+		if shown, err = r.mirror.Upstream.ShowsManifest(ctx, r.name, image.Digest); err != nil {
+			return "", r.unasked(ctx, err)
+		}
+	}
+	switch {
+	case !shown:
+		return NotServed, nil
+	case held != "" && len(tags) == 0:
+		return Unchanged, nil
+	}
 	if err := r.Room(m.Descriptor.Size); err != nil || r.DryRun {
-		return err
+		return Imported, err
 	}
-	_, err := r.Target.PutManifest(ctx, r.name, core.ManifestPut{
-		MediaType: m.Descriptor.MediaType, Bytes: m.Bytes, Digest: m.Descriptor.Digest,
-	})
+	err = r.mirror.Upstream.Learn(ctx, r.name, m, tags, asked)
 	if errors.Is(err, core.ErrManifestInvalid) || errors.Is(err, core.ErrTypeHeld) {
-		return fault{err}
+		return "", fault{err}
 	}
-	return err
+	return Imported, err
+}
+
+// shownTags returns the tags that name the image at the upstream, too, and not here yet.
+func (r *repository) shownTags(ctx context.Context, image *found) (tags []string, err error) {
+	for _, tag := range image.Tags {
+		if _, err := core.ParseTag(tag.Name); err != nil {
+			continue // no registry has it
+		}
+		held, err := r.holds(ctx, core.Reference{Tag: tag.Name})
+		if err != nil {
+			return nil, err
+		}
+		if held == image.Digest {
+			continue
+		}
+		switch named, err := r.mirror.Upstream.ShowsTag(ctx, r.name, tag.Name); {
+		case err != nil:
+			return nil, r.unasked(ctx, err)
+		case named == image.Digest:
+			tags = append(tags, tag.Name)
+		}
+	}
+	return tags, nil
 }
 
 // attested returns nil if the blob may be stored: always in a private repository. Errors:
