@@ -89,6 +89,8 @@ type Result struct {
 	Summary transfer.Summary `json:"summary"`
 	Keys    []KeyItem        `json:"keys,omitempty"`
 	DryRun  bool             `json:"dry_run,omitempty"`
+	// Advice says what the configuration lacks that the zot's has; see Advise.
+	Advice []string `json:"advice,omitempty"`
 	// Error is why the import ended before everything was looked at; empty: it did not.
 	Error string `json:"error,omitempty"`
 }

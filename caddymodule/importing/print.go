@@ -108,4 +108,10 @@ func (p *Printer) Result(r Result) {
 			fmt.Fprintf(p.Out, "LEFT OUT: %s\n", key.Reason)
 		}
 	}
+	for i, line := range r.Advice {
+		if i == 0 {
+			fmt.Fprintln(p.Out, "\nZot's configuration has more than the Caddyfile of this registry. Nothing was changed there.")
+		}
+		fmt.Fprintf(p.Out, "- %s\n", line)
+	}
 }
