@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -17,6 +18,7 @@ import (
 	"github.com/eblume/caddy-registry/core/bucket"
 	"github.com/eblume/caddy-registry/core/bucket/dir"
 	"github.com/eblume/caddy-registry/core/coretest"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/store"
@@ -337,6 +339,28 @@ func TestATagThatHasMovedAtTheUpstream(t *testing.T) {
 	}
 }
 
+// What no manifest names stays for the grace of the collector alone.
+func TestBlobsWithoutAManifestDoNotStay(t *testing.T) {
+	root := fixture(t)
+	c := openCached(t, "")
+	image, blobs := c.publish(t, root, "docker.io/nginx", "docker.io", "library/nginx", "1.27")
+	_, manifest, _ := imageOf(t, root, "ghcr.io/owner/tool")
+	unnamed := c.blobs(t, root, "ghcr.io/owner/tool", "ghcr.io", "owner/tool", manifest)
+	c.seeded(t, root, nil)
+	for _, d := range unnamed {
+		if _, err := c.local.Stat(t.Context(), tool, d); err != nil {
+			t.Fatalf("before the collector: %v", err)
+		}
+	}
+	c.local.SetSettings(store.Settings{Grace: time.Nanosecond, Untagged: store.KeepUntagged})
+	_, err := c.local.Collect(t.Context(), store.CollectOptions{})
+	must(t, err)
+	c.heldNothing(t, tool, unnamed...)
+	if whole, err := c.pull(reader, nginx, string(image)); err != nil || whole != len(blobs) {
+		t.Errorf("after the collector the image that was attested has %d of %d blobs, %v", whole, len(blobs), err)
+	}
+}
+
 // That one repository shows content proves nothing about another one.
 func TestEachRepositoryIsAskedFor(t *testing.T) {
 	root := fixture(t)
@@ -418,7 +442,10 @@ func TestImportsThatSeedNothing(t *testing.T) {
 		change func(*cached, *transfer.Config)
 		want   transfer.Outcome
 	}{
-		"a dry run":             {func(_ *cached, config *transfer.Config) { config.DryRun = true }, transfer.Imported},
+		"a dry run": {func(_ *cached, config *transfer.Config) { config.DryRun = true }, transfer.Imported},
+		"a name that the mirror does not serve": {func(c *cached, _ *transfer.Config) {
+			c.mirrors["docker.io"].SetSettings(mirror.Settings{Deny: globs.Globs{"docker.io/library/**"}})
+		}, transfer.Skipped},
 		"a mirror without room": {func(c *cached, _ *transfer.Config) { c.room = 0 }, transfer.Skipped},
 	} {
 		t.Run(name, func(t *testing.T) {
