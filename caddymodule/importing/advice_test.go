@@ -64,7 +64,7 @@ func TestAnAdviceForTheExample(t *testing.T) {
 	}
 }
 
-// What the Caddyfile has is not advised.
+// Nothing is advised that the Caddyfile has.
 func TestNoAdviceAboutWhatIsThere(t *testing.T) {
 	basic := []policies.Action{policies.Read, policies.Fetch}
 	here := importing.Here{

@@ -227,8 +227,8 @@ func publish(t *testing.T, root, from string, up *upstreamtest.Upstream, remote 
 	return blobs
 }
 
-// What a zot has cached of an upstream is served without a download, if the upstream shows it, with
-// the server running and without.
+// Images that a zot has cached are served without a download, if the upstream shows them, with the
+// server running and without.
 func TestMovingWhatAZotHasCached(t *testing.T) {
 	root, want := zotDirectory(t)
 	hub, ghcr := upstreamtest.New(t, upstreamtest.Config{}), upstreamtest.New(t, upstreamtest.Config{})

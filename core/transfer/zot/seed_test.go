@@ -227,8 +227,8 @@ func (c *cached) heldNothing(t *testing.T, repo string, ds ...digest.Digest) {
 	}
 }
 
-// What zot has cached of an upstream is there after an import as if it had been pulled, if the
-// upstream shows it. What the upstream does not have is not served.
+// Images that zot has cached are there after an import as if they had been pulled, if the upstream
+// shows them. Others are not served.
 func TestWhatAZotHasCachedOfAnUpstream(t *testing.T) {
 	root := fixture(t)
 	c := openCached(t, "")
@@ -339,7 +339,7 @@ func TestATagThatHasMovedAtTheUpstream(t *testing.T) {
 	}
 }
 
-// What no manifest names stays for the grace of the collector alone.
+// Blobs that no manifest names stay for the grace of the collector alone.
 func TestBlobsWithoutAManifestDoNotStay(t *testing.T) {
 	root := fixture(t)
 	c := openCached(t, "")
