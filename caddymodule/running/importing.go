@@ -20,7 +20,9 @@ import (
 )
 
 // importPlace returns the destination of imports. open returns an open mirror.
-func (t *Trees) importPlace(keys *identity.Store, keeper *evict.Evictor, open func(name string) (*openMirror, error)) importing.Place {
+func (t *Trees) importPlace(
+	keys *identity.Store, keeper *evict.Evictor, open func(name string) (*openMirror, error),
+) importing.Place {
 	return importing.Place{
 		Target: t.Private, Notes: t.notes, Keys: keys.Keys(), Pulls: t.Pulls, Room: t.pushes.Room,
 		Mirror: func(name string) (*transfer.Mirror, error) {

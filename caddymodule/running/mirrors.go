@@ -53,7 +53,11 @@ func (s *Storage) mirrorLocked(spec MirrorSpec) (*openMirror, error) {
 	return m, nil
 }
 
-func (t *Trees) openMirror(spec MirrorSpec, keeper mirror.Keeper, shared mirror.Shared, log *slog.Logger) (*openMirror, error) {
+// openMirror opens a mirror over the trees, which are closed after it. It makes no request. shared
+// may be nil.
+func (t *Trees) openMirror(
+	spec MirrorSpec, keeper mirror.Keeper, shared mirror.Shared, log *slog.Logger,
+) (*openMirror, error) {
 	config := spec.Upstream
 	config.Log = log
 	client, err := upstream.New(config)

@@ -71,7 +71,8 @@ func (m *Mirror) Learn(ctx context.Context, repo string, found core.Manifest, ta
 	if len(tags) == 0 {
 		tags = []string{""}
 	}
-	_, err := together(ctx, m, fmt.Sprintf("learn %s@%s %q", repo, found.Descriptor.Digest, tags), func(ctx context.Context) (none struct{}, err error) {
+	key := fmt.Sprintf("learn %s@%s %q", repo, found.Descriptor.Digest, tags)
+	_, err := together(ctx, m, key, func(ctx context.Context) (none struct{}, err error) {
 		for _, tag := range tags {
 			l := &lesson{found: found, tag: tag, at: at, fresh: true}
 			m.learn(ctx, repo, l)
