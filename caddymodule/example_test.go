@@ -14,12 +14,16 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/libdns/libdns"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/eblume/caddy-registry/caddymodule/config"
+	"github.com/eblume/caddy-registry/caddymodule/importing"
 	"github.com/eblume/caddy-registry/caddymodule/registrytest"
+	"github.com/eblume/caddy-registry/core/transfer/zot"
 )
 
 func init() {
@@ -177,7 +181,7 @@ func TestTheExampleBesideServes(t *testing.T) {
 
 // The table of the example names what is in zot's configuration, and the mirrors are the same.
 func TestTheExampleHasWhatItsZotHas(t *testing.T) {
-	var zot struct {
+	var zots struct {
 		Extensions struct {
 			Sync struct {
 				Registries []struct {
@@ -188,11 +192,11 @@ func TestTheExampleHasWhatItsZotHas(t *testing.T) {
 		HTTP struct{ ExternalURL string }
 	}
 	if err := json.Unmarshal([]byte(registrytest.ReadFile(t, "../examples/registry.ops.eblu.me/zot.json")),
-		&zot); err != nil {
+		&zots); err != nil {
 		t.Fatal(err)
 	}
-	wants := []string{"url " + zot.HTTP.ExternalURL}
-	for _, registry := range zot.Extensions.Sync.Registries {
+	wants := []string{"url " + zots.HTTP.ExternalURL}
+	for _, registry := range zots.Extensions.Sync.Registries {
 		wants = append(wants, "mirror "+strings.TrimPrefix(registry.Content[0].Destination, "/"))
 	}
 	for _, name := range []string{"Caddyfile", "beside.Caddyfile"} {
@@ -205,6 +209,47 @@ func TestTheExampleHasWhatItsZotHas(t *testing.T) {
 	}
 	if len(wants) != 4 {
 		t.Errorf("zot.json has %d mirrors", len(wants)-1)
+	}
+}
+
+// The import from zot finds in the Caddyfiles all that zot's configuration has. It reports only that
+// zot has converted manifests.
+func TestTheImportMissesNothingInTheExample(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	zots, err := zot.ReadConfig("../examples/registry.ops.eblu.me/zot.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Caddyfile", "beside.Caddyfile"} {
+		text := registrytest.ReadFile(t, "../examples/registry.ops.eblu.me/"+name)
+		document, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var parsed struct {
+			Apps struct{ OCI config.Registry }
+		}
+		if err := json.Unmarshal(document, &parsed); err != nil {
+			t.Fatal(err)
+		}
+		app := parsed.Apps.OCI
+		site, err := app.Site()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules, err := app.Rules(site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		advice := importing.Advise(zots, importing.Here{Mirrors: site.Mirrors, Rules: rules, SignIn: app.OIDC != nil}, nil)
+		for _, line := range advice {
+			if !strings.Contains(line, "preserveDigest is off") {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
+		if len(advice) != len(site.Mirrors) {
+			t.Errorf("%s: %d lines about %d mirrors", name, len(advice), len(site.Mirrors))
+		}
 	}
 }
 

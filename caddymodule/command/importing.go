@@ -13,13 +13,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eblume/caddy-registry/caddymodule/built"
+	"github.com/eblume/caddy-registry/caddymodule/config"
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/importing"
 	"github.com/eblume/caddy-registry/caddymodule/option"
 	"github.com/eblume/caddy-registry/caddymodule/running"
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/transfer"
 	"github.com/eblume/caddy-registry/core/transfer/remote"
+	"github.com/eblume/caddy-registry/core/transfer/zot"
 )
 
 func importCommand(where *location) *cobra.Command {
@@ -41,13 +44,21 @@ content is not copied again, so an interrupted command can be run again.`,
 func importZotCommand(where *location) *cobra.Command {
 	var order importing.Order
 	var users []string
+	var configFile string
 	cmd := &cobra.Command{
-		Use:   "zot <rootdir> [--dry-run] [--user <old>=<new>] [--group <name>] [--json]",
-		Short: "Imports the private images and the API keys of a zot",
+		Use:   "zot [<rootdir>] [--zot-config <file>] [--dry-run] [--user <old>=<new>] [--group <name>] [--json]",
+		Short: "Imports the images and the API keys of a zot",
 		Long: `
 Imports the private images of a zot 2.1 from its root directory, with the times and
 the users of their pushes, and its API keys. The directory is only read; zot must be
-stopped. Images of mirrors are skipped: mirrors fetch them on request.
+stopped.
+
+What zot has cached of other registries goes to the mirrors, as far as their upstreams
+show it to anonymous callers: each manifest and blob is asked for. The rest is listed
+as not served. If an upstream cannot be asked, run the command again later.
+
+With --zot-config it reads the root directory from zot's configuration file in JSON,
+and prints what the Caddyfile lacks of it: mirrors, rules of the policy, sign-ins.
 
 The command can be interrupted and run again: it continues. A later import brings the
 changes in zot, and does not change what was pushed or deleted here since. An API key
@@ -57,7 +68,7 @@ key. It is imported once.
 Content that is damaged or missing is left out and reported. The exit status is 0 when
 everything was imported or skipped on purpose, 1 when something was left out or the
 import ended early, and 2 for an invalid command line.`,
-		Example: `  caddy-registry registry import zot /home/me/zot --dry-run
+		Example: `  caddy-registry registry import zot --zot-config /home/me/.config/zot/config.json --dry-run
   caddy-registry registry import zot /home/me/zot --group artifact-workloads --user me@example.org=me`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
@@ -67,11 +78,12 @@ import ended early, and 2 for an invalid command line.`,
 	flags := cmd.Flags()
 	flags.StringArrayVar(&users, "user", nil, "<old>=<new>: the name here of a user of zot")
 	flags.StringArrayVar(&order.Groups, "group", nil, "a group of the imported API keys")
+	flags.StringVar(&configFile, "zot-config", "", "zot's configuration file, in JSON")
 	completeFlag(cmd, "user")
 	completeFlag(cmd, "group")
 	cmd.Args = accepting(func(cmd *cobra.Command, args []string) (err error) {
 		switch {
-		case len(args) != 1 || args[0] == "":
+		case len(args) > 1, len(args) == 1 && args[0] == "", len(args) == 0 && configFile == "":
 			return fmt.Errorf("usage: %s", cmd.UseLine())
 		case where.storage != "":
 			return errImportStorage
@@ -80,12 +92,31 @@ import ended early, and 2 for an invalid command line.`,
 		return err
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		if order.Zot, err = filepath.Abs(args[0]); err != nil {
+		var zots *zot.Config
+		if configFile != "" {
+			if zots, err = zot.ReadConfig(configFile); err != nil {
+				return finish(cmd, statusFailed, err)
+			}
+		}
+		if order.Zot, err = rootOf(args, zots); err != nil {
 			return finish(cmd, statusFailed, err)
 		}
-		return where.runImport(cmd, order, *asJSON)
+		return where.runImport(cmd, order, zots, *asJSON)
 	}
 	return cmd
+}
+
+// rootOf returns zot's root directory: the argument, or that of zot's configuration, which is nil
+// without one.
+func rootOf(args []string, zots *zot.Config) (string, error) {
+	if len(args) == 0 {
+		return zots.Root()
+	}
+	root, err := filepath.Abs(args[0])
+	if err == nil && zots != nil {
+		err = zots.Agrees(root)
+	}
+	return root, err
 }
 
 // errImportStorage refuses --storage, which does not define names.
@@ -135,7 +166,7 @@ early, and 2 for an invalid command line.`,
 		if order.Layout.Dir, err = filepath.Abs(args[0]); err != nil {
 			return finish(cmd, statusFailed, err)
 		}
-		return where.runImport(cmd, order, *asJSON)
+		return where.runImport(cmd, order, nil, *asJSON)
 	}
 	return cmd
 }
@@ -192,7 +223,7 @@ was left out or the import ended early, and 2 for an invalid command line.`,
 			return finish(cmd, statusFailed, err)
 		}
 		order.Registry.Auth = *auth
-		return where.runImport(cmd, order, *asJSON)
+		return where.runImport(cmd, order, nil, *asJSON)
 	}
 	return cmd
 }
@@ -217,8 +248,8 @@ func credentialsFor(host, username, password string) (*authn.AuthConfig, error) 
 	return found.Authorization()
 }
 
-// runImport imports, and prints the result.
-func (l *location) runImport(cmd *cobra.Command, order importing.Order, asJSON bool) (err error) {
+// runImport imports, and prints the result. zots is the configuration of a zot, or nil.
+func (l *location) runImport(cmd *cobra.Command, order importing.Order, zots *zot.Config, asJSON bool) (err error) {
 	printer := &importing.Printer{Out: cmd.OutOrStdout()}
 	if isTerminal(cmd.ErrOrStderr()) {
 		printer.Progress = cmd.ErrOrStderr()
@@ -228,6 +259,9 @@ func (l *location) runImport(cmd *cobra.Command, order importing.Order, asJSON b
 		report = func(item transfer.Item) { lines.Encode(item) }
 	}
 	result, err := l.importFrom(commandContext(cmd), order, report)
+	if err == nil && zots != nil {
+		result.Advice, err = l.advise(zots, order)
+	}
 	switch {
 	case err != nil:
 		return finish(cmd, statusFailed, err)
@@ -258,6 +292,10 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, report
 		return result, err
 	}
 	order.Mirrors, order.Private = site.Mirrors, app.Private
+	settings, err := importSettings(app, site.Private)
+	if err != nil {
+		return result, err
+	}
 	r, err := l.find()
 	if err != nil {
 		return result, err
@@ -276,7 +314,7 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, report
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				ours.CloseWithError(t.Import(ctx, order, r.keys, ours))
+				ours.CloseWithError(t.Import(ctx, order, settings, ours))
 			}()
 			err = read(answer)
 			answer.CloseWithError(err)
@@ -285,4 +323,39 @@ func (l *location) importFrom(ctx context.Context, order importing.Order, report
 		})
 	})
 	return result, err
+}
+
+// importSettings are those of a configuration for an import without a running process.
+func importSettings(app *config.Registry, private globs.Globs) (c running.ImportSettings, err error) {
+	minFree, err := app.LeaveFree()
+	if err != nil {
+		return c, fmt.Errorf("min_free: %w", err)
+	}
+	collection, err := app.GC.Collection()
+	if err != nil {
+		return c, fmt.Errorf("gc: %w", err)
+	}
+	return running.ImportSettings{
+		Keys: app.KeyLimits(), Bounds: app.Bounds(minFree, collection),
+		Mirrors: func() ([]running.MirrorSpec, error) { return app.MirrorSpecs(private) },
+	}, nil
+}
+
+// advise compares the configuration of a zot with this registry's.
+func (l *location) advise(zots *zot.Config, order importing.Order) ([]string, error) {
+	app, err := l.app()
+	if err != nil {
+		return nil, err
+	}
+	site, err := app.Site()
+	if err != nil {
+		return nil, err
+	}
+	rules, err := app.Rules(site)
+	if err != nil {
+		return nil, err
+	}
+	return importing.Advise(zots, importing.Here{
+		Mirrors: site.Mirrors, Rules: rules, SignIn: app.OIDC != nil, LocalUsers: len(app.LocalUsers) > 0,
+	}, order.Users), nil
 }

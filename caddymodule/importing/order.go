@@ -89,6 +89,8 @@ type Result struct {
 	Summary transfer.Summary `json:"summary"`
 	Keys    []KeyItem        `json:"keys,omitempty"`
 	DryRun  bool             `json:"dry_run,omitempty"`
+	// Advice says what the configuration lacks that the zot's has; see Advise.
+	Advice []string `json:"advice,omitempty"`
 	// Error is why the import ended before everything was looked at; empty: it did not.
 	Error string `json:"error,omitempty"`
 }
@@ -138,6 +140,8 @@ type Place struct {
 	Pulls  transfer.Pulls
 	// Room returns core.ErrNoSpace unless pushes would have room for size bytes more.
 	Room func(size int64) error
+	// Mirror returns the mirror with a name, for what zot has cached of its upstream.
+	Mirror func(name string) (*transfer.Mirror, error)
 }
 
 // Run imports, and writes the answer to w. The Result is true also if there is an error, which
@@ -178,7 +182,13 @@ func (o Order) run(ctx context.Context, place Place, result *Result, report func
 	site := &namespace.Site{Mirrors: o.Mirrors, Private: private}
 	result.Summary, err = transfer.Import(ctx, transfer.Config{
 		Source: source, Target: place.Target, Notes: place.Notes, Pulls: place.Pulls, Room: place.Room, DryRun: o.DryRun, Report: report,
-		Name: func(name string) (string, error) { return nameOf(site, name) },
+		Name: func(name string) (string, error) { return o.nameOf(site, name) },
+		Mirror: func(name string) (*transfer.Mirror, error) {
+			if owner, _ := site.Owner(name); owner != "" {
+				return place.Mirror(owner)
+			}
+			return nil, nil
+		},
 		User: func(name string) string { return cmp.Or(o.Users[name], name) },
 	})
 	if errors.Is(err, core.ErrNoSpace) {

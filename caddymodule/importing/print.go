@@ -46,12 +46,8 @@ type Printer struct {
 // Item prints an item that somebody has to know of.
 func (p *Printer) Item(item transfer.Item) {
 	p.found++
-	if item.Outcome == transfer.Skipped || item.Outcome == transfer.LeftOut {
+	if verb := attention[item.Outcome]; verb != "" {
 		p.clear()
-		verb := "skipped"
-		if item.Outcome == transfer.LeftOut {
-			verb = "LEFT OUT"
-		}
 		fmt.Fprintf(p.Out, "%s %s: %s\n", verb, name(item), item.Reason)
 	}
 	if item.Absent > 0 {
@@ -62,6 +58,11 @@ func (p *Printer) Item(item transfer.Item) {
 		p.last = time.Now()
 		fmt.Fprintf(p.Progress, "\r\x1b[K%d tags and manifests, now in %s", p.found, item.Source)
 	}
+}
+
+// attention has the words for outcomes that somebody has to know of.
+var attention = map[transfer.Outcome]string{
+	transfer.Skipped: "skipped", transfer.NotServed: "not served", transfer.LeftOut: "LEFT OUT",
 }
 
 // name is how people write a reference. What a directory is called may hold anything.
@@ -92,8 +93,8 @@ func (p *Printer) Result(r Result) {
 	if r.DryRun {
 		verb = "would be imported"
 	}
-	fmt.Fprintf(p.Out, "%d repositories: %d tags and untagged manifests found, %d %s, %d unchanged, %d skipped, %d left out\n",
-		s.Repositories, s.Found, s.Imported, verb, s.Unchanged, s.Skipped, s.LeftOut)
+	fmt.Fprintf(p.Out, "%d repositories: %d tags and untagged manifests found, %d %s, %d unchanged, %d skipped, %d not served, %d left out\n",
+		s.Repositories, s.Found, s.Imported, verb, s.Unchanged, s.Skipped, s.NotServed, s.LeftOut)
 	fmt.Fprintf(p.Out, "%d blobs of %s copied, %d shared with repositories that hold them\n",
 		s.Blobs, humanize.IBytes(uint64(s.Bytes)), s.Shared)
 	for _, key := range r.Keys {
@@ -106,5 +107,11 @@ func (p *Printer) Result(r Result) {
 		default:
 			fmt.Fprintf(p.Out, "LEFT OUT: %s\n", key.Reason)
 		}
+	}
+	for i, line := range r.Advice {
+		if i == 0 {
+			fmt.Fprintln(p.Out, "\nZot's configuration has more than the Caddyfile of this registry. Nothing was changed there.")
+		}
+		fmt.Fprintf(p.Out, "- %s\n", line)
 	}
 }

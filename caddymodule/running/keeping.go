@@ -13,7 +13,6 @@ import (
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
-	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/usage"
 	"github.com/eblume/caddy-registry/core/wire"
 )
@@ -27,7 +26,6 @@ const (
 // keeping bounds the content of mirrors, and remembers its clients. It belongs to the
 // open storage and not to a configuration.
 type keeping struct {
-	pulls   *pulls.Times
 	usage   *usage.Counter
 	evictor *evict.Evictor
 	census  *census.Census // of all trees
@@ -36,23 +34,24 @@ type keeping struct {
 // keep begins to count the content of the trees. Nothing is evicted before a configuration has
 // set the limits: another one's may be wider.
 func keep(t *Trees, log *slog.Logger) *keeping {
-	counts := newCensus(t, log)
+	k := &keeping{census: newCensus(t, log)}
 	log = log.With("tree", storage.MirrorsTree)
-	k := &keeping{
-		census: counts,
-		pulls:  t.mirrorPulls,
-		usage:  usage.New(t.State, log),
-	}
+	k.usage = usage.New(t.State, log)
+	k.evictor = evictorOf(t, false, log)
+	return k
+}
+
+// evictorOf returns the evictor of the mirrors. An idle one is for a command.
+func evictorOf(t *Trees, idle bool, log *slog.Logger) *evict.Evictor {
 	var disk evict.Disk
 	if t.mirrorsDisk != "" {
 		disk = evict.DiskOf(t.mirrorsDisk)
 	}
-	k.evictor = evict.New(evict.Config{
-		Local: t.Mirrors, Pulls: k.pulls, Disk: disk,
+	return evict.New(evict.Config{
+		Local: t.Mirrors, Pulls: t.mirrorPulls, Disk: disk, Idle: idle,
 		Beside:  &mirror.Beside{State: t.State, Local: t.Mirrors, Log: log},
 		Evicted: observe.CountEviction, Passed: func() { observe.Succeeded(observe.TaskEvict) }, Log: log,
 	})
-	return k
 }
 
 // close ends it, before the trees are closed.

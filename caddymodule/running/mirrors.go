@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/core"
@@ -41,21 +42,10 @@ func (s *Storage) mirrorLocked(spec MirrorSpec) (*openMirror, error) {
 	if m := s.mirrors[spec.Key]; m != nil {
 		return m, nil
 	}
-	config := spec.Upstream
-	config.Log = s.log
-	client, err := upstream.New(config)
+	m, err := s.trees.openMirror(spec, s.trees.keeping.evictor, &s.cache, s.log)
 	if err != nil {
-		return nil, fmt.Errorf("mirror %s: %w", spec.Name, err)
+		return nil, err
 	}
-	opened, err := mirror.New(mirror.Config{
-		Name: spec.Name, Local: s.trees.Mirrors, State: s.trees.State,
-		Upstream: observe.Upstream(client, spec.Name), Settings: spec.Settings, Keeper: s.trees.keeping.evictor, Log: s.log,
-		Shared: &s.cache, Audience: spec.audience(),
-	})
-	if err != nil {
-		return nil, errors.Join(err, client.Close())
-	}
-	m := &openMirror{opened, client}
 	if s.mirrors == nil {
 		s.mirrors = map[string]*openMirror{}
 	}
@@ -63,12 +53,36 @@ func (s *Storage) mirrorLocked(spec MirrorSpec) (*openMirror, error) {
 	return m, nil
 }
 
+// openMirror opens a mirror over the trees, which are closed after it. It makes no request. shared
+// may be nil.
+func (t *Trees) openMirror(
+	spec MirrorSpec, keeper mirror.Keeper, shared mirror.Shared, log *slog.Logger,
+) (*openMirror, error) {
+	config := spec.Upstream
+	config.Log = log
+	client, err := upstream.New(config)
+	if err != nil {
+		return nil, fmt.Errorf("mirror %s: %w", spec.Name, err)
+	}
+	opened, err := mirror.New(mirror.Config{
+		Name: spec.Name, Local: t.Mirrors, State: t.State,
+		Upstream: observe.Upstream(client, spec.Name), Settings: spec.Settings, Keeper: keeper, Log: log,
+		Shared: shared, Audience: spec.audience(),
+	})
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return &openMirror{opened, client}, nil
+}
+
+func (m *openMirror) close() error { return errors.Join(m.Mirror.Close(), m.client.Close()) }
+
 // closeMirrors ends all mirrors of the storage. The next mirror resumes their downloads. s.mu
 // is held.
 func (s *Storage) closeMirrorsLocked() error {
 	var errs []error
 	for _, m := range s.mirrors {
-		errs = append(errs, m.Close(), m.client.Close())
+		errs = append(errs, m.close())
 	}
 	s.mirrors = nil
 	return errors.Join(errs...)

@@ -106,6 +106,9 @@ type Config struct {
 	Evicted func(store.Evicted)
 	// Passed is called after each successful pass. Default: no call.
 	Passed func()
+	// Idle makes an Evictor that says what there is room for, and evicts nothing: that of a
+	// command, whose process ends soon.
+	Idle bool
 	// Log receives messages for operators. Default: discard.
 	Log *slog.Logger
 }
@@ -142,6 +145,9 @@ func New(c Config) *Evictor {
 	}
 	e := &Evictor{Config: c}
 	e.passes = rounds.Start(func(ctx context.Context) {
+		if c.Idle {
+			return
+		}
 		if err := e.pass(ctx); err != nil && ctx.Err() == nil {
 			e.Log.Error("eviction ended early", "error", err)
 		}

@@ -1,6 +1,10 @@
 package evict
 
-import "github.com/opencontainers/go-digest"
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+)
 
 // Pulled implements mirror.Keeper. A pull marks the requested manifest. That is enough: a client
 // that pulls an image requests its index first, and an index counts as pulled when one of its
@@ -43,4 +47,35 @@ func (e *Evictor) Kept(repo string, size int64) {
 	if most := e.settings.limits(name).MaxSize; most > 0 && e.held[name] > most {
 		e.passes.Poke()
 	}
+}
+
+// Spare reports whether size more bytes may be kept although no client waits for them: there is
+// room, and MaxSize of the mirror allows them without an eviction. Errors: the mirror's size is not
+// known yet, and cannot be measured.
+func (e *Evictor) Spare(ctx context.Context, repo string, size int64) (bool, error) {
+	if !e.Room(size) {
+		return false, nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.settings == nil {
+		return true, nil
+	}
+	name := mirrorOf(repo)
+	most := e.settings.limits(name).MaxSize
+	if most <= 0 {
+		return true, nil
+	}
+	if e.held == nil {
+		e.mu.Unlock()
+		held, err := e.measure(ctx)
+		e.mu.Lock()
+		if err != nil {
+			return false, err
+		}
+		if e.held == nil {
+			e.held = held
+		}
+	}
+	return e.held[name]+max(size, 0) <= most, nil
 }

@@ -47,6 +47,7 @@ type lesson struct {
 	// fresh: the store has no such manifest, or its tag names another.
 	fresh bool
 	done  chan struct{} // closed when it is in the store, or cannot be
+	err   error         // why it cannot be; set before done is closed
 }
 
 // learn queues a lesson for the store. Only flights call it, and Close waits for them.
@@ -125,6 +126,7 @@ func (m *Mirror) keepLesson(ctx context.Context, repo string, l *lesson) {
 			}
 		}
 		if _, err := m.local.PutManifest(ctx, repo, put); err != nil {
+			l.err = err
 			m.log.Warn("manifest cannot be stored; it is served, and requested again later", "repository", repo, "digest", d, "error", err)
 			return
 		}

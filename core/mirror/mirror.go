@@ -232,7 +232,7 @@ func (m *Mirror) reads(ctx context.Context, repo string) (remote string, seen *v
 		return "", nil, err
 	}
 	if !m.allows(repo) {
-		return "", nil, fmt.Errorf("%w: the mirror of %s is not allowed to serve %s", core.ErrDenied, m.name, repo)
+		return "", nil, m.notAllowed(repo)
 	}
 	seen = m.viewOf(repo)
 	return remote, seen, m.hides(ctx, seen)

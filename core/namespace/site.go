@@ -78,6 +78,14 @@ func (s *Site) Owner(repo string) (mirror string, ok bool) {
 	return "", len(s.Private) == 0 || s.Private.Match(repo)
 }
 
+// Canonical is the name of a repository here for a name with its registry's prefix, as another
+// registry's directory has it, and the mirror that has it, or empty. It is false where nobody
+// claims the name.
+func (s *Site) Canonical(name string) (repo, mirror string, ok bool) {
+	repo, mirror, _, ok = s.canonical(name, "")
+	return repo, mirror, ok
+}
+
 // canonical returns the one name of the repository that a client means with name, and
 // with ns, a mirror or empty; the mirror that has it, or empty; and how the client named
 // that mirror. It is false where nobody claims the name.

@@ -11,13 +11,17 @@ import (
 
 // blob copies one blob into the repository, unless it exists. The source must have the whole blob
 // in this repository, even if another repository here holds the same one: knowing a digest must
-// never be enough to get the content. Errors also: fault, ErrAbsent.
+// never be enough to get the content. Errors also: fault, ErrAbsent; in a mirror's repository also
+// errNotShown, Skip.
 func (r *repository) blob(ctx context.Context, desc core.Descriptor) error {
 	held, err := r.Target.Stat(ctx, r.name, desc.Digest)
 	switch {
 	case err == nil && (desc.Size < 0 || desc.Size == held.Size):
 		return nil
 	case err != nil && !errors.Is(err, core.ErrBlobUnknown) && !errors.Is(err, core.ErrNameUnknown):
+		return err
+	}
+	if err := r.attested(ctx, desc); err != nil {
 		return err
 	}
 	if r.DryRun {
@@ -54,6 +58,7 @@ func (r *repository) blob(ctx context.Context, desc core.Descriptor) error {
 	switch {
 	case err == nil:
 		r.copied(n)
+		r.kept(n)
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

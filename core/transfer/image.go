@@ -34,8 +34,16 @@ type found struct {
 // those that end the import.
 func (r *repository) image(ctx context.Context, image *found, depth int) error {
 	ctx = core.WithAccess(ctx, core.Access{Create: true, Known: true, Caller: r.User(image.By)})
-	err := r.put(ctx, image, depth)
+	put := r.put
+	if r.mirror != nil {
+		put = r.seed
+	}
+	err := put(ctx, image, depth)
+	skip := Skip("")
 	switch {
+	case errors.As(err, &skip):
+		r.reportAll(image, Skipped, err.Error())
+		return nil
 	case errors.Is(err, ErrAbsent):
 		if image.listed { // an index may list manifests that do not exist
 			r.reportAll(image, LeftOut, "the manifest is missing")

@@ -19,6 +19,8 @@ const (
 	// together is how many images of a repository are imported at once: their syncs are
 	// shared, and more would not read a disk faster.
 	together = 8
+	// maxRepositories bounds the list of repositories, which is kept in memory: about 100 MiB.
+	maxRepositories = 1 << 20
 	// maxDepth bounds nested indexes. Images in registries have two levels.
 	maxDepth = 8
 	// maxAttempts is how often an image is put whose blobs the collector removed between their
@@ -56,6 +58,9 @@ type Config struct {
 	// Name returns the name under which a repository of the source is kept. Errors:
 	// Skip; any other error leaves the repository out, too.
 	Name func(repo string) (string, error)
+	// Mirror returns the mirror that a name belongs to, as Name returns it; nil: the name is
+	// private. An error leaves the repository out. Default: every name is private.
+	Mirror func(name string) (*Mirror, error)
 	// User returns the name here of a user of the source. Default: the same.
 	User func(name string) string
 	// Pulls receives when imported manifests were last pulled at the source. Default: these times
@@ -75,8 +80,9 @@ type Config struct {
 // importer is one run of Import.
 type importer struct {
 	Config
-	mu      sync.Mutex // guards summary, and calls of Report
-	summary Summary
+	spellings map[string][]string // by name here: the names there; never changed
+	mu        sync.Mutex          // guards summary, and calls of Report
+	summary   Summary
 }
 
 // Import copies the images of the source. The summary is correct also with an error, which is
@@ -92,22 +98,40 @@ func Import(ctx context.Context, c Config) (Summary, error) {
 	if c.Room == nil {
 		c.Room = func(int64) error { return nil }
 	}
-	i := &importer{Config: c}
-	for name, err := range c.Source.Repositories(ctx) {
-		switch {
-		case ctx.Err() != nil:
-			return i.summary, context.Cause(ctx)
-		case err != nil && name == "":
-			return i.summary, fmt.Errorf("list the repositories: %w", err)
-		case err != nil:
-			i.report(Item{Source: name, Outcome: LeftOut, Reason: err.Error()})
-			continue
-		}
+	if c.Mirror == nil {
+		c.Mirror = func(string) (*Mirror, error) { return nil, nil }
+	}
+	i := &importer{Config: c, spellings: map[string][]string{}}
+	names, unlisted := i.names(ctx)
+	for _, name := range names {
 		if err := i.repository(ctx, name); err != nil {
 			return i.summary, fmt.Errorf("import %s: %w", name, err)
 		}
 	}
-	return i.summary, nil
+	return i.summary, unlisted
+}
+
+// names lists the repositories of the source, and fills spellings. With an error, which is that of
+// ctx or says why the list ended early, the names before it are returned, too.
+func (i *importer) names(ctx context.Context) (names []string, err error) {
+	for name, err := range i.Source.Repositories(ctx) {
+		switch {
+		case ctx.Err() != nil:
+			return names, context.Cause(ctx)
+		case err != nil && name == "":
+			return names, fmt.Errorf("list the repositories: %w", err)
+		case err != nil:
+			i.report(Item{Source: name, Outcome: LeftOut, Reason: err.Error()})
+			continue
+		case len(names) == maxRepositories:
+			return names, fmt.Errorf("list the repositories: more than %d", maxRepositories)
+		}
+		names = append(names, name)
+		if here, err := i.Name(name); err == nil {
+			i.spellings[here] = append(i.spellings[here], name)
+		}
+	}
+	return names, nil
 }
 
 func (i *importer) report(item Item) {
@@ -129,6 +153,10 @@ func (i *importer) repository(ctx context.Context, source string) error {
 	} else if err != nil {
 		return leave(LeftOut, err)
 	}
+	mirror, err := i.Mirror(name)
+	if err != nil {
+		return leave(LeftOut, err)
+	}
 	images, err := i.Source.Images(ctx, source)
 	if err != nil && ctx.Err() == nil {
 		return leave(LeftOut, err)
@@ -141,7 +169,14 @@ func (i *importer) repository(ctx context.Context, source string) error {
 	i.mu.Lock()
 	i.summary.Repositories++
 	i.mu.Unlock()
-	r := &repository{importer: i, source: source, name: name, listed: map[digest.Digest]Image{}, pulled: map[digest.Digest]time.Time{}, begun: map[digest.Digest]*visit{}}
+	r := &repository{importer: i, Target: i.Target, Room: i.Room, source: source, name: name, listed: map[digest.Digest]Image{}, pulled: map[digest.Digest]time.Time{}, begun: map[digest.Digest]*visit{}}
+	if mirror != nil {
+		r.mirror, r.Target = mirror, mirror.Target
+		r.Room = func(size int64) error { return mirror.Room(ctx, name, size) }
+	}
+	if err := r.oneOfEach(ctx, images); err != nil {
+		return err
+	}
 	for _, image := range images {
 		r.listed[image.Digest] = image
 	}
@@ -165,6 +200,10 @@ func (i *importer) repository(ctx context.Context, source string) error {
 // repository is one that is being imported.
 type repository struct {
 	*importer
+	// Target and Room stand in front of those of Config: a mirror has its own.
+	Target       Target
+	Room         func(size int64) error
+	mirror       *Mirror // nil: it is private
 	source, name string
 	listed       map[digest.Digest]Image // never changed
 

@@ -12,7 +12,11 @@ const (
 	Unchanged Outcome = "unchanged"
 	// Skipped items are left alone on purpose: a decision was made here that the import keeps.
 	Skipped Outcome = "skipped"
-	// LeftOut items are damaged, missing, or not accepted by any registry.
+	// NotServed items belong to a mirror whose upstream does not show them to anonymous callers.
+	// The mirror does not serve them either.
+	NotServed Outcome = "not_served"
+	// LeftOut items are damaged, missing, or not accepted by any registry, or their upstream
+	// cannot be asked.
 	LeftOut Outcome = "left_out"
 )
 
@@ -26,7 +30,7 @@ type Item struct {
 	Reference string        `json:"reference,omitempty"`
 	Digest    digest.Digest `json:"digest,omitempty"`
 	Outcome   Outcome       `json:"outcome"`
-	// Reason is why it was skipped or left out.
+	// Reason is why it was skipped, is not served, or was left out.
 	Reason string `json:"reason,omitempty"`
 	// Absent is how many of the manifests that an index lists the source does not hold.
 	// The index is imported without them.
@@ -36,10 +40,11 @@ type Item struct {
 // Summary counts the items of an import, and what was copied for them.
 type Summary struct {
 	Repositories int `json:"repositories"` // that were read and have images
-	Found        int `json:"found"`        // items: the sum of the next four
+	Found        int `json:"found"`        // items: the sum of the next five
 	Imported     int `json:"imported"`
 	Unchanged    int `json:"unchanged"`
 	Skipped      int `json:"skipped"`
+	NotServed    int `json:"not_served"`
 	LeftOut      int `json:"left_out"`
 	// Blobs and Bytes were copied, and Shared blobs were here already for another
 	// repository. In a dry run: would be, each counted for every repository.
@@ -57,6 +62,8 @@ func (s *Summary) count(item Item) {
 		s.Unchanged++
 	case Skipped:
 		s.Skipped++
+	case NotServed:
+		s.NotServed++
 	default:
 		s.LeftOut++
 	}

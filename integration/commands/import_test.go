@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
@@ -37,6 +40,15 @@ http://:{$REGISTRY_PORT} {
 	oci_registry
 }
 `
+
+// replacingWith is replacing with these upstreams of its two mirrors.
+func replacingWith(hub, ghcr *upstreamtest.Upstream) string {
+	return strings.NewReplacer(
+		"mirror docker.io", "mirror docker.io {\n\t\t\tupstream "+hub.URL+"\n\t\t}",
+		"mirror ghcr.io", "mirror ghcr.io {\n\t\t\tupstream "+ghcr.URL+"\n\t\t}",
+		"allow anonymous read", "allow anonymous read fetch",
+	).Replace(replacing)
+}
 
 // zotDirectory unpacks a directory that zot has written.
 func zotDirectory(t *testing.T) (root string, want map[string]map[string]string) {
@@ -79,6 +91,8 @@ func pushWith(t *testing.T, s *server.Server, key, tag string) int {
 func TestMovingFromZot(t *testing.T) {
 	const forgejo = "zak_2bb9220d438b4c2fbaed8dc895894a16"
 	root, want := zotDirectory(t)
+	empty := upstreamtest.New(t, upstreamtest.Config{})
+	replacing := replacingWith(empty, empty)
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, []byte(replacing), 0o600); err != nil {
 		t.Fatal(err)
@@ -97,7 +111,7 @@ func TestMovingFromZot(t *testing.T) {
 	}
 
 	out, said, status = run(t, s, config, "import", "zot", root, "--group", "artifact-workloads")
-	if status != 1 || !strings.Contains(out, "LEFT OUT blumeops/damaged:") || !strings.Contains(out, "skipped \"docker.io/library/nginx\": ") {
+	if status != 1 || !strings.Contains(out, "LEFT OUT blumeops/damaged:") || !strings.Contains(out, "not served docker.io/library/nginx:1.27: the upstream does not show") {
 		t.Errorf("import: status %d, %s%s", status, out, said)
 	}
 	t.Log(out)
@@ -174,6 +188,122 @@ func TestMovingFromZot(t *testing.T) {
 	}
 	if status, _ := request(t, s, "HEAD", "/v2/blumeops/multi/manifests/v2.0.0", ""); status != http.StatusOK {
 		t.Errorf("after a collection: %d", status)
+	}
+}
+
+// publish gives an upstream the one image of a repository of a zot, under the tag that it has there,
+// and returns the digests of its blobs.
+func publish(t *testing.T, root, from string, up *upstreamtest.Upstream, remote string) (blobs []string) {
+	t.Helper()
+	read := func(name string, into any) []byte {
+		data, err := os.ReadFile(filepath.Join(root, from, name))
+		if err == nil && into != nil {
+			err = json.Unmarshal(data, into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	type descriptor struct {
+		MediaType   string            `json:"mediaType"`
+		Digest      digest.Digest     `json:"digest"`
+		Annotations map[string]string `json:"annotations"`
+	}
+	var index struct{ Manifests []descriptor }
+	read("index.json", &index)
+	for _, m := range index.Manifests {
+		var manifest struct {
+			Config descriptor
+			Layers []descriptor
+		}
+		data := read("blobs/sha256/"+m.Digest.Encoded(), &manifest)
+		up.Manifest(remote, m.MediaType, data, m.Annotations["org.opencontainers.image.ref.name"])
+		for _, blob := range append(manifest.Layers, manifest.Config) {
+			up.BlobAs(remote, blob.Digest, read("blobs/sha256/"+blob.Digest.Encoded(), nil))
+			blobs = append(blobs, string(blob.Digest))
+		}
+	}
+	return blobs
+}
+
+// Images that a zot has cached are served without a download, if the upstream shows them, with the
+// server running and without.
+func TestMovingWhatAZotHasCached(t *testing.T) {
+	root, want := zotDirectory(t)
+	hub, ghcr := upstreamtest.New(t, upstreamtest.Config{}), upstreamtest.New(t, upstreamtest.Config{})
+	blobs := publish(t, root, "docker.io/nginx", hub, "library/nginx")
+	publish(t, root, "blumeops/quartz", hub, "library/quartz") // not in zot's docker.io
+	replacing := replacingWith(hub, ghcr)
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	zots := filepath.Join(t.TempDir(), "zot.json")
+	for name, text := range map[string]string{
+		config: replacing,
+		zots: `{"storage": {"rootDirectory": "` + root + `"}, "extensions": {"sync": {"registries": [
+			{"urls": ["https://quay.io"], "onDemand": true, "preserveDigest": true, "content": [{"prefix": "**", "destination": "/quay.io"}]}]}}}`,
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get := func(s *server.Server, name string) int {
+		status, _ := request(t, s, "GET", "/v2/docker.io/library/"+name, "")
+		return status
+	}
+	contents := func() (n int) {
+		for _, r := range hub.Recorded() {
+			if r.Method == "GET" && r.Path != "/v2/" {
+				n++
+			}
+		}
+		return n
+	}
+	for _, running := range []bool{true, false} {
+		s := server.Start(t, server.Options{Caddyfile: replacing})
+		if !running {
+			if err := s.Stop(patience); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, said, status := run(t, s, config, "import", "zot", "--zot-config", zots)
+		for _, want := range []string{"not served ghcr.io/owner/tool:v3: the upstream does not show", "1 not served", "- Add `mirror quay.io`: zot fetches images from https://quay.io."} {
+			if !strings.Contains(out, want) {
+				t.Errorf("running %v: status %d, the output lacks %q: %s%s", running, status, want, out, said)
+			}
+		}
+		if strings.Contains(out, "nginx") {
+			t.Errorf("running %v: %s", running, out)
+		}
+		if !running {
+			s = server.Start(t, server.Options{Caddyfile: replacing, Data: s.Data})
+		}
+		hub.Forget()
+		for _, ref := range []string{"1.27", want["docker.io/nginx"]["1.27"]} {
+			if status := get(s, "nginx/manifests/"+ref); status != http.StatusOK {
+				t.Errorf("running %v: %s: %d", running, ref, status)
+			}
+		}
+		for _, blob := range blobs {
+			if status := get(s, "nginx/blobs/"+blob); status != http.StatusOK {
+				t.Errorf("running %v: %s: %d", running, blob, status)
+			}
+		}
+		if n := contents(); n > 0 {
+			t.Errorf("running %v: the upstream has sent %d manifests and blobs: %q", running, n, hub.Requests())
+		}
+		if status := get(s, "quartz/manifests/v1.0.0"); status != http.StatusOK || contents() == 0 {
+			t.Errorf("running %v: an image that was not seeded: %d, and %d requests", running, status, contents())
+		}
+		if status, _ := request(t, s, "GET", "/v2/ghcr.io/owner/tool/manifests/v3", ""); status != http.StatusNotFound {
+			t.Errorf("running %v: what the upstream does not have: %d", running, status)
+		}
+		out, _, status = run(t, s, config, "import", "zot", root, "--zot-config", zots, "--json", "--dry-run")
+		if !strings.Contains(out, `"not_served":1`) || !strings.Contains(out, "`mirror quay.io`") || status != 1 {
+			t.Errorf("running %v: status %d, %s", running, status, out)
+		}
+		if _, said, status = run(t, s, config, "import", "zot", t.TempDir(), "--zot-config", zots); status != 1 || !strings.Contains(said, "leave out <rootdir>") {
+			t.Errorf("running %v: two directories: status %d, %s", running, status, said)
+		}
 	}
 }
 

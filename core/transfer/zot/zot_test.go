@@ -109,7 +109,7 @@ func (s target) imported(t testing.TB, root string, change func(*transfer.Config
 	}
 	summary, err := transfer.Import(t.Context(), c)
 	must(t, err)
-	if sum := summary.Imported + summary.Unchanged + summary.Skipped + summary.LeftOut; sum != summary.Found || sum != len(items) {
+	if sum := summary.Imported + summary.Unchanged + summary.Skipped + summary.NotServed + summary.LeftOut; sum != summary.Found || sum != len(items) {
 		t.Errorf("the summary does not add up: %+v, and %d items were reported", summary, len(items))
 	}
 	return summary, items
