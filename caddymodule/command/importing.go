@@ -42,12 +42,15 @@ func importZotCommand(where *location) *cobra.Command {
 	var order importing.Order
 	var users []string
 	cmd := &cobra.Command{
-		Use:   "zot <rootdir> [--dry-run] [--user <old>=<new>] [--group <name>] [--json]",
+		Use:   "zot <rootdir> [--dry-run] [--copy] [--user <old>=<new>] [--group <name>] [--json]",
 		Short: "Imports the private images and the API keys of a zot",
 		Long: `
 Imports the private images of a zot 2.1 from its root directory, with the times and
 the users of their pushes, and its API keys. The directory is only read; zot must be
 stopped. Images of mirrors are skipped: mirrors fetch them on request.
+
+On the same file system a layer is a clone of zot's file, which shares its blocks, or
+else a hard link: then the two trees have one file. --copy copies every layer.
 
 The command can be interrupted and run again: it continues. A later import brings the
 changes in zot, and does not change what was pushed or deleted here since. An API key
@@ -66,6 +69,7 @@ import ended early, and 2 for an invalid command line.`,
 	asJSON := importFlags(cmd, &order)
 	flags := cmd.Flags()
 	flags.StringArrayVar(&users, "user", nil, "<old>=<new>: the name here of a user of zot")
+	flags.BoolVar(&order.Copy, "copy", false, "copy layers also where they could share zot's files")
 	flags.StringArrayVar(&order.Groups, "group", nil, "a group of the imported API keys")
 	completeFlag(cmd, "user")
 	completeFlag(cmd, "group")
