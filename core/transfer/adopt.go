@@ -16,7 +16,13 @@ import (
 // adoptions are the layers of one manifest that are to be files of the source. Their digests are
 // checked one after the other, which may take minutes; then all of them are committed at once,
 // before the collector can take a layer for one that nobody needs.
-type adoptions map[digest.Digest]core.Adoption
+type adoptions map[digest.Digest]*adoption
+
+// adoption is one of them.
+type adoption struct {
+	core.Adoption
+	counted bool // in the summary
+}
 
 // close releases what was not committed.
 func (a adoptions) close() (err error) {
@@ -50,10 +56,10 @@ func (r *repository) prepare(ctx context.Context, desc core.Descriptor, into ado
 	if json, err := maybeManifest(file); json || err != nil {
 		return err
 	}
-	adoption, err := adopter.Adopt(ctx, desc.Digest, file)
+	adopted, err := adopter.Adopt(ctx, desc.Digest, file)
 	switch {
 	case err == nil:
-		into[desc.Digest] = adoption
+		into[desc.Digest] = &adoption{Adoption: adopted}
 		return nil
 	case errors.Is(err, errors.ErrUnsupported):
 		return nil // it is copied
@@ -81,19 +87,20 @@ func maybeManifest(file *os.File) (bool, error) {
 }
 
 // adopt commits a layer that was prepared. Errors also: fault.
-func (r *repository) adopt(ctx context.Context, d digest.Digest, adoption core.Adoption) error {
-	desc, adopted, err := adoption.Commit(ctx, r.name)
+func (r *repository) adopt(ctx context.Context, d digest.Digest, layer *adoption) error {
+	desc, adopted, err := layer.Commit(ctx, r.name)
 	switch {
 	case errors.Is(err, core.ErrDigestInvalid):
 		return faultf("blob %s: %w", d, err)
 	case err != nil:
 		return fmt.Errorf("blob %s: %w", d, err)
-	case !adopted:
+	case !adopted, layer.counted:
 		return nil
 	}
+	layer.counted = true
 	r.importer.mu.Lock()
 	defer r.importer.mu.Unlock()
-	if adoption.Cloned() {
+	if layer.Cloned() {
 		r.summary.Cloned++
 	} else {
 		r.summary.Linked++

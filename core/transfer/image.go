@@ -305,8 +305,8 @@ func (r *repository) content(ctx context.Context, manifest []byte, doc *core.Doc
 			return missing(desc, err)
 		}
 	}
-	for d, adoption := range adopted {
-		if err := r.adopt(ctx, d, adoption); err != nil {
+	for d, layer := range adopted {
+		if err := r.adopt(ctx, d, layer); err != nil {
 			return err
 		}
 	}
