@@ -1,8 +1,13 @@
 package commands
 
 import (
+	"bufio"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -175,6 +180,94 @@ func TestMovingFromZot(t *testing.T) {
 	if status, _ := request(t, s, "HEAD", "/v2/blumeops/multi/manifests/v2.0.0", ""); status != http.StatusOK {
 		t.Errorf("after a collection: %d", status)
 	}
+}
+
+// TestAnImportThatIsKilled kills the command at some of its lines; the next one goes on. In the end
+// everything is here, each key once, and zot's directory is as it was.
+func TestAnImportThatIsKilled(t *testing.T) {
+	root, want := zotDirectory(t)
+	before := look(t, root)
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(config, []byte(replacing), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := server.Start(t, server.Options{Caddyfile: replacing})
+	if err := s.Stop(patience); err != nil {
+		t.Fatal(err)
+	}
+	kills := []int{1, 9}
+	if os.Getenv("REGISTRY_SLOW") != "" {
+		kills = []int{0, 1, 2, 3, 5, 8, 9, 11, 13, 15, 17, 19, 20, 21}
+	}
+	for _, lines := range kills {
+		cmd := s.Command(t.Context(), t, "registry", "import", "zot", root, "--json", "--config", config)
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for read := bufio.NewScanner(out); lines > 0 && read.Scan(); lines-- {
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // it was killed, or was faster
+	}
+	out, said, status := run(t, s, config, "import", "zot", root)
+	if status != 1 || !strings.Contains(out, "LEFT OUT blumeops/damaged:") || !strings.Contains(out, "1 left out") {
+		t.Errorf("the last import: status %d, %s%s", status, out, said)
+	}
+	if after := look(t, root); !maps.Equal(after, before) {
+		t.Errorf("zot's directory was %v and is %v", before, after)
+	}
+	s = server.Start(t, server.Options{Caddyfile: replacing, Data: s.Data})
+	for repo, refs := range want {
+		for ref, digest := range refs {
+			if strings.Contains(repo, ".io/") || digest == "damaged" {
+				continue
+			}
+			if status, _ := request(t, s, "HEAD", "/v2/"+repo+"/manifests/"+ref, ""); status != http.StatusOK {
+				t.Errorf("%s %s: %d", repo, ref, status)
+			}
+		}
+	}
+	var keys []struct{ ID string }
+	out, _, _ = run(t, s, config, "key", "list", "--json")
+	if err := json.Unmarshal([]byte(out), &keys); err != nil || len(keys) != 3 {
+		t.Errorf("key list: %v, %s", err, out)
+	}
+	var report struct{ Damage []any }
+	out, said, status = run(t, s, config, "verify", "--json")
+	if err := json.Unmarshal([]byte(out), &report); err != nil || status != 0 || len(report.Damage) > 0 {
+		t.Errorf("verify: status %d, %v, %s%s", status, err, out, said)
+	}
+}
+
+// look is what an import could change in a directory: bytes, modes and modification times.
+func look(t *testing.T, root string) map[string]string {
+	t.Helper()
+	seen := map[string]string{}
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fi, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		var data []byte
+		if fi.Mode().IsRegular() {
+			data, err = os.ReadFile(name)
+		}
+		seen[name] = fmt.Sprintf("%v %d %x", fi.Mode(), fi.ModTime().UnixNano(), sha256.Sum256(data))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seen
 }
 
 // An import that is refused is explained in one sentence.

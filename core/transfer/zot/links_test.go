@@ -397,7 +397,7 @@ func TestTheCollectorRunsDuringAnImport(t *testing.T) {
 	for range 2 {
 		collect()
 	}
-	if summary.LeftOut != 1 || summary.Skipped > 0 || summary.Linked+summary.Cloned > 5 {
+	if summary.LeftOut != 1 || summary.Skipped > 0 || summary.Linked+summary.Cloned > 7 { // each of the three brings the base
 		t.Errorf("got %+v", summary)
 	}
 	s.wantEverything(t)
@@ -531,25 +531,27 @@ func TestAnImportIsKilledAtEachWrite(t *testing.T) {
 	if os.Getenv("REGISTRY_SLOW") != "" {
 		step = 1
 	}
-	for n := int64(0); ; n += step {
-		path := t.TempDir()
-		killed := killedImport(t, root, path, n)
-		s := openTarget(t, path)
-		summary, _ := s.imported(t, root, nil)
-		s.wantEverything(t)
-		if got := s.keys(t); !slices.Equal(got, want) {
-			t.Errorf("killed at write %d: there are %d objects, want %d", n, len(got), len(want))
-		}
-		if summary.Skipped > 0 || summary.LeftOut != 1 {
-			t.Errorf("killed at write %d: %+v", n, summary)
-		}
-		if !maps.Equal(look(t, root), before) {
-			t.Errorf("killed at write %d: zot's directory has changed", n)
-		}
-		if t.Failed() || !killed {
-			if n < 200 {
+	killed := true
+	for n := int64(0); killed; n += step {
+		t.Run(fmt.Sprint("write ", n), func(t *testing.T) {
+			path := t.TempDir()
+			if killed = killedImport(t, root, path, n); !killed && n < 200 {
 				t.Errorf("the import took %d writes", n)
 			}
+			s := openTarget(t, path)
+			summary, _ := s.imported(t, root, nil)
+			s.wantEverything(t)
+			if got := s.keys(t); !slices.Equal(got, want) {
+				t.Errorf("there are %d objects, want %d", len(got), len(want))
+			}
+			if summary.Skipped > 0 || summary.LeftOut != 1 {
+				t.Errorf("got %+v", summary)
+			}
+			if !maps.Equal(look(t, root), before) {
+				t.Error("zot's directory has changed")
+			}
+		})
+		if t.Failed() {
 			return
 		}
 	}
