@@ -26,7 +26,10 @@ var foreignTime = time.Date(2001, time.February, 3, 4, 5, 6, 7000, time.UTC)
 func (f *bucketFixture) foreign(data string) *foreign {
 	f.Helper()
 	file := &foreign{f: f, path: filepath.Join(f.TempDir(), "file"), data: strings.Repeat(data, 5000)}
-	err := errors.Join(os.WriteFile(file.path, []byte(file.data), 0o640), os.Chmod(file.path, 0o640), os.Chtimes(file.path, foreignTime, foreignTime))
+	err := errors.Join(
+		os.WriteFile(file.path, []byte(file.data), 0o640), os.Chmod(file.path, 0o640),
+		os.Chtimes(file.path, foreignTime, foreignTime),
+	)
 	if err == nil {
 		file.was, err = os.Stat(file.path)
 	}
@@ -212,7 +215,8 @@ var adoptClauses = []bucketClause{
 	}},
 	{"other files are refused", func(f *bucketFixture) {
 		small, future, directory := f.foreign("x"), f.foreign("x"), f.foreign("x")
-		err := errors.Join(os.Truncate(small.path, 4096), os.Chtimes(future.path, time.Time{}, time.Now().Add(time.Hour)))
+		tomorrow := time.Now().Add(24 * time.Hour)
+		err := errors.Join(os.Truncate(small.path, 4096), os.Chtimes(future.path, time.Time{}, tomorrow))
 		directory.path = filepath.Dir(directory.path)
 		for name, file := range map[string]*foreign{"a small one": small, "one from the future": future, "a directory": directory} {
 			_, adoptErr := file.tryAdopt()

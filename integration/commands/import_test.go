@@ -34,7 +34,9 @@ const replacing = `{
 			allow group artifact-workloads read create
 			allow user eblume *
 			allow key forgejo *
+			allow group laptop *
 		}
+		local_user eblume $2a$10$Gg7WK3iI7OBPCL11XkASO.GoD.hlcxNFVoY1QK03x9QDZkyf9Y80K laptop
 	}
 }
 http://:{$REGISTRY_PORT} {
@@ -82,7 +84,10 @@ func pushWith(t *testing.T, s *server.Server, key, tag string) int {
 
 // The images of a zot and its API keys move in, with the server running and without.
 func TestMovingFromZot(t *testing.T) {
-	const forgejo = "zak_2bb9220d438b4c2fbaed8dc895894a16"
+	const (
+		forgejo = "zak_2bb9220d438b4c2fbaed8dc895894a16"
+		laptop  = "zak_8bd09bf6d8e74f17abc786a987325fca"
+	)
 	root, want := zotDirectory(t)
 	config := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(config, []byte(replacing), 0o600); err != nil {
@@ -117,10 +122,12 @@ func TestMovingFromZot(t *testing.T) {
 			}
 		}
 	}
-	// Its label and its owner are those of rules, and give it nothing.
-	for tag, want := range map[string]int{"new": http.StatusCreated, "stable": http.StatusForbidden} {
-		if status := pushWith(t, s, forgejo, tag); status != want {
-			t.Errorf("a push of %s with zot's key: %d, want %d", tag, status, want)
+	// Labels and owners are those of rules, of a group and of a local user, and give nothing.
+	for name, key := range map[string]string{"forgejo": forgejo, "laptop": laptop} {
+		for tag, want := range map[string]int{name: http.StatusCreated, "stable": http.StatusForbidden} {
+			if status := pushWith(t, s, key, tag); status != want {
+				t.Errorf("a push of %s with zot's key %s: %d, want %d", tag, name, status, want)
+			}
 		}
 	}
 

@@ -84,7 +84,8 @@ func (b *Bucket) link(f *os.File, fi os.FileInfo, to string) error {
 	if err := b.storage.syncData(f); err != nil {
 		// The kernel reports success the next time, so the bytes get a file of their own.
 		b.noAdopt.Store(true)
-		b.storage.config.Log.Error("sync of a file to be linked failed; from now on such files are copied", "file", f.Name(), "error", err)
+		b.storage.config.Log.Error("sync of a file to be linked failed; from now on such files are copied",
+			"file", f.Name(), "error", err)
 		return err
 	}
 	return b.folders.LinkFile(f, to)

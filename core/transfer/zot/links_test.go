@@ -158,7 +158,8 @@ func TestLayersShareTheFilesOfZot(t *testing.T) {
 	}
 }
 
-// Whatever happens to an object here, zot's file stays as it is; and the other way round.
+// An object and the file of zot that it shares stay independent: neither a repair nor a delete on one side
+// changes the other.
 func TestSharedLayersLiveApart(t *testing.T) {
 	onlyLinux(t)
 	root, path := fixture(t), t.TempDir()

@@ -199,8 +199,8 @@ func (t *Tree) Lstat(path string) (s Status, err error) {
 			return err
 		}
 		s = Status{
-			Size: st.Size, Time: time.Unix(st.Mtim.Unix()), Inode: st.Ino, Names: uint64(st.Nlink), Changed: time.Unix(st.Ctim.Unix()),
-			Regular: uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG,
+			Size: st.Size, Time: time.Unix(st.Mtim.Unix()), Inode: st.Ino, Names: uint64(st.Nlink),
+			Changed: time.Unix(st.Ctim.Unix()), Regular: uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG,
 		}
 		return nil
 	})
