@@ -94,6 +94,7 @@ func TestWrongCommandLinesRunNothing(t *testing.T) {
 		"verify a b", "verify team/app:v1",
 		"doctor containerd", "doctor --clients --storage a",
 		"demo now", "demo --storage a",
+		"health a b", "health /readyz", "health ftp://127.0.0.1/readyz", "health http://127.0.0.1:5050/v2/",
 		"import", "import zot", "import zot a b", "import zot a --storage b", "import zot a --user me",
 		"key create", "key create me --user me", "key create --user me --expires never",
 		"key list me", "key revoke", "key revoke a b", "user list me", "user disable", "user enable a b",

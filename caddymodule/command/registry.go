@@ -55,7 +55,7 @@ func registryCommand(cmd *cobra.Command) {
 	needsSubcommand(cmd)
 	cmd.AddCommand(
 		gcCommand(where), purgeCommand(where), verifyCommand(where), importCommand(where), exportCommand(where), doctorCommand(where),
-		keyCommand(where), userCommand(where), policyCommand(where), demoCommand(where),
+		keyCommand(where), userCommand(where), policyCommand(where), demoCommand(where), healthCommand(),
 	)
 }
 
