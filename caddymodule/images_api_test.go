@@ -216,7 +216,7 @@ func TestImagesAsJSONOnOtherSites(t *testing.T) {
 	r.Want(http.StatusOK, "GET", "/api/state", nil)
 }
 
-// Looking at a mirror asks nobody, is no pull, and keeps nothing.
+// Looking at a mirror asks nobody, and neither counts as a pull nor keeps anything.
 func TestLookingAtAMirrorAsksNobody(t *testing.T) {
 	u := upstreamtest.New(t, upstreamtest.Config{})
 	image, layer := registrytest.PutImage(t, u, "library/nginx", "latest", registrytest.RandomBytes(1000))
