@@ -141,6 +141,17 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// SignedIn returns the user that is signed in with the browser of a request, with the present
+// groups: for what is not a page and takes the cookie, too. A cookie that others could read counts
+// as none.
+func (s *Site) SignedIn(r *http.Request) (policies.Identity, bool) {
+	conn := s.Connection(r)
+	if !conn.Private() && !s.Insecure {
+		return policies.Identity{}, false
+	}
+	return s.who(r, conn.HTTPS)
+}
+
 // who returns the user that is signed in with the browser, with the present groups.
 func (s *Site) who(r *http.Request, https bool) (policies.Identity, bool) {
 	id := session.Cookie(r, sessionCookie, https)
