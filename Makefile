@@ -1,5 +1,5 @@
 # Every target is a Go program or a Go test under integration/; see there.
-.PHONY: build run check test test-all conformance bench release
+.PHONY: build run check test test-all conformance bench soak release
 
 build: # bin/caddy-registry, by xcaddy, from xcaddy.json
 	cd integration && go run ./xbuild
@@ -21,6 +21,9 @@ conformance: build # the OCI suite alone, in both versions, over HTTP and HTTPS
 
 bench: build # side by side with distribution, stock Caddy and nginx; takes some 12 minutes
 	cd integration && go run ./tools && go run ./bench
+
+soak: build # ten minutes of mixed load: memory, goroutines and descriptors must be flat
+	cd integration && go test -v -count=1 -timeout 20m -run TestSoak ./soak -for 10m
 
 release: # dist/: programs, Debian packages, an image, and what they are made of; of the commit
 	cd integration && go run ./tools -slow -only cyclonedx-gomod && go run ./release

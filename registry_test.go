@@ -25,9 +25,9 @@ func golang(t *testing.T, args ...string) string {
 }
 
 // core serves, policies decides, caddymodule connects. What is below knows nothing of
-// what is above it, and neither Caddy nor its logger nor the OIDC client.
+// what is above it, and neither Caddy nor its logger, the OIDC client or OpenTelemetry.
 func TestDirection(t *testing.T) {
-	foreign := []string{"github.com/caddyserver/", "go.uber.org/zap", "github.com/coreos/go-oidc"}
+	foreign := []string{"github.com/caddyserver/", "go.uber.org/zap", "github.com/coreos/go-oidc", "go.opentelemetry.io/"}
 	for _, row := range []struct {
 		below string
 		above []string

@@ -127,11 +127,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	defer h.app.storage.Release()
+	c.r = observe.Traced(r) // after the storage is open, which outlives the request
 	registry := c.wrap(union)
 	if c.Kind == wire.Blob {
-		defer sendPieces(r.Context())()
+		defer sendPieces(c.r.Context())()
 	}
-	wire.Serve(w, r, c.Request, registry, c.options)
+	wire.Serve(w, c.r, c.Request, registry, c.options)
 	return nil
 }
 

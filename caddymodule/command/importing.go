@@ -46,7 +46,7 @@ func importZotCommand(where *location) *cobra.Command {
 	var users []string
 	var configFile string
 	cmd := &cobra.Command{
-		Use:   "zot [<rootdir>] [--zot-config <file>] [--dry-run] [--user <old>=<new>] [--group <name>] [--json]",
+		Use:   "zot [<rootdir>] [--zot-config <file>] [--dry-run] [--copy] [--user <old>=<new>] [--group <name>] [--json]",
 		Short: "Imports the images and the API keys of a zot",
 		Long: `
 Imports the private images of a zot 2.1 from its root directory, with the times and
@@ -59,6 +59,9 @@ as not served. If an upstream cannot be asked, run the command again later.
 
 With --zot-config it reads the root directory from zot's configuration file in JSON,
 and prints what the Caddyfile lacks of it: mirrors, rules of the policy, sign-ins.
+
+On the same file system a layer is a clone of zot's file, which shares its blocks, or
+else a hard link: then the two trees have one file. --copy copies every layer.
 
 The command can be interrupted and run again: it continues. A later import brings the
 changes in zot, and does not change what was pushed or deleted here since. An API key
@@ -77,6 +80,7 @@ import ended early, and 2 for an invalid command line.`,
 	asJSON := importFlags(cmd, &order)
 	flags := cmd.Flags()
 	flags.StringArrayVar(&users, "user", nil, "<old>=<new>: the name here of a user of zot")
+	flags.BoolVar(&order.Copy, "copy", false, "copy layers also where they could share zot's files")
 	flags.StringArrayVar(&order.Groups, "group", nil, "a group of the imported API keys")
 	flags.StringVar(&configFile, "zot-config", "", "zot's configuration file, in JSON")
 	completeFlag(cmd, "user")

@@ -53,7 +53,9 @@ type ImportedKey struct {
 // ErrUserInvalid, ErrTooManyKeys.
 func (k *Keys) Import(ctx context.Context, want ImportedKey) (Key, error) {
 	key, err := k.planImport(ctx, want)
-	if err != nil {
+	if errors.Is(err, ErrKeyImported) { // by an import that may have ended before it noted this
+		return key, errors.Join(err, k.markImported(ctx, key.ID))
+	} else if err != nil {
 		return key, err
 	}
 	k.creating.Lock()

@@ -81,6 +81,28 @@ func TestAKeyIsImportedOnce(t *testing.T) {
 
 // A key that never expires there lasts as long as a new one here, and one whose end is far
 // does, too.
+// An import that was killed before it noted the key: the next one does not make another, and notes it.
+func TestTheImportOfAKeyIsCutOff(t *testing.T) {
+	m := start(t)
+	key, err := m.Keys().Import(t.Context(), fromZot(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Keys().bucket.Delete(t.Context(), importedMarks+key.ID); err != nil {
+		t.Fatal(err)
+	}
+	m.restart()
+	for _, when := range []string{"after the kill", "when the key is forgotten"} {
+		if _, err := m.Keys().Import(t.Context(), fromZot(m)); !errors.Is(err, ErrKeyImported) {
+			t.Errorf("%s: %v", when, err)
+		}
+		if err := m.Keys().records.remove(t.Context(), key.ID); err != nil && when == "after the kill" {
+			t.Fatal(err)
+		}
+		m.restart()
+	}
+}
+
 func TestAnImportedKeyLastsAsLongAsANewOneAtMost(t *testing.T) {
 	m := start(t)
 	for name, expires := range map[string]time.Time{"never": {}, "far": m.clock.Add(1000 * 24 * time.Hour), "near": m.clock.Add(time.Hour)} {

@@ -31,6 +31,9 @@ type Order struct {
 	// Registry is another registry.
 	Registry *remote.Config `json:"registry,omitempty"`
 	DryRun   bool           `json:"dry_run,omitempty"`
+	// Copy copies the layers of a zot on the same file system, too, which otherwise share their
+	// files with it.
+	Copy bool `json:"copy,omitempty"`
 	// Users are the names here of users there.
 	Users map[string]string `json:"users,omitempty"`
 	// Groups are those of the API keys, and the only rights that they get beside those of
@@ -182,6 +185,7 @@ func (o Order) run(ctx context.Context, place Place, result *Result, report func
 	site := &namespace.Site{Mirrors: o.Mirrors, Private: private}
 	result.Summary, err = transfer.Import(ctx, transfer.Config{
 		Source: source, Target: place.Target, Notes: place.Notes, Pulls: place.Pulls, Room: place.Room, DryRun: o.DryRun, Report: report,
+		Link: o.Zot != "" && !o.Copy,
 		Name: func(name string) (string, error) { return o.nameOf(site, name) },
 		Mirror: func(name string) (*transfer.Mirror, error) {
 			if owner, _ := site.Owner(name); owner != "" {

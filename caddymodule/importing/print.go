@@ -97,6 +97,10 @@ func (p *Printer) Result(r Result) {
 		s.Repositories, s.Found, s.Imported, verb, s.Unchanged, s.Skipped, s.NotServed, s.LeftOut)
 	fmt.Fprintf(p.Out, "%d blobs of %s copied, %d shared with repositories that hold them\n",
 		s.Blobs, humanize.IBytes(uint64(s.Bytes)), s.Shared)
+	if s.Linked+s.Cloned > 0 {
+		fmt.Fprintf(p.Out, "%d layers linked and %d cloned from zot's files: %s not copied\n",
+			s.Linked, s.Cloned, humanize.IBytes(uint64(s.Saved)))
+	}
 	for _, key := range r.Keys {
 		fmt.Fprintf(p.Out, "API key %.100q of %.100q: ", key.Label, key.Owner)
 		switch key.Outcome {

@@ -7,6 +7,24 @@ import (
 	"github.com/eblume/caddy-registry/core/transfer"
 )
 
+// The summary says what was not copied, if there is anything.
+func TestThePrinterSaysHowManyLayersAreShared(t *testing.T) {
+	const want = "2 layers linked and 1 cloned from zot's files: 3.0 MiB not copied\n"
+	for _, row := range []struct {
+		summary transfer.Summary
+		want    bool
+	}{
+		{transfer.Summary{Linked: 2, Cloned: 1, Saved: 3 << 20}, true},
+		{transfer.Summary{Blobs: 2, Bytes: 3 << 20}, false},
+	} {
+		var out strings.Builder
+		(&Printer{Out: &out}).Result(Result{Summary: row.summary})
+		if strings.Contains(out.String(), want) != row.want || !row.want && strings.Contains(out.String(), "linked") {
+			t.Errorf("of %+v it printed %q", row.summary, out.String())
+		}
+	}
+}
+
 // A person sees what needs attention, and not the rest.
 func TestThePrinterNamesWhatNeedsAttention(t *testing.T) {
 	for _, row := range []struct {

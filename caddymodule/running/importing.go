@@ -145,6 +145,7 @@ func (s *Storage) serveImport(w http.ResponseWriter, r *http.Request) {
 	sum := result.Summary
 	log = log.With("repositories", sum.Repositories, "found", sum.Found, "imported", sum.Imported, "unchanged", sum.Unchanged,
 		"skipped", sum.Skipped, "left_out", sum.LeftOut, "blobs", sum.Blobs, "bytes", sum.Bytes, "shared", sum.Shared,
+		"linked", sum.Linked, "cloned", sum.Cloned, "bytes_saved", sum.Saved,
 		"keys", result.KeysThatAre(transfer.Imported), "took", time.Since(began))
 	if err != nil {
 		log.Warn("import ended early", "error", err)

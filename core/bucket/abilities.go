@@ -3,6 +3,7 @@ package bucket
 import (
 	"context"
 	"io"
+	"os"
 )
 
 // The abilities below are free on a local disk. An object store over a network does not have
@@ -77,6 +78,34 @@ type Rename interface {
 	// rename, unless it is Alike. The rename is durable after a Sync of both keys.
 	// Errors: ErrChanged, also when there is no such object; ErrNoSpace.
 	Rename(ctx context.Context, key, version, to string) error
+}
+
+// Adopt is the ability to make a file that somebody else has written an object, without copying
+// its bytes: as a clone, which shares its blocks, or else as one more name of the same file. That
+// file must not be written to any more. Neither its bytes nor its mode nor its modification time
+// are changed, also when the object is renamed, replaced or deleted.
+type Adopt interface {
+	// Adopt takes an open regular file. Nothing is visible before Commit. Errors:
+	// errors.ErrUnsupported when the file cannot be shared, as on another file system. Then the
+	// caller copies it.
+	Adopt(ctx context.Context, f *os.File) (Adoption, error)
+}
+
+// Adoption is a file on its way to becoming an object. It is used by one goroutine at a time.
+type Adoption interface {
+	// Open reads the bytes that the object will have. The caller closes it.
+	Open() (io.ReadCloser, error)
+	// Cloned reports whether the bytes can be changed only through the object. Otherwise the
+	// object is another name of the file.
+	Cloned() bool
+	// Commit makes it the object key, as Upload.Commit does: adopted is false if an existing
+	// object was kept. It may be called again, when the object was deleted; the object may then have
+	// the same Version as before. The Time of an object that shares its file with others is when the
+	// file last got or lost a name. Errors: ErrChanged when the file has another size or modification
+	// time than when it was adopted.
+	Commit(ctx context.Context, key, damaged string) (info Info, adopted bool, err error)
+	// Close releases what is not an object.
+	Close() error
 }
 
 // Sync returns when the present state of the keys is durable: at once, unless b has a

@@ -2,7 +2,7 @@
 // conditional writes and resumable uploads. It knows nothing about registries. dir/ implements
 // it on a local disk; an S3 bucket can keep the same promises with conditional requests, so no
 // user relies on a path. Features of only some buckets are abilities, separate interfaces that
-// are found by type assertion: DeleteIfMatch, OpenAfterDelete, FollowUpload, Barrier, Rename.
+// are found by type assertion: DeleteIfMatch, OpenAfterDelete, FollowUpload, Barrier, Rename, Adopt.
 //
 // Visible and durable are different here. A write is visible to every reader when
 // the call returns. Where the bucket has a Barrier, it survives a power cut when a Sync

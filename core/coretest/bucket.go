@@ -52,6 +52,10 @@ func Barrier(t *testing.T, open OpenBucket) { runBucket(t, open, barrierClauses)
 // Rename runs the contract of a bucket.Bucket that is a bucket.Rename.
 func Rename(t *testing.T, open OpenBucket) { runBucket(t, open, renameClauses) }
 
+// Adopt runs the contract of a bucket.Bucket that is a bucket.Adopt, and that can share a file in
+// a directory of the test.
+func Adopt(t *testing.T, open OpenBucket) { runBucket(t, open, adoptClauses) }
+
 func runBucket(t *testing.T, open OpenBucket, clauses []bucketClause) {
 	for _, c := range clauses {
 		t.Run(c.name, func(t *testing.T) {

@@ -65,7 +65,7 @@ func (m *Mirror) attest(ctx context.Context, repo string, d digest.Digest) (size
 		return 0, err
 	}
 	noun := repo + "@" + string(d)
-	return together(ctx, m, "attest "+noun, func(ctx context.Context) (int64, error) {
+	return together(ctx, m, "mirror.attest", "attest "+noun, func(ctx context.Context) (int64, error) {
 		size, err := m.upstream.Attest(ctx, remote, d, -1)
 		if err != nil {
 			return 0, m.noteAbsent(noun, err, core.ErrBlobUnknown)
@@ -161,7 +161,7 @@ func (m *Mirror) link(ctx context.Context, repo string, d digest.Digest, slot do
 		return false, err
 	}
 	noun := repo + "@" + string(d)
-	return together(ctx, m, "link "+noun, func(ctx context.Context) (bool, error) {
+	return together(ctx, m, "mirror.link", "link "+noun, func(ctx context.Context) (bool, error) {
 		// Another flight may have ended since the lookup.
 		if _, err := m.local.Stat(ctx, repo, d); err == nil || m.downloads.Has(repo, slot) {
 			return true, nil

@@ -122,7 +122,7 @@ func kept[L list](ctx context.Context, m *Mirror, key string) (got L, ok bool, e
 		list L
 		ok   bool
 	}
-	l, err := together(ctx, m, "read "+key, func(ctx context.Context) (loaded, error) {
+	l, err := together(ctx, m, "mirror.list_record", "read "+key, func(ctx context.Context) (loaded, error) {
 		select {
 		case m.common.reading <- struct{}{}:
 			defer func() { <-m.common.reading }()

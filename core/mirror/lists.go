@@ -165,7 +165,7 @@ func listed[L list](ctx context.Context, m *Mirror, q *question[L]) (L, error) {
 		list L
 		from core.Source
 	}
-	found, err := together(ctx, m, q.key, func(ctx context.Context) (sourced, error) {
+	found, err := together(ctx, m, "mirror.list", q.key, func(ctx context.Context) (sourced, error) {
 		if again, ok, _ := kept[L](ctx, m, q.key); ok && time.Since(again.at()) < m.ttl() {
 			return sourced{again, core.SourceHeld}, nil // another flight ended since the lookup
 		}

@@ -88,7 +88,7 @@ func (m *Mirror) byDigest(ctx context.Context, repo string, d digest.Digest) (co
 	if err := mayFetch(ctx, noun); err != nil {
 		return core.Manifest{}, err
 	}
-	got, err := together(ctx, m, noun, func(ctx context.Context) (heldTag, error) {
+	got, err := together(ctx, m, "mirror.manifest", noun, func(ctx context.Context) (heldTag, error) {
 		// Another flight may have fetched it since the lookup.
 		if held, err := m.held(ctx, repo, d); err == nil {
 			return heldTag{manifest: held}, nil

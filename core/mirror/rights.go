@@ -210,7 +210,7 @@ func (m *Mirror) reveal(ctx context.Context, seen *view, noun string, held bool,
 	}
 	stale := known.hidden(m.settings.Load().MaxStale)
 	if !known.within(rightsAge) && access.Fetch {
-		now, err := together(ctx, m, "rights "+noun, func(ctx context.Context) (knownRights, error) {
+		now, err := together(ctx, m, "mirror.rights", "rights "+noun, func(ctx context.Context) (knownRights, error) {
 			return m.askRights(ctx, repo, look)
 		})
 		switch {

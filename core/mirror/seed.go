@@ -72,7 +72,7 @@ func (m *Mirror) Learn(ctx context.Context, repo string, found core.Manifest, ta
 		tags = []string{""}
 	}
 	key := fmt.Sprintf("learn %s@%s %q", repo, found.Descriptor.Digest, tags)
-	_, err := together(ctx, m, key, func(ctx context.Context) (none struct{}, err error) {
+	_, err := together(ctx, m, "mirror.learn", key, func(ctx context.Context) (none struct{}, err error) {
 		for _, tag := range tags {
 			l := &lesson{found: found, tag: tag, at: at, fresh: true}
 			m.learn(ctx, repo, l)

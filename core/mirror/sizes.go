@@ -80,7 +80,7 @@ func (m *Mirror) survey(ctx context.Context, repo string) bool {
 	if !ok {
 		return false
 	}
-	_, _ = together(ctx, m, "survey "+repo, func(ctx context.Context) (struct{}, error) {
+	_, _ = together(ctx, m, "mirror.survey", "survey "+repo, func(ctx context.Context) (struct{}, error) {
 		n := 0
 		for held, err := range local.Manifests(ctx, repo) {
 			if err != nil || n == maxSurveyed {

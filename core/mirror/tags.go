@@ -48,7 +48,7 @@ func (m *Mirror) byTag(ctx context.Context, repo, tag string) (core.Manifest, er
 	if err := mayFetch(ctx, noun); err != nil {
 		return core.Manifest{}, err
 	}
-	held, err = together(ctx, m, noun, func(ctx context.Context) (heldTag, error) {
+	held, err = together(ctx, m, "mirror.tag", noun, func(ctx context.Context) (heldTag, error) {
 		return m.refresh(ctx, repo, tag)
 	})
 	if err != nil {

@@ -27,7 +27,7 @@ func (m *Mirror) unveil(ctx context.Context, repo, noun string, missing *core.Er
 	if m.knownAbsent(unseenNoun(repo), missing) != nil {
 		return m.hide(ctx, repo)
 	}
-	_, err := together(ctx, m, "unveil "+noun, func(ctx context.Context) (struct{}, error) {
+	_, err := together(ctx, m, "mirror.unveil", "unveil "+noun, func(ctx context.Context) (struct{}, error) {
 		var none struct{}
 		if m.rightsOf(ctx, repo).ok {
 			return none, nil // another flight ended since the lookup

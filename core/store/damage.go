@@ -169,27 +169,40 @@ func (s *Store) wrong(ctx context.Context, d digest.Digest) (version string, err
 	}
 	defer object.Close()
 	info := object.Info()
-	verifier := d.Verifier()
-	buf := examineBuffers.Get().(*[]byte)
-	defer examineBuffers.Put(buf)
-	for err == nil {
-		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
-		}
-		var n int
-		n, err = object.Read(*buf)
-		_, _ = verifier.Write((*buf)[:n]) // a hash accepts everything
-	}
-	if err != io.EOF {
+	_, got, err := sum(ctx, object, d.Algorithm())
+	switch {
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case err != nil:
 		return info.Version, fmt.Errorf("read %s: %w", info.Key, err)
-	}
-	if verifier.Verified() {
+	case got == d:
 		s.damage.proven(d, info.Size)
 		return "", nil
 	}
 	s.damage.sizes.Set(blobID{digest: d}, size{bytes: -1, damaged: info.Version})
 	s.reportDamage(info, errors.New("its bytes do not have the digest"))
 	return info.Version, nil
+}
+
+// sum reads r to its end and returns its length and digest. Errors: the context's, and r's.
+func sum(ctx context.Context, r io.Reader, algorithm digest.Algorithm) (bytes int64, d digest.Digest, err error) {
+	hash := algorithm.Hash()
+	buf := examineBuffers.Get().(*[]byte)
+	defer examineBuffers.Put(buf)
+	for {
+		if ctx.Err() != nil {
+			return bytes, "", context.Cause(ctx)
+		}
+		n, err := r.Read(*buf)
+		_, _ = hash.Write((*buf)[:n]) // a hash accepts everything
+		bytes += int64(n)
+		switch {
+		case err == io.EOF:
+			return bytes, digest.NewDigest(algorithm, hash), nil
+		case err != nil:
+			return bytes, "", err
+		}
+	}
 }
 
 // displaced returns the version of the object of d if an upload of the given length,

@@ -257,10 +257,14 @@ func (s *Store) barrier(ctx context.Context, keys ...string) error {
 
 // sync returns when the present state of the keys is durable.
 func (s *Store) sync(ctx context.Context, keys ...string) error {
-	if err := bucket.Sync(ctx, s.bucket, keys...); err != nil {
-		return s.failed("sync", err)
+	ctx, span := core.Begin(ctx, "store.sync")
+	span.SetInt("registry.sync.objects", int64(len(keys)))
+	err := bucket.Sync(ctx, s.bucket, keys...)
+	if err != nil {
+		err = s.failed("sync", err)
 	}
-	return nil
+	span.End(err)
+	return err
 }
 
 // failed wraps an error of the bucket. It distinguishes a full disk from a failing one

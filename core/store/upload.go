@@ -175,7 +175,9 @@ func (u *upload) Append(ctx context.Context, at int64, r io.Reader) (int64, erro
 }
 
 // Commit implements core.Upload.
-func (u *upload) Commit(ctx context.Context, d digest.Digest) (core.Descriptor, error) {
+func (u *upload) Commit(ctx context.Context, d digest.Digest) (_ core.Descriptor, err error) {
+	ctx, span := core.Begin(ctx, "store.commit_blob")
+	defer func() { span.End(err) }()
 	release, err := u.hold()
 	if err != nil {
 		return core.Descriptor{}, err

@@ -23,6 +23,8 @@ func (s *Store) PutManifest(ctx context.Context, repo string, put core.ManifestP
 	if err != nil {
 		return core.ManifestResult{}, err
 	}
+	ctx, span := core.Begin(ctx, "store.commit")
+	defer func() { span.End(err) }()
 	var result core.ManifestResult
 	err = s.certain(asked, func() (err error) {
 		result, err = s.put(ctx, repo, d, &doc, put)

@@ -9,16 +9,12 @@ import (
 	"github.com/eblume/caddy-registry/core"
 )
 
-// blob copies one blob into the repository, unless it exists. The source must have the whole blob
+// blob brings one blob into the repository, unless it exists. The source must have the whole blob
 // in this repository, even if another repository here holds the same one: knowing a digest must
 // never be enough to get the content. Errors also: fault, ErrAbsent; in a mirror's repository also
 // errNotShown, Skip.
 func (r *repository) blob(ctx context.Context, desc core.Descriptor) error {
-	held, err := r.Target.Stat(ctx, r.name, desc.Digest)
-	switch {
-	case err == nil && (desc.Size < 0 || desc.Size == held.Size):
-		return nil
-	case err != nil && !errors.Is(err, core.ErrBlobUnknown) && !errors.Is(err, core.ErrNameUnknown):
+	if held, err := r.held(ctx, desc); held || err != nil {
 		return err
 	}
 	if err := r.attested(ctx, desc); err != nil {
@@ -40,6 +36,23 @@ func (r *repository) blob(ctx context.Context, desc core.Descriptor) error {
 		return err
 	}
 	defer content.Close()
+	return r.copy(ctx, desc, content, size)
+}
+
+// held reports whether the repository has the blob, and so need not get it.
+func (r *repository) held(ctx context.Context, desc core.Descriptor) (bool, error) {
+	held, err := r.Target.Stat(ctx, r.name, desc.Digest)
+	switch {
+	case err == nil:
+		return desc.Size < 0 || desc.Size == held.Size, nil
+	case errors.Is(err, core.ErrBlobUnknown), errors.Is(err, core.ErrNameUnknown):
+		return false, nil
+	}
+	return false, err
+}
+
+// copy copies a blob of size bytes, or -1, from content. Errors also: fault.
+func (r *repository) copy(ctx context.Context, desc core.Descriptor, content io.Reader, size int64) error {
 	if err := r.Room(max(size, desc.Size, 0)); err != nil {
 		return fmt.Errorf("blob %s: %w", desc.Digest, err)
 	}

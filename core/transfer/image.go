@@ -225,7 +225,7 @@ func (r *repository) after(ctx context.Context, reference string) error {
 }
 
 // keep puts the manifest with the tags; fresh: its content, too.
-func (r *repository) keep(ctx context.Context, image *found, m core.Manifest, doc *core.Document, tags []Tag, fresh bool) error {
+func (r *repository) keep(ctx context.Context, image *found, m core.Manifest, doc *core.Document, tags []Tag, fresh bool) (err error) {
 	put := core.ManifestPut{
 		MediaType: m.Descriptor.MediaType, Bytes: m.Bytes, Digest: image.Digest, CreateOnly: true,
 		Import: &core.Import{Pushed: image.Pushed},
@@ -234,9 +234,11 @@ func (r *repository) keep(ctx context.Context, image *found, m core.Manifest, do
 		put.Tags = append(put.Tags, tag.Name)
 		put.Import.Tagged = append(put.Import.Tagged, tag.Since)
 	}
+	adopted := adoptions{}
+	defer func() { err = errors.Join(err, adopted.close()) }()
 	for attempt := 1; ; attempt++ {
 		if fresh {
-			if err := r.content(ctx, m.Bytes, doc); err != nil {
+			if err := r.content(ctx, m.Bytes, doc, adopted); err != nil {
 				return err
 			}
 		}
@@ -285,23 +287,62 @@ func (r *repository) reportPut(ctx context.Context, image *found, asked, set []s
 	return nil
 }
 
-// content copies the blobs that the manifest needs, and those that it only names if the source
+// content brings the blobs that the manifest needs, and those that it only names if the source
 // has them.
-func (r *repository) content(ctx context.Context, manifest []byte, doc *core.Document) error {
+func (r *repository) content(ctx context.Context, manifest []byte, doc *core.Document, adopted adoptions) error {
 	required, named := contents(manifest, doc)
+	layers := layersOf(doc)
+	for _, desc := range required {
+		if !layers[desc.Digest] {
+			continue
+		}
+		if err := r.prepare(ctx, desc, adopted); err != nil {
+			return missing(desc, err)
+		}
+	}
 	for _, d := range named {
 		if err := r.blob(ctx, core.Descriptor{Digest: d, Size: -1}); err != nil && !errors.Is(err, ErrAbsent) {
 			return err
 		}
 	}
 	for _, desc := range required {
-		if err := r.blob(ctx, desc); errors.Is(err, ErrAbsent) {
-			return faultf("blob %s is missing", desc.Digest)
-		} else if err != nil {
+		if adopted[desc.Digest] != nil {
+			continue
+		}
+		if err := r.blob(ctx, desc); err != nil {
+			return missing(desc, err)
+		}
+	}
+	for d, layer := range adopted {
+		if err := r.adopt(ctx, d, layer); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// missing is the error of a blob that the manifest needs.
+func missing(desc core.Descriptor, err error) error {
+	if errors.Is(err, ErrAbsent) {
+		return faultf("blob %s is missing", desc.Digest)
+	}
+	return err
+}
+
+// layersOf returns what the manifest names as a layer, and as nothing else.
+func layersOf(doc *core.Document) map[digest.Digest]bool {
+	layers := map[digest.Digest]bool{}
+	for _, desc := range doc.Layers {
+		layers[desc.Digest] = true
+	}
+	for _, desc := range doc.Manifests {
+		delete(layers, desc.Digest)
+	}
+	if doc.Config != nil {
+		delete(layers, doc.Config.Digest)
+	}
+	delete(layers, doc.SubjectDigest())
+	return layers
 }
 
 // contents returns the blobs that a manifest requires, and the digests of others that it

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"sync"
 	"time"
 
@@ -42,6 +43,13 @@ type Target interface {
 	Holders(ctx context.Context, d digest.Digest) iter.Seq2[string, error]
 }
 
+// Adopter is the ability of a Target to share a file with the source. *store.Store implements it.
+type Adopter interface {
+	// Adopt begins to make an open file the blob d. Errors: errors.ErrUnsupported when the file
+	// must be copied, core.ErrDigestInvalid when it is damaged or was changed.
+	Adopt(ctx context.Context, d digest.Digest, f *os.File) (core.Adoption, error)
+}
+
 // Pulls records when manifests of a repository were last pulled. It may be called again with the
 // same times. *pulls.Times implements it.
 type Pulls interface {
@@ -70,6 +78,10 @@ type Config struct {
 	// a blob or a manifest is written, and with 0 while a blob is written. Its error, like a full
 	// disk, leaves out the image and ends the import. Default: there is room.
 	Room func(size int64) error
+	// Link shares the files of layers with the source, if the Target is an Adopter and the source has
+	// them as files on the same file system. Their owner must never write to them again: manifests,
+	// which zot writes in place, and configs are always copied. Default: everything is copied.
+	Link bool
 	// DryRun reads and checks everything without changes.
 	DryRun bool
 	// Report is called for every item, by several goroutines but never by two at a time. Default:

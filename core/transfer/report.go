@@ -47,10 +47,16 @@ type Summary struct {
 	NotServed    int `json:"not_served"`
 	LeftOut      int `json:"left_out"`
 	// Blobs and Bytes were copied, and Shared blobs were here already for another
-	// repository. In a dry run: would be, each counted for every repository.
+	// repository. In a dry run: would be, each counted for every repository; whether a layer can
+	// be linked or cloned is not tried.
 	Blobs  int   `json:"blobs"`
 	Bytes  int64 `json:"bytes"`
 	Shared int   `json:"shared"`
+	// Linked layers are files of the source under another name, and Cloned ones share its blocks.
+	// Saved is the number of bytes in both that were not copied.
+	Linked int   `json:"linked"`
+	Cloned int   `json:"cloned"`
+	Saved  int64 `json:"bytes_saved"`
 }
 
 func (s *Summary) count(item Item) {

@@ -155,7 +155,7 @@ func (c *Client) exchange(ctx context.Context, ep *endpoint, m method, repo stri
 	if m.scope != "" {
 		scopes = append(scopes, m.scope)
 	}
-	trip := &realmTrip{transport: c.transport(at), realm: at, wait: c.config.Breaker}
+	trip := &realmTrip{transport: traced{c.transport(at), c.name, "token"}, realm: at, wait: c.config.Breaker}
 	tok, err := trip.exchange(ctx, m, scopes, auth, op)
 	switch {
 	case err == nil && !anonymous:

@@ -81,7 +81,7 @@ func (c *Client) send(t *trip, ep *endpoint, q question, auth string, anonymous 
 			req.Header.Set("Authorization", "Bearer "+s.value)
 		}
 		t.arm()
-		resp, err := c.transport(target).RoundTrip(req)
+		resp, err := traced{c.transport(target), c.name, q.kind(elsewhere)}.RoundTrip(req)
 		t.disarm()
 		if err != nil {
 			return nil, failure(t.caller, t.ctx, t.op, stageOf(elsewhere), err)

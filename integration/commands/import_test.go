@@ -1,8 +1,13 @@
 package commands
 
 import (
+	"bufio"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -32,7 +37,9 @@ const replacing = `{
 			allow group artifact-workloads read create
 			allow user eblume *
 			allow key forgejo *
+			allow group laptop *
 		}
+		local_user eblume $2a$10$Gg7WK3iI7OBPCL11XkASO.GoD.hlcxNFVoY1QK03x9QDZkyf9Y80K laptop
 	}
 }
 http://:{$REGISTRY_PORT} {
@@ -89,7 +96,10 @@ func pushWith(t *testing.T, s *server.Server, key, tag string) int {
 
 // The images of a zot and its API keys move in, with the server running and without.
 func TestMovingFromZot(t *testing.T) {
-	const forgejo = "zak_2bb9220d438b4c2fbaed8dc895894a16"
+	const (
+		forgejo = "zak_2bb9220d438b4c2fbaed8dc895894a16"
+		laptop  = "zak_8bd09bf6d8e74f17abc786a987325fca"
+	)
 	root, want := zotDirectory(t)
 	empty := upstreamtest.New(t, upstreamtest.Config{})
 	replacing := replacingWith(empty, empty)
@@ -126,10 +136,12 @@ func TestMovingFromZot(t *testing.T) {
 			}
 		}
 	}
-	// Its label and its owner are those of rules, and give it nothing.
-	for tag, want := range map[string]int{"new": http.StatusCreated, "stable": http.StatusForbidden} {
-		if status := pushWith(t, s, forgejo, tag); status != want {
-			t.Errorf("a push of %s with zot's key: %d, want %d", tag, status, want)
+	// Labels and owners are those of rules, of a group and of a local user, and give nothing.
+	for name, key := range map[string]string{"forgejo": forgejo, "laptop": laptop} {
+		for tag, want := range map[string]int{name: http.StatusCreated, "stable": http.StatusForbidden} {
+			if status := pushWith(t, s, key, tag); status != want {
+				t.Errorf("a push of %s with zot's key %s: %d, want %d", tag, name, status, want)
+			}
 		}
 	}
 
@@ -305,6 +317,96 @@ func TestMovingWhatAZotHasCached(t *testing.T) {
 			t.Errorf("running %v: two directories: status %d, %s", running, status, said)
 		}
 	}
+}
+
+// TestAnImportThatIsKilled kills the command at some of its lines; the next one goes on. In the end
+// everything is here, each key once, and zot's directory is as it was.
+func TestAnImportThatIsKilled(t *testing.T) {
+	root, want := zotDirectory(t)
+	before := look(t, root)
+	empty := upstreamtest.New(t, upstreamtest.Config{})
+	replacing := replacingWith(empty, empty)
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(config, []byte(replacing), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := server.Start(t, server.Options{Caddyfile: replacing})
+	if err := s.Stop(patience); err != nil {
+		t.Fatal(err)
+	}
+	kills := []int{1, 9}
+	if os.Getenv("REGISTRY_SLOW") != "" {
+		kills = []int{0, 1, 2, 3, 5, 8, 9, 11, 13, 15, 17, 19, 20, 21}
+	}
+	for _, lines := range kills {
+		cmd := s.Command(t.Context(), t, "registry", "import", "zot", root, "--json", "--config", config)
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for read := bufio.NewScanner(out); lines > 0 && read.Scan(); lines-- {
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // it was killed, or was faster
+	}
+	out, said, status := run(t, s, config, "import", "zot", root)
+	if status != 1 || !strings.Contains(out, "LEFT OUT blumeops/damaged:") || !strings.Contains(out, "1 left out") {
+		t.Errorf("the last import: status %d, %s%s", status, out, said)
+	}
+	if after := look(t, root); !maps.Equal(after, before) {
+		t.Errorf("zot's directory was %v and is %v", before, after)
+	}
+	s = server.Start(t, server.Options{Caddyfile: replacing, Data: s.Data})
+	for repo, refs := range want {
+		for ref, digest := range refs {
+			if strings.Contains(repo, ".io/") || digest == "damaged" {
+				continue
+			}
+			if status, _ := request(t, s, "HEAD", "/v2/"+repo+"/manifests/"+ref, ""); status != http.StatusOK {
+				t.Errorf("%s %s: %d", repo, ref, status)
+			}
+		}
+	}
+	var keys []struct{ ID string }
+	out, _, _ = run(t, s, config, "key", "list", "--json")
+	if err := json.Unmarshal([]byte(out), &keys); err != nil || len(keys) != 3 {
+		t.Errorf("key list: %v, %s", err, out)
+	}
+	var report struct{ Damage []any }
+	out, said, status = run(t, s, config, "verify", "--json")
+	if err := json.Unmarshal([]byte(out), &report); err != nil || status != 0 || len(report.Damage) > 0 {
+		t.Errorf("verify: status %d, %v, %s%s", status, err, out, said)
+	}
+}
+
+// look is what an import could change in a directory: bytes, modes and modification times.
+func look(t *testing.T, root string) map[string]string {
+	t.Helper()
+	seen := map[string]string{}
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fi, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		var data []byte
+		if fi.Mode().IsRegular() {
+			data, err = os.ReadFile(name)
+		}
+		seen[name] = fmt.Sprintf("%v %d %x", fi.Mode(), fi.ModTime().UnixNano(), sha256.Sum256(data))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seen
 }
 
 // An import that is refused is explained in one sentence.

@@ -45,6 +45,8 @@ type Bucket struct {
 	locks   [stripes]sync.Mutex
 	seed    maphash.Seed
 	names   atomic.Uint64 // numbers the files in tmp/
+	noClone atomic.Bool   // the file system cannot clone
+	noAdopt atomic.Bool   // a file that was to be linked could not be synced
 
 	work     sync.WaitGroup // background syncs
 	stop     context.CancelFunc
@@ -61,6 +63,7 @@ var (
 	_ bucket.FollowUpload    = (*Bucket)(nil)
 	_ bucket.Barrier         = (*Bucket)(nil)
 	_ bucket.Rename          = (*Bucket)(nil)
+	_ bucket.Adopt           = (*Bucket)(nil)
 )
 
 func openBucket(s *Storage, name string) (*Bucket, error) {
@@ -107,19 +110,19 @@ func openBucket(s *Storage, name string) (*Bucket, error) {
 
 // sameDevice reports whether two directories are on one file system.
 func sameDevice(a, b *os.Root) bool {
-	var devices [2]uint64
-	for i, root := range []*os.Root{a, b} {
-		fi, err := root.Stat(".")
-		if err != nil {
-			return false
-		}
-		st, ok := fi.Sys().(*syscall.Stat_t)
-		if !ok {
-			return false
-		}
-		devices[i] = uint64(st.Dev)
+	one, err := a.Stat(".")
+	if err != nil {
+		return false
 	}
-	return devices[0] == devices[1]
+	other, err := b.Stat(".")
+	return err == nil && onOneDevice(one, other)
+}
+
+// onOneDevice reports whether two files are on one file system.
+func onOneDevice(a, b fs.FileInfo) bool {
+	one, ok := a.Sys().(*syscall.Stat_t)
+	other, same := b.Sys().(*syscall.Stat_t)
+	return ok && same && one.Dev == other.Dev
 }
 
 // Close implements bucket.Bucket. Uploads stay, for the next process.

@@ -41,6 +41,9 @@ func TestContract(t *testing.T) {
 			t.Run("follow upload", func(t *testing.T) { coretest.FollowUpload(t, open) })
 			t.Run("barrier", func(t *testing.T) { coretest.Barrier(t, open) })
 			t.Run("rename", func(t *testing.T) { coretest.Rename(t, open) })
+			if canShare {
+				t.Run("adopt", func(t *testing.T) { coretest.Adopt(t, open) })
+			}
 		})
 	}
 }

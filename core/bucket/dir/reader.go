@@ -120,10 +120,15 @@ func readError(verb, key string, err error) error {
 }
 
 // describe makes the Info of a file. The version is the inode and the stamp that
-// the writer gave it (see Storage.stamp).
+// the writer gave it (see Storage.stamp). A file that was adopted has the modification time that
+// somebody else gave it, perhaps years ago, so that of its inode counts.
 func describe(key string, s folders.Status) bucket.Info {
 	version := strconv.AppendInt(make([]byte, 0, 32), s.Time.UnixMicro(), 36)
 	version = append(version, '-')
 	version = strconv.AppendUint(version, s.Inode, 36)
-	return bucket.Info{Key: key, Size: s.Size, Time: s.Time, Version: string(version)}
+	at := s.Time
+	if s.Names > 1 && s.Size > alikeBytes && s.Changed.After(at) {
+		at = s.Changed
+	}
+	return bucket.Info{Key: key, Size: s.Size, Time: at, Version: string(version)}
 }

@@ -50,7 +50,7 @@ func (b *Bucket) renameNow(key, from, version, to, path string) (*pendingObject,
 	if err != nil {
 		return nil, readError("rename", key, err)
 	}
-	if s.Names == 1 { // otherwise objects that share the file would change with it
+	if s.Names == 1 { // otherwise objects, or files outside, that share the file would change with it
 		// Before the rename: if the process is killed between the two, the object is still at
 		// its old key, as another version.
 		if err := b.folders.Chtimes(from, b.storage.stamp()); err != nil {

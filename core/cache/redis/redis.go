@@ -75,13 +75,14 @@ func (c *Cache) Close() error { return c.client.Close() }
 // secret, or Redis does not answer in time.
 func (c *Cache) Get(ctx context.Context, key string) (value []byte, ok bool) {
 	var entry string
+	ctx, span := begin(ctx, "GETRANGE")
 	result, ran := c.ask(ctx, "get", key, func(ctx context.Context, at string) (err error) {
 		// GETRANGE bounds the bytes that are read, and returns nothing for a missing
 		// key.
 		entry, err = c.client.GetRange(ctx, at, 0, maxEntry).Result()
 		return err
 	})
-	defer func() { c.count("get", result) }()
+	defer func() { c.end(span, "get", result) }()
 	switch {
 	case !ran || result != "ok":
 		return nil, false
@@ -108,19 +109,41 @@ func (c *Cache) Put(ctx context.Context, key string, value []byte, age time.Dura
 		return
 	}
 	entry := c.sealer.seal(key, value, time.Now().Add(age))
+	ctx, span := begin(ctx, "SET")
 	result, _ := c.ask(ctx, "put", key, func(ctx context.Context, at string) error {
 		return c.client.Set(ctx, at, entry, age).Err()
 	})
-	c.count("put", result)
+	c.end(span, "put", result)
 }
 
 // Delete removes the value under key. If Redis does not answer, it stays there until
 // its end.
 func (c *Cache) Delete(ctx context.Context, key string) {
+	ctx, span := begin(ctx, "DEL")
 	result, _ := c.ask(ctx, "delete", key, func(ctx context.Context, at string) error {
 		return c.client.Del(ctx, at).Err()
 	})
-	c.count("delete", result)
+	c.end(span, "delete", result)
+}
+
+// begin begins the span of a command, with the names of OpenTelemetry's conventions for databases.
+// The key is not recorded.
+func begin(ctx context.Context, command string) (context.Context, core.Span) {
+	ctx, span := core.BeginCall(ctx, command)
+	span.SetString("db.system.name", "redis")
+	span.SetString("db.operation.name", command)
+	return ctx, span
+}
+
+// end counts how an operation ended, and ends its span.
+func (c *Cache) end(span core.Span, operation, result string) {
+	c.count(operation, result)
+	span.SetString("registry.cache.result", result)
+	if result == "error" {
+		span.Fail("_OTHER")
+	} else {
+		span.End(nil)
+	}
 }
 
 // ask asks Redis about a key, unless that failed a moment ago; at is the key with the

@@ -27,6 +27,7 @@ type download struct {
 	slot   Slot // its place in all
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	span   core.Span // below that of the first reader's request; those of the others link to it
 
 	// Guarded by all.mu:
 	repos   []string // that the blob is linked to in the end
@@ -78,6 +79,7 @@ func newDownload(ctx context.Context, all *Downloads, repo string, slot Slot) *d
 	// The download counts against the first caller's share of the transfers.
 	access := core.AccessFrom(ctx)
 	life := core.WithAccess(all.life, core.Access{Caller: access.Caller, Address: access.Address})
+	life, dl.span = core.Begin(core.WithSpan(life, core.SpanFrom(ctx)), "mirror.download")
 	dl.ctx, dl.cancel = context.WithCancelCause(life)
 	return dl
 }
@@ -370,6 +372,12 @@ func (d *download) fail(err error) {
 // wakes the readers.
 func (d *download) end(s state, size int64, err error) {
 	d.all.over(d)
+	d.span.SetInt("registry.blob.size", size)
+	if Again(err) {
+		d.span.End(nil)
+	} else {
+		d.span.End(err)
+	}
 	d.mu.Lock()
 	d.state, d.size, d.err = s, size, err
 	gone := d.dropAhead()

@@ -28,6 +28,7 @@ type Follower struct {
 // follow adds a reader. downloads.mu is held.
 func (d *download) follow(ctx context.Context, repo string) *Follower {
 	d.readers++
+	core.SpanFrom(ctx).Link(d.span)
 	d.mu.Lock()
 	d.users++
 	d.mu.Unlock()

@@ -82,11 +82,17 @@ type target struct {
 
 func openTarget(t testing.TB, path string) target {
 	t.Helper()
+	return openTargetWith(t, path, store.Config{})
+}
+
+func openTargetWith(t testing.TB, path string, c store.Config) target {
+	t.Helper()
 	storage, err := dir.Open(path, dir.Config{Verify: store.Verify})
 	must(t, err)
 	b, err := storage.Bucket("private")
 	must(t, err)
-	s, err := store.Open(t.Context(), b, store.Config{Names: &coretest.MemoryNames{}})
+	c.Names = &coretest.MemoryNames{}
+	s, err := store.Open(t.Context(), b, c)
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close(), storage.Close()) })
 	return target{s, b}
@@ -101,7 +107,7 @@ func (s target) imported(t testing.TB, root string, change func(*transfer.Config
 	items := map[string]transfer.Item{}
 	c := transfer.Config{
 		Source: source, Target: s.Store, Notes: s.bucket,
-		Name:   core.ParseName,
+		Name: core.ParseName, Link: true,
 		Report: func(item transfer.Item) { items[item.Source+" "+item.Reference] = item },
 	}
 	if change != nil {
@@ -399,7 +405,7 @@ func TestAnImportIsCutOffAnywhere(t *testing.T) {
 		must(t, err)
 		cut := &interrupted{Store: s.Store}
 		cut.left.Store(n)
-		_, err = transfer.Import(t.Context(), transfer.Config{Source: source, Target: cut, Notes: s.bucket, Name: core.ParseName})
+		_, err = transfer.Import(t.Context(), transfer.Config{Source: source, Target: cut, Notes: s.bucket, Name: core.ParseName, Link: true})
 		must(t, source.Close())
 		if err != nil && !errors.Is(err, errKilled) {
 			t.Fatal(err)

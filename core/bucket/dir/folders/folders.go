@@ -200,7 +200,7 @@ func (t *Tree) Lstat(path string) (s Status, err error) {
 		}
 		s = Status{
 			Size: st.Size, Time: time.Unix(st.Mtim.Unix()), Inode: st.Ino, Names: uint64(st.Nlink),
-			Regular: uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG,
+			Changed: time.Unix(st.Ctim.Unix()), Regular: uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG,
 		}
 		return nil
 	})

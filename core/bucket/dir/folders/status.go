@@ -11,7 +11,8 @@ type Status struct {
 	Size    int64 // bytes
 	Time    time.Time
 	Inode   uint64
-	Names   uint64 // of the file
+	Names   uint64    // of the file
+	Changed time.Time // when its inode was last changed, as by another name; zero: not known
 	Regular bool
 }
 
@@ -19,7 +20,7 @@ type Status struct {
 func StatusOf(fi fs.FileInfo) Status {
 	s := Status{Size: fi.Size(), Time: fi.ModTime(), Regular: fi.Mode().IsRegular()}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		s.Inode, s.Names = st.Ino, uint64(st.Nlink)
+		s.Inode, s.Names, s.Changed = st.Ino, uint64(st.Nlink), changed(st)
 	}
 	return s
 }
