@@ -16,7 +16,7 @@ import (
 
 const (
 	// maxFiles bounds the files of an archive, of which the names and headers are held in
-	// memory: some 30 MiB.
+	// memory: some 40 MiB.
 	maxFiles = 50_000
 	// maxName bounds such a name, in bytes: that of a sha512 blob has 141.
 	maxName = 200
