@@ -62,6 +62,11 @@ func TestDirection(t *testing.T) {
 		{"./core/transfer/...",
 			[]string{module + "/core/mirror", module + "/core/upstream", module + "/core/wire",
 				module + "/core/namespace"}, ""},
+		{"./caddymodule/design", []string{module + "/"}, ""},
+		// Pages about images look at a guarded Registry, and know no records of people.
+		{"./caddymodule/pages",
+			[]string{module + "/core/", module + "/caddymodule"},
+			module + "/caddymodule/design " + module + "/core/globs"},
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		// It shows what a guarded registry shows, and asks nobody else.
@@ -225,7 +230,7 @@ func TestRegistrytestCanBeUsedInsideOfCaddymodule(t *testing.T) {
 
 // Callers, tokens, sessions and pages can be understood and tested without Caddy.
 func TestWhatIsKnownOfCallersDependsOnNoCaddy(t *testing.T) {
-	for _, room := range []string{"identity", "session", "token", "jwks", "oidclogin", "workload", "web", "api"} {
+	for _, room := range []string{"identity", "session", "token", "jwks", "oidclogin", "workload", "design", "pages", "web", "api"} {
 		for dependency := range strings.Lines(golang(t, "list", "-deps", "./caddymodule/"+room)) {
 			if dependency = strings.TrimSpace(dependency); strings.HasPrefix(dependency, "github.com/caddyserver/") {
 				t.Errorf("%s depends on %s", room, dependency)

@@ -63,18 +63,11 @@ func (a *App) pushTo() string {
 // noMirror says that the registry which the client seems to mean is not mirrored, and
 // which are, of those in which the caller may read anything.
 func (h *Handler) noMirror(request wire.Request, who policies.Identity) string {
-	rules, ok := h.app.policy.(*policies.Rules)
 	host := h.site.Foreign(request)
-	if !ok || host == "" {
+	if host == "" {
 		return ""
 	}
-	var visible []string
-	for _, mirror := range h.site.Mirrors {
-		if rules.MayWithin(who, policies.Read, mirror+"/**") {
-			visible = append(visible, mirror)
-		}
-	}
-	return namespace.NoMirror(host, visible)
+	return namespace.NoMirror(host, h.visibleMirrors(who))
 }
 
 // presumed is who asks for a name that nobody claims, as far as that can be seen. A

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/eblume/caddy-registry/caddymodule/design"
 	"github.com/eblume/caddy-registry/caddymodule/instance"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/option"
@@ -31,9 +32,9 @@ func init() {
 }
 
 // Handler serves the registry of the app `oci` on a site: /v2, everything under /v2/,
-// /token, /livez, /readyz, /healthz, and the pages for people if they can sign in. Any other
-// request goes to the next handler. Where the site has none for it, the root is a page, and
-// every other path is 404.
+// /token, /livez, /readyz, /healthz, and the pages for signing in and keys where people can. Any
+// other request goes to the next handler. Where the site has none for it, the pages about images
+// answer, and every other path is 404.
 type Handler struct {
 	// Upstream is a mirror that this site stands for: its images are at the root of
 	// the host. Default: none.
@@ -55,6 +56,11 @@ type Handler struct {
 	// Health is "off" to leave /livez, /readyz and /healthz to the next handler. Default:
 	// they are answered here. See package health.
 	Health string `json:"health,omitempty"`
+
+	// Pages is "off" to have no pages about images: /images, the start page, and those that a
+	// browser gets for an image's name. Signing in and keys have pages all the same. Default:
+	// they are answered where the site has no other handler. See package pages.
+	Pages string `json:"pages,omitempty"`
 
 	app  *App
 	log  *slog.Logger
@@ -82,6 +88,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app, h.log = app.(*App), observe.WithoutContext(ctx.Slogger())
 	if err := h.checkHealth(); err != nil {
 		return fmt.Errorf("health: %w", err)
+	}
+	if err := h.checkPages(); err != nil {
+		return fmt.Errorf("pages: %w", err)
 	}
 	server := watchConnections(ctx)
 	h.app.servedBy(server)
@@ -142,7 +151,7 @@ func (h *Handler) serveBeside(w http.ResponseWriter, r *http.Request, next caddy
 	switch {
 	case r.URL.Path == token.Path:
 		h.serveToken(w, r)
-	case h.serveHealth(w, r), r.URL.Path != "/" && h.servePages(w, r):
+	case h.serveHealth(w, r), (h.Pages != "off" || h.signsIn()) && design.ServeAsset(w, r), r.URL.Path != "/" && h.servePages(w, r):
 	case nearlyRegistry(r.URL.Path):
 		wire.Fail(w, r, wire.Request{}, errNearly, wire.Options{Log: h.log})
 	default:
@@ -213,6 +222,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    read_only
 //	    insecure_credentials
 //	    health off
+//	    pages off
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
@@ -222,6 +232,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"read_only":            option.Flag(&h.ReadOnly),
 		"insecure_credentials": option.Flag(&h.InsecureCredentials),
 		"health":               option.Once(&h.Health).Check(h.checkHealth),
+		"pages":                option.Once(&h.Pages).Check(h.checkPages),
 	})
 }
 

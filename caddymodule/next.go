@@ -18,7 +18,7 @@ import (
 const unhandledVar = "unhandled"
 
 // serveNext passes a request on that is not the registry's. If the site has no other
-// handler for it, the root is answered with a page, /api/ with JSON, and every other path with 404.
+// handler for it, it is answered with JSON below /api/, with a page about images, or else with 404.
 func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	ctx := r.Context()
 	caddyhttp.SetVar(ctx, unhandledVar, false) // an earlier handler may have had a chain of its own
@@ -34,6 +34,9 @@ func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyht
 		h.serveAPI(w, r)
 		return nil
 	}
+	if h.serveImages(w, r) {
+		return nil
+	}
 	if r.URL.Path != "/" {
 		wire.Protect(w.Header())
 		wire.LeaveBody(w, r)
@@ -46,7 +49,7 @@ func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
-// serveRoot answers the root of a site on which nobody can sign in.
+// serveRoot answers the root of a site without pages.
 func serveRoot(w http.ResponseWriter, r *http.Request) {
 	wire.Protect(w.Header())
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -30,7 +30,7 @@ func TestTheNextHandlerIsAskedFirst(t *testing.T) {
 		fmt.Fprint(w, "of a proxy")
 	}))
 	t.Cleanup(upstream.Close)
-	const root, missing = "This is a container registry", "404 page not found"
+	const root, missing = "<!doctype html>", "404 page not found"
 	for _, row := range []struct {
 		name, behind string
 		want         map[string]string // by path: the status, and what the body begins with

@@ -38,7 +38,7 @@ var blocks = []struct {
 		[]string{"audience a", "condition `claims.a == 1`", "user a", "groups a"}},
 	{"client_cert", "client_cert {", "}", []string{"user cn"}},
 	{"storage file", "storage file /srv {", "}", []string{"mirrors /cache"}},
-	{"oci_registry", "", "", []string{"upstream a", "fallback a", "read_only", "insecure_credentials"}},
+	{"oci_registry", "", "", []string{"upstream a", "fallback a", "read_only", "insecure_credentials", "pages off"}},
 }
 
 // adaptBlock reads a block with these lines, and returns the line of the first of them.

@@ -97,7 +97,7 @@ func (a *App) follow(ctx context.Context, user string) (changed bool) {
 // servePages answers with a page for people, if the request is for one and this site
 // has them. It reports whether it did.
 func (h *Handler) servePages(w http.ResponseWriter, r *http.Request) bool {
-	if h.ReadOnly || h.app.OIDC == nil && (len(h.app.LocalUsers) == 0 || r.URL.Path == web.BackChannel) ||
+	if !h.signsIn() || h.app.OIDC == nil && r.URL.Path == web.BackChannel ||
 		!web.Serves(r.URL.Path, h.app.signIn.oidc.RedirectPath) {
 		return false
 	}
@@ -106,9 +106,7 @@ func (h *Handler) servePages(w http.ResponseWriter, r *http.Request) bool {
 		_, err = h.app.storage.Acquire(r.Context())
 	}
 	if err != nil {
-		h.log.Error("page was not served", "path", r.URL.Path, "error", err)
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "The registry cannot be used now. Its log says why.", http.StatusServiceUnavailable)
+		h.unusable(w, r, err)
 		return true
 	}
 	defer h.app.storage.Release()
@@ -126,7 +124,7 @@ func (h *Handler) pages(spec *running.SignInSpec) *web.Site {
 		Locals:     h.app.knownLocals(),
 		Admins:     h.app.admins,
 		Key:        h.verifyKey,
-		Connection: connectionOf, Insecure: h.InsecureCredentials,
+		Connection: connectionOf, Insecure: h.InsecureCredentials, Images: h.Pages != "off",
 		Audit: h.auditPage, Refused: h.auditRefused, Log: h.log,
 	}
 	if spec != nil {

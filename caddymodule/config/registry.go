@@ -64,7 +64,7 @@ type Registry struct {
 	// tokens, in their order. Default: none.
 	AuthenticatorsRaw []json.RawMessage `json:"authenticators,omitempty" caddy:"namespace=oci.authenticators inline_key=module"`
 
-	// OIDC configures the sign-in. Default: users cannot sign in, and there are no pages.
+	// OIDC configures the sign-in. Default: users cannot sign in.
 	OIDC *authenticators.OIDC `json:"oidc,omitempty"`
 
 	// LocalUsers are users with a password, whose hash is in the configuration. Default: none.

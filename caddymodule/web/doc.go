@@ -6,10 +6,10 @@
 //	keys.go     /user/apikey
 //	confirm.go  /user/apikey/revoke, /user/apikey/disable: confirmations
 //	api.go      /api/keys, the same as JSON
-//	render.go   templates, headers, errors for people
+//	render.go   templates, errors for people
 //
-// The pages are plain HTML with one style sheet and no script at all, under a policy
-// that allows none. Cookies are read only here; a form that another site made the browser send is
+// The pages are plain HTML with the layout and headers of package design. They work without scripts.
+// Cookies are read only here; a form that another site made the browser send is
 // refused. A new API key, which a page shows once, is not cached.
 //
 //	site := &web.Site{Identity: store, Sessions: sessions, Login: login, …}

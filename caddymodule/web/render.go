@@ -7,8 +7,10 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/eblume/caddy-registry/caddymodule/design"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -16,7 +18,7 @@ import (
 //go:embed assets
 var assets embed.FS
 
-var pages = template.Must(template.New("").Funcs(template.FuncMap{
+var pages = design.Templates(assets, "assets/*.html", template.FuncMap{
 	"actions": actions,
 	"day": func(t time.Time) string {
 		if t.IsZero() {
@@ -25,7 +27,7 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 		return t.UTC().Format(time.DateOnly)
 	},
 	"state": stateOf,
-}).ParseFS(assets, "assets/*.html"))
+})
 
 // stateOf returns the state of a key.
 func stateOf(k identity.Key) string {
@@ -43,6 +45,7 @@ func stateOf(k identity.Key) string {
 
 // page is the data of the templates.
 type page struct {
+	Frame   design.Frame
 	Title   string
 	Who     policies.Identity
 	Label   string // of the provider
@@ -68,19 +71,12 @@ type page struct {
 	User userShown    // to be disabled
 }
 
-// setHeaders lets a browser only show a page.
-func setHeaders(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	h.Set("X-Content-Type-Options", "nosniff")
-	// A Referer would carry the callback's code, and no-referrer would make Chromium
-	// send `Origin: null` with our own forms.
-	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cache-Control", "no-store")
-}
-
 func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	p.Label = s.Label
+	p.Frame = design.Frame{Title: p.Title, Host: r.Host, User: p.Who.User, Images: s.Images, Narrow: true}
+	if strings.HasPrefix(r.URL.Path, keysPath) {
+		p.Frame.Here = "keys"
+	}
 	var out bytes.Buffer
 	if err := pages.ExecuteTemplate(&out, name+".html", p); err != nil {
 		s.Log.Error("page was not written", "page", name, "error", err)
@@ -106,17 +102,4 @@ func (s *Site) broken(w http.ResponseWriter, r *http.Request, err error) {
 // retryAfter is a Retry-After field.
 func retryAfter(at time.Time) string {
 	return strconv.Itoa(max(1, int(math.Ceil(time.Until(at).Seconds()))))
-}
-
-func serveStyle(w http.ResponseWriter, r *http.Request) {
-	style, err := assets.ReadFile("assets/style.css")
-	if err != nil {
-		http.NotFound(w, r)
-		return
-	}
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "max-age=3600")
-	if r.Method != http.MethodHead {
-		w.Write(style)
-	}
 }

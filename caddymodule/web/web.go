@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
+	"github.com/eblume/caddy-registry/caddymodule/design"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/oidclogin"
 	"github.com/eblume/caddy-registry/caddymodule/session"
@@ -22,7 +23,6 @@ const (
 	maxForm = 64 << 10
 	// BackChannel is the path at which a provider announces a sign-out.
 	BackChannel = "/oidc/backchannel-logout"
-	stylePath   = "/login/style.css"
 )
 
 // Site serves the pages of one configuration, over the records of a storage.
@@ -58,6 +58,8 @@ type Site struct {
 	Connection func(*http.Request) identity.Connection
 	// Insecure serves the pages also where others could read them.
 	Insecure bool
+	// Images: the site has pages for images, too, among them its start.
+	Images bool
 	// Audit records an action and its user. It gets no secret.
 	Audit func(ctx context.Context, event string, who policies.Identity, attributes ...any)
 	// Refused records a failed sign-in with the provider, and the user that the
@@ -71,13 +73,13 @@ var crossOrigin = http.NewCrossOriginProtection()
 // Serves reports whether a path is one of the pages; callback is that of the
 // callback.
 func Serves(path, callback string) bool {
-	return slices.Contains([]string{"/", "/login", "/logout", stylePath, BackChannel, callback}, path) ||
+	return slices.Contains([]string{"/", "/login", "/logout", BackChannel, callback}, path) ||
 		strings.HasPrefix(path, "/user/") || isAPI(path)
 }
 
 // ServeHTTP answers for a path that Serves names.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	setHeaders(w)
+	design.Protect(w.Header(), true) // a form, or an answer to one
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if isAPI(r.URL.Path) {
 		s.api(w, r)
@@ -99,10 +101,6 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Add("Allow", method)
 		}
 		s.fail(w, r, http.StatusMethodNotAllowed, "This page is not for that", "The address is right, but not what was to be done with it.")
-		return
-	}
-	if r.URL.Path == stylePath {
-		serveStyle(w, r)
 		return
 	}
 	conn := s.Connection(r)

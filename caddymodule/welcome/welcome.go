@@ -31,7 +31,7 @@ type line struct{ message, key, value string }
 
 func (a About) lines() []line {
 	key := line{"make an API key", "command", strings.Join([]string{quoted(a.Program), "registry key create --storage", quoted(a.Storage), "--user me --group", quoted(a.Group)}, " ")}
-	pages := line{"no pages are served, because nobody can sign in", "remedy", "set oidc or local_user in the block oci"}
+	pages := line{"nobody can sign in on the pages", "remedy", "set oidc or local_user in the block oci"}
 	switch {
 	case a.Pages != "":
 		key = line{"sign-in is configured", "url", a.Pages + "/login"}

@@ -18,12 +18,12 @@ func TestLines(t *testing.T) {
 		{"keys by the command", About{Program: "bin/caddy-registry", Storage: "/srv/data", URLs: []string{"http://127.0.0.1:5050", "https://registry.test"}, Group: "admins"}, `
 Registry is served: http://127.0.0.1:5050 https://registry.test
 Make an API key: bin/caddy-registry registry key create --storage /srv/data --user me --group admins
-No pages are served, because nobody can sign in: set oidc or local_user in the block oci
+Nobody can sign in on the pages: set oidc or local_user in the block oci
 `},
 		{"words that a shell would take apart", About{Program: "caddy-registry", Storage: "/srv/my data", URLs: []string{"http://a"}, Group: "it's us"}, `
 Registry is served: http://a
 Make an API key: caddy-registry registry key create --storage '/srv/my data' --user me --group 'it'\''s us'
-No pages are served, because nobody can sign in: set oidc or local_user in the block oci
+Nobody can sign in on the pages: set oidc or local_user in the block oci
 `},
 		{"people sign in", About{URLs: []string{"https://registry.test"}, Group: "admins", Pages: "https://registry.test"}, `
 Registry is served: https://registry.test
@@ -33,7 +33,7 @@ People make API keys on their page: https://registry.test/user/apikey
 		{"nobody may push", About{URLs: []string{"http://a"}}, `
 Registry is served: http://a
 No group may push: add a rule like ` + "`allow group admins *`" + ` in the block policy
-No pages are served, because nobody can sign in: set oidc or local_user in the block oci
+Nobody can sign in on the pages: set oidc or local_user in the block oci
 `},
 	} {
 		t.Run(row.name, func(t *testing.T) {

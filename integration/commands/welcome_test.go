@@ -21,7 +21,7 @@ func TestFirstMinutes(t *testing.T) {
 		}
 		return n
 	}
-	lines := []string{`"registry is served","urls":"` + s.URL + `"`, `"make an API key","command":"`, `"no pages are served, because nobody can sign in"`}
+	lines := []string{`"registry is served","urls":"` + s.URL + `"`, `"make an API key","command":"`, `"nobody can sign in on the pages"`}
 	err := server.Eventually(patience, func() (bool, error) { return said(lines[2]) > 0, nil })
 	if err != nil {
 		t.Error(err)

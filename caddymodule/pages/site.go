@@ -1,0 +1,345 @@
+package pages
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"embed"
+	"errors"
+	"html/template"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/design"
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/policies"
+)
+
+// maxPage bounds a page in bytes.
+const maxPage = 100_000
+
+// Site is the pages for one visitor of one site. It is made for a request.
+type Site struct {
+	// Registry does what the visitor may do, over all names, and Private over those that no
+	// mirror has.
+	Registry, Private core.Registry
+	// Canonical returns the name of a repository here for one that a client writes, and the
+	// mirror that has it, or empty. It is false where nobody claims the name.
+	Canonical func(name string) (repo, mirror string, ok bool)
+	// Mirrors are the mirrors in which the visitor may read something.
+	Mirrors []string
+	// Who is the visitor.
+	Who policies.Identity
+	// Host is the registry as the visitor calls it, with the port.
+	Host string
+	// Plain: the site is plain HTTP.
+	Plain bool
+	// SignIn is where a visitor can sign in. Empty: nowhere.
+	SignIn string
+	// Cursors hide where lists go on.
+	Cursors places
+	Log     *slog.Logger
+
+	now time.Time
+}
+
+// LoginPath is where people sign in.
+const LoginPath = "/login"
+
+//go:embed templates
+var files embed.FS
+
+var templates = design.Templates(files, "templates/*.html", template.FuncMap{
+	"line": line, "size": size, "count": count, "plural": plural, "when": when, "moment": moment, "link": link,
+	"short": short, "repository": repositoryPath, "tag": tagPath, "digest": digestPath, "history": historyPath,
+	"len64": func(n int) int64 { return int64(n) },
+	"texts": func(name string, rows table, inspect string) any {
+		return titled{name, rows, inspect, rows.Total() <= openRows}
+	},
+})
+
+// openRows is up to how many rows a table is open.
+const openRows = 8
+
+// titled is a table of an image's texts with its heading, and the line that shows all of them.
+type titled struct {
+	Name    string
+	Table   table
+	Inspect string
+	Open    bool
+}
+
+// Serves reports whether a path is one of the pages, whatever the registry holds.
+func Serves(path string) bool {
+	return slices.Contains([]string{"/", "/images", "/home", "/explore", "/robots.txt", "/favicon.ico"}, path) ||
+		strings.HasPrefix(path, "/images/") || strings.HasPrefix(path, "/image/")
+}
+
+// WantsPage reports whether a browser asks for a page by opening an address.
+func WantsPage(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// frame is what every page has beside its own.
+type frame struct {
+	design.Frame
+	Now time.Time
+	Who policies.Identity
+	// Crumbs lead to the page.
+	Crumbs []crumb
+	// Building says that the index is not whole, and how far it is.
+	Building string
+}
+
+func (s *Site) frame(ctx context.Context, title string, way ...crumb) frame {
+	f := frame{
+		Frame: design.Frame{Title: title, Host: s.Host, User: s.Who.User, SignIn: s.SignIn, Images: true, Here: "images"},
+		Now:   s.now, Who: s.Who, Crumbs: way,
+	}
+	state, err := s.Registry.CatalogState(ctx)
+	switch {
+	case err != nil || state.Whole:
+	case state.Manifests > 0:
+		f.Building = count(state.Described) + " of about " + plural(state.Manifests, "image is", "images are") + " described."
+	default:
+		f.Building = "Not all images are described yet."
+	}
+	return f
+}
+
+// ServeHTTP answers with a page.
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.now = time.Now()
+	design.Protect(w.Header(), !s.Who.Anonymous())
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		s.fail(w, r, http.StatusMethodNotAllowed, "This page is only to be looked at", "The address is right, but not what was to be done with it.")
+		return
+	}
+	r = r.WithContext(core.WithLook(r.Context()))
+	path := r.URL.Path
+	switch rest, below := strings.CutPrefix(path, "/images/"); {
+	case path == "/":
+		s.start(w, r)
+	case path == "/images":
+		s.list(w, r)
+	case path == "/images/":
+		http.Redirect(w, r, "/images", http.StatusFound)
+	case below:
+		s.named(w, r, rest)
+	case path == "/robots.txt":
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		s.send(w, r, http.StatusOK, []byte("User-agent: *\nDisallow: /\n"))
+	case path == "/favicon.ico":
+		http.Redirect(w, r, design.AssetPath("icon.svg"), http.StatusFound)
+	case path == "/home", path == "/explore": // zot's pages
+		http.Redirect(w, r, "/", http.StatusMovedPermanently)
+	case strings.HasPrefix(path, "/image/"):
+		s.zots(w, r, strings.TrimPrefix(path, "/image/"))
+	default:
+		s.pasted(w, r, strings.TrimPrefix(path, "/"))
+	}
+}
+
+// reference is a repository, and perhaps an image in it.
+type reference struct {
+	repo string
+	core.Reference
+}
+
+// path is the address of its page.
+func (f reference) path() string {
+	switch {
+	case f.Digest != "":
+		return digestPath(f.repo, f.Digest)
+	case f.Tag != "":
+		return tagPath(f.repo, f.Tag)
+	}
+	return repositoryPath(f.repo)
+}
+
+// parse reads name[:tag|@digest], as clients write it. Errors: those of core's parsers,
+// core.ErrNameUnknown for a name that nobody claims.
+func (s *Site) parse(text string) (reference, error) {
+	var f reference
+	name, tail, found := strings.Cut(text, "@")
+	var err error
+	if found {
+		f.Digest, err = core.ParseDigest(tail)
+		name, _, _ = strings.Cut(name, ":") // of both the digest counts
+	} else if at := strings.LastIndexByte(text, ':'); at > strings.LastIndexByte(text, '/') {
+		name = text[:at]
+		f.Tag, err = core.ParseTag(text[at+1:])
+	}
+	if err != nil {
+		return f, err
+	}
+	if name, err = core.ParseName(name); err != nil {
+		return f, err
+	}
+	repo, _, claimed := s.Canonical(name)
+	if !claimed {
+		return f, core.ErrNameUnknown
+	}
+	f.repo, err = core.ParseName(repo)
+	return f, err
+}
+
+// owner returns the mirror that has a repository, or empty. It is false for a name that is not one
+// of this site, and by which nothing can be pulled here.
+func (s *Site) owner(repo string) (mirror string, ok bool) {
+	if repo == "" {
+		return "", false
+	}
+	canonical, mirror, ok := s.Canonical(repo)
+	return mirror, ok && canonical == repo
+}
+
+// named answers for what stands below /images/.
+func (s *Site) named(w http.ResponseWriter, r *http.Request, rest string) {
+	rest, past := strings.CutSuffix(rest, historySuffix)
+	f, err := s.parse(rest)
+	switch {
+	case err != nil:
+		s.broken(w, r, f, err)
+	case past && f.Tag == "":
+		s.broken(w, r, f, core.ErrManifestUnknown)
+	case f.path() != "/images/"+rest: // another spelling
+		to := url.URL{Path: f.path(), RawQuery: r.URL.RawQuery}
+		if past {
+			to.Path += historySuffix
+		}
+		http.Redirect(w, r, to.String(), http.StatusFound)
+	case past:
+		s.history(w, r, f)
+	case f.Reference == core.Reference{}:
+		s.repository(w, r, f)
+	default:
+		s.image(w, r, f)
+	}
+}
+
+// zots leads from an address of zot's pages to ours: image/<name>, image/<name>/tag/<tag>. zot
+// escapes the slashes of names.
+func (s *Site) zots(w http.ResponseWriter, r *http.Request, rest string) {
+	name, tag, tagged := strings.Cut(rest, "/tag/")
+	if tagged {
+		name += ":" + tag
+	}
+	f, err := s.parse(name)
+	if err != nil {
+		s.broken(w, r, f, err)
+		return
+	}
+	http.Redirect(w, r, f.path(), http.StatusMovedPermanently)
+}
+
+// pasted leads from the name of an image, as clients write it, to its page.
+func (s *Site) pasted(w http.ResponseWriter, r *http.Request, name string) {
+	f, err := s.parse(name)
+	if err == nil {
+		err = s.holds(r.Context(), f)
+	}
+	if err != nil {
+		s.broken(w, r, f, err)
+		return
+	}
+	http.Redirect(w, r, f.path(), http.StatusFound)
+}
+
+// holds returns nil if the visitor may see what f names.
+func (s *Site) holds(ctx context.Context, f reference) (err error) {
+	switch {
+	case f.Digest != "":
+		_, err = s.Registry.ImageRow(ctx, f.repo, f.Digest)
+	case f.Tag != "":
+		_, err = s.Registry.TagRow(ctx, f.repo, f.Tag)
+	default:
+		_, err = s.Registry.RepositoryRow(ctx, f.repo)
+	}
+	return err
+}
+
+// render sends a page.
+func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name string, data any, out *bytes.Buffer) {
+	if err := templates.ExecuteTemplate(out, name+".html", data); err != nil {
+		s.Log.Error("page was not written", "page", name, "error", err)
+		http.Error(w, "This page is broken.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	s.send(w, r, status, out.Bytes())
+}
+
+func (s *Site) send(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		w.Write(body) // an error is the browser's having left
+	}
+}
+
+// failure is the data of an error's page.
+type failure struct {
+	frame
+	Text string
+	// Pull is the line that lets a mirror fetch what is not here.
+	Pull string
+	// Request finds the error in the log.
+	Request string
+	// Missing: nothing is here that the visitor may see.
+	Missing bool
+}
+
+func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+	p := failure{frame: s.frame(r.Context(), title), Text: text}
+	p.Here = ""
+	s.render(w, r, status, "error", p, new(bytes.Buffer))
+}
+
+// absent are the errors that mean: nothing is here that the visitor may see. They have one page,
+// whichever it is.
+var absent = []error{
+	core.ErrNameUnknown, core.ErrManifestUnknown, core.ErrBlobUnknown, core.ErrUnauthorized, core.ErrDenied,
+	core.ErrNameInvalid, core.ErrTagInvalid, core.ErrDigestInvalid,
+}
+
+// broken answers for an error with a page. f is what was asked for, as far as it was understood.
+func (s *Site) broken(w http.ResponseWriter, r *http.Request, f reference, err error) {
+	is := func(one error) bool { return errors.Is(err, one) }
+	switch {
+	case slices.ContainsFunc(absent, is):
+		p := failure{frame: s.frame(r.Context(), "Nothing is here"), Missing: true,
+			Text: "There is no such image, or you may not see it."}
+		if s.SignIn == LoginPath {
+			p.SignIn += "?" + url.Values{"return": {r.URL.Path}}.Encode()
+		}
+		if mirror, ok := s.owner(f.repo); ok && mirror != "" {
+			p.Text = "The mirror of " + mirror + " holds no such image, or you may not see it."
+			p.Pull = "docker pull " + strings.Replace(strings.TrimPrefix(f.path(), "/images/"), mirror, s.Host+"/"+mirror, 1)
+		}
+		s.render(w, r, http.StatusNotFound, "error", p, new(bytes.Buffer))
+		return
+	case errors.Is(err, errPlace):
+		s.fail(w, r, http.StatusBadRequest, "The list does not go on here", "The address is not one that this registry has written. Begin with its first page.")
+		return
+	}
+	status, title, text := http.StatusInternalServerError, "The registry could not do it", "Its log says why, under this number."
+	if errors.Is(err, core.ErrUnavailable) || errors.Is(err, core.ErrTooManyRequests) {
+		status, title, text = http.StatusServiceUnavailable, "The registry cannot show this now", "Try again in a moment."
+		w.Header().Set("Retry-After", "5")
+		if at := core.Retry(err); !at.IsZero() {
+			w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(time.Until(at).Seconds())))))
+		}
+	}
+	id := rand.Text()[:10]
+	s.Log.Error("page failed", "path", r.URL.Path, "request", id, "error", err)
+	p := failure{frame: s.frame(r.Context(), title), Text: text, Request: id}
+	s.render(w, r, status, "error", p, new(bytes.Buffer))
+}
