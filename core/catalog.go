@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -224,6 +225,27 @@ type CatalogState struct {
 	// may not read all of them.
 	Whole                bool
 	Described, Manifests int64
+}
+
+// MaxSought is how many rows a list with WithSought passes over before it ends in a *Pause.
+const MaxSought = 100_000
+
+type soughtKey struct{}
+
+// WithSought returns a context for a list of repositories or tags whose names have part in them, in
+// any letter case: the others are passed over before anything else is read of them. Rows that are
+// not described yet may come in addition.
+func WithSought(ctx context.Context, part string) context.Context {
+	if part == "" {
+		return ctx
+	}
+	return context.WithValue(ctx, soughtKey{}, strings.ToLower(part))
+}
+
+// Sought returns the part of WithSought in lower case, or "".
+func Sought(ctx context.Context) string {
+	part, _ := ctx.Value(soughtKey{}).(string)
+	return part
 }
 
 type lookKey struct{}

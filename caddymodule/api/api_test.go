@@ -316,7 +316,7 @@ func TestNothingReadsTheBucket(t *testing.T) {
 	a := r.as(erich, everything{})
 	before := []int64{r.buckets[0].reads.Load(), r.buckets[1].reads.Load()}
 	for _, target := range []string{
-		"/api/images", "/api/images?order=push", "/api/images?q=app", "/api/images?q=:v1", "/api/images?q=" + string(held)[:20],
+		"/api/images", "/api/images?order=push", "/api/images?q=docker", "/api/images?q=:v1", "/api/images?q=" + string(held)[:20],
 		"/api/images/team/app", "/api/images/docker.io/library/nginx", "/api/images/team/app/-/tags", "/api/images/team/app/-/images",
 		"/api/images/docker.io/library/nginx:latest", "/api/images/team/app:v1/-/history", "/api/images/team/app@" + string(image),
 		"/api/images/team/app@" + string(image) + "/-/users", "/api/state", "/api/openapi.json",
@@ -364,7 +364,7 @@ func TestAListPausesBehindWhatMayNotBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, target := range []string{"/api/images", "/api/images?q=app", "/api/images?q=:v1", "/api/images?q=" + string(digest.FromBytes(data))[:20]} {
+	for _, target := range []string{"/api/images", "/api/images?q=docker", "/api/images?q=:v1", "/api/images?q=" + string(digest.FromBytes(data))[:20]} {
 		first := get[api.List](t, a, target)
 		if !first.More || len(names(first)) > 0 {
 			t.Errorf("%s: got %q, more %v; want to go on with nothing yet", target, names(first), first.More)

@@ -153,7 +153,7 @@ func (e *exchange) search() (any, error) {
 
 func (e *exchange) repositoriesOf(f filter, order core.RepositoryOrder) func(after string) iter.Seq2[core.RepositoryRow, error] {
 	return func(after string) iter.Seq2[core.RepositoryRow, error] {
-		return e.Registry.RepositoryRows(e.r.Context(), f.in, order, after)
+		return e.Registry.RepositoryRows(core.WithSought(e.r.Context(), f.name), f.in, order, after)
 	}
 }
 
@@ -211,7 +211,7 @@ func (e *exchange) tags() (any, error) {
 		return nil, invalid("tag is longer than %d bytes", core.MaxTagLength)
 	}
 	rows, next, err := collect(e, func(after string) iter.Seq2[core.TagRow, error] {
-		return e.Registry.TagRows(e.r.Context(), e.repo, order, after)
+		return e.Registry.TagRows(core.WithSought(e.r.Context(), part), e.repo, order, after)
 	}, func(row core.TagRow) string { return row.At },
 		func(row core.TagRow) (Tag, bool, error) {
 			return shownTag(row), strings.Contains(row.Name, part), nil

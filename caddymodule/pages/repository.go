@@ -111,7 +111,7 @@ func tagsAddress(repo, filter, order, after string) string {
 // that of the first, else that of the first on the page.
 func (s *Site) tags(ctx context.Context, p *repositoryPage, order core.TagOrder, after string) error {
 	shown := map[string]bool{}
-	list, err := read(s, s.Registry.TagRows(ctx, p.Repo, order, after), func(row core.TagRow) string { return row.At },
+	list, err := read(s, s.Registry.TagRows(core.WithSought(ctx, p.Filter), p.Repo, order, after), func(row core.TagRow) string { return row.At },
 		func(row core.TagRow) bool {
 			if p.Filter != "" {
 				return strings.Contains(strings.ToLower(row.Name), strings.ToLower(p.Filter))

@@ -27,14 +27,22 @@ func (x *Index) look(f func(tx *bbolt.Tx) error) error {
 	return x.view(f)
 }
 
+// passed bounds how many keys of one transaction are passed over without being composed.
+const passed = 2000
+
 // walk yields what compose makes of the keys in bucket that begin with prefix, behind after.
-// compose may leave a key out, with false.
-func walk[T any](x *Index, bucket, prefix []byte, after string, compose func(tx *bbolt.Tx, rest string, value []byte) (T, bool)) iter.Seq2[T, error] {
+// compose may leave a key out, with false. Keys whose names have not the part that is sought are
+// passed over, and core.MaxSought of them end the list in a *core.Pause.
+func walk[T any](
+	x *Index, bucket, prefix []byte, after string, sought func(rest string) bool,
+	compose func(tx *bbolt.Tx, rest string, value []byte) (T, bool),
+) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
+		over := 0
 		for more := true; more; {
 			var page []T
 			err := x.look(func(tx *bbolt.Tx) error {
-				read := 0
+				read, without := 0, 0
 				c := rows(tx, bucket)
 				k, v := c.seek(append(bytes.Clone(prefix), after...))
 				for more = false; bytes.HasPrefix(k, prefix); k, v = c.next() {
@@ -42,33 +50,51 @@ func walk[T any](x *Index, bucket, prefix []byte, after string, compose func(tx 
 					if rest == after && after != "" {
 						continue
 					}
-					if read++; read > shown {
+					if read == shown || without == passed {
 						more = true
 						break
 					}
 					after = rest
+					if sought != nil && !sought(rest) {
+						without++
+						continue
+					}
+					read++
 					if row, ok := compose(tx, rest, v); ok {
 						page = append(page, row)
 					}
 				}
+				over += without
 				return nil
 			})
+			for _, row := range page {
+				if err != nil || !yield(row, nil) {
+					return
+				}
+			}
+			if more && over >= core.MaxSought {
+				err = &core.Pause{After: after}
+			}
 			if err != nil {
 				var zero T
 				yield(zero, err)
 				return
 			}
-			for _, row := range page {
-				if !yield(row, nil) {
-					return
-				}
-			}
 		}
 	}
 }
 
+// seeker reports whether the name in a key has the part that ctx seeks; nil: nothing is sought.
+func seeker(ctx context.Context, name func(at string) string) func(at string) bool {
+	part := core.Sought(ctx)
+	if part == "" {
+		return nil
+	}
+	return func(at string) bool { return strings.Contains(strings.ToLower(name(at)), part) }
+}
+
 // RepositoryRows implements core.Catalog.
-func (x *Index) RepositoryRows(_ context.Context, group string, order core.RepositoryOrder, after string) iter.Seq2[core.RepositoryRow, error] {
+func (x *Index) RepositoryRows(ctx context.Context, group string, order core.RepositoryOrder, after string) iter.Seq2[core.RepositoryRow, error] {
 	bucket := map[core.RepositoryOrder][]byte{
 		core.RepositoriesByName: reposNamedBucket, core.RepositoriesByPush: reposPushedBucket,
 		core.RepositoriesByPull: reposPulledBucket, core.RepositoriesBySize: reposSizeBucket,
@@ -79,12 +105,12 @@ func (x *Index) RepositoryRows(_ context.Context, group string, order core.Repos
 	if order == core.RepositoriesByName && !x.Whole() {
 		return named(x, x.ofGroup(group, after), repositoryRow)
 	}
-	return walk(x, bucket, key(group, ""), after, func(tx *bbolt.Tx, at string, _ []byte) (core.RepositoryRow, bool) {
-		name := at
-		if order != core.RepositoriesByName {
-			name = at[timeBytes:]
-		}
-		row, ok := repositoryRow(tx, name)
+	name := func(at string) string { return at[timeBytes:] }
+	if order == core.RepositoriesByName {
+		name = func(at string) string { return at }
+	}
+	return walk(x, bucket, key(group, ""), after, seeker(ctx, name), func(tx *bbolt.Tx, at string, _ []byte) (core.RepositoryRow, bool) {
+		row, ok := repositoryRow(tx, name(at))
 		row.At = at
 		return row, ok
 	})
@@ -180,7 +206,7 @@ func guarded[T any](x *Index, repo string, rows iter.Seq2[T, error]) iter.Seq2[T
 }
 
 // TagRows implements core.Catalog.
-func (x *Index) TagRows(_ context.Context, repo string, order core.TagOrder, after string) iter.Seq2[core.TagRow, error] {
+func (x *Index) TagRows(ctx context.Context, repo string, order core.TagOrder, after string) iter.Seq2[core.TagRow, error] {
 	var bucket []byte
 	var name func(at string) string
 	timed := func(at string) string { return at[timeBytes:] }
@@ -208,7 +234,7 @@ func (x *Index) TagRows(_ context.Context, repo string, order core.TagOrder, aft
 			return tagRow(tx, repo, tag)
 		}))
 	}
-	return guarded(x, repo, walk(x, bucket, key(repo, ""), after, func(tx *bbolt.Tx, at string, _ []byte) (core.TagRow, bool) {
+	return guarded(x, repo, walk(x, bucket, key(repo, ""), after, seeker(ctx, name), func(tx *bbolt.Tx, at string, _ []byte) (core.TagRow, bool) {
 		row, ok := tagRow(tx, repo, name(at))
 		row.At = at
 		return row, ok
@@ -266,7 +292,7 @@ func tagsOf(tx *bbolt.Tx, repo string, d digest.Digest, but string) (tags []stri
 
 // ImageRows implements core.Catalog.
 func (x *Index) ImageRows(_ context.Context, repo, after string) iter.Seq2[core.ImageRow, error] {
-	return guarded(x, repo, walk(x, imagesPushedBucket, key(repo, ""), after, func(tx *bbolt.Tx, at string, _ []byte) (core.ImageRow, bool) {
+	return guarded(x, repo, walk(x, imagesPushedBucket, key(repo, ""), after, nil, func(tx *bbolt.Tx, at string, _ []byte) (core.ImageRow, bool) {
 		d, _ := unpack([]byte(at[timeBytes:]))
 		row, ok := imageRow(tx, repo, d)
 		row.At = at
@@ -346,7 +372,7 @@ func namedRow(tx *bbolt.Tx, repo string, d digest.Digest) core.NamedRow {
 
 // UserRows implements core.Catalog.
 func (x *Index) UserRows(_ context.Context, repo string, d digest.Digest, after string) iter.Seq2[core.ContentRow, error] {
-	return walk(x, usersBucket, in(repo, pack(d)), after, func(tx *bbolt.Tx, at string, _ []byte) (core.ContentRow, bool) {
+	return walk(x, usersBucket, in(repo, pack(d)), after, nil, func(tx *bbolt.Tx, at string, _ []byte) (core.ContentRow, bool) {
 		user, _ := unpack([]byte(at))
 		return contentRow(tx, at, repo, user)
 	})
@@ -358,7 +384,7 @@ func (x *Index) ContentRows(_ context.Context, prefix, after string) iter.Seq2[c
 	if !ok {
 		return core.Fail[core.ContentRow](fmt.Errorf("%w: %q is not the beginning of one; it needs %d digits", core.ErrDigestInvalid, core.Clip(prefix), core.MinDigits))
 	}
-	return walk(x, contentBucket, from, strings.TrimPrefix(after, string(from)), func(tx *bbolt.Tx, rest string, _ []byte) (core.ContentRow, bool) {
+	return walk(x, contentBucket, from, strings.TrimPrefix(after, string(from)), nil, func(tx *bbolt.Tx, rest string, _ []byte) (core.ContentRow, bool) {
 		k := append(bytes.Clone(from), rest...)
 		if nibble >= 0 && (rest == "" || int(rest[0]>>4) != nibble) {
 			return core.ContentRow{}, false

@@ -138,6 +138,32 @@ func TestAPageReadsAsManyRowsHoweverManyThereAre(t *testing.T) {
 	}
 }
 
+// A search by a part of a name reads the names alone, and pauses after many.
+func TestASearchPassesOverNames(t *testing.T) {
+	x := open(t, "")
+	defer x.Close()
+	complete(t, x)
+	const n = 2500
+	for i := range n {
+		push(x, "team/app", i)
+	}
+	ctx := core.WithSought(t.Context(), "V1.12")
+	rows := take(t, n, x.TagRows(ctx, "team/app", core.TagsByPush, ""))
+	before := index.RowsRead()
+	if again := take(t, n, x.TagRows(ctx, "team/app", core.TagsByPush, "")); len(rows) != 111 || len(again) != 111 || rows[110].Name != "v1.12.0" {
+		t.Errorf("got %d rows, want those of 12, 120 to 129 and 1200 to 1299", len(rows))
+	}
+	if read := index.RowsRead() - before; read > n+111*12 {
+		t.Errorf("read %d rows", read)
+	}
+	if got := take(t, n, x.RepositoryRows(core.WithSought(t.Context(), "p"), "", core.RepositoriesBySize, "")); len(got) != 1 {
+		t.Errorf("got %+v", got)
+	}
+	if got := take(t, n, x.RepositoryRows(core.WithSought(t.Context(), "q"), "team", core.RepositoriesByName, "")); len(got) != 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestChangesAreWrittenBehindAndReadAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := open(t, "")
