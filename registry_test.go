@@ -69,6 +69,9 @@ func TestDirection(t *testing.T) {
 			module + "/caddymodule/design " + module + "/core/globs"},
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
+		// It shows what a guarded registry shows, and asks nobody else.
+		{"./caddymodule/api",
+			[]string{module + "/caddymodule", module + "/core/store", module + "/core/mirror", module + "/core/upstream", module + "/core/index"}, ""},
 		{"./core", []string{module + "/"}, ""},
 		// The packages that know what a disk holds, and sync it, know nothing of keys.
 		{"./core/bucket/dir/ledger", []string{module + "/"}, ""},
@@ -166,15 +169,16 @@ func TestTheOptionReaderStandsAlone(t *testing.T) {
 // may know. A room that stands in no other's list is known to the root alone.
 var roomsOfCaddymodule = map[string]string{
 	"option":         "",
+	"api":            "",
 	"control":        "",
 	"storage":        "option",
 	"cache":          "option observe control",
 	"observe":        "control",
 	"authenticators": "option observe control",
-	"running":        "control observe storage option",
+	"running":        "api control observe storage option",
 	"doctor/checks":  "control storage option",
-	"config":         "authenticators cache control observe option running storage",
-	"command":        "authenticators cache config control doctor/checks observe option running storage",
+	"config":         "api authenticators cache control observe option running storage",
+	"command":        "api authenticators cache config control doctor/checks observe option running storage",
 }
 
 func TestTheRoomsOfCaddymoduleKnowOnlyWhatTheyMay(t *testing.T) {
@@ -226,7 +230,7 @@ func TestRegistrytestCanBeUsedInsideOfCaddymodule(t *testing.T) {
 
 // Callers, tokens, sessions and pages can be understood and tested without Caddy.
 func TestWhatIsKnownOfCallersDependsOnNoCaddy(t *testing.T) {
-	for _, room := range []string{"identity", "session", "token", "jwks", "oidclogin", "workload", "design", "pages", "web"} {
+	for _, room := range []string{"identity", "session", "token", "jwks", "oidclogin", "workload", "design", "pages", "web", "api"} {
 		for dependency := range strings.Lines(golang(t, "list", "-deps", "./caddymodule/"+room)) {
 			if dependency = strings.TrimSpace(dependency); strings.HasPrefix(dependency, "github.com/caddyserver/") {
 				t.Errorf("%s depends on %s", room, dependency)

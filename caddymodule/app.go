@@ -182,6 +182,7 @@ func (a *App) Start() error {
 	}
 	a.settings = &running.Settings{
 		Stores: stores, Limits: limits, Bounds: a.Bounds(a.minFree, a.collection), Verify: a.verify, Mirrors: specs,
+		Owner: a.site.Owner, Audit: a.audit,
 		Keys:   a.KeyLimits(),
 		SignIn: signIn, Cache: shared, Public: a.public,
 		Watch: a.audit.KeyChanged, WatchUsers: a.userChanged, Admins: a.admins,

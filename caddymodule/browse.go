@@ -74,7 +74,7 @@ func (h *Handler) visitor(r *http.Request) (who policies.Identity) {
 		if err != nil {
 			h.log.Error("nobody is signed in", "error", err)
 		} else {
-			who = h.pages(spec).Visitor(r)
+			who, _ = h.pages(spec).SignedIn(r)
 		}
 	}
 	who.Address = clientAddress(r)

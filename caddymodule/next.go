@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/eblume/caddy-registry/caddymodule/api"
 	"github.com/eblume/caddy-registry/core/wire"
 )
 
@@ -17,7 +18,7 @@ import (
 const unhandledVar = "unhandled"
 
 // serveNext passes a request on that is not the registry's. If the site has no other
-// handler for it, it is answered with a page about images, or else with 404.
+// handler for it, it is answered with JSON below /api/, with a page about images, or else with 404.
 func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	ctx := r.Context()
 	caddyhttp.SetVar(ctx, unhandledVar, false) // an earlier handler may have had a chain of its own
@@ -29,6 +30,10 @@ func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	caddyhttp.SetVar(ctx, unhandledVar, false) // or the access log has NOP for the answer
+	if api.Serves(r.URL.Path) {
+		h.serveAPI(w, r)
+		return nil
+	}
 	if h.serveImages(w, r) {
 		return nil
 	}

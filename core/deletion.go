@@ -19,9 +19,13 @@ type Deletion struct {
 type deletionKey struct{}
 
 // WithDeletion returns a context for one call of a Deleter, which records there what
-// it removed.
+// it removed. A record that ctx has already is the same: an audit and its caller read one.
 func WithDeletion(ctx context.Context) (context.Context, *Deletion) {
-	d := new(Deletion)
+	d := DeletionFrom(ctx)
+	if d != nil {
+		return ctx, d
+	}
+	d = new(Deletion)
 	return context.WithValue(ctx, deletionKey{}, d), d
 }
 

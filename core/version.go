@@ -5,7 +5,7 @@ import "strings"
 // The order of what stands at one place of a version: the end of a release sorts behind its
 // pre-releases (1.0-rc1 before 1.0) and before its extensions (1.0 before 1.0.1).
 const (
-	keyWord   = 0x01 // a tag that is no version
+	keyWord   = 0x01 // a tag that is not a version
 	keyNumber = 0x02 // the first number of a version
 	keyPre    = 0x03 // "-", "_" or "+" and what follows
 	keyEnd    = 0x04

@@ -94,9 +94,12 @@ func TestWrongCommandLinesRunNothing(t *testing.T) {
 		"verify a b", "verify team/app:v1",
 		"doctor containerd", "doctor --clients --storage a",
 		"demo now", "demo --storage a",
+		"health a b", "health /readyz", "health ftp://127.0.0.1/readyz", "health http://127.0.0.1:5050/v2/",
 		"import", "import zot", "import zot a b", "import zot a --storage b", "import zot a --user me",
 		"key create", "key create me --user me", "key create --user me --expires never",
 		"key list me", "key revoke", "key revoke a b", "user list me", "user disable", "user enable a b",
+		"ls a b", "ls --server a --storage b", "tags", "tags team/app:v1", "tags UPPER", "show", "show a b", "show team/app:-",
+		"rm", "rm team/app", "rm team/app@sha256:12", "rm a:v1 b:v1",
 		"policy explain read", "policy explain sweep team/app", "policy explain read team/app:-",
 	} {
 		root, _, ran := commandTree()
@@ -117,7 +120,7 @@ func TestCommandsComplete(t *testing.T) {
 		want []string // among what is offered
 		ends string   // what the shell is to do about files
 	}{
-		{[]string{""}, []string{"demo", "doctor", "gc", "key", "policy", "purge", "user", "verify"}, noFiles},
+		{[]string{""}, []string{"demo", "doctor", "gc", "key", "ls", "policy", "purge", "rm", "show", "tags", "user", "verify"}, noFiles},
 		{[]string{"key", ""}, []string{"create", "list", "revoke"}, noFiles},
 		{[]string{"gc", "--"}, []string{"--dry-run", "--json", "--config", "--adapter", "--storage"}, noFiles},
 		{[]string{"gc", ""}, nil, noFiles},
@@ -130,6 +133,8 @@ func TestCommandsComplete(t *testing.T) {
 		{[]string{"user", "disable", ""}, nil, noFiles},
 		{[]string{"policy", "explain", ""}, []string{"read", "push"}, noFiles},
 		{[]string{"policy", "explain", "read", ""}, nil, noFiles},
+		{[]string{"tags", "--order", ""}, []string{"version", "push", "pull", "name"}, noFiles},
+		{[]string{"ls", ""}, nil, noFiles},
 		{[]string{"doctor", "--clients", ""}, []string{"containerd", "k3s"}, noFiles},
 	} {
 		root, _, _ := commandTree()

@@ -135,22 +135,23 @@ func importFlags(cmd *cobra.Command, order *importing.Order) (asJSON *bool) {
 func importLayoutCommand(where *location) *cobra.Command {
 	order := importing.Order{Layout: &importing.Layout{}}
 	cmd := &cobra.Command{
-		Use:   "oci-layout <dir> <repository> [--dry-run] [--json]",
+		Use:   "oci-layout <dir or archive> <repository> [--dry-run] [--json]",
 		Short: "Imports the images of an OCI image layout into a repository",
 		Long: `
 Imports the images of an OCI image layout (a directory with the files oci-layout and
-index.json, as skopeo, crane, buildah and docker buildx write it) into one repository.
-The directory is only read. The tag is the value of the annotation
+index.json, as skopeo, crane, buildah and docker buildx write it, or a tar archive of
+one, as an oci-archive is) into one repository. It is only read. The tag is the value of the annotation
 org.opencontainers.image.ref.name or, if that is a whole reference, its tag.
 
 A tag that was pushed here since is not changed, and listed as skipped. Content that is
 damaged or missing is left out and reported. The exit status is 0 when everything was
 imported or skipped on purpose, 1 when something was left out or the import ended
 early, and 2 for an invalid command line.`,
-		Example: `  caddy-registry registry import oci-layout ./app team/app`,
+		Example: `  caddy-registry registry import oci-layout ./app team/app
+  caddy-registry registry import oci-layout app.tar team/app`,
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
-				return nil, cobra.ShellCompDirectiveFilterDirs
+				return nil, cobra.ShellCompDirectiveDefault
 			}
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		},

@@ -54,8 +54,9 @@ func registryCommand(cmd *cobra.Command) {
 	}
 	needsSubcommand(cmd)
 	cmd.AddCommand(
+		lsCommand(where), tagsCommand(where), showCommand(where), rmCommand(where),
 		gcCommand(where), purgeCommand(where), verifyCommand(where), importCommand(where), exportCommand(where), doctorCommand(where),
-		keyCommand(where), userCommand(where), policyCommand(where), demoCommand(where),
+		keyCommand(where), userCommand(where), policyCommand(where), demoCommand(where), healthCommand(),
 	)
 }
 

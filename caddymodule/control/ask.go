@@ -36,27 +36,13 @@ func Stream(ctx context.Context, dir, path string, order any, read func(answer i
 	if err != nil {
 		return err
 	}
-	dialer := new(net.Dialer)
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
-			err = withShortPath(filepath.Join(dir, SocketName), func(short string) error {
-				conn, err = dialer.DialContext(ctx, "unix", short)
-				return err
-			})
-			return conn, err
-		},
-	}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://control"+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
-	response, err := client.Do(request)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return ErrNobodyListens
-	}
+	response, err := Do(dir, request)
 	if err != nil {
-		return fmt.Errorf("ask the running registry: %w", err)
+		return err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -67,4 +53,28 @@ func Stream(ctx context.Context, dir, path string, order any, read func(answer i
 		return errors.New(refusal.Error)
 	}
 	return read(response.Body)
+}
+
+// Do sends a request to the process that listens in the directory dir. Its URL names any host. The
+// caller closes the body of the answer. Errors: as Ask.
+func Do(dir string, request *http.Request) (*http.Response, error) {
+	dialer := new(net.Dialer)
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+			err = withShortPath(filepath.Join(dir, SocketName), func(short string) error {
+				conn, err = dialer.DialContext(ctx, "unix", short)
+				return err
+			})
+			return conn, err
+		},
+	}
+	response, err := transport.RoundTrip(request)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, ErrNobodyListens
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask the running registry: %w", err)
+	}
+	return response, nil
 }

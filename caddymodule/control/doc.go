@@ -15,6 +15,8 @@
 //	POST /import               an importing.Order; answers JSON lines, the last with the result
 //	POST /export?name=…        answers an OCI image layout as a tar archive
 //	POST /condition[?mirror=…] answers a Condition
+//	GET, DELETE /api/…         answers as package api does, with everything allowed
 //
-// Any other status than 200 comes with an object whose member error is a sentence.
+// Any other status than 200 comes with an object whose member error is a
+// sentence, except below /api/.
 package control

@@ -47,7 +47,7 @@ type Order struct {
 
 // Layout is an OCI image layout, whose images go into one repository.
 type Layout struct {
-	Dir        string `json:"dir"` // an absolute path
+	Dir        string `json:"dir"` // an absolute path, also of an archive
 	Repository string `json:"repository"`
 }
 

@@ -17,6 +17,7 @@ func (s *Storage) commands() http.Handler {
 	mux.HandleFunc("POST /import", s.serveImport)
 	mux.HandleFunc("POST /export", s.serveExport)
 	mux.HandleFunc("POST /condition", s.serveCondition)
+	mux.HandleFunc("/api/", s.serveAPI)
 	return mux
 }
 

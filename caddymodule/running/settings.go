@@ -6,6 +6,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/quota"
@@ -20,7 +21,11 @@ type Settings struct {
 	Bounds  evict.Settings
 	Verify  verify.Settings
 	Mirrors []MirrorSpec
-	Keys    KeyLimits
+	// Owner returns the mirror that a canonical name belongs to, as namespace.New needs it.
+	Owner func(repo string) (string, bool)
+	// Audit records what commands delete.
+	Audit observe.Audit
+	Keys  KeyLimits
 	// SignIn is the sign-in; nil: users cannot sign in.
 	SignIn *SignInSpec
 	Cache  mirror.Shared // nil: nothing is shared

@@ -139,15 +139,15 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Visitor returns the user that is signed in with the browser, or the anonymous one. On a connection
-// that others could read nobody is signed in.
-func (s *Site) Visitor(r *http.Request) policies.Identity {
+// SignedIn returns the user that is signed in with the browser of a request, with the present
+// groups: for what is not a page and takes the cookie, too. A cookie that others could read counts
+// as none.
+func (s *Site) SignedIn(r *http.Request) (policies.Identity, bool) {
 	conn := s.Connection(r)
 	if !conn.Private() && !s.Insecure {
-		return policies.Identity{}
+		return policies.Identity{}, false
 	}
-	who, _ := s.who(r, conn.HTTPS)
-	return who
+	return s.who(r, conn.HTTPS)
 }
 
 // who returns the user that is signed in with the browser, with the present groups.

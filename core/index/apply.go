@@ -20,6 +20,8 @@ type applying struct {
 	tx *bbolt.Tx
 	// repos are the sums of the repositories that were changed, as they were and as they will be.
 	repos map[string]*sumsChange
+	// counts are how many more rows each bucket will have.
+	counts map[string]int
 	// again: a scan of the whole store is applied. What was changed since it began is newer.
 	again bool
 }
@@ -49,7 +51,7 @@ func (x *Index) apply(changes []store.Change, again bool) error {
 
 func (x *Index) applyAtOnce(changes []store.Change, again bool) error {
 	return x.update(func(tx *bbolt.Tx) error {
-		a := &applying{x: x, tx: tx, repos: map[string]*sumsChange{}, again: again}
+		a := &applying{x: x, tx: tx, repos: map[string]*sumsChange{}, counts: map[string]int{}, again: again}
 		for i := range changes {
 			if err := a.change(&changes[i]); err != nil {
 				return err
@@ -126,7 +128,7 @@ func (a *applying) known(c *store.Change) bool {
 func (a *applying) put(bucket, key, value []byte) error {
 	b := a.tx.Bucket(bucket)
 	if b.Get(key) == nil {
-		a.x.countRow(a.tx, bucket, 1)
+		a.counts[string(bucket)]++
 	}
 	return b.Put(key, row(key, value))
 }
@@ -136,7 +138,7 @@ func (a *applying) drop(bucket, key []byte) error {
 	if b.Get(key) == nil {
 		return nil
 	}
-	a.x.countRow(a.tx, bucket, -1)
+	a.counts[string(bucket)]--
 	return b.Delete(key)
 }
 
@@ -364,6 +366,11 @@ func (a *applying) finish() error {
 			return err
 		}
 	}
+	a.tx.OnCommit(func() {
+		for bucket, n := range a.counts {
+			a.x.rows[bucket] += uint64(n)
+		}
+	})
 	return nil
 }
 

@@ -169,7 +169,7 @@ func TestChangesAreWrittenBehindAndReadAtOnce(t *testing.T) {
 	})
 }
 
-// What is behind at a stop is written, and a catalog that is whole is whole at the next start.
+// The changes that are behind at a stop are written, and a catalog that is whole is whole at the next start.
 func TestACatalogIsKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
 	x := open(t, path)

@@ -124,7 +124,7 @@ func pull(t *testing.T, f *fixture) {
 	}
 }
 
-// What the upstream hides is not shown either, in lists and in searches.
+// Content that the upstream hides is not shown either, in lists and in searches.
 func TestLooksShowNothingHidden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, secret := hides(t, upstreamtest.Basic, mirror.Settings{})

@@ -167,7 +167,7 @@ func (t *Times) put(ctx context.Context, s *segment) error {
 	record := s.record()
 	s.dirty = false
 	t.mu.Unlock()
-	// Whoever reads what was written sees what was told.
+	// Under one lock, so that a reader of the bucket sees exactly what was told.
 	t.folding.Lock()
 	defer t.folding.Unlock()
 	data, err := json.Marshal(record)

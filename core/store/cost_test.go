@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/index"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -70,7 +72,9 @@ func BenchmarkPushAs(b *testing.B) {
 	for _, who := range []string{"", "ada"} {
 		for _, how := range []string{"new tag", "moved tag"} {
 			b.Run(fmt.Sprintf("%q, %s", who, how), func(b *testing.B) {
-				r := open(b, b.TempDir(), store.Config{})
+				x, err := index.ForStore("", slog.New(slog.DiscardHandler))
+				must(b, err)
+				r := open(b, b.TempDir(), store.Config{Names: x, Projection: x})
 				ctx := core.WithAccess(b.Context(), core.Access{Known: who != "", Caller: who})
 				for n := 0; b.Loop(); n++ {
 					tag := "latest"

@@ -147,6 +147,17 @@ func TestImportingFromARegistryAndALayout(t *testing.T) {
 	if _, err := target.PullImage(t.Context(), "team/layout", "v7"); err != nil {
 		t.Errorf("of the layout: %v", err)
 	}
+	archive := filepath.Join(t.TempDir(), "app.tar")
+	copied = exec.CommandContext(t.Context(), skopeo, "copy", "--insecure-policy", "oci:"+dir+":v7", "oci-archive:"+archive+":v8")
+	if out, err := copied.CombinedOutput(); err != nil {
+		t.Fatalf("skopeo: %v: %s", err, out)
+	}
+	if got, said, status := importing(t, to, config, "oci-layout", archive, "team/archive"); status != 0 || got.Result.Summary.Imported != 1 {
+		t.Errorf("an archive: status %d, %+v, %s", status, got, said)
+	}
+	if _, err := target.PullImage(t.Context(), "team/archive", "v8"); err != nil {
+		t.Errorf("of the archive: %v", err)
+	}
 	exported(t, to, config)
 	if err := to.Stop(patience); err != nil {
 		t.Fatal(err)

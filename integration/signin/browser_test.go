@@ -115,7 +115,7 @@ func atProvider(name string) chromedp.Action[chromedp.Void] {
 	return chromedp.Steps(
 		chromedp.WaitVisible(nameInput),
 		chromedp.SendKeys(nameInput, name),
-		chromedp.Click(chromedp.ID("go")),
+		chromedp.Click(consentButton),
 		signedInAs(name),
 	)
 }
@@ -132,13 +132,16 @@ func withPassword(name, password string) chromedp.Action[chromedp.Void] {
 }
 
 const (
-	loginLink    = chromedp.CSS(`main a.button[href="/login"]`)
-	signInButton = chromedp.CSS(`main a.button[href^="/login?"]`)
-	otherLink    = chromedp.CSS(`main a[href^="/login?other=1"]`)
-	mainButton   = chromedp.CSS(`main button`)
-	nameInput    = chromedp.CSS(`input[name=name]`)
-	sureButton   = chromedp.ID("sure")
-	shownSecret  = chromedp.ID("secret")
+	loginLink     = chromedp.CSS(`main a.button[href="/login"]`)
+	signInButton  = chromedp.CSS(`main a.button[href^="/login?"]`)
+	againLink     = chromedp.CSS(`main a[href="/login"]`)
+	signOutLink   = chromedp.CSS(`main a[href="/logout"]`)
+	otherLink     = chromedp.CSS(`main a[href^="/login?other=1"]`)
+	mainButton    = chromedp.CSS(`main button`)
+	nameInput     = chromedp.CSS(`input[name=name]`)
+	consentButton = chromedp.ID("go") // of the provider; also below the field for a name
+	sureButton    = chromedp.ID("sure")
+	shownSecret   = chromedp.ID("secret")
 )
 
 // signIn begins at the root, without a signed-in user.
@@ -166,4 +169,23 @@ func (b *browser) makeKey(label string) (key string) {
 	}
 	b.shoot("new key")
 	return strings.TrimSpace(key)
+}
+
+// cookies returns those of the page, as a request has them.
+func (b *browser) cookies() string {
+	b.Helper()
+	var found struct {
+		Cookies []struct {
+			Name  string `json:"name"`
+			Value string `json:"value"`
+		} `json:"cookies"`
+	}
+	b.do("read the cookies", func(ctx context.Context, t *chromedp.Target) (none chromedp.Void, err error) {
+		return none, t.Call(ctx, "Network.getCookies", struct{}{}, &found)
+	})
+	var pairs []string
+	for _, one := range found.Cookies {
+		pairs = append(pairs, one.Name+"="+one.Value)
+	}
+	return strings.Join(pairs, "; ")
 }

@@ -109,6 +109,18 @@ func (p *provider) rotate() {
 	}
 }
 
+// impersonate lets a signed-in user act as another one at the provider.
+func (p *provider) impersonate(from, to string) {
+	p.Helper()
+	data, err := json.Marshal(map[string]string{"from": from, "to": to})
+	if err != nil {
+		p.Fatal(err)
+	}
+	if err := p.post("/impersonate", data); err != nil {
+		p.Fatal(err)
+	}
+}
+
 func (p *provider) post(path string, data []byte) error {
 	client := http.Client{Timeout: patience}
 	response, err := client.Post(p.root+path, "application/json", bytes.NewReader(data))

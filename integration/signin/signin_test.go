@@ -226,6 +226,84 @@ func TestTheSevenStepsOfChangingAKey(t *testing.T) {
 	}
 }
 
+// The seven steps by an administrator who acts as zot-ci at the provider (Authentik's
+// impersonation). Her browser has her own session here, which has to end first: signing in as
+// somebody else would make the provider ask for a password, and end the impersonation.
+func TestTheSevenStepsWithAnImpersonatedSession(t *testing.T) {
+	h := begin(t, map[string]person{"erin": {Groups: []string{"admins"}}, "zot-ci": {Groups: []string{"artifact-workloads"}}})
+	b, image := h.browser, imageDir(t)
+	b.signIn("zot-ci")
+	old := b.makeKey("old")
+	if out, err := h.push(image, "zot-ci:"+old, "v1"); err != nil {
+		t.Fatalf("push by the old key: %v: %s", err, out)
+	}
+	b.open("/logout")
+	b.do("sign out", chromedp.Click(mainButton), chromedp.WaitVisible(againLink))
+	b.open("/login?other=1")
+	b.do("sign in as erin", chromedp.Click(signInButton), atProvider("erin"))
+	hers := b.cookies()
+	if status := h.keys(hers); status != http.StatusOK {
+		t.Fatalf("erin's session is answered %d", status)
+	}
+	h.impersonate("erin", "zot-ci")
+
+	// 1: sign out of the registry alone, as the page of the wrong way says, and in again.
+	if got := b.open("/"); !strings.Contains(got, "erin") {
+		t.Errorf("before that the page has %s", got)
+	}
+	b.do("the wrong way", chromedp.Click(otherLink), chromedp.WaitVisible(signOutLink))
+	b.shoot("impersonation")
+	if got := b.page(); !strings.Contains(got, "sign out of the registry alone, then sign in") {
+		t.Errorf("the page does not say how an impersonation goes on: %s", got)
+	}
+	b.do("sign out of the registry alone",
+		chromedp.Click(signOutLink), chromedp.Click(mainButton), chromedp.WaitVisible(againLink))
+	if status := h.keys(hers); status != http.StatusUnauthorized {
+		t.Errorf("erin's session is answered %d after she signed out", status)
+	}
+	b.do("sign in without a name or a password",
+		chromedp.Click(againLink), chromedp.Click(signInButton), chromedp.WaitVisible(consentButton), chromedp.WaitNotPresent(nameInput),
+		chromedp.Click(consentButton), signedInAs("zot-ci"))
+	// 2 to 4: the page of the keys shows what zot-ci may see; a key, copied.
+	if got := b.open("/user/apikey"); !strings.Contains(got, "Your keys") || strings.Contains(got, "erin") {
+		t.Errorf("the page of zot-ci has %s", got)
+	}
+	key := b.makeKey("new")
+	// 5: CI pushes with it, and has no right of erin's.
+	if out, err := h.push(image, "zot-ci:"+key, "v2"); err != nil {
+		t.Fatalf("push by the new key: %v: %s", err, out)
+	}
+	if out, err := h.push(imageDir(t), "zot-ci:"+key, "v1"); !denied(out, err) {
+		t.Errorf("the new key overwrites a tag: %v: %s", err, out)
+	}
+	// 6 and 7: the old one is revoked, and refused.
+	b.open("/user/apikey")
+	b.do("revoke", chromedp.Click(chromedp.CSS(`a[aria-label="Revoke old"]`)), chromedp.Click(sureButton),
+		chromedp.WaitVisible(chromedp.Search(`//li[contains(., "old")]/span[contains(., "revoked")]`)))
+	if out, err := h.push(image, "zot-ci:"+old, "v3"); err == nil {
+		t.Errorf("the old key still pushes: %s", out)
+	}
+	if out, err := h.push(image, "zot-ci:"+key, "v3"); err != nil {
+		t.Errorf("push by the new key: %v: %s", err, out)
+	}
+}
+
+// keys asks for the keys of a session, and returns the status.
+func (h *house) keys(cookies string) int {
+	h.Helper()
+	request, err := http.NewRequestWithContext(h.Context(), http.MethodGet, h.URL+"/api/keys", nil)
+	if err != nil {
+		h.Fatal(err)
+	}
+	request.Header.Set("Cookie", cookies)
+	response, err := server.Client(patience).Do(request)
+	if err != nil {
+		h.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
 // yes confirms to the provider that the user wants to sign out.
 const yes = chromedp.CSS(`button[value=yes]`)
 

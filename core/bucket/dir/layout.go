@@ -66,7 +66,7 @@ func (s *Storage) checkLayout() (fresh bool, err error) {
 		return false, fmt.Errorf("storage %s: %s has no version: this is not a registry's storage, or the file is damaged; if it is damaged, %s", s.root.Name(), layoutFile, restoreLayout)
 	}
 	if l.Version > layoutVersion {
-		return false, fmt.Errorf("storage %s has layout version %d, but this program supports versions up to %d: run the newer program that wrote it", s.root.Name(), l.Version, layoutVersion)
+		return false, fmt.Errorf("storage %s has layout version %d, but this program supports versions up to %d: run the newer program that wrote it, or restore a copy from before the update", s.root.Name(), l.Version, layoutVersion)
 	}
 	if l.Version < oldestLayout {
 		return false, fmt.Errorf("storage %s has layout version %d, which was never released, but this program supports only versions from %d: copy its images into an empty storage with the program that wrote it (skopeo copies from one registry to another)", s.root.Name(), l.Version, oldestLayout)

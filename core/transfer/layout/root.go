@@ -1,26 +1,16 @@
 package layout
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/eblume/caddy-registry/core"
-	"github.com/eblume/caddy-registry/core/transfer"
 )
-
-// maxIndex bounds index.json, in bytes: some 100,000 tags.
-const maxIndex = 32 << 20
 
 // Root is a directory of somebody else, which is only read. Its paths are relative to it and
 // have slashes.
@@ -111,65 +101,12 @@ func expect(name string, fi fs.FileInfo, kind fs.FileMode) error {
 }
 
 // Whole reads a regular file of at most most bytes.
-func (r *Root) Whole(name string, most int64) ([]byte, error) {
+func (r *Root) Whole(name string, most int64) ([]byte, error) { return whole(r, name, most) }
+
+// content opens a regular file, and returns its size in bytes. The reader is an *os.File.
+func (r *Root) content(name string) (io.ReadCloser, int64, error) {
 	f, err := r.Open(name, 0)
 	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("%s: larger than %d MiB", name, most>>20)
-	}
-	return data, err
-}
-
-// Entry is a manifest that index.json lists.
-type Entry struct {
-	MediaType string        `json:"mediaType"`
-	Digest    digest.Digest `json:"digest"`
-	// Annotations may have the tag (ocispec.AnnotationRefName).
-	Annotations map[string]string `json:"annotations"`
-}
-
-// Index reads index.json of the layout in the directory at, in the file's order. The digests
-// are well-formed. Errors: those of the file.
-func (r *Root) Index(at string) ([]Entry, error) {
-	file := path.Join(at, ocispec.ImageIndexFile)
-	data, err := r.Whole(file, maxIndex)
-	if err != nil {
-		return nil, err
-	}
-	var index struct {
-		Manifests []Entry `json:"manifests"`
-	}
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	for _, m := range index.Manifests {
-		if _, err := core.ParseDigest(string(m.Digest)); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-	}
-	return index.Manifests, nil
-}
-
-// Manifest reads a manifest of the layout in the directory at. Errors: transfer.ErrAbsent.
-func (r *Root) Manifest(at string, d digest.Digest) ([]byte, error) {
-	data, err := r.Whole(BlobPath(at, d), core.MaxManifestSize)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: %s", transfer.ErrAbsent, d)
-	}
-	return data, err
-}
-
-// Blob opens a blob of the layout in the directory at, and returns its size in bytes. The
-// reader is an *os.File. Errors: transfer.ErrAbsent.
-func (r *Root) Blob(at string, d digest.Digest) (io.ReadCloser, int64, error) {
-	f, err := r.Open(BlobPath(at, d), 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("%w: %s", transfer.ErrAbsent, d)
-	} else if err != nil {
 		return nil, 0, err
 	}
 	fi, err := f.Stat()
@@ -179,7 +116,13 @@ func (r *Root) Blob(at string, d digest.Digest) (io.ReadCloser, int64, error) {
 	return f, fi.Size(), nil
 }
 
-// BlobPath is where the layout in the directory at has a blob or manifest.
-func BlobPath(at string, d digest.Digest) string {
-	return path.Join(at, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
-}
+// Index reads index.json of the layout in the directory at, in the file's order. The digests
+// are well-formed. Errors: those of the file.
+func (r *Root) Index(at string) ([]Entry, error) { return index(r, at) }
+
+// Manifest reads a manifest of the layout in the directory at. Errors: transfer.ErrAbsent.
+func (r *Root) Manifest(at string, d digest.Digest) ([]byte, error) { return manifest(r, at, d) }
+
+// Blob opens a blob of the layout in the directory at, and returns its size in bytes. The
+// reader is an *os.File. Errors: transfer.ErrAbsent.
+func (r *Root) Blob(at string, d digest.Digest) (io.ReadCloser, int64, error) { return blob(r, at, d) }

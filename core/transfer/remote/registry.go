@@ -33,6 +33,8 @@ const (
 	maxTags, maxRepositories = 100_000, 100_000
 	// headerLimit is how long the registry may take to begin an answer.
 	headerLimit = time.Minute
+	// stallLimit is how long it may send nothing in the middle of one.
+	stallLimit = time.Minute
 )
 
 // Config says which registry is read, and as whom.
@@ -63,6 +65,14 @@ var _ transfer.Source = (*Registry)(nil)
 // Open prepares to read a registry, and asks it nothing yet. Errors: of a host or a pattern
 // that is none.
 func Open(c Config) (*Registry, error) {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.ResponseHeaderTimeout = headerLimit
+	base.MaxIdleConnsPerHost = together
+	return over(c, base)
+}
+
+// over is Open with the transport to other machines.
+func over(c Config, base http.RoundTripper) (*Registry, error) {
 	options := []name.Option{name.StrictValidation}
 	if c.PlainHTTP {
 		options = append(options, name.Insecure)
@@ -75,10 +85,7 @@ func Open(c Config) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.ResponseHeaderTimeout = headerLimit
-	base.MaxIdleConnsPerHost = together
-	asked := []remote.Option{remote.WithTransport(base), remote.WithAuth(authn.FromConfig(c.Auth)), remote.WithUserAgent(c.UserAgent)}
+	asked := []remote.Option{remote.WithTransport(bounded{base}), remote.WithAuth(authn.FromConfig(c.Auth)), remote.WithUserAgent(c.UserAgent)}
 	puller, err := remote.NewPuller(asked...)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,6 @@
 // An OpenID Connect provider for the tests of the sign-in: people are a JSON object {name:
 // {groups, disabled}} that POST /people replaces, and sign-in needs only a name. POST /rotate
-// gives it other signing keys. It is served below the path of its issuer. Its configuration is
+// gives it other signing keys, and POST /impersonate {from, to} lets a user act as another one. It is served below the path of its issuer. Its configuration is
 // JSON in SIGNIN_PROVIDER.
 import { generateKeyPairSync } from 'node:crypto'
 import http from 'node:http'
@@ -60,6 +60,14 @@ const configuration = (key) => ({
 })
 let provider = make()
 
+// impersonate makes the browsers in which a user is signed in belong to another one, as
+// administrators can do at Authentik. The next sign-in there asks for consent, not for a name.
+function impersonate({ from, to }) {
+  for (const [key, session] of known) {
+    if (key.startsWith('Session:') && session.accountId === from) Object.assign(session, { accountId: to, authorizations: {} })
+  }
+}
+
 async function body(request) {
   let text = ''
   for await (const chunk of request) text += chunk
@@ -84,6 +92,9 @@ http.createServer(async (request, response) => {
   try {
     if (request.url === '/people') {
       people = JSON.parse(await body(request))
+      response.end()
+    } else if (request.url === '/impersonate') {
+      impersonate(JSON.parse(await body(request)))
       response.end()
     } else if (request.url === '/rotate') {
       provider = make()

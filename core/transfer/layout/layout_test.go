@@ -51,11 +51,17 @@ func index(names ...string) string {
 }
 
 func TestALayoutIsARepository(t *testing.T) {
-	dir := write(t, map[string]string{
+	files := map[string]string{
 		"oci-layout": marker, "index.json": index("v1", "", "registry.example.org:5000/team/app:v2", "registry.example.org:5000/team/app", "not a tag"),
 		under(manifest): manifest, under(blob): blob,
-	})
-	source, err := layout.Open(dir, "team/app")
+	}
+	for form, name := range map[string]string{"a directory": write(t, files), "an archive": pack(t, entries(files)...)} {
+		t.Run(form, func(t *testing.T) { isARepository(t, name) })
+	}
+}
+
+func isARepository(t *testing.T, name string) {
+	source, err := layout.Open(name, "team/app")
 	if err != nil {
 		t.Fatal(err)
 	}

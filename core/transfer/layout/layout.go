@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"os"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -19,31 +20,39 @@ import (
 // maxMarker bounds the file oci-layout, which has one short member.
 const maxMarker = 4 << 10
 
-// Directory is a directory that is one image layout. It is a transfer.Source with one
-// repository.
-type Directory struct {
-	root *Root
-	repo string
+// Layout is one image layout, in a directory or in a tar archive. It is a transfer.Source with
+// one repository.
+type Layout struct {
+	files files
+	repo  string
 }
 
-var _ transfer.Source = (*Directory)(nil)
+var _ transfer.Source = (*Layout)(nil)
 
-// Open opens an image layout, whose images belong to the repository repo. The caller closes it.
-// Errors: those of the directory, and a directory that is not a layout of version 1.
-func Open(dir, repo string) (*Directory, error) {
-	root, err := OpenRoot(dir)
+// Open opens an image layout, whose images belong to the repository repo: a directory, or a tar
+// archive of one (oci-archive), which is not unpacked. The caller closes it. Errors: those of the
+// file, and a file that is not a layout of version 1.
+func Open(name, repo string) (*Layout, error) {
+	from, err := openFiles(name)
 	if err != nil {
 		return nil, fmt.Errorf("open the image layout: %w", err)
 	}
-	if err := marked(root); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s is not an OCI image layout: %w", dir, err), root.Close())
+	if err := marked(from); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s is not an OCI image layout: %w", name, err), from.Close())
 	}
-	return &Directory{root, repo}, nil
+	return &Layout{from, repo}, nil
+}
+
+func openFiles(name string) (files, error) {
+	if fi, err := os.Stat(name); err == nil && fi.Mode().IsRegular() {
+		return openArchive(name)
+	}
+	return OpenRoot(name)
 }
 
 // marked checks the file oci-layout.
-func marked(root *Root) error {
-	text, err := root.Whole(ocispec.ImageLayoutFile, maxMarker)
+func marked(from files) error {
+	text, err := whole(from, ocispec.ImageLayoutFile, maxMarker)
 	if err != nil {
 		return err
 	}
@@ -57,18 +66,18 @@ func marked(root *Root) error {
 	return nil
 }
 
-// Close closes the directory.
-func (d *Directory) Close() error { return d.root.Close() }
+// Close closes the directory or archive.
+func (l *Layout) Close() error { return l.files.Close() }
 
 // Repositories yields the one repository.
-func (d *Directory) Repositories(context.Context) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) { yield(d.repo, nil) }
+func (l *Layout) Repositories(context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) { yield(l.repo, nil) }
 }
 
 // Images returns what index.json lists. The time of a file stands for that of a push, which
 // layouts do not have.
-func (d *Directory) Images(context.Context, string) ([]transfer.Image, error) {
-	entries, err := d.root.Index(".")
+func (l *Layout) Images(context.Context, string) ([]transfer.Image, error) {
+	entries, err := index(l.files, ".")
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +89,7 @@ func (d *Directory) Images(context.Context, string) ([]transfer.Image, error) {
 			i = len(images)
 			at[entry.Digest] = i
 			image := transfer.Image{Digest: entry.Digest, MediaType: entry.MediaType}
-			if fi, err := d.root.Lstat(BlobPath(".", entry.Digest)); err == nil {
+			if fi, err := l.files.Lstat(BlobPath(".", entry.Digest)); err == nil {
 				image.Pushed = fi.ModTime()
 			}
 			images = append(images, image)
@@ -104,11 +113,11 @@ func tagOf(name string) string {
 }
 
 // Manifest implements transfer.Source.
-func (d *Directory) Manifest(_ context.Context, _ string, dg digest.Digest) ([]byte, error) {
-	return d.root.Manifest(".", dg)
+func (l *Layout) Manifest(_ context.Context, _ string, d digest.Digest) ([]byte, error) {
+	return manifest(l.files, ".", d)
 }
 
 // Blob implements transfer.Source.
-func (d *Directory) Blob(_ context.Context, _ string, dg digest.Digest) (io.ReadCloser, int64, error) {
-	return d.root.Blob(".", dg)
+func (l *Layout) Blob(_ context.Context, _ string, d digest.Digest) (io.ReadCloser, int64, error) {
+	return blob(l.files, ".", d)
 }

@@ -1,0 +1,103 @@
+package caddymodule
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/api"
+	"github.com/eblume/caddy-registry/caddymodule/identity"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/wire"
+	"github.com/eblume/caddy-registry/policies"
+)
+
+// apiAt is where the audit says that a credential was presented.
+const apiAt = "/api/"
+
+// serveAPI answers a request for a path that api.Serves names. Unlike a call below /v2/ it counts
+// no use of a mirror: looking is not pulling.
+func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request) {
+	c := &call{Handler: h, w: w, r: r, begun: time.Now(), asked: readAsked(r, identity.AtRegistry)}
+	union, err := h.app.acquire(r.Context())
+	if err != nil {
+		c.failAPI(w, r, "", err)
+		return
+	}
+	defer h.app.storage.Release()
+	if c.who, err = c.asksAPI(); err != nil {
+		c.asked.refused = true
+		c.failAPI(w, r, "", err)
+		return
+	}
+	c.who.Address = c.asked.credential.Address
+	guarded := policies.Guard(union, h.app.policy, c.who.Identity)
+	(&api.API{
+		Registry: observe.Changes(guarded, h.app.audit, observe.By(c.who.Identity, c.who.Address)),
+		Mirror:   h.mirrorOf, Rights: c.rights, Cursors: h.app.storage.Callers().Sessions,
+		ReadOnly: h.ReadOnly, Fail: c.failAPI,
+	}).ServeHTTP(w, r)
+}
+
+// mirrorOf returns the mirror of a canonical name, or "".
+func (h *Handler) mirrorOf(repo string) string {
+	mirror, _ := h.site.Owner(repo)
+	return mirror
+}
+
+// asksAPI finds out who asks: by the credential, or else by the session of a browser. The storage
+// must be acquired.
+func (c *call) asksAPI() (identity.Proven, error) {
+	_, presents := c.r.Header["Authorization"]
+	if !presents && !c.ReadOnly && (c.app.OIDC != nil || len(c.app.LocalUsers) > 0) {
+		spec, err := c.app.signIn.spec()
+		if err != nil {
+			return identity.Proven{}, err
+		}
+		if who, ok := c.pages(spec).SignedIn(c.r); ok {
+			proven := identity.Proven{Identity: who}
+			addIdentity(c.r, proven)
+			return proven, nil
+		}
+	}
+	who, err := c.Handler.admit(c.r.Context(), c.gate(), c.asked, nil)
+	if err != nil {
+		c.tellRefused(who, c.asked, apiAt, err)
+		return who, err
+	}
+	addIdentity(c.r, who)
+	c.tellLogin(who, c.asked, apiAt, false)
+	return who, nil
+}
+
+// failAPI answers with an error. A refused deletion is audited as below /v2/.
+func (c *call) failAPI(w http.ResponseWriter, r *http.Request, repo string, err error) {
+	options := wire.Options{Log: c.log, Challenge: c.challenge}
+	if r.Method == http.MethodDelete && repo != "" {
+		c.Resolved = namespace.Resolved{Request: wire.Request{Kind: wire.DeleteManifest, Name: repo, Repo: repo}, Mirror: c.mirrorOf(repo)}
+		options.Observe = c.auditDenial
+	}
+	wire.Fail(w, r, c.Request, err, options)
+}
+
+// rights returns what the caller may do in a repository, and by which rules.
+func (c *call) rights(repo string) []api.Right {
+	actions := []policies.Action{policies.Read, policies.Create, policies.Update, policies.Delete}
+	if c.mirrorOf(repo) != "" {
+		actions = []policies.Action{policies.Read, policies.Fetch, policies.Delete}
+	}
+	rules, _ := c.app.policy.(*policies.Rules)
+	var rights []api.Right
+	for _, action := range actions {
+		right := api.Right{Action: action.String(), Allowed: c.app.policy.Allows(c.who.Identity, action, repo)}
+		if rules != nil {
+			may, rule := rules.Explain(c.who.Identity, action, repo)
+			right.Narrowed = may && !right.Allowed
+			if rule != nil && !c.who.Anonymous() {
+				right.Rule, right.Line = rule.String(), rule.Line
+			}
+		}
+		rights = append(rights, right)
+	}
+	return rights
+}

@@ -1,0 +1,113 @@
+package api
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+const (
+	imagesPath   = "/api/images"
+	statePath    = "/api/state"
+	documentPath = "/api/openapi.json"
+	// separator is between a name and a word.
+	separator = "/-/"
+	// maxQuery bounds a query, in bytes: the longest cursor has some 700.
+	maxQuery = 4 << 10
+)
+
+// Serves reports whether a path is one of this API.
+func Serves(path string) bool {
+	return path == imagesPath || strings.HasPrefix(path, imagesPath+"/") || path == statePath || path == documentPath
+}
+
+// route is an address, its parameters, and what answers it.
+type route struct {
+	path   string // as openapi.json has it
+	query  []string
+	get    func(*exchange) (any, error)
+	delete func(*exchange) (any, error)
+}
+
+var routes = []route{
+	{imagesPath, []string{"q", "kind", "in", "order", "after", "n"}, (*exchange).search, nil},
+	{imagesPath + "/{repository}", nil, (*exchange).repository, nil},
+	{imagesPath + "/{repository}/-/tags", []string{"order", "tag", "after", "n"}, (*exchange).tags, nil},
+	{imagesPath + "/{repository}/-/images", []string{"after", "n"}, (*exchange).images, nil},
+	{imagesPath + "/{repository}:{tag}", nil, (*exchange).image, (*exchange).deleteTag},
+	{imagesPath + "/{repository}:{tag}/-/history", nil, (*exchange).history, nil},
+	{imagesPath + "/{repository}@{digest}", nil, (*exchange).image, (*exchange).deleteImage},
+	{imagesPath + "/{repository}@{digest}/-/users", []string{"after", "n"}, (*exchange).users, nil},
+	{statePath, nil, (*exchange).state, nil},
+	{documentPath, nil, (*exchange).openAPI, nil},
+}
+
+var byPath = func() map[string]*route {
+	found := map[string]*route{}
+	for i := range routes {
+		found[routes[i].path] = &routes[i]
+	}
+	return found
+}()
+
+// target is what an address is about.
+type target struct {
+	repo   string
+	tag    string
+	digest digest.Digest
+}
+
+// parse reads a path and finds its route. Errors: errRoute, core.ErrNameInvalid,
+// core.ErrTagInvalid, core.ErrDigestInvalid.
+func (t *target) parse(path string) (*route, error) {
+	rest, below := strings.CutPrefix(path, imagesPath+"/")
+	if !below {
+		if found := byPath[path]; found != nil {
+			return found, nil
+		}
+		return nil, errRoute
+	}
+	name, word, worded := strings.Cut(rest, separator)
+	pattern := imagesPath + "/{repository}"
+	name, d, byDigest := strings.Cut(name, "@")
+	tag := ""
+	if colon := strings.LastIndexByte(name, ':'); byDigest {
+		pattern += "@{digest}"
+	} else if colon > strings.LastIndexByte(name, '/') {
+		name, tag = name[:colon], name[colon+1:]
+		pattern += ":{tag}"
+	}
+	if worded {
+		pattern += separator + word
+	}
+	found := byPath[pattern]
+	if found == nil {
+		return nil, errRoute
+	}
+	var err error
+	if t.repo, err = core.ParseName(name); err != nil {
+		return nil, err
+	}
+	switch {
+	case byDigest:
+		t.digest, err = core.ParseDigest(d)
+	case strings.Contains(pattern, ":{tag}"):
+		t.tag, err = core.ParseTag(tag)
+	}
+	return found, err
+}
+
+// queryOf reads a query. Errors: wire.ErrQuery.
+func queryOf(raw string) (url.Values, error) {
+	if len(raw) > maxQuery {
+		return nil, invalid("longer than %d bytes", maxQuery)
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, invalid("it cannot be read; escape the values")
+	}
+	return values, nil
+}
