@@ -49,7 +49,7 @@ func (h *Handler) mirrorOf(repo string) string {
 // must be acquired.
 func (c *call) asksAPI() (identity.Proven, error) {
 	_, presents := c.r.Header["Authorization"]
-	if !presents && !c.ReadOnly && (c.app.OIDC != nil || len(c.app.LocalUsers) > 0) {
+	if !presents && c.signsIn() {
 		spec, err := c.app.signIn.spec()
 		if err != nil {
 			return identity.Proven{}, err

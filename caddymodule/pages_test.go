@@ -329,7 +329,13 @@ func TestPagesShowNothingThatMayNotBeRead(t *testing.T) {
 			t.Errorf("%s is shown as signed in: %v", name, in)
 		}
 	}
-	response, _ := push.page(http.StatusOK, "/images", nil)
+	form := passwordForm("erich", registrytest.Password)
+	form.Set("return", "/images/team/secret:v1")
+	response, _ := visit(t, port, nil).page(http.StatusSeeOther, "/login", form)
+	if got := response.Header.Get("Location"); got != form.Get("return") {
+		t.Errorf("the sign-in that a page offers leads to %q", got)
+	}
+	response, _ = push.page(http.StatusOK, "/images", nil)
 	if got := response.Header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("a page for somebody signed in has Cache-Control %q", got)
 	}
@@ -540,6 +546,33 @@ func TestPagesOfAMirrorAskNobody(t *testing.T) {
 	if got := len(u.Requests()); got != requests {
 		t.Errorf("pages made %d upstream requests", got-requests)
 	}
+}
+
+// A site that stands for an upstream, takes no credentials, and on which nobody signs in, has pages.
+func TestPagesOfASiteForAnUpstream(t *testing.T) {
+	u := upstreamtest.New(t, upstreamtest.Config{})
+	registrytest.PutImage(t, u, "team/app", "v1", registrytest.RandomBytes(100))
+	port := registrytest.FreePort(t)
+	people := "url https://registry.test\nlocal_user erich " + registrytest.PasswordHash() + " friends\n"
+	registrytest.Load(t, registrytest.CaddyfileWith(port, t.TempDir(), people+registrytest.AllowAll+"\n"+registrytest.Mirror("docker.io", u),
+		"upstream docker.io\nread_only"))
+	r := registrytest.At(t, port)
+	r.Want(http.StatusOK, "GET", "/v2/team/app/manifests/v1", nil)
+	r.Eventually("the image is shown", func() bool {
+		response, _ := r.Do("GET", "/images/docker.io/team/app:v1", nil)
+		return response.StatusCode == http.StatusOK
+	})
+	response, _ := r.Want(http.StatusFound, "GET", "/team/app:v1", nil, "Accept", "text/html")
+	if got := response.Header.Get("Location"); got != "/images/docker.io/team/app:v1" {
+		t.Errorf("a name of the upstream leads to %q", got)
+	}
+	body := wantPage(r, http.StatusOK, "/")
+	for _, want := range []string{`href="/images?in=docker.io"`, `href="https://registry.test/login"`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page has no %q:\n%s", want, body)
+		}
+	}
+	r.Want(http.StatusNotFound, "GET", "/login", nil)
 }
 
 func TestTheStartPageOfAnEmptyRegistry(t *testing.T) {

@@ -317,7 +317,7 @@ func TestLogoutTokens(t *testing.T) {
 }
 
 func FuzzReturnPath(f *testing.F) {
-	for _, seed := range []string{"/", "/user/apikey", "//evil", `/\evil`, "/%2f/evil", "javascript:x", "/a\n/b", "https://evil", "/.//evil"} {
+	for _, seed := range []string{"/", "/user/apikey", "//evil", `/\evil`, "/%2f/evil", "javascript:x", "/a\n/b", "https://evil", "/.//evil", "/images/a/b:v1", "/images/a@sha256:1", "/:@evil", "@evil"} {
 		f.Add(seed)
 	}
 	base, _ := url.Parse("https://registry.example.org/login")

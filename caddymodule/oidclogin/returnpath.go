@@ -19,7 +19,7 @@ func ReturnPath(wanted string) string {
 	}
 	for _, c := range []byte(wanted) {
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '/', c == '-', c == '_', c == '.':
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("/-_.:@", c) >= 0:
 		default:
 			return "/"
 		}

@@ -63,7 +63,7 @@ func (s *Site) list(w http.ResponseWriter, r *http.Request) {
 	ctx, values := r.Context(), r.URL.Query()
 	p := listPage{frame: s.frame(ctx, "Images"), In: values.Get("in")}
 	p.Query = strings.TrimSpace(values.Get("q"))
-	p.Query = p.Query[:min(maxQuery, len(p.Query))]
+	p.Query = strings.ToValidUTF8(p.Query[:min(maxQuery, len(p.Query))], "")
 	if _, err := core.ParseName(p.In); err != nil {
 		p.In = ""
 	}

@@ -61,7 +61,7 @@ func (s *Site) repository(w http.ResponseWriter, r *http.Request, f reference) {
 	p := repositoryPage{frame: s.frame(ctx, f.repo, crumbs(f.repo, false)...), Repo: f.repo, Row: row, Size: -1}
 	p.Mirror, _ = s.owner(f.repo)
 	p.Filter = values.Get("tag")
-	p.Filter = p.Filter[:min(core.MaxTagLength, len(p.Filter))]
+	p.Filter = strings.ToValidUTF8(p.Filter[:min(core.MaxTagLength, len(p.Filter))], "")
 	var order string
 	order, p.Orders = choose(tagOrders, values.Get("order"))
 	if row.NewestDigest != "" {
