@@ -63,6 +63,7 @@ type registry struct {
 	*namespace.Union
 	buckets         []*quiet
 	private, mirror *store.Store
+	pushes          atomic.Int64
 }
 
 const hub = "docker.io"
@@ -103,7 +104,8 @@ func (r *registry) open(sparse bool) *store.Store {
 	if err != nil {
 		r.Fatal(err)
 	}
-	s, err := store.Open(r.Context(), q, store.Config{Names: x, Projection: x, Sparse: sparse})
+	now := func() time.Time { return time.Now().Add(time.Duration(r.pushes.Load()) * time.Minute) }
+	s, err := store.Open(r.Context(), q, store.Config{Names: x, Projection: x, Sparse: sparse, Now: now})
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -117,8 +119,10 @@ func (r *registry) open(sparse bool) *store.Store {
 }
 
 // push puts a manifest with a layer of its own and one that all have, and returns its digest.
+// It is a minute later than the push before.
 func (r *registry) push(repo, layer string, tags ...string) digest.Digest {
 	r.Helper()
+	r.pushes.Add(1)
 	for _, blob := range []string{"{}", base, layer} {
 		r.blob(repo, blob)
 	}
