@@ -58,6 +58,7 @@ func wantNames(t *testing.T, who string, got []string, want ...string) {
 }
 
 func TestImagesAsJSON(t *testing.T) {
+	t.Cleanup(drainHeard) // the next test hears only its own events
 	port := registrytest.FreePort(t)
 	registrytest.Load(t, strings.Replace(registrytest.Caddyfile(port, t.TempDir(),
 		apiPolicy+"local_user erich "+registrytest.PasswordHash()+" admins", ""), "admin off", `admin off
