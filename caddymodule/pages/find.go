@@ -67,7 +67,11 @@ func (s *Site) repositories(ctx context.Context, p *listPage, q query, order cor
 	p.Tag = tag
 	_, err := core.ParseTag(tag)
 	tagged := tag != "" && err == nil
-	rows := s.Registry.RepositoryRows(ctx, p.In, order, after)
+	sought := ctx
+	if len(q.words) > 0 { // one of them is enough to pass over most names
+		sought = core.WithSought(ctx, q.words[0])
+	}
+	rows := s.Registry.RepositoryRows(sought, p.In, order, after)
 	list, err := read(s, rows, func(row core.RepositoryRow) string { return row.At }, func(row core.RepositoryRow) bool {
 		if _, ok := s.owner(row.Name); !ok || !q.matches(row.Name) {
 			return false
