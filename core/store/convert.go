@@ -58,7 +58,7 @@ func (s *Store) convert(ctx context.Context) error {
 		case err != nil || record.Version < layoutVersion:
 			s.log.Warn("record of the storage's layout is damaged; entries of an older layout are searched again", "error", err)
 		case record.Version > layoutVersion:
-			return fmt.Errorf("the storage has layout version %d and this program knows up to %d: run the newer program that wrote it", record.Version, layoutVersion)
+			return fmt.Errorf("the storage has layout version %d and this program knows up to %d: run the newer program that wrote it, or restore a copy from before the update", record.Version, layoutVersion)
 		default:
 			s.converted = record.Since
 			return nil
