@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"time"
@@ -11,14 +12,12 @@ import (
 )
 
 // MaxConfig bounds the config that is read for a row, in bytes. Those of images have a few KiB.
-const MaxConfig = 1 << 20
+const MaxConfig = 256 << 10
 
 const (
 	dockerConfigType = "application/vnd.docker.container.image.v1+json"
 	// BuildKit adds statements about an image to its index as manifests of an unknown platform.
-	referenceType   = "vnd.docker.reference.type"
-	referenceDigest = "vnd.docker.reference.digest"
-	attestation     = "attestation-manifest"
+	attestation = "attestation-manifest"
 )
 
 // Facts returns what a manifest says of itself. mediaType is the type under which it is served,
@@ -56,53 +55,93 @@ func (d *Document) Configurable() bool {
 func (f ImageFacts) WithConfig(config []byte) ImageFacts {
 	var c struct {
 		Created time.Time `json:"created"`
-		ocispec.Platform
+		platform
 	}
 	if json.Unmarshal(config, &c) != nil {
 		return f
 	}
 	f.Created = c.Created
-	if name := platformName(c.Platform); name != "" {
+	if name := platformName(c.platform); name != "" {
 		f.Platforms = []PlatformRow{{Platform: name}}
 	}
 	return f
 }
 
-// platforms returns what an index names for which platform.
+// platform is what a config or a descriptor says of a platform. Hostile lists in it are not read.
+type platform struct {
+	OS           string `json:"os"`
+	Architecture string `json:"architecture"`
+	Variant      string `json:"variant"`
+}
+
+// maxIndex bounds the index whose platforms are read, in bytes. The largest in use have some 20 KB.
+const maxIndex = 256 << 10
+
+// platforms returns what an index names for which platform, of its first MaxPlatforms descriptors. It
+// reads one after the other, without the lists and maps that a stranger can make large.
 func platforms(index []byte) (rows []PlatformRow) {
-	var read struct {
-		Manifests []struct {
-			Digest      digest.Digest     `json:"digest"`
-			Platform    ocispec.Platform  `json:"platform"`
-			Annotations map[string]string `json:"annotations"`
-		} `json:"manifests"`
-	}
-	if json.Unmarshal(index, &read) != nil {
+	if len(index) > maxIndex {
 		return nil
 	}
-	for _, m := range read.Manifests {
+	decoder := json.NewDecoder(bytes.NewReader(index))
+	if !enter(decoder, "manifests") {
+		return nil
+	}
+	for n := 0; n < MaxPlatforms && decoder.More(); n++ {
+		var m struct {
+			Digest      digest.Digest `json:"digest"`
+			Platform    platform      `json:"platform"`
+			Annotations struct {
+				Type   string        `json:"vnd.docker.reference.type"`
+				Digest digest.Digest `json:"vnd.docker.reference.digest"`
+			} `json:"annotations"`
+		}
+		if decoder.Decode(&m) != nil {
+			return rows
+		}
 		d, err := ParseDigest(string(m.Digest))
 		if err != nil {
 			continue
 		}
 		row := PlatformRow{Digest: d, Platform: platformName(m.Platform)}
-		if m.Annotations[referenceType] == attestation {
+		if m.Annotations.Type == attestation {
 			row.Platform = ""
-			if row.Attests, err = ParseDigest(m.Annotations[referenceDigest]); err != nil {
+			if row.Attests, err = ParseDigest(string(m.Annotations.Digest)); err != nil {
 				row.Attests = ""
 			}
 		}
-		if rows = append(rows, row); len(rows) == MaxPlatforms {
-			break
-		}
+		rows = append(rows, row)
 	}
 	return rows
+}
+
+// enter goes to the first element of the array that is the member name of an object. It reports
+// whether there is one.
+func enter(decoder *json.Decoder, name string) bool {
+	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
+		return false
+	}
+	for decoder.More() {
+		key, err := decoder.Token()
+		if err != nil {
+			return false
+		}
+		if key == name {
+			start, err := decoder.Token()
+			return err == nil && start == json.Delim('[')
+		}
+		var skipped json.RawMessage
+		if decoder.Decode(&skipped) != nil {
+			return false
+		}
+	}
+	return false
 }
 
 // maxPlatform bounds the name of a platform, in bytes.
 const maxPlatform = 60
 
-func platformName(p ocispec.Platform) string {
+func platformName(p platform) string {
 	var parts []string
 	for _, part := range []string{p.OS, p.Architecture, p.Variant} {
 		if part != "" && part != "unknown" {

@@ -73,10 +73,22 @@ func TestFactsOfAnIndex(t *testing.T) {
 	for i := range 500 {
 		many = append(many, core.Descriptor{
 			MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(fmt.Sprint(i)), Size: 1,
-			Platform: &ocispec.Platform{OS: strings.Repeat("o", 1000), Architecture: "a"},
+			Platform: &ocispec.Platform{OS: strings.Repeat("o", 100), Architecture: "a"},
 		})
 	}
 	_, facts = factsOf(t, ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: many})
+	// A hostile document takes no more memory than a few of its descriptors.
+	for _, hostile := range []string{
+		`{"manifests":[` + strings.Repeat("{},", 1_000_000) + `{}]}`, `{"manifests":[` + strings.Repeat("{},", 80_000) + `{}]}`,
+		`{"manifests":[{"annotations":{` + strings.Repeat(`"a":"",`, 30_000) + `"b":""}}]}`,
+		`{"manifests":[{"platform":{"os.features":[` + strings.Repeat(`"",`, 60_000) + `""]}}]}`,
+	} {
+		doc := core.Document{Kind: core.KindIndex}
+		allocations := testing.AllocsPerRun(1, func() { core.Facts(&doc, "", []byte(hostile)) })
+		if allocations > 2000 {
+			t.Errorf("an index of %d bytes took %v allocations", len(hostile), allocations)
+		}
+	}
 	if data, err := json.Marshal(facts); err != nil || len(facts.Platforms) != core.MaxPlatforms || len(data) > 16<<10 {
 		t.Errorf("got %d platforms, %d bytes and error %v", len(facts.Platforms), len(data), err)
 	}
