@@ -34,7 +34,7 @@ type Site struct {
 	Canonical func(name string) (repo, mirror string, ok bool)
 	// Mirrors are the mirrors in which the visitor may read something.
 	Mirrors []string
-	// Who is the visitor.
+	// Who identifies the visitor.
 	Who policies.Identity
 	// Host is the registry as the visitor calls it, with the port.
 	Host string
