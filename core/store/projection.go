@@ -77,6 +77,10 @@ func (s *Store) imageHeld(ctx context.Context, repo string, d digest.Digest, doc
 	key := manifestKey(d, repo)
 	raw, info, err := s.bucket.Get(ctx, key)
 	if err != nil {
+		if !errors.Is(err, bucket.ErrNotExist) {
+			s.log.Warn("image is not described on pages until it is pushed again or the index is rebuilt",
+				"repository", repo, "digest", d, "error", err)
+		}
 		return
 	}
 	mediaType := core.MediaTypeUnknown
