@@ -91,10 +91,31 @@ type RepositoryRow struct {
 	// Newest is the tag that moved last, and what it names; empty without tags.
 	Newest       string
 	NewestDigest digest.Digest
+	// Says is what the image of the newest tag says of itself. Empty: it is not held, or not
+	// described yet.
+	Says Says
 	// Pushed is when a manifest was pushed or a tag moved last. Zero: not known.
 	Pushed time.Time
 	// Pulls are those of the manifests that it holds.
 	Pulls PullCount
+}
+
+// Says is what an image says that it is, in few words: its types as in ImageFacts, and annotations,
+// each of at most MaxAnnotation bytes.
+type Says struct {
+	MediaType    string `json:"type,omitempty"`
+	ArtifactType string `json:"artifact,omitempty"`
+	Title        string `json:"title,omitempty"`
+	Description  string `json:"description,omitempty"`
+	Source       string `json:"source,omitempty"`
+}
+
+// Says returns the facts in few words.
+func (f ImageFacts) Says() Says {
+	return Says{
+		f.MediaType, f.ArtifactType, f.Annotations[ocispec.AnnotationTitle],
+		f.Annotations[ocispec.AnnotationDescription], f.Annotations[ocispec.AnnotationSource],
+	}
 }
 
 // TagState is what a tag named, since when, and who set it. By is empty if that is unknown, and
@@ -232,6 +253,12 @@ const MaxSought = 100_000
 
 type soughtKey struct{}
 
+// sought is what a list is searched for.
+type sought struct {
+	part string
+	said bool
+}
+
 // WithSought returns a context for a list of repositories or tags whose names have part in them, in
 // any letter case: the others are passed over before anything else is read of them. Rows that are
 // not described yet may come in addition.
@@ -239,13 +266,22 @@ func WithSought(ctx context.Context, part string) context.Context {
 	if part == "" {
 		return ctx
 	}
-	return context.WithValue(ctx, soughtKey{}, strings.ToLower(part))
+	return context.WithValue(ctx, soughtKey{}, sought{part: strings.ToLower(part)})
 }
 
-// Sought returns the part of WithSought in lower case, or "".
-func Sought(ctx context.Context) string {
-	part, _ := ctx.Value(soughtKey{}).(string)
-	return part
+// WithSoughtText is WithSought for a list of repositories that also has those of which the title,
+// description or source in Says has the part.
+func WithSoughtText(ctx context.Context, part string) context.Context {
+	if part == "" {
+		return ctx
+	}
+	return context.WithValue(ctx, soughtKey{}, sought{strings.ToLower(part), true})
+}
+
+// Sought returns the part of WithSought in lower case, or "", and whether it is from WithSoughtText.
+func Sought(ctx context.Context) (part string, said bool) {
+	s, _ := ctx.Value(soughtKey{}).(sought)
+	return s.part, s.said
 }
 
 type lookKey struct{}

@@ -45,9 +45,10 @@ func (s *Site) understand(text string) query {
 	return q
 }
 
-// matches reports whether a name has all words.
-func (q query) matches(name string) bool {
-	return !slices.ContainsFunc(q.words, func(word string) bool { return !strings.Contains(name, word) })
+// matches reports whether a repository has all words: in its name, or in what its newest image says.
+func (q query) matches(row core.RepositoryRow) bool {
+	texts := strings.ToLower(strings.Join([]string{row.Name, row.Says.Title, row.Says.Description, row.Says.Source}, "\n"))
+	return !slices.ContainsFunc(q.words, func(word string) bool { return !strings.Contains(texts, word) })
 }
 
 func isPause(err error) bool {
@@ -69,11 +70,11 @@ func (s *Site) repositories(ctx context.Context, p *listPage, q query, order cor
 	tagged := tag != "" && err == nil
 	sought := ctx
 	if len(q.words) > 0 { // one of them is enough to pass over most names
-		sought = core.WithSought(ctx, q.words[0])
+		sought = core.WithSoughtText(ctx, q.words[0])
 	}
 	rows := s.Registry.RepositoryRows(sought, p.In, order, after)
 	list, err := read(s, rows, func(row core.RepositoryRow) string { return row.At }, func(row core.RepositoryRow) bool {
-		if _, ok := s.owner(row.Name); !ok || !q.matches(row.Name) {
+		if _, ok := s.owner(row.Name); !ok || !q.matches(row) || p.Kind != "" && !ofKind(p.Kind, row.Says) {
 			return false
 		}
 		if tagged {
@@ -89,6 +90,9 @@ func (s *Site) repositories(ctx context.Context, p *listPage, q query, order cor
 	group := ""
 	for _, row := range list.Rows {
 		one := listed{RepositoryRow: row}
+		if kind := kindOfTypes(row.Says.MediaType, row.Says.ArtifactType); kind != kindImage && kind != kindIndex {
+			one.Kind = kind
+		}
 		one.Mirror, _ = s.owner(row.Name)
 		if first, _, more := strings.Cut(row.Name, "/"); grouped && more && first != group {
 			group = first

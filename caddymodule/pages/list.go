@@ -36,6 +36,7 @@ func choose(all []choice, value string) (string, []choice) {
 type listed struct {
 	core.RepositoryRow
 	Mirror string
+	Kind   string // of the newest image, if it is not an ordinary one
 	// Group begins here, if it is not empty.
 	Group, GroupAddress string
 }
@@ -43,6 +44,8 @@ type listed struct {
 type listPage struct {
 	frame
 	In     string
+	Kind   string // that is listed; empty: all
+	Kinds  []choice
 	Parts  []choice
 	Orders []choice
 	List   part[listed]
@@ -74,9 +77,10 @@ func (s *Site) list(w http.ResponseWriter, r *http.Request) {
 	}
 	order, orders := choose(repositoryOrders, values.Get("order"))
 	p.Orders = orders
+	p.Kind, p.Kinds = choose(listedKinds, values.Get("kind"))
 	query := s.understand(p.Query)
 	p.Digest, p.Tag = query.digest != "", query.tag
-	address := func(in, after string) string { return listAddress(p.Query, in, order, after) }
+	address := func(in, after string) string { return listAddress(p.Query, in, p.Kind, order, after) }
 	p.Parts = append(p.Parts, choice{Name: "All", Chosen: p.In == "", Address: address("", "")})
 	for _, mirror := range s.Mirrors {
 		p.Parts = append(p.Parts, choice{Name: mirror, Chosen: p.In == mirror, Address: address(mirror, "")})
@@ -92,7 +96,7 @@ func (s *Site) list(w http.ResponseWriter, r *http.Request) {
 			p.Problem, err = "A search for a digest needs its algorithm and at least 6 digits, as sha256:ab12cd.", nil
 		}
 	} else {
-		grouped := p.Query == "" && order == string(core.RepositoriesByName) && p.In == ""
+		grouped := p.Query == "" && order == string(core.RepositoriesByName) && p.In == "" && p.Kind == ""
 		err = s.repositories(ctx, &p, query, core.RepositoryOrder(order), after, grouped)
 		next = p.List.Next
 	}
@@ -110,9 +114,9 @@ func (s *Site) list(w http.ResponseWriter, r *http.Request) {
 }
 
 // listAddress is the address of a list, with what is not the default.
-func listAddress(query, in, order, after string) string {
+func listAddress(query, in, kind, order, after string) string {
 	values := url.Values{}
-	for name, value := range map[string]string{"q": query, "in": in, "order": order, "after": after} {
+	for name, value := range map[string]string{"q": query, "in": in, "kind": kind, "order": order, "after": after} {
 		if value != "" && (name != "order" || value != repositoryOrders[0].Value) {
 			values.Set(name, value)
 		}
@@ -123,11 +127,6 @@ func listAddress(query, in, order, after string) string {
 	return "/images?" + values.Encode()
 }
 
-// descriptionOf is what an image says that it is, or empty.
-func descriptionOf(row core.ImageRow) string {
-	return row.Annotations[ocispec.AnnotationDescription]
-}
-
 // kinds of images, by what their manifest says.
 const (
 	kindImage    = "Image"
@@ -136,25 +135,53 @@ const (
 	kindArtifact = "Artifact"
 )
 
+// listedKinds are the kinds by which a list can be narrowed, by what the newest image is.
+var listedKinds = []choice{{Name: "Everything"}, {Value: "image", Name: "Images"}, {Value: "chart", Name: "Helm charts"}, {Value: "artifact", Name: "Other artifacts"}}
+
+// ofKind reports whether a repository whose newest image says so is of a kind of listedKinds.
+func ofKind(kind string, says core.Says) bool {
+	switch kindOfTypes(says.MediaType, says.ArtifactType) {
+	case kindImage, kindIndex:
+		return kind == "image"
+	case kindChart:
+		return kind == "chart"
+	case kindArtifact:
+		return kind == "artifact"
+	}
+	return false
+}
+
 // kindOf is what a manifest is, as far as its facts tell.
 func kindOf(row core.ImageRow) string {
-	switch {
-	case !row.Described:
+	if !row.Described {
 		return ""
-	case isIndex(row):
+	}
+	kind := kindOfTypes(row.MediaType, row.ArtifactType)
+	if kind == kindArtifact && len(row.Platforms) > 0 {
+		return kindImage
+	}
+	return kind
+}
+
+// kindOfTypes is what a manifest of these types is. Empty: they are not known.
+func kindOfTypes(mediaType, artifactType string) string {
+	switch {
+	case mediaType == "":
+		return ""
+	case indexType(mediaType):
 		return kindIndex
-	case row.ArtifactType == ocispec.MediaTypeImageConfig, row.ArtifactType == "application/vnd.docker.container.image.v1+json":
+	case artifactType == ocispec.MediaTypeImageConfig, artifactType == "application/vnd.docker.container.image.v1+json":
 		return kindImage
-	case row.ArtifactType == "application/vnd.cncf.helm.config.v1+json":
+	case artifactType == "application/vnd.cncf.helm.config.v1+json":
 		return kindChart
-	case len(row.Platforms) > 0:
-		return kindImage
 	}
 	return kindArtifact
 }
 
-func isIndex(row core.ImageRow) bool {
-	return row.MediaType == ocispec.MediaTypeImageIndex || row.MediaType == core.MediaTypeDockerManifestList
+func isIndex(row core.ImageRow) bool { return indexType(row.MediaType) }
+
+func indexType(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == core.MediaTypeDockerManifestList
 }
 
 // ofPlatforms are the images that an index has, without statements about them.

@@ -16,12 +16,6 @@ const (
 	maxCounted = 100
 )
 
-// card is a repository on the start page.
-type card struct {
-	core.RepositoryRow
-	Description string
-}
-
 // mirrorCard is a mirror on the start page.
 type mirrorCard struct {
 	Name, Address string
@@ -32,7 +26,7 @@ type mirrorCard struct {
 
 type startPage struct {
 	frame
-	Private []card
+	Private []core.RepositoryRow
 	More    bool
 	Mirrors []mirrorCard
 	// Foreign are the mirrors that hold nothing yet.
@@ -78,14 +72,7 @@ func (s *Site) private(ctx context.Context, p *startPage) error {
 			p.More = true
 			return nil
 		}
-		c := card{RepositoryRow: row}
-		if row.NewestDigest != "" {
-			// Without its image a card has no description.
-			if image, err := s.Registry.ImageRow(ctx, row.Name, row.NewestDigest); err == nil {
-				c.Description = descriptionOf(image)
-			}
-		}
-		p.Private = append(p.Private, c)
+		p.Private = append(p.Private, row)
 	}
 	return nil
 }

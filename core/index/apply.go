@@ -376,7 +376,11 @@ func (a *applying) finish() error {
 
 func (a *applying) finishRepo(repo string, before, now sums) error {
 	tagged, newest := a.first(tagsPushedBucket, repo)
-	now.Newest = string(newest)
+	now.Newest, now.Says = string(newest), core.Says{}
+	if states, tagged := read[tagStates](a.tx, statesBucket, key(repo, now.Newest)); tagged {
+		facts, _ := read[core.ImageFacts](a.tx, imagesBucket, in(repo, pack(states.Digest)))
+		now.Says = facts.Says()
+	}
 	pushed, _ := a.first(imagesPushedBucket, repo)
 	now.Pushed = pushed
 	if tagged.After(pushed) {

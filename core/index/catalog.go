@@ -34,7 +34,7 @@ const passed = 2000
 // compose may leave a key out, with false. Keys whose names have not the part that is sought are
 // passed over, and core.MaxSought of them end the list in a *core.Pause.
 func walk[T any](
-	x *Index, bucket, prefix []byte, after string, sought func(rest string) bool,
+	x *Index, bucket, prefix []byte, after string, sought func(tx *bbolt.Tx, rest string) bool,
 	compose func(tx *bbolt.Tx, rest string, value []byte) (T, bool),
 ) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
@@ -55,7 +55,7 @@ func walk[T any](
 						break
 					}
 					after = rest
-					if sought != nil && !sought(rest) {
+					if sought != nil && !sought(tx, rest) {
 						without++
 						continue
 					}
@@ -84,13 +84,23 @@ func walk[T any](
 	}
 }
 
-// seeker reports whether the name in a key has the part that ctx seeks; nil: nothing is sought.
-func seeker(ctx context.Context, name func(at string) string) func(at string) bool {
-	part := core.Sought(ctx)
+// seeker reports whether the name in a key has the part that ctx seeks; nil: nothing is sought. said
+// is asked when the name has not, if ctx seeks in texts.
+func seeker(ctx context.Context, name func(at string) string, said func(tx *bbolt.Tx, name, part string) bool) func(tx *bbolt.Tx, at string) bool {
+	part, texts := core.Sought(ctx)
 	if part == "" {
 		return nil
 	}
-	return func(at string) bool { return strings.Contains(strings.ToLower(name(at)), part) }
+	return func(tx *bbolt.Tx, at string) bool {
+		return strings.Contains(strings.ToLower(name(at)), part) || texts && said != nil && said(tx, name(at), part)
+	}
+}
+
+// saysSo reports whether the row of a repository has a text that is in lower case. It may also be in
+// another member.
+func saysSo(tx *bbolt.Tx, repo, part string) bool {
+	written := encoded(part) // as the row has it, in quotes
+	return bytes.Contains(bytes.ToLower(get(tx, sumsBucket, []byte(repo))), written[1:len(written)-1])
 }
 
 // RepositoryRows implements core.Catalog.
@@ -109,7 +119,7 @@ func (x *Index) RepositoryRows(ctx context.Context, group string, order core.Rep
 	if order == core.RepositoriesByName {
 		name = func(at string) string { return at }
 	}
-	return walk(x, bucket, key(group, ""), after, seeker(ctx, name), func(tx *bbolt.Tx, at string, _ []byte) (core.RepositoryRow, bool) {
+	return walk(x, bucket, key(group, ""), after, seeker(ctx, name, saysSo), func(tx *bbolt.Tx, at string, _ []byte) (core.RepositoryRow, bool) {
 		row, ok := repositoryRow(tx, name(at))
 		row.At = at
 		return row, ok
@@ -179,7 +189,7 @@ func repositoryRow(tx *bbolt.Tx, name string) (core.RepositoryRow, bool) {
 	s, _ := read[sums](tx, sumsBucket, []byte(name))
 	row := core.RepositoryRow{
 		At: name, Name: name, Tags: s.Tags, Manifests: s.Manifests, Bytes: s.Bytes, OnlyHere: s.OnlyHere,
-		Newest: s.Newest, Pushed: s.Pushed, Pulls: s.Pulls,
+		Newest: s.Newest, Says: s.Says, Pushed: s.Pushed, Pulls: s.Pulls,
 	}
 	if s.Newest != "" {
 		states, _ := read[tagStates](tx, statesBucket, key(name, s.Newest))
@@ -234,7 +244,7 @@ func (x *Index) TagRows(ctx context.Context, repo string, order core.TagOrder, a
 			return tagRow(tx, repo, tag)
 		}))
 	}
-	return guarded(x, repo, walk(x, bucket, key(repo, ""), after, seeker(ctx, name), func(tx *bbolt.Tx, at string, _ []byte) (core.TagRow, bool) {
+	return guarded(x, repo, walk(x, bucket, key(repo, ""), after, seeker(ctx, name, nil), func(tx *bbolt.Tx, at string, _ []byte) (core.TagRow, bool) {
 		row, ok := tagRow(tx, repo, name(at))
 		row.At = at
 		return row, ok

@@ -58,6 +58,7 @@ type sums struct {
 	Bytes     int64          `json:"bytes"`
 	OnlyHere  int64          `json:"only"`
 	Newest    string         `json:"newest,omitempty"`
+	Says      core.Says      `json:"says,omitzero"` // the image of the newest tag
 	Pushed    time.Time      `json:"pushed,omitzero"`
 	Pulls     core.PullCount `json:"pulls"`
 }

@@ -128,6 +128,7 @@ func (m *machine) compareCatalog(t *rapid.T) {
 		if row.Tags != int64(len(r.tags)) || row.Manifests != int64(len(r.manifests)) || row.Bytes != bytes || row.OnlyHere != only {
 			t.Fatalf("row of %s: got %+v, want %d tags, %d manifests, %d bytes, %d only here", name, row, len(r.tags), len(r.manifests), bytes, only)
 		}
+		m.compareSays(t, row)
 		expected = append(expected, row)
 		m.compareTagRows(t, name, r, row)
 	}
@@ -141,6 +142,20 @@ func (m *machine) compareCatalog(t *rapid.T) {
 		if !slices.EqualFunc(got, expected, func(a, b core.RepositoryRow) bool { return a.Name == b.Name }) {
 			t.Fatalf("repositories by %s: got %+v, want %+v", order, got, expected)
 		}
+	}
+}
+
+// compareSays compares what a repository says with the image of its newest tag.
+func (m *machine) compareSays(t *rapid.T, row core.RepositoryRow) {
+	var says core.Says
+	if row.NewestDigest != "" {
+		image, err := m.catalog.ImageRow(t.Context(), row.Name, row.NewestDigest)
+		if err == nil {
+			says = image.Says()
+		}
+	}
+	if row.Says != says {
+		t.Fatalf("%s says %+v, and its newest tag %+v", row.Name, row.Says, says)
 	}
 }
 
