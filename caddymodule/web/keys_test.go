@@ -54,7 +54,7 @@ func TestTheListTellsKeysApart(t *testing.T) {
 		{full, []string{">active<", full.ID, "everything that ada may", "&lt;i&gt;builders, users", "90 days left",
 			full.Expires.Format(time.DateOnly), `<rect width="100.0"`, "never"}},
 		{narrow, []string{">narrowed<", "only read, create on team/**"}},
-		{soon, []string{">expires soon<", "2 hours left"}},
+		{soon, []string{">expires soon<", "2 hours left", `<rect width="0.1"`, `fill="var(--warn)"`}},
 		{gone, []string{">revoked<", "revoked on " + time.Now().UTC().Format(time.DateOnly)}},
 	} {
 		for _, text := range want.texts {

@@ -23,7 +23,7 @@ type keyRow struct {
 	Full   bool     // it is not narrowed
 	Scope  string
 	Left   string // of its time, in words
-	Share  string // of its time that is left, in percent
+	Share  string // of the longest time that a key can have: what is left, in percent
 }
 
 // Ended reports whether it is valid no more.
@@ -33,7 +33,7 @@ func (k keyRow) Ended() bool { return k.State == "expired" || k.State == "revoke
 func (s *Site) row(key identity.Key, now time.Time) keyRow {
 	r := keyRow{Key: key, State: stateOf(key), Groups: s.groupsOf(key)}
 	r.Scope, r.Full = scopeOf(key)
-	left, whole := key.Expires.Sub(now), key.Expires.Sub(key.Created)
+	left := key.Expires.Sub(now)
 	switch {
 	case r.State == "revoked":
 		r.Left, left = "revoked on "+key.Revoked.UTC().Format(time.DateOnly), 0
@@ -44,9 +44,9 @@ func (s *Site) row(key identity.Key, now time.Time) keyRow {
 	default:
 		r.Left = design.Plural(int64((left+12*time.Hour)/(24*time.Hour)), "day", "days") + " left"
 	}
-	if whole > 0 {
-		r.Share = fmt.Sprintf("%.1f", 100*min(1, left.Seconds()/whole.Seconds()))
-	}
+	// Bars of keys are compared, so they have one measure.
+	whole := max(s.Identity.Keys().MaxLifetime(), key.Expires.Sub(key.Created), time.Second)
+	r.Share = fmt.Sprintf("%.1f", 100*left.Seconds()/whole.Seconds())
 	return r
 }
 
