@@ -273,3 +273,15 @@ func TestTheLinesForClients(t *testing.T) {
 		}
 	}
 }
+
+// Where a key was last used is for its owner and administrators. A key that asks about itself may be
+// stolen, and does not learn where its owner works.
+func TestAKeyDoesNotLearnFromWhereItIsUsed(t *testing.T) {
+	key := identity.Key{ID: "0123456789ab", UsedFrom: "192.0.2.7"}
+	if got := shown(key, asked{}).UsedFrom; got != key.UsedFrom {
+		t.Errorf("its owner sees %q", got)
+	}
+	if got := shown(key, asked{key: true}).UsedFrom; got != "" {
+		t.Errorf("the key sees %q", got)
+	}
+}

@@ -43,7 +43,7 @@ func (h *house) forVisitors() []shown {
 		{"search by tag", "/images?q=homepage:v1.10.2", nil, []string{"blumeops/homepage:v1.10.2"}, false},
 		{"search by digest", "/images?q=sha256:" + short, nil, []string{short}, false},
 		{"search without result", "/images?q=nothing-of-this-name", nil, []string{"Nothing here has this name"}, true},
-		{"search that is wrong", "/images?q=sha256:xyz", nil, nil, false},
+		{"search that is wrong", "/images?q=sha256:xyz", nil, []string{"Search", "sha256"}, false},
 		{"repository", "/images/blumeops/homepage", nil, []string{"v1.10.2", "latest", "docker pull"}, true},
 		{"tags without result", "/images/blumeops/homepage?tag=none", nil, []string{"No tag has"}, false},
 		{"chart", "/images/charts/homepage", nil, []string{"0.7.1"}, false},
@@ -52,9 +52,9 @@ func (h *house) forVisitors() []shown {
 		{"image by digest", "/images/blumeops/homepage@" + string(h.child), nil, []string{string(h.child)}, false},
 		{"image of a mirror", "/images/docker.io/library/postgres:18", nil, []string{"postgresql-18"}, false},
 		{"history", "/images/blumeops/homepage:latest/-/history", nil, []string{"latest"}, true},
-		{"not found", "/images/blumeops/nothing", nil, nil, true},
-		{"denied", "/images/secrets/vault", nil, nil, false},
-		{"no such tag", "/images/blumeops/homepage:v0", nil, nil, false},
+		{"not found", "/images/blumeops/nothing", nil, []string{"There is no such image, or you may not see it"}, true},
+		{"denied", "/images/secrets/vault", nil, []string{"There is no such image, or you may not see it"}, false},
+		{"no such tag", "/images/blumeops/homepage:v0", nil, []string{"There is no such image, or you may not see it"}, false},
 		{"sign in", "/login", nil, []string{"Password"}, true},
 		{"wrong password", "/login", []chromedp.Action[chromedp.Void]{
 			chromedp.SendKeys(chromedp.CSS(`input[name=username]`), "erich"), chromedp.SendKeys(chromedp.CSS(`input[name=password]`), "wrong"),
@@ -75,7 +75,7 @@ func forUsers(user string) []shown {
 		{"key", "/user/apikey/new", append([]chromedp.Action[chromedp.Void]{chromedp.SendKeys(chromedp.CSS(`input[name=name]`), "laptop")},
 			click("#make", "The new key of "+user)...), []string{"cregk_", "docker login --username " + user + " --password-stdin " + name}, true},
 		{"key again", "/user/apikey/made", nil, []string{"not shown again"}, false},
-		{"only for administrators", "/admin/keys", nil, nil, false},
+		{"only for administrators", "/admin/keys", nil, []string{"only an admin may do this"}, false},
 		{"sign out", "/logout", nil, []string{"You are " + user}, false},
 	}
 }

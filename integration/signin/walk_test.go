@@ -61,7 +61,7 @@ func (w walk) goes() {
 	// and the person is signed in.
 
 	list := b.open("/user/apikey")
-	if !strings.Contains(list, "127.0.0.1") || strings.Contains(list, key) {
+	if !strings.Contains(list, "from 127.0.0.1") || strings.Contains(list, key) {
 		w.Errorf("the list does not say from where the key was used, or shows it: %s", list)
 	}
 	b.do("revoke", chromedp.Click(chromedp.CSS(`a[aria-label="Revoke walk"]`)), chromedp.WaitVisible(sureButton),
