@@ -73,7 +73,7 @@ func TestTwoAdministratorsDisableEachOther(t *testing.T) {
 		var winner, loser string
 		for name, other := range map[string]string{"erich": "ada", "ada": "erich"} {
 			answer, _ := answers.Load(name)
-			if answer == "303 See Other /user/apikey" {
+			if answer == "303 See Other /admin/users" {
 				if winner != "" {
 					t.Fatal("both have disabled each other")
 				}

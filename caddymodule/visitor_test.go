@@ -88,7 +88,8 @@ var shownKey = regexp.MustCompile(`<pre id="secret"[^>]*>(\S+)</pre>`)
 // makeKey makes a key on the page and returns its secret.
 func (v *visitor) makeKey() string {
 	v.Helper()
-	_, body := v.page(http.StatusOK, "/user/apikey", url.Values{"do": {"make"}, "days": {"90"}})
+	v.page(http.StatusSeeOther, "/user/apikey", url.Values{"do": {"make"}, "days": {"90"}})
+	_, body := v.page(http.StatusOK, "/user/apikey/made", nil)
 	found := shownKey.FindStringSubmatch(body)
 	if found == nil {
 		v.Fatalf("no key on the page: %s", body)

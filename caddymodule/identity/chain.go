@@ -116,14 +116,14 @@ func (c *Chain) identify(ctx context.Context, credential recognized) (Proven, er
 	case nothing:
 		return Proven{}, nil
 	case apiKey:
-		who, err := c.Store.KeyIdentity(credential.Secret, c.Locals)
+		who, err := c.Store.keyIdentity(credential.Secret, c.Locals, credential.Address)
 		return Proven{Identity: who}, err
 	case registryToken:
 		claims, err := c.Tokens.Verify(credential.Secret, credential.Host)
 		if err != nil {
 			return Proven{}, fmt.Errorf("%w: %w", ErrCredential, err)
 		}
-		proven, err := c.bearer(claims)
+		proven, err := c.bearer(claims, credential.Address)
 		proven.Push = claims.Push
 		return proven, err
 	case other:
@@ -153,14 +153,15 @@ func (c *Chain) enabled(proven Proven, err error) (Proven, error) {
 	return proven, nil
 }
 
-// bearer looks up the present identity of the user to whom a registry token was issued.
-func (c *Chain) bearer(claims token.Claims) (Proven, error) {
+// bearer looks up the present identity of the user to whom a registry token was issued, for a caller
+// with an address.
+func (c *Chain) bearer(claims token.Claims, address string) (Proven, error) {
 	until := time.Unix(claims.Expires, 0)
 	if claims.Subject == "" {
 		return Proven{Until: until}, nil
 	}
 	if id, ok := strings.CutPrefix(claims.Credential, KeyCredential("")); ok {
-		who, err := c.Store.keyIDIdentity(id, c.Locals)
+		who, err := c.Store.keyIDIdentity(id, c.Locals, address)
 		if err == nil && who.User != claims.Subject {
 			err = fmt.Errorf("registry token: %w", ErrCredential)
 		}

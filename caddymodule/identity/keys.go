@@ -31,6 +31,8 @@ const (
 	maxLabel = 100
 	// maxListed bounds a key's groups, actions and globs: a record is read whole.
 	maxListed = 100
+	// maxFrom bounds the address of a use, in bytes: an IPv6 address with a zone has less.
+	maxFrom = 100
 )
 
 // Key is an API key as it is kept: everything but the secret.
@@ -61,6 +63,8 @@ type Key struct {
 	Revoked time.Time `json:"revoked,omitzero"`
 	// Used is when it was last used, or the zero time. It is written in the background.
 	Used time.Time `json:"used,omitzero"`
+	// UsedFrom is the address of the last use, where one is known. It is written with Used.
+	UsedFrom string `json:"used_from,omitempty"`
 }
 
 // Active reports whether the key itself is valid at a time.
@@ -133,6 +137,10 @@ type keyRecord struct {
 
 const keysPrefix = "keys"
 
+// fromPrefix begins the objects with the addresses of last uses. They stand beside those with the
+// times, which earlier versions read.
+const fromPrefix = "from/"
+
 // checkKeyRecord refuses values that no key can have, which a damaged record may contain.
 func checkKeyRecord(id string, r keyRecord) error {
 	switch {
@@ -151,6 +159,9 @@ type heldKey struct {
 	narrow  *policies.Narrowing
 	used    atomic.Int64 // UnixNano of the last use; 0: never
 	written int64        // the value of used on the disk; only writeUses accesses it
+	from    atomic.Pointer[string]
+	// fromWritten is the value of from on the disk; only writeUses accesses it.
+	fromWritten *string
 	// announced is when it was last announced; only Announce accesses it.
 	announced time.Time
 }
@@ -162,6 +173,10 @@ func openKeys(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Keys
 	}
 	// Damaged uses and announcements are dropped: they are statistics.
 	uses, _, err := loadRecords[time.Time](ctx, b, "uses", nil)
+	if err != nil {
+		return nil, err
+	}
+	from, _, err := loadRecords[string](ctx, b, strings.TrimSuffix(fromPrefix, "/"), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +200,10 @@ func openKeys(ctx context.Context, b bucket.Bucket, now func() time.Time) (*Keys
 		if used, ok := uses.get(name); ok {
 			held.written = used.UnixNano()
 			held.used.Store(held.written)
+		}
+		if address, ok := from.get(name); ok {
+			held.fromWritten = &address
+			held.from.Store(&address)
 		}
 	}
 	return k, nil
@@ -396,7 +415,20 @@ func (h *heldKey) copy() Key {
 	if used := h.used.Load(); used != 0 {
 		key.Used = time.Unix(0, used).UTC()
 	}
+	if from := h.from.Load(); from != nil {
+		key.UsedFrom = *from
+	}
 	return key
+}
+
+// use records a use from an address; empty: the address is not known.
+func (h *heldKey) use(at time.Time, address string) {
+	if address != "" && len(address) <= maxFrom {
+		if before := h.from.Load(); before == nil || *before != address {
+			h.from.Store(&address)
+		}
+	}
+	h.used.Store(at.UnixNano()) // last: writeUses looks at it first
 }
 
 // find returns the key of a secret, or nil.
@@ -433,6 +465,17 @@ func (k *Keys) writeUses(ctx context.Context) error {
 			return err
 		}
 		held.written = used
+		from := held.from.Load()
+		if from == held.fromWritten {
+			continue
+		}
+		if data, err = json.Marshal(*from); err != nil {
+			return err
+		}
+		if _, err := k.bucket.Put(ctx, fromPrefix+id, data, bucket.Condition{}); err != nil {
+			return err
+		}
+		held.fromWritten = from
 	}
 	return nil
 }

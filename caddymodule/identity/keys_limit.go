@@ -93,7 +93,7 @@ func (k *Keys) forgetDead(ctx context.Context, o owner) error {
 		delete(k.byID, key.ID)
 		delete(k.byHash, [32]byte(record.Hash))
 		k.mu.Unlock()
-		for _, name := range []string{"uses/" + key.ID, announcedPrefix + key.ID} {
+		for _, name := range []string{"uses/" + key.ID, fromPrefix + key.ID, announcedPrefix + key.ID} {
 			k.bucket.Delete(ctx, name) // a leftover statistic is harmless
 		}
 	}

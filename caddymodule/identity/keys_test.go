@@ -129,6 +129,34 @@ func TestAKeyIsItsUsersUntilItsEnd(t *testing.T) {
 	}
 }
 
+// The address of the last use is kept beside its time. A use whose address is not known, or too long
+// to be one, leaves it.
+func TestAKeyRemembersFromWhereItWasUsed(t *testing.T) {
+	m := start(t)
+	secret, key := m.makeKey(robot)
+	for _, row := range []struct{ address, want string }{
+		{"", ""}, {"192.0.2.7", "192.0.2.7"}, {"2001:db8::7", "2001:db8::7"}, {"", "2001:db8::7"},
+		{strings.Repeat("7", maxFrom+1), "2001:db8::7"},
+	} {
+		m.clock.advance(time.Minute)
+		if _, err := m.keyIDIdentity(key.ID, nil, row.address); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if got, _ := m.Keys().Get(key.ID); got.UsedFrom != row.want || !got.Used.Equal(m.clock.Time) {
+				t.Errorf("used from %q: got %q at %s, want %q", row.address, got.UsedFrom, got.Used, row.want)
+			}
+			m.restart()
+		}
+	}
+	if who, err := m.keyIdentity(secret, nil, "192.0.2.8"); err != nil || who.User != "zot-ci" {
+		t.Fatal(who, err)
+	}
+	if got, _ := m.Keys().Get(key.ID); got.UsedFrom != "192.0.2.8" {
+		t.Errorf("got %q, want the address of the last use", got.UsedFrom)
+	}
+}
+
 func TestARevokedKeyIsRefusedAtOnceAndForGood(t *testing.T) {
 	m := start(t)
 	secret, key := m.makeKey(robot)
@@ -140,7 +168,7 @@ func TestARevokedKeyIsRefusedAtOnceAndForGood(t *testing.T) {
 		if !errors.Is(err, ErrCredential) || !strings.Contains(err.Error(), `"ci" was revoked on 2026-11-25`) {
 			t.Errorf("got %v", err)
 		}
-		if _, err := m.keyIDIdentity(key.ID, nil); !errors.Is(err, ErrCredential) {
+		if _, err := m.keyIDIdentity(key.ID, nil, ""); !errors.Is(err, ErrCredential) {
 			t.Errorf("by its ID: got %v", err)
 		}
 		m.restart()
@@ -285,7 +313,7 @@ func TestADamagedRecordRefusesItselfAlone(t *testing.T) {
 		"another type's": func([]byte) []byte { return []byte(`[1]`) },
 	}
 	for name, damage := range damages {
-		for _, what := range []string{"key", "user", "use", "announced"} {
+		for _, what := range []string{"key", "user", "use", "from", "announced"} {
 			t.Run(what+"/"+name, func(t *testing.T) {
 				m := start(t)
 				ada := User{Name: "ada", Issuer: "https://id.example", Subject: "1", Groups: []string{"admins"}}
@@ -294,7 +322,7 @@ func TestADamagedRecordRefusesItselfAlone(t *testing.T) {
 				}
 				good, _ := m.makeKey(robot)
 				secret, key := m.makeKey(NewKey{User: "ada", By: "ada"})
-				if _, err := m.KeyIdentity(secret, nil); err != nil {
+				if _, err := m.keyIdentity(secret, nil, "192.0.2.7"); err != nil {
 					t.Fatal(err)
 				}
 				if err := m.keys.note(t.Context(), m.keys.byID[key.ID], key.ID, m.clock.now()); err != nil {
@@ -303,7 +331,8 @@ func TestADamagedRecordRefusesItselfAlone(t *testing.T) {
 				m.stop()
 				m.stop = func() {}
 				path := filepath.Join(m.path, "identity", "objects", map[string]string{
-					"key": "keys/" + key.ID, "user": "users/" + recordName("ada"), "use": "uses/" + key.ID, "announced": "announced/" + key.ID,
+					"key": "keys/" + key.ID, "user": "users/" + recordName("ada"), "use": "uses/" + key.ID, "from": "from/" + key.ID,
+					"announced": "announced/" + key.ID,
 				}[what])
 				data, err := os.ReadFile(path)
 				if err != nil {
@@ -321,7 +350,7 @@ func TestADamagedRecordRefusesItselfAlone(t *testing.T) {
 				if (err != nil) != refused || err != nil && !errors.Is(err, ErrCredential) {
 					t.Errorf("its own key: got %v, refused: want %v", err, refused)
 				}
-				if _, err = m.keyIDIdentity(key.ID, nil); (err != nil) != refused {
+				if _, err = m.keyIDIdentity(key.ID, nil, ""); (err != nil) != refused {
 					t.Errorf("its own key by ID: got %v, refused: want %v", err, refused)
 				}
 				_, err = m.Users().SignedIn(t.Context(), User{Name: "ada", Issuer: "https://evil.example", Subject: "2", Groups: []string{"admins"}})

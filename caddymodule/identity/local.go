@@ -93,6 +93,20 @@ func (l *Locals) Knows(name string) bool {
 	return ok
 }
 
+// Names returns the names of all, in order.
+func (l *Locals) Names() []string {
+	if l == nil {
+		return nil
+	}
+	return slices.Clone(l.names)
+}
+
+// Groups returns the groups of a user as configured now, or nil if there is no such user.
+func (l *Locals) Groups(name string) []string {
+	who, _ := l.find(name)
+	return who.Groups
+}
+
 // find returns a user as configured now. It does not check a password.
 func (l *Locals) find(name string) (policies.Identity, bool) {
 	if !l.Knows(name) {

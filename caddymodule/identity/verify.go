@@ -50,26 +50,31 @@ func (e *UserRefused) Is(target error) bool { return target == ErrCredential }
 // locals are the local users of the configuration; keys of a removed local user are
 // refused. Errors: ErrCredential, as a *KeyRefused if the key was once valid.
 func (s *Store) KeyIdentity(secret string, locals *Locals) (policies.Identity, error) {
+	return s.keyIdentity(secret, locals, "")
+}
+
+// keyIdentity is KeyIdentity for a caller with an address, which the key remembers.
+func (s *Store) keyIdentity(secret string, locals *Locals, address string) (policies.Identity, error) {
 	held := s.keys.find(secret)
 	if held == nil {
 		return policies.Identity{}, fmt.Errorf("API key: %w", ErrCredential)
 	}
-	return s.identify(held, locals)
+	return s.identify(held, locals, address)
 }
 
 // keyIDIdentity returns the identity behind a token that was issued for a key, by the
-// key's ID. Errors: as KeyIdentity.
-func (s *Store) keyIDIdentity(id string, locals *Locals) (policies.Identity, error) {
+// key's ID, for a caller with an address. Errors: as KeyIdentity.
+func (s *Store) keyIDIdentity(id string, locals *Locals, address string) (policies.Identity, error) {
 	s.keys.mu.RLock()
 	held := s.keys.byID[id]
 	s.keys.mu.RUnlock()
 	if held == nil {
 		return policies.Identity{}, fmt.Errorf("API key %s: %w", id, ErrCredential)
 	}
-	return s.identify(held, locals)
+	return s.identify(held, locals, address)
 }
 
-func (s *Store) identify(held *heldKey, locals *Locals) (policies.Identity, error) {
+func (s *Store) identify(held *heldKey, locals *Locals, address string) (policies.Identity, error) {
 	key, now := held.key.Load(), s.now()
 	if !key.Active(now) {
 		return policies.Identity{}, &KeyRefused{Key: *key}
@@ -87,7 +92,7 @@ func (s *Store) identify(held *heldKey, locals *Locals) (policies.Identity, erro
 	if user.Disabled || !known {
 		return policies.Identity{}, &KeyRefused{Key: *key, Disabled: true}
 	}
-	held.used.Store(now.UnixNano())
+	held.use(now, address)
 	return policies.Identity{
 		User: key.User, Groups: groups, Credential: KeyCredential(key.ID),
 		Key: policies.Key{ID: key.ID, Label: key.RuleLabel()}, Narrow: held.narrow,

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/caddymodule/design"
 )
 
 // size is a number of bytes as docker shows it, in decimal units. Negative: not known.
@@ -32,58 +32,13 @@ func size(n int64) string {
 	return fmt.Sprintf("%.0f %s", value, units[unit])
 }
 
-// count is a number with a comma before each three digits.
-func count(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-// plural is a number with a noun.
-func plural(n int64, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return count(n) + " " + many
-}
-
-// when is a time as people say it: how long ago within a week, else the day.
-func when(now, t time.Time) template.HTML {
-	if t.IsZero() || t.Unix() <= 0 {
-		return "–"
-	}
-	t = t.UTC()
-	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`,
-		t.Format(time.RFC3339), t.Format("2006-01-02 15:04:05 UTC"), ago(now, t)))
-}
-
-func ago(now, t time.Time) string {
-	d := now.Sub(t)
-	switch {
-	case d < -time.Minute || d >= 7*24*time.Hour:
-		return t.Format(time.DateOnly)
-	case d < time.Minute:
-		return "just now"
-	case d < time.Hour:
-		return plural(int64(d/time.Minute), "minute", "minutes") + " ago"
-	case d < 24*time.Hour:
-		return plural(int64(d/time.Hour), "hour", "hours") + " ago"
-	case d < 48*time.Hour:
-		return "yesterday"
-	}
-	return plural(int64(d/(24*time.Hour)), "day", "days") + " ago"
-}
-
-// moment is a time in full.
-func moment(t time.Time) template.HTML {
-	if t.IsZero() {
-		return "–"
-	}
-	t = t.UTC()
-	return template.HTML(fmt.Sprintf(`<time datetime="%s">%s</time>`, t.Format(time.RFC3339), t.Format("2006-01-02 15:04 UTC")))
-}
+// These are words that all pages share.
+var (
+	count  = design.Count
+	plural = design.Plural
+	when   = design.When
+	moment = design.Moment
+)
 
 // short is the first twelve digits of a digest.
 func short(d digest.Digest) string {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/eblume/caddy-registry/caddymodule/design"
 )
 
 func TestSizesAndTimesAsPeopleSayThem(t *testing.T) {
@@ -22,7 +24,7 @@ func TestSizesAndTimesAsPeopleSayThem(t *testing.T) {
 	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 	for before, want := range map[time.Duration]string{0: "just now", time.Minute: "1 minute ago", 119 * time.Minute: "1 hour ago",
 		25 * time.Hour: "yesterday", 6 * 24 * time.Hour: "6 days ago", 7 * 24 * time.Hour: "2026-11-23", -time.Hour: "2026-11-30"} {
-		if got := ago(now, now.Add(-before)); got != want {
+		if got := design.Ago(now, now.Add(-before)); got != want {
 			t.Errorf("%s ago: got %q, want %q", before, got, want)
 		}
 	}

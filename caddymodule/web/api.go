@@ -86,7 +86,13 @@ type keyJSON struct {
 	State string `json:"state"`
 }
 
-func shown(key identity.Key) keyJSON { return keyJSON{key, stateOf(key)} }
+// shown is a key as a caller sees it. A key does not see from where it is used: it may be stolen.
+func shown(key identity.Key, who asked) keyJSON {
+	if who.key {
+		key.UsedFrom = ""
+	}
+	return keyJSON{key, stateOf(key)}
+}
 
 func (s *Site) answer(w http.ResponseWriter, r *http.Request) (status int, body any, err error) {
 	id, one := strings.CutPrefix(r.URL.Path, apiPath+"/")
@@ -114,14 +120,14 @@ func (s *Site) answer(w http.ResponseWriter, r *http.Request) (status int, body 
 		return s.postKey(w, r, who)
 	case http.MethodDelete:
 		key, err := s.revoke(r, who, id)
-		return http.StatusOK, map[string]any{"key": shown(key)}, err
+		return http.StatusOK, map[string]any{"key": shown(key, who)}, err
 	}
 	if one {
 		key, ok := s.Identity.Keys().Get(id)
 		if !ok || !s.mayTouch(who, key) {
 			return 0, nil, identity.ErrKeyUnknown
 		}
-		return http.StatusOK, map[string]any{"key": shown(key)}, nil
+		return http.StatusOK, map[string]any{"key": shown(key, who)}, nil
 	}
 	keys, err := s.listKeys(r, who)
 	return http.StatusOK, map[string]any{"keys": keys}, err
@@ -165,7 +171,7 @@ func (s *Site) listKeys(r *http.Request, who asked) ([]keyJSON, error) {
 	list := []keyJSON{}
 	for _, key := range s.Identity.Keys().List(user) {
 		if s.mayTouch(who, key) {
-			list = append(list, shown(key))
+			list = append(list, shown(key, who))
 		}
 	}
 	return list, nil
@@ -204,7 +210,7 @@ func (s *Site) postKey(w http.ResponseWriter, r *http.Request, who asked) (int, 
 		return 0, nil, err
 	}
 	w.Header().Set("Location", apiPath+"/"+key.ID)
-	return http.StatusCreated, map[string]any{"key": shown(key), "secret": secret}, nil
+	return http.StatusCreated, map[string]any{"key": shown(key, who), "secret": secret}, nil
 }
 
 // lifetimeOf reads how long a key shall last: 90d, 12h, or until when. Empty: 0.

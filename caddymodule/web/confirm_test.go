@@ -23,7 +23,7 @@ func TestRevokingAsksFirst(t *testing.T) {
 	}
 	b.want(http.StatusSeeOther, "GET", "/user/apikey/revoke?id="+other.ID, nil) // to sign in
 	b.signIn(http.StatusSeeOther)
-	b.want(http.StatusOK, "POST", "/user/apikey", url.Values{"do": {"make"}, "days": {"90"}, "name": {"<b>ci"}})
+	b.makes(url.Values{"days": {"90"}, "name": {"<b>ci"}})
 	id := keys.List("ada")[0].ID
 	active := func() bool { key, _ := keys.Get(id); return key.Active(time.Now()) }
 
@@ -76,7 +76,7 @@ func TestDisablingAsksFirst(t *testing.T) {
 	}
 	disabled := func() bool { bob, _ := users.Get("bob"); return bob.Disabled }
 	const ask = "/user/apikey/disable?user=bob"
-	_, page := b.want(http.StatusOK, "GET", "/user/apikey", nil)
+	_, page := b.want(http.StatusOK, "GET", "/admin/users", nil)
 	if !strings.Contains(page, `href="`+ask+`"`) || strings.Contains(page, "disable?user=ada") {
 		t.Errorf("the page offers to disable ada herself, or not to disable bob:\n%s", page)
 	}

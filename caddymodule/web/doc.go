@@ -3,7 +3,11 @@
 //	web.go      the dependencies and paths of the pages, and the signed-in user
 //	signin.go   /, /login, /logout, the callback, the back-channel
 //	password.go the form on /login, for users of the configuration
-//	keys.go     /user/apikey
+//	keys.go     /user/apikey: a user's own keys, and every change
+//	newkey.go   /user/apikey/new, /user/apikey/made: the form for a key, and the key, once
+//	clients.go  lines that give a key to clients
+//	admin.go    /admin/keys, /admin/users
+//	rows.go     lists
 //	confirm.go  /user/apikey/revoke, /user/apikey/disable: confirmations
 //	api.go      /api/keys, the same as JSON
 //	render.go   templates, errors for people

@@ -6,9 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/admins"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
@@ -23,43 +21,48 @@ const keysPath = "/user/apikey"
 // take a form that was confirmed: see confirm.
 func (s *Site) keys(w http.ResponseWriter, r *http.Request, https bool) {
 	who, in := s.who(r, https)
-	if !in {
+	switch {
+	case !in:
 		toSignIn(w, r)
-		return
+	case r.Method == http.MethodPost:
+		s.changed(w, r, who, https)
+	default:
+		p := page{Title: "API keys", Who: who, Wide: true, Local: identity.IsLocal(who), Provider: s.Login != nil}
+		p.Follows = s.follows(who.User)
+		p.Admin = s.Admins.Includes(who)
+		p.Keys, p.Part = s.keyRows(s.Identity.Keys().List(who.User), r.URL.Query().Get("after"), keysPath, nil)
+		s.render(w, r, http.StatusOK, "keys", p)
 	}
-	p := page{Title: "API keys", Who: who, Host: r.Host}
-	status := http.StatusOK
-	if r.Method == http.MethodPost {
-		next, err := s.change(r, who, &p)
-		switch {
-		case err == nil && next != "":
-			http.Redirect(w, r, next, http.StatusSeeOther)
-			return
-		case s.refused(w, r, who, err):
-			return
-		case errors.Is(err, identity.ErrTooManyKeys):
-			status, p.Problem = http.StatusForbidden, err.Error()
-		case errors.Is(err, identity.ErrKeyInvalid), errors.Is(err, identity.ErrUserInvalid), errors.Is(err, errForm):
-			status, p.Problem = http.StatusBadRequest, err.Error()
-		case err != nil:
-			s.broken(w, r, err)
-			return
-		}
-	}
-	p.MaxDays = int(s.Identity.Keys().MaxLifetime() / (24 * time.Hour))
-	p.Follows, p.Known = s.follows(who.User)
-	p.Local = identity.IsLocal(who)
-	if p.Admin = s.Admins.Includes(who); p.Admin {
-		p.Keys, p.Users = s.Identity.Keys().List(""), s.Identity.Users().List()
-	} else {
-		p.Keys = s.Identity.Keys().List(who.User)
-	}
-	s.render(w, r, status, "keys", p)
 }
 
-// toSignIn leads to the sign-in, and from there to the page of the keys.
+// changed performs the action of a form, and leads to a page that can be reloaded.
+func (s *Site) changed(w http.ResponseWriter, r *http.Request, who policies.Identity, https bool) {
+	next, key, err := s.change(r, who)
+	if err == nil && key.Secret != "" {
+		err = s.bring(w, who, key, https)
+	}
+	status := http.StatusBadRequest
+	switch {
+	case err == nil:
+		http.Redirect(w, r, next, http.StatusSeeOther)
+	case s.refused(w, r, who, err):
+	case errors.Is(err, identity.ErrTooManyKeys):
+		status = http.StatusForbidden
+		fallthrough
+	case errors.Is(err, identity.ErrKeyInvalid), errors.Is(err, identity.ErrUserInvalid), errors.Is(err, errForm):
+		s.askForKey(w, r, status, who, r.PostForm, err.Error())
+	default:
+		s.broken(w, r, err)
+	}
+}
+
+// toSignIn leads to the sign-in, and from there back to a list, or to the page of the keys.
 func toSignIn(w http.ResponseWriter, r *http.Request) {
-	http.Redirect(w, r, "/login?return=%2Fuser%2Fapikey", http.StatusSeeOther)
+	back := keysPath
+	if slices.Contains([]string{newPath, adminKeysPath, adminUsersPath}, r.URL.Path) {
+		back = r.URL.Path
+	}
+	http.Redirect(w, r, "/login?"+url.Values{"return": {back}}.Encode(), http.StatusSeeOther)
 }
 
 // refused answers a change that the user may not make, and reports whether it did.
@@ -84,9 +87,9 @@ func sentence(err error) string {
 }
 
 // follows reports whether the groups of a user follow the provider.
-func (s *Site) follows(user string) (follows, known bool) {
-	record, known := s.Identity.Users().Get(user)
-	return len(record.Refresh) > 0, known
+func (s *Site) follows(user string) bool {
+	record, _ := s.Identity.Users().Get(user)
+	return len(record.Refresh) > 0
 }
 
 var (
@@ -94,28 +97,29 @@ var (
 	errForm      = errors.New("the form is not right")
 )
 
-// change performs the action of a form, and returns the path for the redirect: empty if the page
-// itself has something to show.
-func (s *Site) change(r *http.Request, who policies.Identity, p *page) (next string, err error) {
+// change performs the action of a form, and returns the path for the redirect, and the key that was
+// made, if any.
+func (s *Site) change(r *http.Request, who policies.Identity) (next string, key made, err error) {
 	if err := r.ParseForm(); err != nil {
-		return "", fmt.Errorf("%w: %w", errForm, err)
+		return "", made{}, fmt.Errorf("%w: %w", errForm, err)
 	}
 	form := r.PostForm
 	confirmed := form.Get("sure") == "yes"
 	switch do := form.Get("do"); {
 	case do == "make":
-		return "", s.makeKey(r, who, form, p)
+		key, err = s.makeKey(r, who, form)
+		return madePath, key, err
 	case do == "revoke" && !confirmed:
-		return revokePath + "?" + url.Values{"id": {form.Get("id")}}.Encode(), nil
+		return revokePath + "?" + url.Values{"id": {form.Get("id")}}.Encode(), made{}, nil
 	case do == "revoke":
-		_, err := s.revoke(r, asked{Identity: who}, form.Get("id"))
-		return keysPath, err
+		revoked, err := s.revoke(r, asked{Identity: who}, form.Get("id"))
+		return afterRevoking(who, revoked), made{}, err
 	case do == "disable" && !confirmed:
-		return disablePath + "?" + url.Values{"user": {form.Get("user")}}.Encode(), nil
+		return disablePath + "?" + url.Values{"user": {form.Get("user")}}.Encode(), made{}, nil
 	case do == "disable", do == "enable":
-		return keysPath, s.setDisabled(r, who, form.Get("user"), do == "disable")
+		return adminUsersPath, made{}, s.setDisabled(r, who, form.Get("user"), do == "disable")
 	}
-	return "", errForm
+	return "", made{}, errForm
 }
 
 // setDisabled disables a user, or enables one again, for an admin.
@@ -139,22 +143,6 @@ func (s *Site) setDisabled(r *http.Request, who policies.Identity, user string, 
 	}
 	s.Audit(r.Context(), event, who, "account", user)
 	return nil
-}
-
-func (s *Site) makeKey(r *http.Request, who policies.Identity, form url.Values, p *page) error {
-	days, err := strconv.Atoi(form.Get("days"))
-	if err != nil || days < 1 || days > 100_000 {
-		return fmt.Errorf("%w: a lifetime is a number of days", errForm)
-	}
-	want := identity.NewKey{
-		Name: strings.TrimSpace(form.Get("name")), Lifetime: time.Duration(days) * 24 * time.Hour,
-		Actions: form["action"], Globs: strings.Fields(form.Get("globs")),
-	}
-	if service := strings.TrimSpace(form.Get("service")); service != "" {
-		want.User, want.Service, want.Groups = service, true, strings.Fields(form.Get("groups"))
-	}
-	p.Secret, p.New, err = s.create(r, who, want)
-	return err
 }
 
 // create makes a key: of the user, or of a service account if the user is an admin.

@@ -27,6 +27,7 @@ var pages = design.Templates(assets, "assets/*.html", template.FuncMap{
 		return t.UTC().Format(time.DateOnly)
 	},
 	"state": stateOf,
+	"when":  func(t time.Time) template.HTML { return design.When(time.Now(), t) },
 })
 
 // stateOf returns the state of a key.
@@ -58,14 +59,19 @@ type page struct {
 	Return  string // where a sign-in leads
 	Other   bool   // the provider will be asked to let another user sign in
 
-	Admin          bool
-	Follows, Known bool
-	Local          bool // signed in with a password of the configuration
-	Keys           []identity.Key
-	Users          []identity.User
-	MaxDays        int
-	Secret         string // of New; shown once
-	New            identity.Key
+	Admin    bool
+	Provider bool // people sign in with a provider
+	Follows  bool // the groups follow it
+	Local    bool // signed in with a password of the configuration
+	Wide     bool // a list
+	Others   bool // it has the keys of all users
+	Keys     []keyRow
+	Users    []userRow
+	Part     part // of the list
+	Asked    keyForm
+	Secret   string // of New; shown once
+	New      keyRow
+	Clients  []client // with lines for it
 
 	Key  identity.Key // to be revoked
 	User userShown    // to be disabled
@@ -73,8 +79,8 @@ type page struct {
 
 func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	p.Label = s.Label
-	p.Frame = design.Frame{Title: p.Title, Host: r.Host, User: p.Who.User, Images: s.Images, Narrow: true}
-	if strings.HasPrefix(r.URL.Path, keysPath) {
+	p.Frame = design.Frame{Title: p.Title, Host: r.Host, User: p.Who.User, Images: s.Images, Narrow: !p.Wide}
+	if strings.HasPrefix(r.URL.Path, keysPath) || r.URL.Path == adminKeysPath || r.URL.Path == adminUsersPath {
 		p.Frame.Here = "keys"
 	}
 	var out bytes.Buffer

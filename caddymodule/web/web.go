@@ -73,7 +73,7 @@ var crossOrigin = http.NewCrossOriginProtection()
 // Serves reports whether a path is one of the pages; callback is that of the
 // callback.
 func Serves(path, callback string) bool {
-	return slices.Contains([]string{"/", "/login", "/logout", BackChannel, callback}, path) ||
+	return slices.Contains([]string{"/", "/login", "/logout", adminKeysPath, adminUsersPath, BackChannel, callback}, path) ||
 		strings.HasPrefix(path, "/user/") || isAPI(path)
 }
 
@@ -130,8 +130,14 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.logout(w, r, https)
 	case keysPath:
 		s.keys(w, r, https)
+	case newPath:
+		s.newKey(w, r, https)
+	case madePath:
+		s.showMade(w, r, conn)
 	case revokePath, disablePath:
 		s.confirm(w, r, https)
+	case adminKeysPath, adminUsersPath:
+		s.admin(w, r, https)
 	case s.Callback:
 		s.callback(w, r, https)
 	default:

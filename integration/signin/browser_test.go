@@ -10,7 +10,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"github.com/eblume/caddy-registry/integration/server"
+	"github.com/eblume/caddy-registry/integration/chromium"
 )
 
 // patience bounds every wait: the machine may be busy.
@@ -23,30 +23,10 @@ type browser struct {
 	base string
 }
 
-// newBrowser starts a browser with a temporary profile. It accepts any certificate, because
-// each server has a new local authority of Caddy.
+// newBrowser starts a browser for the pages of base.
 func newBrowser(t *testing.T, base string) *browser {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(server.Tool(t, "chromium")),
-		chromedp.Flag("ignore-certificate-errors", true),
-		// A page that Back restores from the browser's memory reports no load, for which
-		// chromedp would wait forever.
-		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,BackForwardCache"),
-		chromedp.WindowSize(1000, 1100),
-	)
-	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // Chromium refuses to be root with one
-	}
-	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
-	ctx, leave := chromedp.NewContext(allocator)
-	t.Cleanup(func() { leave(); stop() })
-	b := &browser{t, ctx, base}
-	// The first run starts the process, which must not end with a deadline.
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("chromium: %v", err)
-	}
-	return b
+	return &browser{t, chromium.Start(t), base}
 }
 
 // do runs actions, and prints the page if they do not finish.
@@ -142,6 +122,7 @@ const (
 	consentButton = chromedp.ID("go") // of the provider; also below the field for a name
 	sureButton    = chromedp.ID("sure")
 	shownSecret   = chromedp.ID("secret")
+	newKeyLink    = chromedp.ID("new")
 )
 
 // signIn begins at the root, without a signed-in user.
@@ -159,8 +140,10 @@ func (b *browser) makeKey(label string) (key string) {
 	b.Helper()
 	b.open("/user/apikey")
 	b.do("make a key",
+		chromedp.Click(newKeyLink),
+		chromedp.WaitVisible(nameInput),
 		chromedp.SendKeys(nameInput, label),
-		chromedp.SetValue(chromedp.CSS(`input[name=days]`), "90"),
+		chromedp.Click(chromedp.CSS(`input[name=days][value="30"]`)),
 		chromedp.Click(chromedp.ID("make")),
 		chromedp.WaitVisible(shownSecret))
 	key, err := chromedp.Run(b.ctx, chromedp.Text(shownSecret))

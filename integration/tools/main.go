@@ -1,6 +1,6 @@
 // Command tools installs the clients and servers of the tests: Debian packages, Go programs at
-// the versions that the lists beside it name, and an OpenID Connect provider by npm. Run it in
-// the integration directory. It does nothing when everything is already installed:
+// the versions that the lists beside it name, and by npm an OpenID Connect provider and axe-core.
+// Run it in the integration directory. It does nothing when everything is already installed:
 //
 //	go run ./tools [-slow] [-only NAME] [-bin DIR]
 //

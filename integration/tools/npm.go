@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 )
 
-// providerDir has the OpenID Connect provider that people sign in with in the tests.
+// providerDir has the OpenID Connect provider that people sign in with in the tests, and axe-core.
 const providerDir = "signin/provider"
 
 // installNode installs the packages of dir's package-lock.json, including Node.js itself,
