@@ -464,6 +464,10 @@ func TestPagesThatActAreFiniteAndSafe(t *testing.T) {
 			queue = append(queue, to)
 		}
 	}
+	page := a.erich.browse(http.StatusOK, "/images/evil/app?kind=untagged")
+	if strings.Contains(page, short12(root.Digest)) || !strings.Contains(page, `aria-current="true">Without a tag`) || !strings.Contains(page, "alert(1)") {
+		t.Errorf("the images without a tag are %s", page)
+	}
 	for _, want := range []string{"/images/evil/app/-/delete", "/images/evil/app/-/delete?tag=v1", "/images/evil/app?kind=untagged"} {
 		if !seen[want] {
 			t.Errorf("no page leads to %s", want)
