@@ -207,7 +207,7 @@ func TestPagesReadFewRows(t *testing.T) {
 	for path, most := range map[string]int{
 		"/": 40, "/images": 52, "/images?order=size": 52, "/images/team/app": 52, "/images/team/app?order=push": 52, "/images/team/app:v1": 25,
 		"/images/team/app?kind=untagged": 52,
-		"/images?q=nothing-like-it": 20_001, "/images/team/app?tag=nothing-like-it": 20_001,
+		"/images?q=nothing-like-it":      20_001, "/images/team/app?tag=nothing-like-it": 20_001,
 	} {
 		s := &shelf{state: core.CatalogState{Whole: true}}
 		answer, _ := open(s, path)
