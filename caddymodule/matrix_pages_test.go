@@ -182,7 +182,7 @@ func (m *matrix) pagesOf(s matrixSite, v viewer, r matrixRepo, before digest.Dig
 		m.view(s, v, "GET", path, "", status(http.StatusOK))
 	}
 	m.view(s, v, "POST", at, "x=y", http.StatusMethodNotAllowed)
-	// What changes something needs a session, and the right.
+	// A change needs a session, and the right.
 	acts := func(ok int, actions ...string) int {
 		if !v.in {
 			if s.takes {
