@@ -64,7 +64,7 @@ var files embed.FS
 
 var templates = design.Templates(files, "templates/*.html", template.FuncMap{
 	"line": line, "size": size, "count": count, "plural": plural, "when": when, "moment": moment, "link": link,
-	"short": short, "repository": repositoryPath, "tag": tagPath, "digest": digestPath, "history": historyPath,
+	"short": short, "repository": repositoryPath, "tag": tagPath, "digest": digestPath, "history": historyPath, "file": filePath,
 	"delete": deletePath, "back": backPath, "rightName": rightName, "kind": kindOf,
 	"len64": func(n int) int64 { return int64(n) },
 	"texts": func(name string, rows table, inspect string) any {
@@ -215,14 +215,19 @@ func (s *Site) owner(repo string) (mirror string, ok bool) {
 // named answers for what stands below /images/.
 func (s *Site) named(w http.ResponseWriter, r *http.Request, rest string) {
 	rest, suffix := cutSuffix(rest)
+	rest, kept, filed := strings.Cut(rest, fileInfix)
 	f, err := s.parse(rest)
 	switch {
 	case err != nil:
 		s.broken(w, r, f, err)
-	case (suffix == historySuffix || suffix == backSuffix) && f.Tag == "", suffix == deleteSuffix && f.Reference != core.Reference{}:
+	case (suffix == historySuffix || suffix == backSuffix) && f.Tag == "", suffix == deleteSuffix && f.Reference != core.Reference{},
+		filed && (suffix != "" || f.Digest == ""):
 		s.broken(w, r, f, core.ErrManifestUnknown)
 	case f.path() != "/images/"+rest: // another spelling
 		to := url.URL{Path: f.path() + suffix, RawQuery: r.URL.RawQuery}
+		if filed {
+			to.Path += fileInfix + kept
+		}
 		http.Redirect(w, r, to.String(), http.StatusFound)
 	case suffix == historySuffix:
 		s.history(w, r, f)
@@ -230,6 +235,8 @@ func (s *Site) named(w http.ResponseWriter, r *http.Request, rest string) {
 		s.back(w, r, f)
 	case suffix == deleteSuffix:
 		s.delete(w, r, f)
+	case filed:
+		s.download(w, r, f, kept)
 	case f.Reference == core.Reference{}:
 		s.repository(w, r, f)
 	default:
