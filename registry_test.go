@@ -66,8 +66,9 @@ func TestDirection(t *testing.T) {
 		// Pages about images look at a guarded Registry, and know no records of people.
 		{"./caddymodule/pages",
 			[]string{module + "/core/", module + "/caddymodule"},
-			module + "/caddymodule/design " + module + "/caddymodule/artifacts " + module + "/core/globs"},
+			module + "/caddymodule/design " + module + "/caddymodule/artifacts " + module + "/caddymodule/deletion " + module + "/core/globs"},
 		{"./caddymodule/artifacts", []string{module + "/"}, ""},
+		{"./caddymodule/deletion", []string{module + "/core/", module + "/caddymodule", module + "/policies"}, ""},
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		// It shows what a guarded registry shows, and asks nobody else.

@@ -79,25 +79,3 @@ func (c *call) failAPI(w http.ResponseWriter, r *http.Request, repo string, err 
 	}
 	wire.Fail(w, r, c.Request, err, options)
 }
-
-// rights returns what the caller may do in a repository, and by which rules.
-func (c *call) rights(repo string) []api.Right {
-	actions := []policies.Action{policies.Read, policies.Create, policies.Update, policies.Delete}
-	if c.mirrorOf(repo) != "" {
-		actions = []policies.Action{policies.Read, policies.Fetch, policies.Delete}
-	}
-	rules, _ := c.app.policy.(*policies.Rules)
-	var rights []api.Right
-	for _, action := range actions {
-		right := api.Right{Action: action.String(), Allowed: c.app.policy.Allows(c.who.Identity, action, repo)}
-		if rules != nil {
-			may, rule := rules.Explain(c.who.Identity, action, repo)
-			right.Narrowed = may && !right.Allowed
-			if rule != nil && !c.who.Anonymous() {
-				right.Rule, right.Line = rule.String(), rule.Line
-			}
-		}
-		rights = append(rights, right)
-	}
-	return rights
-}

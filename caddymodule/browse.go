@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/pages"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/wire"
@@ -29,7 +30,9 @@ func (h *Handler) serveImages(w http.ResponseWriter, r *http.Request) bool {
 	if h.Pages == "off" || !pages.Serves(r.URL.Path) && !pages.WantsPage(r) {
 		return false
 	}
-	wire.LeaveBody(w, r)
+	if !pages.Acts(r.URL.Path) { // those read a form
+		wire.LeaveBody(w, r)
+	}
 	union, err := h.app.acquire(r.Context())
 	if err != nil {
 		h.unusable(w, r, err)
@@ -54,7 +57,13 @@ func (h *Handler) browser(r *http.Request, union *namespace.Union) *pages.Site {
 	// Any name without a mirror finds the private registry.
 	private := union.For(namespace.Resolved{Request: wire.Request{Repo: "private"}})
 	site := &pages.Site{
-		Registry: policies.Guard(union, h.app.policy, who), Private: policies.Guard(private, h.app.policy, who),
+		Registry: observe.Changes(policies.Guard(union, h.app.policy, who), h.app.audit, observe.By(who, who.Address)),
+		Private:  policies.Guard(private, h.app.policy, who),
+		Rights:   func(repo string) []pages.Right { return h.shownRights(who, repo) },
+		Refused: func(repo string, action policies.Action, err error) {
+			h.pageRefused(r, who, repo, action, err)
+		},
+		Untagged:  h.app.collection.Settings().Untagged,
 		Canonical: h.site.Canonical, Mirrors: h.visibleMirrors(who), Who: who, Host: conn.Host, Plain: !conn.HTTPS,
 		Cursors: h.app.storage.Callers().Sessions, Log: h.log,
 	}

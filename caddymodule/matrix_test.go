@@ -98,6 +98,7 @@ func newMatrix(t *testing.T) *matrix {
 	}
 	m.secrets["job's token as password"] = m.secrets["job's token"]
 	oci := matrixPolicy + "\nlocal_user ada " + registrytest.PasswordHash() + " admins\n" +
+		"local_user wanda " + registrytest.PasswordHash() + " artifact-workloads\nlocal_user olga " + registrytest.PasswordHash() + " others\n" +
 		strings.ReplaceAll(trustForge, "ISSUER", forge.Issuer) +
 		"\nclient_cert {\nuser cn\ngroups artifact-workloads\n}\nurl https://registry.example.org\nlimits {\n" +
 		"uploads 10000\n}\nprivate team/** secret/**\n" + registrytest.Mirror("quay.io", m.quay) +
@@ -208,7 +209,7 @@ func (m *matrix) withTLS(port int) string {
 	ca, _ := a.files(tls.Certificate{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key})
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
-	m.secure = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+	m.secure = &http.Client{CheckRedirect: m.client.CheckRedirect, Transport: &http.Transport{TLSClientConfig: &tls.Config{
 		RootCAs:      pool,
 		Certificates: []tls.Certificate{*a.client(x509.Certificate{Subject: pkix.Name{CommonName: "robot"}})},
 	}}}

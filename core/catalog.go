@@ -38,6 +38,8 @@ type Catalog interface {
 	// ImageNames describes the content that a manifest names, in order and each once, at most
 	// MaxNamed, the subject among it. Errors: as ImageRow.
 	ImageNames(ctx context.Context, repo string, d digest.Digest) ([]NamedRow, error)
+	// DigestTags yields the tags of a repository that name d, in byte order.
+	DigestTags(ctx context.Context, repo string, d digest.Digest, after string) iter.Seq2[string, error]
 	// UserRows yields the manifests of a repository that name d.
 	UserRows(ctx context.Context, repo string, d digest.Digest, after string) iter.Seq2[ContentRow, error]
 	// ContentRows yields the content whose digest begins with prefix, as "sha256:ab12cd", and who

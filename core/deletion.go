@@ -35,3 +35,28 @@ func DeletionFrom(ctx context.Context) *Deletion {
 	d, _ := ctx.Value(deletionKey{}).(*Deletion)
 	return d
 }
+
+// Expected is what was found when a deletion was decided upon. If the deleting step finds
+// something else, it removes nothing and returns ErrChanged.
+type Expected struct {
+	// Digest is what the tag names that is deleted.
+	Digest digest.Digest
+	// Tags are all tags of the manifest that is deleted, in byte order.
+	Tags []string
+	// Users are manifests of the repository that may name it. nil: any may.
+	Users []digest.Digest
+}
+
+type expectedKey struct{}
+
+// WithExpected returns a context for one call of a Deleter. DeleteTag looks at Digest, and
+// DeleteManifest at the rest.
+func WithExpected(ctx context.Context, expected Expected) context.Context {
+	return context.WithValue(ctx, expectedKey{}, expected)
+}
+
+// ExpectedFrom returns what the caller expects to find, and false if it did not say.
+func ExpectedFrom(ctx context.Context) (Expected, bool) {
+	expected, ok := ctx.Value(expectedKey{}).(Expected)
+	return expected, ok
+}

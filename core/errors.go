@@ -35,6 +35,7 @@ var (
 	ErrUnauthorized        = &Error{"UNAUTHORIZED", "authentication required"}
 	ErrDenied              = &Error{"DENIED", "requested access to the resource is denied"}
 	ErrTagExists           = &Error{"DENIED", "tag exists and may not be overwritten"}
+	ErrChanged             = &Error{"DENIED", "what the registry holds has changed meanwhile"}
 	ErrTypeHeld            = &Error{"DENIED", "manifest is held with another media type"}
 	ErrTooManyRequests     = &Error{"TOOMANYREQUESTS", "too many requests"}
 	ErrUnsupported         = &Error{"UNSUPPORTED", "operation is not supported"}

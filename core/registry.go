@@ -73,7 +73,7 @@ type Writer interface {
 	// Tags that could not be set are in the result's Refused; if there were tags
 	// and none was set, that is the error (and the manifest is kept, untagged).
 	// Errors: ErrManifestInvalid, ErrManifestBlobUnknown (detail: the digests),
-	// ErrDigestInvalid, ErrTagExists, ErrTypeHeld, ErrNoSpace.
+	// ErrDigestInvalid, ErrTagExists, ErrChanged, ErrTypeHeld, ErrNoSpace.
 	PutManifest(ctx context.Context, repo string, put ManifestPut) (ManifestResult, error)
 	// Mount makes a blob of the repository from readable in repo. An empty from
 	// means any repository (the guard decides which ones the caller may read).
@@ -104,6 +104,9 @@ type ManifestPut struct {
 	// manifest that the repository holds, because that would change what existing
 	// tags name.
 	CreateOnly bool
+	// From, if it is set, is what the tags must name now; one that names something else, or
+	// does not exist, is refused with ErrChanged. The look and the put are one step.
+	From digest.Digest
 	// Seen is when a mirror last saw the tags name what they named until now. Zero: not known, or
 	// a push.
 	Seen time.Time
@@ -167,7 +170,8 @@ type Upload interface {
 
 // Deleter removes content (spec end-9, end-10). A delete is visible on the very
 // next read and survives a power cut once it is acknowledged. Deleting a tag or a
-// manifest fills in the context's Deletion, if there is one.
+// manifest fills in the context's Deletion, if there is one, and removes nothing if it
+// does not find what the context expects (WithExpected). Errors of both then also: ErrChanged.
 type Deleter interface {
 	// DeleteTag removes a tag; the manifest stays. Errors: ErrNameUnknown,
 	// ErrManifestUnknown.

@@ -99,6 +99,10 @@ func (Unimplemented) ImageNames(context.Context, string, digest.Digest) ([]Named
 	return nil, ErrUnsupported
 }
 
+func (Unimplemented) DigestTags(context.Context, string, digest.Digest, string) iter.Seq2[string, error] {
+	return Fail[string](ErrUnsupported)
+}
+
 func (Unimplemented) UserRows(context.Context, string, digest.Digest, string) iter.Seq2[ContentRow, error] {
 	return Fail[ContentRow](ErrUnsupported)
 }

@@ -87,6 +87,14 @@ func (g *guard) ImageNames(ctx context.Context, repo string, d digest.Digest) ([
 	return rows, err
 }
 
+func (g *guard) DigestTags(ctx context.Context, repo string, d digest.Digest, after string) iter.Seq2[string, error] {
+	ctx, err := g.admit(ctx, Read, repo)
+	if err != nil {
+		return core.Fail[string](err)
+	}
+	return g.registry.DigestTags(ctx, repo, d, after)
+}
+
 func (g *guard) UserRows(ctx context.Context, repo string, d digest.Digest, after string) iter.Seq2[core.ContentRow, error] {
 	ctx, err := g.admit(ctx, Read, repo)
 	if err != nil {

@@ -144,6 +144,11 @@ func (r *recorder) ImageNames(ctx context.Context, repo string, _ digest.Digest)
 	return []core.NamedRow{{Users: 1}}, nil
 }
 
+func (r *recorder) DigestTags(ctx context.Context, repo string, _ digest.Digest, _ string) iter.Seq2[string, error] {
+	r.record(ctx, "DigestTags", repo)
+	return sequence([]string{"v1"})
+}
+
 func (r *recorder) UserRows(ctx context.Context, repo string, _ digest.Digest, _ string) iter.Seq2[core.ContentRow, error] {
 	r.record(ctx, "UserRows", repo)
 	return sequence([]core.ContentRow{{}})
@@ -260,6 +265,10 @@ var calls = []struct {
 	}},
 	{"ImageNames", Read, func(r core.Registry) error {
 		_, err := r.ImageNames(context.Background(), "here", content)
+		return err
+	}},
+	{"DigestTags", Read, func(r core.Registry) error {
+		_, err := collect(r.DigestTags(context.Background(), "here", content, ""))
 		return err
 	}},
 	{"UserRows", Read, func(r core.Registry) error {

@@ -6,6 +6,9 @@
 //	find.go       /images?q= with a digest or a name and a tag
 //	repository.go /images/<repo>, and /images/<repo>:<tag>/-/history
 //	image.go      /images/<repo>:<tag> and /images/<repo>@<digest>
+//	act.go        what the visitor may do, and forms
+//	delete.go     …/-/delete: what goes, and deleting that
+//	back.go       …/-/back: a tag names again what it named
 //	config.go     what an image's config says, and its history as a Dockerfile
 //	layers.go     the bar of layers
 //	refers.go     what refers to an image, and what it is

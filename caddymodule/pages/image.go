@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/policies"
 )
 
 const (
@@ -73,6 +74,7 @@ type imagePage struct {
 	Within      []refer
 	RefersMore  bool
 	Inspect     string // the line that shows the whole config
+	Deletes     bool   // the visitor may
 	// Raw is the manifest. It is called last, when the length of the page is known.
 	Raw func() template.HTML
 }
@@ -103,6 +105,7 @@ func (s *Site) image(w http.ResponseWriter, r *http.Request, f reference) {
 		p.Title = f.repo + "@" + title
 	}
 	p.Mirror, _ = s.owner(f.repo)
+	p.Deletes = s.may(policies.Delete, s.rights(f.repo))
 	p.Kind = kindOf(p.Row)
 	out := new(bytes.Buffer)
 	if err := s.contentOf(ctx, &p, f, r.URL.Query(), out); err != nil {

@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/policies"
 )
 
 // tagOrders are the orders of a repository's tags, the default first.
@@ -25,7 +26,15 @@ type tagged struct {
 	Size      int64
 	Platforms string
 	Kind      string
+	// Stale: nobody has pushed or pulled it for long.
+	Stale bool
 }
+
+// staleAfter is how long a tag is not stale after its last push or pull.
+const staleAfter = 90 * 24 * time.Hour
+
+// untaggedKind is the part of a repository that is without tags.
+const untaggedKind = "untagged"
 
 type repositoryPage struct {
 	frame
@@ -42,8 +51,12 @@ type repositoryPage struct {
 	Orders []choice
 	Tags   part[tagged]
 	Shown  int // tags that the rows have, with those that share one
-	// Images are those of a repository without tags.
+	// Images are those without a tag, if the page has them instead of tags.
 	Images      part[core.ImageRow]
+	Untagged    bool
+	Parts       []choice
+	Rights      []Right
+	Deletes     bool // the visitor may
 	First, Next string
 }
 
@@ -71,10 +84,18 @@ func (s *Site) repository(w http.ResponseWriter, r *http.Request, f reference) {
 		}
 		p.Pulls = s.pulls(p.Kind, f.repo, row.Newest, row.NewestDigest)
 	}
+	p.Rights = s.rights(f.repo)
+	p.Deletes = s.may(policies.Delete, p.Rights)
+	p.Untagged = p.Filter == "" && p.Building == "" && (row.Tags == 0 || values.Get("kind") == untaggedKind)
+	if row.Tags > 0 {
+		p.Parts = []choice{{Name: "Tags", Address: repositoryPath(f.repo), Chosen: !p.Untagged},
+			{Name: "Without a tag", Address: repositoryPath(f.repo) + "?kind=" + untaggedKind, Chosen: p.Untagged}}
+	}
 	var next string
-	if row.Tags == 0 && p.Filter == "" && p.Building == "" {
+	if p.Untagged {
+		order = ""
 		p.Images, err = read(s, s.Registry.ImageRows(ctx, f.repo, after), func(row core.ImageRow) string { return row.At },
-			func(core.ImageRow) bool { return true })
+			func(row core.ImageRow) bool { return len(row.Tags) == 0 })
 		next = p.Images.Next
 	} else {
 		err = s.tags(ctx, &p, core.TagOrder(order), after)
@@ -84,19 +105,23 @@ func (s *Site) repository(w http.ResponseWriter, r *http.Request, f reference) {
 		s.broken(w, r, f, err)
 		return
 	}
+	kind := ""
+	if p.Untagged && row.Tags > 0 {
+		kind = untaggedKind
+	}
 	if next != "" {
-		p.Next = tagsAddress(f.repo, p.Filter, order, next)
+		p.Next = tagsAddress(f.repo, kind, p.Filter, order, next)
 	}
 	if after != "" {
-		p.First = tagsAddress(f.repo, p.Filter, order, "")
+		p.First = tagsAddress(f.repo, kind, p.Filter, order, "")
 	}
 	s.render(w, r, http.StatusOK, "repository", p, new(bytes.Buffer))
 }
 
 // tagsAddress is the address of a repository's page, with what is not the default.
-func tagsAddress(repo, filter, order, after string) string {
+func tagsAddress(repo, kind, filter, order, after string) string {
 	values := url.Values{}
-	for name, value := range map[string]string{"tag": filter, "order": order, "after": after} {
+	for name, value := range map[string]string{"kind": kind, "tag": filter, "order": order, "after": after} {
 		if value != "" && (name != "order" || value != tagOrders[0].Value) {
 			values.Set(name, value)
 		}
@@ -132,7 +157,10 @@ func (s *Site) tags(ctx context.Context, p *repositoryPage, order core.TagOrder,
 	p.Tags = part[tagged]{Passed: list.Passed, Next: list.Next, Short: list.Short}
 	for _, row := range list.Rows {
 		slices.SortStableFunc(row.Aliases, func(a, b string) int { return cmp.Compare(core.VersionKey(b), core.VersionKey(a)) })
-		p.Tags.Rows = append(p.Tags.Rows, tagged{row, s.toPull(ctx, p.Repo, row.Image), platformNames(row.Image), kindOf(row.Image)})
+		one := tagged{TagRow: row, Size: s.toPull(ctx, p.Repo, row.Image), Platforms: platformNames(row.Image), Kind: kindOf(row.Image)}
+		one.Stale = !row.Since.IsZero() && !slices.ContainsFunc([]time.Time{row.Since, row.Pulls.Last, row.Image.Pulls.Last},
+			func(used time.Time) bool { return s.now.Sub(used) < staleAfter })
+		p.Tags.Rows = append(p.Tags.Rows, one)
 	}
 	return nil
 }
@@ -180,6 +208,8 @@ type past struct {
 	Until  time.Time
 	Held   bool
 	Naming bool // it still does
+	// Back: the visitor may point the tag back to it.
+	Back bool
 }
 
 type historyPage struct {
@@ -187,6 +217,8 @@ type historyPage struct {
 	Repo string
 	Row  core.TagRow
 	Past []past
+	// Moves: the visitor may point the tag back.
+	Moves bool
 }
 
 // history shows what a tag has named.
@@ -201,6 +233,9 @@ func (s *Site) history(w http.ResponseWriter, r *http.Request, f reference) {
 	p := historyPage{frame: s.frame(ctx, "History of "+f.Tag, way...), Repo: f.repo, Row: row}
 	p.Past = append(p.Past, past{TagState: row.TagState, Held: row.Image.Digest != "", Naming: true})
 	until := row.Since
+	rights := s.rights(f.repo)
+	moves := s.mirrorOf(f.repo) == "" && s.may(policies.Create, rights) && s.may(policies.Update, rights)
+	p.Moves = moves
 	for _, before := range row.Before {
 		one := past{TagState: before, Until: until}
 		if !before.Seen.IsZero() {
@@ -208,6 +243,7 @@ func (s *Site) history(w http.ResponseWriter, r *http.Request, f reference) {
 		}
 		_, err := s.Registry.ImageRow(ctx, f.repo, before.Digest)
 		one.Held = err == nil
+		one.Back = moves && one.Held && one.Digest != row.Digest
 		p.Past = append(p.Past, one)
 		until = before.Since
 	}

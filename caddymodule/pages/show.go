@@ -56,7 +56,36 @@ func digestPath(repo string, d digest.Digest) string { return "/images/" + repo 
 
 func historyPath(repo, tag string) string { return tagPath(repo, tag) + historySuffix }
 
-const historySuffix = "/-/history"
+// deletePath is where the deletion of a tag or of an image is reviewed, or that of the repository if
+// both are empty.
+func deletePath(repo, tag string, d digest.Digest) string {
+	values := url.Values{}
+	if tag != "" {
+		values.Set("tag", tag)
+	} else if d != "" {
+		values.Set("image", string(d))
+	}
+	if len(values) == 0 {
+		return repositoryPath(repo) + deleteSuffix
+	}
+	return repositoryPath(repo) + deleteSuffix + "?" + values.Encode()
+}
+
+// backPath is where a tag can be pointed back to what it named.
+func backPath(repo, tag string, to digest.Digest) string {
+	return tagPath(repo, tag) + backSuffix + "?" + url.Values{"to": {string(to)}}.Encode()
+}
+
+const (
+	historySuffix = "/-/history"
+	deleteSuffix  = "/-/delete"
+	backSuffix    = "/-/back"
+)
+
+// Acts reports whether a path is one of the pages that change something when a form is sent.
+func Acts(path string) bool {
+	return strings.HasPrefix(path, "/images/") && (strings.HasSuffix(path, deleteSuffix) || strings.HasSuffix(path, backSuffix))
+}
 
 // filePath is where a file that a manifest names, or the manifest, can be downloaded.
 func filePath(repo string, manifest, d digest.Digest) string {

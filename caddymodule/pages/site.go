@@ -42,6 +42,13 @@ type Site struct {
 	Plain bool
 	// SignIn is where a visitor can sign in. Empty: nowhere.
 	SignIn string
+	// Rights returns what the visitor may do in a repository, and why.
+	Rights func(repo string) []Right
+	// Refused records that the visitor may not do something in a repository. nil: nobody is told.
+	Refused func(repo string, action policies.Action, err error)
+	// Untagged is how long images without a tag are kept in repositories that are not of a
+	// mirror. Not positive: until somebody deletes them.
+	Untagged time.Duration
 	// Cursors hide where lists go on.
 	Cursors places
 	Log     *slog.Logger
@@ -58,6 +65,7 @@ var files embed.FS
 var templates = design.Templates(files, "templates/*.html", template.FuncMap{
 	"line": line, "size": size, "count": count, "plural": plural, "when": when, "moment": moment, "link": link,
 	"short": short, "repository": repositoryPath, "tag": tagPath, "digest": digestPath, "history": historyPath, "file": filePath,
+	"delete": deletePath, "back": backPath, "rightName": rightName, "kind": kindOf,
 	"len64": func(n int) int64 { return int64(n) },
 	"texts": func(name string, rows table, inspect string) any {
 		return titled{name, rows, inspect, rows.Total() <= openRows}
@@ -117,8 +125,11 @@ func (s *Site) frame(ctx context.Context, title string, way ...crumb) frame {
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.now = time.Now()
 	design.Protect(w.Header(), !s.Who.Anonymous())
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && (r.Method != http.MethodPost || !Acts(r.URL.Path)) {
 		w.Header().Set("Allow", "GET, HEAD")
+		if Acts(r.URL.Path) {
+			w.Header().Set("Allow", "GET, HEAD, POST")
+		}
 		s.fail(w, r, http.StatusMethodNotAllowed, "This page is only to be looked at", "The address is right, but not what was to be done with it.")
 		return
 	}
@@ -203,25 +214,27 @@ func (s *Site) owner(repo string) (mirror string, ok bool) {
 
 // named answers for what stands below /images/.
 func (s *Site) named(w http.ResponseWriter, r *http.Request, rest string) {
-	rest, past := strings.CutSuffix(rest, historySuffix)
+	rest, suffix := cutSuffix(rest)
 	rest, kept, filed := strings.Cut(rest, fileInfix)
 	f, err := s.parse(rest)
 	switch {
 	case err != nil:
 		s.broken(w, r, f, err)
-	case past && f.Tag == "", filed && (past || f.Digest == ""):
+	case (suffix == historySuffix || suffix == backSuffix) && f.Tag == "", suffix == deleteSuffix && f.Reference != core.Reference{},
+		filed && (suffix != "" || f.Digest == ""):
 		s.broken(w, r, f, core.ErrManifestUnknown)
 	case f.path() != "/images/"+rest: // another spelling
-		to := url.URL{Path: f.path(), RawQuery: r.URL.RawQuery}
-		if past {
-			to.Path += historySuffix
-		}
+		to := url.URL{Path: f.path() + suffix, RawQuery: r.URL.RawQuery}
 		if filed {
 			to.Path += fileInfix + kept
 		}
 		http.Redirect(w, r, to.String(), http.StatusFound)
-	case past:
+	case suffix == historySuffix:
 		s.history(w, r, f)
+	case suffix == backSuffix:
+		s.back(w, r, f)
+	case suffix == deleteSuffix:
+		s.delete(w, r, f)
 	case filed:
 		s.download(w, r, f, kept)
 	case f.Reference == core.Reference{}:
@@ -229,6 +242,16 @@ func (s *Site) named(w http.ResponseWriter, r *http.Request, rest string) {
 	default:
 		s.image(w, r, f)
 	}
+}
+
+// cutSuffix divides what stands below /images/ into a name and what is to be seen of it.
+func cutSuffix(rest string) (name, suffix string) {
+	for _, suffix := range []string{historySuffix, backSuffix, deleteSuffix} {
+		if name, found := strings.CutSuffix(rest, suffix); found {
+			return name, suffix
+		}
+	}
+	return rest, ""
 }
 
 // zots leads from an address of zot's pages to ours: image/<name>, image/<name>/tag/<tag>. zot
@@ -274,8 +297,23 @@ func (s *Site) holds(ctx context.Context, f reference) (err error) {
 
 // render sends a page.
 func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name string, data any, out *bytes.Buffer) {
-	if err := templates.ExecuteTemplate(out, name+".html", data); err != nil {
+	s.compose(name, data, out)
+	s.show(w, r, status, out)
+}
+
+// compose writes a page to out, and reports whether it could. If not, out is empty.
+func (s *Site) compose(name string, data any, out *bytes.Buffer) bool {
+	err := templates.ExecuteTemplate(out, name+".html", data)
+	if err != nil {
 		s.Log.Error("page was not written", "page", name, "error", err)
+		out.Reset()
+	}
+	return err == nil
+}
+
+// show sends what compose has written.
+func (s *Site) show(w http.ResponseWriter, r *http.Request, status int, out *bytes.Buffer) {
+	if out.Len() == 0 {
 		http.Error(w, "This page is broken.", http.StatusInternalServerError)
 		return
 	}

@@ -1,6 +1,7 @@
 package coretest
 
 import (
+	"context"
 	"io"
 	"slices"
 	"strings"
@@ -59,6 +60,26 @@ func Deleter(t *testing.T, open Open) {
 			ctx, deleted = core.WithDeletion(t.Context())
 			if err := f.reg.DeleteTag(ctx, repo, "v1"); err == nil || deleted.Digest != "" {
 				t.Errorf("deleted the tag of %q, %v, which was gone", deleted.Digest, err)
+			}
+		}},
+		{"nothing goes that is not as expected", func(t *testing.T, f *fixture) {
+			one, two := f.image(repo, "one", "v1", "v2"), f.image(repo, "two", "v3")
+			expect := func(e core.Expected) context.Context { return core.WithExpected(t.Context(), e) }
+			wantError(t, "a tag of another manifest", f.reg.DeleteTag(expect(core.Expected{Digest: two.Descriptor.Digest}), repo, "v1"), core.ErrChanged)
+			wantError(t, "a tag that went", f.reg.DeleteTag(expect(core.Expected{Digest: two.Descriptor.Digest}), repo, "gone"), core.ErrChanged)
+			for _, tags := range [][]string{nil, {"v1"}, {"v1", "v2", "v3"}, {"v1", "v3"}} {
+				wantError(t, "a manifest with other tags", f.reg.DeleteManifest(expect(core.Expected{Tags: tags}), repo, one.Descriptor.Digest), core.ErrChanged)
+			}
+			f.wantTags(repo, "v1", "v2", "v3")
+			f.wantManifest(repo, tagged("v1"), one)
+			if err := f.reg.DeleteManifest(expect(core.Expected{Tags: []string{"v1", "v2"}}), repo, one.Descriptor.Digest); err != nil {
+				t.Errorf("a manifest with its tags: %v", err)
+			}
+			if err := f.reg.DeleteTag(expect(core.Expected{Digest: two.Descriptor.Digest}), repo, "v3"); err != nil {
+				t.Errorf("a tag as expected: %v", err)
+			}
+			if err := f.reg.DeleteManifest(expect(core.Expected{}), repo, two.Descriptor.Digest); err != nil {
+				t.Errorf("a manifest without tags: %v", err)
 			}
 		}},
 		{"the last manifest takes the repository with it", func(t *testing.T, f *fixture) {

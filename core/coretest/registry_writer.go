@@ -68,6 +68,7 @@ func Writer(t *testing.T, open Open) {
 			f.wantManifest("team/move", tagged("latest"), two)
 		}},
 		{"create does not overwrite", createOnly},
+		{"a tag moves only from where it was seen", movedFrom},
 		{"create does not change the type of a manifest", createOnlyTypes},
 		{"a subject is named in the answer, also when it is not here", func(t *testing.T, f *fixture) {
 			config := f.config("team/subject", "s")
@@ -172,6 +173,26 @@ func createOnly(t *testing.T, f *fixture) {
 	if _, err := f.reg.Resolve(t.Context(), repo, digested(digest.FromBytes(three))); err != nil {
 		t.Errorf("a manifest none of whose tags was set: %v, want it kept", err)
 	}
+}
+
+// movedFrom moves a tag only from where the caller saw it.
+func movedFrom(t *testing.T, f *fixture) {
+	const repo = "team/from"
+	one, two := f.image(repo, "one", "v1"), f.image(repo, "two")
+	move := func(to core.Manifest, tag string, from digest.Digest) error {
+		_, err := f.fill.PutManifest(t.Context(), repo, core.ManifestPut{
+			MediaType: to.Descriptor.MediaType, Bytes: to.Bytes, Tags: []string{tag}, From: from,
+		})
+		return err
+	}
+	wantError(t, "a tag that names something else", move(two, "v1", two.Descriptor.Digest), core.ErrChanged)
+	wantError(t, "a tag that does not exist", move(two, "v2", one.Descriptor.Digest), core.ErrChanged)
+	f.wantManifest(repo, tagged("v1"), one)
+	f.wantNoManifest(repo, tagged("v2"))
+	if err := move(two, "v1", one.Descriptor.Digest); err != nil {
+		t.Errorf("a tag that names what it did: %v", err)
+	}
+	f.wantManifest(repo, tagged("v1"), two)
 }
 
 func mounts(t *testing.T, f *fixture) {

@@ -380,6 +380,13 @@ func namedRow(tx *bbolt.Tx, repo string, d digest.Digest) core.NamedRow {
 	return row
 }
 
+// DigestTags implements core.Catalog.
+func (x *Index) DigestTags(_ context.Context, repo string, d digest.Digest, after string) iter.Seq2[string, error] {
+	return walk(x, aliasesBucket, in(repo, pack(d)), after, nil, func(_ *bbolt.Tx, tag string, _ []byte) (string, bool) {
+		return tag, true
+	})
+}
+
 // UserRows implements core.Catalog.
 func (x *Index) UserRows(_ context.Context, repo string, d digest.Digest, after string) iter.Seq2[core.ContentRow, error] {
 	return walk(x, usersBucket, in(repo, pack(d)), after, nil, func(tx *bbolt.Tx, at string, _ []byte) (core.ContentRow, bool) {

@@ -102,6 +102,14 @@ func (m *Mirror) ImageNames(ctx context.Context, repo string, d digest.Digest) (
 	return m.local.ImageNames(ctx, repo, d)
 }
 
+// DigestTags implements core.Catalog.
+func (m *Mirror) DigestTags(ctx context.Context, repo string, d digest.Digest, after string) iter.Seq2[string, error] {
+	if err := m.mayShow(ctx, repo); err != nil {
+		return core.Fail[string](err)
+	}
+	return m.local.DigestTags(ctx, repo, d, after)
+}
+
 // UserRows implements core.Catalog.
 func (m *Mirror) UserRows(ctx context.Context, repo string, d digest.Digest, after string) iter.Seq2[core.ContentRow, error] {
 	if err := m.mayShow(ctx, repo); err != nil {

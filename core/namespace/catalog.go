@@ -72,6 +72,15 @@ func (u *Union) ImageNames(ctx context.Context, repo string, d digest.Digest) ([
 	return r.ImageNames(ctx, repo, d)
 }
 
+// DigestTags implements core.Catalog.
+func (u *Union) DigestTags(ctx context.Context, repo string, d digest.Digest, after string) iter.Seq2[string, error] {
+	r, err := u.registry(repo)
+	if err != nil {
+		return core.Fail[string](err)
+	}
+	return r.DigestTags(ctx, repo, d, after)
+}
+
 // UserRows implements core.Catalog.
 func (u *Union) UserRows(ctx context.Context, repo string, d digest.Digest, after string) iter.Seq2[core.ContentRow, error] {
 	r, err := u.registry(repo)

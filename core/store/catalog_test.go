@@ -69,6 +69,7 @@ func catalogText(t rapid.TB, c core.Catalog, repos ...string) string {
 		for _, image := range listed(t, c.ImageRows(ctx, repo, "")) {
 			named, err := c.ImageNames(ctx, repo, image.Digest)
 			line(fmt.Sprintf("%+v %+v %v", image, named, err))
+			line(listed(t, c.DigestTags(ctx, repo, image.Digest, "")))
 		}
 		for _, blob := range modelBlobs {
 			line(listed(t, c.UserRows(ctx, repo, digest.FromString(blob), "")))

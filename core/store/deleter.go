@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -21,7 +22,13 @@ func (s *Store) DeleteTag(ctx context.Context, repo, tag string) error {
 	if err := s.settle(ctx, repo); err != nil {
 		return err
 	}
-	// The tag cannot change while the lock is held. Even a record that cannot be read can be deleted.
+	// The tag cannot change while the lock is held.
+	if expected, ok := core.ExpectedFrom(ctx); ok {
+		if err := s.still(ctx, repo, tag, expected.Digest); err != nil {
+			return err
+		}
+	}
+	// Even a record that cannot be read can be deleted.
 	held, err := s.tagRecord(ctx, repo, tag)
 	if err == nil {
 		if err := s.leave(ctx, repo, held.Digest); err != nil {
@@ -80,6 +87,11 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 			tags = append(tags, tag.Name)
 		}
 	}
+	if expected, ok := core.ExpectedFrom(ctx); ok {
+		if err := s.asExpected(ctx, repo, d, tags, expected); err != nil {
+			return err
+		}
+	}
 	if err := s.dropTags(ctx, repo, tags...); err != nil {
 		return err
 	}
@@ -90,6 +102,30 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 		return err
 	}
 	return s.settle(ctx, repo)
+}
+
+// asExpected returns core.ErrChanged if a manifest has other tags than expected, or is named by
+// other manifests. The caller holds the repository's lock.
+func (s *Store) asExpected(ctx context.Context, repo string, d digest.Digest, tags []string, expected core.Expected) error {
+	if !slices.Equal(tags, expected.Tags) {
+		return fmt.Errorf("%w: %s of %s has the tags %q", core.ErrChanged, d, repo, tags)
+	}
+	if expected.Users == nil {
+		return nil
+	}
+	if s.projection == nil {
+		return fmt.Errorf("%w: users of %s", core.ErrUnsupported, d)
+	}
+	// The projection is written behind, but before each of its answers. With the lock nobody adds a user.
+	for user, err := range s.projection.UserRows(ctx, repo, d, "") {
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(expected.Users, user.Digest) {
+			return fmt.Errorf("%w: %s of %s is named by %s", core.ErrChanged, d, repo, user.Digest)
+		}
+	}
+	return nil
 }
 
 // dropManifest removes a manifest's link and referrer entry, and notes them as owed. The caller holds

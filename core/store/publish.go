@@ -144,7 +144,7 @@ func (s *Store) putTags(ctx context.Context, repo string, put core.ManifestPut, 
 	}()
 	for i, tag := range put.Tags {
 		switch was, err := s.putTag(ctx, repo, tag, s.stateOf(ctx, result.Descriptor.Digest, put, i), put, early); {
-		case errors.Is(err, core.ErrTagExists):
+		case errors.Is(err, core.ErrTagExists), errors.Is(err, core.ErrChanged):
 			refused = append(refused, err)
 		case err != nil:
 			return err
@@ -185,6 +185,11 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, pu
 	lock := s.tags.of(key)
 	lock.Lock()
 	defer lock.Unlock()
+	if put.From != "" {
+		if err := s.still(ctx, repo, tag, put.From); err != nil {
+			return "", err
+		}
+	}
 	record := tagRecord{tagState: state}
 	_, err = s.bucket.Put(ctx, key, encode(record), bucket.Condition{IfAbsent: true})
 	if errors.Is(err, bucket.ErrExist) {
@@ -228,6 +233,21 @@ func (s *Store) putTag(ctx context.Context, repo, tag string, state tagState, pu
 	s.project(s.names.PutTag(repo, tag, d))
 	s.tagSet(repo, tag, record)
 	return before, nil
+}
+
+// still returns core.ErrChanged if a tag does not name d. The caller holds the tag's lock, or the
+// repository's.
+func (s *Store) still(ctx context.Context, repo, tag string, d digest.Digest) error {
+	held, err := s.tagRecord(ctx, repo, tag)
+	switch {
+	case errors.Is(err, bucket.ErrNotExist):
+		return fmt.Errorf("%w: %s:%s does not exist", core.ErrChanged, repo, tag)
+	case err != nil:
+		return err
+	case held.Digest != d:
+		return fmt.Errorf("%w: %s:%s names %s", core.ErrChanged, repo, tag, held.Digest)
+	}
+	return nil
 }
 
 // reindexTag makes the names agree with the bucket after a write that failed.

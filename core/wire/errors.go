@@ -61,6 +61,7 @@ var statuses = map[*core.Error]int{
 	core.ErrUnauthorized:        http.StatusUnauthorized,
 	core.ErrDenied:              http.StatusForbidden,
 	core.ErrTagExists:           http.StatusForbidden,
+	core.ErrChanged:             http.StatusConflict,
 	core.ErrTypeHeld:            http.StatusForbidden,
 	core.ErrTooManyRequests:     http.StatusTooManyRequests,
 	core.ErrUnsupported:         http.StatusMethodNotAllowed,

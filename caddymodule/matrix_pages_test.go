@@ -1,0 +1,255 @@
+package caddymodule_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/caddymodule/registrytest"
+)
+
+// matrixPeople are signed in with a browser.
+var matrixPeople = []struct {
+	name string
+	tier tier
+}{
+	{"ada", tierAdmin}, {"wanda", tierWorkload}, {"olga", tierPerson},
+}
+
+// shownRepos are repositories that pages and the API are asked about.
+var shownRepos = []matrixRepo{
+	{name: "team/app", held: true}, {name: "secret/app", held: true}, {name: "team/none"}, {name: "secret/none"},
+	{name: "quay.io/team/held", mirror: true, held: true}, {name: "docker.io/public/held", mirror: true, held: true},
+	{name: "docker.io/hidden/held", mirror: true, held: true, hidden: true},
+}
+
+// sees reports whether somebody is shown a repository.
+func (t tier) sees(r matrixRepo) bool {
+	return r.held && t.may("read", r.name) && (!r.hidden || t.may("reveal", r.name))
+}
+
+// viewer is somebody with a credential or the session of a browser, on one site.
+type viewer struct {
+	name   string
+	tier   tier // by what the API is told
+	browse tier // by the session, which is all that pages take
+	in     bool // signed in
+	header http.Header
+	wrong  bool // the credential is refused
+}
+
+// viewers are all who ask on a site.
+func (m *matrix) viewers(s matrixSite) (all []viewer) {
+	m.Helper()
+	for _, c := range matrixCallers {
+		if s.tls != c.certificate && !c.silent {
+			continue
+		}
+		v := viewer{name: c.name, tier: c.tier, header: m.fields(c, s), wrong: c.presents && (!s.takes || !c.good)}
+		if c.silent && s.tls {
+			v.tier = tierWorkload // its client has a certificate
+		}
+		all = append(all, v)
+	}
+	for _, person := range matrixPeople {
+		v := viewer{name: "session of " + person.name, header: http.Header{}}
+		if s.remote {
+			v.header.Set("X-Forwarded-For", "203.0.113.9")
+		}
+		if s.takes { // elsewhere the cookie is nothing
+			v.tier, v.browse, v.in = person.tier, person.tier, true
+		}
+		v.header.Set("Cookie", m.cookie(person.name, s))
+		all = append(all, v)
+	}
+	return all
+}
+
+// cookie signs somebody in, and returns the cookie of the session.
+func (m *matrix) cookie(user string, s matrixSite) string {
+	m.Helper()
+	at := matrixSites[0]
+	if s.tls {
+		at = s
+	}
+	id := user + " " + at.name
+	if m.tokens[id] == "" {
+		response, body := m.ask(at, "POST", "/login", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
+			passwordForm(user, registrytest.Password).Encode())
+		if response.StatusCode != http.StatusSeeOther || len(response.Cookies()) == 0 {
+			m.Fatalf("%s signs in: got %d %s", user, response.StatusCode, body)
+		}
+		for _, cookie := range response.Cookies() {
+			if cookie.Value != "" {
+				m.tokens[id] = cookie.Name + "=" + cookie.Value
+			}
+		}
+	}
+	return m.tokens[id]
+}
+
+// view asks, and compares the status.
+func (m *matrix) view(s matrixSite, v viewer, method, path, body string, want int) string {
+	m.Helper()
+	m.serial++
+	header := v.header.Clone()
+	header.Set("Accept", "text/html")
+	if method == http.MethodPost {
+		header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	response, data := m.ask(s, method, path, header, body)
+	if response.StatusCode != want {
+		m.Errorf("%s %s by %s on a %s site: got %d, want %d: %.300s", method, path, v.name, s.name, response.StatusCode, want, data)
+	}
+	return string(data)
+}
+
+// TestMatrixOfPages asks for every page and every address of the API as every kind of caller.
+func TestMatrixOfPages(t *testing.T) {
+	m := newMatrix(t)
+	whole(registrytest.At(t, m.ports["loopback"]))
+	before := map[string]digest.Digest{}
+	for _, repo := range []string{"team/app", "secret/app"} {
+		before[repo] = m.put(repo, "moved", "first of "+repo)
+		m.put(repo, "moved", "second of "+repo)
+	}
+	for _, s := range matrixSites {
+		for _, v := range m.viewers(s) {
+			m.lists(s, v)
+			for _, r := range shownRepos {
+				m.pagesOf(s, v, r, before[r.name])
+				m.addressesOf(s, v, r)
+			}
+			if t.Failed() && m.serial > 2000 {
+				t.Fatal("and perhaps more")
+			}
+		}
+	}
+	if m.serial < 10_000 {
+		t.Errorf("only %d cells were looked at", m.serial)
+	}
+}
+
+// lists asks for what is not about one repository: each must name what the caller sees, and nothing else.
+func (m *matrix) lists(s matrixSite, v viewer) {
+	m.Helper()
+	for _, path := range []string{"/", "/images", "/images?order=push", "/images?order=size", "/images?q=e", "/images?q=held",
+		"/images?q=app:v1", "/images?q=" + m.manifests["secret/app"].String()[:20], "/images?in=secret", "/images?in=docker.io"} {
+		body := m.view(s, v, "GET", path, "", http.StatusOK)
+		for _, r := range shownRepos {
+			if strings.Contains(body, `href="/images/`+r.name) && !v.browse.sees(r) {
+				m.Errorf("%s by %s on a %s site names %s", path, v.name, s.name, r.name)
+			}
+		}
+	}
+	want := http.StatusOK
+	if v.wrong {
+		want = http.StatusUnauthorized
+	}
+	m.view(s, v, "GET", "/api/state", "", want)
+	m.view(s, v, "GET", "/api/openapi.json", "", want)
+	for path, all := range map[string]bool{"/api/images?n=500": true, "/api/images?order=push": true, "/api/images?q=e&order=size": false,
+		"/api/images?q=app:v1": false, "/api/images?q=" + m.manifests["secret/app"].String()[:20]: false} {
+		body := m.view(s, v, "GET", path, "", want)
+		for _, r := range shownRepos {
+			named := strings.Contains(body, fmt.Sprintf("%q", r.name))
+			if sees := v.tier.sees(r) && !v.wrong; named && !sees || all && sees && !named {
+				m.Errorf("%s by %s on a %s site names %s: %v", path, v.name, s.name, r.name, named)
+			}
+		}
+	}
+}
+
+// pagesOf asks for the pages about a repository.
+func (m *matrix) pagesOf(s matrixSite, v viewer, r matrixRepo, before digest.Digest) {
+	m.Helper()
+	at := "/images/" + r.name
+	status := func(seen int) int {
+		if !v.browse.sees(r) {
+			return http.StatusNotFound
+		}
+		return seen
+	}
+	d := m.manifests[r.name]
+	if d == "" {
+		d = digest.FromString("nothing")
+	}
+	for _, path := range []string{at, at + "?kind=untagged", at + ":v1", at + "@" + d.String(), at + ":v1/-/history"} {
+		m.view(s, v, "GET", path, "", status(http.StatusOK))
+	}
+	m.view(s, v, "POST", at, "x=y", http.StatusMethodNotAllowed)
+	// A change needs a session, and the right.
+	acts := func(ok int, actions ...string) int {
+		if !v.in {
+			if s.takes {
+				return status(http.StatusSeeOther) // to the sign-in
+			}
+			return status(http.StatusForbidden)
+		}
+		for _, action := range actions {
+			if !v.browse.may(action, r.name) {
+				ok = http.StatusForbidden
+			}
+		}
+		return status(ok)
+	}
+	for _, query := range []string{"", "?tag=v1", "?image=" + d.String()} {
+		m.view(s, v, "GET", at+"/-/delete"+query, "", acts(http.StatusOK, "delete"))
+	}
+	for _, do := range []string{"tags", "images", "repository"} {
+		form := url.Values{"do": {do}, "key": {"of another review"}, "name": {r.name}, "tag": {"v1"}}
+		m.view(s, v, "POST", at+"/-/delete", form.Encode(), acts(http.StatusConflict, "delete"))
+	}
+	if before != "" {
+		m.view(s, v, "GET", at+":moved/-/back?to="+before.String(), "", acts(http.StatusOK, "create", "update"))
+		form := url.Values{"do": {"back"}, "to": {before.String()}, "from": {before.String()}}
+		m.view(s, v, "POST", at+":moved/-/back", form.Encode(), acts(http.StatusConflict, "create", "update"))
+	}
+}
+
+// addressesOf asks for the addresses of the API about a repository.
+func (m *matrix) addressesOf(s matrixSite, v viewer, r matrixRepo) {
+	m.Helper()
+	at := "/api/images/" + r.name
+	hidden := func() int { // it is not told whether there is such a repository
+		if v.wrong || !v.tier.known {
+			return http.StatusUnauthorized
+		}
+		return http.StatusNotFound
+	}
+	want := http.StatusOK
+	switch {
+	case v.wrong || !v.tier.may("read", r.name) || r.hidden && !v.tier.may("reveal", r.name):
+		want = hidden()
+	case !r.held:
+		want = http.StatusNotFound
+	}
+	d := m.manifests[r.name]
+	if d == "" {
+		d = digest.FromString("nothing")
+	}
+	for _, path := range []string{"", "/-/tags", "/-/images", ":v1", ":v1/-/history", "@" + d.String()} {
+		m.view(s, v, "GET", at+path, "", want)
+	}
+	if want != http.StatusNotFound { // nobody uses what is not there
+		m.view(s, v, "GET", at+"@"+d.String()+"/-/users", "", want)
+	}
+	switch {
+	case v.wrong:
+		want = http.StatusUnauthorized
+	case s.readOnly:
+		want = http.StatusMethodNotAllowed
+	case v.tier.may("delete", r.name):
+		want = http.StatusNotFound // there is no such tag
+	case v.tier.known && v.tier.may("read", r.name):
+		want = http.StatusForbidden
+	default:
+		want = hidden()
+	}
+	m.view(s, v, "DELETE", at+":absent", "", want)
+	m.view(s, v, "DELETE", at+"@"+digest.FromString("absent").String(), "", want)
+}
