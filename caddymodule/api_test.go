@@ -126,9 +126,7 @@ func TestKeysAsJSON(t *testing.T) {
 	nobody.api(http.StatusUnauthorized, "POST", "/api/keys", `{}`)
 	nobody.api(http.StatusUnauthorized, "DELETE", "/api/keys/"+sibling.Key.ID, "")
 
-	heard.Lock()
-	heard.events = nil
-	heard.Unlock()
+	forgetHeard()
 
 	// Invalid requests.
 	for _, row := range []struct{ name, body string }{

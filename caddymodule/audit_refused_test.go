@@ -64,9 +64,7 @@ func TestRefusedLoginsAreRecorded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	heard.Lock()
-	heard.events = nil
-	heard.Unlock()
+	forgetHeard()
 
 	const path, far = "/v2/team/app/manifests/v1", "198.51.100.7"
 	for _, row := range []struct {
@@ -195,9 +193,7 @@ func TestAFloodOfRefusedLoginsIsBounded(t *testing.T) {
 	if strings.Contains(string(data), "guess") {
 		t.Error("a password is in the log")
 	}
-	heard.Lock()
-	heard.events = nil
-	heard.Unlock()
+	forgetHeard()
 }
 
 // The record names the caller also where the name is refused before the policy is asked.
@@ -208,9 +204,7 @@ func TestADeniedWriteNamesWhoAskedWhateverTheName(t *testing.T) {
 	secret, key := registrytest.Key(t)
 	field := registrytest.Basic("zot-ci", secret)
 	r.Want(http.StatusOK, "GET", "/v2/", nil, "Authorization", field)
-	heard.Lock()
-	heard.events = nil
-	heard.Unlock()
+	forgetHeard()
 	by := []string{observe.EventDenied, "user:zot-ci", "credential:key " + key.ID, "address:127.0.0.1"}
 	for _, row := range []struct {
 		method, path string

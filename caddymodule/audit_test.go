@@ -51,6 +51,13 @@ func (*listener) Handle(_ context.Context, event caddy.Event) error {
 
 var _ caddyevents.Handler = (*listener)(nil)
 
+// forgetHeard leaves out what was heard until now.
+func forgetHeard() {
+	heard.Lock()
+	defer heard.Unlock()
+	heard.events = nil
+}
+
 // wantHeard takes the events that were told since the last call: each must have the
 // words of its row.
 func wantHeard(t *testing.T, what string, rows ...[]string) {
