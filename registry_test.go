@@ -51,6 +51,10 @@ func TestDirection(t *testing.T) {
 		{"./core/mirror/download", []string{module + "/core/store", module + "/core/namespace", module + "/core/wire"},
 			""},
 		{"./core/usage", []string{module + "/"}, module + "/core/bucket " + module + "/core/behind"},
+		// They record what they are told, and know nobody who tells them.
+		{"./core/lasting", []string{module + "/"}, ""},
+		{"./core/events", []string{module + "/"}, module + "/core " + module + "/core/lasting " + module + "/core/behind"},
+		{"./core/hours", []string{module + "/"}, module + "/core " + module + "/core/lasting " + module + "/core/behind"},
 		{"./caddymodule/record", []string{module + "/"}, ""},
 		{"./caddymodule/doctor", []string{module + "/"}, ""},
 		{"./caddymodule/instance", []string{module + "/"}, ""},
