@@ -70,12 +70,17 @@ func TestDirection(t *testing.T) {
 		// Pages about images look at a guarded Registry, and know no records of people.
 		{"./caddymodule/pages",
 			[]string{module + "/core/", module + "/caddymodule"},
-			module + "/caddymodule/design " + module + "/core/globs"},
+			module + "/caddymodule/design " + module + "/caddymodule/overview " + module + "/core/globs " +
+				module + "/core/events " + module + "/core/hours " + module + "/core/lasting " + module + "/core/behind"},
+		// It decides what callers see of what a Source knows, and knows no Source.
+		{"./caddymodule/overview",
+			[]string{module + "/caddymodule", module + "/core/store", module + "/core/mirror", module + "/core/upstream", module + "/core/bucket"}, ""},
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		// It shows what a guarded registry shows, and asks nobody else.
 		{"./caddymodule/api",
-			[]string{module + "/caddymodule", module + "/core/store", module + "/core/mirror", module + "/core/upstream", module + "/core/index"}, ""},
+			[]string{module + "/caddymodule", module + "/core/store", module + "/core/mirror", module + "/core/upstream", module + "/core/index"},
+			module + "/caddymodule/overview"},
 		{"./core", []string{module + "/"}, ""},
 		// The packages that know what a disk holds, and sync it, know nothing of keys.
 		{"./core/bucket/dir/ledger", []string{module + "/"}, ""},

@@ -26,17 +26,25 @@ func (h *Handler) signsIn() bool {
 // serveImages answers with a page about images, if the request is for one and this site has
 // them. It reports whether it did.
 func (h *Handler) serveImages(w http.ResponseWriter, r *http.Request) bool {
-	if h.Pages == "off" || !pages.Serves(r.URL.Path) && !pages.WantsPage(r) {
+	known := pages.Serves(r.URL.Path) || pages.WantsPage(r)
+	if h.Pages == "off" || !known && r.URL.Path != pages.StoragePath {
+		return false
+	}
+	union, err := h.app.acquire(r.Context())
+	if err != nil && !known {
 		return false
 	}
 	wire.LeaveBody(w, r)
-	union, err := h.app.acquire(r.Context())
 	if err != nil {
 		h.unusable(w, r, err)
 		return true
 	}
 	defer h.app.storage.Release()
-	h.browser(r, union).ServeHTTP(w, r)
+	site := h.browser(r, union)
+	if !known && !site.View.Admin() {
+		return false
+	}
+	site.ServeHTTP(w, r)
 	return true
 }
 
@@ -53,8 +61,9 @@ func (h *Handler) browser(r *http.Request, union *namespace.Union) *pages.Site {
 	who := h.visitor(r)
 	// Any name without a mirror finds the private registry.
 	private := union.For(namespace.Resolved{Request: wire.Request{Repo: "private"}})
+	guarded := policies.Guard(union, h.app.policy, who)
 	site := &pages.Site{
-		Registry: policies.Guard(union, h.app.policy, who), Private: policies.Guard(private, h.app.policy, who),
+		Registry: guarded, View: h.overview(guarded, who), Private: policies.Guard(private, h.app.policy, who),
 		Canonical: h.site.Canonical, Mirrors: h.visibleMirrors(who), Who: who, Host: conn.Host, Plain: !conn.HTTPS,
 		Cursors: h.app.storage.Callers().Sessions, Log: h.log,
 	}
