@@ -74,7 +74,8 @@ func TestDirection(t *testing.T) {
 				module + "/core/events " + module + "/core/hours " + module + "/core/lasting " + module + "/core/behind"},
 		// It decides what callers see of what a Source knows, and knows no Source.
 		{"./caddymodule/overview",
-			[]string{module + "/caddymodule", module + "/core/store", module + "/core/mirror", module + "/core/upstream", module + "/core/bucket"}, ""},
+			[]string{module + "/caddymodule", module + "/core/store", module + "/core/mirror", module + "/core/upstream",
+				module + "/core/bucket"}, ""},
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		// It shows what a guarded registry shows, and asks nobody else.

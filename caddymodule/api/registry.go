@@ -8,8 +8,6 @@ import (
 	"github.com/eblume/caddy-registry/core/events"
 )
 
-// What the registry knows of itself: mirrors, activity, storage.
-
 // mirrors describes the mirrors in which the caller may read something.
 func (e *exchange) mirrors() (any, error) {
 	if e.View == nil {

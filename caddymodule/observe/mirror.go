@@ -119,7 +119,9 @@ func (c counted) Blob(ctx context.Context, repo string, d digest.Digest, offset,
 }
 
 // Range counts the bytes of a part that is fetched ahead. Its request belongs to that of the blob.
-func (c counted) Range(ctx context.Context, repo string, d digest.Digest, offset, length, size int64) (io.ReadCloser, error) {
+func (c counted) Range(
+	ctx context.Context, repo string, d digest.Digest, offset, length, size int64,
+) (io.ReadCloser, error) {
 	body, err := c.Client.Range(ctx, repo, d, offset, length, size)
 	if err == nil {
 		body = c.counting(body)

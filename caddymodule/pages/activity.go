@@ -18,7 +18,8 @@ var kindNames = []choice{
 	{Value: "push", Name: "Pushed"}, {Value: "overwrite", Name: "Moved"}, {Value: "delete", Name: "Deleted"},
 	{Value: "purge", Name: "Purged"}, {Value: "denied", Name: "Refused"}, {Value: "login", Name: "Signed in"},
 	{Value: "login_refused", Name: "Login refused"}, {Value: "logout", Name: "Signed out"},
-	{Value: "key_made", Name: "Key made"}, {Value: "key_revoked", Name: "Key revoked"}, {Value: "key_expiring", Name: "Key ends soon"},
+	{Value: "key_made", Name: "Key made"}, {Value: "key_revoked", Name: "Key revoked"},
+	{Value: "key_expiring", Name: "Key ends soon"},
 	{Value: "user_disabled", Name: "User disabled"}, {Value: "user_enabled", Name: "User enabled"},
 	{Value: "gc", Name: "Collected"}, {Value: "verify", Name: "Verified"}, {Value: "evict", Name: "Evicted"},
 }
@@ -36,7 +37,9 @@ type happened struct {
 }
 
 func happenedOf(e overview.Event) happened {
-	h := happened{Event: e, What: e.Kind, Short: short(digest.Digest(e.Digest)), Was: short(digest.Digest(e.Before))}
+	h := happened{
+		Event: e, What: e.Kind, Short: short(digest.Digest(e.Digest)), Was: short(digest.Digest(e.Before)),
+	}
 	for _, kind := range kindNames {
 		if kind.Value == e.Kind {
 			h.What = kind.Name
@@ -65,7 +68,8 @@ type activityPage struct {
 // activity shows what happened.
 func (s *Site) activity(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
-	q := events.Query{Repo: bounded(values.Get("repo")), User: bounded(values.Get("user")), Kind: bounded(values.Get("event"))}
+	value := func(name string) string { v := values.Get(name); return v[:min(len(v), core.MaxNameLength)] }
+	q := events.Query{Repo: value("repo"), User: value("user"), Kind: value("event")}
 	p := activityPage{frame: s.frame(r.Context(), "Activity"), Repo: q.Repo, User: q.User, Admin: s.View.Admin()}
 	p.Frame.Here = "activity"
 	kinds := kindNames
@@ -76,7 +80,8 @@ func (s *Site) activity(w http.ResponseWriter, r *http.Request) {
 	after, err := s.place(values.Get("after"))
 	if err == nil {
 		var list part[overview.Event]
-		list, err = read(s, s.View.Activity(r.Context(), q, after), func(e overview.Event) string { return e.At }, func(overview.Event) bool { return true })
+		list, err = read(s, s.View.Activity(r.Context(), q, after),
+			func(e overview.Event) string { return e.At }, func(overview.Event) bool { return true })
 		if errors.Is(err, events.ErrPlace) {
 			err = errPlace
 		}
@@ -97,9 +102,6 @@ func (s *Site) activity(w http.ResponseWriter, r *http.Request) {
 	}
 	s.render(w, r, http.StatusOK, "activity", p, new(bytes.Buffer))
 }
-
-// bounded is a value of a query that is no longer than a name.
-func bounded(value string) string { return value[:min(len(value), core.MaxNameLength)] }
 
 // activityAddress is the address of a list of events.
 func activityAddress(q events.Query, after string) string {

@@ -40,7 +40,8 @@ func plotOf(id, name string, all []hours.Hour, now time.Time, n int, span time.D
 	for i := range n {
 		begin := first.Add(time.Duration(i) * span)
 		p.Bars = append(p.Bars, column{
-			Begin: begin, Label: begin.Format(layout), X: fmt.Sprintf("%.2f", float64(i)*width+width*.1), Width: fmt.Sprintf("%.2f", width*.8),
+			Begin: begin, Label: begin.Format(layout),
+			X: fmt.Sprintf("%.2f", float64(i)*width+width*.1), Width: fmt.Sprintf("%.2f", width*.8),
 		})
 	}
 	most := int64(1)
@@ -68,8 +69,8 @@ func plotOf(id, name string, all []hours.Hour, now time.Time, n int, span time.D
 			b.Parts = append(b.Parts, block{fmt.Sprintf("%.2f", y), fmt.Sprintf("%.2f", height), part.color})
 		}
 	}
-	p.Words = fmt.Sprintf("%s: asked %s, %s answered from here, %s with the upstream", name, plural(p.Sum.Asked, "time", "times"),
-		count(p.Sum.Here()), count(p.Sum.Fetched))
+	p.Words = fmt.Sprintf("%s: asked %s, %s answered from here, %s with the upstream",
+		name, plural(p.Sum.Asked, "time", "times"), count(p.Sum.Here()), count(p.Sum.Fetched))
 	return p
 }
 

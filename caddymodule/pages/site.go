@@ -61,6 +61,7 @@ var files embed.FS
 var templates = design.Templates(files, "templates/*.html", template.FuncMap{
 	"line": line, "size": size, "count": count, "plural": plural, "when": when, "moment": moment, "link": link,
 	"clock": clock, "len64u": func(n uint64) int64 { return int64(n) },
+	"hour":  func(t time.Time) time.Time { return t.UTC().Truncate(time.Hour) },
 	"short": short, "repository": repositoryPath, "tag": tagPath, "digest": digestPath, "history": historyPath,
 	"len64": func(n int) int64 { return int64(n) },
 	"texts": func(name string, rows table, inspect string) any {
@@ -81,8 +82,9 @@ type titled struct {
 
 // Serves reports whether a path is one of the pages, whatever the registry holds.
 func Serves(path string) bool {
-	return slices.Contains([]string{"/", "/images", MirrorsPath, ActivityPath, "/home", "/explore", "/robots.txt", "/favicon.ico"}, path) ||
-		strings.HasPrefix(path, "/images/") || strings.HasPrefix(path, MirrorsPath+"/") || strings.HasPrefix(path, "/image/")
+	known := []string{"/", "/images", MirrorsPath, ActivityPath, "/home", "/explore", "/robots.txt", "/favicon.ico"}
+	return slices.Contains(known, path) || strings.HasPrefix(path, "/images/") ||
+		strings.HasPrefix(path, MirrorsPath+"/") || strings.HasPrefix(path, "/image/")
 }
 
 // WantsPage reports whether a browser asks for a page by opening an address.

@@ -76,7 +76,8 @@ func (s *Storage) CountAnswer(mirror string, source core.Source, bytes int64) {
 // collected records the end of a collection.
 func (h *history) collected(c control.Collected, err error) {
 	text := fmt.Sprintf("removed %d manifests, %d blobs and %d uploads; freed %d bytes",
-		c.Private.Manifests+c.Mirrors.Manifests, c.Private.Blobs+c.Mirrors.Blobs, c.Private.Uploads+c.Mirrors.Uploads, c.Private.Bytes+c.Mirrors.Bytes)
+		c.Private.Manifests+c.Mirrors.Manifests, c.Private.Blobs+c.Mirrors.Blobs,
+		c.Private.Uploads+c.Mirrors.Uploads, c.Private.Bytes+c.Mirrors.Bytes)
 	if err != nil {
 		text = "ended early; " + text
 	}
@@ -85,7 +86,8 @@ func (h *history) collected(c control.Collected, err error) {
 
 // verified records the end of a verification of everything.
 func (h *history) verified(r *verify.Report) {
-	h.add("verify", fmt.Sprintf("found %d damaged; moved %d to the quarantine; %d could not be examined", r.Found.Damaged, r.Moved, r.Found.Trouble))
+	h.add("verify", fmt.Sprintf("found %d damaged; moved %d to the quarantine; %d could not be examined",
+		r.Found.Damaged, r.Moved, r.Found.Trouble))
 }
 
 // evictions sums up the evictions of one pass.

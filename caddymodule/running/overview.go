@@ -64,7 +64,9 @@ func (t *Trees) factsOf(name string, m *openMirror) overview.Facts {
 	due, sought := evictor.Next(name)
 	f.Sought = sought
 	for _, one := range due {
-		f.Next = append(f.Next, overview.Due{Repository: one.Repo, Digest: string(one.Manifest), Pulled: one.Pulled, Goes: one.End})
+		f.Next = append(f.Next, overview.Due{
+			Repository: one.Repo, Digest: string(one.Manifest), Pulled: one.Pulled, Goes: one.End,
+		})
 	}
 	return f
 }
@@ -86,7 +88,9 @@ func (k known) Uses(ctx context.Context, mirror string) ([]overview.Use, error) 
 	uses, err := counter.Of(ctx, mirror)
 	shown := make([]overview.Use, 0, len(uses))
 	for _, use := range uses {
-		shown = append(shown, overview.Use{Form: use.Form, Address: use.Client, Requests: use.Requests, First: use.First, Last: use.Last})
+		shown = append(shown, overview.Use{
+			Form: use.Form, Address: use.Client, Requests: use.Requests, First: use.First, Last: use.Last,
+		})
 	}
 	return shown, err
 }

@@ -84,7 +84,8 @@ func (s *Storage) servePurge(w http.ResponseWriter, r *http.Request) {
 	})
 	if err == nil {
 		s.log.Info("purged", "repository", report.Repository, "tags", len(report.Tags), "manifests", len(report.Manifests), "bytes", report.Bytes)
-		s.audit().Tell(observe.EventPurge, append(observe.By(byCommand, ""), "repository", report.Repository, "tags", report.Tags, "bytes", report.Bytes)...)
+		s.audit().Tell(observe.EventPurge, append(observe.By(byCommand, ""),
+			"repository", report.Repository, "tags", report.Tags, "bytes", report.Bytes)...)
 	}
 	control.Answer(w, report, err)
 }

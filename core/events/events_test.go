@@ -449,7 +449,7 @@ func TestAListEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// What a push waits for: nothing but memory. The writer runs beside.
+// A push waits for memory alone. The writer runs beside it.
 func BenchmarkAdd(b *testing.B) {
 	l := events.Open(events.Config{Path: filepath.Join(b.TempDir(), "events.db")})
 	defer l.Close()

@@ -133,7 +133,8 @@ func (l *Log) forget(tx *bbolt.Tx, counts *[shares]uint64, now time.Time) error 
 			counts[share]--
 		}
 		key := []byte(name)
-		if err := tx.Bucket(countsBucket).Put(key, lasting.Seal(key, binary.BigEndian.AppendUint64(nil, counts[share]))); err != nil {
+		row := lasting.Seal(key, binary.BigEndian.AppendUint64(nil, counts[share]))
+		if err := tx.Bucket(countsBucket).Put(key, row); err != nil {
 			return err
 		}
 	}

@@ -31,8 +31,8 @@ type Query struct {
 }
 
 func (q Query) fits(e Event) bool {
-	return (q.Repo == "" || e.Repo == q.Repo) && (q.User == "" || e.User == q.User) && (q.Kind == "" || e.Kind == q.Kind) &&
-		(!q.Changes || ShareOf(e.Kind) == Changes)
+	return (q.Repo == "" || e.Repo == q.Repo) && (q.User == "" || e.User == q.User) &&
+		(q.Kind == "" || e.Kind == q.Kind) && (!q.Changes || ShareOf(e.Kind) == Changes)
 }
 
 // At is the place of an event in every list, in the order of lists.
@@ -122,7 +122,8 @@ func (l *Log) read(q Query, before uint64) (batch []Event, next uint64, err erro
 			prefix = append([]byte(name), 0)
 		}
 		c := tx.Bucket(bucket).Cursor()
-		for k := last(c, binary.BigEndian.AppendUint64(slices.Clone(prefix), before)); bytes.HasPrefix(k, prefix) && len(k) == len(prefix)+8; k, _ = c.Prev() {
+		k := last(c, binary.BigEndian.AppendUint64(slices.Clone(prefix), before))
+		for ; bytes.HasPrefix(k, prefix) && len(k) == len(prefix)+8; k, _ = c.Prev() {
 			id := binary.BigEndian.Uint64(k[len(prefix):])
 			if len(batch) == batchSize {
 				next = id + 1

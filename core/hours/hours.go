@@ -125,7 +125,9 @@ func Open(path string, log *slog.Logger) *Counter {
 	if path != "" {
 		c.load()
 	}
-	c.behind = behind.Start(behind.Config{Every: interval, Write: c.flush, Log: log, Failed: "hours of mirrors cannot be written"})
+	c.behind = behind.Start(behind.Config{
+		Every: interval, Write: c.flush, Log: log, Failed: "hours of mirrors cannot be written",
+	})
 	return c
 }
 

@@ -103,7 +103,8 @@ func (f *File) ready() error {
 		err = f.open()
 	}
 	if err != nil && !f.warned {
-		f.log.Warn("file cannot be opened; it is tried again, and what it should keep is in memory meanwhile", "path", f.path, "error", err)
+		f.log.Warn("file cannot be opened; it is tried again, and what it should keep is in memory meanwhile",
+			"path", f.path, "error", err)
 	}
 	f.warned = err != nil
 	return err
@@ -113,14 +114,16 @@ func (f *File) open() error {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
 		return err
 	}
-	if info, err := os.Lstat(f.path); err == nil && !info.Mode().IsRegular() { // opening a pipe would wait for its other end
+	// Opening a pipe would wait for its other end.
+	if info, err := os.Lstat(f.path); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%w: it is not a regular file", ErrDamaged)
 	}
 	var db *bbolt.DB
 	err := survive(func() (err error) {
 		// The list of free pages is kept in the file: without it bbolt looks for them in the pages,
 		// in a goroutine whose panic cannot be recovered.
-		if db, err = bbolt.Open(f.path, 0o600, &bbolt.Options{Timeout: openWait, FreelistType: bbolt.FreelistMapType}); err != nil {
+		options := bbolt.Options{Timeout: openWait, FreelistType: bbolt.FreelistMapType}
+		if db, err = bbolt.Open(f.path, 0o600, &options); err != nil {
 			return err
 		}
 		return db.Update(func(tx *bbolt.Tx) error {
@@ -149,7 +152,8 @@ func (f *File) setAside(why error) {
 	if err == nil {
 		err = os.Rename(f.path, to)
 	}
-	f.log.Error("file is damaged and was set aside; a new one begins", "path", f.path, "set_aside", to, "damage", why, "error", err)
+	f.log.Error("file is damaged and was set aside; a new one begins",
+		"path", f.path, "set_aside", to, "damage", why, "error", err)
 }
 
 // Close closes the file. Errors are those of the disk.

@@ -110,7 +110,9 @@ func (ds *Downloads) List() []Running {
 		dl.mu.Unlock()
 		all = append(all, one)
 	}
-	slices.SortFunc(all, func(a, b Running) int { return cmp.Or(cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Repo, b.Repo)) })
+	slices.SortFunc(all, func(a, b Running) int {
+		return cmp.Or(cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Repo, b.Repo))
+	})
 	return all
 }
 
