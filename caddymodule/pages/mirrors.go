@@ -78,7 +78,7 @@ func (s *Site) allMirrors() (all []mirrorShown) {
 type mirrorPage struct {
 	frame
 	mirrorShown
-	overview.Detail
+	Detail  overview.Detail
 	Plots   []plot
 	Clients []overview.Use
 	More    int // clients beyond them
