@@ -70,12 +70,13 @@ func TestDirection(t *testing.T) {
 		// Pages about images look at a guarded Registry, and know no records of people.
 		{"./caddymodule/pages",
 			[]string{module + "/core/", module + "/caddymodule"},
-			module + "/caddymodule/design " + module + "/caddymodule/overview " + module + "/core/globs " +
-				module + "/core/events " + module + "/core/hours " + module + "/core/lasting " + module + "/core/behind"},
+			module + "/caddymodule/design " + module + "/caddymodule/artifacts " + module + "/caddymodule/overview " +
+				module + "/core/globs " + module + "/core/events " + module + "/core/hours " + module + "/core/lasting " + module + "/core/behind"},
 		// It decides what callers see of what a Source knows, and knows no Source.
 		{"./caddymodule/overview",
 			[]string{module + "/caddymodule", module + "/core/store", module + "/core/mirror", module + "/core/upstream",
 				module + "/core/bucket"}, ""},
+		{"./caddymodule/artifacts", []string{module + "/"}, ""},
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		// It shows what a guarded registry shows, and asks nobody else.

@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/eblume/caddy-registry/caddymodule/registrytest"
+	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 )
 
@@ -54,11 +55,13 @@ func pushManifest(r *registrytest.Registry, repo, mediaType string, data []byte,
 
 func mustJSON(t *testing.T, value any) []byte {
 	t.Helper()
-	data, err := json.Marshal(value)
-	if err != nil {
+	var data bytes.Buffer
+	encoder := json.NewEncoder(&data)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
 		t.Fatal(err)
 	}
-	return data
+	return bytes.TrimSpace(data.Bytes())
 }
 
 // appImage is an image as BuildKit makes it.
@@ -398,7 +401,7 @@ func TestTextsOfImagesAreHostile(t *testing.T) {
 	env, labels, steps, annotations := []string{}, map[string]string{}, []map[string]any{}, map[string]string{}
 	for i := range 300 {
 		text := []string{script, turned, "plain", long}[i%4]
-		if i > 20 {
+		if i > 4 { // else the config is too large to be read
 			text = text[:min(len(text), 60)]
 		}
 		env = append(env, fmt.Sprintf("E%d=%s", i, text))
@@ -419,6 +422,7 @@ func TestTextsOfImagesAreHostile(t *testing.T) {
 		},
 		layers: []int{10, 0, 20}, annotations: annotations,
 	}, "v1")
+	pushShown(r, "evil/config", shownImage{config: map[string]any{"author": strings.Repeat("a", core.MaxConfig)}, layers: []int{5}}, "v1")
 	pushShown(r, "evil/shapes", shownImage{config: map[string]any{"config": []int{1}, "history": map[string]int{"x": 1}, "created": 7}, layers: []int{5}}, "v1")
 	pushManifest(r, "evil/empty", ocispec.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"mediaType":"`+ocispec.MediaTypeImageIndex+`","manifests":[]}`), "v1")
 	pushManifest(r, "evil/large", ocispec.MediaTypeImageIndex, mustJSON(t, map[string]any{
@@ -436,6 +440,9 @@ func TestTextsOfImagesAreHostile(t *testing.T) {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page has no %q", want)
 		}
+	}
+	if body := wantPage(r, http.StatusOK, "/images/evil/config:v1"); !strings.Contains(body, "Its config is larger than 262 kB, so its history is not shown") {
+		t.Errorf("a large config is not named: %s", body)
 	}
 	if open, closed := strings.Count(body, "<bdi>"), strings.Count(body, "</bdi>"); open != closed {
 		t.Errorf("the page opens %d and closes %d isolated texts", open, closed)

@@ -54,13 +54,16 @@ type imagePage struct {
 	Unlisted  int // platforms that are not shown
 	// Shown is the image whose layers the page has: Row, or that of the platform.
 	Shown core.ImageRow
-	// Platform is the one of Shown.
-	Platform string
+	// Platform is the one of Shown, and Chosen the same if the address names it.
+	Platform, Chosen string
 	// Absent says why there are no layers.
 	Absent      string
 	Bar         bar
 	History     []historyRow
 	HistoryMore int
+	// Files are those of an artifact, which has no history.
+	Files       []file
+	MoreFiles   bool
 	Config      []pair
 	Env, Labels table
 	Annotations table
@@ -101,23 +104,30 @@ func (s *Site) image(w http.ResponseWriter, r *http.Request, f reference) {
 	}
 	p.Mirror, _ = s.owner(f.repo)
 	p.Kind = kindOf(p.Row)
-	p.Pulls = s.pulls(p.Kind, f.repo, f.Tag, d)
 	out := new(bytes.Buffer)
-	if err := s.contentOf(ctx, &p, f, r.URL.Query().Get("platform"), out); err != nil {
+	if err := s.contentOf(ctx, &p, f, r.URL.Query(), out); err != nil {
 		s.broken(w, r, f, err)
 		return
 	}
+	how := p.Kind
+	if how != kindChart && p.Files != nil && !isIndex(p.Row) {
+		how = kindArtifact
+	}
+	p.Pulls = s.pulls(how, f.repo, f.Tag, d)
 	s.render(w, r, http.StatusOK, "image", &p, out)
 }
 
 // contentOf reads what the page shows beside the row of its image.
-func (s *Site) contentOf(ctx context.Context, p *imagePage, f reference, wanted string, out *bytes.Buffer) error {
+func (s *Site) contentOf(ctx context.Context, p *imagePage, f reference, values url.Values, out *bytes.Buffer) error {
 	p.Shown = p.Row
 	some := ofPlatforms(p.Row)
 	if isIndex(p.Row) {
 		p.Shown = core.ImageRow{}
-		if chosen := s.choosePlatform(ctx, p, f, some, wanted); chosen.Digest != "" {
+		if chosen := s.choosePlatform(ctx, p, f, some, values.Get("platform")); chosen.Digest != "" {
 			p.Platform, p.Shown = chosen.Platform, core.ImageRow{Digest: chosen.Digest}
+			if values.Get("platform") == p.Platform {
+				p.Chosen = p.Platform
+			}
 			if row, err := s.Registry.ImageRow(ctx, f.repo, chosen.Digest); err == nil {
 				p.Shown = row
 			}
@@ -140,7 +150,11 @@ func (s *Site) contentOf(ctx context.Context, p *imagePage, f reference, wanted 
 		}
 	}
 	var c config
-	if c, err = s.layers(ctx, p, f.repo, shown); err != nil {
+	artifact, err := s.artifact(ctx, p, ask(values), f, shown)
+	if err == nil && !artifact {
+		c, err = s.layers(ctx, p, f.repo, shown)
+	}
+	if err != nil {
 		return err
 	}
 	s.texts(p, c, raw)
@@ -221,7 +235,8 @@ func (s *Site) layers(ctx context.Context, p *imagePage, repo string, manifest [
 		sizes = append(sizes, l.Size)
 	}
 	var c config
-	if doc.Configurable() {
+	switch {
+	case doc.Configurable():
 		data, err := s.blob(ctx, repo, doc.Config.Digest)
 		if err != nil && !notHeld(err) {
 			return config{}, err
@@ -230,6 +245,8 @@ func (s *Site) layers(ctx context.Context, p *imagePage, repo string, manifest [
 		if data == nil {
 			p.Absent = "Its config is not held here, so its history is not known."
 		}
+	case doc.Config != nil && doc.Config.Size > core.MaxConfig:
+		p.Absent = "Its config is larger than " + size(core.MaxConfig) + ", so its history is not shown."
 	}
 	var colors []int
 	p.Bar, colors = drawLayers(sizes)

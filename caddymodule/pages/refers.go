@@ -21,8 +21,8 @@ type refer struct {
 	Held   bool
 }
 
-// artifacts are words in the types of artifacts, and what they are. The first that matches counts.
-var artifacts = []struct{ word, what string }{
+// artifactWords are words in the types of artifacts, and what they are. The first that matches counts.
+var artifactWords = []struct{ word, what string }{
 	{"cosign", "Signature"}, {"sigstore", "Signature"}, {"notary", "Signature"}, {"signature", "Signature"},
 	{"spdx", "SBOM"}, {"cyclonedx", "SBOM"}, {"syft", "SBOM"}, {"sbom", "SBOM"},
 	{"slsa", "Provenance"}, {"in-toto", "Attestation"}, {"attestation", "Attestation"}, {"openvex", "VEX"},
@@ -31,7 +31,7 @@ var artifacts = []struct{ word, what string }{
 
 // artifactName is what a type of an artifact means.
 func artifactName(mediaType string) string {
-	for _, a := range artifacts {
+	for _, a := range artifactWords {
 		if strings.Contains(strings.ToLower(mediaType), a.word) {
 			return a.what
 		}

@@ -103,6 +103,13 @@ func historyPath(repo, tag string) string { return tagPath(repo, tag) + historyS
 
 const historySuffix = "/-/history"
 
+// filePath is where a file that a manifest names, or the manifest, can be downloaded.
+func filePath(repo string, manifest, d digest.Digest) string {
+	return digestPath(repo, manifest) + fileInfix + string(d)
+}
+
+const fileInfix = "/-/file/"
+
 // link is a link of an image to the web, or its text if it is not one that is safe to follow: with
 // http or https, a host, and no user who would look like one.
 func link(s string) template.HTML {

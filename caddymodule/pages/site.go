@@ -62,7 +62,7 @@ var templates = design.Templates(files, "templates/*.html", template.FuncMap{
 	"line": line, "size": size, "count": count, "plural": plural, "when": when, "moment": moment, "link": link,
 	"clock": clock, "len64u": func(n uint64) int64 { return int64(n) },
 	"hour":  func(t time.Time) time.Time { return t.UTC().Truncate(time.Hour) },
-	"short": short, "repository": repositoryPath, "tag": tagPath, "digest": digestPath, "history": historyPath,
+	"short": short, "repository": repositoryPath, "tag": tagPath, "digest": digestPath, "history": historyPath, "file": filePath,
 	"len64": func(n int) int64 { return int64(n) },
 	"texts": func(name string, rows table, inspect string) any {
 		return titled{name, rows, inspect, rows.Total() <= openRows}
@@ -233,20 +233,26 @@ func (s *Site) owner(repo string) (mirror string, ok bool) {
 // named answers for what stands below /images/.
 func (s *Site) named(w http.ResponseWriter, r *http.Request, rest string) {
 	rest, past := strings.CutSuffix(rest, historySuffix)
+	rest, kept, filed := strings.Cut(rest, fileInfix)
 	f, err := s.parse(rest)
 	switch {
 	case err != nil:
 		s.broken(w, r, f, err)
-	case past && f.Tag == "":
+	case past && f.Tag == "", filed && (past || f.Digest == ""):
 		s.broken(w, r, f, core.ErrManifestUnknown)
 	case f.path() != "/images/"+rest: // another spelling
 		to := url.URL{Path: f.path(), RawQuery: r.URL.RawQuery}
 		if past {
 			to.Path += historySuffix
 		}
+		if filed {
+			to.Path += fileInfix + kept
+		}
 		http.Redirect(w, r, to.String(), http.StatusFound)
 	case past:
 		s.history(w, r, f)
+	case filed:
+		s.download(w, r, f, kept)
 	case f.Reference == core.Reference{}:
 		s.repository(w, r, f)
 	default:

@@ -136,7 +136,10 @@ func (b backwards) Unseal(purpose string, sealed []byte) ([]byte, error) {
 }
 
 // open returns the answer to a request for a page, and the log.
-func open(s *shelf, path string) (*httptest.ResponseRecorder, string) {
+func open(s *shelf, path string) (*httptest.ResponseRecorder, string) { return openAt(s, path) }
+
+// openAt is open for any registry.
+func openAt(s core.Registry, path string) (*httptest.ResponseRecorder, string) {
 	var log bytes.Buffer
 	site := &pages.Site{
 		Registry: s, Private: s, Who: policies.Identity{User: "ada"}, Host: "registry.test", Cursors: backwards{},

@@ -1,0 +1,272 @@
+package pages
+
+import (
+	"context"
+	"fmt"
+	"html/template"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/eblume/caddy-registry/caddymodule/artifacts"
+	"github.com/eblume/caddy-registry/core"
+)
+
+const (
+	// contentInk is how many bytes of a page the contents of files may take, and textInk each file of
+	// a chart.
+	contentInk = 24 << 10
+	textInk    = 10 << 10
+	// maxContents is how many files a page reads.
+	maxContents = 4
+)
+
+// reading lets two files be read at once in the process, because each can take a second of the
+// processor's time.
+var reading = make(chan struct{}, 2)
+
+// maxWait is how long a page waits for its turn.
+const maxWait = 5 * time.Second
+
+// file is a file of an artifact, on the page of its manifest.
+type file struct {
+	artifacts.File
+	Title template.HTML
+	// Address is where it can be downloaded.
+	Address string
+	Content *content // nil: it is not read
+}
+
+// content is what a file says, as a page shows it.
+type content struct {
+	Kind, Format string
+	About        []pair
+	Columns      []string
+	Rows         [][]template.HTML
+	Certificates []artifacts.Certificate
+	Texts        []pair
+	Cut          string
+	// Find is what rows are searched for, and Of the file in which.
+	Find           string
+	Of             digest.Digest
+	From, To       int64 // the rows that are shown, counted from 1
+	Matched, Total int64
+	First, Next    string
+}
+
+// asked is what the address of a page says of the contents.
+type asked struct {
+	of     digest.Digest
+	window artifacts.Window
+}
+
+// ask reads the query of a page.
+func ask(values url.Values) asked {
+	a := asked{window: artifacts.Window{Rows: pageRows}}
+	a.of, _ = core.ParseDigest(values.Get("of")) // of another, all files are shown
+	a.window.Find = clip(values.Get("find"), maxFind)
+	if from, err := strconv.Atoi(values.Get("row")); err == nil {
+		a.window.From = max(0, min(from-1, artifacts.MaxRows))
+	}
+	return a
+}
+
+// maxFind bounds what is searched for in rows, in bytes.
+const maxFind = 100
+
+// clip cuts a text to n bytes.
+func clip(s string, n int) string { return strings.ToValidUTF8(s[:min(n, len(s))], "") }
+
+// artifact fills in the files of a manifest, if it is not that of an image. It reports whether it is
+// not.
+func (s *Site) artifact(ctx context.Context, p *imagePage, a asked, f reference, manifest []byte) (bool, error) {
+	files, more := artifacts.Files(manifest)
+	known := slices.ContainsFunc(files, func(f artifacts.File) bool { return artifacts.Reads(f.MediaType) })
+	kind := kindOf(p.Shown)
+	if len(files) == 0 || !known && kind != kindArtifact && kind != kindChart {
+		return false, nil
+	}
+	k, inContents := &ink{historyInk}, &ink{contentInk}
+	read := 0
+	for _, one := range files {
+		if k.dry() {
+			more = true
+			break
+		}
+		name := one.Name
+		if name == "" {
+			name = string(one.Digest)
+		}
+		shown := file{File: one, Title: k.text(name, false), Address: filePath(f.repo, p.Shown.Digest, one.Digest)}
+		wanted := a.of == "" || a.of == one.Digest
+		if wanted && read < maxContents && (artifacts.Reads(one.MediaType) || len(one.Certificates) > 0) {
+			read++
+			window := artifacts.Window{Rows: pageRows}
+			if a.of != "" {
+				window = a.window
+			}
+			var err error
+			if shown.Content, err = s.content(ctx, f, p.Chosen, one, window, inContents); err != nil {
+				return true, err
+			}
+		}
+		p.Files = append(p.Files, shown)
+	}
+	p.MoreFiles = more
+	for _, one := range p.Files {
+		if one.Content != nil && one.Content.Kind != "" {
+			p.Kind = one.Content.Kind
+			break
+		}
+	}
+	return true, nil
+}
+
+// content reads a file. platform is the one that was chosen, or empty.
+func (s *Site) content(ctx context.Context, f reference, platform string, one artifacts.File, w artifacts.Window, k *ink) (*content, error) {
+	said, err := s.read(ctx, f.repo, one, w)
+	if err != nil {
+		return nil, err
+	}
+	c := &content{
+		Kind: said.Kind, Format: said.Format, Columns: said.Columns, Cut: said.Cut, Find: w.Find, Of: one.Digest,
+		Matched: int64(said.Matched), Total: int64(said.Total), Certificates: append(one.Certificates, said.Certificates...),
+	}
+	if c.Kind == "" && len(c.Certificates) > 0 {
+		c.Kind = artifacts.Signature
+	}
+	for _, field := range said.About {
+		if k.dry() {
+			break
+		}
+		c.About = append(c.About, pair{k.text(field.Name, false), k.text(field.Value, false)})
+	}
+	for _, text := range said.Texts {
+		c.Texts = append(c.Texts, pair{template.HTML(template.HTMLEscapeString(text.Name)), rawText([]byte(text.Value), textInk)})
+	}
+	for _, row := range said.Rows {
+		if k.dry() {
+			break
+		}
+		var cells []template.HTML
+		for _, text := range row {
+			cells = append(cells, k.text(text, false))
+		}
+		c.Rows = append(c.Rows, cells)
+	}
+	address := func(from int64) string {
+		values := url.Values{"of": {string(one.Digest)}}
+		if platform != "" {
+			values.Set("platform", platform)
+		}
+		if w.Find != "" {
+			values.Set("find", w.Find)
+		}
+		if from > 0 {
+			values.Set("row", strconv.FormatInt(from+1, 10))
+		}
+		return f.path() + "?" + values.Encode() + "#contents"
+	}
+	c.From, c.To = int64(w.From)+1, int64(w.From+len(c.Rows))
+	if w.From > 0 {
+		c.First = address(0)
+	}
+	if len(c.Rows) > 0 && c.To < c.Matched {
+		c.Next = address(c.To)
+	}
+	return c, nil
+}
+
+// read reads a file that is held here. That it is not held, or too large, is said in its content.
+func (s *Site) read(ctx context.Context, repo string, one artifacts.File, w artifacts.Window) (artifacts.Content, error) {
+	if most := artifacts.Largest(one.MediaType); one.Size > most {
+		return artifacts.Content{Cut: "It has " + size(one.Size) + ", and only files of up to " + size(most) + " are read. Download it."}, nil
+	}
+	turn := time.NewTimer(maxWait)
+	defer turn.Stop()
+	select {
+	case reading <- struct{}{}:
+		defer func() { <-reading }()
+	case <-turn.C:
+		return artifacts.Content{Cut: "Other files are being read. Load the page again in a moment."}, nil
+	case <-ctx.Done():
+		return artifacts.Content{}, ctx.Err()
+	}
+	blob, err := s.Registry.Blob(ctx, repo, one.Digest)
+	if err != nil {
+		if notHeld(err) {
+			return artifacts.Content{Cut: "It is not held here."}, nil
+		}
+		return artifacts.Content{}, err
+	}
+	defer blob.Close()
+	said, err := artifacts.Read(one.MediaType, blob, w)
+	if err != nil {
+		err = fmt.Errorf("file %s of %s: %w", one.Digest, repo, err)
+	}
+	return said, err
+}
+
+// download sends a file that a manifest names, or the manifest: as bytes to keep, never as something
+// that a browser shows.
+func (s *Site) download(w http.ResponseWriter, r *http.Request, f reference, text string) {
+	ctx := r.Context()
+	d, err := core.ParseDigest(text)
+	if err != nil {
+		s.broken(w, r, f, err)
+		return
+	}
+	named, err := s.Registry.ImageNames(ctx, f.repo, f.Digest)
+	if err == nil && d != f.Digest && !slices.ContainsFunc(named, func(n core.NamedRow) bool { return n.Digest == d }) {
+		err = core.ErrBlobUnknown
+	}
+	var manifest []byte
+	if err == nil {
+		manifest, err = s.manifest(ctx, f.repo, f.Digest)
+	}
+	if err != nil {
+		s.broken(w, r, f, err)
+		return
+	}
+	if d == f.Digest {
+		keep(w.Header(), d.Encoded()+".json")
+		s.send(w, r, http.StatusOK, manifest)
+		return
+	}
+	blob, err := s.Registry.Blob(ctx, f.repo, d)
+	if err != nil {
+		s.broken(w, r, f, err)
+		return
+	}
+	defer blob.Close()
+	name := d.Encoded()
+	files, _ := artifacts.Files(manifest)
+	if at := slices.IndexFunc(files, func(f artifacts.File) bool { return f.Digest == d }); at >= 0 {
+		name = files[at].FileName()
+	}
+	keep(w.Header(), name)
+	if n := blob.Descriptor().Size; n >= 0 {
+		w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
+	}
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
+	if _, err := io.Copy(w, blob); err != nil && ctx.Err() == nil {
+		s.Log.Warn("download from a page ended early", "repository", f.repo, "digest", d, "error", err)
+		panic(http.ErrAbortHandler) // so that the browser knows
+	}
+}
+
+// keep sets the header of a file that a browser is to keep under a name.
+func keep(h http.Header, name string) {
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+}
