@@ -51,6 +51,10 @@ func TestDirection(t *testing.T) {
 		{"./core/mirror/download", []string{module + "/core/store", module + "/core/namespace", module + "/core/wire"},
 			""},
 		{"./core/usage", []string{module + "/"}, module + "/core/bucket " + module + "/core/behind"},
+		// They record what they are told, and know nobody who tells them.
+		{"./core/lasting", []string{module + "/"}, ""},
+		{"./core/events", []string{module + "/"}, module + "/core " + module + "/core/lasting " + module + "/core/behind"},
+		{"./core/hours", []string{module + "/"}, module + "/core " + module + "/core/lasting " + module + "/core/behind"},
 		{"./caddymodule/record", []string{module + "/"}, ""},
 		{"./caddymodule/doctor", []string{module + "/"}, ""},
 		{"./caddymodule/instance", []string{module + "/"}, ""},
@@ -66,14 +70,21 @@ func TestDirection(t *testing.T) {
 		// Pages about images look at a guarded Registry, and know no records of people.
 		{"./caddymodule/pages",
 			[]string{module + "/core/", module + "/caddymodule"},
-			module + "/caddymodule/design " + module + "/caddymodule/artifacts " + module + "/caddymodule/deletion " + module + "/core/globs"},
+			module + "/caddymodule/design " + module + "/caddymodule/artifacts " + module + "/caddymodule/deletion " +
+				module + "/caddymodule/overview " +
+				module + "/core/globs " + module + "/core/events " + module + "/core/hours " + module + "/core/lasting " + module + "/core/behind"},
+		// It decides what callers see of what a Source knows, and knows no Source.
+		{"./caddymodule/overview",
+			[]string{module + "/caddymodule", module + "/core/store", module + "/core/mirror", module + "/core/upstream",
+				module + "/core/bucket"}, ""},
 		{"./caddymodule/artifacts", []string{module + "/"}, ""},
 		{"./caddymodule/deletion", []string{module + "/core/", module + "/caddymodule", module + "/policies"}, ""},
 		{"./caddymodule/census", []string{module + "/policies", module + "/caddymodule"}, ""},
 		{"./caddymodule/health", []string{module + "/"}, ""},
 		// It shows what a guarded registry shows, and asks nobody else.
 		{"./caddymodule/api",
-			[]string{module + "/caddymodule", module + "/core/store", module + "/core/mirror", module + "/core/upstream", module + "/core/index"}, ""},
+			[]string{module + "/caddymodule", module + "/core/store", module + "/core/mirror", module + "/core/upstream", module + "/core/index"},
+			module + "/caddymodule/overview"},
 		{"./core", []string{module + "/"}, ""},
 		// The packages that know what a disk holds, and sync it, know nothing of keys.
 		{"./core/bucket/dir/ledger", []string{module + "/"}, ""},

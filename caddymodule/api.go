@@ -15,28 +15,34 @@ import (
 // apiAt is where the audit says that a credential was presented.
 const apiAt = "/api/"
 
-// serveAPI answers a request for a path that api.Serves names. Unlike a call below /v2/ it counts
-// no use of a mirror: looking is not pulling.
-func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request) {
+// serveAPI answers a request for a path that api.Serves names, and reports whether it did: what is for
+// administrators does not exist for others. Unlike a call below /v2/ it counts no use of a mirror:
+// looking is not pulling.
+func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request) bool {
 	c := &call{Handler: h, w: w, r: r, begun: time.Now(), asked: readAsked(r, identity.AtRegistry)}
 	union, err := h.app.acquire(r.Context())
 	if err != nil {
 		c.failAPI(w, r, "", err)
-		return
+		return true
 	}
 	defer h.app.storage.Release()
-	if c.who, err = c.asksAPI(); err != nil {
+	c.who, err = c.asksAPI()
+	if r.URL.Path == api.StoragePath && (err != nil || !h.app.policy.Allows(c.who.Identity, policies.Admin, "")) {
+		return false
+	}
+	if err != nil {
 		c.asked.refused = true
 		c.failAPI(w, r, "", err)
-		return
+		return true
 	}
 	c.who.Address = c.asked.credential.Address
 	guarded := policies.Guard(union, h.app.policy, c.who.Identity)
 	(&api.API{
 		Registry: observe.Changes(guarded, h.app.audit, observe.By(c.who.Identity, c.who.Address)),
-		Mirror:   h.mirrorOf, Rights: c.rights, Cursors: h.app.storage.Callers().Sessions,
-		ReadOnly: h.ReadOnly, Fail: c.failAPI,
+		Mirror:   h.mirrorOf, Rights: c.rights, View: h.overview(guarded, c.who.Identity),
+		Cursors: h.app.storage.Callers().Sessions, ReadOnly: h.ReadOnly, Fail: c.failAPI,
 	}).ServeHTTP(w, r)
+	return true
 }
 
 // mirrorOf returns the mirror of a canonical name, or "".

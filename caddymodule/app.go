@@ -141,7 +141,9 @@ func (a *App) provisionStorage(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	a.storage, err = running.Load(module, a.log)
+	if a.storage, err = running.Load(module, a.log); err == nil {
+		a.audit = a.audit.Into(a.storage.Record)
+	}
 	return err
 }
 

@@ -27,19 +27,27 @@ func (h *Handler) signsIn() bool {
 // serveImages answers with a page about images, if the request is for one and this site has
 // them. It reports whether it did.
 func (h *Handler) serveImages(w http.ResponseWriter, r *http.Request) bool {
-	if h.Pages == "off" || !pages.Serves(r.URL.Path) && !pages.WantsPage(r) {
+	known := pages.Serves(r.URL.Path) || pages.WantsPage(r)
+	if h.Pages == "off" || !known && r.URL.Path != pages.StoragePath {
+		return false
+	}
+	union, err := h.app.acquire(r.Context())
+	if err != nil && !known {
 		return false
 	}
 	if !pages.Acts(r.URL.Path) { // those read a form
 		wire.LeaveBody(w, r)
 	}
-	union, err := h.app.acquire(r.Context())
 	if err != nil {
 		h.unusable(w, r, err)
 		return true
 	}
 	defer h.app.storage.Release()
-	h.browser(r, union).ServeHTTP(w, r)
+	site := h.browser(r, union)
+	if !known && !site.View.Admin() {
+		return false
+	}
+	site.ServeHTTP(w, r)
 	return true
 }
 
@@ -56,8 +64,10 @@ func (h *Handler) browser(r *http.Request, union *namespace.Union) *pages.Site {
 	who := h.visitor(r)
 	// Any name without a mirror finds the private registry.
 	private := union.For(namespace.Resolved{Request: wire.Request{Repo: "private"}})
+	guarded := policies.Guard(union, h.app.policy, who)
 	site := &pages.Site{
-		Registry: observe.Changes(policies.Guard(union, h.app.policy, who), h.app.audit, observe.By(who, who.Address)),
+		Registry: observe.Changes(guarded, h.app.audit, observe.By(who, who.Address)),
+		View:     h.overview(guarded, who),
 		Private:  policies.Guard(private, h.app.policy, who),
 		Rights:   func(repo string) []pages.Right { return h.shownRights(who, repo) },
 		Refused: func(repo string, action policies.Action, err error) {

@@ -102,6 +102,9 @@ func (c *call) observe(o wire.Outcome) {
 	switch {
 	case c.Mirror != "":
 		observe.CountMirror(c.Mirror, o)
+		if o.Status != http.StatusUnauthorized && o.Status != http.StatusForbidden {
+			c.app.storage.CountAnswer(c.Mirror, source, o.Sent)
+		}
 	case c.pull:
 		c.app.storage.CountPull(c.Request, c.w.Header(), o)
 	}

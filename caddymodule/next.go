@@ -30,8 +30,7 @@ func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	caddyhttp.SetVar(ctx, unhandledVar, false) // or the access log has NOP for the answer
-	if api.Serves(r.URL.Path) {
-		h.serveAPI(w, r)
+	if api.Serves(r.URL.Path) && h.serveAPI(w, r) {
 		return nil
 	}
 	if h.serveImages(w, r) {

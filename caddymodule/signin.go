@@ -125,7 +125,8 @@ func (h *Handler) pages(spec *running.SignInSpec) *web.Site {
 		Admins:     h.app.admins,
 		Key:        h.verifyKey,
 		Connection: connectionOf, Insecure: h.InsecureCredentials, Images: h.Pages != "off",
-		Audit: h.auditPage, Refused: h.auditRefused, Log: h.log,
+		Mirrors: func(who policies.Identity) bool { return len(h.visibleMirrors(who)) > 0 },
+		Audit:   h.auditPage, Refused: h.auditRefused, Log: h.log,
 	}
 	if spec != nil {
 		signIn := callers.SignIn(spec)

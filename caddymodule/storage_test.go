@@ -75,6 +75,7 @@ func TestMirrorsKeepOutOfTheOtherTrees(t *testing.T) {
 		filepath.Join(root, "private/x"):   false,
 		filepath.Join(root, "identity"):    false,
 		filepath.Join(root, "index"):       false,
+		filepath.Join(root, "history"):     false,
 		filepath.Join(root, "mirrors"):     true,
 		filepath.Join(root, "private-too"): true,
 		filepath.Dir(root):                 true,

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/eblume/caddy-registry/core"
@@ -94,5 +95,47 @@ func TestNamesOfPeopleAreForThoseWhoSignedIn(t *testing.T) {
 		if err != nil || tag.By != row.want || tag.Before[0].By != row.want || tag.Image.By != row.want {
 			t.Errorf("%s: got %+v and error %v, want the name %q", row.who, tag, err, row.want)
 		}
+	}
+}
+
+// Figures of a whole mirror are only for those who may read all of it.
+func TestAllowsWithinAMirror(t *testing.T) {
+	library := &Narrowing{On: globs.Globs{"docker.io/library/*"}}
+	for _, row := range []struct {
+		name  string
+		rules []string
+		who   Identity
+		want  bool
+	}{
+		{"no rule", nil, Identity{}, false},
+		{"everything", []string{"allow anonymous read"}, Identity{}, true},
+		{"every name", []string{"allow anonymous read on **"}, Identity{}, true},
+		{"the mirror", []string{"allow anonymous read on team/** docker.io/**"}, Identity{}, true},
+		{"another mirror", []string{"allow anonymous read on quay.io/**"}, Identity{}, false},
+		{"a part", []string{"allow anonymous read on docker.io/library/*"}, Identity{}, false},
+		{"somebody else", []string{"allow user ada read"}, Identity{User: "eve"}, false},
+		{"another action", []string{"allow anonymous fetch"}, Identity{}, false},
+		{"but a part", []string{"allow anonymous read", "deny anonymous read on docker.io/secret/**"}, Identity{}, false},
+		{"but a part of any", []string{"allow anonymous read", "deny anonymous read on */secret/**"}, Identity{}, false},
+		{"but something elsewhere", []string{"allow anonymous read", "deny anonymous read on team/**"}, Identity{}, true},
+		{"a key for a part", []string{"allow user ada read"}, Identity{User: "ada", Narrow: library}, false},
+		{"a key for the mirror", []string{"allow user ada read"}, Identity{User: "ada", Narrow: &Narrowing{On: globs.Globs{"docker.io/**"}}}, true},
+		{"a key that does not read", []string{"allow user ada *"}, Identity{User: "ada", Narrow: &Narrowing{Actions: []Action{Create}}}, false},
+		{"a key that reads", []string{"allow user ada *"}, Identity{User: "ada", Narrow: &Narrowing{Actions: []Action{Read}}}, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var rules []Rule
+			for _, line := range row.rules {
+				words := strings.Fields(line)
+				rule, err := ParseRule(words[0] == "deny", words[1:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				rules = append(rules, rule)
+			}
+			if got := NewRules(rules...).AllowsWithin(row.who, Read, "docker.io"); got != row.want {
+				t.Errorf("got %t, want %t", got, row.want)
+			}
+		})
 	}
 }

@@ -144,6 +144,35 @@ func (r *Rules) AllowsEverywhere(who Identity, action Action) bool {
 	return allowed
 }
 
+// AllowsWithin reports whether who may do something in every repository of a mirror. A rule allows that
+// if it has no patterns, or one that is ** or all of the mirror. One that denies the action in any
+// repository of it ends it.
+func (r *Rules) AllowsWithin(who Identity, action Action, mirror string) bool {
+	pattern := mirror + "/**"
+	all := func(on globs.Globs) bool {
+		return len(on) == 0 || slices.Contains(on, "**") || slices.Contains(on, pattern)
+	}
+	if n := who.Narrow; n != nil {
+		within := Narrowing{Actions: n.Actions}
+		if !all(n.On) || !within.permits(action, "") {
+			return false
+		}
+	}
+	allowed := false
+	for _, rule := range r.source {
+		switch {
+		case !slices.Contains(rule.Actions, action):
+		case rule.Deny:
+			if rule.Who.excludes(&who) && meet(rule.On, globs.Globs{pattern}) {
+				return false
+			}
+		case rule.Who.includes(&who) && all(rule.On):
+			allowed = true
+		}
+	}
+	return allowed
+}
+
 // Rules returns the rules, which the caller must not change.
 func (r *Rules) Rules() []Rule { return r.source }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/eblume/caddy-registry/caddymodule/overview"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/wire"
 )
@@ -22,6 +23,8 @@ type API struct {
 	Mirror func(repo string) string
 	// Rights returns what the caller may do in a repository. nil: answers leave it out.
 	Rights func(repo string) []Right
+	// View shows the caller mirrors, activity and storage. nil: there are none.
+	View *overview.Viewer
 	// Cursors hide the places of lists, which may be names that the caller must not learn. nil:
 	// the caller may see everything.
 	Cursors wire.Cursors

@@ -16,7 +16,7 @@ const cursorSize = 2 + 65 + core.MaxNameLength
 // purpose is what a cursor of this request is sealed for: it continues only the same list.
 func (e *exchange) purpose() string {
 	parts := []string{"api", e.r.URL.Path}
-	for _, name := range []string{"q", "kind", "in", "order", "tag"} {
+	for _, name := range []string{"q", "kind", "in", "order", "tag", "repo", "user", "event"} {
 		parts = append(parts, e.query[name])
 	}
 	return strings.Join(parts, "\x00")

@@ -1,8 +1,8 @@
 // Package api answers requests below /api/ about what a registry holds, as JSON: repositories, tags,
 // images, and who uses them. It also deletes tags and images. openapi.json describes every route.
 //
-// It answers from core.Catalog alone: no content is read, no upstream is asked and no pull is
-// counted. It decides nothing: its Registry is guarded for the caller, and each answer has what
+// It answers from core.Catalog and package overview alone: no content is read, no upstream is asked
+// and no pull is counted. It decides nothing: its Registry is guarded for the caller, and each answer has what
 // that shows. The keys, at /api/keys, are those of package web.
 //
 //	GET    /api/images                              repositories, or what a search finds
@@ -15,6 +15,10 @@
 //	GET    /api/images/<repository>@<digest>/-/users  the manifests that name it
 //	DELETE /api/images/<repository>:<tag>           removes the tag; the manifest stays
 //	DELETE /api/images/<repository>@<digest>        removes a manifest and the tags that name it
+//	GET    /api/mirrors                             the mirrors, with sums of a day and 30 days
+//	GET    /api/mirrors/<name>                      a mirror: hours, downloads, clients
+//	GET    /api/activity                            what happened, the newest first
+//	GET    /api/storage                             disks and what fills them, for administrators
 //	GET    /api/state                               how much of what is held is described
 //	GET    /api/openapi.json                        this API (OpenAPI 3)
 //

@@ -12,7 +12,11 @@ import (
 const (
 	imagesPath   = "/api/images"
 	statePath    = "/api/state"
+	mirrorsPath  = "/api/mirrors"
+	activityPath = "/api/activity"
 	documentPath = "/api/openapi.json"
+	// StoragePath is there for administrators alone.
+	StoragePath = "/api/storage"
 	// separator is between a name and a word.
 	separator = "/-/"
 	// maxQuery bounds a query, in bytes: the longest cursor has some 700.
@@ -21,7 +25,7 @@ const (
 
 // Serves reports whether a path is one of this API.
 func Serves(path string) bool {
-	return path == imagesPath || strings.HasPrefix(path, imagesPath+"/") || path == statePath || path == documentPath
+	return byPath[path] != nil || strings.HasPrefix(path, imagesPath+"/") || strings.HasPrefix(path, mirrorsPath+"/")
 }
 
 // route is an address, its parameters, and what answers it.
@@ -41,6 +45,10 @@ var routes = []route{
 	{imagesPath + "/{repository}:{tag}/-/history", nil, (*exchange).history, nil},
 	{imagesPath + "/{repository}@{digest}", nil, (*exchange).image, (*exchange).deleteImage},
 	{imagesPath + "/{repository}@{digest}/-/users", []string{"after", "n"}, (*exchange).users, nil},
+	{mirrorsPath, nil, (*exchange).mirrors, nil},
+	{mirrorsPath + "/{mirror}", nil, (*exchange).oneMirror, nil},
+	{activityPath, []string{"repo", "user", "event", "after", "n"}, (*exchange).activity, nil},
+	{StoragePath, nil, (*exchange).storage, nil},
 	{statePath, nil, (*exchange).state, nil},
 	{documentPath, nil, (*exchange).openAPI, nil},
 }
@@ -56,6 +64,7 @@ var byPath = func() map[string]*route {
 // target is what an address is about.
 type target struct {
 	repo   string
+	mirror string
 	tag    string
 	digest digest.Digest
 }
@@ -63,6 +72,10 @@ type target struct {
 // parse reads a path and finds its route. Errors: errRoute, core.ErrNameInvalid,
 // core.ErrTagInvalid, core.ErrDigestInvalid.
 func (t *target) parse(path string) (*route, error) {
+	if name, ok := strings.CutPrefix(path, mirrorsPath+"/"); ok {
+		t.mirror = name
+		return byPath[mirrorsPath+"/{mirror}"], nil
+	}
 	rest, below := strings.CutPrefix(path, imagesPath+"/")
 	if !below {
 		if found := byPath[path]; found != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/eblume/caddy-registry/caddymodule/overview"
 	"github.com/eblume/caddy-registry/core"
 )
 
@@ -27,6 +28,17 @@ type List struct {
 	Content      []Content    `json:"content,omitzero"`
 	Images       []*Image     `json:"images,omitzero"`
 	Users        []Content    `json:"users,omitzero"`
+	Continuation
+}
+
+// MirrorsAnswer is the mirrors.
+type MirrorsAnswer struct {
+	Mirrors []overview.Mirror `json:"mirrors"`
+}
+
+// ActivityAnswer is a part of the activity, the newest first.
+type ActivityAnswer struct {
+	Events []overview.Event `json:"events"`
 	Continuation
 }
 

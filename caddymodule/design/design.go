@@ -40,7 +40,10 @@ type Frame struct {
 	SignIn string
 	// Images: this site shows images.
 	Images bool
-	// Here is the entry of the navigation to which the page belongs: "images", "keys" or none.
+	// Mirrors, Activity, Storage: it has these pages for this visitor.
+	Mirrors, Activity, Storage bool
+	// Here is the entry of the navigation to which the page belongs: "images", "mirrors", "activity",
+	// "storage", "keys" or none.
 	Here string
 	// Query is the text in the search field.
 	Query string
@@ -98,7 +101,7 @@ func Templates(from fs.FS, pattern string, funcs template.FuncMap) *template.Tem
 // policy is the pages' Content-Security-Policy. Styles and scripts are files of this package, and
 // nothing else is loaded. Content that was pushed is served by the same host, but with
 // octet-stream or JSON as its type and nosniff, so it is neither style nor script.
-const policy = "default-src 'none'; style-src 'self'; script-src 'self'; font-src 'self'; img-src 'self'; worker-src 'none'; " +
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; font-src 'self'; img-src 'self'; connect-src 'self'; worker-src 'none'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // Protect sets the header fields that every page has. A page for somebody who is signed in is

@@ -11,6 +11,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/events"
 	"github.com/eblume/caddy-registry/policies"
 )
 
@@ -24,6 +25,7 @@ const (
 	EventKeyMade     = "registry_key_made"
 	EventKeyRevoked  = "registry_key_revoked"
 	EventKeyExpiring = "registry_key_expiring"
+	EventPurge       = "registry_purge" // content of a mirror, by a command
 
 	// Users, by a command; the pages report theirs with information about the browser.
 	eventUserDisabled = "registry_user_disabled"
@@ -36,11 +38,18 @@ type Audit struct {
 	log    *zap.SugaredLogger
 	events *caddyevents.App
 	ctx    caddy.Context
+	record func(events.Event) // nil: nobody keeps them
 }
 
-// NewAudit makes the audit of a configuration, whose context is ctx.
-func NewAudit(ctx caddy.Context, events *caddyevents.App) Audit {
-	return Audit{ctx.Logger().Named("audit").Sugar(), events, ctx}
+// NewAudit makes the audit of a configuration, whose context is ctx. It emits events with app.
+func NewAudit(ctx caddy.Context, app *caddyevents.App) Audit {
+	return Audit{log: ctx.Logger().Named("audit").Sugar(), events: app, ctx: ctx}
+}
+
+// Into returns the audit with a record of events that gets each record, too.
+func (a Audit) Into(record func(events.Event)) Audit {
+	a.record = record
+	return a
 }
 
 // On subscribes handler to an event of Caddy's in this configuration.
@@ -55,6 +64,9 @@ func (a Audit) Tell(event string, fields ...any) {
 		return
 	}
 	a.log.Infow(event, fields...)
+	if a.record != nil {
+		a.record(eventOf(event, fields))
+	}
 	if a.events == nil || !a.events.ShouldEmit(event) || a.ctx.Err() != nil {
 		return // no listener, or the configuration and its listeners are gone
 	}

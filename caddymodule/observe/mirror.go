@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/hours"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/upstream"
 	"github.com/eblume/caddy-registry/core/wire"
@@ -46,19 +47,31 @@ func CountMirror(name string, o wire.Outcome) {
 	mirrorRequests.WithLabelValues(name, o.Kind.String(), result(o)).Inc()
 }
 
-// Upstream returns the client, and counts its requests for a mirror.
-func Upstream(client *upstream.Client, name string) mirror.Upstream {
-	return counted{client, name}
+// Upstream returns the client, and counts its requests for a mirror, also by the hour unless that is
+// nil.
+func Upstream(client *upstream.Client, name string, byHour *hours.Counter) mirror.Upstream {
+	return counted{client, name, byHour}
 }
 
 // counted is an upstream whose requests are counted.
 type counted struct {
 	*upstream.Client
 	mirror string
+	hours  *hours.Counter
 }
 
 func (c counted) count(operation string, err error) {
-	mirrorUpstream.WithLabelValues(c.mirror, operation, upstreamResult(err)).Inc()
+	result := upstreamResult(err)
+	mirrorUpstream.WithLabelValues(c.mirror, operation, result).Inc()
+	switch result {
+	case "skipped":
+	case "ok", "not_found":
+		c.hours.Asked(c.mirror, hours.OK)
+	case "rate_limited":
+		c.hours.Asked(c.mirror, hours.Limited)
+	default:
+		c.hours.Asked(c.mirror, hours.Failed)
+	}
 	if l := c.Limit(); !l.At.IsZero() {
 		mirrorLimit.WithLabelValues(c.mirror).Set(float64(l.Remaining))
 	}
@@ -100,9 +113,24 @@ func (c counted) Blob(ctx context.Context, repo string, d digest.Digest, offset,
 	body, size, err := c.Client.Blob(ctx, repo, d, offset, expected)
 	c.count("blob", err)
 	if err == nil {
-		body = fetched{body, mirrorFetched.WithLabelValues(c.mirror)}
+		body = c.counting(body)
 	}
 	return body, size, err
+}
+
+// Range counts the bytes of a part that is fetched ahead. Its request belongs to that of the blob.
+func (c counted) Range(
+	ctx context.Context, repo string, d digest.Digest, offset, length, size int64,
+) (io.ReadCloser, error) {
+	body, err := c.Client.Range(ctx, repo, d, offset, length, size)
+	if err == nil {
+		body = c.counting(body)
+	}
+	return body, err
+}
+
+func (c counted) counting(body io.ReadCloser) io.ReadCloser {
+	return fetched{body, mirrorFetched.WithLabelValues(c.mirror), c}
 }
 
 func (c counted) Attest(ctx context.Context, repo string, d digest.Digest, want int64) (int64, error) {
@@ -127,11 +155,13 @@ func (c counted) Referrers(ctx context.Context, repo string, d digest.Digest) ([
 type fetched struct {
 	io.ReadCloser
 	bytes prometheus.Counter
+	of    counted
 }
 
 func (f fetched) Read(p []byte) (int, error) {
 	n, err := f.ReadCloser.Read(p)
 	f.bytes.Add(float64(n))
+	f.of.hours.Received(f.of.mirror, int64(n))
 	return n, err
 }
 

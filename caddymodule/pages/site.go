@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/design"
+	"github.com/eblume/caddy-registry/caddymodule/overview"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/policies"
 )
@@ -34,6 +35,8 @@ type Site struct {
 	Canonical func(name string) (repo, mirror string, ok bool)
 	// Mirrors are the mirrors in which the visitor may read something.
 	Mirrors []string
+	// View shows mirrors, activity and storage. nil: there are no such pages.
+	View *overview.Viewer
 	// Who identifies the visitor.
 	Who policies.Identity
 	// Host is the registry as the visitor calls it, with the port.
@@ -64,6 +67,8 @@ var files embed.FS
 
 var templates = design.Templates(files, "templates/*.html", template.FuncMap{
 	"line": line, "size": size, "count": count, "plural": plural, "when": when, "moment": moment, "link": link,
+	"clock": clock, "len64u": func(n uint64) int64 { return int64(n) },
+	"hour":  func(t time.Time) time.Time { return t.UTC().Truncate(time.Hour) },
 	"short": short, "repository": repositoryPath, "tag": tagPath, "digest": digestPath, "history": historyPath, "file": filePath,
 	"delete": deletePath, "back": backPath, "rightName": rightName, "kind": kindOf,
 	"len64": func(n int) int64 { return int64(n) },
@@ -85,8 +90,9 @@ type titled struct {
 
 // Serves reports whether a path is one of the pages, whatever the registry holds.
 func Serves(path string) bool {
-	return slices.Contains([]string{"/", "/images", "/home", "/explore", "/robots.txt", "/favicon.ico"}, path) ||
-		strings.HasPrefix(path, "/images/") || strings.HasPrefix(path, "/image/")
+	known := []string{"/", "/images", MirrorsPath, ActivityPath, "/home", "/explore", "/robots.txt", "/favicon.ico"}
+	return slices.Contains(known, path) || strings.HasPrefix(path, "/images/") ||
+		strings.HasPrefix(path, MirrorsPath+"/") || strings.HasPrefix(path, "/image/")
 }
 
 // WantsPage reports whether a browser asks for a page by opening an address.
@@ -109,6 +115,9 @@ func (s *Site) frame(ctx context.Context, title string, way ...crumb) frame {
 	f := frame{
 		Frame: design.Frame{Title: title, Host: s.Host, User: s.Who.User, SignIn: s.SignIn, Images: true, Here: "images"},
 		Now:   s.now, Who: s.Who, Crumbs: way,
+	}
+	if s.View != nil {
+		f.Mirrors, f.Activity, f.Storage = len(s.Mirrors) > 0, true, s.View.Admin()
 	}
 	state, err := s.Registry.CatalogState(ctx)
 	switch {
@@ -144,6 +153,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/images", http.StatusFound)
 	case below:
 		s.named(w, r, rest)
+	case s.View != nil && s.about(w, r, path):
 	case path == "/robots.txt":
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		s.send(w, r, http.StatusOK, []byte("User-agent: *\nDisallow: /\n"))
@@ -156,6 +166,25 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.pasted(w, r, strings.TrimPrefix(path, "/"))
 	}
+}
+
+// about answers with a page about the registry itself, if path is one that the visitor may see. It
+// reports whether it did: for others the path is like any other.
+func (s *Site) about(w http.ResponseWriter, r *http.Request, path string) bool {
+	name, one := strings.CutPrefix(path, MirrorsPath+"/")
+	switch {
+	case path == MirrorsPath:
+		s.mirrors(w, r)
+	case one && slices.Contains(s.Mirrors, name):
+		s.oneMirror(w, r, name)
+	case path == ActivityPath:
+		s.activity(w, r)
+	case path == StoragePath && s.View.Admin():
+		s.storage(w, r)
+	default:
+		return false
+	}
+	return true
 }
 
 // reference is a repository, and perhaps an image in it.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/hours"
 )
 
 const (
@@ -22,6 +23,8 @@ type mirrorCard struct {
 	Images        int64
 	More          bool               // there are more than Images
 	Last          core.RepositoryRow // that was pulled last
+	// Day is its last 24 hours; nil for visitors who may not know.
+	Day *hours.Counts
 }
 
 type startPage struct {
@@ -31,18 +34,31 @@ type startPage struct {
 	Mirrors []mirrorCard
 	// Foreign are the mirrors that hold nothing yet.
 	Foreign []string
+	// Away are the mirrors whose upstream is left alone.
+	Away []mirrorShown
 }
 
 func (s *Site) start(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	p := startPage{frame: s.frame(ctx, "Images")}
 	err := s.private(ctx, &p)
+	days := map[string]*hours.Counts{}
+	for _, m := range s.allMirrors() {
+		if m.Upstream.Bad {
+			p.Away = append(p.Away, m)
+		}
+		if m.Figures != nil {
+			days[m.Name] = &m.Figures.Day
+		}
+	}
 	for _, mirror := range s.Mirrors {
 		if err != nil {
 			break
 		}
 		var c mirrorCard
-		if c, err = s.mirror(ctx, mirror); c.Images > 0 {
+		c, err = s.mirror(ctx, mirror)
+		c.Day = days[mirror]
+		if c.Images > 0 {
 			p.Mirrors = append(p.Mirrors, c)
 		} else {
 			p.Foreign = append(p.Foreign, mirror)

@@ -50,6 +50,7 @@ func (s *Storage) collect(ctx context.Context, dryRun bool) (control.Collected, 
 	s.schedule.last = time.Now()
 	s.mu.Unlock()
 	observe.CountCollection(done, err)
+	trees.history.collected(done, err)
 	if err == nil {
 		observe.Succeeded(observe.TaskGC)
 	}

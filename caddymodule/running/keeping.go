@@ -13,6 +13,7 @@ import (
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
+	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/usage"
 	"github.com/eblume/caddy-registry/core/wire"
 )
@@ -47,10 +48,19 @@ func evictorOf(t *Trees, idle bool, log *slog.Logger) *evict.Evictor {
 	if t.mirrorsDisk != "" {
 		disk = evict.DiskOf(t.mirrorsDisk)
 	}
+	sum := &evictions{history: t.history}
 	return evict.New(evict.Config{
 		Local: t.Mirrors, Pulls: t.mirrorPulls, Disk: disk, Idle: idle,
-		Beside:  &mirror.Beside{State: t.State, Local: t.Mirrors, Log: log},
-		Evicted: observe.CountEviction, Passed: func() { observe.Succeeded(observe.TaskEvict) }, Log: log,
+		Beside: &mirror.Beside{State: t.State, Local: t.Mirrors, Log: log},
+		Evicted: func(gone store.Evicted) {
+			observe.CountEviction(gone)
+			sum.add(gone)
+		},
+		Passed: func() {
+			observe.Succeeded(observe.TaskEvict)
+			sum.passed()
+		},
+		Log: log,
 	})
 }
 

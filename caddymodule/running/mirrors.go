@@ -66,7 +66,7 @@ func (t *Trees) openMirror(
 	}
 	opened, err := mirror.New(mirror.Config{
 		Name: spec.Name, Local: t.Mirrors, State: t.State,
-		Upstream: observe.Upstream(client, spec.Name), Settings: spec.Settings, Keeper: keeper, Log: log,
+		Upstream: observe.Upstream(client, spec.Name, t.history.byHour()), Settings: spec.Settings, Keeper: keeper, Log: log,
 		Shared: shared, Audience: spec.audience(),
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
+	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/core"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/store"
@@ -83,6 +84,8 @@ func (s *Storage) servePurge(w http.ResponseWriter, r *http.Request) {
 	})
 	if err == nil {
 		s.log.Info("purged", "repository", report.Repository, "tags", len(report.Tags), "manifests", len(report.Manifests), "bytes", report.Bytes)
+		s.audit().Tell(observe.EventPurge, append(observe.By(byCommand, ""),
+			"repository", report.Repository, "tags", report.Tags, "bytes", report.Bytes)...)
 	}
 	control.Answer(w, report, err)
 }

@@ -60,6 +60,16 @@ func (s *Storage) Configure(c *Settings) {
 	s.applyLocked()
 }
 
+// audit is that of the configuration that started last; the zero value before one has.
+func (s *Storage) audit() observe.Audit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.settings) == 0 {
+		return observe.Audit{}
+	}
+	return s.settings[len(s.settings)-1].Audit
+}
+
 func (s *Storage) unconfigure(c *Settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -42,6 +42,8 @@ type Storage struct {
 	Health *health.Checker
 	// pulls is that of trees. Pulls use it without mu, which each request already locks twice.
 	pulls atomic.Pointer[pulls.Times]
+	// history is that of trees. Requests use it without mu, too.
+	history atomic.Pointer[history]
 
 	mu       sync.Mutex // guards what follows, and is held while opening
 	trees    *Trees
@@ -229,6 +231,8 @@ func (s *Storage) openNow(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("identity: %w", err), trees.Close(), opened.Close())
 	}
 	s.open, s.trees, s.callers = opened, trees, callers
+	trees.history = openHistory(storage.HistoryOf(opened), s.log)
+	s.history.Store(trees.history)
 	s.pulls.Store(trees.Pulls)
 	trees.keeping = keep(trees, s.log)
 	s.applyLocked()
@@ -247,6 +251,7 @@ func (s *Storage) closeLocked() error {
 		return nil
 	}
 	err := errors.Join(s.control.Close(), s.closeMirrorsLocked(), s.callers.close(), s.trees.Close(), s.open.Close())
+	s.history.Store(nil)
 	s.control, s.callers, s.trees, s.open = nil, nil, nil, nil
 	return err
 }

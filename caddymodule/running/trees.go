@@ -39,6 +39,8 @@ type Trees struct {
 	privateDisk, mirrorsDisk string
 	// keeping bounds mirrors while they are served; nil for a command.
 	keeping *keeping
+	// history is what happened; nil for a command.
+	history *history
 	// verifying compares both with their digests.
 	verifying *verify.Verifier
 	// identity has keys, sessions and users. No request reaches it by a name.
@@ -79,6 +81,7 @@ func OpenTrees(ctx context.Context, opened storage.Buckets, settings store.Setti
 			{Name: storage.MirrorsTree, Store: t.Mirrors, Mirror: true},
 		},
 		State: private, Log: log,
+		Ended: func(r *verify.Report) { t.history.verified(r) },
 	})
 	return t, nil
 }
@@ -227,5 +230,5 @@ func (t *Trees) Close() error {
 			errs = append(errs, s.Close())
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, t.history.close())...)
 }

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 
 	"github.com/eblume/caddy-registry/core/bucket"
 )
@@ -91,6 +92,17 @@ func LocalOf(open Buckets) string {
 func IndexOf(open Buckets, tree string) string {
 	if local, ok := open.(LocalDir); ok {
 		return local.Index(tree)
+	}
+	return ""
+}
+
+// historyDir is the directory of HistoryOf.
+const historyDir = "history"
+
+// HistoryOf returns the directory for what happened, which cannot be rebuilt, or empty.
+func HistoryOf(open Buckets) string {
+	if local := LocalOf(open); local != "" {
+		return filepath.Join(local, historyDir)
 	}
 	return ""
 }

@@ -73,7 +73,7 @@ func (s *File) Provision(caddy.Context) (err error) {
 		return err
 	}
 	switch first, _, _ := strings.Cut(filepath.ToSlash(within), "/"); first {
-	case ".", PrivateTree, IdentityTree, indexDir:
+	case ".", PrivateTree, IdentityTree, indexDir, historyDir:
 		return fmt.Errorf("mirrors %s is where %s keeps its own content; choose a directory of its own", s.Mirrors, s.Path)
 	}
 	return nil

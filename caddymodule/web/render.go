@@ -80,6 +80,10 @@ type page struct {
 func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	p.Label = s.Label
 	p.Frame = design.Frame{Title: p.Title, Host: r.Host, User: p.Who.User, Images: s.Images, Narrow: !p.Wide}
+	if s.Images {
+		p.Frame.Activity, p.Frame.Storage = true, s.Admins != nil && s.Admins.Includes(p.Who)
+		p.Frame.Mirrors = s.Mirrors != nil && s.Mirrors(p.Who)
+	}
 	if strings.HasPrefix(r.URL.Path, keysPath) || r.URL.Path == adminKeysPath || r.URL.Path == adminUsersPath {
 		p.Frame.Here = "keys"
 	}

@@ -60,6 +60,8 @@ type Site struct {
 	Insecure bool
 	// Images: the site has pages for images, too, among them its start.
 	Images bool
+	// Mirrors reports whether the pages about mirrors have something for a visitor. nil: never.
+	Mirrors func(policies.Identity) bool
 	// Audit records an action and its user. It gets no secret.
 	Audit func(ctx context.Context, event string, who policies.Identity, attributes ...any)
 	// Refused records a failed sign-in with the provider, and the user that the

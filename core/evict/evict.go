@@ -123,6 +123,8 @@ type Evictor struct {
 	held     map[string]int64 // by mirror; nil: not measured yet
 	full     bool             // eviction could not free enough space
 	kept     time.Time        // last search for manifests that were not pulled for long
+	next     map[string][]Due // by mirror, what was next in that search
+	sought   time.Time        // when next was found
 
 	passing sync.Mutex // held by a pass
 	passes  *rounds.Rounds
@@ -294,6 +296,8 @@ func (p *pass) oversize(mirror string) bool {
 // run evicts in the order of pulls as long as there is a reason.
 func (p *pass) run(ctx context.Context) (failed []error) {
 	groups, failed := p.order(ctx)
+	left := groups[:0]
+	defer func() { p.remember(left) }()
 	for _, g := range groups {
 		if ctx.Err() != nil {
 			return append(failed, context.Cause(ctx))
@@ -303,6 +307,7 @@ func (p *pass) run(ctx context.Context) (failed []error) {
 		expired := age > p.settings.limits(name).Keep
 		pressed := p.lacking > 0
 		if !expired && !pressed && !(p.oversize(name) && age > p.settings.Grace) {
+			left = append(left, g)
 			continue
 		}
 		if err := p.evict(ctx, g, pressed); err != nil {

@@ -54,6 +54,52 @@ func (p *pass) order(ctx context.Context) (groups []group, failed []error) {
 	return groups, failed
 }
 
+// maxDue bounds what Next returns.
+const maxDue = 10
+
+// Due is an image that a mirror drops before others.
+type Due struct {
+	Repo string
+	// Manifest is the image, or one of those that go together.
+	Manifest digest.Digest
+	// Pulled is its last pull. It goes at End, unless it is pulled again, and before that if space
+	// is needed.
+	Pulled, End time.Time
+}
+
+// Next returns what a mirror drops next, at most ten images, and as of when. It is from the last
+// search for manifests that were not pulled for long, and reads nothing. The time is zero before the
+// first search.
+func (e *Evictor) Next(mirror string) ([]Due, time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.next[mirror]), e.sought
+}
+
+// MaxSize returns how much a mirror may hold, or 0 if only the disk bounds it.
+func (e *Evictor) MaxSize(mirror string) int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.settings == nil {
+		return 0
+	}
+	return e.settings.limits(mirror).MaxSize
+}
+
+// remember keeps what goes next of the groups that are left, in the order of pulls.
+func (p *pass) remember(left []group) {
+	next := map[string][]Due{}
+	for _, g := range left {
+		name := mirrorOf(g.repo)
+		if len(g.manifests) > 0 && len(next[name]) < maxDue {
+			next[name] = append(next[name], Due{g.repo, g.manifests[0], g.pulled, g.pulled.Add(p.settings.limits(name).Keep)})
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next, p.sought = next, p.now
+}
+
 // groups are those of one repository.
 func (p *pass) groups(ctx context.Context, repo string) ([]group, error) {
 	times, err := p.Pulls.Of(ctx, repo)

@@ -76,3 +76,6 @@ func (s source) Failed(err error) error { return failed(err, core.ErrBlobUnknown
 // Downloads returns how many blobs are being downloaded, and how many clients wait for them
 // or follow them.
 func (m *Mirror) Downloads() (running, readers int) { return m.downloads.Count() }
+
+// Running returns the downloads in flight.
+func (m *Mirror) Running() []download.Running { return m.downloads.List() }

@@ -23,6 +23,7 @@ type breaker struct {
 
 type gate struct {
 	until   time.Time
+	since   time.Time // the first of the failures that kept it closed without a success
 	failure Error
 	// probing: the time is over and one request is trying; the others are still
 	// refused.
@@ -90,11 +91,15 @@ func (b *breaker) leave(p *pass, err error, gone bool) {
 		return
 	}
 	now := time.Now()
-	g := &gate{until: now.Add(b.wait), failure: *failed}
+	g := &gate{until: now.Add(b.wait), since: now, failure: *failed}
 	if failed.Until.After(now) {
 		g.until = failed.Until
 	}
-	b.set(p.gateOf(failed), g)
+	key := p.gateOf(failed)
+	if before := b.gates[key]; before != nil {
+		g.since = before.since
+	}
+	b.set(key, g)
 }
 
 // gateOf returns the gate that a failure closes.

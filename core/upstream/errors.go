@@ -49,6 +49,8 @@ type Error struct {
 	// Until is when it makes sense to ask again: the time of Retry-After, at most six
 	// hours, or the end of Config.Breaker. Zero: unknown.
 	Until time.Time
+	// Since is the first failure of this kind without a success since. Only State sets it.
+	Since time.Time
 	// PullLimit distinguishes the limit on manifest GETs, under which HEAD and blobs
 	// still work, from the limit on all requests. Docker Hub has both.
 	PullLimit bool

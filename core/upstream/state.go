@@ -22,7 +22,7 @@ const (
 var States = []State{StateUnknown, StateOK, StateLimited, StateAway}
 
 // State returns the state of the upstream as the last requests left it, and for StateLimited and
-// StateAway the failure. It makes no request.
+// StateAway the failure, with Since and Until. It makes no request.
 func (c *Client) State() (State, *Error) {
 	way := newPass("", c.anonymous, true)
 	state, last := StateAway, (*Error)(nil)
@@ -55,6 +55,6 @@ func (b *breaker) failed(key string) *Error {
 		return nil
 	}
 	failure := g.failure
-	failure.Until = g.until
+	failure.Since, failure.Until = g.since, g.until
 	return &failure
 }

@@ -41,6 +41,15 @@ func TestState(t *testing.T) {
 		fault := up.Fault(upstreamtest.Fault{Status: http.StatusBadGateway})
 		ask()
 		is("after a 502", upstream.StateAway, true)
+		_, first := client.State()
+		if !first.Since.Equal(time.Now()) || !first.Until.Equal(time.Now().Add(time.Minute)) {
+			t.Errorf("it is away since %v until %v, at %v", first.Since, first.Until, time.Now())
+		}
+		time.Sleep(2 * time.Minute)
+		ask()
+		if _, again := client.State(); !again.Since.Equal(first.Since) || !again.Until.Equal(time.Now().Add(time.Minute)) {
+			t.Errorf("after one more failure it is away since %v until %v, at %v", again.Since, again.Until, time.Now())
+		}
 		fault.Lift()
 		time.Sleep(time.Hour)
 		is("when there was no request since", upstream.StateAway, true)

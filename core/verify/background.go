@@ -137,7 +137,7 @@ func (v *Verifier) runNow() {
 		from.Tree, from.Part = "", ""
 	}
 	at := &place{from: from, now: from, saved: time.Now()}
-	_, err := v.run(ctx, Options{Repair: true}, func(tree Tree, part store.Part) bool {
+	report, err := v.run(ctx, Options{Repair: true}, func(tree Tree, part store.Part) bool {
 		skip := at.pass(tree, part)
 		if !skip && time.Since(at.saved) >= saveEvery {
 			v.remember(ctx, at.now)
@@ -157,6 +157,14 @@ func (v *Verifier) runNow() {
 	v.stats.Finished = now
 	v.mu.Unlock()
 	v.remember(ctx, progress{Finished: now})
+	v.ended(report)
+}
+
+// ended tells of the end of a run over everything.
+func (v *Verifier) ended(report *Report) {
+	if v.Ended != nil {
+		v.Ended(report)
+	}
 }
 
 // known reports whether p is at a place that a run reaches.

@@ -41,6 +41,8 @@ type Config struct {
 	Trees []Tree
 	// State is where the last run is remembered, at StateKey.
 	State bucket.Bucket
+	// Ended is called with the report of each run over everything. Default: no call.
+	Ended func(*Report)
 	// Log receives messages for operators. Default: discard.
 	Log *slog.Logger
 }
@@ -149,6 +151,7 @@ func (v *Verifier) Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	if o.Repository == "" {
 		v.finish(ctx, o.Repair)
+		v.ended(report)
 	}
 	return report, nil
 }

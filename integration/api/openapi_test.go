@@ -41,6 +41,7 @@ func start(t *testing.T) *server.Server {
 	return server.Start(t, server.Options{Caddyfile: fmt.Sprintf(`{
 	oci {
 		storage file {$REGISTRY_DATA}
+		mirror docker.io
 		local_user erich %s admins
 		policy {
 			allow anonymous read fetch
@@ -136,6 +137,7 @@ func load(t *testing.T, s *server.Server) *document {
 		pattern := placeholder.ReplaceAllStringFunc(regexp.QuoteMeta(path), func(word string) string {
 			return map[string]string{
 				"repository": `(?P<repository>[a-z0-9._/-]+?)`, "tag": `(?P<tag>[\w.-]+)`, "digest": `(?P<digest>sha\d+:[0-9a-f]+)`, "id": `(?P<id>[0-9a-f]+)`,
+				"mirror": `(?P<mirror>[a-z0-9.:-]+)`,
 			}[strings.Trim(word, `\{}`)]
 		})
 		d.paths[path] = regexp.MustCompile("^" + pattern + "$")
@@ -305,6 +307,16 @@ func TestTheAnswersAreThoseOfTheDocument(t *testing.T) {
 		{400, "GET", "/api/images/team/app@" + digest + "/-/users?n=0", by},
 		{401, "GET", "/api/images/secret/app@" + digest + "/-/users", nil},
 		{404, "GET", "/api/images/team/none@" + digest + "/-/users", by},
+		{200, "GET", "/api/mirrors", nil},
+		{401, "GET", "/api/mirrors", []string{"Authorization", "Bearer wrong"}},
+		{200, "GET", "/api/mirrors/docker.io", nil},
+		{400, "GET", "/api/mirrors/docker.io?n=1", by},
+		{401, "GET", "/api/mirrors/docker.io", []string{"Authorization", "Bearer wrong"}},
+		{404, "GET", "/api/mirrors/quay.io", by},
+		{200, "GET", "/api/activity", nil},
+		{200, "GET", "/api/activity?repo=team/app&event=push&user=ci&n=2", by},
+		{400, "GET", "/api/activity?after=x", by},
+		{401, "GET", "/api/activity", []string{"Authorization", "Bearer wrong"}},
 		{200, "GET", "/api/state", nil},
 		{200, "GET", "/api/state", by},
 		{401, "GET", "/api/state", []string{"Authorization", "Bearer wrong"}},
@@ -344,6 +356,11 @@ func TestTheAnswersAreThoseOfTheDocument(t *testing.T) {
 	d.ask(t, admin, s.URL, http.StatusOK, "GET", "/api/keys?user=bot", "")
 	d.ask(t, admin, s.URL, http.StatusOK, "DELETE", "/api/keys/"+id[1], "")
 	d.ask(t, admin, s.URL, http.StatusOK, "GET", "/api/images/team/app", "")
+	if got := d.ask(t, admin, s.URL, http.StatusOK, "GET", "/api/activity?event=key_made", ""); !strings.Contains(got, `"subject":"key `) {
+		t.Errorf("got %s", got)
+	}
+	d.ask(t, admin, s.URL, http.StatusOK, "GET", "/api/mirrors/docker.io", "")
+	d.ask(t, admin, s.URL, http.StatusOK, "GET", "/api/storage", "")
 
 	var missing []string
 	for path, item := range d.Paths.Map() {

@@ -1,4 +1,5 @@
-// Adds what pages do without: copy buttons, "/" for the search, and the tool that was chosen last.
+// Adds what pages do without: copy buttons, "/" for the search, the tool that was chosen last, and what
+// changes by itself.
 "use strict";
 
 for (const line of document.querySelectorAll("[data-copy]")) {
@@ -38,3 +39,14 @@ for (const tool of tools) {
     try { localStorage.setItem("tool", tool.value); } catch { /* the choice is for this page */ }
   });
 }
+
+const live = document.querySelector("[data-refresh]");
+const timer = live && setInterval(async () => {
+  if (document.visibilityState !== "visible") return;
+  try {
+    const answer = await fetch(location.href);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(live.id);
+    if (!fresh?.hasAttribute("data-refresh")) clearInterval(timer);
+    if (fresh) live.replaceChildren(...fresh.childNodes);
+  } catch { /* the next time may work */ }
+}, 5000);

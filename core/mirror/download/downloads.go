@@ -1,6 +1,7 @@
 package download
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -85,6 +86,34 @@ func (ds *Downloads) Count() (running, readers int) {
 		readers += dl.readers
 	}
 	return len(ds.running), readers
+}
+
+// Running is a download in flight.
+type Running struct {
+	Slot
+	// Repos are the repositories that take part in it, the first one first.
+	Repos []string
+	// Held of Size bytes are here. Size is -1 as long as it is not known.
+	Held, Size int64
+	Readers    int
+}
+
+// List returns the downloads in flight, in the order of their digests.
+func (ds *Downloads) List() []Running {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	all := make([]Running, 0, len(ds.running))
+	for slot, dl := range ds.running {
+		one := Running{Slot: slot, Repos: slices.Clone(dl.repos), Readers: dl.readers}
+		dl.mu.Lock()
+		one.Held, one.Size = dl.held, dl.size
+		dl.mu.Unlock()
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b Running) int {
+		return cmp.Or(cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Repo, b.Repo))
+	})
+	return all
 }
 
 // Join follows a download that is in flight and that repo takes part in, or returns nil.

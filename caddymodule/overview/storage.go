@@ -1,0 +1,99 @@
+package overview
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/events"
+)
+
+// maxLargest bounds the repositories that Storage names.
+const maxLargest = 10
+
+// Stored is what is known of the storage without looking at the disk.
+type Stored struct {
+	Trees []Tree `json:"trees"`
+	// Verified is when the last verification of everything ended.
+	Verified time.Time `json:"verified,omitzero"`
+}
+
+// Tree is a part of the storage, private or mirrors.
+type Tree struct {
+	Name string `json:"name"`
+	// Bytes is its content, each blob once. It is absent as long as it is not counted.
+	Bytes *int64 `json:"bytes,omitempty"`
+	// Disk is what it lies on. Absent: unknown.
+	Disk *Disk `json:"disk,omitempty"`
+	// Quarantine is content that did not have its digest, and Damaged counts what was found damaged
+	// since the start.
+	Quarantine Amount `json:"quarantine"`
+	Damaged    int    `json:"damaged"`
+}
+
+// Disk is the room on a disk, in bytes.
+type Disk struct {
+	Free  int64 `json:"free"`
+	Total int64 `json:"total"`
+}
+
+// Amount is a number of objects and their bytes.
+type Amount struct {
+	Objects int   `json:"objects"`
+	Bytes   int64 `json:"bytes"`
+}
+
+// Storage is what administrators see of the storage.
+type Storage struct {
+	Stored
+	// Largest are the largest repositories that the caller may read. A blob counts in each of them.
+	Largest []Large `json:"largest"`
+	// Rounds are the last ends of what the registry does by itself.
+	Rounds []Round `json:"rounds"`
+}
+
+// Large is a repository with its size.
+type Large struct {
+	Repository string `json:"repository"`
+	Bytes      int64  `json:"bytes"`
+	Tags       int64  `json:"tags"`
+	Manifests  int64  `json:"manifests"`
+}
+
+// Round is the end of a gc, verify, evict or purge.
+type Round struct {
+	Kind string    `json:"kind"`
+	Time time.Time `json:"time"`
+	Text string    `json:"text,omitempty"`
+}
+
+// Storage describes the storage. Errors: core.ErrNameUnknown for callers who are no administrators;
+// those of core.Catalog.
+func (v *Viewer) Storage(ctx context.Context) (Storage, error) {
+	if !v.Admin() {
+		return Storage{}, core.ErrNameUnknown
+	}
+	s := Storage{Stored: v.Source.Stored(), Largest: []Large{}, Rounds: []Round{}}
+	for row, err := range v.Registry.RepositoryRows(ctx, "", core.RepositoriesBySize, "") {
+		var pause *core.Pause
+		if errors.As(err, &pause) {
+			break
+		}
+		if err != nil {
+			return Storage{}, err
+		}
+		if s.Largest = append(s.Largest, Large{row.Name, row.Bytes, row.Tags, row.Manifests}); len(s.Largest) == maxLargest {
+			break
+		}
+	}
+	for _, kind := range []string{"gc", "verify", "evict", "purge"} {
+		for e, err := range v.Source.Events(ctx, events.Query{Kind: kind}, "") {
+			if err == nil {
+				s.Rounds = append(s.Rounds, Round{kind, e.Time, e.Text})
+			}
+			break
+		}
+	}
+	return s, nil
+}
