@@ -62,6 +62,8 @@ type Config struct {
 type Counts struct {
 	// Trees are the bytes of content by tree, each blob once. nil: not counted yet.
 	Trees map[string]int64
+	// At is when that count began.
+	At time.Time
 	// Largest are the largest repositories that everybody may know of, with the bytes of
 	// each; a blob counts in each repository that holds it. Other is the sum of all others.
 	Largest []Repository
@@ -154,6 +156,7 @@ func (s *Census) round(ctx context.Context) {
 
 // count looks at everything once.
 func (s *Census) count(ctx context.Context) error {
+	at := time.Now()
 	trees, repos := map[string]int64{}, map[string]int64{}
 	for name, tree := range s.Trees {
 		var sum int64
@@ -177,7 +180,7 @@ func (s *Census) count(ctx context.Context) error {
 	largest, other := rank(repos, public)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.counts.Trees, s.counts.Largest, s.counts.Other = trees, largest, other
+	s.counts.Trees, s.counts.At, s.counts.Largest, s.counts.Other = trees, at, largest, other
 	return nil
 }
 

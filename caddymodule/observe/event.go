@@ -3,6 +3,7 @@ package observe
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -83,10 +84,11 @@ func textOf(value any) string {
 			return strings.Join(v[:maxEventTags], ", ") + fmt.Sprintf(" and %d more", len(v)-maxEventTags)
 		}
 		return strings.Join(v, ", ")
-	case interface{ IsZero() bool }:
+	case time.Time:
 		if v.IsZero() {
 			return ""
 		}
+		return v.UTC().Format("2006-01-02 15:04 UTC")
 	}
 	return fmt.Sprint(value)
 }

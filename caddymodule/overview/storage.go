@@ -15,6 +15,8 @@ const maxLargest = 10
 // Stored is what is known of the storage without looking at the disk.
 type Stored struct {
 	Trees []Tree `json:"trees"`
+	// Counted is as of when the bytes of the trees are known.
+	Counted time.Time `json:"counted,omitzero"`
 	// Verified is when the last verification of everything ended.
 	Verified time.Time `json:"verified,omitzero"`
 }

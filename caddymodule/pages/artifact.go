@@ -101,7 +101,7 @@ func (s *Site) artifact(ctx context.Context, p *imagePage, a asked, f reference,
 		}
 		name := one.Name
 		if name == "" {
-			name = string(one.Digest)
+			name = short(one.Digest)
 		}
 		shown := file{File: one, Title: k.text(name, false), Address: filePath(f.repo, p.Shown.Digest, one.Digest)}
 		wanted := a.of == "" || a.of == one.Digest

@@ -102,7 +102,7 @@ func (k known) Stored() overview.Stored {
 	trees := s.trees
 	s.mu.Unlock()
 	counts, stats := trees.keeping.census.Last(), trees.verifying.Stats()
-	stored := overview.Stored{Verified: stats.Finished}
+	stored := overview.Stored{Counted: counts.At, Verified: stats.Finished}
 	for _, name := range []string{storage.PrivateTree, storage.MirrorsTree} {
 		tree := overview.Tree{Name: name, Quarantine: overview.Amount(stats.Quarantine[name]), Damaged: stats.Damaged[name]}
 		if bytes, ok := counts.Trees[name]; ok {

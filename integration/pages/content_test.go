@@ -1,8 +1,10 @@
 package pages
 
 import (
+	"context"
 	"encoding/json"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -168,26 +170,15 @@ func (c *content) index(repo string, i image, tags ...string) ocispec.Descriptor
 	}, tags...)
 }
 
-// artifact pushes a manifest of another kind than an image.
-func (c *content) artifact(repo, kind, layer string, subject *ocispec.Descriptor, tags ...string) ocispec.Descriptor {
-	c.t.Helper()
-	config := c.blob(repo, []byte("{}"))
-	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: config, Subject: subject}
-	m.Config.MediaType = ocispec.MediaTypeEmptyJSON
-	if subject == nil {
-		m.Config.MediaType = kind
-	} else {
-		m.ArtifactType = kind
-	}
-	m.Layers = []ocispec.Descriptor{c.blob(repo, c.layer(step{kind, 12}, repo+strings.Join(tags, " ")))}
-	m.Layers[0].MediaType = layer
-	return c.manifest(repo, ocispec.MediaTypeImageManifest, m, tags...)
+// pushed are images of blumeops/homepage: one for two platforms, the first of its images, what refers
+// to it, and one without a tag.
+type pushed struct {
+	index, child, sbom, signature, untagged digest.Digest
 }
 
 // private fills private repositories: versions with aliases, a tag that has moved, signatures, a
-// chart, and one repository that only administrators may read. It returns an index and its first
-// image.
-func (c *content) private() (index, child digest.Digest) {
+// chart, and one repository that only administrators may read.
+func (c *content) private() (p pushed) {
 	c.t.Helper()
 	const home = "blumeops/homepage"
 	site := image{
@@ -196,9 +187,13 @@ func (c *content) private() (index, child digest.Digest) {
 		description: "The start page of the homelab: services, bookmarks and a clock.",
 		source:      "https://forge.example.org/blumeops/homepage", command: []string{"node", "server.js"}, user: "node",
 	}
-	for _, version := range []string{"1.8.2", "1.9.3", "1.9.4", "1.10.0-rc1", "1.10.0", "1.10.1"} {
+	for _, version := range []string{"1.8.2", "1.9.3", "1.9.4", "1.10.0-rc1", "1.10.0", "1.10.1", "1.10.2-dev"} {
 		site.version = version
 		tags := []string{"v" + version}
+		if strings.Contains(version, "dev") {
+			p.untagged = c.image(home, "amd64", site).Digest
+			continue
+		}
 		if !strings.Contains(version, "rc") {
 			tags = append(tags, "latest")
 		}
@@ -206,8 +201,8 @@ func (c *content) private() (index, child digest.Digest) {
 	}
 	site.version = "1.10.2"
 	list := c.index(home, site, "v1.10.2", "v1.10", "v1", "latest")
-	c.artifact(home, "application/vnd.dev.sigstore.bundle.v0.3+json", "application/vnd.dev.sigstore.bundle.v0.3+json", &list)
-	c.artifact(home, "application/spdx+json", "application/spdx+json", &list)
+	p.signature = c.artifact(home, bundleType, bundleType, c.signature(), &list).Digest
+	p.sbom = c.artifact(home, spdxType, spdxType, c.spdx(), &list).Digest
 	for _, one := range []struct {
 		repo     string
 		versions []string
@@ -229,7 +224,7 @@ func (c *content) private() (index, child digest.Digest) {
 			c.image(one.repo, "amd64", one.image, "v"+version)
 		}
 	}
-	c.artifact("charts/homepage", "application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart.content.v1.tar+gzip", nil, "0.7.1")
+	c.artifact("charts/homepage", chartConfigType, chartType, c.chart(), nil, "0.7.1")
 	var found ocispec.Index
 	data, _, err := c.to.Manifest(c.t.Context(), home, "v1.10.2")
 	if err == nil {
@@ -238,7 +233,8 @@ func (c *content) private() (index, child digest.Digest) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return list.Digest, found.Manifests[0].Digest
+	p.index, p.child = list.Digest, found.Manifests[0].Digest
+	return p
 }
 
 // mirrored puts images into upstreams, and pulls them through the mirrors.
@@ -271,5 +267,27 @@ func (c *content) mirrored(hub, ghcr *upstreamtest.Upstream) {
 				c.t.Fatal(err)
 			}
 		}
+	}
+}
+
+// trouble has a mirror wait for a download that does not go on, and another one be limited.
+func (c *content) trouble(hub, ghcr *upstreamtest.Upstream) {
+	c.t.Helper()
+	c.upstream = hub
+	layer := c.layer(step{"COPY nginx", 42000}, "")
+	d := c.blob("library/nginx", layer).Digest
+	c.image("library/nginx", "amd64", image{steps: alpine}, "1.29")
+	c.upstream = nil
+	hub.Fault(upstreamtest.Fault{Path: string(d), Stall: true, After: int64(len(layer) / 5)})
+	ctx, stop := context.WithCancel(c.t.Context())
+	ended := make(chan struct{})
+	c.t.Cleanup(func() { stop(); <-ended })
+	go func() {
+		defer close(ended)
+		c.to.Blob(ctx, "docker.io/library/nginx", d) // until the test ends
+	}()
+	ghcr.Fault(upstreamtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"3000"}}})
+	if _, _, err := c.to.Manifest(ctx, "ghcr.io/home-assistant/home-assistant", "beta"); err == nil {
+		c.t.Fatal("the upstream answers, although it limits requests")
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
 	"github.com/eblume/caddy-registry/integration/chromium"
@@ -58,8 +57,7 @@ type house struct {
 	*testing.T
 	*server.Server
 	ctx context.Context
-	// index is an image for two platforms, and child the first of its images.
-	index, child digest.Digest
+	pushed
 }
 
 // open starts a registry. unit fills it; 0: it is empty.
@@ -77,8 +75,9 @@ func open(t *testing.T, unit int) *house {
 	if unit > 0 {
 		key, _ := h.Key(t, "erich", "admins")
 		c := newContent(t, client.New(h.URL).Login("erich", key), unit)
-		h.index, h.child = c.private()
+		h.pushed = c.private()
 		c.mirrored(hub, ghcr)
+		c.trouble(hub, ghcr)
 	}
 	h.ctx = chromium.Start(t, chromedp.Flag("host-resolver-rules", "MAP "+name+":443 "+h.Host))
 	return h

@@ -41,7 +41,7 @@ func TestScreenshots(t *testing.T) {
 	id := h.keys("erich")
 	h.keys("zot-ci")
 	h.signIn("erich")
-	h.picture(forAdministrators(id))
+	h.picture(h.forAdministrators(id))
 	open(t, 0).picture([]shown{{"empty", "/", nil, nil, true}})
 }
 
