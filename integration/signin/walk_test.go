@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 
 	"github.com/eblume/caddy-registry/integration/chromium"
+	"github.com/eblume/caddy-registry/integration/server"
 )
 
 // walk is one person's way through all pages, in one kind of browser.
@@ -20,8 +21,9 @@ type walk struct {
 }
 
 // TestPeopleFindTheirWay has a user of CI and an administrator sign in with a real provider, make a
-// key, push with it, find and read the image, revoke the key and sign out, and a visitor look: on a
-// desk with scripts and in the light, and on a phone without scripts and in the dark.
+// key, push with it, find and read the image, point a tag back and delete it as far as they may,
+// revoke the key and sign out, and a visitor look: on a desk with scripts and in the light, and on a
+// phone without scripts and in the dark.
 func TestPeopleFindTheirWay(t *testing.T) {
 	h := begin(t, map[string]person{"erin": {Groups: []string{"admins"}}, "zot-ci": {Groups: []string{"artifact-workloads"}}})
 	for _, one := range []struct {
@@ -57,8 +59,7 @@ func (w walk) goes() {
 	}
 	digest, layers := contentOf(w.T, image)
 	w.find(digest, layers)
-	// Deleting an image and pointing a tag back belong here: the image is known by its digest,
-	// and the person is signed in.
+	w.acts(key)
 
 	list := b.open("/user/apikey")
 	if !strings.Contains(list, "from 127.0.0.1") || strings.Contains(list, key) {
@@ -81,6 +82,82 @@ func (w walk) goes() {
 	}
 	// The provider has its own session with this browser, which ends with its page.
 	b.do("sign out at the provider", chromedp.Navigate(w.issuer+"session/end"), chromedp.Click(yes), chromedp.WaitNotPresent(yes))
+}
+
+// acts points a tag back and deletes it after a review, with scripts and without. A user of CI may do
+// neither, and is not offered it.
+func (w walk) acts(key string) {
+	w.Helper()
+	b, app := w.browser, "/images/blumeops/app"
+	if w.name != "erin" {
+		if got := b.open(app + ":" + w.tag); strings.Contains(got, "Delete …") {
+			w.Errorf("%s is offered to delete: %s", w.name, got)
+		}
+		got := b.open(app + "/-/delete?tag=" + w.tag)
+		if !strings.Contains(got, "delete") || strings.Contains(got, "Remove the tag only") {
+			w.Errorf("%s reviews a deletion: %s", w.name, got)
+		}
+		return
+	}
+	for tag, scripts := range map[string]bool{"plain": false, "scripted": true} {
+		if err := chromium.Scripts(b.ctx, scripts); err != nil {
+			w.Fatal(err)
+		}
+		var digests []string
+		for range 2 {
+			image := imageDir(w.T)
+			if out, err := w.push(image, w.name+":"+key, tag); err != nil {
+				w.Fatalf("push of %s: %v: %s", tag, err, out)
+			}
+			digest, _ := contentOf(w.T, image)
+			digests = append(digests, digest)
+		}
+		first, second := digests[0], digests[1]
+		back := "Point it back … to " + first[len("sha256:"):len("sha256:")+12]
+		deletion := chromedp.Click(chromedp.CSS(`main a[href*="/-/delete?"]`))
+		b.open(app + ":" + tag)
+		b.do("point "+tag+" back",
+			chromedp.Click(chromedp.CSS(`main a[href$="/-/history"]`)),
+			chromedp.Click(chromedp.CSS(`main a[aria-label="`+back+`"]`)),
+			chromedp.Click(chromedp.CSS(`button[name=do][value=back]`)),
+			chromedp.WaitVisible(chromedp.Search(`//main//p[contains(., "`+first+`")]`)))
+		w.names(tag, http.StatusOK, first)
+		w.names(second, http.StatusOK, second)
+
+		b.do("review", deletion, chromedp.WaitVisible(chromedp.Search(`//h2[contains(., "Delete the image")]`)))
+		for _, text := range []string{"1 manifest goes now, with 1 tag.", "The images stay"} {
+			if got := b.page(); !strings.Contains(got, text) {
+				w.Errorf("the review has no %q: %s", text, got)
+			}
+		}
+		w.names(tag, http.StatusOK, first)
+		b.do("remove the tag", chromedp.Click(chromedp.CSS(`button[name=do][value=tags]`)),
+			chromedp.WaitVisible(chromedp.Search(`//h1[contains(., "1 tag is removed")]`)))
+		w.names(tag, http.StatusNotFound, "")
+		w.names(first, http.StatusOK, first)
+
+		b.open(app + "@" + first)
+		b.do("delete the image", deletion, chromedp.Click(chromedp.CSS(`button[name=do][value=images]`)),
+			chromedp.WaitVisible(chromedp.Search(`//h1[contains(., "1 manifest is deleted")]`)))
+		w.names(first, http.StatusNotFound, "")
+		w.names(second, http.StatusOK, second)
+	}
+	if err := chromium.Scripts(b.ctx, w.scripts); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// names checks what clients are told of a tag or digest of blumeops/app.
+func (w walk) names(ref string, status int, digest string) {
+	w.Helper()
+	response, err := server.Client(patience).Head(w.URL + "/v2/blumeops/app/manifests/" + ref)
+	if err != nil {
+		w.Fatal(err)
+	}
+	response.Body.Close()
+	if got := response.Header.Get("Docker-Content-Digest"); response.StatusCode != status || got != digest {
+		w.Errorf("%s answers %d and names %q, want %d and %q", ref, response.StatusCode, got, status, digest)
+	}
 }
 
 // copies checks that the new key can be copied by a button, which scripts add, and that reloading the
