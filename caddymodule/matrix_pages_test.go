@@ -120,6 +120,7 @@ func TestMatrixOfPages(t *testing.T) {
 	for _, s := range matrixSites {
 		for _, v := range m.viewers(s) {
 			m.lists(s, v)
+			m.itself(s, v)
 			for _, r := range shownRepos {
 				m.pagesOf(s, v, r, before[r.name])
 				m.addressesOf(s, v, r)
@@ -164,6 +165,87 @@ func (m *matrix) lists(s matrixSite, v viewer) {
 	}
 }
 
+// itself asks for what the registry knows of itself.
+func (m *matrix) itself(s matrixSite, v viewer) {
+	m.Helper()
+	forAdmins := func(admin bool) int {
+		if admin {
+			return http.StatusOK
+		}
+		return http.StatusNotFound // as what does not exist
+	}
+	// Figures of a mirror are for those who may read everything in it, so those of docker.io, of
+	// which the rules reveal a part only, are for nobody. Addresses are for administrators.
+	whole := func(t tier, mirror string) bool { return t.only == "" && mirror != "docker.io" }
+	m.view(s, v, "GET", "/mirrors", "", http.StatusOK)
+	m.view(s, v, "GET", "/mirrors/none.example", "", http.StatusNotFound)
+	m.view(s, v, "GET", "/admin/storage", "", forAdmins(v.browse.may("admin", "")))
+	api := func(path string, want int) string {
+		if v.wrong {
+			want = http.StatusUnauthorized
+		}
+		return m.view(s, v, "GET", path, "", want)
+	}
+	api("/api/mirrors", http.StatusOK)
+	api("/api/mirrors/none.example", http.StatusNotFound)
+	m.view(s, v, "GET", "/api/storage", "", forAdmins(v.tier.may("admin", "") && !v.wrong))
+	for _, mirror := range []string{"docker.io", "quay.io"} {
+		body := m.view(s, v, "GET", "/mirrors/"+mirror, "", http.StatusOK)
+		if got := strings.Contains(body, "Asked in 24 hours"); got != whole(v.browse, mirror) {
+			m.Errorf("/mirrors/%s by %s on a %s site has figures: %v", mirror, v.name, s.name, got)
+		}
+		if strings.Contains(body, `data-label="from"`) && !v.browse.may("admin", "") {
+			m.Errorf("/mirrors/%s by %s on a %s site has addresses", mirror, v.name, s.name)
+		}
+		want := http.StatusOK
+		if v.tier.only != "" {
+			want = http.StatusNotFound // it reads nothing there
+		}
+		body = api("/api/mirrors/"+mirror, want)
+		if got := strings.Contains(body, `"figures"`); got != (whole(v.tier, mirror) && !v.wrong) {
+			m.Errorf("/api/mirrors/%s by %s on a %s site has figures: %v", mirror, v.name, s.name, got)
+		}
+		if strings.Contains(body, `"address"`) && !v.tier.may("admin", "") {
+			m.Errorf("/api/mirrors/%s by %s on a %s site has addresses", mirror, v.name, s.name)
+		}
+	}
+	// knows: also what was there once, or is not there at all, has a past.
+	knows := func(t tier, r matrixRepo) bool {
+		return t.may("read", r.name) && (!r.hidden || t.may("reveal", r.name))
+	}
+	queries := []string{"", "?repo=team/app", "?repo=secret/app", "?repo=docker.io/hidden/held", "?event=push"}
+	for _, query := range queries {
+		page := m.view(s, v, "GET", "/activity"+query, "", http.StatusOK)
+		body := api("/api/activity"+query, http.StatusOK)
+		for _, r := range shownRepos {
+			if strings.Contains(page, `href="/images/`+r.name) && !knows(v.browse, r) {
+				m.Errorf("/activity%s by %s on a %s site names %s", query, v.name, s.name, r.name)
+			}
+			named := strings.Contains(body, fmt.Sprintf("%q", r.name))
+			sees := knows(v.tier, r) && !v.wrong
+			if named && !sees || query == "?repo="+r.name && !r.mirror && sees && r.held && !named {
+				m.Errorf("/api/activity%s by %s on a %s site names %s: %v", query, v.name, s.name, r.name, named)
+			}
+		}
+	}
+	if v.header.Get("Authorization") != "" {
+		return // keys show themselves; see package web
+	}
+	want := http.StatusOK
+	switch {
+	case s.readOnly:
+		want = http.StatusNotFound
+	case !s.takes:
+		want = http.StatusForbidden
+	case !v.in:
+		want = http.StatusUnauthorized
+	}
+	keys := m.view(s, v, "GET", "/api/keys", "", want)
+	if got := strings.Contains(keys, `"mallory"`); got != v.browse.may("admin", "") {
+		m.Errorf("/api/keys by %s on a %s site has keys of others: %v", v.name, s.name, got)
+	}
+}
+
 // pagesOf asks for the pages about a repository.
 func (m *matrix) pagesOf(s matrixSite, v viewer, r matrixRepo, before digest.Digest) {
 	m.Helper()
@@ -178,7 +260,8 @@ func (m *matrix) pagesOf(s matrixSite, v viewer, r matrixRepo, before digest.Dig
 	if d == "" {
 		d = digest.FromString("nothing")
 	}
-	for _, path := range []string{at, at + "?kind=untagged", at + ":v1", at + "@" + d.String(), at + ":v1/-/history"} {
+	for _, path := range []string{at, at + "?kind=untagged", at + ":v1", at + "@" + d.String(), at + ":v1/-/history",
+		at + "@" + d.String() + "/-/file/" + d.String()} {
 		m.view(s, v, "GET", path, "", status(http.StatusOK))
 	}
 	m.view(s, v, "POST", at, "x=y", http.StatusMethodNotAllowed)

@@ -25,7 +25,7 @@ var (
 	tierNobody   = tier{}
 	tierPerson   = tier{known: true}
 	tierWorkload = tier{known: true, actions: []string{"read", "fetch", "create"}}
-	tierAdmin    = tier{known: true, actions: []string{"read", "fetch", "create", "update", "delete", "reveal"}}
+	tierAdmin    = tier{known: true, actions: []string{"read", "fetch", "create", "update", "delete", "reveal", "admin"}}
 	tierNarrowed = tier{known: true, actions: []string{"read", "create"}, only: "team/app"}
 )
 
