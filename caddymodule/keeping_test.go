@@ -1,6 +1,7 @@
 package caddymodule_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/eblume/caddy-registry/caddymodule/api"
 	"github.com/eblume/caddy-registry/caddymodule/doctor"
 	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/pulls"
@@ -177,6 +179,11 @@ func TestPullsOfPrivateImagesAreCounted(t *testing.T) {
 	}
 	registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
 	check()
+	var answer api.RepositoryAnswer
+	registrytest.Eventually(t, "the repository has the pulls of today", func() bool {
+		_, body := r.Do("GET", "/api/images/team/app", nil)
+		return json.Unmarshal(body, &answer) == nil && len(answer.Repository.Days) == 1 && answer.Repository.Days[0].N == 6
+	})
 }
 
 // privatePullsOf is what the open storage knows about the pulls of a repository.

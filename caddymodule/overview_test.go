@@ -45,7 +45,7 @@ policy {
 
 	admin := visit(t, port, nil)
 	admin.page(http.StatusSeeOther, "/login", passwordForm("ada", registrytest.Password))
-	admin.page(http.StatusOK, "/user/apikey", url.Values{"do": {"make"}, "days": {"30"}})
+	admin.makeKey()
 	r.Want(http.StatusUnauthorized, "DELETE", "/v2/docker.io/library/nginx/manifests/latest", nil)
 
 	// Nothing that is looked at asks the upstream.
@@ -77,6 +77,12 @@ policy {
 	}
 	if _, body := admin.page(http.StatusOK, "/mirrors/docker.io", nil); !strings.Contains(body, "127.0.0.1") {
 		t.Error("an administrator sees no addresses of clients")
+	}
+	for path, v := range map[string]*visitor{"/images": admin, "/mirrors": visit(t, port, nil)} {
+		response, _ := v.page(http.StatusOK, path, nil)
+		if timed := response.Header.Get("Server-Timing"); strings.HasPrefix(timed, "page;dur=") != (v == admin) {
+			t.Errorf("%s has Server-Timing %q", path, timed)
+		}
 	}
 	_, body = admin.page(http.StatusOK, "/admin/storage", nil)
 	for _, text := range []string{"Private images", "What mirrors hold", "docker.io/library/nginx", "free on its disk"} {

@@ -100,6 +100,17 @@ type RepositoryRow struct {
 	Pushed time.Time
 	// Pulls are those of the manifests that it holds.
 	Pulls PullCount
+	// Days are the days with pulls, whatever was pulled, the oldest first, at most MaxPullDays.
+	Days []DayPulls
+}
+
+// MaxPullDays is how many days of pulls a row has.
+const MaxPullDays = 30
+
+// DayPulls counts the pulls of a day.
+type DayPulls struct {
+	Day string // in UTC, as time.DateOnly
+	N   int64
 }
 
 // Says is what an image says that it is, in few words: its types as in ImageFacts, and annotations,

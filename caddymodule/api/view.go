@@ -77,6 +77,13 @@ type Repository struct {
 	Digest    digest.Digest `json:"newest_digest,omitempty"`
 	Pushed    time.Time     `json:"pushed,omitzero"`
 	Pulls     Pulls         `json:"pulls"`
+	Days      []DayPulls    `json:"pull_days,omitempty"`
+}
+
+// DayPulls is core.DayPulls.
+type DayPulls struct {
+	Day string `json:"day"`
+	N   int64  `json:"n"`
 }
 
 func (e *exchange) shownRepository(row core.RepositoryRow) Repository {
@@ -86,6 +93,9 @@ func (e *exchange) shownRepository(row core.RepositoryRow) Repository {
 	}
 	if e.Mirror(row.Name) != "" {
 		shown.Kind = kindMirror
+	}
+	for _, day := range row.Days {
+		shown.Days = append(shown.Days, DayPulls(day))
 	}
 	if row.OnlyHere >= 0 {
 		shown.OnlyHere = &row.OnlyHere

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/eblume/caddy-registry/caddymodule/design"
+
+	"github.com/eblume/caddy-registry/core"
 )
 
 func TestSizesAndTimesAsPeopleSayThem(t *testing.T) {
@@ -126,5 +128,23 @@ func TestLayersAreDrawnAsWideAsTheyAre(t *testing.T) {
 	}
 	if drawn, _ := drawLayers([]int64{0, -1}); drawn.Parts != nil {
 		t.Errorf("nothing is drawn as %v", drawn)
+	}
+}
+
+func TestPullsOfDaysAreDrawn(t *testing.T) {
+	now := time.Date(2026, 11, 30, 23, 0, 0, 0, time.UTC)
+	days := []core.DayPulls{{Day: "2026-10-31", N: 7}, {Day: "2026-11-01", N: 1}, {Day: "2026-11-16", N: 50}, {Day: "2026-11-17", N: 2}, {Day: "2026-11-30", N: 4}}
+	for n, want := range map[int]int64{1: 4, 13: 4, 14: 6, 15: 56, 30: 57, 31: 64} {
+		if got := pullsSince(days, now, n); got != want {
+			t.Errorf("%d days: got %d, want %d", n, got, want)
+		}
+	}
+	drawn := sparkOf(days, now)
+	if !strings.HasPrefix(drawn.Points, "2.0,13.0 9.1,24.0 ") || !strings.HasSuffix(drawn.Points, " 94.0,2.0") ||
+		strings.Count(drawn.Points, ",") != 14 || drawn.Words != "6 pulls in 14 days" {
+		t.Errorf("got %+v", drawn)
+	}
+	if drawn := sparkOf(days[:3], now); drawn != (spark{}) {
+		t.Errorf("no pull is drawn as %+v", drawn)
 	}
 }

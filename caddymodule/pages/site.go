@@ -71,7 +71,7 @@ var templates = design.Templates(files, "templates/*.html", template.FuncMap{
 	"hour":  func(t time.Time) time.Time { return t.UTC().Truncate(time.Hour) },
 	"short": short, "repository": repositoryPath, "tag": tagPath, "digest": digestPath, "history": historyPath, "file": filePath,
 	"delete": deletePath, "back": backPath, "rightName": rightName, "kind": kindOf,
-	"len64": func(n int) int64 { return int64(n) },
+	"len64": func(n int) int64 { return int64(n) }, "spark": sparkOf, "pullsSince": pullsSince,
 	"texts": func(name string, rows table, inspect string) any {
 		return titled{name, rows, inspect, rows.Total() <= openRows}
 	},
@@ -351,6 +351,10 @@ func (s *Site) show(w http.ResponseWriter, r *http.Request, status int, out *byt
 }
 
 func (s *Site) send(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+	if s.View != nil && s.View.Admin() { // how long it takes says something about what others do
+		took := float64(time.Since(s.now).Microseconds()) / 1000
+		w.Header().Set("Server-Timing", "page;dur="+strconv.FormatFloat(took, 'f', 1, 64))
+	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {

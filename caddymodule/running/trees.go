@@ -99,7 +99,7 @@ func openStore(ctx context.Context, opened storage.Buckets, tree, pullsPrefix st
 		return nil, nil, nil, err
 	}
 	times := pulls.New(pulls.Config{Bucket: b, Prefix: pullsPrefix, Log: c.Log, Written: func(repo string, counted pulls.Record) {
-		for change := range pullChanges(store.Pulled, repo, counted) {
+		for change := range pullChanges(store.Pulled, store.PulledOn, repo, counted) {
 			x.Apply(change)
 		}
 	}})
@@ -111,7 +111,7 @@ func openStore(ctx context.Context, opened storage.Buckets, tree, pullsPrefix st
 				yield(store.Change{}, err)
 				return
 			}
-			for change := range pullChanges(store.PullsRead, repo, record) {
+			for change := range pullChanges(store.PullsRead, store.DaysRead, repo, record) {
 				if !yield(change, nil) {
 					return
 				}
@@ -125,9 +125,13 @@ func openStore(ctx context.Context, opened storage.Buckets, tree, pullsPrefix st
 	return s, times, b, err
 }
 
-// pullChanges are the pulls of a repository as changes of what pages show.
-func pullChanges(event store.Event, repo string, record pulls.Record) iter.Seq[store.Change] {
+// pullChanges are the pulls of a repository as changes of what pages show: events of things, and one
+// of days.
+func pullChanges(event, days store.Event, repo string, record pulls.Record) iter.Seq[store.Change] {
 	return func(yield func(store.Change) bool) {
+		if len(record.Days) > 0 && !yield(store.Change{Event: days, Repo: repo, Days: record.Days}) {
+			return
+		}
 		for d, n := range record.Manifests {
 			if !yield(store.Change{Event: event, Repo: repo, Digest: d, Pulls: core.PullCount(n)}) {
 				return

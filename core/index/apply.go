@@ -3,6 +3,8 @@ package index
 import (
 	"bytes"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,6 +83,8 @@ func (a *applying) change(c *store.Change) error {
 		return a.hold(c.Repo, c.Digest, func(h *holding) { h.blob = false })
 	case store.Pulled, store.PullsRead:
 		return a.countPulls(c)
+	case store.PulledOn, store.DaysRead:
+		return a.countDays(c)
 	}
 	return nil
 }
@@ -97,7 +101,7 @@ func (a *applying) superseded(c *store.Change) bool {
 		id = "t" + c.Tag
 	case store.BlobLinked, store.BlobUnlinked:
 		id = "b" + id
-	case store.Pulled, store.PullsRead:
+	case store.Pulled, store.PullsRead, store.PulledOn, store.DaysRead:
 		return false
 	}
 	id = c.Repo + "\x00" + id
@@ -358,6 +362,28 @@ func (a *applying) countPulls(c *store.Change) error {
 	)
 }
 
+// countDays counts the pulls of days. Those of a repository that holds nothing are not counted.
+func (a *applying) countDays(c *store.Change) error {
+	if a.sums(c.Repo).empty() {
+		return nil
+	}
+	k := []byte(c.Repo)
+	now := map[string]int64{}
+	if c.Event == store.PulledOn {
+		if old, known := read[map[string]int64](a.tx, daysBucket, k); known {
+			now = old
+		}
+	}
+	for day, n := range c.Days {
+		now[day] += n
+	}
+	days := slices.Sorted(maps.Keys(now))
+	for _, day := range days[:max(0, len(days)-core.MaxPullDays)] {
+		delete(now, day)
+	}
+	return a.put(daysBucket, k, encoded(now))
+}
+
 // finish writes the sums of the repositories that were changed, with what the rows' order says of
 // them.
 func (a *applying) finish() error {
@@ -399,7 +425,10 @@ func (a *applying) finishRepo(repo string, before, now sums) error {
 		}
 	}
 	if now.empty() {
-		return a.drop(sumsBucket, name)
+		return all(
+			func() error { return a.drop(sumsBucket, name) },
+			func() error { return a.drop(daysBucket, name) },
+		)
 	}
 	if err := a.put(sumsBucket, name, encoded(now)); err != nil || !now.listed() {
 		return err

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -190,6 +192,10 @@ func repositoryRow(tx *bbolt.Tx, name string) (core.RepositoryRow, bool) {
 	row := core.RepositoryRow{
 		At: name, Name: name, Tags: s.Tags, Manifests: s.Manifests, Bytes: s.Bytes, OnlyHere: s.OnlyHere,
 		Newest: s.Newest, Says: s.Says, Pushed: s.Pushed, Pulls: s.Pulls,
+	}
+	days, _ := read[map[string]int64](tx, daysBucket, []byte(name))
+	for _, day := range slices.Sorted(maps.Keys(days)) {
+		row.Days = append(row.Days, core.DayPulls{Day: day, N: days[day]})
 	}
 	if s.Newest != "" {
 		states, _ := read[tagStates](tx, statesBucket, key(name, s.Newest))

@@ -337,9 +337,21 @@ func TestPullsAreCounted(t *testing.T) {
 	pulled("b/two", 0, store.PullsRead, 7, 3*time.Hour)
 	pulled("b/two", 0, store.PullsRead, 8, 3*time.Hour)
 	pulled("b/two", 9, store.Pulled, 100, 9*time.Hour) // not held
+	for n := range 40 {
+		day := start.AddDate(0, 0, n).Format(time.DateOnly)
+		x.Apply(store.Change{Event: store.PulledOn, Repo: "a/one", Days: map[string]int64{day: 1}})
+		x.Apply(store.Change{Event: store.PulledOn, Repo: "a/one", Days: map[string]int64{day: 2}})
+		x.Apply(store.Change{Event: store.DaysRead, Repo: "b/two", Days: map[string]int64{day: int64(n)}})
+		x.Apply(store.Change{Event: store.PulledOn, Repo: "c/gone", Days: map[string]int64{day: 1}})
+	}
 	var got []string
 	for _, row := range take(t, 9, x.RepositoryRows(t.Context(), "", core.RepositoriesByPull, "")) {
 		got = append(got, fmt.Sprint(row.Name, " ", row.Pulls.N, " ", row.Pulls.Last.Sub(start)))
+		days := fmt.Sprint(len(row.Days), row.Days[0].N, row.Days[len(row.Days)-1])
+		last := start.AddDate(0, 0, 39).Format(time.DateOnly)
+		if want := map[string]string{"a/one": "30 3 {" + last + " 3}", "b/two": "1 39 {" + last + " 39}"}[row.Name]; days != want {
+			t.Errorf("days of %s: got %s, want %s", row.Name, days, want)
+		}
 	}
 	for _, row := range take(t, 9, x.TagRows(t.Context(), "a/one", core.TagsByPull, "")) {
 		got = append(got, fmt.Sprint(row.Name, " ", row.Pulls.N, " ", row.Image.Pulls.N))

@@ -28,6 +28,7 @@ var (
 	tagsPulledBucket   = []byte("tags pulled")   // repository time tag -> nothing
 	aliasesBucket      = []byte("aliases")       // repository digest tag -> nothing
 	pullsBucket        = []byte("pulls")         // repository "d" digest, or "t" tag -> core.PullCount
+	daysBucket         = []byte("pull days")     // repository -> pulls by day, at most core.MaxPullDays
 	sumsBucket         = []byte("sums")          // repository -> sums
 
 	// The orders of repositories have each twice: behind an empty group, and behind its first
@@ -41,7 +42,7 @@ var (
 // catalogBuckets are all of them.
 var catalogBuckets = [][]byte{
 	imagesBucket, imagesPushedBucket, imagesPulledBucket, namedBucket, usersBucket, contentBucket, statesBucket,
-	versionsBucket, tagsPushedBucket, tagsPulledBucket, aliasesBucket, pullsBucket, sumsBucket, reposNamedBucket,
+	versionsBucket, tagsPushedBucket, tagsPulledBucket, aliasesBucket, pullsBucket, daysBucket, sumsBucket, reposNamedBucket,
 	reposPushedBucket, reposPulledBucket, reposSizeBucket,
 }
 

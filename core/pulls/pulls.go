@@ -180,7 +180,9 @@ func (t *Times) put(ctx context.Context, s *segment) error {
 		t.mu.Unlock()
 		return fmt.Errorf("pulls of %s: %w", s.repo, err)
 	}
-	t.written(s.repo, record.since(s.told))
+	counted := record.since(s.told)
+	counted.sumDay(nameOf(s.day), counted.Manifests)
+	t.written(s.repo, counted)
 	s.told = record
 	return nil
 }

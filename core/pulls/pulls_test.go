@@ -331,6 +331,29 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 }
 
 // A day that could not be written is given up before it may be folded.
+// The pulls that are told have their day, and each is told once.
+func TestPullsAreToldWithTheirDay(t *testing.T) {
+	withBucket(t, func(t *testing.T, b *counting) {
+		told := map[string]int64{}
+		times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/", Written: func(_ string, counted pulls.Record) {
+			for day, n := range counted.Days {
+				told[day] += n
+			}
+		}})
+		for range 4 {
+			times.Mark(repo, one, "latest")
+			times.Mark(repo, two, "")
+			time.Sleep(10 * time.Hour)
+		}
+		if err := times.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if want := map[string]int64{"2000-01-01": 6, "2000-01-02": 2}; !maps.Equal(told, want) {
+			t.Errorf("told %v, want %v", told, want)
+		}
+	})
+}
+
 func TestAPastDayIsNotWrittenAnyMore(t *testing.T) {
 	withBucket(t, func(t *testing.T, b *counting) {
 		times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})

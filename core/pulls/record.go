@@ -72,8 +72,13 @@ func beyond[K comparable](now, earlier map[K]Count) map[K]Count {
 func (r *Record) add(day string, other Record) {
 	addTo(&r.Manifests, other.Manifests)
 	addTo(&r.Tags, other.Tags)
+	r.sumDay(day, other.Manifests)
+}
+
+// sumDay adds the pulls of manifests to those of a day.
+func (r *Record) sumDay(day string, manifests map[digest.Digest]Count) {
 	var n int64
-	for _, c := range other.Manifests {
+	for _, c := range manifests {
 		n += c.N
 	}
 	if n > 0 {

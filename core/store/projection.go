@@ -43,6 +43,8 @@ const (
 	BlobUnlinked                  // Digest
 	Pulled                        // Digest or Tag, Pulls: so many more
 	PullsRead                     // Digest or Tag, Pulls: so many in all
+	PulledOn                      // Days: so many more
+	DaysRead                      // Days: so many in all
 )
 
 // Change is one change of what a repository holds. The events say which members it has.
@@ -59,6 +61,8 @@ type Change struct {
 	Before []core.TagState
 	Size   int64 // of the blob, in bytes
 	Pulls  core.PullCount
+	// Days are pulls by day (UTC, as time.DateOnly).
+	Days map[string]int64
 }
 
 // changed tells the projection, if there is one.
