@@ -412,7 +412,9 @@ func (s *Site) broken(w http.ResponseWriter, r *http.Request, f reference, err e
 		}
 	}
 	id := rand.Text()[:10]
-	s.Log.Error("page failed", "path", r.URL.Path, "request", id, "error", err)
+	if r.Context().Err() == nil { // or the browser has left
+		s.Log.Error("page failed", "path", r.URL.Path, "request", id, "error", err)
+	}
 	p := failure{frame: s.frame(r.Context(), title), Text: text, Request: id}
 	s.render(w, r, status, "error", p, new(bytes.Buffer))
 }

@@ -1,0 +1,41 @@
+package pages
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/eblume/caddy-registry/core"
+)
+
+// turns bounds what pages do at once in the process, by its capacity.
+type turns chan struct{}
+
+// maxWait is how long a page waits for its turn.
+const maxWait = 5 * time.Second
+
+// take waits for a turn, which end ends. Errors: core.ErrUnavailable after maxWait, that of ctx.
+func (t turns) take(ctx context.Context) (end func(), err error) {
+	wait := time.NewTimer(maxWait)
+	defer wait.Stop()
+	select {
+	case t <- struct{}{}:
+		return func() { <-t }, nil
+	case <-wait.C:
+		return nil, fmt.Errorf("%w: other pages are being composed", core.ErrUnavailable)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// large lets two large manifests be on pages at once: to compose one of 4 MiB takes up to a second of
+// the processor's time, and several times its size.
+var large = make(turns, 2)
+
+// largeManifest is the size from which a manifest is large, in bytes. Those of images have a few KB.
+const largeManifest = 256 << 10
+
+// isLarge reports whether the manifest of a row is large, or may be.
+func isLarge(row core.ImageRow) bool {
+	return row.Digest != "" && (!row.Described || row.Size > largeManifest)
+}
