@@ -186,7 +186,7 @@ func (s *Site) read(ctx context.Context, repo string, one artifacts.File, w arti
 		return artifacts.Content{Cut: "It has " + size(one.Size) + ", and only files of up to " + size(most) + " are read. Download it."}, nil
 	}
 	end, err := reading.take(ctx)
-	if errors.Is(err, core.ErrUnavailable) {
+	if errors.Is(err, errTurn) {
 		return artifacts.Content{Cut: "Other files are being read. Load the page again in a moment."}, nil
 	} else if err != nil {
 		return artifacts.Content{}, err

@@ -14,7 +14,10 @@ type turns chan struct{}
 // maxWait is how long a page waits for its turn.
 const maxWait = 5 * time.Second
 
-// take waits for a turn, which end ends. Errors: core.ErrUnavailable after maxWait, that of ctx.
+// errTurn is the error of a page whose turn did not come. Anybody can cause it, so no log has it.
+var errTurn = fmt.Errorf("%w: other pages are being composed", core.ErrUnavailable)
+
+// take waits for a turn, which end ends. Errors: errTurn after maxWait, that of ctx.
 func (t turns) take(ctx context.Context) (end func(), err error) {
 	wait := time.NewTimer(maxWait)
 	defer wait.Stop()
@@ -22,7 +25,7 @@ func (t turns) take(ctx context.Context) (end func(), err error) {
 	case t <- struct{}{}:
 		return func() { <-t }, nil
 	case <-wait.C:
-		return nil, fmt.Errorf("%w: other pages are being composed", core.ErrUnavailable)
+		return nil, errTurn
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
