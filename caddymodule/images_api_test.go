@@ -22,7 +22,7 @@ import (
 const apiPolicy = `policy {
 			allow anonymous read fetch on public/** docker.io/**
 			allow group artifact-workloads read create delete on team/**
-			deny user zot-ci delete on team/kept
+			deny user zot-ci delete on secret/** team/kept
 			allow group admins *
 		}
 `

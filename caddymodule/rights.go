@@ -8,6 +8,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/pages"
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/globs"
 	"github.com/eblume/caddy-registry/core/namespace"
 	"github.com/eblume/caddy-registry/core/wire"
 	"github.com/eblume/caddy-registry/policies"
@@ -44,15 +45,32 @@ func (c *call) rights(repo string) []api.Right {
 		d := c.app.decide(c.who.Identity, repo, action)
 		right := api.Right{Action: action.String(), Allowed: d.allowed, Narrowed: d.narrowed}
 		if d.rule != nil && !c.who.Anonymous() {
-			right.Rule, right.Line = d.rule.String(), d.rule.Line
+			right.Rule, right.Line = c.app.ruleFor(c.who.Identity, *d.rule, repo).String(), d.rule.Line
 		}
 		rights = append(rights, right)
 	}
 	return rights
 }
 
+// ruleFor returns a rule that decides in a repository as the caller may know it: without its patterns
+// for other repositories, unless the caller administers the registry. They may be names of such that the
+// caller may not read.
+func (a *App) ruleFor(who policies.Identity, rule policies.Rule, repo string) policies.Rule {
+	if a.policy.Allows(who, policies.Admin, "") {
+		return rule
+	}
+	var on globs.Globs
+	for _, glob := range rule.On {
+		if (globs.Globs{glob}).Match(repo) {
+			on = append(on, glob)
+		}
+	}
+	rule.On = on
+	return rule
+}
+
 // shownRights is rights for a page. A visitor without a name is shown the rule that decides, too: it
-// is about anonymous callers, so it names nobody, and patterns for other repositories are left out.
+// is about anonymous callers, so it names nobody.
 func (h *Handler) shownRights(who policies.Identity, repo string) (rights []pages.Right) {
 	mirror := h.mirrorOf(repo)
 	for _, action := range []policies.Action{policies.Read, policies.Fetch, policies.Create, policies.Update, policies.Delete} {
@@ -67,18 +85,10 @@ func (h *Handler) shownRights(who policies.Identity, repo string) (rights []page
 			if d.rule == nil {
 				break
 			}
-			rule := *d.rule
-			if who.Anonymous() {
-				rule.On = nil
-				for _, glob := range d.rule.On {
-					if (append(rule.On[:0:0], glob)).Match(repo) {
-						rule.On = append(rule.On, glob)
-					}
-				}
-			} else {
-				right.Line = rule.Line
+			if !who.Anonymous() {
+				right.Line = d.rule.Line
 			}
-			right.Rule = rule.String()
+			right.Rule = h.app.ruleFor(who, *d.rule, repo).String()
 		}
 		rights = append(rights, right)
 	}

@@ -40,7 +40,7 @@ type Catalog interface {
 	ImageNames(ctx context.Context, repo string, d digest.Digest) ([]NamedRow, error)
 	// DigestTags yields the tags of a repository that name d, in byte order.
 	DigestTags(ctx context.Context, repo string, d digest.Digest, after string) iter.Seq2[string, error]
-	// UserRows yields the manifests of a repository that name d.
+	// UserRows yields the manifests of a repository that name d, as far as ImageNames does. See Unlisted.
 	UserRows(ctx context.Context, repo string, d digest.Digest, after string) iter.Seq2[ContentRow, error]
 	// ContentRows yields the content whose digest begins with prefix, as "sha256:ab12cd", and who
 	// holds it, in the order of digests. Errors: ErrDigestInvalid for fewer than MinDigits.
@@ -55,6 +55,11 @@ const MinDigits = 6
 // MaxNamed bounds the content that is described as named by one manifest. Images name some
 // dozen, and the largest artifacts in use a few hundred.
 const MaxNamed = 2000
+
+// Unlisted stands, in UserRows, for all content that a manifest names beyond MaxNamed: UserRows yields
+// no such manifest for that content, and all of them for Unlisted. No content has this digest; a
+// manifest that names it counts as one of them.
+const Unlisted digest.Digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 // RepositoryOrder is an order of repositories.
 type RepositoryOrder string

@@ -66,8 +66,11 @@ var (
 
 // appendCertificate adds a certificate, if it is one.
 func appendCertificate(all []Certificate, der []byte) []Certificate {
+	if len(all) == maxCertificates {
+		return all
+	}
 	parsed, err := x509.ParseCertificate(der)
-	if err != nil || len(all) == maxCertificates {
+	if err != nil {
 		return all
 	}
 	c := Certificate{

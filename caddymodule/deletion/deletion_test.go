@@ -34,7 +34,16 @@ type registry struct {
 	*store.Store
 	bucket *dir.Bucket
 	later  atomic.Int64 // than now, in hours
+	index  *swayed
 }
+
+// swayed is an index that can be begun anew.
+type swayed struct {
+	*index.Index
+	anew atomic.Bool
+}
+
+func (s *swayed) Whole() bool { return s.Index.Whole() && !s.anew.Load() }
 
 func newRegistry(t *testing.T) *registry {
 	t.Helper()
@@ -46,8 +55,9 @@ func newRegistry(t *testing.T) *registry {
 	r.must(err)
 	x, err := index.ForStore(filepath.Join(t.TempDir(), "index.db"), slog.New(slog.DiscardHandler))
 	r.must(err)
+	r.index = &swayed{Index: x}
 	r.Store, err = store.Open(t.Context(), r.bucket, store.Config{
-		Names: x, Projection: x, Settings: store.Settings{Grace: time.Hour, Untagged: store.KeepUntagged, UploadAge: time.Hour},
+		Names: x, Projection: r.index, Settings: store.Settings{Grace: time.Hour, Untagged: store.KeepUntagged, UploadAge: time.Hour},
 		Now: func() time.Time { return time.Now().Add(time.Duration(r.later.Load()) * time.Hour) },
 	})
 	r.must(err)
@@ -103,7 +113,7 @@ func (r *registry) image(repo string, subject *core.Descriptor, layers []string,
 	return r.put(repo, m.MediaType, m, tags...)
 }
 
-func (r *registry) index(repo string, images []core.Descriptor, tags ...string) core.Descriptor {
+func (r *registry) indexOf(images []core.Descriptor, tags ...string) core.Descriptor {
 	r.Helper()
 	for i, architecture := range []string{"amd64", "arm64", "s390x"}[:len(images)] {
 		images[i].Platform = &ocispec.Platform{OS: "linux", Architecture: architecture}
@@ -177,8 +187,8 @@ func TestAPlanIsWhatGoes(t *testing.T) {
 	amd := r.image(repo, nil, []string{base, common, "amd64 of one"})
 	shared := r.image(repo, nil, []string{base, common, "arm64 of both"})
 	alone := r.image(repo, nil, []string{common, "s390x of one"})
-	other := r.index(repo, []core.Descriptor{shared}, "v2")
-	chosen := r.index(repo, []core.Descriptor{amd, shared, alone}, "v1", "latest")
+	other := r.indexOf([]core.Descriptor{shared}, "v2")
+	chosen := r.indexOf([]core.Descriptor{amd, shared, alone}, "v1", "latest")
 	sbom := r.image(repo, &chosen, []string{"sbom of one"})
 	signature := r.image(repo, &sbom, []string{"signature of the sbom"})
 	ofPlatform := r.image(repo, &amd, []string{"sbom of amd64"})
@@ -274,7 +284,7 @@ func TestBytesOfRandomPlans(t *testing.T) {
 func TestWhatChangedMeanwhileStays(t *testing.T) {
 	r := newRegistry(t)
 	child := r.image(repo, nil, []string{"one"})
-	root := r.index(repo, []core.Descriptor{child}, "v1")
+	root := r.indexOf([]core.Descriptor{child}, "v1")
 	p := r.plan(root)
 	if again := r.plan(root); again.Key() != p.Key() {
 		t.Error("the same plan has another key")

@@ -68,7 +68,8 @@ type Plan struct {
 	// maxWithin.
 	Within []digest.Digest
 	// Bytes is the size of the content that nothing needs any more. If AtMost, other
-	// repositories may have parts of it, and the caller may not know.
+	// repositories may have parts of it, and the caller may not know; or a manifest that names
+	// more than core.MaxNamed.
 	Bytes  int64
 	AtMost bool
 }
@@ -84,6 +85,8 @@ type finder struct {
 	order  []*Image
 
 	tags, names, users int
+	// vague: a manifest that was not chosen names more than the catalog lists, perhaps a part.
+	vague bool
 }
 
 // Of makes the plan of deleting manifests of a repository. mirror returns the mirror of a
@@ -106,6 +109,9 @@ func Of(ctx context.Context, r core.Registry, repo string, chosen []digest.Diges
 		if err := f.follow(ctx, f.order[i]); err != nil {
 			return nil, err
 		}
+	}
+	if err := f.unlisted(ctx); err != nil {
+		return nil, err
 	}
 	stays := f.stays()
 	p := &Plan{Repo: repo}
@@ -211,8 +217,23 @@ func (f *finder) follow(ctx context.Context, image *Image) error {
 	return nil
 }
 
+// unlisted finds out whether Users are all that name a manifest. See core.Unlisted.
+func (f *finder) unlisted(ctx context.Context) error {
+	for user, err := range f.UserRows(ctx, f.repo, core.Unlisted, "") {
+		if err != nil {
+			return err
+		}
+		if one := f.found[user.Digest]; one == nil || one.Part != Chosen {
+			f.vague = true
+			return nil
+		}
+	}
+	return nil
+}
+
 // stays returns the manifests that something keeps: a tag, or a manifest that stays by naming them
-// or by being their subject. The chosen ones keep nothing and go whatever keeps them.
+// or by being their subject. The chosen ones keep nothing and go whatever keeps them. Where it is not
+// known what keeps them, all others stay.
 func (f *finder) stays() map[digest.Digest]bool {
 	kept := map[digest.Digest]bool{}
 	var pending []*Image
@@ -223,7 +244,7 @@ func (f *finder) stays() map[digest.Digest]bool {
 		}
 	}
 	for _, image := range f.order {
-		if len(image.Names) > 0 || slices.ContainsFunc(image.Users, func(user digest.Digest) bool { return f.found[user] == nil }) {
+		if f.vague || len(image.Names) > 0 || slices.ContainsFunc(image.Users, func(user digest.Digest) bool { return f.found[user] == nil }) {
 			keep(image)
 		}
 	}

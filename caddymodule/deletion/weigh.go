@@ -48,6 +48,7 @@ func (f *finder) weigh(ctx context.Context, p *Plan, stays map[digest.Digest]boo
 			p.Bytes += named.Size
 		}
 	}
+	p.AtMost = p.AtMost || f.vague
 	return nil
 }
 

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -10,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -29,10 +29,7 @@ const (
 
 // reading lets two files be read at once in the process, because each can take a second of the
 // processor's time.
-var reading = make(chan struct{}, 2)
-
-// maxWait is how long a page waits for its turn.
-const maxWait = 5 * time.Second
+var reading = make(turns, 2)
 
 // file is a file of an artifact, on the page of its manifest.
 type file struct {
@@ -188,16 +185,13 @@ func (s *Site) read(ctx context.Context, repo string, one artifacts.File, w arti
 	if most := artifacts.Largest(one.MediaType); one.Size > most {
 		return artifacts.Content{Cut: "It has " + size(one.Size) + ", and only files of up to " + size(most) + " are read. Download it."}, nil
 	}
-	turn := time.NewTimer(maxWait)
-	defer turn.Stop()
-	select {
-	case reading <- struct{}{}:
-		defer func() { <-reading }()
-	case <-turn.C:
+	end, err := reading.take(ctx)
+	if errors.Is(err, errTurn) {
 		return artifacts.Content{Cut: "Other files are being read. Load the page again in a moment."}, nil
-	case <-ctx.Done():
-		return artifacts.Content{}, ctx.Err()
+	} else if err != nil {
+		return artifacts.Content{}, err
 	}
+	defer end()
 	blob, err := s.Registry.Blob(ctx, repo, one.Digest)
 	if err != nil {
 		if notHeld(err) {

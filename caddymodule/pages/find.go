@@ -19,6 +19,13 @@ type query struct {
 	tag    string
 }
 
+const (
+	// maxWords bounds the words of a query: each row is searched for each.
+	maxWords = 8
+	// maxLooked bounds the repositories in which a page looks for a tag.
+	maxLooked = 1000
+)
+
 // bareDigits is from how many hexadecimal digits a word is taken for a digest.
 const bareDigits = 12
 
@@ -39,6 +46,7 @@ func (s *Site) understand(text string) query {
 		return q
 	}
 	q.words = strings.Fields(text)
+	q.words = q.words[:min(maxWords, len(q.words))]
 	if len(q.words) == 1 {
 		q.words[0], q.tag, _ = strings.Cut(q.words[0], ":")
 	}
@@ -73,16 +81,18 @@ func (s *Site) repositories(ctx context.Context, p *listPage, q query, order cor
 		sought = core.WithSoughtText(ctx, q.words[0])
 	}
 	rows := s.Registry.RepositoryRows(sought, p.In, order, after)
+	looked := 0
 	list, err := read(s, rows, func(row core.RepositoryRow) string { return row.At }, func(row core.RepositoryRow) bool {
 		if _, ok := s.owner(row.Name); !ok || !q.matches(row) || p.Kind != "" && !ofKind(p.Kind, row.Says) {
 			return false
 		}
 		if tagged {
+			looked++
 			_, err := s.Registry.TagRow(ctx, row.Name, tag)
 			return err == nil
 		}
 		return true
-	})
+	}, func() bool { return looked == maxLooked })
 	if err != nil {
 		return err
 	}

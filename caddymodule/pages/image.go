@@ -138,6 +138,13 @@ func (s *Site) contentOf(ctx context.Context, p *imagePage, f reference, values 
 	} else if len(some) > 0 {
 		p.Platform = some[0].Platform
 	}
+	if isLarge(p.Row) || isLarge(p.Shown) {
+		end, err := large.take(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 	raw, err := s.manifest(ctx, f.repo, p.Row.Digest)
 	if err != nil && !notHeld(err) {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/eblume/caddy-registry/core"
@@ -83,8 +84,9 @@ type part[T any] struct {
 	Short bool
 }
 
-// read returns at most pageRows rows for which keep returns true, and where the list goes on.
-func read[T any](s *Site, rows iter.Seq2[T, error], at func(T) string, keep func(T) bool) (part[T], error) {
+// read returns at most pageRows rows for which keep returns true, and where the list goes on. It ends
+// early when one of enough says so.
+func read[T any](s *Site, rows iter.Seq2[T, error], at func(T) string, keep func(T) bool, enough ...func() bool) (part[T], error) {
 	var p part[T]
 	last := ""
 	for row, err := range rows {
@@ -97,8 +99,9 @@ func read[T any](s *Site, rows iter.Seq2[T, error], at func(T) string, keep func
 		if err != nil {
 			return p, err
 		}
-		if len(p.Rows) == pageRows || p.Passed == maxScan {
-			p.Short = p.Passed == maxScan
+		tired := p.Passed == maxScan || slices.ContainsFunc(enough, func(is func() bool) bool { return is() })
+		if len(p.Rows) == pageRows || tired {
+			p.Short = tired
 			p.Next = plainMark + base64.RawURLEncoding.EncodeToString([]byte(last))
 			return p, nil
 		}

@@ -415,8 +415,11 @@ func (s *Site) broken(w http.ResponseWriter, r *http.Request, f reference, err e
 			w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(time.Until(at).Seconds())))))
 		}
 	}
-	id := rand.Text()[:10]
-	s.Log.Error("page failed", "path", r.URL.Path, "request", id, "error", err)
+	id := ""
+	if r.Context().Err() == nil && !errors.Is(err, errTurn) { // or the browser has left
+		id = rand.Text()[:10]
+		s.Log.Error("page failed", "path", r.URL.Path, "request", id, "error", err)
+	}
 	p := failure{frame: s.frame(r.Context(), title), Text: text, Request: id}
 	s.render(w, r, status, "error", p, new(bytes.Buffer))
 }

@@ -77,6 +77,9 @@ func (s *shelf) TagRows(context.Context, string, core.TagOrder, string) iter.Seq
 }
 
 func (s *shelf) TagRow(_ context.Context, _, tag string) (core.TagRow, error) {
+	if tag == "nothing-like-it" {
+		return core.TagRow{}, core.ErrManifestUnknown
+	}
 	return core.TagRow{At: tag, Name: tag, TagState: core.TagState{Digest: image.Digest}, Image: image}, s.err
 }
 
@@ -211,6 +214,7 @@ func TestPagesReadFewRows(t *testing.T) {
 		"/": 40, "/images": 52, "/images?order=size": 52, "/images/team/app": 52, "/images/team/app?order=push": 52, "/images/team/app:v1": 25,
 		"/images/team/app?kind=untagged": 52,
 		"/images?q=nothing-like-it":      20_001, "/images/team/app?tag=nothing-like-it": 20_001,
+		"/images?q=:nothing-like-it": 1001, "/images?q=r:nothing-like-it": 1001,
 	} {
 		s := &shelf{state: core.CatalogState{Whole: true}}
 		answer, _ := open(s, path)

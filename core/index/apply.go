@@ -185,6 +185,11 @@ func (a *applying) holdImage(c *store.Change) error {
 				return err
 			}
 		}
+		if c.More {
+			if err := a.put(usersBucket, in(c.Repo, pack(core.Unlisted), id), nil); err != nil {
+				return err
+			}
+		}
 		if err := a.put(namedBucket, k, names); err != nil {
 			return err
 		}
@@ -217,6 +222,7 @@ func (a *applying) dropImage(repo string, d digest.Digest) error {
 		s.Pulls.N -= pulls.N
 	}
 	return all(
+		func() error { return a.drop(usersBucket, in(repo, pack(core.Unlisted), id)) },
 		func() error { return a.drop(namedBucket, k) },
 		func() error { return a.drop(imagesBucket, k) },
 		func() error { return a.drop(imagesPushedBucket, in(repo, newestFirst(old.Pushed), id)) },

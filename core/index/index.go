@@ -58,7 +58,7 @@ var _ store.Names = (*Index)(nil)
 var (
 	manifestsBucket = []byte("manifests") // repository 0 digest -> nothing
 	tagsBucket      = []byte("tags")      // repository 0 tag -> digest
-	formatBucket    = []byte("format 4")  // renamed when the layout changes: an old file has none
+	formatBucket    = []byte("format 5")  // renamed when the layout changes: an old file has none
 	rowsPrefix      = "rows of "          // in formatBucket, with the name of a bucket: how many rows it has
 	wholeKey        = []byte("whole")     // in formatBucket: the catalog's rows have everything
 )

@@ -117,13 +117,18 @@ func (s *Store) asExpected(ctx context.Context, repo string, d digest.Digest, ta
 		return fmt.Errorf("%w: users of %s", core.ErrUnsupported, d)
 	}
 	// The projection is written behind, but before each of its answers. With the lock nobody adds a user.
-	for user, err := range s.projection.UserRows(ctx, repo, d, "") {
-		if err != nil {
-			return err
+	for _, named := range []digest.Digest{d, core.Unlisted} {
+		for user, err := range s.projection.UserRows(ctx, repo, named, "") {
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(expected.Users, user.Digest) {
+				return fmt.Errorf("%w: %s of %s is, or may be, named by %s", core.ErrChanged, d, repo, user.Digest)
+			}
 		}
-		if !slices.Contains(expected.Users, user.Digest) {
-			return fmt.Errorf("%w: %s of %s is named by %s", core.ErrChanged, d, repo, user.Digest)
-		}
+	}
+	if !s.projection.Whole() { // it was begun anew, perhaps without one of them
+		return fmt.Errorf("%w: the index is being built, and what names %s is not known", core.ErrUnavailable, d)
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ type Projection interface {
 type Event int
 
 const (
-	ImageHeld    Event = iota + 1 // Digest, Image, Named
+	ImageHeld    Event = iota + 1 // Digest, Image, Named, More
 	ImageGone                     // Digest
 	TagSet                        // Tag, State, Before
 	TagGone                       // Tag
@@ -56,6 +56,8 @@ type Change struct {
 	Image  core.ImageFacts
 	// Named is the content that the manifest names, each once, at most core.MaxNamed.
 	Named []digest.Digest
+	// More: it names more content than that.
+	More  bool
 	State core.TagState
 	// Before is what the tag named before, the newest first, at most 20.
 	Before []core.TagState
@@ -114,6 +116,7 @@ func (s *Store) imageChange(ctx context.Context, repo string, d digest.Digest, d
 			continue
 		}
 		if seen[named] = struct{}{}; len(c.Named) == core.MaxNamed {
+			c.More = true
 			break
 		}
 		c.Named = append(c.Named, named)
