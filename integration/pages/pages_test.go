@@ -176,18 +176,15 @@ func (h *house) examine(axe string, all []shown) {
 	h.Helper()
 	themes := []chromium.Theme{chromium.Light, chromium.Dark}
 	for i, s := range all {
+		if len(s.before) == 0 {
+			h.plain(s)
+		}
 		h.display(chromium.Desk, chromium.Light)
 		h.show(s)
 		for n, screen := range []chromium.Screen{chromium.Desk, chromium.Phone, chromium.Zoomed} {
 			theme := themes[(i+n)%2]
 			h.display(screen, theme)
-			h.faults(s.name+", "+screen.Name, func(ctx context.Context) ([]string, error) {
-				wide, err := chromium.Overflow(ctx)
-				if wide == "" {
-					return nil, err
-				}
-				return []string{"the page scrolls sideways: " + wide}, err
-			})
+			h.faults(s.name+", "+screen.Name, sideways)
 			if screen != chromium.Zoomed { // it has the layout and the colours of a narrow page
 				h.faults(s.name+", "+screen.Name+", "+string(theme), func(ctx context.Context) ([]string, error) {
 					return chromium.Violations(ctx, axe)
@@ -197,6 +194,30 @@ func (h *house) examine(axe string, all []shown) {
 		h.display(chromium.Desk, chromium.Light)
 		h.faults(s.name+": not reached by the tab key", chromium.Unreached)
 	}
+}
+
+// plain looks at a page on a phone that runs no scripts.
+func (h *house) plain(s shown) {
+	h.Helper()
+	scripts := func(run bool) {
+		if err := chromium.Scripts(h.ctx, run); err != nil {
+			h.Fatal(err)
+		}
+	}
+	scripts(false)
+	h.display(chromium.Phone, chromium.Dark)
+	h.show(s)
+	h.faults(s.name+", without scripts", sideways)
+	scripts(true)
+}
+
+// sideways finds what makes a page scroll sideways.
+func sideways(ctx context.Context) ([]string, error) {
+	wide, err := chromium.Overflow(ctx)
+	if wide == "" {
+		return nil, err
+	}
+	return []string{"the page scrolls sideways: " + wide}, err
 }
 
 // faults fails the test for each fault that look finds.
