@@ -175,8 +175,10 @@ func (m *matrix) itself(s matrixSite, v viewer) {
 		return http.StatusNotFound // as what does not exist
 	}
 	// Figures of a mirror are for those who may read everything in it, so those of docker.io, of
-	// which the rules reveal a part only, are for nobody. Addresses are for administrators.
-	whole := func(t tier, mirror string) bool { return t.only == "" && mirror != "docker.io" }
+	// which the rules reveal a part only, are for administrators. So are addresses.
+	whole := func(t tier, mirror string) bool {
+		return t.only == "" && (mirror != "docker.io" || t.may("admin", ""))
+	}
 	m.view(s, v, "GET", "/mirrors", "", http.StatusOK)
 	m.view(s, v, "GET", "/mirrors/none.example", "", http.StatusNotFound)
 	m.view(s, v, "GET", "/admin/storage", "", forAdmins(v.browse.may("admin", "")))

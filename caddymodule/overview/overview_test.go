@@ -211,6 +211,9 @@ func TestFiguresOfAMirrorAreForThoseWhoMayReadAllOfIt(t *testing.T) {
 		{"all but a part", []string{"allow anonymous read", "deny anonymous read on docker.io/me/**"}, policies.Identity{}, nil, true, false, false, []string{"docker.io/library/nginx"}, []string{"docker.io/library/nginx"}},
 		{"what upstreams hide", []string{"allow anonymous read"}, policies.Identity{}, []string{"docker.io/me/hidden"}, true, false, false, []string{"docker.io/library/nginx"}, []string{"docker.io/library/nginx"}},
 		{"a key for a part", []string{"allow signed_in read"}, policies.Identity{User: "ada", Narrow: &policies.Narrowing{On: []string{"docker.io/library/*"}}}, nil, true, false, false, []string{"docker.io/library/nginx"}, []string{"docker.io/library/nginx"}},
+		{"an administrator who may not pull what upstreams hide",
+			[]string{"allow group admins read create update delete admin"}, policies.Identity{User: "ada", Groups: []string{"admins"}},
+			[]string{"docker.io/me/hidden"}, true, true, true, []string{"docker.io/library/nginx"}, []string{"docker.io/library/nginx"}},
 		{"something else", []string{"allow anonymous read on team/**"}, policies.Identity{}, nil, false, false, false, nil, nil},
 		{"an administrator", []string{"allow user ada *"}, policies.Identity{User: "ada"}, nil, true, true, true, []string{"docker.io/me/hidden"}, []string{"docker.io/library/nginx", "docker.io/me/hidden"}},
 	} {

@@ -49,11 +49,12 @@ type Viewer struct {
 // Admin reports whether the caller administers the registry.
 func (v *Viewer) Admin() bool { return v.Policy.Allows(v.Who, policies.Admin, "") }
 
-// whole reports whether the caller may read everything that a mirror has.
+// whole reports whether the caller may see sums over everything that a mirror has: who may read all of
+// it, what its credentials have opened included. Administrators need not be able to pull that.
 func (v *Viewer) whole(mirror string) bool {
 	p, ok := v.Policy.(Within)
 	return ok && p.AllowsWithin(v.Who, policies.Read, mirror) &&
-		(!v.Credentialed(mirror) || p.AllowsWithin(v.Who, policies.Reveal, mirror))
+		(!v.Credentialed(mirror) || v.Admin() || p.AllowsWithin(v.Who, policies.Reveal, mirror))
 }
 
 // sees reports whether the caller may know of a repository that is, or was, here.
