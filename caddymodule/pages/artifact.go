@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -207,40 +208,78 @@ func (s *Site) read(ctx context.Context, repo string, one artifacts.File, w arti
 	return said, err
 }
 
+// maxSending is how long a manifest may take to be sent to a browser. Until then it is in memory.
+const maxSending = 30 * time.Second
+
 // download sends a file that a manifest names, or the manifest: as bytes to keep, never as something
 // that a browser shows.
 func (s *Site) download(w http.ResponseWriter, r *http.Request, f reference, text string) {
-	ctx := r.Context()
 	d, err := core.ParseDigest(text)
+	if err == nil && d == f.Digest {
+		err = s.downloadManifest(w, r, f)
+	} else if err == nil {
+		err = s.downloadFile(w, r, f, d)
+	}
 	if err != nil {
 		s.broken(w, r, f, err)
-		return
 	}
+}
+
+// downloadManifest sends a manifest. An error means that nothing was sent.
+func (s *Site) downloadManifest(w http.ResponseWriter, r *http.Request, f reference) error {
+	manifest, end, err := s.turnFor(r.Context(), f)
+	if err != nil {
+		return err
+	}
+	defer end()
+	deadlines := http.NewResponseController(w) // a test's writer may have none
+	_ = deadlines.SetWriteDeadline(time.Now().Add(maxSending))
+	defer func() { _ = deadlines.SetWriteDeadline(time.Time{}) }() // the next answer of the connection has its own
+	keep(w.Header(), f.Digest.Encoded()+".json")
+	s.send(w, r, http.StatusOK, manifest)
+	return nil
+}
+
+// turnFor reads a manifest, a large one in its turn, which end ends.
+func (s *Site) turnFor(ctx context.Context, f reference) (manifest []byte, end func(), err error) {
+	row, err := s.Registry.ImageRow(ctx, f.repo, f.Digest)
+	if err != nil {
+		return nil, nil, err
+	}
+	end = func() {}
+	if isLarge(row) {
+		if end, err = large.take(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	if manifest, err = s.manifest(ctx, f.repo, f.Digest); err != nil {
+		end()
+	}
+	return manifest, end, err
+}
+
+// downloadFile sends a file that a manifest names. An error means that nothing was sent.
+func (s *Site) downloadFile(w http.ResponseWriter, r *http.Request, f reference, d digest.Digest) error {
+	ctx := r.Context()
 	named, err := s.Registry.ImageNames(ctx, f.repo, f.Digest)
-	if err == nil && d != f.Digest && !slices.ContainsFunc(named, func(n core.NamedRow) bool { return n.Digest == d }) {
-		err = core.ErrBlobUnknown
-	}
-	var manifest []byte
-	if err == nil {
-		manifest, err = s.manifest(ctx, f.repo, f.Digest)
-	}
 	if err != nil {
-		s.broken(w, r, f, err)
-		return
+		return err
 	}
-	if d == f.Digest {
-		keep(w.Header(), d.Encoded()+".json")
-		s.send(w, r, http.StatusOK, manifest)
-		return
+	if !slices.ContainsFunc(named, func(n core.NamedRow) bool { return n.Digest == d }) {
+		return core.ErrBlobUnknown
 	}
+	manifest, end, err := s.turnFor(ctx, f)
+	if err != nil {
+		return err
+	}
+	files, _ := artifacts.Files(manifest)
+	end()
 	blob, err := s.Registry.Blob(ctx, f.repo, d)
 	if err != nil {
-		s.broken(w, r, f, err)
-		return
+		return err
 	}
 	defer blob.Close()
 	name := d.Encoded()
-	files, _ := artifacts.Files(manifest)
 	if at := slices.IndexFunc(files, func(f artifacts.File) bool { return f.Digest == d }); at >= 0 {
 		name = files[at].FileName()
 	}
@@ -250,12 +289,13 @@ func (s *Site) download(w http.ResponseWriter, r *http.Request, f reference, tex
 	}
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
-		return
+		return nil
 	}
 	if _, err := io.Copy(w, blob); err != nil && ctx.Err() == nil {
 		s.Log.Warn("download from a page ended early", "repository", f.repo, "digest", d, "error", err)
 		panic(http.ErrAbortHandler) // so that the browser knows
 	}
+	return nil
 }
 
 // keep sets the header of a file that a browser is to keep under a name.
