@@ -310,9 +310,15 @@ func (s *Site) texts(p *imagePage, c config, raw []byte) {
 		{"Version", ocispec.AnnotationVersion}, {"Revision", ocispec.AnnotationRevision}, {"Licence", ocispec.AnnotationLicenses},
 		{"Vendor", ocispec.AnnotationVendor}, {"Base image", ocispec.AnnotationBaseImageName},
 	} {
-		if value := said(row.key); value != "" {
-			p.About = append(p.About, pair{row.name, k.text(value, false)})
+		value := said(row.key)
+		if value == "" {
+			continue
 		}
+		shown := k.text(value, false)
+		if address := commit(said(ocispec.AnnotationSource), value); row.key == ocispec.AnnotationRevision && address != "" {
+			shown = template.HTML(`<a href="`+template.HTMLEscapeString(address)+`" rel="noreferrer nofollow">`) + shown + "</a>"
+		}
+		p.About = append(p.About, pair{row.name, shown})
 	}
 	if source := said(ocispec.AnnotationSource); source != "" {
 		p.Source = link(source)

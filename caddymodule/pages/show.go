@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -94,15 +95,41 @@ func filePath(repo string, manifest, d digest.Digest) string {
 
 const fileInfix = "/-/file/"
 
+// safeURL parses an address that is safe to follow; nil: it is not.
+func safeURL(s string) *url.URL {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Opaque != "" {
+		return nil
+	}
+	return u
+}
+
 // link is a link of an image to the web, or its text if it is not one that is safe to follow: with
 // http or https, a host, and no user who would look like one.
 func link(s string) template.HTML {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Opaque != "" {
+	u := safeURL(s)
+	if u == nil {
 		return line(s)
 	}
 	shown := strings.TrimSuffix(u.Host+u.EscapedPath(), "/")
 	return template.HTML(`<a href="`+template.HTMLEscapeString(u.String())+`" rel="noreferrer nofollow">`) + line(shown) + "</a>"
+}
+
+// revisions are what a commit of git is called, whole or in short.
+var revisions = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+
+// commit is the address of a commit at the forge where the source of an image is, or empty. Forgejo,
+// Gitea, GitHub and GitLab have commits there.
+func commit(source, revision string) string {
+	u := safeURL(source)
+	if u == nil || !revisions.MatchString(revision) || u.RawQuery != "" || u.Fragment != "" {
+		return ""
+	}
+	u.Path = strings.TrimSuffix(strings.TrimSuffix(u.Path, "/"), ".git")
+	if strings.Count(u.Path, "/") < 2 { // owner and repository
+		return ""
+	}
+	return u.JoinPath("commit", revision).String()
 }
 
 // crumb is a step on the way to a page.

@@ -87,6 +87,30 @@ func TestLinksOfImages(t *testing.T) {
 	}
 }
 
+func TestRevisionsAreLinkedToTheirForge(t *testing.T) {
+	const rev = "1a2b3c4d5e"
+	for source, want := range map[string]string{
+		"https://forge.example/ada/app":       "https://forge.example/ada/app/commit/" + rev,
+		"https://github.com/ada/app.git":      "https://github.com/ada/app/commit/" + rev,
+		"https://git.example/forge/ada/app/":  "https://git.example/forge/ada/app/commit/" + rev,
+		"https://forge.example/ada":           "",
+		"https://forge.example/ada/app?a=b":   "",
+		"javascript:alert(1)//x/y":            "",
+		"https://good.example@evil.com/ada/x": "",
+		"git@forge.example:ada/app":           "",
+		"":                                    "",
+	} {
+		if got := commit(source, rev); got != want {
+			t.Errorf("%s: got %q, want %q", source, got, want)
+		}
+	}
+	for _, revision := range []string{"", "main", "../../x", "1a2b3c", "1A2B3C4D"} {
+		if got := commit("https://forge.example/ada/app", revision); got != "" {
+			t.Errorf("%q: got %q", revision, got)
+		}
+	}
+}
+
 func TestHistoryIsReadAsADockerfile(t *testing.T) {
 	for text, want := range map[string]string{
 		`/bin/sh -c #(nop)  CMD ["bash"]`:                `CMD|["bash"]`,

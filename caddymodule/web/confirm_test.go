@@ -27,6 +27,11 @@ func TestRevokingAsksFirst(t *testing.T) {
 	id := keys.List("ada")[0].ID
 	active := func() bool { key, _ := keys.Get(id); return key.Active(time.Now()) }
 
+	for _, path := range []string{"/user", "/user/"} {
+		if response, _ := b.want(http.StatusFound, "GET", path, nil); response.Header.Get("Location") != "/user/apikey" {
+			t.Errorf("%s leads to %q", path, response.Header.Get("Location"))
+		}
+	}
 	ask := "/user/apikey/revoke?id=" + id
 	if _, page := b.want(http.StatusOK, "GET", "/user/apikey", nil); !strings.Contains(page, `href="`+ask+`"`) {
 		t.Errorf("the page of the keys does not lead to the question:\n%s", page)

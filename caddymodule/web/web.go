@@ -75,7 +75,7 @@ var crossOrigin = http.NewCrossOriginProtection()
 // Serves reports whether a path is one of the pages; callback is that of the
 // callback.
 func Serves(path, callback string) bool {
-	return slices.Contains([]string{"/", "/login", "/logout", adminKeysPath, adminUsersPath, BackChannel, callback}, path) ||
+	return slices.Contains([]string{"/", "/login", "/logout", "/user", adminKeysPath, adminUsersPath, BackChannel, callback}, path) ||
 		strings.HasPrefix(path, "/user/") || isAPI(path)
 }
 
@@ -130,6 +130,8 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.login(w, r, conn)
 	case "/logout":
 		s.logout(w, r, https)
+	case "/user", "/user/":
+		http.Redirect(w, r, keysPath, http.StatusFound)
 	case keysPath:
 		s.keys(w, r, https)
 	case newPath:
