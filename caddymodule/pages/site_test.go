@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -29,7 +30,7 @@ type shelf struct {
 	err   error       // of everything
 	pause *core.Pause // ends the list of repositories
 	blob  error       // of configs
-	rows  int         // that were read
+	rows  int64       // that were read; atomic
 }
 
 var manifest = []byte(`{"schemaVersion":2,"config":{"mediaType":"` + ocispec.MediaTypeImageConfig + `","digest":"` + string(digest.FromString("c")) +
@@ -51,7 +52,7 @@ func (s *shelf) RepositoryRows(context.Context, string, core.RepositoryOrder, st
 				yield(core.RepositoryRow{}, s.pause)
 				return
 			}
-			s.rows++
+			atomic.AddInt64(&s.rows, 1)
 			name := fmt.Sprintf("team/r%09d", i)
 			if !yield(core.RepositoryRow{At: name, Name: name, Tags: 1, Newest: "v1", NewestDigest: image.Digest}, nil) {
 				return
@@ -67,7 +68,7 @@ func (s *shelf) RepositoryRow(_ context.Context, repo string) (core.RepositoryRo
 func (s *shelf) TagRows(context.Context, string, core.TagOrder, string) iter.Seq2[core.TagRow, error] {
 	return func(yield func(core.TagRow, error) bool) {
 		for i := 0; ; i++ {
-			s.rows++
+			atomic.AddInt64(&s.rows, 1)
 			name := fmt.Sprintf("v%09d", 999_999_999-i)
 			if !yield(core.TagRow{At: name, Name: name, TagState: core.TagState{Digest: image.Digest}, Image: image}, nil) {
 				return
@@ -90,7 +91,7 @@ func (s *shelf) ImageRow(context.Context, string, digest.Digest) (core.ImageRow,
 func (s *shelf) ImageRows(context.Context, string, string) iter.Seq2[core.ImageRow, error] {
 	return func(yield func(core.ImageRow, error) bool) {
 		for {
-			s.rows++
+			atomic.AddInt64(&s.rows, 1)
 			if !yield(image, nil) {
 				return
 			}
@@ -105,7 +106,7 @@ func (s *shelf) ImageNames(context.Context, string, digest.Digest) ([]core.Named
 func (s *shelf) UserRows(context.Context, string, digest.Digest, string) iter.Seq2[core.ContentRow, error] {
 	return func(yield func(core.ContentRow, error) bool) {
 		for {
-			s.rows++
+			atomic.AddInt64(&s.rows, 1)
 			if !yield(core.ContentRow{Repo: "team/app", Digest: image.Digest, Manifest: true}, nil) {
 				return
 			}
@@ -210,7 +211,7 @@ func TestStatesAreShown(t *testing.T) {
 
 // A page of a list of a million rows reads no more of them than one of a hundred.
 func TestPagesReadFewRows(t *testing.T) {
-	for path, most := range map[string]int{
+	for path, most := range map[string]int64{
 		"/": 40, "/images": 52, "/images?order=size": 52, "/images/team/app": 52, "/images/team/app?order=push": 52, "/images/team/app:v1": 25,
 		"/images/team/app?kind=untagged": 52,
 		"/images?q=nothing-like-it":      20_001, "/images/team/app?tag=nothing-like-it": 20_001,
