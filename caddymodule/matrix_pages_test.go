@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 
@@ -108,8 +109,10 @@ func (m *matrix) view(s matrixSite, v viewer, method, path, body string, want in
 	return string(data)
 }
 
-// TestMatrixOfPages asks for every page and every address of the API as every kind of caller.
+// TestMatrixOfPages asks for every page and every address of the API as every kind of caller. Each
+// caller asks about each repository on every second site, and on all with REGISTRY_SLOW.
 func TestMatrixOfPages(t *testing.T) {
+	slow := os.Getenv("REGISTRY_SLOW") != ""
 	m := newMatrix(t)
 	whole(registrytest.At(t, m.ports["loopback"]))
 	before := map[string]digest.Digest{}
@@ -117,11 +120,14 @@ func TestMatrixOfPages(t *testing.T) {
 		before[repo] = m.put(repo, "moved", "first of "+repo)
 		m.put(repo, "moved", "second of "+repo)
 	}
-	for _, s := range matrixSites {
-		for _, v := range m.viewers(s) {
+	for i, s := range matrixSites {
+		for j, v := range m.viewers(s) {
 			m.lists(s, v)
 			m.itself(s, v)
-			for _, r := range shownRepos {
+			for k, r := range shownRepos {
+				if !slow && (i+j+k)%2 == 1 {
+					continue
+				}
 				m.pagesOf(s, v, r, before[r.name])
 				m.addressesOf(s, v, r)
 			}
@@ -130,7 +136,7 @@ func TestMatrixOfPages(t *testing.T) {
 			}
 		}
 	}
-	if m.serial < 10_000 {
+	if m.serial < 6_000 {
 		t.Errorf("only %d cells were looked at", m.serial)
 	}
 }
