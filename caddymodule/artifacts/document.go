@@ -127,7 +127,7 @@ func (d *document) member(name string) error {
 	case "packages":
 		return d.rows(SBOM, packages, d.spdx)
 	case "components":
-		return d.rows(SBOM, packages, d.cyclonedx)
+		return d.rows(SBOM, packages, d.component)
 	case "artifacts":
 		return d.rows(SBOM, packages, d.syft)
 	case "creationInfo":

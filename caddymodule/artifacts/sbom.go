@@ -57,8 +57,8 @@ func (d *document) spdx() error {
 	return d.row(name, version, concluded, purl)
 }
 
-// cyclonedx reads a component (CycloneDX 1.6). Components may have components.
-func (d *document) cyclonedx() error {
+// component reads a component (CycloneDX 1.6). Components may have components.
+func (d *document) component() error {
 	var group, name, version, purl string
 	var licences []string
 	err := d.object(func(member string) (err error) {
@@ -74,7 +74,7 @@ func (d *document) cyclonedx() error {
 		case "licenses":
 			licences, err = d.licences()
 		case "components":
-			err = d.array(d.cyclonedx)
+			err = d.array(d.component)
 		default:
 			err = d.skip()
 		}
@@ -116,32 +116,12 @@ func (d *document) licences() (all []string, err error) {
 	return all, err
 }
 
-// syft reads an artifact of Syft's own format.
+// syft reads an artifact of Syft's own format, whose members are among those of a component.
 func (d *document) syft() error {
-	var name, version, purl string
-	var licences []string
-	err := d.object(func(member string) (err error) {
-		switch member {
-		case "name":
-			name, err = d.text()
-		case "version":
-			version, err = d.text()
-		case "purl":
-			purl, err = d.text()
-		case "licenses":
-			licences, err = d.licences()
-		default:
-			err = d.skip()
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
 	if d.Format == "" {
 		d.Format = "Syft"
 	}
-	return d.row(name, version, clip(strings.Join(licences, ", ")), purl)
+	return d.component()
 }
 
 // creation reads who made an SPDX document, and when.

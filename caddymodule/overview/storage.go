@@ -70,7 +70,7 @@ type Round struct {
 	Text string    `json:"text,omitempty"`
 }
 
-// Storage describes the storage. Errors: core.ErrNameUnknown for callers who are no administrators;
+// Storage describes the storage. Errors: core.ErrNameUnknown for callers who do not administer the registry;
 // those of core.Catalog.
 func (v *Viewer) Storage(ctx context.Context) (Storage, error) {
 	if !v.Admin() {

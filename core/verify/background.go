@@ -160,7 +160,7 @@ func (v *Verifier) runNow() {
 	v.ended(report)
 }
 
-// ended tells of the end of a run over everything.
+// ended reports that a run over everything has ended.
 func (v *Verifier) ended(report *Report) {
 	if v.Ended != nil {
 		v.Ended(report)
