@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -421,16 +420,6 @@ func (h *heldKey) copy() Key {
 	return key
 }
 
-// use records a use from an address; empty: the address is not known.
-func (h *heldKey) use(at time.Time, address string) {
-	if address != "" && len(address) <= maxFrom {
-		if before := h.from.Load(); before == nil || *before != address {
-			h.from.Store(&address)
-		}
-	}
-	h.used.Store(at.UnixNano()) // last: writeUses looks at it first
-}
-
 // find returns the key of a secret, or nil.
 func (k *Keys) find(secret string) *heldKey {
 	hash, imported := importedHash(secret)
@@ -444,38 +433,4 @@ func (k *Keys) find(secret string) *heldKey {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return k.byHash[hash]
-}
-
-// writeUses writes the last uses that are not on the disk yet. It is called by one
-// goroutine at a time.
-func (k *Keys) writeUses(ctx context.Context) error {
-	k.mu.RLock()
-	all := maps.Clone(k.byID)
-	k.mu.RUnlock()
-	for id, held := range all {
-		used := held.used.Load()
-		if used == held.written {
-			continue
-		}
-		data, err := json.Marshal(time.Unix(0, used).UTC())
-		if err != nil {
-			return err
-		}
-		if _, err := k.bucket.Put(ctx, "uses/"+id, data, bucket.Condition{}); err != nil {
-			return err
-		}
-		held.written = used
-		from := held.from.Load()
-		if from == held.fromWritten {
-			continue
-		}
-		if data, err = json.Marshal(*from); err != nil {
-			return err
-		}
-		if _, err := k.bucket.Put(ctx, fromPrefix+id, data, bucket.Condition{}); err != nil {
-			return err
-		}
-		held.fromWritten = from
-	}
-	return nil
 }
