@@ -295,6 +295,19 @@ func (m *matrix) pagesOf(s matrixSite, v viewer, r matrixRepo, before digest.Dig
 		form := url.Values{"do": {do}, "key": {"of another review"}, "name": {r.name}, "tag": {"v1"}}
 		m.view(s, v, "POST", at+"/-/delete", form.Encode(), acts(http.StatusConflict, "delete"))
 	}
+	// An upstream is asked for those alone who may fetch.
+	for _, path := range []string{at + ":v1/-/fetch", at + "/-/upstream"} {
+		want := http.StatusForbidden
+		switch {
+		case !r.mirror, !v.browse.may("read", r.name):
+			want = http.StatusNotFound
+		case v.browse.may("fetch", r.name):
+			continue // TestOnlyThoseWhoMayFetchDo
+		case !v.in && s.takes:
+			want = http.StatusSeeOther // to the sign-in
+		}
+		m.view(s, v, "POST", path, "x=y", want)
+	}
 	if before != "" {
 		m.view(s, v, "GET", at+":moved/-/back?to="+before.String(), "", acts(http.StatusOK, "create", "update"))
 		form := url.Values{"do": {"back"}, "to": {before.String()}, "from": {before.String()}}

@@ -41,11 +41,16 @@ const actingPolicy = `policy {
 
 func newActing(t *testing.T, more string) *acting {
 	t.Helper()
+	return newActingBy(t, actingPolicy, more)
+}
+
+func newActingBy(t *testing.T, policy, more string) *acting {
+	t.Helper()
 	port, people := registrytest.FreePort(t), ""
 	for user, group := range map[string]string{"erich": "friends", "robot": "ci", "rita": "readers", "bob": "others"} {
 		people += "local_user " + user + " " + registrytest.PasswordHash() + " " + group + "\n"
 	}
-	registrytest.Load(t, strings.Replace(registrytest.Caddyfile(port, t.TempDir(), people+actingPolicy+more, ""), "admin off", "admin off\nevents {\non * oci_test\n}", 1))
+	registrytest.Load(t, strings.Replace(registrytest.Caddyfile(port, t.TempDir(), people+policy+more, ""), "admin off", "admin off\nevents {\non * oci_test\n}", 1))
 	a := &acting{Registry: registrytest.At(t, port), port: port}
 	a.erich, a.ci, a.reader = signedIn(t, port, "erich"), signedIn(t, port, "robot"), signedIn(t, port, "rita")
 	a.key = a.erich.makeKey()

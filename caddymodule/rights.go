@@ -95,13 +95,16 @@ func (h *Handler) shownRights(who policies.Identity, repo string) (rights []page
 	return rights
 }
 
-// pageRefused records a change that a page was asked for and that was refused, as below /v2/.
+// pageRefused records what a page was asked to do and that was refused, as below /v2/.
 func (h *Handler) pageRefused(r *http.Request, who policies.Identity, repo string, action policies.Action, err error) {
 	c := &call{Handler: h, r: r, who: identity.Proven{Identity: who}}
 	c.asked.credential.Address = who.Address
-	kind := wire.DeleteManifest
-	if action != policies.Delete {
-		kind = wire.PutManifest
+	kind := wire.PutManifest
+	switch action {
+	case policies.Delete:
+		kind = wire.DeleteManifest
+	case policies.Fetch:
+		kind = wire.Manifest
 	}
 	c.Resolved = namespace.Resolved{Request: wire.Request{Kind: kind, Name: repo, Repo: repo}, Mirror: h.mirrorOf(repo)}
 	status := http.StatusForbidden

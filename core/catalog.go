@@ -308,5 +308,13 @@ type lookKey struct{}
 // restarts no grace and asks no upstream. What a mirror does not hold is then unknown to it.
 func WithLook(ctx context.Context) context.Context { return context.WithValue(ctx, lookKey{}, true) }
 
+// WithoutLook returns a context for a read that the visitor of a page has asked for: it is that of a client.
+func WithoutLook(ctx context.Context) context.Context {
+	return context.WithValue(ctx, lookKey{}, false)
+}
+
 // Looks reports whether ctx is from WithLook.
-func Looks(ctx context.Context) bool { return ctx.Value(lookKey{}) != nil }
+func Looks(ctx context.Context) bool {
+	looks, _ := ctx.Value(lookKey{}).(bool)
+	return looks
+}

@@ -1,6 +1,9 @@
 package core
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // maxWarnings bounds the warnings of one answer: a client shows each of them.
 const maxWarnings = 8
@@ -30,6 +33,7 @@ const (
 type Notes struct {
 	warnings []string
 	source   Source
+	asOf     time.Time
 }
 
 // Warnings returns the warnings about a good answer, in the order in which they were
@@ -39,6 +43,9 @@ func (n *Notes) Warnings() []string { return n.warnings }
 
 // Source returns where the content came from, or nothing if no registry has said so.
 func (n *Notes) Source() Source { return n.source }
+
+// AsOf returns when the answer was true, or the zero time if no registry has said so: it is current.
+func (n *Notes) AsOf() time.Time { return n.asOf }
 
 // noted is a context with notes in it. As one value it takes one allocation, on the path of
 // every request.
@@ -75,5 +82,12 @@ func Warn(ctx context.Context, text string) {
 func From(ctx context.Context, source Source) {
 	if n, _ := ctx.Value(notesKey{}).(*Notes); n != nil {
 		n.source = source
+	}
+}
+
+// AsOf notes when the answer to ctx's request was true, if it has notes. The last call counts.
+func AsOf(ctx context.Context, t time.Time) {
+	if n, _ := ctx.Value(notesKey{}).(*Notes); n != nil {
+		n.asOf = t
 	}
 }

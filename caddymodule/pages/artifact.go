@@ -114,6 +114,7 @@ func (s *Site) artifact(ctx context.Context, p *imagePage, a asked, f reference,
 				return true, err
 			}
 		}
+		p.Lacks = p.Lacks || shown.Content != nil && shown.Content.Cut == notHere
 		p.Files = append(p.Files, shown)
 	}
 	p.MoreFiles = more
@@ -181,6 +182,9 @@ func (s *Site) content(ctx context.Context, f reference, platform string, one ar
 	return c, nil
 }
 
+// notHere is what is said of a file that is not held.
+const notHere = "It is not held here."
+
 // read reads a file that is held here. That it is not held, or too large, is said in its content.
 func (s *Site) read(ctx context.Context, repo string, one artifacts.File, w artifacts.Window) (artifacts.Content, error) {
 	if most := artifacts.Largest(one.MediaType); one.Size > most {
@@ -196,7 +200,7 @@ func (s *Site) read(ctx context.Context, repo string, one artifacts.File, w arti
 	blob, err := s.Registry.Blob(ctx, repo, one.Digest)
 	if err != nil {
 		if notHeld(err) {
-			return artifacts.Content{Cut: "It is not held here."}, nil
+			return artifacts.Content{Cut: notHere}, nil
 		}
 		return artifacts.Content{}, err
 	}

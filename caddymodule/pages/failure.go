@@ -21,6 +21,10 @@ type failure struct {
 	Text string
 	// Pull is the line that lets a mirror fetch what is not here.
 	Pull string
+	// Fetch is where a form has the mirror fetch it, or shows the tags of the upstream. Empty: the
+	// visitor may not, or nothing can be fetched. Names: it is about tags.
+	Fetch string
+	Names bool
 	// Request finds the error in the log.
 	Request string
 	// Missing: nothing is here that the visitor may see.
@@ -51,6 +55,12 @@ func (s *Site) broken(w http.ResponseWriter, r *http.Request, f reference, err e
 			p.SignIn += "?" + url.Values{"return": {r.URL.Path}}.Encode()
 		}
 		if mirror, ok := s.owner(f.repo); ok && mirror != "" {
+			if s.mayFetch(f.repo) {
+				p.Fetch, p.Names = f.path()+fetchSuffix, f.Reference == core.Reference{}
+				if p.Names {
+					p.Fetch = offeredPath(f.repo)
+				}
+			}
 			p.Text = "The mirror of " + mirror + " holds no such image, or you may not see it."
 			p.Pull = "docker pull " + strings.Replace(strings.TrimPrefix(f.path(), "/images/"), mirror, s.Host+"/"+mirror, 1)
 		}

@@ -57,8 +57,9 @@ type imagePage struct {
 	Shown core.ImageRow
 	// Platform is the one of Shown, and Chosen the same if the address names it.
 	Platform, Chosen string
-	// Absent says why there are no layers.
+	// Absent says why there are no layers. Lacks: something of the image is not held.
 	Absent      string
+	Lacks       bool
 	Bar         bar
 	History     []historyRow
 	HistoryMore int
@@ -75,6 +76,9 @@ type imagePage struct {
 	RefersMore  bool
 	Inspect     string // the line that shows the whole config
 	Deletes     bool   // the visitor may
+	// Fetch is where a form has the mirror fetch what the page lacks. Empty: it lacks nothing that could
+	// be fetched, or the visitor may not.
+	Fetch string
 	// Raw is the manifest. It is called last, when the length of the page is known.
 	Raw func() template.HTML
 }
@@ -167,6 +171,9 @@ func (s *Site) contentOf(ctx context.Context, p *imagePage, f reference, values 
 	if err != nil {
 		return err
 	}
+	if p.Lacks && s.mayFetch(f.repo) {
+		p.Fetch = f.path() + fetchSuffix
+	}
 	s.texts(p, c, raw)
 	p.Refers, p.Within, p.RefersMore, err = s.refers(ctx, f.repo, p.Row.Digest, p.Row)
 	p.Inspect = "skopeo inspect --config docker://" + s.Host + "/" + f.repo + "@" + string(p.Shown.Digest)
@@ -219,6 +226,7 @@ func (s *Site) layers(ctx context.Context, p *imagePage, repo string, manifest [
 		p.Absent = "It names no image of a platform."
 		return config{}, nil
 	case manifest == nil && p.Mirror != "":
+		p.Lacks = true
 		p.Absent = "Not held here. A pull fetches it from " + p.Mirror + "."
 		return config{}, nil
 	case manifest == nil:
@@ -252,7 +260,7 @@ func (s *Site) layers(ctx context.Context, p *imagePage, repo string, manifest [
 			return config{}, err
 		}
 		c = parseConfig(data)
-		if data == nil {
+		if p.Lacks = data == nil; p.Lacks {
 			p.Absent = "Its config is not held here, so its history is not known."
 		}
 	case doc.Config != nil && doc.Config.Size > core.MaxConfig:

@@ -5,11 +5,13 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/caddymodule/overview"
+	"github.com/eblume/caddy-registry/core"
 )
 
 const (
@@ -83,7 +85,7 @@ type mirrorPage struct {
 	Clients []overview.Use
 	More    int // clients beyond them
 	Images  string
-	Purge   string // the command that purges, for administrators
+	Purge   bool // offer to forget what it holds
 	Running []download
 	Next    []due
 	Admin   bool
@@ -104,6 +106,10 @@ type due struct {
 
 // oneMirror shows a mirror.
 func (s *Site) oneMirror(w http.ResponseWriter, r *http.Request, name string) {
+	if text := strings.TrimSpace(r.URL.Query().Get("purge")); text != "" {
+		s.purge(w, r, name, text)
+		return
+	}
 	detail, err := s.View.One(r.Context(), name)
 	if err != nil {
 		s.broken(w, r, reference{}, err)
@@ -123,9 +129,7 @@ func (s *Site) oneMirror(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	p.Clients = detail.Uses[:min(maxClients, len(detail.Uses))]
 	p.More = len(detail.Uses) - len(p.Clients)
-	if p.Admin {
-		p.Purge = "caddy-registry registry purge " + name + "/<name>[:<tag>]"
-	}
+	p.Purge = p.Admin && !s.Who.Anonymous()
 	for _, one := range detail.Running {
 		d := download{Download: one, Short: short(digest.Digest(one.Digest)), Width: "0"}
 		if one.Size > 0 {
@@ -138,6 +142,22 @@ func (s *Site) oneMirror(w http.ResponseWriter, r *http.Request, name string) {
 		p.Next = append(p.Next, due{one, short(d), digestPath(one.Repository, d)})
 	}
 	s.render(w, r, http.StatusOK, "mirror", p, new(bytes.Buffer))
+}
+
+// purge leads from an image, as a person or a client calls it, to the review of what goes with it.
+func (s *Site) purge(w http.ResponseWriter, r *http.Request, mirror, text string) {
+	f, err := s.parse(text)
+	if err != nil || s.mirrorOf(f.repo) != mirror {
+		f, err = s.parse(mirror + "/" + text)
+	}
+	if err == nil && s.mirrorOf(f.repo) != mirror {
+		err = core.ErrNameUnknown
+	}
+	if err != nil {
+		s.broken(w, r, f, err)
+		return
+	}
+	http.Redirect(w, r, deletePath(f.repo, f.Tag, f.Digest), http.StatusSeeOther)
 }
 
 func percentWidth(part, whole int64) string {

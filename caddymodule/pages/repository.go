@@ -52,11 +52,15 @@ type repositoryPage struct {
 	Tags   part[tagged]
 	Shown  int // tags that the rows have, with those that share one
 	// Images are those without a tag, if the page has them instead of tags.
-	Images      part[core.ImageRow]
-	Untagged    bool
-	Parts       []choice
-	Rights      []Right
-	Deletes     bool // the visitor may
+	Images   part[core.ImageRow]
+	Untagged bool
+	Parts    []choice
+	Rights   []Right
+	Deletes  bool // the visitor may
+	Fetches  bool // so may he have the upstream asked
+	// Offers: the tags that the upstream had are known as of Offered.
+	Offers      bool
+	Offered     time.Time
 	First, Next string
 }
 
@@ -73,8 +77,11 @@ func (s *Site) repository(w http.ResponseWriter, r *http.Request, f reference) {
 	}
 	p := repositoryPage{frame: s.frame(ctx, f.repo, crumbs(f.repo, false)...), Repo: f.repo, Row: row, Size: -1}
 	p.Mirror, _ = s.owner(f.repo)
-	p.Filter = values.Get("tag")
-	p.Filter = strings.ToValidUTF8(p.Filter[:min(core.MaxTagLength, len(p.Filter))], "")
+	p.Filter = filterOf(values)
+	if p.Mirror != "" {
+		p.Offered, p.Offers = s.offers(ctx, f.repo)
+		p.Fetches = s.mayFetch(f.repo)
+	}
 	var order string
 	order, p.Orders = choose(tagOrders, values.Get("order"))
 	if row.NewestDigest != "" {
@@ -116,6 +123,12 @@ func (s *Site) repository(w http.ResponseWriter, r *http.Request, f reference) {
 		p.First = tagsAddress(f.repo, kind, p.Filter, order, "")
 	}
 	s.render(w, r, http.StatusOK, "repository", p, new(bytes.Buffer))
+}
+
+// filterOf is the part of a tag that is searched for.
+func filterOf(values url.Values) string {
+	text := values.Get("tag")
+	return strings.ToValidUTF8(text[:min(core.MaxTagLength, len(text))], "")
 }
 
 // tagsAddress is the address of a repository's page, with what is not the default.

@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -77,15 +78,21 @@ func backPath(repo, tag string, to digest.Digest) string {
 	return tagPath(repo, tag) + backSuffix + "?" + url.Values{"to": {string(to)}}.Encode()
 }
 
+// offeredPath is where the tags are that the upstream of a mirror has.
+func offeredPath(repo string) string { return repositoryPath(repo) + offeredSuffix }
+
 const (
 	historySuffix = "/-/history"
 	deleteSuffix  = "/-/delete"
 	backSuffix    = "/-/back"
+	fetchSuffix   = "/-/fetch"
+	offeredSuffix = "/-/upstream"
 )
 
-// Acts reports whether a path is one of the pages that change something when a form is sent.
+// Acts reports whether a path is one of the pages that do something when a form is sent.
 func Acts(path string) bool {
-	return strings.HasPrefix(path, "/images/") && (strings.HasSuffix(path, deleteSuffix) || strings.HasSuffix(path, backSuffix))
+	acts := func(suffix string) bool { return strings.HasSuffix(path, suffix) }
+	return strings.HasPrefix(path, "/images/") && slices.ContainsFunc([]string{deleteSuffix, backSuffix, fetchSuffix, offeredSuffix}, acts)
 }
 
 // filePath is where a file that a manifest names, or the manifest, can be downloaded.

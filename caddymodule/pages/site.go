@@ -67,7 +67,7 @@ var templates = design.Templates(files, "templates/*.html", template.FuncMap{
 	"clock": clock, "len64u": func(n uint64) int64 { return int64(n) },
 	"hour":  func(t time.Time) time.Time { return t.UTC().Truncate(time.Hour) },
 	"short": short, "repository": repositoryPath, "tag": tagPath, "digest": digestPath, "history": historyPath, "file": filePath,
-	"delete": deletePath, "back": backPath, "rightName": rightName, "kind": kindOf,
+	"delete": deletePath, "back": backPath, "offered": offeredPath, "rightName": rightName, "kind": kindOf,
 	"len64": func(n int) int64 { return int64(n) }, "spark": sparkOf, "pullsSince": pullsSince,
 	"texts": func(name string, rows table, inspect string) any {
 		return titled{name, rows, inspect, rows.Total() <= openRows}
@@ -246,8 +246,9 @@ func (s *Site) named(w http.ResponseWriter, r *http.Request, rest string) {
 	switch {
 	case err != nil:
 		s.broken(w, r, f, err)
-	case (suffix == historySuffix || suffix == backSuffix) && f.Tag == "", suffix == deleteSuffix && f.Reference != core.Reference{},
-		filed && (suffix != "" || f.Digest == ""):
+	case (suffix == historySuffix || suffix == backSuffix) && f.Tag == "",
+		(suffix == deleteSuffix || suffix == offeredSuffix) && f.Reference != core.Reference{},
+		suffix == fetchSuffix && f.Reference == core.Reference{}, filed && (suffix != "" || f.Digest == ""):
 		s.broken(w, r, f, core.ErrManifestUnknown)
 	case f.path() != "/images/"+rest: // another spelling
 		to := url.URL{Path: f.path() + suffix, RawQuery: r.URL.RawQuery}
@@ -261,6 +262,10 @@ func (s *Site) named(w http.ResponseWriter, r *http.Request, rest string) {
 		s.back(w, r, f)
 	case suffix == deleteSuffix:
 		s.delete(w, r, f)
+	case suffix == fetchSuffix:
+		s.fetch(w, r, f)
+	case suffix == offeredSuffix:
+		s.offered(w, r, f)
 	case filed:
 		s.download(w, r, f, kept)
 	case f.Reference == core.Reference{}:
@@ -272,7 +277,7 @@ func (s *Site) named(w http.ResponseWriter, r *http.Request, rest string) {
 
 // cutSuffix divides what stands below /images/ into a name and what is to be seen of it.
 func cutSuffix(rest string) (name, suffix string) {
-	for _, suffix := range []string{historySuffix, backSuffix, deleteSuffix} {
+	for _, suffix := range []string{historySuffix, backSuffix, deleteSuffix, fetchSuffix, offeredSuffix} {
 		if name, found := strings.CutSuffix(rest, suffix); found {
 			return name, suffix
 		}

@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -95,7 +96,7 @@ func (m *Mirror) Referrers(ctx context.Context, repo string, subject digest.Dige
 			},
 			keeps: func(ctx context.Context) bool { return m.has(ctx, repo, subject) },
 		})
-		if errors.Is(err, upstream.ErrNotFound) || upstream.NotFoundElsewhere(err) {
+		if errors.Is(err, upstream.ErrNotFound) || upstream.NotFoundElsewhere(err) || core.Looks(ctx) && unheld(err) {
 			return // an unknown repository has no referrers; a hidden one is refused
 		}
 		if err != nil {
@@ -132,6 +133,9 @@ type question[L list] struct {
 // choose the names, and most names have an empty list.
 func listed[L list](ctx context.Context, m *Mirror, q *question[L]) (L, error) {
 	var none L
+	if core.Looks(ctx) {
+		return lookAtList(ctx, m, q)
+	}
 	remote, seen, err := m.reads(ctx, q.repo)
 	if err != nil {
 		return none, err
@@ -186,6 +190,23 @@ func listed[L list](ctx context.Context, m *Mirror, q *question[L]) (L, error) {
 		core.From(ctx, found.from)
 	}
 	return found.list, err
+}
+
+// lookAtList is listed for a page: the list that was kept, however old, or ErrNameUnknown.
+func lookAtList[L list](ctx context.Context, m *Mirror, q *question[L]) (L, error) {
+	var none L
+	if err := m.mayShow(ctx, q.repo); err != nil {
+		return none, err
+	}
+	held, ok, err := kept[L](ctx, m, q.key)
+	switch {
+	case err != nil:
+		return none, err
+	case !ok:
+		return none, fmt.Errorf("%w: no list of %s is held", core.ErrNameUnknown, q.repo)
+	}
+	core.AsOf(ctx, held.at())
+	return held, nil
 }
 
 // keep remembers a list that the upstream gave.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,6 +114,41 @@ func TestLooksAskNobody(t *testing.T) {
 	})
 }
 
+// A page is shown the list that the upstream gave last, however old, and as of when.
+func TestLooksShowTheListThatWasKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, mirror.Settings{})
+		see := func(want error, tags ...string) (asOf time.Time) {
+			t.Helper()
+			ctx, notes := core.WithNotes(core.WithLook(fetch))
+			got, err := list(f.Tags(ctx, repo, ""))
+			if !errors.Is(err, want) || !slices.Equal(got, tags) {
+				t.Errorf("got %q, %v, want %q, %v", got, err, tags, want)
+			}
+			refers, err := list(f.Referrers(core.WithLook(fetch), repo, f.image, "", ""))
+			if err != nil || len(refers) > 0 {
+				t.Errorf("referrers: got %v, %v", refers, err)
+			}
+			return notes.AsOf()
+		}
+		see(core.ErrNameUnknown)
+		f.saw(t)
+		asked := time.Now()
+		if _, err := list(f.Tags(core.WithoutLook(core.WithLook(fetch)), repo, "")); err != nil {
+			t.Fatal(err)
+		}
+		f.up.Forget()
+		f.up.Manifest("library/nginx", ocispec.MediaTypeImageManifest, document(len(layer)), "new")
+		time.Sleep(2 * mirror.DefaultMaxStale)
+		if at := see(nil, "latest"); !at.Equal(asked) {
+			t.Errorf("as of %v, want %v", at, asked)
+		}
+		f.restart(t)
+		see(nil, "latest")
+		f.saw(t)
+	})
+}
+
 // pull fetches the fixture's image.
 func pull(t *testing.T, f *fixture) {
 	t.Helper()
@@ -136,6 +172,9 @@ func TestLooksShowNothingHidden(t *testing.T) {
 		if _, err := read(f, insider, secretRepo, f.blob); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := list(f.Tags(insider, secretRepo, "")); err != nil {
+			t.Fatal(err)
+		}
 		f.up.Forget()
 		for _, row := range []struct {
 			name  string
@@ -147,6 +186,10 @@ func TestLooksShowNothingHidden(t *testing.T) {
 				if want := core.AccessFrom(row.who).Hidden(secretRepo).Error(); row.shown && err != nil || !row.shown && (err == nil || err.Error() != want) {
 					t.Errorf("%s, %s: got error %v", row.name, how.name, err)
 				}
+			}
+			_, err := list(f.Tags(core.WithLook(row.who), secretRepo, ""))
+			if want := core.AccessFrom(row.who).Hidden(secretRepo).Error(); row.shown && err != nil || !row.shown && (err == nil || err.Error() != want) {
+				t.Errorf("%s, the upstream's tags: got error %v", row.name, err)
 			}
 			repos, err := list(f.RepositoryRows(row.who, "", core.RepositoriesBySize, ""))
 			content, contentErr := list(f.ContentRows(row.who, string(secret)[:20], ""))
