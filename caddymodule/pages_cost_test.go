@@ -127,7 +127,7 @@ policy {
 		"/images/team/app", "/images/team/app?kind=untagged", "/images/team/app:v1",
 		"/images/team/app:v1/-/history", at, at + "/-/file/" + image.String(),
 		"/images/docker.io/library/nginx", "/images/docker.io/library/nginx:latest",
-		"/mirrors", "/mirrors/docker.io", "/images/docker.io/team/app/-/upstream", "/activity", "/activity?repo=team/app",
+		"/mirrors", "/mirrors/docker.io", "/images/docker.io/library/nginx/-/upstream", "/activity", "/activity?repo=team/app",
 		"/api/state", "/api/images", "/api/images/team/app/-/tags", "/api/images/team/app/-/images", "/api/images/team/app:v1",
 		"/api/images/team/app@" + image.String() + "/-/users", "/api/mirrors", "/api/mirrors/docker.io", "/api/activity",
 	}

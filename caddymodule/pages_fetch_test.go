@@ -92,7 +92,7 @@ func TestAMirrorFetchesWhatAPageAsksFor(t *testing.T) {
 		return !strings.Contains(a.erich.browse(http.StatusOK, appPage+":v1?platform=linux/arm64"), "not held")
 	})
 
-	// What the upstream does not give is said.
+	// A page says that the upstream gives nothing.
 	for ref, want := range map[string]string{":none": "gives no such image", "@" + digest.FromString("none").String(): "gives no such image"} {
 		if _, page := a.erich.page(http.StatusNotFound, appPage+ref+"/-/fetch", url.Values{}); !strings.Contains(page, want) {
 			t.Errorf("%s: got %s", ref, page)
@@ -178,7 +178,7 @@ func TestTagsOfAnUpstreamAreShown(t *testing.T) {
 		t.Errorf("a visitor is led to %q", to)
 	}
 	u.Forget()
-	// Who may read sees it, too.
+	// All who may read see it.
 	for _, v := range []*visitor{a.erich, a.ci} {
 		page := v.browse(http.StatusOK, appPage+"/-/upstream")
 		for _, tag := range []string{"amd", "arm", "v1"} {
