@@ -41,7 +41,7 @@ func (x *Index) RepositoryRows(ctx context.Context, group string, order core.Rep
 	if order == core.RepositoriesByName {
 		name = func(at string) string { return at }
 	}
-	return walk(x, bucket, key(group, ""), after, seeker(ctx, name, saysSo), func(tx *bbolt.Tx, at string, _ []byte) (core.RepositoryRow, bool) {
+	return walk(x, bucket, key(group, ""), after, seeker(ctx, name, true), func(tx *bbolt.Tx, at string, _ []byte) (core.RepositoryRow, bool) {
 		row, ok := repositoryRow(tx, name(at))
 		row.At = at
 		return row, ok
@@ -170,7 +170,7 @@ func (x *Index) TagRows(ctx context.Context, repo string, order core.TagOrder, a
 			return tagRow(tx, repo, tag)
 		}))
 	}
-	return guarded(x, repo, walk(x, bucket, key(repo, ""), after, seeker(ctx, name, nil), func(tx *bbolt.Tx, at string, _ []byte) (core.TagRow, bool) {
+	return guarded(x, repo, walk(x, bucket, key(repo, ""), after, seeker(ctx, name, false), func(tx *bbolt.Tx, at string, _ []byte) (core.TagRow, bool) {
 		row, ok := tagRow(tx, repo, name(at))
 		row.At = at
 		return row, ok

@@ -177,8 +177,11 @@ func in(repo string, parts ...[]byte) []byte {
 
 // get reads one row; nil if there is none. It panics, as a cursor does, if it is not as it was
 // written.
-func get(tx *bbolt.Tx, bucket, key []byte) []byte {
-	value := tx.Bucket(bucket).Get(key)
+func get(tx *bbolt.Tx, bucket, key []byte) []byte { return valueOf(tx.Bucket(bucket), key) }
+
+// valueOf is get for one of many rows of a bucket.
+func valueOf(bucket *bbolt.Bucket, key []byte) []byte {
+	value := bucket.Get(key)
 	if value == nil {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"iter"
 	"strings"
+	"unicode/utf8"
 
 	"go.etcd.io/bbolt"
 
@@ -72,21 +73,45 @@ func walk[T any](
 	}
 }
 
-// seeker reports whether the name in a key has the part that ctx seeks; nil: nothing is sought. said
-// is asked when the name has not, if ctx seeks in texts.
-func seeker(ctx context.Context, name func(at string) string, said func(tx *bbolt.Tx, name, part string) bool) func(tx *bbolt.Tx, at string) bool {
+// seeker reports whether the name in a key has the part that ctx seeks; nil: nothing is sought. If ctx
+// seeks in texts, those of the repository with that name count, too, where said is true.
+func seeker(ctx context.Context, name func(at string) string, said bool) func(tx *bbolt.Tx, at string) bool {
 	part, texts := core.Sought(ctx)
 	if part == "" {
 		return nil
 	}
+	written := encoded(part) // as a row has it, in quotes
+	says := saying{part: written[1 : len(written)-1]}
 	return func(tx *bbolt.Tx, at string) bool {
-		return strings.Contains(strings.ToLower(name(at)), part) || texts && said != nil && said(tx, name(at), part)
+		return strings.Contains(strings.ToLower(name(at)), part) || texts && said && says.so(tx, name(at))
 	}
 }
 
-// saysSo reports whether the row of a repository has a text that is in lower case. It may also be in
-// another member.
-func saysSo(tx *bbolt.Tx, repo, part string) bool {
-	written := encoded(part) // as the row has it, in quotes
-	return bytes.Contains(bytes.ToLower(get(tx, sumsBucket, []byte(repo))), written[1:len(written)-1])
+// saying looks for a text in the rows of repositories. It is made once for a list, so that a row costs no
+// memory.
+type saying struct {
+	part       []byte // in lower case, as JSON has it
+	key, lower []byte
+	tx         *bbolt.Tx
+	sums       *bbolt.Bucket // of tx
+}
+
+// so reports whether the row of a repository has the text. It may also be in another member.
+func (s *saying) so(tx *bbolt.Tx, repo string) bool {
+	if s.tx != tx {
+		s.tx, s.sums = tx, tx.Bucket(sumsBucket)
+	}
+	s.key = append(s.key[:0], repo...)
+	row := valueOf(s.sums, s.key)
+	s.lower = s.lower[:0]
+	for _, b := range row {
+		if b >= utf8.RuneSelf {
+			return bytes.Contains(bytes.ToLower(row), s.part)
+		}
+		if 'A' <= b && b <= 'Z' {
+			b += 'a' - 'A'
+		}
+		s.lower = append(s.lower, b)
+	}
+	return bytes.Contains(s.lower, s.part)
 }
