@@ -61,8 +61,9 @@ type Image struct {
 // Plan is what a deletion removes.
 type Plan struct {
 	Repo string
-	// Goes are the manifests that are deleted, with all their tags, in this order. Stays are
-	// parts of the images that something else keeps.
+	// Goes are the manifests that are deleted, with all their tags: the chosen ones, and behind
+	// each image what goes because of it. Delete has another order. Stays are parts of the images
+	// that something else keeps.
 	Goes, Stays []*Image
 	// Within are manifests that stay and name a chosen one, so that they lack it then; at most
 	// maxWithin.
@@ -244,7 +245,7 @@ func (f *finder) stays() map[digest.Digest]bool {
 		}
 	}
 	for _, image := range f.order {
-		if f.vague || len(image.Names) > 0 || slices.ContainsFunc(image.Users, func(user digest.Digest) bool { return f.found[user] == nil }) {
+		if f.vague || len(image.Names) > 0 || f.outside(image) {
 			keep(image)
 		}
 	}
@@ -261,6 +262,14 @@ func (f *finder) stays() map[digest.Digest]bool {
 		}
 	}
 	return kept
+}
+
+// outside reports whether a manifest that is not in the plan names an image or is its subject.
+func (f *finder) outside(image *Image) bool {
+	return slices.ContainsFunc(image.Users, func(user digest.Digest) bool { return f.found[user] == nil }) ||
+		slices.ContainsFunc(image.content, func(named core.NamedRow) bool {
+			return named.Manifest && named.Digest == image.Subject && f.found[named.Digest] == nil
+		})
 }
 
 // Tags returns the tags that go, in the order of their images.
@@ -281,22 +290,31 @@ func (p *Plan) Key() string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// Delete removes what goes, and returns how many manifests it has removed when an error ended it.
-// Those that somebody else has removed count. Errors: core.ErrChanged if something got another tag
-// or user since the plan was made, and those of core.Deleter.
-func (p *Plan) Delete(ctx context.Context, r core.Deleter) (done int, err error) {
-	for i, image := range p.Goes {
-		expected := core.Expected{Tags: image.Names}
-		if image.Part != Chosen {
-			expected.Users = append([]digest.Digest{}, image.Users...)
-		}
-		err := r.DeleteManifest(core.WithExpected(ctx, expected), p.Repo, image.Digest)
-		gone := i > 0 && (errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrNameUnknown))
-		if err != nil && !gone {
-			return i, err
+// Delete removes what goes, and returns which manifests went before an error ended it. Those that
+// somebody else has removed are among them. A manifest goes before its parts, and a subject before
+// what refers to it, so that at each moment what stays is whole, except what Within has. Errors:
+// core.ErrChanged if something got another tag or user since the plan was made, and those of
+// core.Deleter.
+func (p *Plan) Delete(ctx context.Context, r core.Deleter) (went []*Image, err error) {
+	var crowded []digest.Digest // they go too, so they may name anything
+	for _, image := range p.Goes {
+		if image.crowded() {
+			crowded = append(crowded, image.Digest)
 		}
 	}
-	return len(p.Goes), nil
+	for _, image := range order(p.Goes) {
+		expected := core.Expected{Tags: image.Names}
+		if image.Part != Chosen {
+			expected.Users = append(append([]digest.Digest{}, image.Users...), crowded...) // never nil
+		}
+		err := r.DeleteManifest(core.WithExpected(ctx, expected), p.Repo, image.Digest)
+		gone := len(went) > 0 && (errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrNameUnknown))
+		if err != nil && !gone {
+			return went, err
+		}
+		went = append(went, image)
+	}
+	return went, nil
 }
 
 // Empty deletes manifests of a repository that were pushed before a moment, the newest first, at
