@@ -12,8 +12,8 @@ import (
 // whole:
 //
 //   - A manifest is deleted after all that name it as a part, so that none that stays lacks a part.
-//   - A subject is deleted before what refers to it. A signature may stay without its image, but no
-//     image stays without its signature.
+//   - A subject is deleted before what refers to it, or is attached to it by a tag. A signature may
+//     stay without its image, but no image stays without its signature.
 //
 // Both are impossible only if something that refers to a manifest also has it as a part, perhaps as
 // a part of a part. No tool makes that; then parts count more. What is left to choose is as in goes,
@@ -50,6 +50,12 @@ func order(goes []*Image) []*Image {
 			default:
 				waits[j].referrer = append(waits[j].referrer, i)
 				waits[i].subjects++
+			}
+		}
+		for _, one := range image.attached {
+			if j, ok := at[one.Digest]; ok {
+				waits[i].referrer = append(waits[i].referrer, j)
+				waits[j].subjects++
 			}
 		}
 	}

@@ -38,13 +38,13 @@ func (i *interrupted) DeleteManifest(ctx context.Context, repo string, d digest.
 	return i.Store.DeleteManifest(ctx, repo, d)
 }
 
-// relation is what a manifest names.
+// relation is what a manifest names, or is attached to by a tag as to a subject.
 type relation struct {
 	of, to  digest.Digest
 	subject bool
 }
 
-// relations returns everything by which a manifest of the repository names another that it holds.
+// relations returns the relations of the manifests that the repository holds.
 func (r *registry) relations() (all map[relation]bool) {
 	r.Helper()
 	all = map[relation]bool{}
@@ -67,9 +67,14 @@ func (r *registry) relations() (all map[relation]bool) {
 		for _, part := range named.Manifests {
 			all[relation{d, part.Digest, false}] = true
 		}
+		for _, tag := range core.AttachedTags(d) {
+			if row, err := r.TagRow(r.Context(), repo, tag.Name); err == nil {
+				all[relation{row.Digest, d, true}] = true
+			}
+		}
 	}
 	for one := range all {
-		if !held[one.to] {
+		if !held[one.to] || !held[one.of] {
 			delete(all, one)
 		}
 	}

@@ -52,10 +52,16 @@ type Image struct {
 	// an image of Of.
 	Platform string
 	Attests  bool
+	// Attached is what it is to Of if it was found by a tag for that; else empty.
+	Attached core.Attached
 	// Users are all manifests of the repository that name it.
 	Users []digest.Digest
 
 	content []core.NamedRow
+	// attached are the manifests of the plan that a tag attaches to it, and attachedBy has such
+	// tags of its own.
+	attached   []*Image
+	attachedBy map[string]bool
 }
 
 // Plan is what a deletion removes.
@@ -215,7 +221,7 @@ func (f *finder) follow(ctx context.Context, image *Image) error {
 			}
 		}
 	}
-	return nil
+	return f.attachments(ctx, image)
 }
 
 // unlisted finds out whether Users are all that name a manifest. See core.Unlisted.
@@ -232,8 +238,8 @@ func (f *finder) unlisted(ctx context.Context) error {
 	return nil
 }
 
-// stays returns the manifests that something keeps: a tag, or a manifest that stays by naming them
-// or by being their subject. The chosen ones keep nothing and go whatever keeps them. Where it is not
+// stays returns the manifests that something keeps: a tag, or a manifest that stays by naming them,
+// by being their subject or by having them attached. The chosen ones keep nothing and go whatever keeps them. Where it is not
 // known what keeps them, all others stay.
 func (f *finder) stays() map[digest.Digest]bool {
 	kept := map[digest.Digest]bool{}
@@ -245,7 +251,7 @@ func (f *finder) stays() map[digest.Digest]bool {
 		}
 	}
 	for _, image := range f.order {
-		if f.vague || len(image.Names) > 0 || f.outside(image) {
+		if f.vague || f.tagged(image) || f.outside(image) {
 			keep(image)
 		}
 	}
@@ -260,16 +266,11 @@ func (f *finder) stays() map[digest.Digest]bool {
 				keep(one)
 			}
 		}
+		for _, one := range image.attached {
+			keep(one)
+		}
 	}
 	return kept
-}
-
-// outside reports whether a manifest that is not in the plan names an image or is its subject.
-func (f *finder) outside(image *Image) bool {
-	return slices.ContainsFunc(image.Users, func(user digest.Digest) bool { return f.found[user] == nil }) ||
-		slices.ContainsFunc(image.content, func(named core.NamedRow) bool {
-			return named.Manifest && named.Digest == image.Subject && f.found[named.Digest] == nil
-		})
 }
 
 // Tags returns the tags that go, in the order of their images.

@@ -227,6 +227,8 @@ func partName(image *deletion.Image) string {
 	switch {
 	case image.Attests:
 		return "Attestation"
+	case image.Attached != "":
+		return attachedNames[image.Attached]
 	case image.Part == deletion.Refers:
 		return artifactName(image.ArtifactType)
 	case image.Platform != "":
