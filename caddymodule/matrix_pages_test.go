@@ -329,6 +329,24 @@ func (m *matrix) addressesOf(s matrixSite, v viewer, r matrixRepo) {
 	if want != http.StatusNotFound { // nobody uses what is not there
 		m.view(s, v, "GET", at+"@"+d.String()+"/-/users", "", want)
 	}
+	plan := want // for those who may delete
+	switch {
+	case v.wrong, v.tier.may("delete", r.name):
+	case v.tier.known && v.tier.may("read", r.name):
+		plan = http.StatusForbidden
+	default:
+		plan = hidden()
+	}
+	for _, path := range []string{":v1", "@" + d.String()} {
+		m.view(s, v, "GET", at+path+"/-/deletion", "", plan)
+	}
+	switch {
+	case s.readOnly && !v.wrong:
+		plan = http.StatusMethodNotAllowed
+	case plan == http.StatusOK:
+		plan = http.StatusConflict // it is another plan
+	}
+	m.view(s, v, "DELETE", at+"@"+d.String()+"?plan=another", "", plan)
 	switch {
 	case v.wrong:
 		want = http.StatusUnauthorized
