@@ -17,7 +17,7 @@ type AttachedTag struct {
 // Attached is what an AttachedTag names.
 type Attached string
 
-// What belongs to a manifest: cosign's attachments (cosign, specs/SIGNATURE_SPEC.md, "Tag-based
+// The kinds of what belongs to a manifest: cosign's attachments (cosign, specs/SIGNATURE_SPEC.md, "Tag-based
 // Discovery"), and the index of the manifests that have it as their subject (spec.md, "Referrers Tag
 // Schema").
 const (

@@ -40,14 +40,17 @@ func (e *exchange) deleteImage() (any, error) {
 	return Deleted{Deletion{Repository: e.repo, Digest: e.digest, Manifest: true, Tags: append([]string{}, went.Tags...)}}, nil
 }
 
-// plan makes the plan of deleting a manifest with what goes with it, for callers who may delete: it
+// mayDelete returns the refusal of a caller who may not delete here. Plans are for those who may: they
 // can read much.
-func (e *exchange) plan(d digest.Digest) (*deletion.Plan, error) {
-	if e.MayDelete != nil {
-		if err := e.MayDelete(e.repo); err != nil {
-			return nil, err
-		}
+func (e *exchange) mayDelete() error {
+	if e.MayDelete == nil {
+		return nil
 	}
+	return e.MayDelete(e.repo)
+}
+
+// plan makes the plan of deleting a manifest with what goes with it.
+func (e *exchange) plan(d digest.Digest) (*deletion.Plan, error) {
 	plan, err := deletion.Of(e.r.Context(), e.Registry, e.repo, []digest.Digest{d}, e.Mirror)
 	switch {
 	case errors.Is(err, deletion.ErrTooMany):
@@ -60,6 +63,9 @@ func (e *exchange) plan(d digest.Digest) (*deletion.Plan, error) {
 
 // planned describes the deletion of what a tag names, or of a manifest.
 func (e *exchange) planned() (any, error) {
+	if err := e.mayDelete(); err != nil {
+		return nil, err
+	}
 	d := e.digest
 	if e.tag != "" {
 		tag, err := e.Registry.TagRow(e.r.Context(), e.repo, e.tag)
@@ -83,6 +89,9 @@ func (e *exchange) planned() (any, error) {
 func (e *exchange) carryOut(key string) (any, error) {
 	if key == "" {
 		return nil, invalid("%s is the key of /api/images/<repository>@<digest>/-/deletion", planParameter)
+	}
+	if err := e.mayDelete(); err != nil {
+		return nil, err
 	}
 	plan, err := e.plan(e.digest)
 	if err != nil {

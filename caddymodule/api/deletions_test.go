@@ -118,7 +118,9 @@ func TestWhoMayNotDeleteSeesNoPlan(t *testing.T) {
 		{anonymous, only("team"), http.StatusForbidden}, // nobody can sign in
 	} {
 		a := r.as(row.who, row.policy)
-		for method, target := range map[string]string{http.MethodGet: at + "/-/deletion", http.MethodDelete: at + "?plan=" + plan.Key} {
+		for target, method := range map[string]string{
+			at + "/-/deletion": http.MethodGet, "/api/images/team/app:none/-/deletion": http.MethodGet, at + "?plan=" + plan.Key: http.MethodDelete,
+		} {
 			if got := ask(t, a, method, target, nil); got.Code != row.want || strings.Contains(got.Body.String(), plan.Key) {
 				t.Errorf("%s %s by %s: got %d %s, want %d", method, target, row.who, got.Code, got.Body, row.want)
 			}

@@ -22,7 +22,7 @@ func (r *registry) listed(subject core.Descriptor, referrers ...core.Descriptor)
 	return r.put(repo, ocispec.MediaTypeImageIndex, ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: referrers}, asTag(subject))
 }
 
-// What a tag attaches to an image goes with it, with that tag.
+// A manifest that a tag attaches to an image goes with it, with that tag.
 func TestWhatTagsAttachGoes(t *testing.T) {
 	r := newRegistry(t)
 	amd, shared := r.image(repo, nil, []string{"base", "amd64"}), r.image(repo, nil, []string{"base", "arm64"})
