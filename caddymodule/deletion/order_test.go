@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/eblume/caddy-registry/caddymodule/deletion"
 	"github.com/eblume/caddy-registry/core"
 )
 
@@ -226,4 +227,25 @@ func TestASubjectKeepsWhatRefersToIt(t *testing.T) {
 	p := r.plan(chosen)
 	wantDigests(t, "goes", digestsOf(p.Goes), chosen)
 	wantDigests(t, "stays", digestsOf(p.Stays), signature)
+}
+
+// Manifests that somebody else deletes meanwhile count as gone, but not the first: then it is not known
+// any more what the plan was about.
+func TestWhatOthersDeletedMeanwhileCounts(t *testing.T) {
+	r := newRegistry(t)
+	push := func() (p *deletion.Plan, index, first core.Descriptor) {
+		first = r.image(repo, nil, []string{"one"})
+		index = r.indexOf([]core.Descriptor{first, r.image(repo, nil, []string{"two"})}, "v1")
+		return r.plan(index), index, first
+	}
+	p, _, first := push()
+	r.must(r.DeleteManifest(t.Context(), repo, first.Digest))
+	if went, err := p.Delete(t.Context(), r); len(went) != 3 || err != nil {
+		t.Errorf("a part: deleted %d, %v", len(went), err)
+	}
+	p, index, _ := push()
+	r.must(r.DeleteManifest(t.Context(), repo, index.Digest))
+	if went, err := p.Delete(t.Context(), r); len(went) != 0 || !errors.Is(err, core.ErrManifestUnknown) {
+		t.Errorf("the chosen one: deleted %d, %v", len(went), err)
+	}
 }
