@@ -84,7 +84,7 @@ func TestDirection(t *testing.T) {
 		// It shows what a guarded registry shows, and asks nobody else.
 		{"./caddymodule/api",
 			[]string{module + "/caddymodule", module + "/core/store", module + "/core/mirror", module + "/core/upstream", module + "/core/index"},
-			module + "/caddymodule/overview"},
+			module + "/caddymodule/overview " + module + "/caddymodule/deletion"},
 		{"./core", []string{module + "/"}, ""},
 		// The packages that know what a disk holds, and sync it, know nothing of keys.
 		{"./core/bucket/dir/ledger", []string{module + "/"}, ""},

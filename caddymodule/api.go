@@ -39,8 +39,10 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request) bool {
 	guarded := policies.Guard(union, h.app.policy, c.who.Identity)
 	(&api.API{
 		Registry: observe.Changes(guarded, h.app.audit, observe.By(c.who.Identity, c.who.Address)),
-		Mirror:   h.mirrorOf, Rights: c.rights, View: h.overview(guarded, c.who.Identity),
-		Cursors: h.app.storage.Callers().Sessions, ReadOnly: h.ReadOnly, Fail: c.failAPI,
+		Mirror:   h.mirrorOf, Rights: c.rights, MayDelete: func(repo string) error {
+			return policies.May(h.app.policy, c.who.Identity, policies.Delete, repo)
+		}, View: h.overview(guarded, c.who.Identity),
+		Cursors: h.app.storage.Callers().Sessions, ReadOnly: h.ReadOnly, Fail: c.failAPI, Log: c.log,
 	}).ServeHTTP(w, r)
 	return true
 }

@@ -95,7 +95,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.log.Warn("rule allows to create where nothing allows to read: what is pushed cannot be pulled, and clients that look before they push fail",
 			"rule", rule.String(), "line", rule.Line)
 	}
-	a.policy, a.rules = policies.NewRules(rules...), rules
+	a.policy, a.rules = policies.NewRules(rules...).Mirrors(site.Mirrors, a.Concealing()), rules
 	a.admins = a.Roster(a.policy)
 	if a.collection, err = a.GC.Collection(); err != nil {
 		return fmt.Errorf("gc: %w", err)

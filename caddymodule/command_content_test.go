@@ -144,6 +144,10 @@ func TestCommandsForContent(t *testing.T) {
 	if _, told := runs(t, registrytest.Failed, with("rm", "docker.io/nginx:one")...); !strings.Contains(told, "registry purge") {
 		t.Errorf("got %q", told)
 	}
+	out, _ = runs(t, registrytest.Done, with("rm", "--image", "--dry-run", "other:v1.9.0")...)
+	if !strings.Contains(out, "manifests: 1, tags: 1;") {
+		t.Errorf("got %q", out)
+	}
 	out, _ = runs(t, registrytest.Done, with("rm", "other:v1.9.0")...)
 	if !strings.HasPrefix(out, "removed the tag other:v1.9.0") {
 		t.Errorf("got %q", out)

@@ -336,12 +336,36 @@ func (m *matrix) addressesOf(s matrixSite, v viewer, r matrixRepo) {
 	if d == "" {
 		d = digest.FromString("nothing")
 	}
-	for _, path := range []string{"", "/-/tags", "/-/images", ":v1", ":v1/-/history", "@" + d.String()} {
+	body := m.view(s, v, "GET", at, "", want)
+	// The bytes that no other repository has are a figure over all of them, and mirrors share content.
+	sums := want == http.StatusOK && v.tier.only == "" && v.tier.may("read", "secret/app") && (!r.mirror || v.tier.may("admin", ""))
+	if got := strings.Contains(body, `"only_here"`); got != sums {
+		m.Errorf("%s by %s on a %s site has sums over repositories: %v", at, v.name, s.name, got)
+	}
+	for _, path := range []string{"/-/tags", "/-/images", ":v1", ":v1/-/history", "@" + d.String()} {
 		m.view(s, v, "GET", at+path, "", want)
 	}
 	if want != http.StatusNotFound { // nobody uses what is not there
 		m.view(s, v, "GET", at+"@"+d.String()+"/-/users", "", want)
 	}
+	plan := want // for those who may delete
+	switch {
+	case v.wrong, v.tier.may("delete", r.name):
+	case v.tier.known && v.tier.may("read", r.name):
+		plan = http.StatusForbidden
+	default:
+		plan = hidden()
+	}
+	for _, path := range []string{":v1", "@" + d.String()} {
+		m.view(s, v, "GET", at+path+"/-/deletion", "", plan)
+	}
+	switch {
+	case s.readOnly && !v.wrong:
+		plan = http.StatusMethodNotAllowed
+	case plan == http.StatusOK:
+		plan = http.StatusConflict // it is another plan
+	}
+	m.view(s, v, "DELETE", at+"@"+d.String()+"?plan=another", "", plan)
 	switch {
 	case v.wrong:
 		want = http.StatusUnauthorized

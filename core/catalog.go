@@ -93,7 +93,7 @@ type RepositoryRow struct {
 	Tags, Manifests int64
 	// Bytes is the size of the content that the repository holds, each once. OnlyHere is the
 	// part that no other repository of its tree holds: what the end of the repository frees. It
-	// is -1 for callers who may not read all of them.
+	// is -1 for callers who may not read all of them, or must not learn what an upstream hides.
 	Bytes, OnlyHere int64
 	// Newest is the tag that moved last, and what it names; empty without tags.
 	Newest       string

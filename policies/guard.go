@@ -16,6 +16,15 @@ func Guard(registry core.Registry, policy Policy, who Identity) core.Registry {
 	return &guard{registry: registry, policy: policy, who: who}
 }
 
+// May returns nil if policy allows who an action in a repository, and otherwise the refusal of a Guard.
+func May(policy Policy, who Identity, action Action, repo string) error {
+	if policy.Allows(who, action, repo) {
+		return nil
+	}
+	g := guard{policy: policy, who: who}
+	return g.refuse(action, repo)
+}
+
 // guard forwards by hand. The registry is deliberately not embedded: a method that
 // core.Registry gains later comes from Unimplemented, and is refused.
 type guard struct {

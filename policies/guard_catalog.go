@@ -15,9 +15,15 @@ type Everywhere interface {
 	AllowsEverywhere(who Identity, action Action) bool
 }
 
-func (g *guard) readsAll() bool {
+// sums reports whether the caller may know figures over everything that repo shares content with, or
+// over all repositories if repo is empty: who may read every repository, also what upstreams hide.
+func (g *guard) sums(repo string) bool {
 	p, ok := g.policy.(Everywhere)
-	return ok && p.AllowsEverywhere(g.who, Read)
+	if !ok || !p.AllowsEverywhere(g.who, Read) {
+		return false
+	}
+	c, ok := g.policy.(Concealing)
+	return !ok || !c.Conceals(g.who, repo)
 }
 
 // RepositoryRows leaves out, inside the iteration, repositories that the caller may not read. It
@@ -79,7 +85,7 @@ func (g *guard) ImageNames(ctx context.Context, repo string, d digest.Digest) ([
 		return nil, err
 	}
 	rows, err := g.registry.ImageNames(ctx, repo, d)
-	if !g.readsAll() {
+	if !g.sums(repo) {
 		for i := range rows {
 			rows[i].Elsewhere = true
 		}
@@ -113,7 +119,7 @@ func (g *guard) ContentRows(ctx context.Context, prefix, after string) iter.Seq2
 
 func (g *guard) CatalogState(ctx context.Context) (core.CatalogState, error) {
 	state, err := g.registry.CatalogState(ctx)
-	if !g.readsAll() {
+	if !g.sums("") {
 		state.Described, state.Manifests = 0, 0
 	}
 	return state, err
@@ -131,7 +137,7 @@ func each[T any](rows iter.Seq2[T, error], change func(T) T) iter.Seq2[T, error]
 }
 
 func (g *guard) repository(row core.RepositoryRow) core.RepositoryRow {
-	if !g.readsAll() {
+	if !g.sums(row.Name) {
 		row.OnlyHere = -1
 	}
 	return row

@@ -70,6 +70,72 @@ func TestSumsAreForThoseWhoMayReadEverything(t *testing.T) {
 	}
 }
 
+// Mirrors share content: a figure about one of their repositories would reveal that another holds
+// something, though its upstream hides that.
+func TestSumsOfMirrorsAreForThoseWhoSeeWhatIsHidden(t *testing.T) {
+	for _, row := range []struct {
+		name       string
+		concealing []string
+		rules      []string
+		reveal     string // on what
+		who        Identity
+		want       bool // of what mirrors have
+	}{
+		{"nothing is hidden", nil, nil, "", Identity{}, true},
+		{"everything is read", []string{"ghcr.io"}, nil, "", Identity{}, false},
+		{"one who sees it", []string{"ghcr.io"}, nil, "ghcr.io/**", Identity{User: "ada"}, true},
+		{"one who sees a part of it", []string{"ghcr.io"}, nil, "ghcr.io/team/**", Identity{User: "ada"}, false},
+		{"one who sees it in one of two", []string{"docker.io", "ghcr.io"}, nil, "ghcr.io/**", Identity{User: "ada"}, false},
+		{"another user", []string{"ghcr.io"}, nil, "ghcr.io/**", Identity{User: "eve"}, false},
+		{"an administrator", []string{"ghcr.io"}, []string{"user root *"}, "", Identity{User: "root"}, true},
+		{"a key that only reads, of one who sees it", []string{"ghcr.io"}, nil, "ghcr.io/**",
+			Identity{User: "ada", Narrow: &Narrowing{Actions: []Action{Read}}}, true},
+		{"a key that only reads, of an administrator", []string{"ghcr.io"}, []string{"user root *"}, "",
+			Identity{User: "root", Narrow: &Narrowing{Actions: []Action{Read}}}, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			rules := []Rule{rule(subject(t, "anonymous"), false)}
+			for _, line := range row.rules {
+				one, err := ParseRule(false, strings.Fields(line))
+				if err != nil {
+					t.Fatal(err)
+				}
+				rules = append(rules, one)
+			}
+			if row.reveal != "" {
+				rules = append(rules, Rule{Who: subject(t, "user", "ada"), Actions: []Action{Reveal}, On: globs.Globs{row.reveal}})
+			}
+			policy := NewRules(rules...).Mirrors([]string{"docker.io", "ghcr.io"}, row.concealing)
+			repos := []string{"docker.io/library/nginx", "ghcr.io/team/app", "team/app"}
+			g := Guard(&recorder{repos: repos}, policy, row.who)
+			for _, repo := range repos {
+				want := row.want || repo == "team/app" // mirrors share nothing with it
+				one, err := g.RepositoryRow(t.Context(), repo)
+				if err != nil || (one.OnlyHere == 1) != want {
+					t.Errorf("%s: got %+v and error %v, want its figures %v", repo, one, err, want)
+				}
+				named, err := g.ImageNames(t.Context(), repo, content)
+				if err != nil || named[0].Elsewhere == want {
+					t.Errorf("what is named in %s: got %+v and error %v", repo, named, err)
+				}
+			}
+			list, err := collect(g.RepositoryRows(t.Context(), "", core.RepositoriesByName, ""))
+			if err != nil || len(list) != len(repos) {
+				t.Fatalf("the list: got %+v and error %v", list, err)
+			}
+			for _, one := range list {
+				if want := row.want || one.Name == "team/app"; (one.OnlyHere == 1) != want {
+					t.Errorf("the list: got %+v, want its figures %v", one, want)
+				}
+			}
+			state, err := g.CatalogState(t.Context())
+			if err != nil || (state.Manifests == 2) != row.want {
+				t.Errorf("the state: got %+v and error %v", state, err)
+			}
+		})
+	}
+}
+
 func TestRowsAreOfWhatMayBeRead(t *testing.T) {
 	g := Guard(&recorder{repos: []string{"a", "b", "c"}}, grants{"read a", "read c"}, ci)
 	rows, err := collect(g.RepositoryRows(t.Context(), "", core.RepositoriesByPush, ""))

@@ -27,6 +27,8 @@ type Rule struct {
 type Rules struct {
 	rules  []compiled
 	source []Rule
+	// mirrors are all mirrors, and concealing those that may hold what their upstreams hide.
+	mirrors, concealing []string
 }
 
 // compiled is a rule in the form that requests evaluate, without an allocation.

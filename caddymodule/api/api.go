@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,6 +24,9 @@ type API struct {
 	Mirror func(repo string) string
 	// Rights returns what the caller may do in a repository. nil: answers leave it out.
 	Rights func(repo string) []Right
+	// MayDelete returns the refusal of a caller who may not delete in a repository. nil: every caller
+	// may see plans, and Registry refuses the deletion.
+	MayDelete func(repo string) error
 	// View shows the caller mirrors, activity and storage. nil: there are none.
 	View *overview.Viewer
 	// Cursors hide the places of lists, which may be names that the caller must not learn. nil:
@@ -32,6 +36,8 @@ type API struct {
 	ReadOnly bool
 	// Fail answers with an error about a repository, "" if it is about none. nil: wire.Fail.
 	Fail func(w http.ResponseWriter, r *http.Request, repo string, err error)
+	// Log gets the errors that end a deletion halfway. nil: nothing does.
+	Log *slog.Logger
 }
 
 // Right says whether the caller may do something in a repository.
@@ -55,11 +61,15 @@ var crossOrigin = http.NewCrossOriginProtection()
 type problem struct {
 	status        int
 	code, message string
+	detail        any
 }
+
+// retryAfter is how long a client is asked to wait with 503, in seconds. It is that of package wire.
+const retryAfter = "5"
 
 func (p *problem) Error() string { return p.message }
 
-var errRoute = &problem{http.StatusNotFound, "UNSUPPORTED", "no such address below /api/; /api/openapi.json lists them"}
+var errRoute = &problem{status: http.StatusNotFound, code: "UNSUPPORTED", message: "no such address below /api/; /api/openapi.json lists them"}
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", wire.ErrQuery, fmt.Sprintf(format, args...))
@@ -73,7 +83,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := &exchange{API: a, r: r}
 	answer, err := e.answer(w)
 	if wrong, ok := errors.AsType[*problem](err); ok {
-		write(w, r, wrong.status, Errors{[]Error{{wrong.code, wrong.message}}})
+		if wrong.status == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", retryAfter)
+		}
+		write(w, r, wrong.status, Errors{[]Error{{wrong.code, wrong.message, wrong.detail}}})
 		return
 	}
 	if err == nil {
@@ -108,13 +121,13 @@ func (e *exchange) answer(w http.ResponseWriter) (any, error) {
 	if !slices.Contains(methods, e.r.Method) {
 		allow := strings.Join(methods, ", ")
 		w.Header().Set("Allow", allow)
-		return nil, &problem{http.StatusMethodNotAllowed, "UNSUPPORTED", "this address takes " + allow}
+		return nil, &problem{status: http.StatusMethodNotAllowed, code: "UNSUPPORTED", message: "this address takes " + allow}
 	}
 	if err := crossOrigin.Check(e.r); err != nil {
-		return nil, &problem{http.StatusForbidden, "DENIED", "another site made your browser send this"}
+		return nil, &problem{status: http.StatusForbidden, code: "DENIED", message: "another site made your browser send this"}
 	}
 	if e.r.Method == http.MethodDelete {
-		if err := e.readQuery(nil); err != nil {
+		if err := e.readQuery(route.deleteQuery); err != nil {
 			return nil, err
 		}
 		return route.delete(e)

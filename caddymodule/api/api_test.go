@@ -209,6 +209,16 @@ func TestRefusals(t *testing.T) {
 		{"GET", "/api/images/team/app@" + string(unknown), 404, "MANIFEST_UNKNOWN"},
 		{"GET", "/api/images/team/app:v3", 404, "MANIFEST_UNKNOWN"},
 		{"GET", "/api/images/team/app:v3/-/history", 404, "MANIFEST_UNKNOWN"},
+		{"GET", "/api/images/team/app:v3/-/deletion", 404, "MANIFEST_UNKNOWN"},
+		{"GET", "/api/images/team/app@" + string(unknown) + "/-/deletion", 404, "MANIFEST_UNKNOWN"},
+		{"GET", "/api/images/none@" + string(unknown) + "/-/deletion", 404, "NAME_UNKNOWN"},
+		{"GET", "/api/images/team/app/-/deletion", 404, "UNSUPPORTED"},
+		{"GET", "/api/images/team/app:v1/-/deletion?n=1", 400, "UNSUPPORTED"},
+		{"DELETE", "/api/images/team/app:v1/-/deletion", 405, "UNSUPPORTED"},
+		{"DELETE", "/api/images/team/app:v1?plan=x", 400, "UNSUPPORTED"},
+		{"DELETE", "/api/images/team/app@" + string(image) + "?plan=", 400, "UNSUPPORTED"},
+		{"DELETE", "/api/images/team/app@" + string(image) + "?plan=x", 409, "DENIED"},
+		{"DELETE", "/api/images/team/app@" + string(unknown) + "?plan=x", 404, "MANIFEST_UNKNOWN"},
 		{"DELETE", "/api/images/team/app:v3", 404, "MANIFEST_UNKNOWN"},
 		{"DELETE", "/api/images/team/app@" + string(unknown), 404, "MANIFEST_UNKNOWN"},
 		{"DELETE", "/api/images/none:v1", 404, "NAME_UNKNOWN"},
@@ -320,6 +330,7 @@ func TestNothingReadsTheBucket(t *testing.T) {
 		"/api/images/team/app", "/api/images/docker.io/library/nginx", "/api/images/team/app/-/tags", "/api/images/team/app/-/images",
 		"/api/images/docker.io/library/nginx:latest", "/api/images/team/app:v1/-/history", "/api/images/team/app@" + string(image),
 		"/api/images/team/app@" + string(image) + "/-/users", "/api/state", "/api/openapi.json",
+		"/api/images/team/app:v1/-/deletion", "/api/images/docker.io/library/nginx:latest/-/deletion",
 	} {
 		get[json.RawMessage](t, a, target)
 	}
@@ -337,6 +348,7 @@ func TestAnonymousCallersLearnNoNamesOfPeople(t *testing.T) {
 	for _, target := range []string{
 		"/api/images", "/api/images?q=:v1", "/api/images/team/app", "/api/images/team/app/-/tags", "/api/images/team/app/-/images",
 		"/api/images/team/app:v1", "/api/images/team/app:v1/-/history", "/api/images/team/app@" + string(image),
+		"/api/images/team/app:v1/-/deletion",
 	} {
 		if got := ask(t, r.as(anonymous, everything{}), http.MethodGet, target, nil); got.Code != http.StatusOK || strings.Contains(got.Body.String(), "erich") {
 			t.Errorf("%s: got %d %s", target, got.Code, got.Body)

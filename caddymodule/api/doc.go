@@ -13,14 +13,21 @@
 //	GET    /api/images/<repository>:<tag>/-/history what it named before
 //	GET    /api/images/<repository>@<digest>        a manifest
 //	GET    /api/images/<repository>@<digest>/-/users  the manifests that name it
+//	GET    /api/images/<repository>:<tag>/-/deletion     the plan of deleting what a tag names
+//	GET    /api/images/<repository>@<digest>/-/deletion  the plan of deleting a manifest
 //	DELETE /api/images/<repository>:<tag>           removes the tag; the manifest stays
 //	DELETE /api/images/<repository>@<digest>        removes a manifest and the tags that name it
+//	DELETE /api/images/<repository>@<digest>?plan=<key>  carries out the plan of that key
 //	GET    /api/mirrors                             the mirrors, with sums of a day and 30 days
 //	GET    /api/mirrors/<name>                      a mirror: hours, downloads, clients
 //	GET    /api/activity                            what happened, the newest first
 //	GET    /api/storage                             disks and what fills them, for administrators
 //	GET    /api/state                               how much of what is held is described
 //	GET    /api/openapi.json                        this API (OpenAPI 3)
+//
+// The plan of a deletion (package deletion) has what belongs to an image and goes with it. It is
+// carried out by its key, and only if it is still the same; else that is 409, and nothing is deleted.
+// Without a plan a manifest goes alone.
 //
 // Names of repositories are canonical, and their slashes are not escaped. No component of a name
 // begins with "-", so "/-/" separates the name from a word.

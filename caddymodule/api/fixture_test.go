@@ -202,7 +202,10 @@ type everything struct{}
 func (everything) Allows(policies.Identity, policies.Action, string) bool   { return true }
 func (everything) AllowsEverywhere(policies.Identity, policies.Action) bool { return true }
 func (r *registry) as(who policies.Identity, policy policies.Policy) *api.API {
-	return &api.API{Registry: policies.Guard(r.Union, policy, who), Mirror: mirrorOf, Cursors: sealer{}}
+	return &api.API{
+		Registry: policies.Guard(r.Union, policy, who), Mirror: mirrorOf, Cursors: sealer{},
+		MayDelete: func(repo string) error { return policies.May(policy, who, policies.Delete, repo) },
+	}
 }
 
 // ask sends a request and returns the answer. Its JSON is read into into, unless that is nil.

@@ -101,19 +101,3 @@ func (e *exchange) history() (any, error) {
 	}
 	return HistoryAnswer{e.repo, e.tag, shownState(tag.TagState), before}, nil
 }
-
-func (e *exchange) deleteTag() (any, error) {
-	ctx, went := core.WithDeletion(e.r.Context())
-	if err := e.Registry.DeleteTag(ctx, e.repo, e.tag); err != nil {
-		return nil, err
-	}
-	return Deleted{Deletion{e.repo, went.Digest, false, []string{e.tag}}}, nil
-}
-
-func (e *exchange) deleteImage() (any, error) {
-	ctx, went := core.WithDeletion(e.r.Context())
-	if err := e.Registry.DeleteManifest(ctx, e.repo, e.digest); err != nil {
-		return nil, err
-	}
-	return Deleted{Deletion{e.repo, e.digest, true, append([]string{}, went.Tags...)}}, nil
-}

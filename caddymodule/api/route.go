@@ -34,23 +34,27 @@ type route struct {
 	query  []string
 	get    func(*exchange) (any, error)
 	delete func(*exchange) (any, error)
+	// deleteQuery are the parameters of delete.
+	deleteQuery []string
 }
 
 var routes = []route{
-	{imagesPath, []string{"q", "kind", "in", "order", "after", "n"}, (*exchange).search, nil},
-	{imagesPath + "/{repository}", nil, (*exchange).repository, nil},
-	{imagesPath + "/{repository}/-/tags", []string{"order", "tag", "after", "n"}, (*exchange).tags, nil},
-	{imagesPath + "/{repository}/-/images", []string{"after", "n"}, (*exchange).images, nil},
-	{imagesPath + "/{repository}:{tag}", nil, (*exchange).image, (*exchange).deleteTag},
-	{imagesPath + "/{repository}:{tag}/-/history", nil, (*exchange).history, nil},
-	{imagesPath + "/{repository}@{digest}", nil, (*exchange).image, (*exchange).deleteImage},
-	{imagesPath + "/{repository}@{digest}/-/users", []string{"after", "n"}, (*exchange).users, nil},
-	{mirrorsPath, nil, (*exchange).mirrors, nil},
-	{mirrorsPath + "/{mirror}", nil, (*exchange).oneMirror, nil},
-	{activityPath, []string{"repo", "user", "event", "after", "n"}, (*exchange).activity, nil},
-	{StoragePath, nil, (*exchange).storage, nil},
-	{statePath, nil, (*exchange).state, nil},
-	{documentPath, nil, (*exchange).openAPI, nil},
+	{imagesPath, []string{"q", "kind", "in", "order", "after", "n"}, (*exchange).search, nil, nil},
+	{imagesPath + "/{repository}", nil, (*exchange).repository, nil, nil},
+	{imagesPath + "/{repository}/-/tags", []string{"order", "tag", "after", "n"}, (*exchange).tags, nil, nil},
+	{imagesPath + "/{repository}/-/images", []string{"after", "n"}, (*exchange).images, nil, nil},
+	{imagesPath + "/{repository}:{tag}", nil, (*exchange).image, (*exchange).deleteTag, nil},
+	{imagesPath + "/{repository}:{tag}/-/history", nil, (*exchange).history, nil, nil},
+	{imagesPath + "/{repository}:{tag}/-/deletion", nil, (*exchange).planned, nil, nil},
+	{imagesPath + "/{repository}@{digest}", nil, (*exchange).image, (*exchange).deleteImage, []string{planParameter}},
+	{imagesPath + "/{repository}@{digest}/-/users", []string{"after", "n"}, (*exchange).users, nil, nil},
+	{imagesPath + "/{repository}@{digest}/-/deletion", nil, (*exchange).planned, nil, nil},
+	{mirrorsPath, nil, (*exchange).mirrors, nil, nil},
+	{mirrorsPath + "/{mirror}", nil, (*exchange).oneMirror, nil, nil},
+	{activityPath, []string{"repo", "user", "event", "after", "n"}, (*exchange).activity, nil, nil},
+	{StoragePath, nil, (*exchange).storage, nil, nil},
+	{statePath, nil, (*exchange).state, nil, nil},
+	{documentPath, nil, (*exchange).openAPI, nil, nil},
 }
 
 var byPath = func() map[string]*route {

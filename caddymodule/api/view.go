@@ -229,6 +229,37 @@ type Deletion struct {
 	// Manifest: it went, and not only tags.
 	Manifest bool     `json:"manifest"`
 	Tags     []string `json:"tags"`
+	// Manifests are all that went by a plan, in the order in which they went.
+	Manifests []digest.Digest `json:"manifests,omitempty"`
+}
+
+// PlanAnswer is what the deletion of a manifest removes, with what belongs to it: deletion.Plan.
+type PlanAnswer struct {
+	Repository string        `json:"repository"`
+	Digest     digest.Digest `json:"digest"`
+	// Key names the plan. It is another one once the deletion would remove something else.
+	Key   string `json:"key"`
+	Goes  []Part `json:"goes"`
+	Stays []Part `json:"stays"`
+	// Tags go, and Within are manifests that stay and will lack the deleted one.
+	Tags   []string        `json:"tags"`
+	Within []digest.Digest `json:"within"`
+	Bytes  int64           `json:"bytes"`
+	AtMost bool            `json:"at_most"`
+}
+
+// Part is a manifest of a plan: deletion.Image.
+type Part struct {
+	Digest       digest.Digest `json:"digest"`
+	Part         string        `json:"part"`
+	Of           digest.Digest `json:"of,omitempty"`
+	Platform     string        `json:"platform,omitempty"`
+	Attests      bool          `json:"attests,omitempty"`
+	Attached     core.Attached `json:"attached,omitempty"`
+	Tags         []string      `json:"tags"`
+	MediaType    string        `json:"media_type,omitempty"`
+	ArtifactType string        `json:"artifact_type,omitempty"`
+	Size         int64         `json:"size"`
 }
 
 // Errors answers a request that was refused or went wrong.
@@ -240,4 +271,6 @@ type Errors struct {
 type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	// Detail is the Deletion so far if an error ended it halfway.
+	Detail any `json:"detail,omitempty"`
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/eblume/caddy-registry/caddymodule/api"
+	"github.com/eblume/caddy-registry/core"
 )
 
 // printer prints answers as tables for people.
@@ -247,6 +248,59 @@ func (p *printer) deleted(d api.Deletion) {
 	default:
 		p.row(fmt.Sprintf("deleted %s@%s with the tags %s", d.Repository, d.Digest, strings.Join(d.Tags, ", ")))
 	}
+	for _, with := range d.Manifests {
+		if with != d.Digest {
+			p.row("deleted with it " + string(with))
+		}
+	}
+}
+
+// plan prints what a deletion would remove.
+func (p *printer) plan(a *api.PlanAnswer) {
+	p.head("GOES", "DIGEST", "TAGS")
+	for _, part := range a.Goes {
+		p.row(partWord(part), string(part.Digest), strings.Join(part.Tags, ", "))
+	}
+	if len(a.Stays) > 0 {
+		p.row("STAYS", "DIGEST", "TAGS")
+	}
+	for _, part := range a.Stays {
+		p.row(partWord(part), string(part.Digest), strings.Join(part.Tags, ", "))
+	}
+	if len(a.Within) > 0 {
+		p.row("WILL LACK IT", "DIGEST")
+	}
+	for _, d := range a.Within {
+		p.row("image", string(d))
+	}
+	atMost := ""
+	if a.AtMost {
+		atMost = "at most "
+	}
+	p.row(fmt.Sprintf("manifests: %d, tags: %d; the collector can free %s%s", len(a.Goes), len(a.Tags), atMost, size(a.Bytes)))
+}
+
+// attachedWords say what a tag attaches to an image.
+var attachedWords = map[core.Attached]string{
+	core.AttachedSignature: "signature", core.AttachedAttestation: "attestation", core.AttachedSBOM: "SBOM",
+	core.AttachedReferrers: "list of referrers",
+}
+
+// partWord is what a manifest of a plan is.
+func partWord(part api.Part) string {
+	switch {
+	case part.Attached != "" && attachedWords[part.Attached] != "":
+		return attachedWords[part.Attached]
+	case part.Attests:
+		return "attestation"
+	case part.Platform != "":
+		return part.Platform
+	case part.Part == "refers" && part.ArtifactType != "":
+		return part.ArtifactType
+	case part.Part == "refers":
+		return "artifact"
+	}
+	return "image"
 }
 
 func knownDigest(d digest.Digest) string {

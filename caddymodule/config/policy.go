@@ -139,6 +139,16 @@ func (r *Registry) Rules(site namespace.Site) ([]policies.Rule, error) {
 	return rules, nil
 }
 
+// Concealing returns the mirrors that may hold what their upstreams hide from anonymous callers.
+func (r *Registry) Concealing() (names []string) {
+	for name, m := range r.Mirrors {
+		if m.Credentialed() {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Names returns the names of a site that rules may mention.
 func Names(site namespace.Site) policies.Names {
 	return policies.Names{Private: site.Private, Mirrors: site.Mirrors}

@@ -212,9 +212,9 @@ func TestAPlanIsWhatGoes(t *testing.T) {
 			t.Errorf("got the platform %+v", image)
 		}
 	}
-	done, err := p.Delete(t.Context(), r)
-	if err != nil || done != 5 {
-		t.Fatalf("deleted %d, %v", done, err)
+	went, err := p.Delete(t.Context(), r)
+	if err != nil || len(went) != 5 {
+		t.Fatalf("deleted %d, %v", len(went), err)
 	}
 	if now, _ := r.objects(); now != before {
 		t.Errorf("a deletion freed %d bytes by itself", before-now)
@@ -294,18 +294,25 @@ func TestWhatChangedMeanwhileStays(t *testing.T) {
 	if again := r.plan(root); again.Key() == p.Key() {
 		t.Error("a plan that removes less has the same key")
 	}
-	done, err := p.Delete(t.Context(), r)
-	if done != 1 || !errors.Is(err, core.ErrChanged) {
-		t.Errorf("deleted %d, %v", done, err)
+	went, err := p.Delete(t.Context(), r)
+	if len(went) != 1 || !errors.Is(err, core.ErrChanged) {
+		t.Errorf("deleted %d, %v", len(went), err)
 	}
 	if _, err := r.Manifest(t.Context(), repo, core.Reference{Digest: child.Digest}); err != nil {
 		t.Errorf("the platform that another index has: %v", err)
 	}
+	signed := r.image(repo, nil, []string{"signed"}, "v5")
+	signature := r.image(repo, &signed, []string{"signature"})
+	p = r.plan(signed)
+	r.indexOf([]core.Descriptor{signature}, "v6")
+	if went, err := p.Delete(t.Context(), r); len(went) != 1 || !errors.Is(err, core.ErrChanged) {
+		t.Errorf("a signature that an index has now: deleted %d, %v", len(went), err)
+	}
 	two := r.image(repo, nil, []string{"two"}, "v3")
 	p = r.plan(two)
 	r.image(repo, nil, []string{"two"}, "v4")
-	if done, err := p.Delete(t.Context(), r); done != 0 || !errors.Is(err, core.ErrChanged) {
-		t.Errorf("an image with a new tag: deleted %d, %v", done, err)
+	if went, err := p.Delete(t.Context(), r); len(went) != 0 || !errors.Is(err, core.ErrChanged) {
+		t.Errorf("an image with a new tag: deleted %d, %v", len(went), err)
 	}
 }
 

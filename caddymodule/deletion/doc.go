@@ -6,12 +6,13 @@
 //
 //	plan, err := deletion.Of(ctx, registry, repo, digests, mirrorOf)
 //	// show it; later make it again, and compare the Key
-//	done, err := plan.Delete(ctx, registry)
+//	went, err := plan.Delete(ctx, registry)
 //
-// With a chosen manifest go the manifests that it names and those that refer to it, and theirs,
-// unless a tag or a manifest that stays keeps them: as the collector would decide. The deleting
-// step checks again, and removes nothing that got another tag or another user meanwhile. Deleting
-// frees nothing by itself: the collector does, and Bytes is what it will find.
+// With a chosen manifest go the manifests that it names, those that refer to it and those that tags
+// attach to it (core.AttachedTags), and theirs, unless a tag or a manifest that stays keeps them: as
+// the collector would decide. The deleting step checks again, and removes nothing that got another
+// tag or another user meanwhile. It ends there, and leaves nothing without its parts or signatures.
+// Deleting frees nothing by itself: the collector does, and Bytes is what it will find.
 //
 // It refuses to guess: an index that is not whole, and more than it can show, are errors.
 package deletion

@@ -52,17 +52,24 @@ type Image struct {
 	// an image of Of.
 	Platform string
 	Attests  bool
+	// Attached is what it is to Of if it was found by a tag for that; else empty.
+	Attached core.Attached
 	// Users are all manifests of the repository that name it.
 	Users []digest.Digest
 
 	content []core.NamedRow
+	// attached are the manifests of the plan that a tag attaches to it, and attachedBy has such
+	// tags of its own.
+	attached   []*Image
+	attachedBy map[string]bool
 }
 
 // Plan is what a deletion removes.
 type Plan struct {
 	Repo string
-	// Goes are the manifests that are deleted, with all their tags, in this order. Stays are
-	// parts of the images that something else keeps.
+	// Goes are the manifests that are deleted, with all their tags: the chosen ones, and behind
+	// each image what goes because of it. Delete has another order. Stays are parts of the images
+	// that something else keeps.
 	Goes, Stays []*Image
 	// Within are manifests that stay and name a chosen one, so that they lack it then; at most
 	// maxWithin.
@@ -214,7 +221,7 @@ func (f *finder) follow(ctx context.Context, image *Image) error {
 			}
 		}
 	}
-	return nil
+	return f.attachments(ctx, image)
 }
 
 // unlisted finds out whether Users are all that name a manifest. See core.Unlisted.
@@ -231,8 +238,8 @@ func (f *finder) unlisted(ctx context.Context) error {
 	return nil
 }
 
-// stays returns the manifests that something keeps: a tag, or a manifest that stays by naming them
-// or by being their subject. The chosen ones keep nothing and go whatever keeps them. Where it is not
+// stays returns the manifests that something keeps: a tag, or a manifest that stays by naming them,
+// by being their subject or by having them attached. The chosen ones keep nothing and go whatever keeps them. Where it is not
 // known what keeps them, all others stay.
 func (f *finder) stays() map[digest.Digest]bool {
 	kept := map[digest.Digest]bool{}
@@ -244,7 +251,7 @@ func (f *finder) stays() map[digest.Digest]bool {
 		}
 	}
 	for _, image := range f.order {
-		if f.vague || len(image.Names) > 0 || slices.ContainsFunc(image.Users, func(user digest.Digest) bool { return f.found[user] == nil }) {
+		if f.vague || f.tagged(image) || f.outside(image) {
 			keep(image)
 		}
 	}
@@ -258,6 +265,9 @@ func (f *finder) stays() map[digest.Digest]bool {
 			if one := f.found[user]; one != nil && one.Subject == image.Digest {
 				keep(one)
 			}
+		}
+		for _, one := range image.attached {
+			keep(one)
 		}
 	}
 	return kept
@@ -281,22 +291,31 @@ func (p *Plan) Key() string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// Delete removes what goes, and returns how many manifests it has removed when an error ended it.
-// Those that somebody else has removed count. Errors: core.ErrChanged if something got another tag
-// or user since the plan was made, and those of core.Deleter.
-func (p *Plan) Delete(ctx context.Context, r core.Deleter) (done int, err error) {
-	for i, image := range p.Goes {
-		expected := core.Expected{Tags: image.Names}
-		if image.Part != Chosen {
-			expected.Users = append([]digest.Digest{}, image.Users...)
-		}
-		err := r.DeleteManifest(core.WithExpected(ctx, expected), p.Repo, image.Digest)
-		gone := i > 0 && (errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrNameUnknown))
-		if err != nil && !gone {
-			return i, err
+// Delete removes what goes, and returns which manifests went before an error ended it. Those that
+// somebody else has removed are among them. A manifest goes before its parts, and a subject before
+// what refers to it, so that at each moment what stays is whole, except what Within has. Errors:
+// core.ErrChanged if something got another tag or user since the plan was made, and those of
+// core.Deleter.
+func (p *Plan) Delete(ctx context.Context, r core.Deleter) (went []*Image, err error) {
+	var crowded []digest.Digest // they go too, so they may name anything
+	for _, image := range p.Goes {
+		if image.crowded() {
+			crowded = append(crowded, image.Digest)
 		}
 	}
-	return len(p.Goes), nil
+	for _, image := range order(p.Goes) {
+		expected := core.Expected{Tags: image.Names}
+		if image.Part != Chosen {
+			expected.Users = append(append([]digest.Digest{}, image.Users...), crowded...) // never nil
+		}
+		err := r.DeleteManifest(core.WithExpected(ctx, expected), p.Repo, image.Digest)
+		gone := len(went) > 0 && (errors.Is(err, core.ErrManifestUnknown) || errors.Is(err, core.ErrNameUnknown))
+		if err != nil && !gone {
+			return went, err
+		}
+		went = append(went, image)
+	}
+	return went, nil
 }
 
 // Empty deletes manifests of a repository that were pushed before a moment, the newest first, at

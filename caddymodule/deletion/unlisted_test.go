@@ -3,6 +3,7 @@ package deletion_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -33,8 +34,8 @@ func TestPartsStayThatAManifestMayName(t *testing.T) {
 	crowd := r.crowd(child, "crowd")
 
 	// The plan was made before the push.
-	if done, err := before.Delete(t.Context(), r); done != 1 || !errors.Is(err, core.ErrChanged) {
-		t.Errorf("deleted %d, %v", done, err)
+	if went, err := before.Delete(t.Context(), r); len(went) != 1 || !errors.Is(err, core.ErrChanged) {
+		t.Errorf("deleted %d, %v", len(went), err)
 	}
 	chosen = r.indexOf([]core.Descriptor{child}, "v1")
 	p := r.plan(chosen)
@@ -43,8 +44,8 @@ func TestPartsStayThatAManifestMayName(t *testing.T) {
 	if !p.AtMost {
 		t.Error("the sum is said to be exact")
 	}
-	if done, err := p.Delete(t.Context(), r); done != 1 || err != nil {
-		t.Errorf("deleted %d, %v", done, err)
+	if went, err := p.Delete(t.Context(), r); len(went) != 1 || err != nil {
+		t.Errorf("deleted %d, %v", len(went), err)
 	}
 	if _, err := r.Manifest(t.Context(), repo, core.Reference{Digest: child.Digest}); err != nil {
 		t.Errorf("the image that the other index names last: %v", err)
@@ -54,8 +55,8 @@ func TestPartsStayThatAManifestMayName(t *testing.T) {
 	chosen = r.indexOf([]core.Descriptor{child}, "v1")
 	p = r.plan(crowd, chosen)
 	wantDigests(t, "both go", digestsOf(p.Goes), crowd, chosen, child)
-	if done, err := p.Delete(t.Context(), r); done != 3 || err != nil {
-		t.Errorf("deleted %d, %v", done, err)
+	if went, err := p.Delete(t.Context(), r); len(went) != 3 || err != nil {
+		t.Errorf("deleted %d, %v", len(went), err)
 	}
 	child = r.image(repo, nil, []string{"layer"})
 	chosen = r.indexOf([]core.Descriptor{child}, "v1")
@@ -69,10 +70,25 @@ func TestPartsStayWhileTheIndexIsBuilt(t *testing.T) {
 	chosen := r.indexOf([]core.Descriptor{child}, "v1")
 	p := r.plan(chosen)
 	r.index.anew.Store(true)
-	if done, err := p.Delete(t.Context(), r); done != 1 || !errors.Is(err, core.ErrUnavailable) {
-		t.Errorf("deleted %d, %v", done, err)
+	if went, err := p.Delete(t.Context(), r); len(went) != 1 || !errors.Is(err, core.ErrUnavailable) {
+		t.Errorf("deleted %d, %v", len(went), err)
 	}
 	if _, err := r.Manifest(t.Context(), repo, core.Reference{Digest: child.Digest}); err != nil {
 		t.Errorf("the part: %v", err)
+	}
+}
+
+// An index that refers to a chosen image goes before the chosen one that it has as a part, although
+// that one may name anything.
+func TestAPartThatNamesMuchGoesAfterItsIndex(t *testing.T) {
+	r := newRegistry(t)
+	image := r.image(repo, nil, []string{"layer"}, "v1")
+	crowd := r.crowd(image, "crowd")
+	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: []core.Descriptor{crowd}, Subject: &image, ArtifactType: "application/vnd.example.list"}
+	refers := r.put(repo, index.MediaType, index)
+	went, err := r.plan(image, crowd).Delete(t.Context(), r)
+	r.must(err)
+	if got, want := digestsOf(went), []digest.Digest{image.Digest, refers.Digest, crowd.Digest}; !slices.Equal(got, want) {
+		t.Errorf("got the order %v, want %v", got, want)
 	}
 }

@@ -57,8 +57,10 @@ type deletePage struct {
 	Days int
 	// Changed: what the visitor confirmed is not what is here now.
 	Changed bool
-	// Done are the tags that went, and Again is that of the outcome.
+	// Done are the tags that went, and Left the manifests that an error left. Again is that of the
+	// outcome.
 	Done  []string
+	Left  []digest.Digest
 	Again bool
 }
 
@@ -225,6 +227,8 @@ func partName(image *deletion.Image) string {
 	switch {
 	case image.Attests:
 		return "Attestation"
+	case image.Attached != "":
+		return attachedNames[image.Attached]
 	case image.Part == deletion.Refers:
 		return artifactName(image.ArtifactType)
 	case image.Platform != "":
@@ -249,15 +253,21 @@ func (s *Site) removeTags(w http.ResponseWriter, r *http.Request, p *deletePage)
 
 // deleteImages deletes what the plan has.
 func (s *Site) deleteImages(w http.ResponseWriter, r *http.Request, p *deletePage) {
-	done, err := p.Plan.Delete(context.WithoutCancel(r.Context()), s.Registry)
-	for _, image := range p.Plan.Goes[:done] {
+	went, err := p.Plan.Delete(context.WithoutCancel(r.Context()), s.Registry)
+	for _, image := range went {
 		p.Done = append(p.Done, image.Names...)
 	}
+	done := int64(len(went))
 	if err != nil {
-		s.stopped(w, r, p, plural(int64(done), "manifest", "manifests")+" of "+count(int64(len(p.Plan.Goes)))+" went", err)
+		for _, image := range p.Plan.Goes {
+			if !slices.Contains(went, image) {
+				p.Left = append(p.Left, image.Digest)
+			}
+		}
+		s.stopped(w, r, p, plural(done, "manifest", "manifests")+" of "+count(int64(len(p.Plan.Goes)))+" went", err)
 		return
 	}
-	s.gone(w, r, p, plural(int64(done), "manifest is", "manifests are")+" deleted", freed)
+	s.gone(w, r, p, plural(done, "manifest is", "manifests are")+" deleted", freed)
 }
 
 const freed = "The next collection frees what nothing needs any more."
@@ -288,16 +298,19 @@ type outcome struct {
 	frame
 	Repo string // empty: it is gone
 	Text string
-	// Tags went; More of them are not shown.
-	Tags []string
-	More int
+	// Tags went, and Left are manifests that should have gone; More and MoreLeft of them are not
+	// shown.
+	Tags     []string
+	More     int
+	Left     []digest.Digest
+	MoreLeft int
 	// Stopped: not everything has gone.
 	Stopped bool
 	// Again: the deletion of the repository can be confirmed again.
 	Again bool
 }
 
-// maxGone bounds the tags that the page after a deletion names.
+// maxGone bounds the tags, and the manifests, that the page after a deletion names.
 const maxGone = 300
 
 func (s *Site) gone(w http.ResponseWriter, r *http.Request, p *deletePage, title, text string) {
@@ -315,7 +328,7 @@ func (s *Site) stopped(w http.ResponseWriter, r *http.Request, p *deletePage, we
 		}
 		status, text = http.StatusForbidden, "You may not delete any more here."
 	case errors.Is(err, core.ErrChanged), notHeld(err):
-		text = "Something changed meanwhile. What changed, and all behind it, stays. Look again at what goes."
+		text = "Something changed meanwhile, and the deletion ended there. Look again at what goes."
 	default:
 		s.Log.Error("deletion stopped", "repository", p.Repo, "error", err)
 		status, text = http.StatusInternalServerError, "The registry could not delete more; its log says why. The rest stays."
@@ -327,10 +340,13 @@ func (s *Site) stopped(w http.ResponseWriter, r *http.Request, p *deletePage, we
 }
 
 func (s *Site) after(w http.ResponseWriter, r *http.Request, status int, p *deletePage, title, text string, stopped bool) {
-	o := outcome{frame: p.frame, Repo: p.Repo, Text: text, Tags: p.Done, Stopped: stopped, Again: p.Again}
+	o := outcome{frame: p.frame, Repo: p.Repo, Text: text, Tags: p.Done, Left: p.Left, Stopped: stopped, Again: p.Again}
 	o.Title = title
 	if len(o.Tags) > maxGone {
 		o.Tags, o.More = o.Tags[:maxGone], len(o.Tags)-maxGone
+	}
+	if len(o.Left) > maxGone {
+		o.Left, o.MoreLeft = o.Left[:maxGone], len(o.Left)-maxGone
 	}
 	if o.Repo != "" { // with the last image the repository goes
 		if _, err := s.Registry.RepositoryRow(r.Context(), o.Repo); err != nil {

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -39,7 +40,31 @@ func artifactName(mediaType string) string {
 	return kindArtifact
 }
 
-// refers finds the manifests that refer to d, and the indexes that have it.
+// attachedNames say what a tag attaches to an image.
+var attachedNames = map[core.Attached]string{
+	core.AttachedSignature: "Signature", core.AttachedAttestation: "Attestation", core.AttachedSBOM: "SBOM", core.AttachedReferrers: "List of referrers",
+}
+
+// attached finds what tags of cosign attach to d, besides what is known to refer to it.
+func (s *Site) attached(ctx context.Context, repo string, d digest.Digest, known []refer) (found []refer, err error) {
+	for _, tag := range core.AttachedTags(d) {
+		if tag.What == core.AttachedReferrers {
+			continue // what it lists refers to d
+		}
+		row, err := s.Registry.TagRow(ctx, repo, tag.Name)
+		if notHeld(err) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		if tag.Attaches(d, row) && !slices.ContainsFunc(known, func(one refer) bool { return one.Digest == row.Digest }) {
+			found = append(found, refer{What: attachedNames[tag.What], Type: "attached by a tag of cosign", Digest: row.Digest, Held: true})
+		}
+	}
+	return found, nil
+}
+
+// refers finds the manifests that refer to d or are attached to it, and the indexes that have it.
 func (s *Site) refers(ctx context.Context, repo string, d digest.Digest, row core.ImageRow) (about, within []refer, more bool, err error) {
 	for _, p := range row.Platforms {
 		if p.Attests == "" || len(about) == maxRefers {
@@ -74,7 +99,8 @@ func (s *Site) refers(ctx context.Context, repo string, d digest.Digest, row cor
 		}
 		within = append(within, refer{What: nameOf(image), Digest: user.Digest, Held: true})
 	}
-	return about, within, more, nil
+	attached, err := s.attached(ctx, repo, d, about)
+	return append(about, attached...), within, more, err
 }
 
 // nameOf is a tag of an image, or what it is.

@@ -33,7 +33,7 @@ var byCommand = policies.Identity{User: control.ByCommand}
 // asOperator answers as the API does, with everything allowed.
 func asOperator(registry core.Registry, log *slog.Logger, mirror func(repo string) string) http.Handler {
 	return &api.API{
-		Registry: policies.Guard(registry, operator{}, byCommand), Mirror: mirror,
+		Registry: policies.Guard(registry, operator{}, byCommand), Mirror: mirror, Log: log,
 		Fail: func(w http.ResponseWriter, r *http.Request, _ string, err error) {
 			wire.Fail(w, r, wire.Request{}, err, wire.Options{Log: log})
 		},

@@ -33,8 +33,8 @@ func TestTheLinesForLooking(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range [][]string{
-		{"REPOSITORY", "team/app:v1", "v1.1.0", "linux/arm64", "removed the tag team/app:v1", "deleted team/app@"},
-		{`"repositories":[{"name":"team/app"`, `"repository":"team/app","name":"v1"`, `"content":[`, `"rights":[{"action":"read","allowed":true,"rule":`, `"before":[{`, `"tags":["v1"]`, `"manifest":true`},
+		{"REPOSITORY", "team/app:v1", "v1.1.0", "linux/arm64", "removed the tag team/app:v1", "GOES", "deleted team/app@"},
+		{`"repositories":[{"name":"team/app"`, `"repository":"team/app","name":"v1"`, `"content":[`, `"rights":[{"action":"read","allowed":true,"rule":`, `"before":[{`, `"goes":[{`, `"tags":["v1"]`, `"manifest":true`},
 	} {
 		push(t, s, key, "team/app", image(t, 500), "v1")
 		digest := push(t, s, key, "team/app", image(t, 1000), "v1", "v1.1", "v1.1.0")

@@ -253,7 +253,7 @@ func TestTheAnswersAreThoseOfTheDocument(t *testing.T) {
 	platforms := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
 		Add: one, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}},
 	})
-	push(t, s, key, "team/app", platforms, "index")
+	index := push(t, s, key, "team/app", platforms, "index")
 	admin := &http.Client{}
 	var err error
 	if admin.Jar, err = cookiejar.New(nil); err != nil {
@@ -307,6 +307,17 @@ func TestTheAnswersAreThoseOfTheDocument(t *testing.T) {
 		{400, "GET", "/api/images/team/app@" + digest + "/-/users?n=0", by},
 		{401, "GET", "/api/images/secret/app@" + digest + "/-/users", nil},
 		{404, "GET", "/api/images/team/none@" + digest + "/-/users", by},
+		{200, "GET", "/api/images/team/app@" + index + "/-/deletion", by},
+		{400, "GET", "/api/images/team/app@" + index + "/-/deletion?n=0", by},
+		{401, "GET", "/api/images/team/app@" + index + "/-/deletion", nil},
+		{403, "GET", "/api/images/other/app@" + index + "/-/deletion", by},
+		{404, "GET", "/api/images/team/none@" + index + "/-/deletion", by},
+		{200, "GET", "/api/images/team/app:index/-/deletion", by},
+		{400, "GET", "/api/images/team/app:index/-/deletion?n=0", by},
+		{401, "GET", "/api/images/team/app:index/-/deletion", nil},
+		{403, "GET", "/api/images/other/app:index/-/deletion", by},
+		{404, "GET", "/api/images/team/app:none/-/deletion", by},
+		{409, "DELETE", "/api/images/team/app@" + index + "?plan=another", by},
 		{200, "GET", "/api/mirrors", nil},
 		{401, "GET", "/api/mirrors", []string{"Authorization", "Bearer wrong"}},
 		{200, "GET", "/api/mirrors/docker.io", nil},
@@ -342,6 +353,12 @@ func TestTheAnswersAreThoseOfTheDocument(t *testing.T) {
 	} {
 		d.ask(t, http.DefaultClient, s.URL, row.status, row.method, row.target, "", row.fields...)
 	}
+	plan := d.ask(t, http.DefaultClient, s.URL, http.StatusOK, "GET", "/api/images/team/app:index/-/deletion", "", by...)
+	planned := regexp.MustCompile(`"key":"([0-9a-f]+)"`).FindStringSubmatch(plan)
+	if planned == nil {
+		t.Fatalf("got %s", plan)
+	}
+	d.ask(t, http.DefaultClient, s.URL, http.StatusOK, "DELETE", "/api/images/team/app@"+index+"?plan="+planned[1], "", by...)
 	json := []string{"Content-Type", "application/json"}
 	made := d.ask(t, admin, s.URL, http.StatusCreated, "POST", "/api/keys", `{"name": "ci", "expires": "30d", "actions": ["read"], "globs": ["team/**"], "user": "bot", "groups": ["ci"]}`, json...)
 	id := regexp.MustCompile(`"id":"([0-9a-f]+)"`).FindStringSubmatch(made)
