@@ -318,6 +318,39 @@ func TestNamesAreShownBeforeTheyAreDescribed(t *testing.T) {
 	}
 }
 
+// The name is that of the last pull, whatever the order in which pulls are told.
+func TestTheLastPullHasItsName(t *testing.T) {
+	x := open(t, "")
+	defer x.Close()
+	complete(t, x)
+	push(x, "a/one", 0)
+	for _, step := range []struct {
+		by    string
+		at    time.Duration
+		event store.Event
+		want  string
+	}{
+		{"ada", 2, store.Pulled, "ada"},
+		{"bob", 1, store.Pulled, "ada"}, // an earlier one
+		{"", 2, store.Pulled, "ada"},    // at the same time the greater name wins
+		{"eve", 2, store.Pulled, "eve"},
+		{"", 3, store.Pulled, ""},
+		{"ada", 2, store.PullsRead, ""},
+		{"ada", 4, store.PullsRead, "ada"},
+	} {
+		count := core.PullCount{N: 1, Last: start.Add(step.at), By: step.by}
+		x.Apply(store.Change{Event: step.event, Repo: "a/one", Digest: image("a/one", 0), Pulls: count})
+		x.Apply(store.Change{Event: step.event, Repo: "a/one", Tag: "v1.0.0", Pulls: count})
+		tag := take(t, 1, x.TagRows(t.Context(), "a/one", core.TagsByPull, ""))[0]
+		if tag.Pulls.By != step.want || tag.Image.Pulls.By != step.want {
+			t.Errorf("after a pull by %q at %d: got %+v and %+v, want %q", step.by, step.at, tag.Pulls, tag.Image.Pulls, step.want)
+		}
+		if row, err := x.RepositoryRow(t.Context(), "a/one"); err != nil || row.Pulls.By != "" {
+			t.Errorf("the sum of a repository has a name: %+v, %v", row.Pulls, err)
+		}
+	}
+}
+
 func TestPullsAreCounted(t *testing.T) {
 	x := open(t, "")
 	defer x.Close()
