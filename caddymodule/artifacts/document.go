@@ -131,6 +131,10 @@ func (d *document) member(name string) error {
 		return err
 	case "packages":
 		return d.rows(SBOM, packages, d.spdx)
+	case "@context":
+		return d.context()
+	case "@graph":
+		return d.graph()
 	case "components":
 		return d.rows(SBOM, packages, d.component)
 	case "artifacts":

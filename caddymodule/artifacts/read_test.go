@@ -221,7 +221,7 @@ func TestWhatIsRead(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	for _, text := range []string{spdx, cyclonedx, syft, provenance, provenance1, vex, signature, envelope(spdx), wasm} {
+	for _, text := range []string{spdx, cyclonedx, syft, provenance, provenance1, vex, signature, envelope(spdx), wasm, spdx3} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
