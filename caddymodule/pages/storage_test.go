@@ -64,19 +64,48 @@ func TestThePageOfTheStorageSaysWhatWaits(t *testing.T) {
 				"It freed 2.00 MB in 1 object. The log says why it ended.",
 		},
 	} {
-		s := &shelf{state: core.CatalogState{Whole: true}}
-		site := &pages.Site{
-			Registry: s, Private: s, Who: policies.Identity{User: "ada"}, Host: "registry.test", Cursors: backwards{},
-			View: &overview.Viewer{
-				Source: counted{stored: overview.Stored{Collector: row.collector}}, Registry: s, Policy: everything{},
-			},
-			Log: slog.New(slog.DiscardHandler),
+		status, text := openAsAdmin(&shelf{state: core.CatalogState{Whole: true}}, overview.Stored{Collector: row.collector}, pages.StoragePath)
+		if status != http.StatusOK || !strings.Contains(text, row.has) {
+			t.Errorf("%s: got %d, want %q in:\n%s", name, status, row.has, text)
 		}
-		answer := httptest.NewRecorder()
-		site.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, pages.StoragePath, nil))
-		text := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(answer.Body.String(), "")
-		if text = strings.Join(strings.Fields(text), " "); answer.Code != http.StatusOK || !strings.Contains(text, row.has) {
-			t.Errorf("%s: got %d, want %q in:\n%s", name, answer.Code, row.has, text)
+	}
+}
+
+// openAsAdmin returns the text of a page that an administrator opens.
+func openAsAdmin(s core.Registry, stored overview.Stored, path string) (status int, text string) {
+	site := &pages.Site{
+		Registry: s, Private: s, Mirrors: []string{"quay.io"}, Who: policies.Identity{User: "ada"}, Host: "registry.test",
+		Cursors: backwards{}, Log: slog.New(slog.DiscardHandler),
+		View: &overview.Viewer{Source: counted{stored: stored}, Registry: s, Policy: everything{}},
+	}
+	answer := httptest.NewRecorder()
+	site.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
+	text = regexp.MustCompile(`<[^>]*>`).ReplaceAllString(answer.Body.String(), "")
+	return answer.Code, strings.Join(strings.Fields(text), " ")
+}
+
+// bare is a registry whose catalog has no rows.
+type bare struct{ shelf }
+
+func (*bare) RepositoryRows(context.Context, string, core.RepositoryOrder, string) iter.Seq2[core.RepositoryRow, error] {
+	return func(func(core.RepositoryRow, error) bool) {}
+}
+
+// As long as the index is being built, no page says that there is nothing.
+func TestNothingIsKnownWhileTheIndexIsBeingBuilt(t *testing.T) {
+	for _, row := range []struct{ path, empty, building string }{
+		{"/", "Nothing is here yet", "What is held appears here as soon as it is described."},
+		{"/", "nothing is held yet", "quay.io: mirrored. A pull of registry.test/quay.io/name brings an image."},
+		{"/images", "Nothing is here that you may see.", "Nothing of this is described yet."},
+		{"/images?q=app", "Nothing here has this name", "Nothing of this is described yet."},
+		{pages.StoragePath, "Nothing is held.", "Nothing is described yet."},
+	} {
+		for _, whole := range []bool{true, false} {
+			b := &bare{shelf{state: core.CatalogState{Whole: whole, Manifests: 7}}}
+			status, text := openAsAdmin(b, overview.Stored{}, row.path)
+			if status != http.StatusOK || strings.Contains(text, row.empty) != whole || strings.Contains(text, row.building) == whole {
+				t.Errorf("%s, whole: %t: got %d with\n%s", row.path, whole, status, text)
+			}
 		}
 	}
 }
