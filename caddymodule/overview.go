@@ -14,7 +14,7 @@ func (h *Handler) overview(guarded core.Registry, who policies.Identity) *overvi
 		h.log.Error("mirrors are not shown", "error", err)
 	}
 	return &overview.Viewer{
-		Source: h.app.storage.Overview(specs), Registry: guarded, Policy: h.app.policy, Who: who,
+		Source: h.app.storage.Overview(specs, h.app.collection.Schedule()), Registry: guarded, Policy: h.app.policy, Who: who,
 		Mirrors: h.visibleMirrors(who), Owner: h.site.Owner,
 		Credentialed: func(mirror string) bool { m := h.app.Mirrors[mirror]; return m != nil && m.Credentialed() },
 	}

@@ -85,9 +85,21 @@ policy {
 		}
 	}
 	_, body = admin.page(http.StatusOK, "/admin/storage", nil)
-	for _, text := range []string{"Private images", "What mirrors hold", "docker.io/library/nginx", "free on its disk"} {
+	for _, text := range []string{
+		"Private images", "What mirrors hold", "docker.io/library/nginx", "free on its disk",
+		"No collection has run since the start", "The first collection is due <time",
+	} {
 		if !strings.Contains(body, text) {
 			t.Errorf("the page of the storage has no %q:\n%s", text, body)
+		}
+	}
+	if _, told, status := registrytest.Run(t, "gc", "--storage", directory); status != registrytest.Done {
+		t.Fatalf("gc: status %d: %s", status, told)
+	}
+	_, body = admin.page(http.StatusOK, "/admin/storage", nil)
+	for _, text := range []string{"and freed nothing. Nothing was left", "The next collection is due <time"} {
+		if !strings.Contains(body, text) {
+			t.Errorf("the page of the storage after a collection has no %q:\n%s", text, body)
 		}
 	}
 	if got := len(hub.Requests()); got != asked {

@@ -164,10 +164,23 @@ type TagRow struct {
 	Pulls PullCount
 }
 
-// PullCount is how often something was pulled, and when last.
+// PullCount is how often something was pulled, when last, and by whom then.
 type PullCount struct {
 	N    int64     `json:"n"`
 	Last time.Time `json:"last"`
+	// By is the user of the last pull. It is empty if that is unknown, for anonymous callers, and in the
+	// sum of a repository.
+	By string `json:"by,omitempty"`
+}
+
+// Later returns the last pull of c and other, with the count of c. Of two at the same time it has the
+// greater name, so that the order in which they are compared does not matter.
+func (c PullCount) Later(other PullCount) PullCount {
+	switch order := other.Last.Compare(c.Last); {
+	case order > 0, order == 0 && other.By > c.By:
+		c.Last, c.By = other.Last, other.By
+	}
+	return c
 }
 
 // MaxAliases bounds the aliases in a row.

@@ -140,13 +140,16 @@ func (g *guard) repository(row core.RepositoryRow) core.RepositoryRow {
 	if !g.sums(row.Name) {
 		row.OnlyHere = -1
 	}
+	if g.who.Anonymous() {
+		row.Pulls.By = ""
+	}
 	return row
 }
 
 // tag leaves out the names of people for anonymous callers. The rows share memory with nobody.
 func (g *guard) tag(row core.TagRow) core.TagRow {
 	if g.who.Anonymous() {
-		row.By = ""
+		row.By, row.Pulls.By = "", ""
 		for i := range row.Before {
 			row.Before[i].By = ""
 		}
@@ -157,7 +160,7 @@ func (g *guard) tag(row core.TagRow) core.TagRow {
 
 func (g *guard) image(row core.ImageRow) core.ImageRow {
 	if g.who.Anonymous() {
-		row.By = ""
+		row.By, row.Pulls.By = "", ""
 	}
 	return row
 }

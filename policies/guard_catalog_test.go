@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -157,9 +158,20 @@ func TestNamesOfPeopleAreForThoseWhoSignedIn(t *testing.T) {
 		who  Identity
 		want string
 	}{{anonymous, ""}, {ci, "erich"}} {
-		tag, err := Guard(&recorder{}, everybody(Read), row.who).TagRow(t.Context(), "here", "v1")
-		if err != nil || tag.By != row.want || tag.Before[0].By != row.want || tag.Image.By != row.want {
-			t.Errorf("%s: got %+v and error %v, want the name %q", row.who, tag, err, row.want)
+		g := Guard(&recorder{}, everybody(Read), row.who)
+		tag, err := g.TagRow(t.Context(), "here", "v1")
+		image, imageErr := g.ImageRow(t.Context(), "here", "")
+		repository, repositoryErr := g.RepositoryRow(t.Context(), "here")
+		if err := errors.Join(err, imageErr, repositoryErr); err != nil {
+			t.Fatal(err)
+		}
+		for what, got := range map[string]string{
+			"tag": tag.By, "tag before": tag.Before[0].By, "pull of the tag": tag.Pulls.By, "its image": tag.Image.By,
+			"pull of its image": tag.Image.Pulls.By, "pull of an image": image.Pulls.By, "pull of a repository": repository.Pulls.By,
+		} {
+			if got != row.want {
+				t.Errorf("%s: %s: got the name %q, want %q", row.who, what, got, row.want)
+			}
 		}
 	}
 }

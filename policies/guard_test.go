@@ -115,7 +115,7 @@ func (r *recorder) Holders(context.Context, digest.Digest) iter.Seq2[string, err
 
 func (r *recorder) RepositoryRow(ctx context.Context, repo string) (core.RepositoryRow, error) {
 	r.record(ctx, "RepositoryRow", repo)
-	return core.RepositoryRow{Name: repo, OnlyHere: 1}, nil
+	return core.RepositoryRow{Name: repo, OnlyHere: 1, Pulls: core.PullCount{By: "erich"}}, nil
 }
 
 func (r *recorder) TagRows(ctx context.Context, repo string, _ core.TagOrder, _ string) iter.Seq2[core.TagRow, error] {
@@ -126,7 +126,9 @@ func (r *recorder) TagRows(ctx context.Context, repo string, _ core.TagOrder, _ 
 func (r *recorder) TagRow(ctx context.Context, repo, tag string) (core.TagRow, error) {
 	r.record(ctx, "TagRow", repo)
 	person := core.TagState{By: "erich"}
-	return core.TagRow{Name: tag, TagState: person, Before: []core.TagState{person}, Image: core.ImageRow{ImageFacts: core.ImageFacts{By: "erich"}}}, nil
+	pulls := core.PullCount{N: 1, By: "erich"}
+	image := core.ImageRow{ImageFacts: core.ImageFacts{By: "erich"}, Pulls: pulls}
+	return core.TagRow{Name: tag, TagState: person, Before: []core.TagState{person}, Image: image, Pulls: pulls}, nil
 }
 
 func (r *recorder) ImageRows(ctx context.Context, repo, _ string) iter.Seq2[core.ImageRow, error] {
@@ -136,7 +138,7 @@ func (r *recorder) ImageRows(ctx context.Context, repo, _ string) iter.Seq2[core
 
 func (r *recorder) ImageRow(ctx context.Context, repo string, _ digest.Digest) (core.ImageRow, error) {
 	r.record(ctx, "ImageRow", repo)
-	return core.ImageRow{}, nil
+	return core.ImageRow{Pulls: core.PullCount{By: "erich"}}, nil
 }
 
 func (r *recorder) ImageNames(ctx context.Context, repo string, _ digest.Digest) ([]core.NamedRow, error) {

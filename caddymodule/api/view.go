@@ -61,9 +61,10 @@ type State struct {
 type Pulls struct {
 	N    int64     `json:"n"`
 	Last time.Time `json:"last,omitzero"`
+	By   string    `json:"by,omitempty"`
 }
 
-func shownPulls(p core.PullCount) Pulls { return Pulls{p.N, utc(p.Last)} }
+func shownPulls(p core.PullCount) Pulls { return Pulls{p.N, utc(p.Last), p.By} }
 
 // Repository is core.RepositoryRow.
 type Repository struct {

@@ -1,7 +1,7 @@
 // Package artifacts reads what artifacts say: SBOMs (SPDX, CycloneDX, Syft), statements of in-toto
 // with SLSA provenance in them, VEX, signatures with their certificates, Helm charts, WebAssembly.
 // Everything in them is written by strangers, so files are read token by token, in one pass, and
-// only the rows of one page are kept. Nothing is verified.
+// only the rows of one page are kept, and names of licences beside them. Nothing is verified.
 //
 //	files, _ := artifacts.Files(manifest)
 //	content, err := artifacts.Read(files[0].MediaType, blob, artifacts.Window{Rows: 50})

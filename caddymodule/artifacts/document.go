@@ -22,9 +22,14 @@ type document struct {
 
 // readJSON reads a JSON document. An error is one of r's.
 func readJSON(c *Content, r io.Reader, w Window) error {
+	return readMembers(c, r, w, (*document).member)
+}
+
+// readMembers calls member with each name of the object that a document is; it must consume the value.
+func readMembers(c *Content, r io.Reader, w Window, member func(d *document, name string) error) error {
 	from := &source{r: r, left: MaxDocument}
 	d := &document{tokens: newTokens(from), Content: c, window: w}
-	err := d.object(d.member)
+	err := d.object(func(name string) error { return member(d, name) })
 	switch {
 	case from.failed != nil:
 		return from.failed
@@ -126,6 +131,10 @@ func (d *document) member(name string) error {
 		return err
 	case "packages":
 		return d.rows(SBOM, packages, d.spdx)
+	case "@context":
+		return d.context()
+	case "@graph":
+		return d.graph()
 	case "components":
 		return d.rows(SBOM, packages, d.component)
 	case "artifacts":

@@ -2,6 +2,8 @@ package artifacts
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,15 +25,27 @@ type File struct {
 }
 
 // Files returns the layers or blobs of a manifest, at most MaxFiles, and whether there are more. Those
-// whose digest is none are left out.
+// whose digest is none are left out. A config that says what the artifact is comes first.
 func Files(manifest []byte) (files []File, more bool) {
-	t := newTokens(bytes.NewReader(manifest))
+	t, configured := newTokens(bytes.NewReader(manifest)), false
 	_ = t.object(func(name string) error { // what comes before a fault is listed
+		if name == "config" {
+			config, err := t.file()
+			if config.MediaType == wasmConfig && config.Digest.Validate() == nil && !configured {
+				configured = true
+				config.Name = cmp.Or(config.Name, "config.json")
+				files = slices.Insert(files, 0, config)
+				if len(files) > MaxFiles {
+					files, more = files[:MaxFiles], true
+				}
+			}
+			return err
+		}
 		if name != "layers" && name != "blobs" {
 			return t.skip()
 		}
 		return t.array(func() error {
-			if len(files) == MaxFiles {
+			if len(files) >= MaxFiles {
 				more = true
 				return t.skip()
 			}

@@ -104,6 +104,23 @@ func (t *tokens) long() (string, error) {
 	return "", errors.Join(err, t.leave(token))
 }
 
+// first returns a text, or the first that is not empty of an array of texts.
+func (t *tokens) first() (text string, err error) {
+	token, err := t.next()
+	if err != nil || token != json.Delim('[') {
+		text, _ = token.(string)
+		return clip(text), errors.Join(err, t.leave(token))
+	}
+	err = t.rest(func() error {
+		value, err := t.text()
+		if text == "" {
+			text = value
+		}
+		return err
+	})
+	return text, err
+}
+
 // skip passes over a value.
 func (t *tokens) skip() error {
 	token, err := t.next()

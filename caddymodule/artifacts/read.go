@@ -33,31 +33,12 @@ func readerOf(mediaType string) func(*Content, io.Reader, Window) error {
 	switch essence = strings.TrimSpace(essence); {
 	case essence == "application/vnd.cncf.helm.chart.content.v1.tar+gzip":
 		return readChart
-	case essence == "application/wasm", essence == "application/vnd.wasm.content.layer.v1+wasm",
-		essence == "application/vnd.module.wasm.content.layer.v1+wasm":
+	case essence == "application/wasm", strings.HasSuffix(essence, "+wasm"):
 		return readWasm
+	case essence == wasmConfig:
+		return readWasmConfig
 	case strings.HasSuffix(essence, "+json"), essence == "application/json", essence == "application/jose":
 		return readJSON
 	}
 	return nil
-}
-
-// readWasm reads the first bytes of a WebAssembly file (WebAssembly core specification, clause
-// 5.5.16, and the component model's Binary.md).
-func readWasm(c *Content, r io.Reader, _ Window) error {
-	var head [8]byte
-	c.Kind = Wasm
-	n, err := io.ReadFull(r, head[:])
-	switch string(head[:n]) {
-	case "\x00asm\x01\x00\x00\x00":
-		c.Format = "module"
-	case "\x00asm\x0d\x00\x01\x00":
-		c.Format = "component"
-	default:
-		c.Cut = "It does not begin like WebAssembly."
-	}
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = nil
-	}
-	return err
 }

@@ -129,7 +129,7 @@ func andMore(names []string, more bool) string {
 func (p *printer) pulls(pulls api.Pulls) {
 	text := "never"
 	if pulls.N > 0 || !pulls.Last.IsZero() {
-		text = fmt.Sprintf("%s times, last %s", humanize.Comma(pulls.N), moment(pulls.Last))
+		text = fmt.Sprintf("%s times, last %s", humanize.Comma(pulls.N), moment(pulls.Last)) + by(pulls.By)
 	}
 	p.row("pulled", text)
 }

@@ -28,7 +28,8 @@ Content that was pushed, or that a client was told exists, within the grace peri
 kept. After a start this covers everything until one grace period has passed.
 
 --json prints {"private", "mirrors", "dry_run"}, with the numbers of blobs, links,
-manifests, uploads and bytes of each.`,
+manifests, uploads and bytes of each, and what nothing keeps and is left until the end of
+its grace ("waiting").`,
 		Example: `  caddy-registry registry gc --dry-run
   caddy-registry registry gc --config /etc/registry/Caddyfile --json`,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -67,6 +68,10 @@ func printCollected(w io.Writer, r control.GCReport) {
 	}{{storage.PrivateTree, r.Private}, {storage.MirrorsTree, r.Mirrors}} {
 		fmt.Fprintf(w, "%s: %s %s of content: %d blobs, %d links to blobs, %d untagged manifests, %d abandoned uploads\n",
 			tree.name, verb, humanize.IBytes(uint64(tree.Bytes)), tree.Blobs, tree.Links, tree.Manifests, tree.Uploads)
+		if tree.Waiting.Objects > 0 {
+			fmt.Fprintf(w, "%s: left %s of content that nothing keeps, because its grace is not over\n",
+				tree.name, humanize.IBytes(uint64(tree.Waiting.Bytes)))
+		}
 		if tree.Kept > 0 {
 			fmt.Fprintf(w, "%s: %d repositories were not collected, because they have damaged content; "+
 				"the registry's log names it\n", tree.name, tree.Kept)

@@ -19,6 +19,23 @@ type Stored struct {
 	Counted time.Time `json:"counted,omitzero"`
 	// Verified is when the last verification of everything ended.
 	Verified time.Time `json:"verified,omitzero"`
+	// Collector is what the collector did and will do.
+	Collector Collector `json:"collector"`
+}
+
+// Collector is what is known of the collections since the start, as of the end of the last one.
+type Collector struct {
+	// Next is when the next collection is due.
+	Next time.Time `json:"next,omitzero"`
+	// Ended is when the last one ended. Zero: none ran since the start, and what follows is unknown.
+	Ended time.Time `json:"ended,omitzero"`
+	// Early: it ended with an error.
+	Early bool `json:"early,omitempty"`
+	// Freed is the content that it removed.
+	Freed *Amount `json:"freed,omitempty"`
+	// Waiting is the content that nothing keeps, and that it left because a grace is not over. It is
+	// absent if the collection ended early.
+	Waiting *Amount `json:"waiting,omitempty"`
 }
 
 // Tree is a part of the storage, private or mirrors.

@@ -87,7 +87,7 @@ func (s *Site) artifact(ctx context.Context, p *imagePage, a asked, f reference,
 	files, more := artifacts.Files(manifest)
 	known := slices.ContainsFunc(files, func(f artifacts.File) bool { return artifacts.Reads(f.MediaType) })
 	kind := kindOf(p.Shown)
-	if len(files) == 0 || !known && kind != kindArtifact && kind != kindChart {
+	if len(files) == 0 || !known && !slices.Contains([]string{kindArtifact, kindChart, kindWasm}, kind) {
 		return false, nil
 	}
 	k, inContents := &ink{historyInk}, &ink{contentInk}

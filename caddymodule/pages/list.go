@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/eblume/caddy-registry/caddymodule/artifacts"
 	"github.com/eblume/caddy-registry/core"
 )
 
@@ -132,6 +133,7 @@ const (
 	kindImage    = "Image"
 	kindIndex    = "Index"
 	kindChart    = "Helm chart"
+	kindWasm     = artifacts.Wasm
 	kindArtifact = "Artifact"
 )
 
@@ -145,7 +147,7 @@ func ofKind(kind string, says core.Says) bool {
 		return kind == "image"
 	case kindChart:
 		return kind == "chart"
-	case kindArtifact:
+	case kindArtifact, kindWasm:
 		return kind == "artifact"
 	}
 	return false
@@ -174,6 +176,8 @@ func kindOfTypes(mediaType, artifactType string) string {
 		return kindImage
 	case artifactType == "application/vnd.cncf.helm.config.v1+json":
 		return kindChart
+	case artifacts.IsWasm(artifactType):
+		return kindWasm
 	}
 	return kindArtifact
 }

@@ -47,7 +47,7 @@ func (s *Site) pulls(kind, repo, tag string, d digest.Digest) []tool {
 		}
 		tools = append(tools, chart)
 		fallthrough
-	case kindArtifact:
+	case kindArtifact, kindWasm:
 		tools = append(tools, tool{Name: "oras", Lines: lines("oras pull "+flag("--plain-http"), "")})
 	default:
 		docker := tool{Name: "docker", Lines: lines("docker pull ", "")}

@@ -181,6 +181,8 @@ func TestStatesAreShown(t *testing.T) {
 		has    string
 	}{
 		{"the index is being built", shelf{state: core.CatalogState{Described: 1203, Manifests: 5000}}, "/", 200, "1,203 of about 5,000 images are described"},
+		{"a repository meanwhile", shelf{state: core.CatalogState{Described: 1, Manifests: 2}}, "/images/team/app", 200, "1 of about 2 images are described"},
+		{"an image meanwhile", shelf{state: core.CatalogState{Described: 1, Manifests: 2}}, "/images/team/app:v1", 200, "1 of about 2 images are described"},
 		{"to somebody who may not read all", shelf{}, "/images", 200, "Not all images are described yet"},
 		{"a part of a list that is all hidden", shelf{state: whole, pause: &core.Pause{After: "team/hidden"}}, "/images?q=nothing", 200, "The search goes on"},
 		{"a config that is not held", shelf{state: whole, blob: core.ErrBlobUnknown}, "/images/team/app:v1", 200, "Its config is not held here"},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/control"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
+	"github.com/eblume/caddy-registry/caddymodule/overview"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -16,6 +17,28 @@ import (
 type schedule struct {
 	opened time.Time
 	last   time.Time // end of the last run; zero: none yet
+	// done is what the last run removed and left. early: it ended with an error.
+	done  control.Collected
+	early bool
+}
+
+// shown returns what pages show of the collector under a configuration's schedule.
+func (s schedule) shown(c Schedule) overview.Collector {
+	shown := overview.Collector{Next: s.next(c), Ended: s.last, Early: s.early}
+	if s.last.IsZero() {
+		return shown
+	}
+	freed, waiting := overview.Amount{}, overview.Amount{}
+	for _, tree := range []store.Collected{s.done.Private, s.done.Mirrors} {
+		freed.Objects += tree.Blobs
+		freed.Bytes += tree.Bytes
+		waiting.Objects += tree.Waiting.Objects
+		waiting.Bytes += tree.Waiting.Bytes
+	}
+	if shown.Freed = &freed; !s.early {
+		shown.Waiting = &waiting
+	}
+	return shown
 }
 
 // next returns when the collector is due. The first run waits until the end of the grace period
@@ -47,7 +70,7 @@ func (s *Storage) collect(ctx context.Context, dryRun bool) (control.Collected, 
 		return done, err
 	}
 	s.mu.Lock()
-	s.schedule.last = time.Now()
+	s.schedule.last, s.schedule.done, s.schedule.early = time.Now(), done, err != nil
 	s.mu.Unlock()
 	observe.CountCollection(done, err)
 	trees.history.collected(done, err)

@@ -11,13 +11,16 @@ import (
 	"github.com/eblume/caddy-registry/core/upstream"
 )
 
-// Overview returns what is known of the storage and of the mirrors of a configuration. The storage must
-// be acquired as long as it is used.
-func (s *Storage) Overview(specs []MirrorSpec) overview.Source { return known{s, specs} }
+// Overview returns what is known of the storage and of a configuration's mirrors and schedule. The storage
+// must be acquired as long as it is used.
+func (s *Storage) Overview(specs []MirrorSpec, schedule Schedule) overview.Source {
+	return known{s, specs, schedule}
+}
 
 type known struct {
-	storage *Storage
-	specs   []MirrorSpec
+	storage  *Storage
+	specs    []MirrorSpec
+	schedule Schedule
 }
 
 // Events implements overview.Source.
@@ -99,10 +102,10 @@ func (k known) Uses(ctx context.Context, mirror string) ([]overview.Use, error) 
 func (k known) Stored() overview.Stored {
 	s := k.storage
 	s.mu.Lock()
-	trees := s.trees
+	trees, collector := s.trees, s.schedule.shown(k.schedule)
 	s.mu.Unlock()
 	counts, stats := trees.keeping.census.Last(), trees.verifying.Stats()
-	stored := overview.Stored{Counted: counts.At, Verified: stats.Finished}
+	stored := overview.Stored{Counted: counts.At, Verified: stats.Finished, Collector: collector}
 	for _, name := range []string{storage.PrivateTree, storage.MirrorsTree} {
 		tree := overview.Tree{Name: name, Quarantine: overview.Amount(stats.Quarantine[name]), Damaged: stats.Damaged[name]}
 		if bytes, ok := counts.Trees[name]; ok {

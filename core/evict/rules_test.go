@@ -110,7 +110,7 @@ func TestWhatIsPulledDuringAPassStays(t *testing.T) {
 		s.image(nginx, "one")
 		two := s.image(httpd, "two")
 		e := evict.New(evict.Config{
-			Local: &pulling{s.Store, func() { time.Sleep(time.Second); s.pulled.Mark(httpd, two, "") }},
+			Local: &pulling{s.Store, func() { time.Sleep(time.Second); s.pulled.Mark(httpd, two, "", "") }},
 			Pulls: s.pulled,
 		})
 		defer e.Close()

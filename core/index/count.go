@@ -33,9 +33,7 @@ func (a *applying) countPulls(c *store.Change) error {
 	if c.Event == store.Pulled {
 		now.N += old.N
 	}
-	if old.Last.After(now.Last) {
-		now.Last = old.Last
-	}
+	now = now.Later(old)
 	if c.Tag == "" {
 		a.sums(c.Repo).Pulls.N += now.N - old.N
 	}

@@ -1,10 +1,10 @@
-// Package pulls records how often and when manifests and tags were last pulled. The evictor uses
-// these times, and so does the collector for untagged manifests.
+// Package pulls records how often manifests and tags were pulled, and when and by whom last. The
+// evictor uses these times, and so does the collector for untagged manifests. Pages show the rest.
 //
 // A pull is marked in memory, without I/O. Every half minute the marks of a repository
 // are written to a separate object, one for each repository, day and process:
 //
-//	<prefix><repo>/_days/<day>+<process>   counts and last times of one day (UTC)
+//	<prefix><repo>/_days/<day>+<process>   counts and last pulls of one day (UTC)
 //	<prefix><repo>/_pulls                  the folded days: all days that are over
 //
 // Only one process writes a day's object, so it is put whole and never read first; several

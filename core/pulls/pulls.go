@@ -83,10 +83,13 @@ func New(c Config) *Times {
 // Close writes what is in memory. Mark may not be called after it.
 func (t *Times) Close() error { return t.behind.Close() }
 
-// Mark notes that the manifest d of repo is pulled now, by tag if that is not empty. It
-// does no I/O.
-func (t *Times) Mark(repo string, d digest.Digest, tag string) {
+// Mark notes that the manifest d of repo is pulled now, by tag if that is not empty. by is the user;
+// empty: anonymous, or named by Name. A name of more than 256 bytes counts as unknown. It does no I/O.
+func (t *Times) Mark(repo string, d digest.Digest, tag, by string) {
 	now := time.Now().UTC()
+	if len(by) > maxBy {
+		by = ""
+	}
 	t.mu.Lock()
 	s := t.open[repo]
 	if day := dayOf(now); s != nil && s.day != day {
@@ -97,12 +100,25 @@ func (t *Times) Mark(repo string, d digest.Digest, tag string) {
 		s = t.beginLocked(repo, now)
 	}
 	if s != nil {
-		t.remembered += s.mark(d, tag, now, maxRemembered-t.remembered)
+		t.remembered += s.mark(d, tag, by, now, maxRemembered-t.remembered)
 	}
 	full := t.remembered >= maxRemembered
 	t.mu.Unlock()
 	if full {
 		t.behind.Poke()
+	}
+}
+
+// Name names the user of a pull that was marked a moment ago, by somebody who did not know the user. If
+// somebody else pulled the same meanwhile, either may get the name. It does no I/O.
+func (t *Times) Name(repo string, d digest.Digest, tag, by string) {
+	if by == "" || len(by) > maxBy {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.open[repo]; s != nil {
+		s.name(d, tag, by)
 	}
 }
 

@@ -156,8 +156,8 @@ func TestPullsAreWrittenBehindAndSurvive(t *testing.T) {
 		times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})
 		begun := time.Now()
 		for range 1000 {
-			times.Mark(repo, one, "latest")
-			times.Mark(repo, two, "")
+			times.Mark(repo, one, "latest", "")
+			times.Mark(repo, two, "", "")
 		}
 		if n := b.set(false); n != 0 {
 			t.Errorf("%d writes on the path of pulls, want none", n)
@@ -179,7 +179,7 @@ func TestPullsAreWrittenBehindAndSurvive(t *testing.T) {
 
 		b.set(true)
 		later := time.Now()
-		times.Mark(repo, two, "")
+		times.Mark(repo, two, "", "")
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		check(t, times, map[digest.Digest]time.Time{one: begun, two: later})
@@ -206,8 +206,8 @@ func TestDaysAreFoldedWhenTheyAreOver(t *testing.T) {
 		times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})
 		other := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"}) // another process
 		for range 3 {
-			times.Mark(repo, one, "v1")
-			other.Mark(repo, two, "v1")
+			times.Mark(repo, one, "v1", "")
+			other.Mark(repo, two, "v1", "")
 			time.Sleep(time.Minute)
 			fold(times, pulls.Keep{}) // of today nothing
 			if keys := b.keys(t, "pulls/"); len(keys) != 2 || !strings.Contains(keys[0], "/_days/2000-01-01+") {
@@ -216,7 +216,7 @@ func TestDaysAreFoldedWhenTheyAreOver(t *testing.T) {
 		}
 		time.Sleep(25 * time.Hour)
 		last := time.Now()
-		times.Mark(repo, two, "v2")
+		times.Mark(repo, two, "v2", "")
 		want := map[string]int64{"one": 3, "two": 4, "v1": 6, "v2": 1}
 		counts(t, times, repo, want)
 		time.Sleep(time.Minute)
@@ -257,7 +257,7 @@ func TestAFoldMayBeCutOffAnywhere(t *testing.T) {
 		withBucket(t, func(t *testing.T, b *counting) {
 			times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})
 			for range 3 {
-				times.Mark(repo, one, "v1")
+				times.Mark(repo, one, "v1", "")
 				time.Sleep(24 * time.Hour)
 			}
 			time.Sleep(24 * time.Hour)
@@ -300,7 +300,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})
 		defer times.Close()
 		for n := range 5000 {
-			times.Mark(repo, digest.FromString(fmt.Sprint(n)), "")
+			times.Mark(repo, digest.FromString(fmt.Sprint(n)), "", "")
 			if n%500 == 499 {
 				time.Sleep(time.Minute)
 			}
@@ -317,7 +317,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		}
 		b.set(true)
 		for n := range 100_000 {
-			times.Mark(fmt.Sprint("r", n%300), digest.FromString(fmt.Sprint(n)), "")
+			times.Mark(fmt.Sprint("r", n%300), digest.FromString(fmt.Sprint(n)), "", "")
 		}
 		if n := pulls.Remembered(times); n > pulls.MaxRemembered+8 {
 			t.Errorf("%d rows in memory, want at most %d", n, pulls.MaxRemembered)
@@ -341,8 +341,8 @@ func TestPullsAreToldWithTheirDay(t *testing.T) {
 			}
 		}})
 		for range 4 {
-			times.Mark(repo, one, "latest")
-			times.Mark(repo, two, "")
+			times.Mark(repo, one, "latest", "")
+			times.Mark(repo, two, "", "")
 			time.Sleep(10 * time.Hour)
 		}
 		if err := times.Close(); err != nil {
@@ -357,10 +357,10 @@ func TestPullsAreToldWithTheirDay(t *testing.T) {
 func TestAPastDayIsNotWrittenAnyMore(t *testing.T) {
 	withBucket(t, func(t *testing.T, b *counting) {
 		times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})
-		times.Mark(repo, one, "")
+		times.Mark(repo, one, "", "")
 		time.Sleep(time.Minute)
 		b.set(true)
-		times.Mark(repo, one, "")
+		times.Mark(repo, one, "", "")
 		time.Sleep(26 * time.Hour)
 		b.set(false)
 		if err := times.Fold(t.Context(), repo, pulls.Keep{}); err != nil {
@@ -385,7 +385,7 @@ func TestADamagedObjectIsBegunAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})
-				times.Mark(repo, one, "")
+				times.Mark(repo, one, "", "")
 				counts(t, times, repo, map[string]int64{"one": 1})
 				time.Sleep(48 * time.Hour)
 				if err := times.Fold(t.Context(), repo, pulls.Keep{}); err != nil {
@@ -422,7 +422,7 @@ func TestPullsAreImported(t *testing.T) {
 		if got := b.set(false); got != puts {
 			t.Errorf("an import that brings nothing wrote %d times", got-puts)
 		}
-		times.Mark(repo, one, "")
+		times.Mark(repo, one, "", "")
 		time.Sleep(48 * time.Hour)
 		if err := errors.Join(times.Fold(t.Context(), repo, pulls.Keep{}), times.Close()); err != nil {
 			t.Error(err)
@@ -444,7 +444,7 @@ func TestARecordOfLayout2IsRead(t *testing.T) {
 		times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})
 		check(t, times, map[digest.Digest]time.Time{one: time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)})
 		now := time.Now()
-		times.Mark(repo, one, "")
+		times.Mark(repo, one, "", "")
 		check(t, times, map[digest.Digest]time.Time{one: now})
 		time.Sleep(48 * time.Hour)
 		if err := errors.Join(times.Fold(t.Context(), repo, pulls.Keep{}), times.Close()); err != nil {

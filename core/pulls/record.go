@@ -12,16 +12,21 @@ import (
 
 const (
 	// maxRows bounds the manifests, and the tags, of one record; those pulled longest
-	// ago go first. A row has some 130 bytes.
+	// ago go first. A row has some 130 bytes, and the name of a user.
 	maxRows = 50_000
 	// maxDays bounds the days whose sums a record keeps.
 	maxDays = 90
+	// maxBy bounds the name of a user, in bytes. No kind of credential has a longer one.
+	maxBy = 256
 )
 
 // Count is how often something was pulled, and when for the last time.
 type Count struct {
 	N    int64     `json:"n"`
 	Last time.Time `json:"last"`
+	// By is the user of the last pull. Empty: unknown or anonymous, as in records that were written
+	// before there was a name.
+	By string `json:"by,omitempty"`
 }
 
 // UnmarshalJSON also reads the bare time that a record of layout 2 has.
@@ -36,8 +41,9 @@ func (c *Count) UnmarshalJSON(data []byte) error {
 
 func (c *Count) add(other Count) {
 	c.N += other.N
-	if other.Last.After(c.Last) {
-		c.Last = other.Last
+	switch order := other.Last.Compare(c.Last); {
+	case order > 0, order == 0 && other.By > c.By: // in any order the same
+		c.Last, c.By = other.Last, other.By
 	}
 }
 
@@ -53,7 +59,8 @@ type Record struct {
 	Folded []string `json:"folded,omitempty"`
 }
 
-// since returns what r has counted beyond an earlier record of the same object.
+// since returns what r has counted beyond an earlier record of the same object. A row whose last pull
+// got its name since then has no pulls more.
 func (r Record) since(earlier Record) Record {
 	return Record{Manifests: beyond(r.Manifests, earlier.Manifests), Tags: beyond(r.Tags, earlier.Tags)}
 }
@@ -61,8 +68,8 @@ func (r Record) since(earlier Record) Record {
 func beyond[K comparable](now, earlier map[K]Count) map[K]Count {
 	more := map[K]Count{}
 	for k, c := range now {
-		if n := c.N - earlier[k].N; n > 0 {
-			more[k] = Count{N: n, Last: c.Last}
+		if before := earlier[k]; c != before {
+			more[k] = Count{N: c.N - before.N, Last: c.Last, By: c.By}
 		}
 	}
 	return more

@@ -12,7 +12,7 @@ const (
 	interval = 30 * time.Second
 	// maxSegment is the number of rows at which an object is written for the last time: later
 	// pulls go into the next one, so that no large object is rewritten repeatedly. Such an object
-	// has 130 KiB.
+	// has 130 KiB, and at most four times that with the names of users.
 	maxSegment = 1024
 	// maxRemembered bounds the memory: a row counts as one, and has about 400 bytes; a segment
 	// counts as segmentCost. When it is reached, the writer is woken, and frees memory by
@@ -57,16 +57,35 @@ func (s *segment) record() Record {
 }
 
 // mark counts a pull. It adds new rows within room, and returns how many it added.
-func (s *segment) mark(d digest.Digest, tag string, at time.Time, room int) (took int) {
-	took += count(&s.manifests, d, at, room)
+func (s *segment) mark(d digest.Digest, tag, by string, at time.Time, room int) (took int) {
+	pull := Count{N: 1, Last: at, By: by}
+	took += count(&s.manifests, d, pull, room)
 	if tag != "" {
-		took += count(&s.tags, tag, at, room-took)
+		took += count(&s.tags, tag, pull, room-took)
 	}
 	s.marked, s.dirty = at, true
 	return took
 }
 
-func count[K comparable](rows *map[K]Count, k K, at time.Time, room int) (took int) {
+// name gives the last pull of rows that were marked its user.
+func (s *segment) name(d digest.Digest, tag, by string) {
+	named := nameLast(s.manifests, d, by)
+	if nameLast(s.tags, tag, by) || named {
+		s.dirty = true
+	}
+}
+
+func nameLast[K comparable](rows map[K]Count, k K, by string) bool {
+	c, ok := rows[k]
+	if !ok || c.By >= by { // as in Count.add
+		return false
+	}
+	c.By = by
+	rows[k] = c
+	return true
+}
+
+func count[K comparable](rows *map[K]Count, k K, pull Count, room int) (took int) {
 	c, ok := (*rows)[k]
 	switch {
 	case !ok && room <= 0:
@@ -77,7 +96,7 @@ func count[K comparable](rows *map[K]Count, k K, at time.Time, room int) (took i
 	if *rows == nil {
 		*rows = map[K]Count{}
 	}
-	c.add(Count{N: 1, Last: at})
+	c.add(pull)
 	(*rows)[k] = c
 	return took
 }

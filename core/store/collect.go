@@ -34,9 +34,19 @@ type Collected struct {
 	Blobs     int   `json:"blobs"`     // content, of blobs and of manifests
 	Bytes     int64 `json:"bytes"`     // of that content
 	Uploads   int   `json:"uploads"`   // abandoned
+	// Waiting is content that nothing keeps any more, and that is left because its grace, or that
+	// of what named it, is not over. The first collection after their end removes it. What was
+	// deleted since the last collection is not in it yet, and after an error it is not complete.
+	Waiting Amount `json:"waiting"`
 	// Kept counts the repositories in which something is damaged, so that nothing was
 	// removed that it may name. The details are in the log.
 	Kept int `json:"kept"`
+}
+
+// Amount is a number of objects, each digest once, and their bytes.
+type Amount struct {
+	Objects int   `json:"objects"`
+	Bytes   int64 `json:"bytes"`
 }
 
 // collection is one run of the collector.
@@ -46,8 +56,19 @@ type collection struct {
 	settings Settings
 	now      time.Time
 	done     Collected
-	gone     map[string]struct{} // of a dry run: keys of links that would be removed
+	unneeded unneeded
 }
+
+// unneeded are keys of holds that nothing needs, with what becomes of them.
+type unneeded map[string]fate
+
+type fate int
+
+const (
+	needed  fate = iota
+	waiting      // its grace is not over
+	going        // a dry run would remove it
+)
 
 // Collect removes unneeded objects: untagged manifests if the settings say so, links
 // to blobs that no manifest of the repository names, content that no repository
@@ -60,7 +81,7 @@ type collection struct {
 func (s *Store) Collect(ctx context.Context, how CollectOptions) (Collected, error) {
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
-	c := &collection{Store: s, CollectOptions: how, settings: *s.settings.Load(), now: s.now(), gone: map[string]struct{}{}}
+	c := &collection{Store: s, CollectOptions: how, settings: *s.settings.Load(), now: s.now(), unneeded: unneeded{}}
 	err := c.run(ctx)
 	s.grace.prune(c.now.Add(-c.settings.Grace))
 	if !s.names.Ready() && ctx.Err() == nil {
@@ -143,7 +164,8 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 	if known, err := c.keepTagged(ctx, repo, g); err != nil || !known {
 		return err
 	}
-	if err := c.collectUntagged(ctx, repo, g); err != nil {
+	young, err := c.collectUntagged(ctx, repo, g)
+	if err != nil {
 		return err
 	}
 	var gone []string
@@ -153,14 +175,18 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 		}
 		key := linkKey(d, repo)
 		info, err := c.bucket.Stat(ctx, key)
-		if errors.Is(err, bucket.ErrNotExist) || err == nil && c.young(info, repo, d) {
+		if errors.Is(err, bucket.ErrNotExist) {
 			continue
 		} else if err != nil {
 			return err
 		}
+		if c.young(info, repo, d) {
+			c.unneeded[key] = waiting
+			continue
+		}
 		c.done.Links++
 		if c.DryRun {
-			c.gone[key] = struct{}{}
+			c.unneeded[key] = going
 			continue
 		}
 		if err := c.remove(ctx, key); err != nil {
@@ -169,30 +195,35 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 		c.changed(Change{Event: BlobUnlinked, Repo: repo, Digest: d})
 		gone = append(gone, key)
 	}
+	c.await(ctx, repo, g, young, links)
 	return c.sync(ctx, gone...)
 }
 
 // collectUntagged removes the manifests of g that are not reachable and that no tag
-// keeps, if so configured, and takes them out of g.
-func (c *collection) collectUntagged(ctx context.Context, repo string, g *graph.Graph) error {
+// keeps, if so configured, and takes them out of g. It returns those that stay only
+// because their grace, or that of one that needs them, is not over.
+func (c *collection) collectUntagged(ctx context.Context, repo string, g *graph.Graph) (young []digest.Digest, err error) {
 	if c.settings.Untagged < 0 {
-		return nil
+		return nil, nil
 	}
 	pulled, err := c.pulled(ctx, repo)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for d := range g.Loose() {
 		info, wanted, err := c.wanted(ctx, repo, d, pulled)
 		if errors.Is(err, bucket.ErrNotExist) {
 			continue
 		} else if err != nil {
-			return err
+			return nil, err
 		}
-		if c.young(info, repo, d) || wanted.After(c.now.Add(-c.settings.Untagged)) {
+		if wanted.After(c.now.Add(-c.settings.Untagged)) {
 			g.Keep(d) // and what it needs
+		} else if c.young(info, repo, d) {
+			young = append(young, d)
 		}
 	}
+	young = keepYoung(g, young)
 	for d := range g.Loose() {
 		// The manifest is removed, whether it can be read again or not.
 		data, err := c.readContent(ctx, d)
@@ -205,26 +236,31 @@ func (c *collection) collectUntagged(ctx context.Context, repo string, g *graph.
 		}
 		c.done.Manifests++
 		if c.DryRun {
-			c.gone[manifestKey(d, repo)] = struct{}{}
+			c.unneeded[manifestKey(d, repo)] = going
 			continue
 		}
 		if err := c.dropManifest(ctx, repo, core.Manifest{Descriptor: core.Descriptor{Digest: d}, Bytes: data}); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	// This comes before any link is removed: after a power cut a manifest that still
 	// exists has its blobs.
-	return c.settle(ctx, repo)
+	return young, c.settle(ctx, repo)
 }
 
 // collectContent removes content that no repository holds. It finds candidates in one
 // pass over content and holds, and looks only at each candidate by itself.
 func (c *collection) collectContent(ctx context.Context) error {
-	for content, err := range c.contents(ctx, "", c.gone) {
+	for content, err := range c.contents(ctx, "", c.unneeded) {
 		if err != nil {
 			return err
 		}
-		if len(content.Repos) > 0 || content.info.Time.After(c.now.Add(-c.settings.Grace)) {
+		if len(content.Repos) > 0 {
+			continue
+		}
+		if content.waits || content.info.Time.After(c.now.Add(-c.settings.Grace)) {
+			c.done.Waiting.Objects++
+			c.done.Waiting.Bytes += content.Size
 			continue
 		}
 		if c.DryRun {

@@ -56,20 +56,21 @@ func (s *Store) ContentsIn(ctx context.Context, part Part) iter.Seq2[Content, er
 type listed struct {
 	Content
 	info bucket.Info
+	// waits: a hold that nothing needs is left, because its grace is not over.
+	waits bool
 }
 
-// contents is ContentsIn, without the holds whose keys are in gone.
-func (s *Store) contents(ctx context.Context, part Part, gone map[string]struct{}) iter.Seq2[listed, error] {
+// contents is ContentsIn, without the holds that nothing needs.
+func (s *Store) contents(ctx context.Context, part Part, without unneeded) iter.Seq2[listed, error] {
 	return func(yield func(listed, error) bool) {
-		manifests := s.follow(ctx, part, gone)
+		manifests := s.follow(ctx, part)
 		defer manifests.stop()
 		var c listed // its links are still being read; no content if its digest is empty
 		end := func() bool {
 			if c.Digest == "" {
 				return true
 			}
-			var err error
-			if c.Repos, err = manifests.upTo(c.Digest, c.Repos); err != nil {
+			if err := manifests.upTo(&c, without); err != nil {
 				yield(listed{}, err)
 				return false
 			}
@@ -86,52 +87,59 @@ func (s *Store) contents(ctx context.Context, part Part, gone map[string]struct{
 				if !end() {
 					return
 				}
-				c = listed{Content{Digest: d, Size: info.Size}, info}
+				c = listed{Content: Content{Digest: d, Size: info.Size}, info: info}
 				continue
 			}
 			d, repo, ok := splitHold(info.Key, blobsPrefix)
-			if _, gone := gone[info.Key]; ok && !gone && d == c.Digest { // not the link of content that is gone
-				c.Repos = append(c.Repos, repo)
+			if ok && d == c.Digest { // not the link of content that is gone
+				c.hold(repo, without[info.Key])
 			}
 		}
 		end()
 	}
 }
 
+// hold adds a repository that holds the content.
+func (c *listed) hold(repo string, f fate) {
+	if f == needed {
+		c.Repos = append(c.Repos, repo)
+	}
+	c.waits = c.waits || f == waiting
+}
+
 // following walks over the holds of manifests, in step with the content.
 type following struct {
 	prefix string
-	gone   map[string]struct{} // keys that are passed over
 	next   func() (bucket.Info, error, bool)
 	stop   func()
 	ahead  bucket.Info // read, and not used yet
 	has    bool
 }
 
-func (s *Store) follow(ctx context.Context, part Part, gone map[string]struct{}) *following {
-	f := &following{prefix: manifestsPrefix, gone: gone}
+func (s *Store) follow(ctx context.Context, part Part) *following {
+	f := &following{prefix: manifestsPrefix}
 	f.next, f.stop = iter.Pull2(s.bucket.List(ctx, manifestsPrefix+string(part), ""))
 	return f
 }
 
-// upTo appends the repositories that hold d. It leaves behind what sorts before d,
+// upTo adds to c the repositories that hold it. It leaves behind what sorts before c,
 // which is content that is gone.
-func (f *following) upTo(d digest.Digest, repos []string) ([]string, error) {
+func (f *following) upTo(c *listed, without unneeded) error {
 	for {
 		if !f.has {
 			info, err, more := f.next()
 			if err != nil || !more {
-				return repos, err
+				return err
 			}
 			f.ahead, f.has = info, true
 		}
 		held, repo, ok := splitHold(f.ahead.Key, f.prefix)
-		if ok && content(held) > content(d) {
-			return repos, nil
+		if ok && content(held) > content(c.Digest) {
+			return nil
 		}
 		f.has = false
-		if _, gone := f.gone[f.ahead.Key]; ok && held == d && !gone {
-			repos = append(repos, repo)
+		if ok && held == c.Digest {
+			c.hold(repo, without[f.ahead.Key])
 		}
 	}
 }
