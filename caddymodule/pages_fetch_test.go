@@ -1,6 +1,7 @@
 package caddymodule_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"html"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/eblume/caddy-registry/caddymodule/api"
 	"github.com/eblume/caddy-registry/caddymodule/observe"
 	"github.com/eblume/caddy-registry/caddymodule/registrytest"
 	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
@@ -223,6 +225,21 @@ func TestTagsOfAnUpstreamAreShown(t *testing.T) {
 	}
 	if len(seen) != len(tags) {
 		t.Errorf("%d of %d tags are shown", len(seen), len(tags))
+	}
+	var listed []string
+	for after, n := "", 0; n < 10; n++ {
+		_, data := a.Want(http.StatusOK, "GET", "/api/images/docker.io/team/long/-/upstream?n=50&after="+after, nil, "Authorization", "Bearer "+a.key)
+		var answer api.UpstreamAnswer
+		if err := json.Unmarshal(data, &answer); err != nil || answer.AsOf.IsZero() {
+			t.Fatalf("got %s, %v", data, err)
+		}
+		listed = append(listed, answer.Tags...)
+		if after = answer.After; !answer.More {
+			break
+		}
+	}
+	if !slices.Equal(listed, tags) {
+		t.Errorf("the API lists %q", listed)
 	}
 }
 

@@ -1,13 +1,14 @@
 // Package api answers requests below /api/ about what a registry holds, as JSON: repositories, tags,
 // images, and who uses them. It also deletes tags and images. openapi.json describes every route.
 //
-// It answers from core.Catalog and package overview alone: no content is read, no upstream is asked
-// and no pull is counted. It decides nothing: its Registry is guarded for the caller, and each answer has what
+// It answers from core.Catalog, package overview and lists that mirrors have kept: no content is read, no
+// upstream is asked and no pull is counted. It decides nothing: its Registry is guarded for the caller, and each answer has what
 // that shows. The keys, at /api/keys, are those of package web.
 //
 //	GET    /api/images                              repositories, or what a search finds
 //	GET    /api/images/<repository>                 a repository
 //	GET    /api/images/<repository>/-/tags          its tags
+//	GET    /api/images/<repository>/-/upstream      the tags that a mirror's upstream had when it was asked last
 //	GET    /api/images/<repository>/-/images        its manifests, the newest push first
 //	GET    /api/images/<repository>:<tag>           what a tag names
 //	GET    /api/images/<repository>:<tag>/-/history what it named before

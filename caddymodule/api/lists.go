@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"strconv"
 	"strings"
@@ -206,9 +207,9 @@ func (e *exchange) tags() (any, error) {
 	default:
 		return nil, invalid("order is version, push, pull or name")
 	}
-	part := e.query["tag"]
-	if len(part) > core.MaxTagLength {
-		return nil, invalid("tag is longer than %d bytes", core.MaxTagLength)
+	part, err := e.part()
+	if err != nil {
+		return nil, err
 	}
 	rows, next, err := collect(e, func(after string) iter.Seq2[core.TagRow, error] {
 		return e.Registry.TagRows(core.WithSought(e.r.Context(), part), e.repo, order, after)
@@ -217,6 +218,32 @@ func (e *exchange) tags() (any, error) {
 			return shownTag(row), strings.Contains(row.Name, part), nil
 		})
 	return List{Tags: rows, Continuation: next}, err
+}
+
+// part is the text that the names of tags must have.
+func (e *exchange) part() (string, error) {
+	part := e.query["tag"]
+	if len(part) > core.MaxTagLength {
+		return "", invalid("tag is longer than %d bytes", core.MaxTagLength)
+	}
+	return part, nil
+}
+
+// offered lists the tags that the upstream of a mirror had when it was asked last.
+func (e *exchange) offered() (any, error) {
+	part, err := e.part()
+	if err != nil {
+		return nil, err
+	}
+	if e.Mirror(e.repo) == "" {
+		return nil, fmt.Errorf("%w: %s is of no mirror", core.ErrNameUnknown, e.repo)
+	}
+	ctx, notes := core.WithNotes(core.WithLook(e.r.Context()))
+	rows, next, err := collect(e, func(after string) iter.Seq2[string, error] { return e.Registry.Tags(ctx, e.repo, after) },
+		func(tag string) string { return tag },
+		func(tag string) (string, bool, error) { return tag, strings.Contains(tag, part), nil })
+	next.Incomplete = false // it is what the upstream said
+	return UpstreamAnswer{notes.AsOf().UTC(), rows, next}, err
 }
 
 // images lists the manifests of a repository.

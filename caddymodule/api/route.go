@@ -42,6 +42,7 @@ var routes = []route{
 	{imagesPath, []string{"q", "kind", "in", "order", "after", "n"}, (*exchange).search, nil, nil},
 	{imagesPath + "/{repository}", nil, (*exchange).repository, nil, nil},
 	{imagesPath + "/{repository}/-/tags", []string{"order", "tag", "after", "n"}, (*exchange).tags, nil, nil},
+	{imagesPath + "/{repository}/-/upstream", []string{"tag", "after", "n"}, (*exchange).offered, nil, nil},
 	{imagesPath + "/{repository}/-/images", []string{"after", "n"}, (*exchange).images, nil, nil},
 	{imagesPath + "/{repository}:{tag}", nil, (*exchange).image, (*exchange).deleteTag, nil},
 	{imagesPath + "/{repository}:{tag}/-/history", nil, (*exchange).history, nil, nil},

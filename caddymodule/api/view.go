@@ -31,6 +31,13 @@ type List struct {
 	Continuation
 }
 
+// UpstreamAnswer is the tags that an upstream had when it was asked for them last, in byte order.
+type UpstreamAnswer struct {
+	AsOf time.Time `json:"as_of"`
+	Tags []string  `json:"tags"`
+	Continuation
+}
+
 // MirrorsAnswer is the mirrors.
 type MirrorsAnswer struct {
 	Mirrors []overview.Mirror `json:"mirrors"`

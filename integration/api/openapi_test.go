@@ -25,15 +25,21 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/eblume/caddy-registry/core/upstream/upstreamtest"
+	"github.com/eblume/caddy-registry/integration/mirror"
 	"github.com/eblume/caddy-registry/integration/server"
 )
 
 const password = "correct horse battery staple"
 
-// start starts a server where erich is an administrator who can sign in, and ci may push.
+// start starts a server where erich is an administrator who can sign in, and ci may push. Its mirror of
+// docker.io knows a tag of library/alpine, and holds nothing.
 func start(t *testing.T) *server.Server {
 	t.Helper()
+	hub := upstreamtest.New(t, upstreamtest.Config{})
+	hub.Manifest("library/alpine", ocispec.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[]}`), "3", "3.22")
 	hash, err := exec.CommandContext(t.Context(), server.Binary(t), "hash-password", "--algorithm", "bcrypt", "--bcrypt-cost", "10", "--plaintext", password).Output()
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +47,7 @@ func start(t *testing.T) *server.Server {
 	return server.Start(t, server.Options{Caddyfile: fmt.Sprintf(`{
 	oci {
 		storage file {$REGISTRY_DATA}
-		mirror docker.io
+		%s
 		local_user erich %s admins
 		policy {
 			allow anonymous read fetch
@@ -55,7 +61,7 @@ http://:{$REGISTRY_PORT} {
 	bind 127.0.0.1
 	oci_registry
 }
-`, strings.TrimSpace(string(hash)))})
+`, mirror.Block("docker.io", hub), strings.TrimSpace(string(hash)))})
 }
 
 // push pushes an image or an index under tags, and returns its digest.
@@ -266,6 +272,10 @@ func TestTheAnswersAreThoseOfTheDocument(t *testing.T) {
 	}
 	response.Body.Close()
 	by := []string{"Authorization", "Bearer " + key}
+	if response, err = http.Get(s.URL + "/v2/docker.io/library/alpine/tags/list"); err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("the upstream's tags: got %v, %v", response, err)
+	}
+	response.Body.Close()
 	for _, row := range []struct {
 		status         int
 		method, target string
@@ -291,6 +301,10 @@ func TestTheAnswersAreThoseOfTheDocument(t *testing.T) {
 		{400, "GET", "/api/images/team/app/-/images?after=x", by},
 		{401, "GET", "/api/images/secret/app/-/images", nil},
 		{404, "GET", "/api/images/team/none/-/images", by},
+		{200, "GET", "/api/images/docker.io/library/alpine/-/upstream?tag=.&n=1", by},
+		{400, "GET", "/api/images/docker.io/library/alpine/-/upstream?n=0", by},
+		{401, "GET", "/api/images/secret/app/-/upstream", nil},
+		{404, "GET", "/api/images/team/app/-/upstream", by},
 		{200, "GET", "/api/images/team/app:v1", by},
 		{400, "GET", "/api/images/team/app:v1?n=1", by},
 		{401, "GET", "/api/images/secret/app:v1", nil},
