@@ -119,7 +119,7 @@ func TestCollectWithoutAProcess(t *testing.T) {
 	}
 }
 
-// What waits for the end of its grace is reported too.
+// The report names what waits for the end of its grace.
 func TestCollectReportsWhatItLeaves(t *testing.T) {
 	storage, port := t.TempDir(), registrytest.FreePort(t)
 	r := registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
