@@ -24,7 +24,7 @@ type call struct {
 	asked asked
 	namespace.Resolved
 	who     identity.Proven
-	pull    bool // of a manifest, which is counted
+	pull    bool // of a private manifest, which is counted
 	options wire.Options
 }
 
@@ -74,11 +74,13 @@ func (c *call) wrap(union *namespace.Union) core.Registry {
 	// Content that the upstream shows to our credentials may not be public.
 	c.options.Public = c.app.policy.Allows(policies.Identity{}, policies.Read, c.Repo) &&
 		(c.Mirror == "" || !c.app.Mirrors[c.Mirror].Credentialed())
-	if c.Mirror != "" {
+	switch {
+	case c.Mirror != "":
 		c.app.storage.CountUse(c.Resolved, c.who.Address)
+	case c.Kind == wire.Manifest && c.r.Method == http.MethodGet:
+		// A HEAD does not count: clients send it to learn a digest, and for images that they have.
+		c.pull = true
 	}
-	// A HEAD does not count: clients send it to learn a digest, and for images that they have.
-	c.pull = c.Kind == wire.Manifest && c.r.Method == http.MethodGet
 	registry := policies.Guard(union.For(c.Resolved), c.app.policy, c.who.Identity)
 	if c.Kind.Writes() {
 		if c.r.Body != nil {
@@ -97,14 +99,14 @@ func (c *call) observe(o wire.Outcome) {
 	source := observe.SourceOf(o, c.Repo, c.Mirror)
 	addSource(c.r, source)
 	observe.CountRequest(o, source, c.r.Method, c.begun)
-	if c.Mirror != "" {
+	switch {
+	case c.Mirror != "":
 		observe.CountMirror(c.Mirror, o)
 		if o.Status != http.StatusUnauthorized && o.Status != http.StatusForbidden {
 			c.app.storage.CountAnswer(c.Mirror, source, o.Sent)
 		}
-	}
-	if c.pull {
-		c.app.storage.CountPull(c.Resolved, c.w.Header(), o, c.who.User)
+	case c.pull:
+		c.app.storage.CountPull(c.Request, c.w.Header(), o, c.who.User)
 	}
 	if c.Kind.Writes() {
 		c.auditDenial(o)

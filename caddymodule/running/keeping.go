@@ -13,7 +13,6 @@ import (
 	"github.com/eblume/caddy-registry/core/evict"
 	"github.com/eblume/caddy-registry/core/mirror"
 	"github.com/eblume/caddy-registry/core/namespace"
-	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/store"
 	"github.com/eblume/caddy-registry/core/usage"
 	"github.com/eblume/caddy-registry/core/wire"
@@ -81,9 +80,9 @@ func (s *Storage) CountUse(request namespace.Resolved, address string) {
 	usage.Count(request.Mirror, string(request.Form), address)
 }
 
-// CountPull records that a user received a manifest, or that the user's copy is still current. Pulls
-// from mirrors were counted by the mirror, and get the name here. The storage must be open.
-func (s *Storage) CountPull(request namespace.Resolved, answer http.Header, o wire.Outcome, user string) {
+// CountPull records that a user received a private manifest, or that the user's copy is still
+// current; empty: anonymous. The storage must be open.
+func (s *Storage) CountPull(request wire.Request, answer http.Header, o wire.Outcome, user string) {
 	if o.Status != http.StatusOK && o.Status != http.StatusNotModified {
 		return
 	}
@@ -91,13 +90,5 @@ func (s *Storage) CountPull(request namespace.Resolved, answer http.Header, o wi
 	if d == "" {
 		d = digest.Digest(answer.Get("Docker-Content-Digest"))
 	}
-	times := s.pulls.Load()
-	if request.Mirror != "" {
-		times.mirrors.Name(request.Repo, d, request.Ref.Tag, user)
-		return
-	}
-	times.private.Mark(request.Repo, d, request.Ref.Tag, user)
+	s.pulls.Load().Mark(request.Repo, d, request.Ref.Tag, user)
 }
-
-// pullTimes are the pulls of the open trees.
-type pullTimes struct{ private, mirrors *pulls.Times }

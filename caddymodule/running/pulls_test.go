@@ -22,7 +22,7 @@ import (
 )
 
 // The rows of pulls, with who pulled last, are the same whether they were told one after the other or
-// read from the records, in whatever order pulls came and were named, written and folded.
+// read from the records, in whatever order pulls came and were written and folded.
 func TestPullsThatWereToldAreThoseThatAreRead(t *testing.T) {
 	const repo = "team/app"
 	var digests []digest.Digest
@@ -83,10 +83,8 @@ func TestPullsThatWereToldAreThoseThatAreRead(t *testing.T) {
 				n := rng.IntN(len(digests))
 				tag, by := []string{"", fmt.Sprint("v", n)}[rng.IntN(2)], []string{"", "ada", "bob"}[rng.IntN(3)]
 				switch rng.IntN(8) {
-				case 0, 1, 2:
+				case 0, 1, 2, 3, 4:
 					times.Mark(repo, digests[n], tag, by)
-				case 3, 4:
-					times.Name(repo, digests[n], tag, by)
 				case 5:
 					time.Sleep(time.Duration(rng.IntN(60)) * time.Second)
 				case 6:

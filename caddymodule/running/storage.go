@@ -17,6 +17,7 @@ import (
 	"github.com/eblume/caddy-registry/caddymodule/identity"
 	"github.com/eblume/caddy-registry/caddymodule/storage"
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/core/pulls"
 	"github.com/eblume/caddy-registry/core/store"
 )
 
@@ -39,8 +40,8 @@ type Storage struct {
 	Passwords *identity.Passwords
 	// Health reports whether the storage works, from the moment when a configuration names it.
 	Health *health.Checker
-	// pulls are those of trees. Pulls use them without mu, which each request already locks twice.
-	pulls atomic.Pointer[pullTimes]
+	// pulls is that of trees. Pulls use it without mu, which each request already locks twice.
+	pulls atomic.Pointer[pulls.Times]
 	// history is that of trees. Requests use it without mu, too.
 	history atomic.Pointer[history]
 
@@ -232,7 +233,7 @@ func (s *Storage) openNow(ctx context.Context) error {
 	s.open, s.trees, s.callers = opened, trees, callers
 	trees.history = openHistory(storage.HistoryOf(opened), s.log)
 	s.history.Store(trees.history)
-	s.pulls.Store(&pullTimes{trees.Pulls, trees.mirrorPulls})
+	s.pulls.Store(trees.Pulls)
 	trees.keeping = keep(trees, s.log)
 	s.applyLocked()
 	// The registry also works on a file system without sockets, and with a storage without a

@@ -154,7 +154,7 @@ func (s *shelf) put(repo, name, mediaType string, doc any) digest.Digest {
 
 // pull is a client's, after which a minute goes by.
 func (s *shelf) pull(repo string, d digest.Digest) {
-	s.Pulled(repo, d, "")
+	s.Pulled(repo, d, "", "")
 	time.Sleep(time.Minute)
 }
 

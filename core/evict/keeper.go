@@ -9,9 +9,10 @@ import (
 // Pulled implements mirror.Keeper. A pull marks the requested manifest. That is enough: a client
 // that pulls an image requests its index first, and an index counts as pulled when one of its
 // platforms is. Blobs are not marked, because one may belong to many images; a client that
-// requests only blobs has requested their manifest before. A mirror does not know the user, whom
-// pulls.Times.Name adds.
-func (e *Evictor) Pulled(repo string, d digest.Digest, tag string) { e.Pulls.Mark(repo, d, tag, "") }
+// requests only blobs has requested their manifest before.
+func (e *Evictor) Pulled(repo string, d digest.Digest, tag, by string) {
+	e.Pulls.Mark(repo, d, tag, by)
+}
 
 // Room implements mirror.Keeper. When little space is free, eviction begins, and downloads are
 // kept meanwhile until half of MinFree is left. When that half is used too, or nothing is left to

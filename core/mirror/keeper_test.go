@@ -23,7 +23,7 @@ type keeper struct {
 	kept   int64
 }
 
-func (k *keeper) Pulled(_ string, d digest.Digest, _ string) {
+func (k *keeper) Pulled(_ string, d digest.Digest, _, _ string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.pulled = append(k.pulled, d)

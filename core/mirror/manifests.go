@@ -59,7 +59,7 @@ func (m *Mirror) Manifest(ctx context.Context, repo string, ref core.Reference) 
 		return core.Manifest{}, err
 	}
 	m.noteSizes(repo, found)
-	m.keeper.Pulled(repo, found.Descriptor.Digest, ref.Tag)
+	m.keeper.Pulled(repo, found.Descriptor.Digest, ref.Tag, core.AccessFrom(ctx).Caller)
 	return found, nil
 }
 

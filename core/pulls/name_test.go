@@ -1,7 +1,6 @@
 package pulls_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -45,36 +44,6 @@ func TestTheLastPullHasItsUser(t *testing.T) {
 		names(t, times, "", "")
 		counts(t, times, repo, map[string]int64{"one": 4, "v1": 2})
 		if err := times.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// A mirror marks a pull before it is known whose it was.
-func TestAPullIsNamedAfterItWasMarked(t *testing.T) {
-	withBucket(t, func(t *testing.T, b *counting) {
-		told := map[string]int64{}
-		times := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/", Written: func(_ string, counted pulls.Record) {
-			told[counted.Manifests[one].By] += counted.Manifests[one].N
-		}})
-		times.Name(repo, one, "v1", "nobody") // not marked
-		times.Mark(repo, one, "v1", "")
-		times.Name(repo, two, "v2", "nobody")
-		time.Sleep(time.Minute) // it is written without the name
-		times.Name(repo, one, "v1", "ada")
-		times.Name(repo, one, "v1", "")
-		times.Name(repo, one, "v1", strings.Repeat("x", 257))
-		names(t, times, "ada", "ada")
-		time.Sleep(time.Minute)
-		stored := pulls.New(pulls.Config{Bucket: b, Prefix: "pulls/"})
-		names(t, stored, "ada", "ada")
-		counts(t, stored, repo, map[string]int64{"one": 1, "v1": 1})
-		if told[""] != 1 || told["ada"] != 0 || len(told) != 2 {
-			t.Errorf("told %v, want one pull, and its name afterwards", told)
-		}
-		times.Mark(repo, one, "v1", "")
-		names(t, times, "", "")
-		if err := errors.Join(times.Close(), stored.Close()); err != nil {
 			t.Error(err)
 		}
 	})

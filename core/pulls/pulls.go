@@ -84,7 +84,7 @@ func New(c Config) *Times {
 func (t *Times) Close() error { return t.behind.Close() }
 
 // Mark notes that the manifest d of repo is pulled now, by tag if that is not empty. by is the user;
-// empty: anonymous, or named by Name. A name of more than 256 bytes counts as unknown. It does no I/O.
+// empty: anonymous or unknown. A name of more than 256 bytes counts as unknown. It does no I/O.
 func (t *Times) Mark(repo string, d digest.Digest, tag, by string) {
 	now := time.Now().UTC()
 	if len(by) > maxBy {
@@ -106,19 +106,6 @@ func (t *Times) Mark(repo string, d digest.Digest, tag, by string) {
 	t.mu.Unlock()
 	if full {
 		t.behind.Poke()
-	}
-}
-
-// Name names the user of a pull that was marked a moment ago, by somebody who did not know the user. If
-// somebody else pulled the same meanwhile, either may get the name. It does no I/O.
-func (t *Times) Name(repo string, d digest.Digest, tag, by string) {
-	if by == "" || len(by) > maxBy {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s := t.open[repo]; s != nil {
-		s.name(d, tag, by)
 	}
 }
 

@@ -67,24 +67,6 @@ func (s *segment) mark(d digest.Digest, tag, by string, at time.Time, room int) 
 	return took
 }
 
-// name gives the last pull of rows that were marked its user.
-func (s *segment) name(d digest.Digest, tag, by string) {
-	named := nameLast(s.manifests, d, by)
-	if nameLast(s.tags, tag, by) || named {
-		s.dirty = true
-	}
-}
-
-func nameLast[K comparable](rows map[K]Count, k K, by string) bool {
-	c, ok := rows[k]
-	if !ok || c.By >= by { // as in Count.add
-		return false
-	}
-	c.By = by
-	rows[k] = c
-	return true
-}
-
 func count[K comparable](rows *map[K]Count, k K, pull Count, room int) (took int) {
 	c, ok := (*rows)[k]
 	switch {
