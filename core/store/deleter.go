@@ -76,16 +76,9 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 	}
 	// Tags are deleted first, with their own barrier: after a power cut no tag may name something
 	// that was deleted.
-	var tags []string
-	for tag, err := range s.tagRows(ctx, repo) {
-		if errors.Is(err, ErrDamaged) {
-			continue // it is served as if it named nothing
-		} else if err != nil {
-			return err
-		}
-		if tag.Digest == d {
-			tags = append(tags, tag.Name)
-		}
+	tags, err := s.tagsOf(ctx, repo, d)
+	if err != nil {
+		return err
 	}
 	if expected, ok := core.ExpectedFrom(ctx); ok {
 		if err := s.asExpected(ctx, repo, d, tags, expected); err != nil {
@@ -102,6 +95,36 @@ func (s *Store) DeleteManifest(ctx context.Context, repo string, d digest.Digest
 		return err
 	}
 	return s.settle(ctx, repo)
+}
+
+// tagsOf returns the tags that name a manifest, in byte order. The projection knows them, if it has
+// everything; else all tags of the repository are looked at. The caller holds the repository's lock and has
+// settled.
+func (s *Store) tagsOf(ctx context.Context, repo string, d digest.Digest) (tags []string, err error) {
+	if s.projection != nil && s.projection.Whole() {
+		var failed error
+		for tag, err := range s.projection.DigestTags(ctx, repo, d, "") {
+			if failed = err; err != nil {
+				break
+			}
+			tags = append(tags, tag)
+		}
+		if failed == nil && s.projection.Whole() { // it was not begun anew meanwhile
+			return tags, nil
+		}
+	}
+	tags = nil
+	for tag, err := range s.tagRows(ctx, repo) {
+		if errors.Is(err, ErrDamaged) {
+			continue // it is served as if it named nothing
+		} else if err != nil {
+			return nil, err
+		}
+		if tag.Digest == d {
+			tags = append(tags, tag.Name)
+		}
+	}
+	return tags, nil
 }
 
 // asExpected returns core.ErrChanged if a manifest has other tags than expected, or is named by

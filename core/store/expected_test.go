@@ -13,8 +13,20 @@ import (
 	"github.com/eblume/caddy-registry/core/store"
 )
 
+// indexed is what an index is for a store.
+type indexed interface {
+	store.Names
+	store.Projection
+}
+
 // describedWorld is a world with an index that describes it.
 func describedWorld(t *testing.T) (*world, *index.Index) {
+	t.Helper()
+	return describedWorldBy(t, func(x *index.Index) indexed { return x })
+}
+
+// describedWorldBy is describedWorld for a store that sees what by makes of the index.
+func describedWorldBy(t *testing.T, by func(*index.Index) indexed) (*world, *index.Index) {
 	t.Helper()
 	w, err := newWorld()
 	must(t, err)
@@ -22,7 +34,8 @@ func describedWorld(t *testing.T) (*world, *index.Index) {
 	must(t, err)
 	t.Cleanup(func() { must(t, x.Close()) })
 	config := w.collecting()
-	config.Names, config.Projection = x, x
+	seen := by(x)
+	config.Names, config.Projection = seen, seen
 	must(t, w.Close())
 	w.Store, err = store.Open(t.Context(), w.memory, config)
 	must(t, err)
