@@ -295,7 +295,12 @@ func (m *matrix) pagesOf(s matrixSite, v viewer, r matrixRepo, before digest.Dig
 		form := url.Values{"do": {do}, "key": {"of another review"}, "name": {r.name}, "tag": {"v1"}}
 		m.view(s, v, "POST", at+"/-/delete", form.Encode(), acts(http.StatusConflict, "delete"))
 	}
-	// An upstream is asked for those alone who may fetch.
+	// An upstream is asked for those alone who may fetch, and nobody has asked it for tags.
+	offered := http.StatusNotFound
+	if r.mirror && v.browse.may("read", r.name) && v.browse.may("fetch", r.name) {
+		offered = http.StatusOK
+	}
+	m.view(s, v, "GET", at+"/-/upstream", "", offered)
 	for _, path := range []string{at + ":v1/-/fetch", at + "/-/upstream"} {
 		want := http.StatusForbidden
 		switch {
@@ -345,6 +350,11 @@ func (m *matrix) addressesOf(s matrixSite, v viewer, r matrixRepo) {
 	for _, path := range []string{"/-/tags", "/-/images", ":v1", ":v1/-/history", "@" + d.String()} {
 		m.view(s, v, "GET", at+path, "", want)
 	}
+	offered := want
+	if want == http.StatusOK {
+		offered = http.StatusNotFound
+	}
+	m.view(s, v, "GET", at+"/-/upstream", "", offered)
 	if want != http.StatusNotFound { // nobody uses what is not there
 		m.view(s, v, "GET", at+"@"+d.String()+"/-/users", "", want)
 	}

@@ -23,6 +23,20 @@ import (
 // fetching bounds how many visitors have upstreams asked at once: each may hold a manifest and a config.
 var fetching = make(turns, 8)
 
+// fetchFor is how long a visitor waits for an upstream.
+const fetchFor = 30 * time.Second
+
+// asking returns the context of a request that asks an upstream, in its turn. Errors: those of turns.take.
+func asking(ctx context.Context) (_ context.Context, end func(), err error) {
+	ctx, cancel := context.WithTimeout(core.WithoutLook(ctx), fetchFor)
+	done, err := fetching.take(ctx)
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	return ctx, func() { done(); cancel() }, nil
+}
+
 // allowed reports whether the visitor may do something in a repository, with a name or without one.
 func (s *Site) allowed(repo string, action policies.Action) bool {
 	return slices.ContainsFunc(s.rights(repo), func(one Right) bool { return one.Action == action && one.Allowed })
@@ -65,7 +79,7 @@ func (s *Site) fetch(w http.ResponseWriter, r *http.Request, f reference) {
 	if !s.admitFetch(w, r, f, page) {
 		return
 	}
-	if err := s.bring(core.WithoutLook(r.Context()), f, values.Get("platform")); err != nil {
+	if err := s.bring(r.Context(), f, values.Get("platform")); err != nil {
 		s.unfetched(w, r, f, err)
 		return
 	}
@@ -74,7 +88,7 @@ func (s *Site) fetch(w http.ResponseWriter, r *http.Request, f reference) {
 
 // bring reads what fetch fetches. Errors: those of core.Reader.
 func (s *Site) bring(ctx context.Context, f reference, wanted string) error {
-	end, err := fetching.take(ctx)
+	ctx, end, err := asking(ctx)
 	if err != nil {
 		return err
 	}
@@ -152,6 +166,8 @@ func (s *Site) unfetched(w http.ResponseWriter, r *http.Request, f reference, er
 		s.fail(w, r, http.StatusServiceUnavailable, "The upstream limits requests", "What "+mirror+" allows in its time has been used up. Try again later.")
 	case is(core.ErrUpstream), is(core.ErrUpstreamTimeout):
 		s.fail(w, r, http.StatusBadGateway, "The upstream cannot be asked", mirror+" is broken or cannot be reached. Try again later; the page of the mirror says since when.")
+	case is(context.DeadlineExceeded):
+		s.fail(w, r, http.StatusGatewayTimeout, "The upstream takes its time", "What "+mirror+" sends goes on coming. Look again in a moment.")
 	case is(core.ErrManifestInvalid), is(core.ErrManifestTooLarge):
 		s.fail(w, r, http.StatusBadGateway, "This image cannot be fetched", mirror+" has it in a form that this registry does not take.")
 	default:
@@ -233,8 +249,7 @@ func (s *Site) askTags(w http.ResponseWriter, r *http.Request, f reference) {
 	if !s.admitFetch(w, r, f, offeredPath(f.repo)) {
 		return
 	}
-	ctx := core.WithoutLook(r.Context())
-	end, err := fetching.take(ctx)
+	ctx, end, err := asking(r.Context())
 	if err != nil {
 		s.broken(w, r, f, err)
 		return
