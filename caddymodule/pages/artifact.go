@@ -30,7 +30,7 @@ const (
 
 // reading lets two files be read at once in the process, because each can take a second of the
 // processor's time.
-var reading = make(turns, 2)
+var reading = newTurns(2)
 
 // file is a file of an artifact, on the page of its manifest.
 type file struct {
@@ -190,7 +190,7 @@ func (s *Site) read(ctx context.Context, repo string, one artifacts.File, w arti
 	if most := artifacts.Largest(one.MediaType); one.Size > most {
 		return artifacts.Content{Cut: "It has " + size(one.Size) + ", and only files of up to " + size(most) + " are read. Download it."}, nil
 	}
-	end, err := reading.take(ctx)
+	end, err := s.take(ctx, reading)
 	if errors.Is(err, errTurn) {
 		return artifacts.Content{Cut: "Other files are being read. Load the page again in a moment."}, nil
 	} else if err != nil {
@@ -252,7 +252,7 @@ func (s *Site) turnFor(ctx context.Context, f reference) (manifest []byte, end f
 	}
 	end = func() {}
 	if isLarge(row) {
-		if end, err = large.take(ctx); err != nil {
+		if end, err = s.take(ctx, large); err != nil {
 			return nil, nil, err
 		}
 	}

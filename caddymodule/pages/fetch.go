@@ -21,15 +21,15 @@ import (
 )
 
 // fetching bounds how many visitors have upstreams asked at once: each may hold a manifest and a config.
-var fetching = make(turns, 8)
+var fetching = newTurns(8)
 
 // fetchFor is how long a visitor waits for an upstream.
 const fetchFor = 30 * time.Second
 
 // asking returns the context of a request that asks an upstream, in its turn. Errors: those of turns.take.
-func asking(ctx context.Context) (_ context.Context, end func(), err error) {
+func (s *Site) asking(ctx context.Context) (_ context.Context, end func(), err error) {
 	ctx, cancel := context.WithTimeout(core.WithoutLook(ctx), fetchFor)
-	done, err := fetching.take(ctx)
+	done, err := s.take(ctx, fetching)
 	if err != nil {
 		cancel()
 		return nil, nil, err
@@ -88,7 +88,7 @@ func (s *Site) fetch(w http.ResponseWriter, r *http.Request, f reference) {
 
 // bring reads what fetch fetches. Errors: those of core.Reader.
 func (s *Site) bring(ctx context.Context, f reference, wanted string) error {
-	ctx, end, err := asking(ctx)
+	ctx, end, err := s.asking(ctx)
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (s *Site) askTags(w http.ResponseWriter, r *http.Request, f reference) {
 	if !s.admitFetch(w, r, f, offeredPath(f.repo)) {
 		return
 	}
-	ctx, end, err := asking(r.Context())
+	ctx, end, err := s.asking(r.Context())
 	if err != nil {
 		s.broken(w, r, f, err)
 		return

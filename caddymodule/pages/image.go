@@ -143,7 +143,7 @@ func (s *Site) contentOf(ctx context.Context, p *imagePage, f reference, values 
 		p.Platform = some[0].Platform
 	}
 	if isLarge(p.Row) || isLarge(p.Shown) {
-		end, err := large.take(ctx)
+		end, err := s.take(ctx, large)
 		if err != nil {
 			return err
 		}

@@ -15,20 +15,62 @@ import (
 
 func TestAPageWaitsForItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		one := make(turns, 1)
-		end, err := one.take(t.Context())
+		one := newTurns(1)
+		end, err := one.take(t.Context(), "ada")
 		if err != nil {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		if _, err := one.take(t.Context()); !errors.Is(err, errTurn) || time.Since(begun) != maxWait {
+		if _, err := one.take(t.Context(), "ada"); !errors.Is(err, errTurn) || time.Since(begun) != maxWait {
 			t.Errorf("got %v after %v", err, time.Since(begun))
 		}
 		time.AfterFunc(time.Second, end)
-		if end, err = one.take(t.Context()); err != nil {
+		if end, err = one.take(t.Context(), "ada"); err != nil {
 			t.Fatal(err)
 		}
 		end()
+		if len(one.of) > 0 {
+			t.Errorf("%d visitors are remembered", len(one.of))
+		}
+	})
+}
+
+// One visitor who asks again and again keeps no other one waiting.
+func TestAVisitorHasHalfOfTheTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		four := newTurns(4)
+		var ends []func()
+		for n := range 3 {
+			end, err := four.take(t.Context(), "a flood")
+			if last := n == 2; last != errors.Is(err, errTurn) || !last && err != nil {
+				t.Fatalf("turn %d: got %v", n, err)
+			} else if !last {
+				ends = append(ends, end)
+			}
+		}
+		for range 20 {
+			go func() {
+				if end, err := four.take(t.Context(), "a flood"); err == nil {
+					end()
+				}
+			}()
+		}
+		synctest.Wait()
+		begun := time.Now()
+		for _, visitor := range []string{"ada", "bob"} {
+			end, err := four.take(t.Context(), visitor)
+			if err != nil || time.Since(begun) > 0 {
+				t.Fatalf("%s: got %v after %v", visitor, err, time.Since(begun))
+			}
+			ends = append(ends, end)
+		}
+		for _, end := range ends {
+			end()
+		}
+		synctest.Wait()
+		if len(four.of) > 0 || len(four.all) > 0 {
+			t.Errorf("%d visitors are remembered, %d turns are taken", len(four.of), len(four.all))
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package pages_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/eblume/caddy-registry/caddymodule/pages"
 	"github.com/eblume/caddy-registry/core"
+	"github.com/eblume/caddy-registry/policies"
 )
 
 // weighty is a shelf whose manifests are large, and are read when the test lets them be.
@@ -37,8 +39,9 @@ func (w weighty) Manifest(ctx context.Context, repo string, ref core.Reference) 
 func TestLargeManifestsAreOnFewPagesAtOnce(t *testing.T) {
 	w := weighty{&shelf{state: core.CatalogState{Whole: true}}, make(chan struct{}), make(chan struct{})}
 	var log strings.Builder
-	ask := func(ctx context.Context) int {
+	ask := func(ctx context.Context, visitor string) int {
 		site := &pages.Site{
+			Who:      policies.Identity{Address: visitor},
 			Registry: w, Private: w, Host: "registry.test", Log: slog.New(slog.NewTextHandler(&log, nil)),
 			Canonical: func(name string) (string, string, bool) { return name, "", true },
 		}
@@ -47,13 +50,13 @@ func TestLargeManifestsAreOnFewPagesAtOnce(t *testing.T) {
 		return answer.Code
 	}
 	codes := make(chan int, 2)
-	for range cap(codes) {
-		go func() { codes <- ask(t.Context()) }()
+	for n := range cap(codes) {
+		go func() { codes <- ask(t.Context(), fmt.Sprint("192.0.2.", n)) }()
 		<-w.begun
 	}
 	left, leave := context.WithCancel(t.Context())
 	leave()
-	ask(left) // it would stay in Manifest for ever
+	ask(left, "192.0.2.9") // it would stay in Manifest for ever
 	close(w.goOn)
 	for range cap(codes) {
 		if code := <-codes; code != http.StatusOK {
@@ -61,7 +64,7 @@ func TestLargeManifestsAreOnFewPagesAtOnce(t *testing.T) {
 		}
 	}
 	go func() { <-w.begun }()
-	if code := ask(t.Context()); code != http.StatusOK {
+	if code := ask(t.Context(), "192.0.2.0"); code != http.StatusOK {
 		t.Errorf("after them: got %d", code)
 	}
 	if log.Len() > 0 {
