@@ -119,6 +119,20 @@ func TestCollectWithoutAProcess(t *testing.T) {
 	}
 }
 
+// The report also says how much content is left because its grace is not over.
+func TestCollectReportsWhatItLeaves(t *testing.T) {
+	storage, port := t.TempDir(), registrytest.FreePort(t)
+	r := registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
+	r.PushImage("team/app", "v1", []byte("kept"))
+	r.PushBlob("team/app", []byte("nobody names me"))
+	for _, args := range [][]string{{"gc", "--dry-run"}, {"gc"}} {
+		out, told, status := registrytest.Run(t, append(args, "--storage", storage)...)
+		if want := "\nprivate: left 15 B of content that nothing keeps, because its grace is not over\n"; status != registrytest.Done || !strings.Contains(out, want) {
+			t.Errorf("%v: got status %d, %q and %q, want %q", args, status, out, told, want)
+		}
+	}
+}
+
 func TestCommandExits(t *testing.T) {
 	empty := t.TempDir()
 	for _, row := range []struct {

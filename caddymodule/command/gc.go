@@ -69,8 +69,8 @@ func printCollected(w io.Writer, r control.GCReport) {
 		fmt.Fprintf(w, "%s: %s %s of content: %d blobs, %d links to blobs, %d untagged manifests, %d abandoned uploads\n",
 			tree.name, verb, humanize.IBytes(uint64(tree.Bytes)), tree.Blobs, tree.Links, tree.Manifests, tree.Uploads)
 		if tree.Waiting.Objects > 0 {
-			fmt.Fprintf(w, "%s: left %s of content that nothing keeps, because its grace is not over: %d blobs\n",
-				tree.name, humanize.IBytes(uint64(tree.Waiting.Bytes)), tree.Waiting.Objects)
+			fmt.Fprintf(w, "%s: left %s of content that nothing keeps, because its grace is not over\n",
+				tree.name, humanize.IBytes(uint64(tree.Waiting.Bytes)))
 		}
 		if tree.Kept > 0 {
 			fmt.Fprintf(w, "%s: %d repositories were not collected, because they have damaged content; "+
