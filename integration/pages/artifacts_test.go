@@ -50,6 +50,26 @@ func (c *content) artifact(
 	return c.manifest(repo, ocispec.MediaTypeImageManifest, m, tags...)
 }
 
+// wasm pushes a component of WebAssembly with the config that its layout describes.
+func (c *content) wasm(repo string, tags ...string) {
+	c.t.Helper()
+	layer := c.blob(repo, []byte("\x00asm\x0d\x00\x01\x00"))
+	layer.MediaType = "application/wasm"
+	config := c.blob(repo, c.json(map[string]any{
+		"created": c.at.Format(time.RFC3339), "author": "Erich", "os": "wasip2", "architecture": "wasm",
+		"layerDigests": []string{string(layer.Digest)},
+		"component": map[string]any{
+			"exports": []string{"wasi:http/incoming-handler@0.2.0"}, "target": "wasi:http/proxy@0.2.0",
+			"imports": []string{"wasi:io/streams@0.2.0", "wasi:clocks/monotonic-clock@0.2.0", "wasi:cli/stdout@0.2.0"},
+		},
+	}))
+	config.MediaType = "application/vnd.wasm.config.v0+json"
+	c.manifest(repo, ocispec.MediaTypeImageManifest, ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		Config: config, Layers: []ocispec.Descriptor{layer},
+	}, tags...)
+}
+
 // spdx is a bill of materials in SPDX, with more packages than a page shows.
 func (c *content) spdx() []byte {
 	type reference struct {

@@ -225,6 +225,7 @@ func (c *content) private() (p pushed) {
 		}
 	}
 	c.artifact("charts/homepage", chartConfigType, chartType, c.chart(), nil, "0.7.1")
+	c.wasm("tools/hello", "0.1.0")
 	var found ocispec.Index
 	data, _, err := c.to.Manifest(c.t.Context(), home, "v1.10.2")
 	if err == nil {

@@ -56,7 +56,8 @@ https://` + name + `:{$REGISTRY_PORT}, https://127.0.0.1:{$REGISTRY_PORT} {
 type house struct {
 	*testing.T
 	*server.Server
-	ctx context.Context
+	options server.Options
+	ctx     context.Context
 	pushed
 }
 
@@ -71,7 +72,9 @@ func open(t *testing.T, unit int) *house {
 	if unit > 0 {
 		mirrors = mirror.Block("docker.io", hub) + mirror.Block("ghcr.io", ghcr) + mirror.Block("quay.io", quay)
 	}
-	h := &house{T: t, Server: server.Start(t, server.Options{Caddyfile: fmt.Sprintf(caddyfile, mirrors), Scheme: "https"})}
+	h := &house{T: t, options: server.Options{Caddyfile: fmt.Sprintf(caddyfile, mirrors), Scheme: "https"}}
+	h.Server = server.Start(t, h.options)
+	h.options.Data, h.options.Port = h.Data, h.Port
 	if unit > 0 {
 		key, _ := h.Key(t, "erich", "admins")
 		c := newContent(t, client.New(h.URL).Login("erich", key), unit)

@@ -53,6 +53,8 @@ func (h *house) forVisitors() []shown {
 		{"charts", "/images/charts/homepage", nil, []string{"0.7.1"}, false},
 		{"chart", "/images/charts/homepage:0.7.1", nil,
 			[]string{"Helm chart", "The start page of the homelab, on k3s.", "redis", "helm pull"}, true},
+		{"WebAssembly", "/images/tools/hello:0.1.0", nil,
+			[]string{"WebAssembly", "wasi:http/incoming-handler@0.2.0", "wasi:http/proxy@0.2.0"}, false},
 		{"untagged", home + "?kind=untagged", nil, []string{brief(h.untagged)}, true},
 		{"bill of materials", home + "@" + string(h.sbom), nil,
 			[]string{"SPDX-2.3", "syft-1.38.0", "openssl", "1 to 50 of 74"}, true},
