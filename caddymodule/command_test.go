@@ -119,7 +119,7 @@ func TestCollectWithoutAProcess(t *testing.T) {
 	}
 }
 
-// The report names what waits for the end of its grace.
+// The report also says how much content is left because its grace is not over.
 func TestCollectReportsWhatItLeaves(t *testing.T) {
 	storage, port := t.TempDir(), registrytest.FreePort(t)
 	r := registrytest.Serve(t, port, storage, registrytest.AllowAll, "")
