@@ -21,12 +21,13 @@ const (
 	delay = 100 * time.Millisecond
 )
 
-// queue has the changes that are not written yet, in their order: fewer than batch, and one more
-// for each request that is adding one.
+// queue has the changes that are not written yet, in their order: fewer than batch and of less than
+// maxWeight, and one more for each request that is adding one.
 type queue struct {
 	flushing sync.Mutex // held while changes are written, so that they stay in order
-	mu       sync.Mutex // guards changes
+	mu       sync.Mutex // guards the fields below
 	changes  []store.Change
+	heavy    int // their weight
 	timer    *time.Timer
 }
 
@@ -39,10 +40,11 @@ func (q *queue) add(c store.Change) (full bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.changes = append(q.changes, c)
+	q.heavy += weight(&c)
 	if len(q.changes) == 1 {
 		q.timer.Reset(delay)
 	}
-	return len(q.changes) >= batch
+	return len(q.changes) >= batch || q.heavy >= maxWeight
 }
 
 func (q *queue) take() []store.Change {
@@ -50,7 +52,7 @@ func (q *queue) take() []store.Change {
 	defer q.mu.Unlock()
 	q.timer.Stop()
 	changes := q.changes
-	q.changes = nil
+	q.changes, q.heavy = nil, 0
 	return changes
 }
 
@@ -91,18 +93,20 @@ func (x *Index) Describe(ctx context.Context, scan iter.Seq2[store.Change, error
 	x.flush()
 	epoch := x.beginDescribe()
 	defer x.endDescribe(epoch)
-	pending := make([]store.Change, 0, batch)
+	pending, heavy := make([]store.Change, 0, batch), 0
 	for c, err := range scan {
 		if err != nil {
 			return err
 		}
-		if pending = append(pending, c); len(pending) < batch {
+		heavy += weight(&c)
+		if pending = append(pending, c); len(pending) < batch && heavy < maxWeight {
 			continue
 		}
 		if err := x.addScanned(ctx, pending, epoch); err != nil {
 			return err
 		}
-		pending = pending[:0]
+		clear(pending)
+		pending, heavy = pending[:0], 0
 	}
 	if err := x.addScanned(ctx, pending, epoch); err != nil {
 		return err
