@@ -1,7 +1,7 @@
 // Command release builds the files of a release from the commit that is checked out. Run it in
 // the integration directory:
 //
-//	go run ./release [-o DIR] [-targets OS/ARCH,…] [-sbom=false]
+//	go run ./release [-o DIR] [-targets OS/ARCH,…] [-modules PROGRAM]
 //
 // It writes, for each target:
 //
@@ -35,20 +35,20 @@ func main() {
 	root := flag.String("root", "..", "the checkout")
 	output := flag.String("o", "../dist", "directory for the files, which must be empty or missing")
 	targets := flag.String("targets", allTargets, "platforms, separated by commas")
-	sbom := flag.Bool("sbom", true, "list the modules of each program; needs cyclonedx-gomod")
+	lister := flag.String("modules", "../bin/tools/cyclonedx-gomod", "the program that lists the modules of each program; empty: they are not listed")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := release(ctx, *root, *output, strings.Split(*targets, ","), *sbom); err != nil {
+	if err := release(ctx, *root, *output, strings.Split(*targets, ","), *lister); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-// release writes the files of a release into output.
-func release(ctx context.Context, root, output string, targets []string, sbom bool) error {
+// release writes the files of a release into output. lister is the program that lists modules, or empty.
+func release(ctx context.Context, root, output string, targets []string, lister string) error {
 	source, err := describe(ctx, root)
 	if err != nil {
 		return err
@@ -90,8 +90,8 @@ func release(ctx context.Context, root, output string, targets []string, sbom bo
 				return fmt.Errorf("package of %s: %w", target, err)
 			}
 		}
-		if sbom {
-			if err := source.listModules(ctx, output, p); err != nil {
+		if lister != "" {
+			if err := source.listModules(ctx, lister, output, p); err != nil {
 				return fmt.Errorf("modules of %s: %w", target, err)
 			}
 		}

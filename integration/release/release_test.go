@@ -32,7 +32,7 @@ func do(t *testing.T, name string, args ...string) string {
 }
 
 // released makes a release of the commit, in a clone with the given name.
-func released(t *testing.T, name string, targets []string, sbom bool) (dir string, s *source) {
+func released(t *testing.T, name string, targets []string, lister string) (dir string, s *source) {
 	t.Helper()
 	checkout := server.Root(t)
 	if builder.Commit(t.Context(), checkout) == "" {
@@ -49,7 +49,7 @@ func released(t *testing.T, name string, targets []string, sbom bool) (dir strin
 		}
 	}
 	dir = filepath.Join(t.TempDir(), "dist")
-	if err := release(t.Context(), root, dir, targets, sbom); err != nil {
+	if err := release(t.Context(), root, dir, targets, lister); err != nil {
 		t.Fatal(err)
 	}
 	s, err := describe(t.Context(), root)
@@ -65,7 +65,7 @@ var host = runtime.GOOS + "/" + runtime.GOARCH
 // The archive, the package and the image of a release serve, and report their version and
 // commit.
 func TestARelease(t *testing.T) {
-	dir, s := released(t, "clone", []string{host}, false)
+	dir, s := released(t, "clone", []string{host}, "")
 	file := func(rest string) string { return filepath.Join(dir, s.name(rest)) }
 	in := func(name string, args ...string) string {
 		t.Helper()
@@ -221,7 +221,7 @@ func TestReleasesAreTheSameEverywhere(t *testing.T) {
 	}
 	var sums []string
 	for _, name := range []string{"one", "another-with-a-longer-name"} {
-		dir, _ := released(t, name, strings.Split(allTargets, ","), true)
+		dir, _ := released(t, name, strings.Split(allTargets, ","), server.Tool(t, "cyclonedx-gomod"))
 		text, err := os.ReadFile(filepath.Join(dir, sumsFile))
 		if err != nil {
 			t.Fatal(err)

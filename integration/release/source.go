@@ -201,14 +201,14 @@ func believe(ctx context.Context, proxy string) error {
 	)
 }
 
-// listModules writes which modules are in a program.
-func (s *source) listModules(ctx context.Context, output string, p program) error {
-	program, err := filepath.Abs("../bin/tools/cyclonedx-gomod")
+// listModules writes which modules are in a program, as lister says, which is cyclonedx-gomod.
+func (s *source) listModules(ctx context.Context, lister, output string, p program) error {
+	lister, err := filepath.Abs(lister)
 	if err != nil {
 		return err
 	}
 	to := filepath.Join(output, s.name(p.os()+"_"+p.arch()+".cdx.json"))
-	cmd := exec.CommandContext(ctx, program, "bin", "-json", "-std", "-noserial", "-notimestamp", "-version", s.version, "-output", to, p.path)
+	cmd := exec.CommandContext(ctx, lister, "bin", "-json", "-std", "-noserial", "-notimestamp", "-version", s.version, "-output", to, p.path)
 	cmd.Stderr = os.Stderr
 	return cmd.Run()
 }
