@@ -236,6 +236,9 @@ func (e *exchange) offered() (any, error) {
 		return nil, err
 	}
 	if e.Mirror(e.repo) == "" {
+		if _, err := e.Registry.RepositoryRow(e.r.Context(), e.repo); err != nil {
+			return nil, err // perhaps that the caller may not read it
+		}
 		return nil, fmt.Errorf("%w: %s is of no mirror", core.ErrNameUnknown, e.repo)
 	}
 	ctx, notes := core.WithNotes(core.WithLook(e.r.Context()))
