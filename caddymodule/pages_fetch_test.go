@@ -94,6 +94,19 @@ func TestAMirrorFetchesWhatAPageAsksFor(t *testing.T) {
 		return !strings.Contains(a.erich.browse(http.StatusOK, appPage+":v1?platform=linux/arm64"), "not held")
 	})
 
+	// The documents of an artifact are fetched with it.
+	config := `{"created":"2026-11-30T10:00:00Z","author":"ada","architecture":"wasm","os":"wasip2"}`
+	u.Manifest("team/wasm", ocispec.MediaTypeImageManifest, mustJSON(t, ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		Config: ocispec.Descriptor{MediaType: "application/vnd.wasm.config.v0+json", Digest: u.Blob("team/wasm", []byte(config)), Size: int64(len(config))},
+		Layers: []ocispec.Descriptor{{MediaType: "application/wasm", Digest: u.Blob("team/wasm", []byte("\x00asm")), Size: 4}},
+	}), "v1")
+	a.erich.page(http.StatusSeeOther, "/images/docker.io/team/wasm:v1/-/fetch", url.Values{})
+	a.Eventually("the artifact is shown", func() bool {
+		page := a.erich.browse(http.StatusOK, "/images/docker.io/team/wasm:v1")
+		return strings.Contains(page, "ada") && !strings.Contains(page, "It is not held here")
+	})
+
 	// A page says that the upstream gives nothing.
 	for ref, want := range map[string]string{":none": "gives no such image", "@" + digest.FromString("none").String(): "gives no such image"} {
 		if _, page := a.erich.page(http.StatusNotFound, appPage+ref+"/-/fetch", url.Values{}); !strings.Contains(page, want) {

@@ -103,7 +103,7 @@ func (s *Site) artifact(ctx context.Context, p *imagePage, a asked, f reference,
 		}
 		shown := file{File: one, Title: k.text(name, false), Address: filePath(f.repo, p.Shown.Digest, one.Digest)}
 		wanted := a.of == "" || a.of == one.Digest
-		if wanted && read < maxContents && (artifacts.Reads(one.MediaType) || len(one.Certificates) > 0) {
+		if wanted && read < maxContents && isRead(one) {
 			read++
 			window := artifacts.Window{Rows: pageRows}
 			if a.of != "" {
@@ -125,6 +125,11 @@ func (s *Site) artifact(ctx context.Context, p *imagePage, a asked, f reference,
 		}
 	}
 	return true, nil
+}
+
+// isRead reports whether pages show what is in a file.
+func isRead(one artifacts.File) bool {
+	return artifacts.Reads(one.MediaType) || len(one.Certificates) > 0
 }
 
 // content reads a file. platform is the one that was chosen, or empty.

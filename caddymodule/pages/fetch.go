@@ -112,11 +112,11 @@ func (s *Site) bring(ctx context.Context, f reference, wanted string) error {
 	var wanting []digest.Digest
 	if doc.Configurable() {
 		wanting = append(wanting, doc.Config.Digest)
-	} else {
-		for _, one := range slices.Concat(doc.Layers, doc.Blobs) {
-			if len(wanting) < maxContents && artifacts.Reads(one.MediaType) && one.Size <= artifacts.Largest(one.MediaType) {
-				wanting = append(wanting, one.Digest)
-			}
+	}
+	files, _ := artifacts.Files(found.Bytes)
+	for _, one := range files {
+		if len(wanting) < maxContents && isRead(one) && one.Size <= artifacts.Largest(one.MediaType) {
+			wanting = append(wanting, one.Digest)
 		}
 	}
 	for _, d := range wanting {
