@@ -181,7 +181,7 @@ func TestTagsOfAnUpstreamAreShown(t *testing.T) {
 	if !strings.Contains(page, `href="`+appPage+`/-/upstream"`) {
 		t.Fatalf("the upstream's tags are not offered:\n%s", page)
 	}
-	if page := a.erich.browse(http.StatusOK, appPage+"/-/upstream"); !strings.Contains(page, "was not asked for the tags") {
+	if page := a.erich.browse(http.StatusOK, appPage+"/-/upstream"); !strings.Contains(page, "was not asked for its tags") {
 		t.Errorf("before: got %s", page)
 	}
 	a.ci.browse(http.StatusNotFound, appPage+"/-/upstream")

@@ -221,7 +221,7 @@ func (s *Site) offered(w http.ResponseWriter, r *http.Request, f reference) {
 	p.AsOf = notes.AsOf()
 	_, err = s.Registry.RepositoryRow(ctx, f.repo)
 	p.Held = err == nil
-	p.frame = s.frame(ctx, "Tags of "+mirror, crumbs(f.repo, p.Held)...)
+	p.frame = s.frame(ctx, "Tags of "+f.repo, crumbs(f.repo, p.Held)...)
 	address := func(after string) string {
 		values := url.Values{}
 		if p.Filter != "" {
