@@ -295,18 +295,21 @@ func (m *matrix) pagesOf(s matrixSite, v viewer, r matrixRepo, before digest.Dig
 		form := url.Values{"do": {do}, "key": {"of another review"}, "name": {r.name}, "tag": {"v1"}}
 		m.view(s, v, "POST", at+"/-/delete", form.Encode(), acts(http.StatusConflict, "delete"))
 	}
-	// An upstream is asked for those alone who may fetch, and nobody has asked it for tags.
-	offered := http.StatusNotFound
-	if r.mirror && v.browse.may("read", r.name) && v.browse.may("fetch", r.name) {
-		offered = http.StatusOK
+	// An upstream is asked for those alone who may fetch. For others who see the repository it depends on
+	// what was asked before: TestTagsOfAnUpstreamAreShown.
+	fetches := r.mirror && v.browse.may("read", r.name) && v.browse.may("fetch", r.name)
+	if offered := http.StatusNotFound; fetches || !r.mirror || !v.browse.sees(r) {
+		if fetches {
+			offered = http.StatusOK
+		}
+		m.view(s, v, "GET", at+"/-/upstream", "", offered)
 	}
-	m.view(s, v, "GET", at+"/-/upstream", "", offered)
 	for _, path := range []string{at + ":v1/-/fetch", at + "/-/upstream"} {
 		want := http.StatusForbidden
 		switch {
 		case !r.mirror, !v.browse.may("read", r.name):
 			want = http.StatusNotFound
-		case v.browse.may("fetch", r.name):
+		case fetches:
 			continue // TestOnlyThoseWhoMayFetchDo
 		case !v.in && s.takes:
 			want = http.StatusSeeOther // to the sign-in
@@ -351,10 +354,12 @@ func (m *matrix) addressesOf(s matrixSite, v viewer, r matrixRepo) {
 		m.view(s, v, "GET", at+path, "", want)
 	}
 	offered := want
-	if want == http.StatusOK {
+	if want == http.StatusOK { // of a mirror it depends on what was asked before
 		offered = http.StatusNotFound
 	}
-	m.view(s, v, "GET", at+"/-/upstream", "", offered)
+	if !r.mirror || want != http.StatusOK {
+		m.view(s, v, "GET", at+"/-/upstream", "", offered)
+	}
 	if want != http.StatusNotFound { // nobody uses what is not there
 		m.view(s, v, "GET", at+"@"+d.String()+"/-/users", "", want)
 	}
