@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"fmt"
 	"iter"
 
 	"github.com/opencontainers/go-digest"
@@ -10,16 +11,19 @@ import (
 )
 
 // mayShow returns the refusal for a repository that the caller may not see: not allowed, or hidden by
-// the upstream as far as it is known. It asks nobody.
+// the upstream as far as it is known. It asks nobody. What is hidden is refused in the words for what is not
+// held, also to anonymous callers: with other ones they would learn which hidden repositories were fetched.
 func (m *Mirror) mayShow(ctx context.Context, repo string) error {
-	_, _, err := m.reads(ctx, repo)
-	if err == nil && !m.visible(ctx, repo) {
-		err = core.AccessFrom(ctx).Hidden(repo)
+	if _, err := m.remote(repo); err != nil {
+		return err
 	}
-	if err == nil {
-		err = m.settle(ctx, repo)
+	if !m.allows(repo) {
+		return m.notAllowed(repo)
 	}
-	return err
+	if !m.visible(ctx, repo) {
+		return fmt.Errorf("%w: %s", core.ErrNameUnknown, repo)
+	}
+	return m.settle(ctx, repo)
 }
 
 // lookAt is Manifest for a page: what is held, or ErrManifestUnknown.

@@ -203,7 +203,8 @@ func lookAtList[L list](ctx context.Context, m *Mirror, q *question[L]) (L, erro
 	case err != nil:
 		return none, err
 	case !ok:
-		return none, fmt.Errorf("%w: no list of %s is held", core.ErrNameUnknown, q.repo)
+		// In the words of mayShow: callers cannot tell the two.
+		return none, fmt.Errorf("%w: %s", core.ErrNameUnknown, q.repo)
 	}
 	core.AsOf(ctx, held.at())
 	return held, nil
