@@ -255,12 +255,17 @@ func (s *Site) askTags(w http.ResponseWriter, r *http.Request, f reference) {
 		return
 	}
 	defer end()
+	ctx, notes := core.WithNotes(ctx)
 	err = core.ErrNameUnknown // an empty list is kept nowhere
 	for _, err = range s.Registry.Tags(ctx, f.repo, "") {
 		break // the first one has the whole list come
 	}
 	if err != nil {
 		s.unfetched(w, r, f, err)
+		return
+	}
+	if notes.Source() == core.SourceStale { // a client is content with that
+		s.fail(w, r, http.StatusBadGateway, "The upstream cannot be asked", s.mirrorOf(f.repo)+" is broken, cannot be reached or limits requests. What is known of its tags is as old as before. Try again later.")
 		return
 	}
 	http.Redirect(w, r, offeredPath(f.repo), http.StatusSeeOther)

@@ -2,6 +2,7 @@ package pages_test
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -47,4 +48,33 @@ func TestAFetchEnds(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 	})
+}
+
+// stale is a registry whose upstream cannot be asked, and that has an old list of its tags.
+type stale struct{ shelf }
+
+func (s *stale) Tags(ctx context.Context, _, _ string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if !core.Looks(ctx) {
+			core.From(ctx, core.SourceStale)
+		}
+		yield("v1", nil)
+	}
+}
+
+// A visitor who has an upstream asked for its tags is told that it could not be asked, although an old list is here.
+func TestAnOldListIsNoAnswerOfTheUpstream(t *testing.T) {
+	r := &stale{shelf{state: core.CatalogState{Whole: true}}}
+	site := &pages.Site{
+		Registry: r, Private: r, Host: "registry.test", Cursors: backwards{}, Log: slog.New(slog.DiscardHandler),
+		Canonical: func(name string) (string, string, bool) { return name, "docker.io", true },
+		Rights: func(string) []pages.Right {
+			return []pages.Right{{Action: policies.Read, Allowed: true}, {Action: policies.Fetch, Allowed: true}}
+		},
+	}
+	answer := httptest.NewRecorder()
+	site.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/images/docker.io/team/app/-/upstream", nil))
+	if answer.Code != http.StatusBadGateway || !strings.Contains(answer.Body.String(), "The upstream cannot be asked") {
+		t.Errorf("got %d %s", answer.Code, answer.Body)
+	}
 }
