@@ -227,3 +227,26 @@ func TestATagThatMovesKeepsWhenItWasSeen(t *testing.T) {
 		}
 	})
 }
+
+// A mirror that forgets an image forgets the list of the upstream's tags, too, as with a purge.
+func TestADeletedImageTakesTheListOfTagsAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, mirror.Settings{})
+		pull(t, f)
+		for what, remove := range map[string]func() error{
+			"a tag":      func() error { return f.DeleteTag(fetch, repo, "latest") },
+			"a manifest": func() error { return f.DeleteManifest(fetch, repo, f.image) },
+		} {
+			pull(t, f)
+			if _, err := list(f.Tags(fetch, repo, "")); err != nil {
+				t.Fatal(err)
+			}
+			if err := remove(); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := list(f.Tags(core.WithLook(fetch), repo, "")); !errors.Is(err, core.ErrNameUnknown) {
+				t.Errorf("after the deletion of %s: got %q, %v", what, got, err)
+			}
+		}
+	})
+}

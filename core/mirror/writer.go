@@ -77,6 +77,7 @@ func (m *Mirror) DeleteManifest(ctx context.Context, repo string, d digest.Diges
 		return err
 	}
 	m.unlist(ctx, referrersKey(repo, d))
+	m.unlist(ctx, tagsKey(repo)) // as Purge and DeleteTag do
 	m.unshare(ctx, repo, core.Reference{Digest: d})
 	m.askAgain(ctx, repo)
 	return m.local.DeleteManifest(ctx, repo, d)
