@@ -549,7 +549,7 @@ func TestPagesOfAMirrorAskNobody(t *testing.T) {
 			}
 		}
 		for _, path := range []string{"/images/docker.io/team/other", "/docker.io/team/other:v1", "/images/docker.io/team/app:v2"} {
-			if body := wantPage(r, http.StatusNotFound, path); !strings.Contains(body, "a pull brings it here") {
+			if body := wantPage(r, http.StatusNotFound, path); !strings.Contains(body, "pull brings it here") {
 				t.Errorf("%s has %s", path, body)
 			}
 		}
