@@ -335,10 +335,10 @@ func (m *matrix) addressesOf(s matrixSite, v viewer, r matrixRepo) {
 	}
 	want := http.StatusOK
 	switch {
-	case v.wrong || !v.tier.may("read", r.name) || r.hidden && !v.tier.may("reveal", r.name):
+	case v.wrong || !v.tier.may("read", r.name):
 		want = hidden()
-	case !r.held:
-		want = http.StatusNotFound
+	case !r.held, r.hidden && !v.tier.may("reveal", r.name):
+		want = http.StatusNotFound // one is like the other
 	}
 	d := m.manifests[r.name]
 	if d == "" {
