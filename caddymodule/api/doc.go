@@ -2,8 +2,8 @@
 // images, and who uses them. It also deletes tags and images. openapi.json describes every route.
 //
 // It answers from core.Catalog, package overview and lists that mirrors have kept: no content is read, no
-// upstream is asked and no pull is counted. It decides nothing: its Registry is guarded for the caller, and each answer has what
-// that shows. The keys, at /api/keys, are those of package web.
+// upstream is asked and no pull is counted. It decides nothing: its Registry is guarded for the caller, and
+// each answer has what that shows. The keys, at /api/keys, are those of package web.
 //
 //	GET    /api/images                              repositories, or what a search finds
 //	GET    /api/images/<repository>                 a repository

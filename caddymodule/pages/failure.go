@@ -74,9 +74,7 @@ func (s *Site) broken(w http.ResponseWriter, r *http.Request, f reference, err e
 	if errors.Is(err, core.ErrUnavailable) || errors.Is(err, core.ErrTooManyRequests) {
 		status, title, text = http.StatusServiceUnavailable, "The registry cannot show this now", "Try again in a moment."
 		w.Header().Set("Retry-After", "5")
-		if at := core.Retry(err); !at.IsZero() {
-			w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(time.Until(at).Seconds())))))
-		}
+		retry(w, err)
 	}
 	id := ""
 	if r.Context().Err() == nil && !errors.Is(err, errTurn) { // or the browser has left
@@ -85,4 +83,11 @@ func (s *Site) broken(w http.ResponseWriter, r *http.Request, f reference, err e
 	}
 	p := failure{frame: s.frame(r.Context(), title), Text: text, Request: id}
 	s.render(w, r, status, "error", p, new(bytes.Buffer))
+}
+
+// retry says when it makes sense to ask again, if the error knows.
+func retry(w http.ResponseWriter, err error) {
+	if at := core.Retry(err); !at.IsZero() {
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(time.Until(at).Seconds())))))
+	}
 }

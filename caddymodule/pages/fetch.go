@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -156,9 +154,7 @@ func chosenOf(row core.ImageRow, wanted string) digest.Digest {
 func (s *Site) unfetched(w http.ResponseWriter, r *http.Request, f reference, err error) {
 	mirror := s.mirrorOf(f.repo)
 	is := func(one error) bool { return errors.Is(err, one) }
-	if at := core.Retry(err); !at.IsZero() {
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(time.Until(at).Seconds())))))
-	}
+	retry(w, err)
 	switch {
 	case slices.ContainsFunc(absent, is):
 		s.fail(w, r, http.StatusNotFound, "The upstream gives no such image", mirror+" has none of that name, or does not give it to you. Nothing was changed.")
