@@ -59,8 +59,7 @@ type Record struct {
 	Folded []string `json:"folded,omitempty"`
 }
 
-// since returns what r has counted beyond an earlier record of the same object. A row whose last pull
-// got its name since then has no pulls more.
+// since returns what r has counted beyond an earlier record of the same object.
 func (r Record) since(earlier Record) Record {
 	return Record{Manifests: beyond(r.Manifests, earlier.Manifests), Tags: beyond(r.Tags, earlier.Tags)}
 }
@@ -68,8 +67,8 @@ func (r Record) since(earlier Record) Record {
 func beyond[K comparable](now, earlier map[K]Count) map[K]Count {
 	more := map[K]Count{}
 	for k, c := range now {
-		if before := earlier[k]; c != before {
-			more[k] = Count{N: c.N - before.N, Last: c.Last, By: c.By}
+		if n := c.N - earlier[k].N; n > 0 {
+			more[k] = Count{N: n, Last: c.Last, By: c.By}
 		}
 	}
 	return more

@@ -36,7 +36,8 @@ type Collected struct {
 	Uploads   int   `json:"uploads"`   // abandoned
 	// Waiting is content that nothing keeps any more, and that is left because its grace, or that
 	// of what named it, is not over. The first collection after their end removes it. What was
-	// deleted since the last collection is not in it yet, and after an error it is not complete.
+	// deleted since the last collection is not in it yet, and after an error it is not complete. It has
+	// what at most maxWaiting links hold.
 	Waiting Amount `json:"waiting"`
 	// Kept counts the repositories in which something is damaged, so that nothing was
 	// removed that it may name. The details are in the log.
@@ -57,6 +58,7 @@ type collection struct {
 	now      time.Time
 	done     Collected
 	unneeded unneeded
+	waiting  int // of unneeded, at most maxWaiting
 }
 
 // unneeded are keys of holds that nothing needs, with what becomes of them.
@@ -69,6 +71,18 @@ const (
 	waiting      // its grace is not over
 	going        // a dry run would remove it
 )
+
+// maxWaiting bounds the holds that a collection remembers as waiting: each takes some 250 bytes of memory, and
+// whoever may upload makes them. Those beyond it are kept, and not counted.
+const maxWaiting = 1 << 18
+
+// waits notes that the hold at key waits for the end of a grace.
+func (c *collection) waits(key string) {
+	if c.waiting < maxWaiting {
+		c.waiting++
+		c.unneeded[key] = waiting
+	}
+}
 
 // Collect removes unneeded objects: untagged manifests if the settings say so, links
 // to blobs that no manifest of the repository names, content that no repository
@@ -181,7 +195,7 @@ func (c *collection) collectRepository(ctx context.Context, repo string, manifes
 			return err
 		}
 		if c.young(info, repo, d) {
-			c.unneeded[key] = waiting
+			c.waits(key)
 			continue
 		}
 		c.done.Links++

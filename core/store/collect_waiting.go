@@ -44,11 +44,11 @@ func (c *collection) await(ctx context.Context, repo string, g *graph.Graph, you
 			data = nil // as collectUntagged will read it
 		}
 		g.Remove(d, data)
-		c.unneeded[manifestKey(d, repo)] = waiting
+		c.waits(manifestKey(d, repo))
 	}
 	for d := range used {
 		if !g.Used(d) {
-			c.unneeded[linkKey(d, repo)] = waiting
+			c.waits(linkKey(d, repo))
 		}
 	}
 }
